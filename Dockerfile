@@ -1,0 +1,33 @@
+# Two images: `runtime` runs flows, `feeder` adds what the demonstration needs.
+
+FROM python:3.12-slim AS install
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/ewma
+WORKDIR /src
+COPY requirements-run.lock ./
+RUN /opt/ewma/bin/pip install --require-hashes --requirement requirements-run.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY ewma_ops ewma_ops
+COPY flows flows
+RUN /opt/ewma/bin/pip install --no-deps --no-build-isolation .
+
+FROM install AS install-demo
+COPY requirements.lock ./
+RUN /opt/ewma/bin/pip install --require-hashes --requirement requirements.lock
+
+FROM python:3.12-slim AS base
+# The state directory is made here, so that a new volume on it belongs to the user too.
+RUN useradd --system --uid 10001 --home-dir /var/lib/ewma --create-home ewma \
+ && install -d -o ewma -g ewma /var/lib/ewma/state
+ENV PATH=/opt/ewma/bin:$PATH PYTHONUNBUFFERED=1
+WORKDIR /var/lib/ewma
+USER 10001
+ENTRYPOINT ["ewma"]
+
+FROM base AS feeder
+COPY --from=install-demo /opt/ewma /opt/ewma
+CMD ["feed", "--help"]
+
+FROM base AS runtime
+COPY --from=install /opt/ewma /opt/ewma
+CMD ["run", "/etc/ewma/flow.toml"]

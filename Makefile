@@ -1,0 +1,72 @@
+# Every command works on a fresh checkout: what it needs is installed into .venv first.
+# PYTHON=...  the Python to use (3.10, 3.11 or 3.12); found by itself when not given
+# ARGS=...    passed on, for example: make test ARGS="-k smoothing -x"
+
+SHELL := /bin/sh
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin
+
+.PHONY: help setup demo test lint bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install the locked versions into .venv
+
+demo: $(STAMP) ## real readings through a real flow, in this terminal, about 20 s
+	@$(RUN)/ewma demo $(ARGS)
+
+test: $(STAMP) ## all tests; Apache Kafka's where there is a JVM with Maven, or EWMA_KAFKA=host:port
+	@$(RUN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## style, format and types
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+
+bench: $(STAMP) ## the figures of the README, measured here
+	@$(RUN)/python -m tests.bench $(ARGS)
+
+lock: $(STAMP) ## resolve the versions anew
+	@$(RUN)/python -m pip install --quiet uv
+	@$(COMPILE) --extra test --output-file requirements.lock pyproject.toml
+	@echo setuptools | $(COMPILE) --extra codecs --constraint requirements.lock \
+		--output-file requirements-run.lock pyproject.toml -
+
+COMPILE = $(RUN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+	--generate-hashes --no-header --no-emit-index-url --no-annotate
+
+clean: ## remove what was installed and built
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(FIND_PYTHON); \
+	echo "setting up $(VENV) with $$python (a minute or two, once)"; \
+	"$$python" -m venv --clear $(VENV)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --requirement requirements.lock
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Sets $$python to the first that will do, or says why none does.
+define FIND_PYTHON
+python=; why=; \
+for candidate in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.10 python3); do \
+	found=`"$$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null` \
+		|| { why="$$why; $$candidate: not found"; continue; }; \
+	case $$found in 3.10|3.11|3.12) ;; *) \
+		why="$$why; $$candidate: is Python $$found"; continue;; esac; \
+	"$$candidate" -c 'import venv, ensurepip' 2>/dev/null \
+		|| { why="$$why; $$candidate: lacks venv (on Debian: apt install python$$found-venv)"; continue; }; \
+	python=$$candidate; break; \
+done; \
+if [ -z "$$python" ]; then \
+	echo "ewma_ops needs Python 3.10, 3.11 or 3.12 with venv, and none will do$$why." >&2; \
+	echo "Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+	exit 1; \
+fi
+endef

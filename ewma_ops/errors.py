@@ -1,0 +1,63 @@
+"""What can go wrong, whose fault it is, and whether trying again can help.
+
+Knows nothing of the rest of the package; every other module may import it.
+Messages name the value, the bound and the mend.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+__all__ = [
+    "BrokerError",
+    "ConfigError",
+    "CorruptBatch",
+    "DeliveryError",
+    "EwmaError",
+    "ReadingError",
+    "StateError",
+]
+
+
+class EwmaError(Exception):
+    """Base of every error raised on purpose by ``ewma_ops``."""
+
+    fault: ClassVar[Literal["user", "data", "environment"]] = "environment"
+    """Who can mend it: the ``user``, whoever sent the ``data``, or the ``environment``."""
+
+    retry: ClassVar[bool] = False
+    """Whether the same call may succeed later with nothing changed."""
+
+
+class ConfigError(EwmaError, ValueError):
+    """An option, a key of the configuration file or an argument is wrong."""
+
+    fault = "user"
+
+
+class ReadingError(EwmaError, ValueError):
+    """A reading cannot be used: not a number, infinite, or without a time it needs."""
+
+    fault = "data"
+
+
+class CorruptBatch(EwmaError, ValueError):
+    """Bytes that claim to be a Kafka record batch are not one."""
+
+    fault = "data"
+
+
+class StateError(EwmaError):
+    """A snapshot or a recovery store does not belong to this flow, or is damaged."""
+
+    fault = "user"
+
+
+class BrokerError(EwmaError):
+    """Kafka cannot be reached, or no longer has what the flow needs."""
+
+    retry = True
+
+
+class DeliveryError(BrokerError):
+    """A record was handed to Kafka and not acknowledged: the flow stops rather than lose it."""

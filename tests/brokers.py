@@ -1,0 +1,283 @@
+"""Real brokers for the tests: Apache Kafka from Maven's jars, and how to talk to any broker.
+
+The embedded broker is the demo's own, ``ewma_ops.demo.broker.EmbeddedBroker``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+
+from ewma_ops.demo.broker import free_port, speaks_kafka, tied_to_parent
+
+POM = Path(__file__).parent / "kafka" / "pom.xml"
+_MINIMUM_JAVA = 17
+_numbers = itertools.count()
+
+
+class KafkaUnavailableError(Exception):
+    """Apache Kafka cannot run here; the message says what is missing."""
+
+
+class Record(NamedTuple):
+    """One record to produce; ``partition`` None leaves the choice to the producer.
+
+    kafka-python sends no null header value, and no null value without a key.
+    """
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int | None = None
+    partition: int | None = None
+
+
+def make_topic(
+    bootstrap: str,
+    partitions: int = 1,
+    name_prefix: str = "topic",
+    configs: Mapping[str, str] | None = None,
+    **options: Any,
+) -> str:
+    """Create a topic with a name never used before, wait until it is served, return its name."""
+    name = f"{name_prefix}-{os.getpid()}-{next(_numbers)}"
+    topic = NewTopic(name, partitions, 1, topic_configs=dict(configs or {}))
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap, **options)
+    try:
+        admin.create_topics([topic], wait_for_metadata=True)
+    finally:
+        admin.close()
+    return name
+
+
+def produce(bootstrap: str, topic: str, records: Iterable[Record], **options: Any) -> list[int]:
+    """Append records in order, wait for every acknowledgement, return their offsets."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, **options)
+    try:
+        futures = [
+            producer.send(
+                topic,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                timestamp_ms=record.timestamp_ms,
+                partition=record.partition,
+            )
+            for record in records
+        ]
+        return [future.get(timeout=30).offset for future in futures]
+    finally:
+        producer.close(timeout=10)
+
+
+def read_all(
+    bootstrap: str, topic: str, n: int, timeout_s: float = 30.0, **options: Any
+) -> list[Any]:
+    """Read a topic from its start, no group: ``n`` records, and any that follow at once.
+
+    Returns kafka-python's ``ConsumerRecord``s, in order within each partition. Fewer than ``n``
+    within ``timeout_s`` fail the test; a surplus is returned for the test to find.
+    """
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap, auto_offset_reset="earliest", group_id=None, **options
+    )
+    records: list[Any] = []
+    try:
+        partitions = consumer.partitions_for_topic(topic)
+        assert partitions, f"topic {topic!r} does not exist at {bootstrap}"
+        consumer.assign([TopicPartition(topic, p) for p in sorted(partitions)])
+        deadline = time.monotonic() + timeout_s
+        while len(records) < n and time.monotonic() < deadline:
+            records += _poll(consumer, 100)
+        records += _poll(consumer, 250)
+    finally:
+        consumer.close()
+    assert len(records) >= n, f"{len(records)} of {n} records in {topic!r} after {timeout_s} s"
+    return records
+
+
+def _poll(consumer: Any, timeout_ms: int) -> list[Any]:
+    return [r for run in consumer.poll(timeout_ms=timeout_ms).values() for r in run]
+
+
+class ApacheKafka:
+    """One combined broker and controller in KRaft mode, in ``directory``.
+
+    Ports and data stay the same over ``stop``, ``kill`` and ``start``. There is a second listener
+    with SASL/PLAIN for ``user`` and ``password``. Topics must be created: nothing is automatic.
+    """
+
+    user = "smoother"
+    password = "right-password"
+
+    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None) -> None:
+        self._java = _java()
+        self._class_path = _class_path()
+        self._directory = directory
+        plain, sasl, controller = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.bootstrap_servers = plain
+        self.sasl_bootstrap_servers = sasl
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = directory / "kafka.log"
+        self._config = directory / "server.properties"
+        directory.mkdir(parents=True, exist_ok=True)
+        settings = self._settings(plain, sasl, controller) | dict(properties or {})
+        self._config.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
+        self._format()
+
+    def __enter__(self) -> ApacheKafka:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Start the broker and wait until it serves metadata."""
+        assert self._process is None, "already running"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                tied_to_parent(self._command("kafka.Kafka", str(self._config))),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout_s
+        while not speaks_kafka(self.bootstrap_servers):
+            assert self._process.poll() is None, f"Apache Kafka died:\n{self._last_output()}"
+            assert time.monotonic() < deadline, f"Apache Kafka is late:\n{self._last_output()}"
+            time.sleep(0.05)
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Stop the broker as an operator would (SIGTERM) and wait for its end."""
+        self._end(signal.SIGTERM, timeout_s)
+
+    def kill(self) -> None:
+        """Stop the broker as a power cut would (SIGKILL)."""
+        self._end(signal.SIGKILL, 10.0)
+
+    def restart(self) -> None:
+        """Stop and start again, data and ports kept."""
+        self.stop()
+        self.start()
+
+    def _end(self, number: signal.Signals, timeout_s: float) -> None:
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.send_signal(number)
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def _format(self) -> None:
+        command = ("format", "--standalone", "--cluster-id", "ewmaOpsTestClusterAAAA")
+        subprocess.run(
+            self._command("kafka.tools.StorageTool", *command, "--config", str(self._config)),
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+        )
+
+    def _command(self, main: str, *arguments: str) -> list[str]:
+        jvm = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+        return [self._java, *jvm, quiet, "-cp", self._class_path, main, *arguments]
+
+    def _last_output(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:]
+
+    def _settings(self, plain: str, sasl: str, controller: str) -> dict[str, str]:
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        clients = f"PLAIN://{plain},SASL://{sasl}"
+        one = [f"{topic}.replication.factor" for topic in _INTERNAL_TOPICS]
+        one += [f"{topic}.num.partitions" for topic in _INTERNAL_TOPICS]
+        one += ["transaction.state.log.min.isr", "share.coordinator.state.topic.min.isr"]
+        return {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.bootstrap.servers": controller,
+            "listeners": f"{clients},CONTROLLER://{controller}",
+            "advertised.listeners": clients,
+            "listener.security.protocol.map": (
+                "PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
+            ),
+            "inter.broker.listener.name": "PLAIN",
+            "controller.listener.names": "CONTROLLER",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl.plain.sasl.jaas.config": (
+                f'{login} required user_{self.user}="{self.password}";'
+            ),
+            "log.dirs": str(self._directory / "data"),
+            "auto.create.topics.enable": "false",
+            "group.initial.rebalance.delay.ms": "0",
+            # A killed broker is let in again only when its old session has run out.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
+            "log.cleaner.dedupe.buffer.size": str(4 << 20),
+            **dict.fromkeys(one, "1"),
+        }
+
+
+_INTERNAL_TOPICS = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+
+
+def _java() -> str:
+    """Return the path of a JVM that can run Apache Kafka 4."""
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+    if java is None:
+        raise KafkaUnavailableError("no JVM: install Java 17 or later, or set EWMA_KAFKA=host:port")
+    answer = subprocess.run(
+        [java, "-version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    found = re.search(r'version "(\d+)', answer.stderr + answer.stdout)
+    if found is None or int(found[1]) < _MINIMUM_JAVA:
+        raise KafkaUnavailableError(
+            f"{java} is {'unknown' if found is None else 'Java ' + found[1]}: "
+            f"Apache Kafka 4 needs Java {_MINIMUM_JAVA} or later"
+        )
+    return java
+
+
+def _class_path() -> str:
+    """Return Apache Kafka's jars, fetched by Maven once and remembered outside the repository."""
+    name = f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}.classpath"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ewma_ops" / name
+    if cache.is_file() and all(Path(jar).is_file() for jar in cache.read_text().split(":")):
+        return cache.read_text()
+    if shutil.which("mvn") is None:
+        raise KafkaUnavailableError("no Maven: install mvn, or set EWMA_KAFKA=host:port")
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    scratch = cache.with_suffix(f".{os.getpid()}")
+    command = ["mvn", "-B", "-q", "-f", str(POM), "dependency:build-classpath"]
+    done = subprocess.run(
+        [*command, f"-Dmdep.outputFile={scratch}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    if done.returncode != 0:
+        output = (done.stdout + done.stderr)[:800]
+        raise KafkaUnavailableError(f"Maven could not fetch Apache Kafka: {output}")
+    scratch.replace(cache)
+    return cache.read_text()

@@ -1,0 +1,84 @@
+"""The brokers as fixtures: embedded always, Apache Kafka where there is one to be had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import pytest
+
+from ewma_ops.demo.broker import EmbeddedBroker
+from tests.brokers import ApacheKafka, KafkaUnavailableError, make_topic
+
+_NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "restartable_kafka"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _NEEDS_APACHE_KAFKA & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.apache_kafka)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[str]:
+    """Bootstrap servers of the embedded broker."""
+    with EmbeddedBroker() as broker:
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """Apache Kafka started by the tests; shared, so never stopped by one of them."""
+    try:
+        broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    except KafkaUnavailableError as reason:
+        _unavailable(str(reason))
+    with broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers of Apache Kafka: ``EWMA_KAFKA``, or else one of our own."""
+    address = os.environ.get("EWMA_KAFKA")
+    if address:
+        return address
+    own: ApacheKafka = request.getfixturevalue("own_kafka")
+    return own.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def kafka_sasl(own_kafka: ApacheKafka) -> tuple[str, str, str]:
+    """Bootstrap servers, user and password of an Apache Kafka that asks for SASL/PLAIN."""
+    return own_kafka.sasl_bootstrap_servers, own_kafka.user, own_kafka.password
+
+
+@pytest.fixture
+def restartable_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """Apache Kafka of one test's own, to stop, kill and start again."""
+    try:
+        broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    except KafkaUnavailableError as reason:
+        _unavailable(str(reason))
+    with broker:
+        yield broker
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.apache_kafka)])
+def broker(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers of each broker in turn."""
+    address: str = request.getfixturevalue(request.param)
+    return address
+
+
+@pytest.fixture
+def topic() -> Callable[..., str]:
+    """Return the factory of topics: ``topic(bootstrap, partitions=1, name_prefix="topic")``."""
+    return make_topic
+
+
+def _unavailable(reason: str) -> NoReturn:
+    if os.environ.get("EWMA_REQUIRE_KAFKA"):
+        pytest.fail(f"Apache Kafka is required (EWMA_REQUIRE_KAFKA is set): {reason}")
+    pytest.skip(f"Apache Kafka: {reason}")

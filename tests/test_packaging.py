@@ -1,0 +1,188 @@
+"""What is installed, locked and shipped: the wheel, the locks, the Makefile, the compose file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import ewma_ops
+from ewma_ops import settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LOCKS = ["requirements.lock", "requirements-run.lock"]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    whole = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    return dict(whole["project"])
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return dict(yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text("utf-8")))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel, built from a copy so that nothing is left in the repository."""
+    source = tmp_path_factory.mktemp("source") / "ewma_ops"
+    source.mkdir()
+    for name in ["ewma_ops", "flows", "tests"]:
+        shutil.copytree(REPOSITORY / name, source / name)
+    for name in ["pyproject.toml", "README.md", "LICENSE"]:
+        shutil.copy(REPOSITORY / name, source)
+    target = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--wheel-dir", str(target), str(source)]
+    subprocess.run(command, check=True, timeout=170)
+    (built,) = target.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_both_packages_and_no_tests(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {
+        path.relative_to(REPOSITORY).as_posix()
+        for package in ["ewma_ops", "flows"]
+        for path in (REPOSITORY / package).rglob("*.py")
+    }
+    assert sources | {"ewma_ops/py.typed"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "build/"))]
+
+
+def test_the_wheel_says_its_version_license_and_command(wheel: Path) -> None:
+    assert wheel.name == f"ewma_ops-{ewma_ops.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        info = f"ewma_ops-{ewma_ops.__version__}.dist-info"
+        assert "ewma = ewma_ops.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+        assert f"{info}/licenses/LICENSE" in archive.namelist()
+        assert "License-Expression: Apache-2.0" in archive.read(f"{info}/METADATA").decode()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_and_hashes_everything_and_names_no_host(lock: str) -> None:
+    text = (REPOSITORY / lock).read_text("utf-8")
+    assert "://" not in text
+    assert "--index" not in text
+    for pin in re.findall(r"^[a-z0-9].*(?:\n    .*)*", text, re.MULTILINE):
+        assert re.match(r"[a-z0-9.-]+==\S+ (; .* )?\\\n    --hash=sha256:[0-9a-f]{64}", pin), pin
+
+
+def test_the_locks_hold_every_dependency(project: dict[str, Any]) -> None:
+    extras = project["optional-dependencies"]
+    run = project["dependencies"] + extras["codecs"]
+    everything = run + extras["demo"] + extras["test"]
+    assert {_name(d) for d in run} <= _pinned("requirements-run.lock").keys()
+    assert {_name(d) for d in everything} - {"ewma-ops"} <= _pinned("requirements.lock").keys()
+
+
+def test_what_runs_in_production_is_what_was_tested() -> None:
+    tested = _pinned("requirements.lock")
+    for name, versions in _pinned("requirements-run.lock").items():
+        assert versions == tested[name]
+
+
+def test_bytewax_is_pinned_because_its_recovery_store_is_read(project: dict[str, Any]) -> None:
+    assert "bytewax==0.21.1" in project["dependencies"]
+    assert _pinned("requirements.lock")["bytewax"] == {"0.21.1"}
+
+
+def test_setup_says_which_python_it_needs(tmp_path: Path) -> None:
+    old = tmp_path / "python2"
+    old.write_text("#!/bin/sh\necho 3.9\n")
+    old.chmod(0o755)
+    for python, why in [(old, "is Python 3.9"), (tmp_path / "none", "not found")]:
+        done = _make(tmp_path, "setup", f"PYTHON={python}")
+        assert done.returncode != 0
+        assert f"{python}: {why}" in done.stderr
+        assert "ewma_ops needs Python 3.10, 3.11 or 3.12" in done.stderr
+        assert "make setup PYTHON=" in done.stderr
+
+
+def test_setup_says_when_venv_is_missing(tmp_path: Path) -> None:
+    bare = tmp_path / "python3"
+    bare.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\necho 3.12\n')
+    bare.chmod(0o755)
+    done = _make(tmp_path, "setup", f"PYTHON={bare}")
+    assert done.returncode != 0
+    assert "lacks venv (on Debian: apt install python3.12-venv)" in done.stderr
+
+
+def test_help_lists_the_commands(tmp_path: Path) -> None:
+    listed = re.findall(r"make (\w+)", _make(tmp_path, "help").stdout)
+    assert {"setup", "demo", "test", "lint", "bench", "clean"} <= set(listed)
+
+
+def test_the_flow_of_the_compose_file_is_valid(compose: dict[str, Any], tmp_path: Path) -> None:
+    config = tmp_path / "flow.toml"
+    config.write_text(compose["configs"]["flow"]["content"])
+    loaded = settings.load(config)
+    created = re.findall(r"([\w-]+):\d+", compose["services"]["topics"]["command"][0])
+    assert {loaded.input.topic, loaded.output.topic} < set(created)
+    mounted = [volume.split(":")[1] for volume in compose["services"]["flow"]["volumes"]]
+    assert str(tomllib.loads(config.read_text())["recovery"]["directory"]) in mounted
+
+
+def test_the_compose_file_holds_together(compose: dict[str, Any]) -> None:
+    services, dockerfile = compose["services"], (REPOSITORY / "Dockerfile").read_text("utf-8")
+    for service in services.values():
+        assert set(service.get("depends_on", ())) <= set(services)
+        assert {config["source"] for config in service.get("configs", ())} <= set(
+            compose["configs"]
+        )
+        for volume in service.get("volumes", ()):
+            assert volume.split(":")[0] in compose["volumes"]
+        if "build" in service:
+            assert f" AS {service['build']['target']}\n" in dockerfile
+    assert "healthcheck" in services["kafka"]
+    assert "healthcheck" in services["flow"]
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text("utf-8")
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001"]
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9.-]+", requirement)
+    assert found is not None
+    return found[0]
+
+
+def _pinned(lock: str) -> dict[str, set[str]]:
+    versions: dict[str, set[str]] = {}
+    text = (REPOSITORY / lock).read_text("utf-8")
+    for name, version in re.findall(r"^([a-z0-9.-]+)==(\S+)", text, re.MULTILINE):
+        versions.setdefault(name, set()).add(version)
+    return versions
+
+
+def _make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make in a folder where nothing has been set up."""
+    for name in ["Makefile", "pyproject.toml", "requirements.lock"]:
+        shutil.copy(REPOSITORY / name, folder)
+    outside = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL", "PYTHON"}}
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=folder,
+        env=outside,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
