@@ -1,0 +1,237 @@
+"""The columns that flow: readings in, smoothed readings out.
+
+Knows shapes and dtypes; must not know how they arrive, what is computed of them, or where they go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ewma_ops.errors import ReadingError
+
+__all__ = [
+    "EARLIEST_MS",
+    "LARGEST_VALUE",
+    "LATEST_MS",
+    "Origins",
+    "Reading",
+    "Readings",
+    "Rejection",
+    "Smoothed",
+    "SmoothedReading",
+]
+
+EARLIEST_MS = -62_135_596_800_000
+"""0001-01-01T00:00:00Z, the first event time there can be."""
+
+LATEST_MS = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z, the last one."""
+
+LARGEST_VALUE = 2.0**1022
+"""Greatest magnitude of a value: the difference of two is still a finite float64."""
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """One reading of a series: its value, and its event time where it has one.
+
+    ``value`` is ``None`` (or NaN) where the reading is missing; ``time_ms`` is in milliseconds
+    since the epoch, UTC.
+    """
+
+    value: float | None
+    time_ms: int | None = None
+
+
+class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
+    """One reading with what was computed of its series up to and including it.
+
+    ``value`` and ``ewma`` are NaN where there is none: a missing reading, or fewer readings than
+    ``min_periods``. ``statistics`` holds what else was asked for, by name.
+    """
+
+    value: float
+    ewma: float
+    time_ms: int | None = None
+    statistics: dict[str, float] = {}
+
+
+class Rejection(NamedTuple):
+    """Why the record at place ``at`` of a run could not become a reading."""
+
+    at: int
+    cause: str
+    detail: str
+
+
+class Origins(NamedTuple):
+    """Where each reading stood in the input: partition int32[n] and offset int64[n]."""
+
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def take(self, at: NDArray[np.intp]) -> Origins:
+        """Return the positions of the readings at ``at``, in that order."""
+        return Origins(self.partitions[at], self.offsets[at])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """Readings of any number of series as columns, in order of arrival.
+
+    Parameters
+    ----------
+    series_ids
+        n series ids.
+    values
+        float64[n]; NaN is a missing reading.
+    times_ms
+        int64[n] event times, milliseconds since the epoch, UTC; ``None`` where there are none.
+    origins
+        Input positions, carried through to the output; ``None`` outside Kafka.
+    hashes
+        uint32[n], the stable hash of each series id once it has been computed.
+
+    The constructor takes the columns as they are; :meth:`of` converts and checks.
+    """
+
+    series_ids: list[str]
+    values: NDArray[np.float64]
+    times_ms: NDArray[np.int64] | None = None
+    origins: Origins | None = None
+    hashes: NDArray[np.uint32] | None = None
+
+    @classmethod
+    def of(
+        cls, series_ids: Sequence[str], values: ArrayLike, times_ms: ArrayLike | None = None
+    ) -> Readings:
+        """Build readings from any sequences, checked.
+
+        Raises
+        ------
+        ReadingError
+            If the columns differ in length, a value is infinite, beyond `LARGEST_VALUE` or not a
+            number, or a time is not an integer from `EARLIEST_MS` to `LATEST_MS`.
+
+        Examples
+        --------
+        >>> Readings.of(["a", "b"], [1, 2.5], [0, 1000]).values
+        array([1. , 2.5])
+        """
+        ids = list(series_ids)
+        if not all(isinstance(series_id, str) for series_id in ids):
+            raise ReadingError("series ids must be str; convert them, for example with str()")
+        column = _column(values, np.float64, "values")
+        times = None if times_ms is None else _column(times_ms, np.int64, "times_ms")
+        if len(column) != len(ids) or (times is not None and len(times) != len(ids)):
+            raise ReadingError(
+                f"columns differ in length: {len(ids)} series ids, {len(column)} values"
+                + ("" if times is None else f", {len(times)} times")
+            )
+        _refuse(ids, "value", column, np.abs(column) > LARGEST_VALUE, f"+-{LARGEST_VALUE:.3g}")
+        if times is not None:
+            beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
+            _refuse(ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)")
+        return cls(ids, column, times)
+
+    def __len__(self) -> int:
+        return len(self.series_ids)
+
+    def take(self, at: NDArray[np.intp]) -> Readings:
+        """Return the readings at positions ``at``, in that order."""
+        ids = self.series_ids
+        return Readings(
+            [ids[i] for i in at.tolist()],
+            self.values[at],
+            None if self.times_ms is None else self.times_ms[at],
+            None if self.origins is None else self.origins.take(at),
+            None if self.hashes is None else self.hashes[at],
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[Readings]) -> Readings:
+        """Join runs of readings end to end; all have the same optional columns."""
+        if len(parts) == 1:
+            return parts[0]
+        return Readings(
+            [series_id for part in parts for series_id in part.series_ids],
+            np.concatenate([part.values for part in parts]),
+            _concat([part.times_ms for part in parts]),
+            _concat_origins([part.origins for part in parts]),
+            _concat([part.hashes for part in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Smoothed:
+    """Readings with their statistics as columns, in the order of the readings.
+
+    Parameters
+    ----------
+    readings
+        What was smoothed.
+    statistics
+        float64[n] by name, in the order they were asked for; NaN where there is no value yet.
+        The exponentially weighted mean is ``"mean"``.
+    """
+
+    readings: Readings
+    statistics: dict[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+
+def _column(values: ArrayLike, dtype: type[Any], name: str) -> NDArray[Any]:
+    try:
+        column = np.asarray(values)
+        if column.dtype.kind in "iuf":
+            column = column.astype(dtype, casting="same_kind" if column.size else "unsafe")
+        else:
+            column = np.array([_number(value, name) for value in column.tolist()], dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ReadingError(f"{name} must be numbers: {error}") from None
+    if column.ndim != 1:
+        raise ReadingError(f"{name} must be one-dimensional, not of shape {column.shape}")
+    return column
+
+
+def _number(value: object, name: str) -> object:
+    if value is None and name == "values":
+        return np.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{value!r} is not a number")
+
+
+def _refuse(
+    ids: list[str], what: str, column: NDArray[Any], bad: NDArray[np.bool_], bounds: str
+) -> None:
+    if bad.any():
+        at = int(np.flatnonzero(bad)[0])
+        raise ReadingError(
+            f"{what} {column[at]} of series {ids[at]!r} is out of bounds: give one within {bounds}"
+        )
+
+
+def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
+    present = [column for column in columns if column is not None]
+    if present and len(present) != len(columns):
+        raise ReadingError("some readings have a column (times, hashes) that others lack")
+    return np.concatenate(present) if present else None
+
+
+def _concat_origins(origins: list[Origins | None]) -> Origins | None:
+    present = [origin for origin in origins if origin is not None]
+    if len(present) != len(origins):
+        return None
+    return Origins(
+        np.concatenate([origin.partitions for origin in present]),
+        np.concatenate([origin.offsets for origin in present]),
+    )

@@ -1,0 +1,251 @@
+"""The laws: what holds for every stream, however it is cut, mixed, ordered or interrupted."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ewma_ops.decay import Decay
+from ewma_ops.readings import EARLIEST_MS, LARGEST_VALUE, LATEST_MS, Readings
+from ewma_ops.smoothing import STATISTICS, Smoothing
+from ewma_ops.table import SeriesTable
+
+Columns = Mapping[str, NDArray[np.float64]]
+
+StartUp = Literal["corrected", "uncorrected", "first"]
+Missing = Literal["skip", "decay"]
+
+
+def smoothings() -> Iterator[Smoothing]:
+    for beta in (0.0, 0.3, 0.99):
+        for start_up, missing in itertools.product(get_args(StartUp), get_args(Missing)):
+            yield Smoothing(Decay(beta=beta), start_up, missing, statistics=STATISTICS)
+    for start_up, missing in itertools.product(get_args(StartUp)[::2], get_args(Missing)):
+        yield Smoothing(Decay(halflife="10s"), start_up, missing, statistics=STATISTICS)
+    yield Smoothing(Decay(halflife="1h"), min_periods=3)
+
+
+SMOOTHINGS = list(smoothings())
+BY_TIME = [smoothing for smoothing in SMOOTHINGS if smoothing.decay.by_time]
+
+# No deadline: the runs share their machine. Derandomised: a build is not a lottery.
+law = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Readings:
+    """Draw any number of series, mixed: few and long, many and short, with gaps and late ones."""
+    n = draw(st.integers(1, 500))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    of = random.integers(0, draw(st.integers(1, 120)), n)
+    values = random.normal(0, 1, n) * 10 ** random.uniform(-8, 8, n)
+    values[random.random(n) < 0.1] = math.nan
+    gaps = np.where(random.random(n) < 0.2, -1, 1) * 10 ** random.uniform(0, 8, n)
+    times = 1_700_000_000_000 + np.cumsum(gaps).astype(np.int64)
+    return Readings.of([f"series-{k}" for k in of.tolist()], values, times)
+
+
+def pick(readings: Readings, at: NDArray[np.bool_] | slice) -> Readings:
+    return readings.take(np.arange(len(readings), dtype=np.intp)[at])
+
+
+def smooth(parts: Sequence[Readings], smoothing: Smoothing) -> Columns:
+    table = SeriesTable(smoothing)
+    return joined([table.update(part).statistics for part in parts], smoothing)
+
+
+def joined(parts: Sequence[Columns], smoothing: Smoothing) -> Columns:
+    return {name: np.concatenate([p[name] for p in parts]) for name in smoothing.statistics}
+
+
+def assert_same_bits(
+    got: Columns, expected: Columns, at: NDArray[np.bool_] | slice = slice(None)
+) -> None:
+    for name, column in expected.items():
+        wanted = column[at]
+        np.testing.assert_array_equal(got[name].view(np.uint64), wanted.view(np.uint64), name)
+
+
+def cut(readings: Readings, lengths: Sequence[int]) -> list[Readings]:
+    bounds = [0, *itertools.accumulate(lengths), len(readings)]
+    return [pick(readings, slice(lo, hi)) for lo, hi in itertools.pairwise(bounds) if lo < hi]
+
+
+cuts = st.lists(st.one_of(st.integers(1, 8), st.integers(1, 200)), max_size=60)
+
+
+# 1. Same bits ---------------------------------------------------------------------------------
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS), cuts)
+def test_cuts_change_no_bit(stream: Readings, smoothing: Smoothing, lengths: list[int]) -> None:
+    assert_same_bits(smooth(cut(stream, lengths), smoothing), smooth([stream], smoothing))
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS))
+def test_single_steps_change_no_bit(stream: Readings, smoothing: Smoothing) -> None:
+    table, expected = SeriesTable(smoothing), smooth([stream], smoothing)
+    assert stream.times_ms is not None
+    values, times = stream.values.tolist(), stream.times_ms.tolist()
+    rows = [table.step(*reading) for reading in zip(stream.series_ids, values, times, strict=True)]
+    columns = dict(zip(smoothing.statistics, np.array(rows).T.copy(), strict=True))
+    assert_same_bits(columns, expected)
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS), st.sampled_from([1, 2, 7, 16]))
+def test_shards_change_no_bit(stream: Readings, smoothing: Smoothing, shards: int) -> None:
+    together = smooth([stream], smoothing)
+    shard = np.array([zlib.crc32(name.encode()) % shards for name in stream.series_ids])
+    for k in range(shards):
+        alone = pick(stream, shard == k)
+        if len(alone) > 0:
+            assert_same_bits(smooth([alone], smoothing), together, shard == k)
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS), st.integers(0, 119))
+def test_other_series_change_no_bit(stream: Readings, smoothing: Smoothing, k: int) -> None:
+    own = np.array(stream.series_ids) == stream.series_ids[k % len(stream)]
+    alone = smooth([pick(stream, own)], smoothing)
+    assert_same_bits(alone, smooth([stream], smoothing), own)
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS), cuts)
+def test_snapshots_change_no_bit(
+    stream: Readings, smoothing: Smoothing, lengths: list[int]
+) -> None:
+    parts: list[Columns] = []
+    table = SeriesTable(smoothing)
+    for part in cut(stream, lengths):
+        parts.append(table.update(part).statistics)
+        table = SeriesTable(smoothing, pickle.loads(pickle.dumps(table.snapshot())))
+    assert_same_bits(joined(parts, smoothing), smooth([stream], smoothing))
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS))
+def test_a_snapshot_is_a_pure_read(stream: Readings, smoothing: Smoothing) -> None:
+    table = SeriesTable(smoothing)
+    table.update(stream)
+    earlier = pickle.dumps(table.snapshot())
+    snapshot = table.snapshot()
+    table.update(stream)
+    assert pickle.dumps(snapshot) == earlier
+
+
+# 2. Prefix ------------------------------------------------------------------------------------
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS), st.integers(1, 500))
+def test_more_input_changes_no_earlier_output(
+    stream: Readings, smoothing: Smoothing, n: int
+) -> None:
+    prefix = smooth([pick(stream, slice(n))], smoothing)
+    assert_same_bits(prefix, smooth([stream], smoothing), slice(n))
+
+
+# 3. Order-free --------------------------------------------------------------------------------
+
+
+@law
+@given(streams(), st.integers(0, 2**32))
+def test_any_order_of_arrival_ends_in_the_same_state(stream: Readings, seed: int) -> None:
+    smoothing = Smoothing(Decay(halflife="1h"), statistics=STATISTICS)
+    shuffled = stream.take(np.random.default_rng(seed).permutation(len(stream)))
+    names = sorted(set(stream.series_ids))
+    assert stream.times_ms is not None
+    later = Readings.of(names, [1e-3] * len(names), [int(stream.times_ms.max()) + 1] * len(names))
+    expected, got = (smooth([r, later], smoothing) for r in (stream, shuffled))
+    sizes = Readings(stream.series_ids, np.abs(stream.values), stream.times_ms)
+    scales = {**expected, "mean": smooth([sizes, later], smoothing)["mean"]}
+    for name, scale in scales.items():
+        last = slice(-len(names), None)
+        error = np.abs(got[name][last] - expected[name][last])
+        assert (error <= 1e-12 * scale[last]).all(), name
+
+
+# 5. Constant memory ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS, ids=Smoothing.fingerprint)
+def test_state_does_not_grow_with_the_readings(smoothing: Smoothing) -> None:
+    table, sizes = SeriesTable(smoothing), []
+    names = [f"series-{k}" for k in range(50)]
+    for time in range(200):
+        table.update(Readings.of(names, [float(time)] * 50, [time * 997] * 50))
+        sizes.append(len(pickle.dumps(table.snapshot())))
+    assert len(set(sizes)) == 1
+
+
+# Extremes -------------------------------------------------------------------------------------
+
+finite = st.floats(-LARGEST_VALUE, LARGEST_VALUE)
+times = st.integers(EARLIEST_MS, LATEST_MS)
+PROPER = [smoothing for smoothing in SMOOTHINGS if smoothing.start_up != "uncorrected"]
+
+
+@law
+@given(finite, st.lists(times, min_size=1, max_size=80), st.sampled_from(PROPER))
+def test_a_constant_series_gives_exactly_the_constant(
+    value: float, at: list[int], smoothing: Smoothing
+) -> None:
+    n = len(at)
+    means = smooth([Readings.of(["s"] * n, [value] * n, at)], smoothing)["mean"]
+    assert set(means[smoothing.min_periods :].tolist()) <= {value}
+
+
+@law
+@given(st.lists(st.tuples(finite, times), min_size=1, max_size=80), st.sampled_from(PROPER), cuts)
+def test_the_mean_lies_among_the_values(
+    readings: list[tuple[float, int]], smoothing: Smoothing, lengths: list[int]
+) -> None:
+    values, at = map(list, zip(*readings, strict=True))
+    stream = Readings.of(["s"] * len(values), values, at)
+    columns = smooth(cut(stream, lengths), smoothing)
+    shown = slice(max(0, smoothing.min_periods - 1), None)
+    slack = 1e-15 * np.maximum.accumulate(np.abs(values)) + 5e-324 * len(values)
+    assert (columns["mean"] <= np.maximum.accumulate(values) + slack)[shown].all()
+    assert (columns["mean"] >= np.minimum.accumulate(values) - slack)[shown].all()
+    for name in ("n_eff", "settled", "count"):
+        if name in columns:
+            assert (columns[name] >= 0).all()
+            assert (columns[name] <= (len(values) if name != "settled" else 1) * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("before", [1.0, 1e16, 1e300, -1e300, 5e-324])
+@pytest.mark.parametrize("smoothing", BY_TIME, ids=Smoothing.fingerprint)
+def test_after_a_gap_beyond_all_weights_only_the_new_reading_counts(
+    smoothing: Smoothing, before: float
+) -> None:
+    stream = Readings.of(["s"] * 4, [before] * 3 + [1.0], [EARLIEST_MS] * 3 + [LATEST_MS])
+    columns = smooth([stream], smoothing)
+    assert columns["mean"][-1] == 1.0
+    if "n_eff" in columns:
+        assert (columns["n_eff"][-1], columns["settled"][-1]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("value", [1e300, 5e-324, -LARGEST_VALUE])
+@pytest.mark.parametrize("decay", [Decay(beta=0.3), Decay(beta=0.99), Decay(halflife="10s")])
+def test_what_is_long_past_weighs_nothing(decay: Decay, value: float) -> None:
+    n = 120_000
+    values = [value, *[math.nan] * (n - 2), 3.0]
+    stream = Readings.of(["s"] * n, values, range(0, n * 1000, 1000))
+    columns = smooth([stream], Smoothing(decay, missing="decay", statistics=STATISTICS))
+    assert [column[-1] for column in columns.values()] == pytest.approx(
+        [3.0, 1.0, 1 - decay.beta if not decay.by_time else 1.0, 2.0], rel=1e-12
+    )
