@@ -1,0 +1,482 @@
+"""The configuration file: TOML in, typed `Settings` out, every mistake told at once.
+
+Knows the keys, their bounds and how to mend them; must not know Kafka, payloads or dataflows.
+What a password is stays inside: neither `repr` nor `describe` nor an error shows one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta, timezone
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ewma_ops.decay import Decay, duration_ms
+from ewma_ops.errors import ConfigError
+from ewma_ops.smoothing import Smoothing
+
+__all__ = [
+    "DeadLetters",
+    "Input",
+    "KafkaOptions",
+    "Output",
+    "Recovery",
+    "Settings",
+    "describe",
+    "load",
+]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
+_SMOOTHING = ("start_up", "missing", "min_periods", "statistics")
+_MOST_TOLD = 15
+_SECRET = re.compile("password|secret|token", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"://[^/@\s]*@")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_ELSEWHERE = {
+    "group_id": "it is input.group_id",
+    "auto_offset_reset": "input.start says where to begin",
+    "enable_auto_commit": "offsets are committed once they are durable",
+}
+_FIRST_KEYS = {
+    "kafka": 'bootstrap_servers = "127.0.0.1:9092"',
+    "input": 'topic = "readings"',
+    "smooth": 'beta = 0.9 or halflife = "5min"',
+    "output": 'topic = "smoothed"',
+    "recovery": 'directory = "state"',
+}
+"""What a table cannot do without."""
+
+_Text = Annotated[str, Meta(min_length=1)]
+_Topic = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}\Z",
+        description="the name of a topic: 1 to 249 letters, digits, '.', '_' or '-'",
+    ),
+]
+_SHARDS = (Annotated[int, Meta(ge=1, le=1024)], "a whole number from 1 to 1024")
+_SERVERS = (
+    _Text | Annotated[list[_Text], Meta(min_length=1)],
+    'text such as "127.0.0.1:9092", or a list of such',
+)
+_OPTION = (
+    str | bool | int | float | list[str | int],
+    "text, a number, true or false, or a list of text or whole numbers",
+)
+_Struct = TypeVar("_Struct", bound=Struct)
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """Table ``[input]``: which topic is read, from where to where, and what is in its payloads.
+
+    ``start`` is a word, or a time in milliseconds since the epoch; ``series_id = None`` is the
+    record's key, and ``time = None`` the record's timestamp.
+    """
+
+    topic: _Topic
+    series_id: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(description="a payload field or a list of them; leave it out to use the record's key"),
+    ] = None
+    time: Annotated[
+        str | None,
+        Meta(description="a payload field; leave it out to use the record's timestamp"),
+    ] = None
+    value: Annotated[
+        str, Meta(description='a payload field, such as "value" or "sensor.value"')
+    ] = "value"
+    start: Annotated[
+        Literal["earliest", "latest", "committed"] | int,
+        Meta(description='"earliest", "latest", "committed" or a time like 2026-01-31T00:00:00Z'),
+    ] = "earliest"
+    stop: Annotated[Literal["never", "end"], Meta(description='"never" or "end"')] = "never"
+    group_id: Annotated[_Text, Meta(description="the name of a consumer group, as text")] = ""
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """Table ``[output]``: where smoothed events go."""
+
+    topic: _Topic
+    delivery: Annotated[
+        Literal["at-least-once"],
+        Meta(description='"at-least-once"; the other ways are not available yet'),
+    ] = "at-least-once"
+
+
+class DeadLetters(Struct, frozen=True, kw_only=True):
+    """Table ``[dead_letters]``: where messages go that cannot be read."""
+
+    topic: _Topic = "dead-letters"
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """Table ``[recovery]``: where state survives a crash, and how often it is written.
+
+    A relative ``directory`` is relative to the working directory, as in a shell.
+    """
+
+    directory: Annotated[Path, Meta(description="the path of a directory, as text")]
+    interval: Annotated[
+        timedelta, Meta(description='a duration such as "10s", "500ms" or "1min"')
+    ] = timedelta(seconds=10)
+
+
+class KafkaOptions(dict[str, object]):
+    """Connection options by kafka-python's own names; shown as in the file, secrets masked."""
+
+    def __init__(self, options: Mapping[str, object], written: Mapping[str, object]) -> None:
+        super().__init__(options)
+        self.shown = {key: _shown(key, value) for key, value in written.items()}
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{key!r}: {shown}' for key, shown in self.shown.items())}}}"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts."""
+
+    kafka: KafkaOptions
+    input: Input
+    smoothing: Smoothing
+    shards: int
+    output: Output
+    dead_letters: DeadLetters
+    recovery: Recovery | None
+
+    def identity(self) -> dict[str, str]:
+        """Return what a recovery store belongs to: with another of these it must not resume."""
+        return {
+            "input topic": self.input.topic,
+            "output topic": self.output.topic,
+            "series id": repr(self.input.series_id),
+            "time": repr(self.input.time),
+            "value": self.input.value,
+            "shards": str(self.shards),
+            "smoothing": self.smoothing.fingerprint(),
+        }
+
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "kafka": ("bootstrap_servers",),
+    "input": Input.__struct_fields__,
+    "smooth": (*_DECAYS, *_SMOOTHING, "shards"),
+    "output": Output.__struct_fields__,
+    "dead_letters": DeadLetters.__struct_fields__,
+    "recovery": Recovery.__struct_fields__,
+}
+
+
+def load(path: Path | str) -> Settings:
+    """Read and check a configuration file.
+
+    ``${NAME}`` in the values of ``[kafka]`` stands for the environment variable ``NAME``.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not TOML, or any key in it is wrong. All mistakes are told
+        together, each with its key, its value and what to write.
+    """
+    tables = _parse(path)
+    mistakes: list[str] = []
+    _refuse_unknown_tables(tables, mistakes)
+    kafka = _read_kafka(tables, mistakes)
+    input_ = _read(Input, "input", tables, mistakes)
+    smooth = _read_smooth(tables, mistakes)
+    output = _read(Output, "output", tables, mistakes)
+    dead_letters = _read(DeadLetters, "dead_letters", tables, mistakes)
+    recovery = _read(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
+    if input_ is not None and output is not None and dead_letters is not None:
+        _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
+    if mistakes or not (kafka and input_ and smooth and output and dead_letters):
+        raise ConfigError(_told(path, mistakes))
+    if not input_.group_id:
+        derived = f"ewma-{input_.topic}-{output.topic}"
+        input_ = msgspec.structs.replace(input_, group_id=derived)
+    smoothing, shards = smooth
+    return Settings(
+        kafka=kafka,
+        input=input_,
+        smoothing=smoothing,
+        shards=shards,
+        output=output,
+        dead_letters=dead_letters,
+        recovery=recovery,
+    )
+
+
+def describe(settings: Settings) -> str:
+    """Say what will run, on one screen, with secrets masked."""
+    reads, smoothing, recovery = settings.input, settings.smoothing, settings.recovery
+    start: object = reads.start
+    if isinstance(start, int):
+        start = _EPOCH + timedelta(milliseconds=start)
+    series_id = reads.series_id
+    if not isinstance(series_id, str):
+        series_id = "record key" if series_id is None else "/".join(series_id)
+    lines = [
+        ("kafka", ", ".join(f"{key} = {shown}" for key, shown in settings.kafka.shown.items())),
+        ("reads", f"{reads.topic}, start {start}, stop {reads.stop}, group {reads.group_id}"),
+        ("series id", series_id),
+        ("value", reads.value),
+        ("time", "record timestamp" if reads.time is None else reads.time),
+        ("smooths", f"{smoothing.decay.describe()}; {settings.shards} shards"),
+        ("start-up", f"{smoothing.start_up}, {smoothing.min_periods} readings at least"),
+        ("missing", smoothing.missing),
+        ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
+        ("statistics", ", ".join(smoothing.statistics)),
+        ("bad messages", settings.dead_letters.topic),
+        (
+            "recovery",
+            "none: after a restart every series starts anew"
+            if recovery is None
+            else f"{recovery.directory}, every {recovery.interval.total_seconds():g} s",
+        ),
+    ]
+    return "\n".join(f"{name:<13}{text}" for name, text in lines)
+
+
+def _parse(path: Path | str) -> dict[str, Any]:
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+        return msgspec.toml.decode(text, type=dict[str, Any])
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; give the path of a TOML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        found = re.fullmatch(r"(.*) \(at (line .*|end of document)\)", str(error), re.DOTALL)
+        what, where = found.groups() if found else (str(error), "somewhere")
+        raise ConfigError(
+            f'{path}, {where}: {what}; write tables as [input] and keys as topic = "readings", '
+            "text in quotes, each key once"
+        ) from None
+
+
+def _told(path: Path | str, mistakes: list[str]) -> str:
+    cut = [text if len(text) <= 240 else text[:239] + "…" for text in mistakes]
+    if len(cut) == 1:
+        return f"{path}: {cut[0]}"
+    if len(cut) > _MOST_TOLD:
+        cut[_MOST_TOLD:] = [f"and {len(cut) - _MOST_TOLD} more"]
+    return "\n  ".join([f"{path}: {len(mistakes)} mistakes", *cut])
+
+
+def _refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
+    for name, value in tables.items():
+        if name in _KEYS:
+            continue
+        if not isinstance(value, dict) and (home := _home(name)):
+            mistakes.append(f"{name} = {_shown(name, value)} stands in no table; move it to {home}")
+        else:
+            shown = f"[{name}]" if isinstance(value, dict) else f"{name} = {_shown(name, value)}"
+            mistakes.append(f"{shown} is not known; {_nearest(name, _KEYS)}")
+
+
+def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str]) -> None:
+    for key in values:
+        if key in _KEYS[name]:
+            continue
+        mend = _nearest(key, _KEYS[name])
+        if (home := _home(key)) and not mend.startswith("did you mean"):
+            mend = f"it belongs in {home}"
+        mistakes.append(f"{name}.{key} is not known; {mend}")
+
+
+def _refuse_loops(input_: str, output: str, dead_letters: str, mistakes: list[str]) -> None:
+    topics = {"input.topic": input_, "output.topic": output}
+    for key, topic in {"output.topic": output, "dead_letters.topic": dead_letters}.items():
+        for other, taken in topics.items():
+            if key != other and topic == taken:
+                mistakes.append(f'{key} = "{topic}" is also {other}; give it a topic of its own')
+                break
+
+
+def _table(name: str, tables: dict[str, Any], mistakes: list[str]) -> dict[str, Any] | None:
+    if name not in tables and name in _FIRST_KEYS:
+        mistakes.append(f"[{name}] is missing; add it with {_FIRST_KEYS[name]}")
+        return None
+    values = tables.get(name, {})
+    if not isinstance(values, dict):
+        mistakes.append(f"{name} = {_shown(name, values)} must be a table; write [{name}]")
+        return None
+    return values
+
+
+def _read(
+    kind: type[_Struct], name: str, tables: dict[str, Any], mistakes: list[str]
+) -> _Struct | None:
+    """Convert a table key by key, so that one mistake does not hide the next."""
+    values = _table(name, tables, mistakes)
+    if values is None:
+        return None
+    _refuse_unknown_keys(name, values, mistakes)
+    known = len(mistakes)
+    kept: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        if field.name in values:
+            bound = next(meta.description for meta in reversed(field.type.__metadata__))
+            parse = _PARSERS.get(f"{name}.{field.name}", partial(msgspec.convert, type=field.type))
+            kept[field.name] = _value(name, field.name, values, parse, bound, mistakes)
+        elif field.required:
+            mistakes.append(f"{name}.{field.name} is missing; add {_FIRST_KEYS[name]}")
+    return kind(**kept) if len(mistakes) == known else None
+
+
+def _value(
+    name: str,
+    key: str,
+    values: dict[str, Any],
+    parse: Callable[[Any], Any],
+    bound: str | None,
+    mistakes: list[str],
+) -> Any:
+    try:
+        return parse(values[key])
+    except (msgspec.ValidationError, ValueError, OverflowError):
+        mistakes.append(f"{name}.{key} = {_shown(key, values[key])} must be {bound}")
+
+
+def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | None:
+    values = _table("kafka", tables, mistakes)
+    if values is None:
+        return None
+    if "bootstrap_servers" not in values:
+        mistakes.append(f"kafka.bootstrap_servers is missing; add {_FIRST_KEYS['kafka']}")
+    options: dict[str, object] = {}
+    for key, written in values.items():
+        if key in _ELSEWHERE:
+            mistakes.append(f"kafka.{key} cannot be set: {_ELSEWHERE[key]}")
+            continue
+        try:
+            value = _substituted(written)
+        except KeyError as error:
+            mistakes.append(
+                f"kafka.{key} needs the environment variable {error.args[0]}, which is not set; "
+                "set it where ewma runs"
+            )
+            continue
+        kind, bound = _SERVERS if key == "bootstrap_servers" else _OPTION
+        convert = partial(msgspec.convert, type=kind)
+        options[key] = _value("kafka", key, {key: value}, convert, bound, mistakes)
+    return KafkaOptions(options, values)
+
+
+def _substituted(value: object) -> object:
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
+    if isinstance(value, list):
+        return [_substituted(part) for part in value]
+    return value
+
+
+def _read_smooth(tables: dict[str, Any], mistakes: list[str]) -> tuple[Smoothing, int] | None:
+    """Try the options one by one on the classes that know their bounds, then all together."""
+    values = _table("smooth", tables, mistakes)
+    if values is None:
+        return None
+    _refuse_unknown_keys("smooth", values, mistakes)
+    known = len(mistakes)
+    decays = {key: values[key] for key in _DECAYS if key in values}
+    options = {key: values[key] for key in _SMOOTHING if key in values}
+    decay = Decay(beta=0.5)
+    try:
+        decay = Decay(**decays)
+    except ConfigError as error:
+        mistakes.append(f"smooth.{error}" if len(decays) == 1 else f"[smooth] {error}")
+    for key, value in options.items():
+        try:
+            Smoothing(Decay(beta=0.5), **{key: value})
+        except ConfigError as error:
+            mistakes.append(f"smooth.{error}")
+    shards = 16
+    if "shards" in values:
+        kind, bound = _SHARDS
+        convert = partial(msgspec.convert, type=kind)
+        shards = _value("smooth", "shards", values, convert, bound, mistakes)
+    if len(mistakes) > known:
+        return None
+    try:
+        return Smoothing(decay, **options), shards
+    except ConfigError as error:
+        mistakes.append(f"smooth.{error}")
+        return None
+
+
+def _field(value: object) -> str:
+    path = msgspec.convert(value, str)
+    if not all(path.split(".")):
+        raise ValueError(value)
+    return path
+
+
+def _fields(value: object) -> str | tuple[str, ...]:
+    if not isinstance(value, list):
+        return _field(value)
+    if not value:
+        raise ValueError(value)
+    return tuple(map(_field, value))
+
+
+def _start(value: object) -> str | int:
+    if value in ("earliest", "latest", "committed"):
+        return str(value)
+    if isinstance(value, str):
+        kind = datetime if len(value) > len("2026-01-31") else date
+        value = msgspec.convert(value, kind)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    if not isinstance(value, datetime):
+        raise ValueError(value)
+    moment = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
+    if moment < _EPOCH:
+        raise ValueError(value)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _interval(value: object) -> timedelta:
+    return timedelta(milliseconds=duration_ms(msgspec.convert(value, str)))
+
+
+def _directory(value: object) -> Path:
+    return Path(msgspec.convert(value, _Text)).expanduser()
+
+
+_PARSERS: dict[str, Callable[[object], object]] = {
+    "input.series_id": _fields,
+    "input.time": _field,
+    "input.value": _field,
+    "input.start": _start,
+    "recovery.interval": _interval,
+    "recovery.directory": _directory,
+}
+
+
+def _home(key: str) -> str:
+    return " or ".join(f"[{table}]" for table, keys in _KEYS.items() if key in keys)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    words = tuple(known)
+    near = difflib.get_close_matches(word.lower(), words, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(words)}"
+
+
+def _shown(key: str, value: object) -> str:
+    if _SECRET.search(key):
+        return "***"
+    # JSON has no NaN, and no line break inside a text.
+    text = repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
+    text = _USER_IN_URL.sub("://***@", text)
+    return text if len(text) <= 60 else text[:59] + "…"

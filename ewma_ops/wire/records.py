@@ -1,0 +1,70 @@
+"""Runs of Kafka records as columns: what connectors hand on and take.
+
+Knows the shape of a record; must not know where it came from, what is in it, or any socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ConsumerRecords", "Headers", "ProducerRecords"]
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""The headers of one record, in order; a name may repeat."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConsumerRecords:
+    """Records of one topic partition, in offset order.
+
+    Parameters
+    ----------
+    topic, partition
+        Where they were read.
+    offsets
+        int64[n], strictly increasing; gaps are usual (compaction, transactions).
+    timestamps_ms
+        int64[n], milliseconds since the epoch, UTC; -1 where the record has none.
+    keys, values
+        n byte strings each; ``None`` is Kafka's null (a tombstone, for a value).
+    headers
+        n header lists, or ``None`` when no record of the run has any.
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[Headers] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProducerRecords:
+    """Records to be appended to one topic partition, in this order.
+
+    Parameters
+    ----------
+    keys, values
+        n byte strings each; ``None`` is Kafka's null.
+    headers
+        n header lists, or ``None`` for none at all.
+
+    The record's timestamp is the time of writing. The event time is in the payload: as a record
+    timestamp an old one would meet the topic's retention, and a future one the broker's refusal.
+    """
+
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[Headers] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
