@@ -1,0 +1,409 @@
+"""The recovery store: where a job keeps what it must not forget between two runs.
+
+Knows the private SQLite schema of one exact Bytewax version, the lock that keeps two runs apart
+and the manifest that ties a store to its job. It must not know Kafka, the settings or the flow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import final
+
+from bytewax.recovery import init_db_dir
+
+from ewma_ops.errors import ConfigError, EwmaError, StateError
+
+__all__ = ["Identity", "RecoveryStore", "ResumePoint", "guard_parts", "purge_ghosts"]
+
+Identity = Mapping[str, str | int]
+"""What makes a job this job: topics, partition counts, fingerprints, by readable names."""
+
+BYTEWAX = "0.21.1"
+SCHEMA = 5
+SQLITE = (3, 37, 0)
+FORMAT = 1
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+FIRST_EPOCH = 1
+PARTITIONS = 4
+"""Part files of a store. One is fastest (532 epochs/s, 4: 243, 16: 99, interval zero), but only
+one worker writes to a part: four let the workers of one machine write at the same time."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where the next run begins.
+
+    Parameters
+    ----------
+    epoch : int
+        First epoch of the next run, >= 1; the state is that at the end of the epoch before.
+    purged : int
+        Ghost snapshots removed, >= 0.
+    created : bool
+        Whether the store is new.
+    """
+
+    epoch: int
+    purged: int
+    created: bool = False
+
+
+@final
+class RecoveryStore:
+    """The directory of one job's recovery state, locked while the ``with`` block runs.
+
+    The lock belongs to the open file, not to the process: pass ``lock_fd`` on to the worker
+    processes, and the store stays locked until the last of them is gone.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if it is absent. Holds ``lock``, ``manifest.json`` and ``parts/`` (Bytewax's files).
+
+    Raises
+    ------
+    ConfigError
+        On entering: the directory cannot be made or written to.
+    StateError
+        On entering: another process holds the lock.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with RecoveryStore(Path(tempfile.mkdtemp()) / "state") as store:
+    ...     store.prepare({"input topic": "readings"})
+    ResumePoint(epoch=1, purged=0, created=True)
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.parts = directory / "parts"
+        self._manifest = directory / "manifest.json"
+        self._lock_fd: int | None = None
+
+    @property
+    def lock_fd(self) -> int:
+        """File descriptor of the lock; ``ValueError`` outside the ``with`` block."""
+        if self._lock_fd is None:
+            raise ValueError("the recovery store is not locked: use it in a with block")
+        return self._lock_fd
+
+    def __enter__(self) -> RecoveryStore:
+        self._lock_fd = _lock(self.directory)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Closed, never unlocked: LOCK_UN would also free it under a worker that still runs.
+        fd, self._lock_fd = self.lock_fd, None
+        os.close(fd)
+
+    def prepare(self, identity: Identity) -> ResumePoint:
+        """Make the store ready for a run: create or check it, and remove ghost snapshots.
+
+        Parameters
+        ----------
+        identity : mapping of str to str or int
+            What must not change between two runs of one job, by names a user understands.
+
+        Raises
+        ------
+        StateError
+            The store belongs to another job, is damaged, or is of another Bytewax version.
+        ConfigError
+            The directory cannot be written to.
+        """
+        _ = self.lock_fd
+        with _named_errors(self.directory):
+            created = not self.parts.exists() and not self._manifest.exists()
+            if created:
+                self._create()
+            if not self._manifest.exists():
+                self._adopt_new()
+                _write_manifest(self._manifest, identity)
+            self._check_identity(identity)
+            point = purge_ghosts(self.parts)
+        return ResumePoint(point.epoch, point.purged, created)
+
+    def _create(self) -> None:
+        """Create the parts beside their place and move them in: whole, or not at all."""
+        _check_version()
+        draft = self.directory / "parts.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        init_db_dir(draft, PARTITIONS)
+        _sync_directory(draft)
+        draft.rename(self.parts)
+        _sync_directory(self.directory)
+
+    def _adopt_new(self) -> None:
+        """Accept parts without a manifest only when no run has used them."""
+        with contextlib.ExitStack() as stack:
+            parts = _open_parts(self.parts, stack)
+            if any(part.execute("SELECT 1 FROM exs LIMIT 1").fetchone() for part in parts):
+                raise StateError(
+                    f"'{self._manifest}' is missing, so that nothing says which job the state in "
+                    f"'{self.directory}' belongs to: put the file back, or use another directory"
+                )
+
+    def _check_identity(self, identity: Identity) -> None:
+        was = _read_manifest(self._manifest)
+        keys = [key for key in {**was, **identity} if was.get(key) != identity.get(key)]
+        if keys:
+            changes = "; ".join(
+                f"{key} was {_shown(was.get(key))}, now {_shown(identity.get(key))}" for key in keys
+            )
+            raise StateError(
+                f"the recovery store '{self.directory}' belongs to another job: {changes}. "
+                f"Set the old value again, or use another directory to begin anew"
+            )
+
+
+def guard_parts(directory: Path | str) -> ResumePoint:
+    """Lock and clean part files that Bytewax's own command line will use, for this process's life.
+
+    Parameters
+    ----------
+    directory : Path or str
+        What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock.
+
+    Raises
+    ------
+    ConfigError, StateError
+        As ``RecoveryStore``, and when there is no such directory.
+    """
+    parts = Path(directory)
+    if not parts.is_dir():
+        raise ConfigError(
+            f"there is no recovery directory '{parts}': make one with "
+            f"`mkdir -p {parts} && python -m bytewax.recovery {parts} {PARTITIONS}`"
+        )
+    home = parts.resolve().parent
+    _lock(home if RecoveryStore(home).parts == parts.resolve() else parts)  # until the process ends
+    return purge_ghosts(parts)
+
+
+def purge_ghosts(parts_directory: Path) -> ResumePoint:
+    """Delete the snapshots of epochs that never ended, which Bytewax would load one day.
+
+    Bytewax writes snapshots before it notes that their epoch has ended, and keys them by epoch
+    but not by run. After a crash in between, a later run that does not touch the same key in the
+    same epoch leaves the old row in place, and the run after that loads it: state of a future that
+    never happened. Call this under the lock, before every start.
+
+    Parameters
+    ----------
+    parts_directory : Path
+        Directory of the ``part-*.sqlite3`` files, all of one store.
+
+    Raises
+    ------
+    StateError
+        Parts are missing, damaged, of different ages or of another Bytewax version.
+    ConfigError
+        A part cannot be written to.
+    """
+    _check_version()
+    purged = 0
+    with contextlib.ExitStack() as stack, _named_errors(parts_directory):
+        parts = _open_parts(parts_directory, stack)
+        epoch = _resume_epoch(parts)
+        for part in parts:
+            (commit,) = part.execute("SELECT MAX(commit_epoch) FROM commits").fetchone()
+            if commit is not None and commit > epoch:
+                raise StateError(
+                    f"the files in '{parts_directory}' are of different ages: one has dropped "
+                    f"what is older than epoch {commit}, another knows of epoch {epoch} only: "
+                    f"put back files of one moment, or begin anew in another directory"
+                )
+        for part in parts:
+            with part:
+                cursor = part.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
+            purged += cursor.rowcount
+    return ResumePoint(epoch, purged)
+
+
+def _lock(directory: Path) -> int:
+    """Take the lock of a directory, made if absent; return the open file that holds it."""
+    with contextlib.ExitStack() as undo, _named_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        undo.callback(os.close, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
+            raise StateError(_held_by(directory, holder)) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        undo.pop_all()
+    return fd
+
+
+def _held_by(directory: Path, holder: str) -> str:
+    text = f"the recovery store '{directory}' is in use by process {holder or 'unknown'}"
+    if holder.isdigit() and not _is_alive(int(holder)):
+        return (
+            f"{text}, which is gone while a worker it started is still alive: wait until "
+            f"that has ended (`fuser {directory / 'lock'}` names it)"
+        )
+    return f"{text}: stop that run first, or give this one another directory"
+
+
+def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
+    """Epoch at which Bytewax will resume, by the rule of its ``src/recovery.rs``.
+
+    Of the newest execution: the smallest of its workers' frontiers, where each worker's
+    frontier is at least the epoch at which that execution itself resumed.
+    """
+    query = "SELECT ex_num, worker_count, resume_epoch FROM exs"
+    executions = [row for part in parts for row in part.execute(query)]
+    if not executions:
+        return FIRST_EPOCH
+    newest, workers, resumed = max(executions)
+    frontiers = dict.fromkeys(range(workers), resumed)
+    for part in parts:
+        for worker, frontier in part.execute(
+            "SELECT worker_index, worker_frontier FROM fronts WHERE ex_num = ?", (newest,)
+        ):
+            frontiers[worker] = max(frontiers.get(worker, frontier), frontier)
+    return int(min(frontiers.values()))
+
+
+def _open_parts(directory: Path, stack: contextlib.ExitStack) -> list[sqlite3.Connection]:
+    """Open all part files; refuse when one is missing, damaged or of another store."""
+    counts: dict[int, int] = {}
+    parts: list[sqlite3.Connection] = []
+    for path in sorted(directory.glob("*.sqlite3")):
+        with _named_errors(path):
+            part = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+            parts.append(stack.enter_context(contextlib.closing(part)))
+            _check_part(path, part)
+            counts.update(part.execute("SELECT part_index, part_count FROM parts"))
+    wanted = max(counts.values(), default=PARTITIONS)
+    if len(parts) != wanted or sorted(counts.items()) != [(i, wanted) for i in range(wanted)]:
+        raise StateError(
+            f"'{directory}' holds {len(parts)} part files, not the {wanted} of one recovery "
+            f"store: put back the files that belong together, or begin anew in another directory"
+        )
+    return parts
+
+
+def _check_part(path: Path, part: sqlite3.Connection) -> None:
+    (version,) = part.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA:
+        raise StateError(
+            f"'{path}' has schema version {version}, not {SCHEMA} as Bytewax {BYTEWAX} writes it: "
+            f"run the version that wrote it, or begin anew in another directory"
+        )
+    (verdict,) = part.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+
+
+def _check_version() -> None:
+    version = importlib.metadata.version("bytewax")
+    if version != BYTEWAX:
+        raise ConfigError(
+            f"bytewax {version} is installed, and the recovery store is understood only as "
+            f"bytewax {BYTEWAX} writes it: install bytewax=={BYTEWAX}"
+        )
+    if sqlite3.sqlite_version_info < SQLITE:
+        raise ConfigError(
+            f"this Python has SQLite {sqlite3.sqlite_version}, and the recovery store needs "
+            f"{'.'.join(map(str, SQLITE))} or newer: use another Python"
+        )
+
+
+def _write_manifest(path: Path, identity: Identity) -> None:
+    """Replace the manifest whole: a reader finds the old one or the new one."""
+    draft = path.with_suffix(".new")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump({"format": FORMAT, "job": dict(identity)}, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    _sync_directory(path.parent)
+
+
+def _read_manifest(path: Path) -> dict[str, str | int]:
+    try:
+        manifest = json.loads(path.read_bytes())
+        version, job = manifest["format"], dict(manifest["job"])
+    except (ValueError, KeyError, TypeError):
+        raise StateError(
+            f"'{path}' is damaged: put it back from a copy, or begin anew in another directory"
+        ) from None
+    if version != FORMAT:
+        raise StateError(
+            f"'{path}' has format {version!r}, not {FORMAT}: run the version of ewma_ops that "
+            f"wrote it, or begin anew in another directory"
+        )
+    return job
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system and SQLite raise into sentences about ``path``."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(
+            f"the recovery directory '{path}' is, or lies in, a file: name a directory"
+        ) from None
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error), error.errno in NOT_ALLOWED) from error
+    except sqlite3.OperationalError as error:
+        not_allowed = any(word in str(error) for word in ("readonly", "unable to open"))
+        raise _unusable(path, str(error), not_allowed) from error
+    except sqlite3.DatabaseError as error:
+        raise StateError(
+            f"'{path}' is damaged ({error}): put it back from a copy, together with the other "
+            f"part files of the same moment, or begin anew in another directory"
+        ) from error
+
+
+def _unusable(path: Path, reason: str, not_allowed: bool) -> EwmaError:
+    if not_allowed:
+        return ConfigError(
+            f"the recovery store '{path}' cannot be written to ({reason}): make it writable "
+            f"for user id {os.geteuid()}, or name another directory"
+        )
+    return EwmaError(f"the recovery store '{path}' cannot be used: {reason}")
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _shown(value: str | int | None) -> str:
+    return "not set" if value is None else repr(value)

@@ -1,0 +1,207 @@
+"""The launcher, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ewma_ops.errors import ConfigError, StateError
+from ewma_ops.launcher import launch
+from ewma_ops.recovery import RecoveryStore
+from tests.ticking import ENV, ROOT, await_progress, lines
+
+CONFIG = """
+[kafka]
+bootstrap_servers = "127.0.0.1:1"
+[input]
+topic = "readings"
+[smooth]
+beta = 0.9
+[output]
+topic = "smoothed"
+[recovery]
+directory = "{}"
+"""
+
+
+@contextmanager
+def launcher(
+    directory: Path, workers: int = 1, limit: int = 10**9, mode: str = "ok", patience_s: float = 30
+) -> Iterator[subprocess.Popen[str]]:
+    options = json.dumps([workers, limit, mode, patience_s])
+    line = [sys.executable, str(ROOT / "tests" / "ticking.py"), "launcher", str(directory), options]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(line, env=ENV, stdout=pipe, stderr=pipe, text=True)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def told(child: subprocess.Popen[str], limit_s: float = 20) -> list[str]:
+    return child.communicate(timeout=limit_s)[1].splitlines()
+
+
+def worker_pids(child: subprocess.Popen[str]) -> list[int]:
+    task = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    return [int(pid) for pid in task.read_text().split()]
+
+
+def is_gone(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def await_gone(pids: list[int], limit_s: float) -> None:
+    until = time.monotonic() + limit_s
+    while not all(map(is_gone, pids)):
+        assert time.monotonic() < until, "a worker outlived its time"
+        time.sleep(0.02)
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_to_the_end_says_two_lines(tmp_path: Path, workers: int) -> None:
+    with launcher(tmp_path, workers, limit=50) as child:
+        first, last = told(child)
+        assert child.returncode == 0
+    plural = "s" if workers > 1 else ""
+    assert first == f"started {workers} worker{plural}, state in '{tmp_path}/state', epoch 1"
+    assert last.startswith("finished after ")
+    assert last.endswith(" s; state saved")
+    assert lines(tmp_path) == {key: list(range(1, 51)) for key in "012"}
+
+
+def test_a_stop_keeps_the_state_for_any_number_of_workers(tmp_path: Path) -> None:
+    for workers in (2, 1):
+        with launcher(tmp_path, workers) as child:
+            await_progress(tmp_path, beyond=30 + min(map(len, lines(tmp_path).values())))
+            child.send_signal(signal.SIGTERM)
+            assert told(child)[-1].startswith("stopped after ")
+            assert child.returncode == 0
+    limit = max(ns[-1] for ns in lines(tmp_path).values()) + 10
+    with launcher(tmp_path, 1, limit=limit) as child:
+        told(child)
+    assert lines(tmp_path) == {key: list(range(1, limit + 1)) for key in "012"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_during_the_start_is_graceful(tmp_path: Path, number: signal.Signals) -> None:
+    with launcher(tmp_path, 2) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # the first worker is being started
+        child.send_signal(number)
+        assert told(child)[-1].endswith("state saved")
+        assert child.returncode == 0
+
+
+@linux
+def test_a_crash_is_resumed_without_a_gap_in_the_state(tmp_path: Path) -> None:
+    with launcher(tmp_path, 2) as child:
+        await_progress(tmp_path)
+        pids = worker_pids(child)
+        child.kill()
+    await_gone(pids, 3)
+    limit = max(ns[-1] for ns in lines(tmp_path).values()) + 10
+    with launcher(tmp_path, 1, limit=limit) as child:
+        assert told(child)[-1].startswith("finished")  # the flow fails on a number out of sequence
+    assert {key: ns[-1] for key, ns in lines(tmp_path).items()} == dict.fromkeys("012", limit)
+
+
+@linux
+def test_a_killed_launcher_takes_its_workers_along(tmp_path: Path) -> None:
+    with launcher(tmp_path, 2) as child:
+        await_progress(tmp_path)
+        pids = worker_pids(child)
+        assert len(pids) == 2
+        child.kill()
+        await_gone(pids, 3)
+
+
+@linux
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_killed_worker_takes_the_others_along(tmp_path: Path, place: int) -> None:
+    with launcher(tmp_path, 2) as child:
+        await_progress(tmp_path)
+        pids = worker_pids(child)
+        os.kill(pids[place], signal.SIGKILL)
+        await_gone(pids, 3)
+        last = told(child)[-1]
+        assert child.returncode == 1
+    assert last.startswith(f"worker {place} was killed by SIGKILL after ")
+    assert last.endswith("the next start resumes from the last snapshot")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failed_worker_is_told_once_and_its_code_returned(tmp_path: Path, workers: int) -> None:
+    with launcher(tmp_path, workers, mode="broker-fails") as child:
+        _, *errors, last = told(child)
+        assert child.returncode == 1
+    assert len(errors) == 1
+    assert errors[0].endswith(": no broker at example:9092: start one")
+    assert " failed after " in last
+
+
+def test_a_worker_stuck_before_it_is_connected_is_killed(tmp_path: Path) -> None:
+    with launcher(tmp_path, 2, mode="first-fails") as child:
+        began = time.monotonic()
+        assert "worker 0 failed" in told(child)[-1]
+        assert child.returncode == 2
+        assert time.monotonic() - began < 10
+
+
+def test_a_stop_is_bounded_in_time(tmp_path: Path) -> None:
+    with launcher(tmp_path, 1, mode="deaf", patience_s=0.5) as child:
+        await_progress(tmp_path)
+        child.send_signal(signal.SIGTERM)
+        assert "not stopped within 0.5 s" in told(child, 5)[-1]
+        assert child.returncode == 1
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    with launcher(tmp_path, 1, mode="deaf") as child:
+        await_progress(tmp_path)
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        assert "second signal" in told(child, 5)[-1]
+        assert child.returncode == 128 + signal.SIGINT
+
+
+def test_a_second_launcher_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with launcher(tmp_path, 1) as child:
+        await_progress(tmp_path)
+        with pytest.raises(StateError, match=f"in use by process {child.pid}"):
+            RecoveryStore(tmp_path / "state").__enter__()
+        await_progress(tmp_path, beyond=lines(tmp_path)["0"][-1])
+        child.send_signal(signal.SIGTERM)
+        assert told(child)[-1].startswith("stopped")
+
+
+def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
+    config = tmp_path / "ewma.toml"
+    config.write_text(CONFIG.format(tmp_path / "taken"))
+    with pytest.raises(ConfigError, match="workers = 0: at least 1"):
+        launch(config, 0)
+    with pytest.raises(ConfigError, match="no such file"):
+        launch(tmp_path / "absent.toml")
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ConfigError, match="name a directory"):
+        launch(config)
+    (tmp_path / "taken").unlink()
+    with RecoveryStore(tmp_path / "taken") as store:
+        store.prepare({"input topic": "readings"})
+    with pytest.raises(StateError, match="smoothing was not set"):
+        launch(config)
