@@ -1,0 +1,319 @@
+"""Bytewax operators: exponentially weighted statistics of streams.
+
+Knows Bytewax and tables of series; must not know Kafka, JSON or files.
+
+Bytewax calls Python once for every key of a batch, and visits every key it holds. So a series is
+not a key here: a stable hash of its id deals it to one of a fixed number of shards, each a
+`SeriesTable`, and the shard is the key.
+
+    smooth          (series id, value) -> columns -> shards -> tables -> (series id, smoothed)
+    smooth_batches                        columns -> shards -> tables -> columns
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from itertools import repeat
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, NamedTuple
+
+import bytewax.operators as op
+import numpy as np
+from bytewax.dataflow import Stream, operator
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+
+from ewma_ops.errors import ConfigError, ReadingError
+from ewma_ops.murmur2 import murmur2, murmur2_column
+from ewma_ops.readings import LARGEST_VALUE, Reading, Readings, Smoothed, SmoothedReading
+from ewma_ops.smoothing import Smoothing
+from ewma_ops.table import SeriesTable, TableSnapshot
+
+__all__ = ["smooth", "smooth_batches"]
+
+Value = float | int | None | tuple[int | datetime, float | None] | Reading
+"""What `smooth` takes of a series: a value, a (time, value) pair, or a reading."""
+
+MAX_SHARDS = 1024
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+_FEW_PER_SHARD = 48
+"""With fewer readings a shard than this, items are quicker than columns (measured)."""
+
+
+class _Item(NamedTuple):
+    """One reading on its way to its shard."""
+
+    series_id: str
+    value: float
+    time_ms: int | None
+
+
+class _ItemShard(StatefulBatchLogic["_Item | Readings", Any, TableSnapshot]):
+    """One shard of `smooth`: its table, moved on item by item or by the column."""
+
+    def __init__(self, smoothing: Smoothing, resume_state: TableSnapshot | None) -> None:
+        self._table = SeriesTable(smoothing, resume_state)
+        self._names = tuple(smoothing.statistics)
+
+    def on_batch(self, values: list[_Item | Readings]) -> tuple[Iterable[Any], bool]:
+        smoothed: list[tuple[str, SmoothedReading]] = []
+        for value in values:
+            if isinstance(value, _Item):
+                smoothed.append(self._step(value))
+            else:
+                smoothed.extend(_to_items(self._table.update(value)))
+        return smoothed, StatefulBatchLogic.RETAIN
+
+    def _step(self, item: _Item) -> tuple[str, SmoothedReading]:
+        series_id, value, time_ms = item
+        results = self._table.step(series_id, value, time_ms)
+        if len(results) == 1:
+            return series_id, SmoothedReading(value, results[0], time_ms)
+        statistics = dict(zip(self._names, results, strict=True))
+        ewma = statistics.pop("mean")
+        return series_id, SmoothedReading(value, ewma, time_ms, statistics)
+
+    def snapshot(self) -> TableSnapshot:
+        return self._table.snapshot()
+
+
+class _BatchShard(StatefulBatchLogic[Readings, Smoothed, TableSnapshot]):
+    """One shard of `smooth_batches`: its table, moved on by the column."""
+
+    def __init__(self, smoothing: Smoothing, resume_state: TableSnapshot | None) -> None:
+        self._table = SeriesTable(smoothing, resume_state)
+
+    def on_batch(self, values: list[Readings]) -> tuple[Iterable[Smoothed], bool]:
+        return [self._table.update(Readings.concat(values))], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> TableSnapshot:
+        return self._table.snapshot()
+
+
+@operator
+def smooth_batches(
+    step_id: str,  # noqa: ARG001 - Bytewax's decorator uses it
+    up: Stream[Readings],
+    smoothing: Smoothing,
+    shards: int = 16,
+) -> Stream[Smoothed]:
+    """Smooth columns of readings: the fast way, with no Python object a reading.
+
+    Parameters
+    ----------
+    step_id
+        Unique id of the step.
+    up
+        Runs of readings of any number of series, each series' own in order.
+    smoothing
+        What to compute.
+    shards
+        1 to 1024 tables among which the series are dealt, hence the most workers that can
+        share the step. Fixed for the life of a recovery store: state is kept by shard.
+
+    Returns
+    -------
+    Stream
+        The readings with their statistics: each series' in order; one run for each shard that
+        the incoming batch had readings for.
+
+    Raises
+    ------
+    ConfigError
+        If ``shards`` is out of bounds.
+
+    Notes
+    -----
+    Recoverable and rescalable: the state of each shard is a snapshot of its table. Outputs do not
+    depend, in one bit, on the batches, the shards or the workers.
+
+    Examples
+    --------
+    >>> import bytewax.operators as op
+    >>> import ewma_ops.operators as ew
+    >>> from bytewax.dataflow import Dataflow
+    >>> from bytewax.testing import TestingSink, TestingSource, run_main
+    >>> from ewma_ops.decay import Decay
+    >>> flow, out = Dataflow("columns"), []
+    >>> up = op.input("in", flow, TestingSource([Readings.of(["a", "a"], [1.0, 4.0])]))
+    >>> smoothed = ew.smooth_batches("smooth", up, Smoothing(Decay(beta=0.5)))
+    >>> op.output("out", smoothed, TestingSink(out))
+    >>> run_main(flow)
+    >>> out[0].statistics["mean"]
+    array([1., 3.])
+    """
+    _check_shards(shards)
+    dealt = op.flat_map_batch("deal", up, lambda batch: _deal(Readings.concat(batch), shards))
+    smoothed = op.stateful_batch("update", dealt, lambda resumed: _BatchShard(smoothing, resumed))
+    return op.key_rm("unkey", smoothed)
+
+
+@operator
+def smooth(
+    step_id: str,  # noqa: ARG001 - Bytewax's decorator uses it
+    up: KeyedStream[Value],
+    smoothing: Smoothing,
+    shards: int = 16,
+) -> KeyedStream[SmoothedReading]:
+    """Smooth the values of each key: one more operator for any dataflow.
+
+    Parameters
+    ----------
+    step_id
+        Unique id of the step.
+    up
+        Keyed by series id. A value is a number; or a ``(time, value)`` pair, with the time in
+        milliseconds since the epoch (int) or as an aware ``datetime``; or a `Reading`. ``None``
+        or NaN is a missing reading. Within a series, in order.
+    smoothing
+        What to compute.
+    shards
+        As for `smooth_batches`.
+
+    Returns
+    -------
+    KeyedStream
+        A `SmoothedReading` for each value, keyed by series id: a series' own in order.
+
+    Raises
+    ------
+    ConfigError
+        If ``shards`` is out of bounds.
+    ReadingError
+        While the flow runs: if a value is not a number or is infinite, or has no time and the
+        decay is by time. The message names the series and the value.
+
+    Examples
+    --------
+    >>> import bytewax.operators as op
+    >>> import ewma_ops.operators as ew
+    >>> from bytewax.dataflow import Dataflow
+    >>> from bytewax.testing import TestingSink, TestingSource, run_main
+    >>> from ewma_ops.decay import Decay
+    >>> flow, out = Dataflow("ticks"), []
+    >>> ticks = op.input("in", flow, TestingSource([("a", 1.0), ("a", 4.0)], batch_size=2))
+    >>> smoothed = ew.smooth("smooth", ticks, Smoothing(Decay(beta=0.5)))
+    >>> op.output("out", smoothed, TestingSink(out))
+    >>> run_main(flow)
+    >>> [(series_id, reading.ewma) for series_id, reading in out]
+    [('a', 1.0), ('a', 3.0)]
+    """
+    _check_shards(shards)
+    dealt = op.flat_map_batch("deal", up, lambda batch: _deal_items(batch, shards))
+    smoothed = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(smoothing, resumed))
+    return op.key_rm("unkey", smoothed)
+
+
+def _check_shards(shards: int) -> None:
+    if shards not in range(1, MAX_SHARDS + 1):
+        raise ConfigError(f"shards = {shards!r}: give a whole number from 1 to {MAX_SHARDS}")
+
+
+def _deal(readings: Readings, shards: int) -> list[tuple[str, Readings]]:
+    """Split readings by shard, keeping each series' own in order."""
+    hashes = readings.hashes
+    if hashes is None:
+        hashes = murmur2_column(readings.series_ids)
+        readings = replace(readings, hashes=hashes)
+    shard = (hashes % np.uint32(shards)).astype(np.uint16)
+    order = np.argsort(shard, kind="stable")
+    dealt = shard[order]
+    starts = np.flatnonzero(np.diff(dealt.astype(np.int32), prepend=-1))
+    pieces = np.split(order, starts[1:])
+    names = map(str, dealt[starts].tolist())
+    return [(name, readings.take(piece)) for name, piece in zip(names, pieces, strict=True)]
+
+
+def _deal_items(
+    batch: list[tuple[str, Value]], shards: int
+) -> Iterable[tuple[str, _Item | Readings]]:
+    if len(batch) >= _FEW_PER_SHARD * shards:
+        return _deal(_to_readings(batch), shards)
+    return [(_shard_of(item.series_id, shards), item) for item in _to_some(batch)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _shard_of(series_id: str, shards: int) -> str:
+    return str(murmur2(series_id.encode("utf-8", "surrogatepass")) % shards)
+
+
+def _to_items(smoothed: Smoothed) -> Iterable[tuple[str, SmoothedReading]]:
+    readings, statistics = smoothed.readings, dict(smoothed.statistics)
+    times = repeat(None) if readings.times_ms is None else readings.times_ms.tolist()
+    columns = [readings.values.tolist(), statistics.pop("mean").tolist(), times]
+    if statistics:
+        rows = zip(*(column.tolist() for column in statistics.values()), strict=True)
+        columns.append([dict(zip(statistics, row, strict=True)) for row in rows])
+    return zip(readings.series_ids, map(SmoothedReading, *columns), strict=True)
+
+
+def _to_some(batch: list[tuple[str, Value]]) -> Iterable[_Item]:
+    """Check a few values without the overhead of columns."""
+    for series_id, value in batch:
+        if type(value) is float and -LARGEST_VALUE <= value <= LARGEST_VALUE:
+            yield _Item(series_id, value, None)
+        else:
+            reading = _to_readings([(series_id, value)])
+            times = reading.times_ms
+            time_ms = None if times is None else int(times[0])
+            yield _Item(series_id, float(reading.values[0]), time_ms)
+
+
+def _to_readings(batch: list[tuple[str, Value]]) -> Readings:
+    try:
+        ids = [series_id for series_id, _ in batch]
+        values: list[Any] = [value for _, value in batch]
+    except (TypeError, ValueError):
+        raise ReadingError(
+            "smooth takes a keyed stream of (series id, value): make one with op.key_on"
+        ) from None
+    if set(map(type, values)) <= {float, int, NoneType}:
+        return Readings.of(ids, values)
+    readings = [_to_reading(series_id, value) for series_id, value in batch]
+    times = [reading.time_ms for reading in readings]
+    untimed = times.count(None)
+    if 0 < untimed < len(times):
+        raise ReadingError(
+            f"series {ids[times.index(None)]!r} has a value without a time among others with one: "
+            "give every value a time, or none"
+        )
+    column: Any = [reading.value for reading in readings]
+    times_ms: Any = None if untimed else times
+    return Readings.of(ids, column, times_ms)
+
+
+def _to_reading(series_id: str, value: object) -> Reading:
+    time: object
+    number: object
+    if isinstance(value, Reading):
+        time, number = value.time_ms, value.value
+    elif isinstance(value, tuple) and len(value) == 2:
+        time, number = value
+    else:
+        time, number = None, value
+    if number is not None and (isinstance(number, bool) or not isinstance(number, Real)):
+        raise ReadingError(
+            f"value {value!r} of series {series_id!r} is not a number, a (time, number) pair or a "
+            "Reading: map it to one of them first"
+        )
+    return Reading(None if number is None else float(number), _to_ms(series_id, time))
+
+
+def _to_ms(series_id: str, time: object) -> int | None:
+    if time is None:
+        return None
+    if isinstance(time, datetime) and time.tzinfo is not None:
+        return (time - _EPOCH) // _MILLISECOND
+    if isinstance(time, Integral) and not isinstance(time, bool):
+        return int(time)
+    raise ReadingError(
+        f"time {time!r} of series {series_id!r} must be an int (milliseconds since the epoch) or "
+        "a datetime with a time zone"
+    )
