@@ -175,6 +175,9 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
     from ewma_ops.settings import load
 
     settings = load(config)
+    # Bytewax's metrics endpoint: every process of a machine needs a port of its own.
+    first_port = int(os.environ.get("BYTEWAX_DATAFLOW_API_PORT", "3030"))
+    os.environ["BYTEWAX_DATAFLOW_API_PORT"] = str(first_port + process_id)
     recovery = settings.recovery
     return run_worker(
         lambda stopping: build_flow(settings, stopping),
