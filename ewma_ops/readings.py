@@ -125,7 +125,7 @@ class Readings:
         array([1. , 2.5])
         """
         ids = list(series_ids)
-        if not all(isinstance(series_id, str) for series_id in ids):
+        if not set(map(type, ids)) <= {str}:
             raise ReadingError("series ids must be str; convert them, for example with str()")
         column = _column(values, np.float64, "values")
         times = None if times_ms is None else _column(times_ms, np.int64, "times_ms")
