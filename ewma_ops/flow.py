@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TypeGuard, cast
+from typing import NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
 import numpy as np
@@ -29,7 +29,7 @@ from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["build_flow"]
+__all__ = ["Job", "build_job"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -38,7 +38,14 @@ Addressed = tuple[str, ProducerRecords]
 """Records for one partition, by the name of its part."""
 
 
-def build_flow(settings: Settings, stopping: threading.Event | None = None) -> Dataflow:
+class Job(NamedTuple):
+    """A dataflow, and its source: `KafkaSource.commit` is to be called when the flow has ended."""
+
+    flow: Dataflow
+    source: KafkaSource
+
+
+def build_job(settings: Settings, stopping: threading.Event | None = None) -> Job:
     """Build the dataflow of a configuration.
 
     Parameters
@@ -77,7 +84,7 @@ def build_flow(settings: Settings, stopping: threading.Event | None = None) -> D
     smoothed = ew.smooth_batches("smooth", decoded.trues, settings.smoothing, settings.shards)
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     op.output("dead-letters", unreadable, dead_letters)
-    return flow
+    return Job(flow, source)
 
 
 def _is_readings(item: Readings | Addressed) -> TypeGuard[Readings]:

@@ -14,7 +14,7 @@ import os
 import sys
 
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.flow import build_flow
+from ewma_ops.flow import build_job
 from ewma_ops.recovery import guard_parts
 from ewma_ops.settings import load
 from ewma_ops.worker import stop_on_signals
@@ -38,7 +38,7 @@ try:
     if "EWMA_CONFIG" not in os.environ:
         raise ConfigError("EWMA_CONFIG is not set: set it to the path of a configuration file")
     _guard_recovery()
-    flow = build_flow(load(os.environ["EWMA_CONFIG"]), stop_on_signals())
+    flow = build_job(load(os.environ["EWMA_CONFIG"]), stop_on_signals()).flow
 except EwmaError as error:
     print(f"ewma: {error}", file=sys.stderr)
     sys.exit(2 if error.fault == "user" else 1)
