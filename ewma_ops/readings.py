@@ -109,7 +109,10 @@ class Readings:
 
     @classmethod
     def of(
-        cls, series_ids: Sequence[str], values: ArrayLike, times_ms: ArrayLike | None = None
+        cls,
+        series_ids: Sequence[str],
+        values: ArrayLike | Sequence[float | None],
+        times_ms: ArrayLike | None = None,
     ) -> Readings:
         """Build readings from any sequences, checked.
 
@@ -188,7 +191,7 @@ class Smoothed:
         return len(self.readings)
 
 
-def _column(values: ArrayLike, dtype: type[Any], name: str) -> NDArray[Any]:
+def _column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:
     try:
         column = np.asarray(values)
         if column.dtype.kind in "iuf":
