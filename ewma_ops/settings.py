@@ -115,6 +115,9 @@ class DeadLetters(Struct, frozen=True, kw_only=True):
     """Table ``[dead_letters]``: where messages go that cannot be read."""
 
     topic: _Topic = "dead-letters"
+    max_bytes: Annotated[
+        int, Meta(ge=1000, description="a whole number of bytes, at least 1000")
+    ] = 1_000_000
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
