@@ -172,7 +172,8 @@ def guard_parts(directory: Path | str, identity: Identity) -> ResumePoint:
             f"`mkdir -p {parts} && python -m bytewax.recovery {parts} {PARTITIONS}`"
         )
     home = parts.resolve().parent
-    directory = home if RecoveryStore(home).parts == parts.resolve() else parts
+    of_a_store = RecoveryStore(home).parts == parts.resolve() and (home / _MANIFEST).exists()
+    directory = home if of_a_store else parts
     _lock(directory)  # until the process ends
     with _named_errors(directory):
         _claim(directory, parts, identity)

@@ -25,7 +25,7 @@ __all__ = ["flow"]
 
 def _guard_recovery(identity: Mapping[str, str]) -> None:
     """Lock and clean the recovery directory of Bytewax's command line, in its first process."""
-    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument(
         "-r", "--recovery-directory", default=os.getenv("BYTEWAX_RECOVERY_DIRECTORY")
     )

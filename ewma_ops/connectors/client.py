@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
@@ -69,6 +70,9 @@ _OURS: dict[str, dict[str, object]] = {
     "consumer": {"enable_auto_commit": False, "auto_offset_reset": "none"},
     "producer": {"acks": "all", "enable_idempotence": True},
 }
+_KINDS = {bool: "true or false", int: "a whole number", str: "text"}
+_FREE = {"bootstrap_servers", "client_id", "api_version"}
+"""Options that take more than one kind of value."""
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _OWNED = {
     **dict.fromkeys(
@@ -421,19 +425,28 @@ def _options(
 
 def check_options(client: Mapping[str, object]) -> None:
     """Raise ConfigError unless ``client`` holds options that may be set, each known by its name."""
-    known = {
-        option
-        for factory in (KafkaConsumer, KafkaProducer, KafkaAdminClient)
-        for option in factory.DEFAULT_CONFIG
-    }
-    for option in client:
+    known: dict[str, object] = {}
+    for factory in (KafkaConsumer, KafkaProducer, KafkaAdminClient):
+        known.update(factory.DEFAULT_CONFIG)
+    for option, value in client.items():
         if option in _OWNED:
             raise ConfigError(f"kafka.{option} cannot be set: {_OWNED[option]}; remove it")
         if option not in known:
-            near = difflib.get_close_matches(option, known - _OWNED.keys(), 1)
+            near = difflib.get_close_matches(option, known.keys() - _OWNED.keys(), 1)
             raise ConfigError(
                 f"kafka.{option} is not an option of kafka-python"
                 + (f": did you mean {near[0]}?" if near else ": remove it")
+            )
+        usual = known[option]
+        wanted = next((kind for kind in (bool, int, str) if isinstance(usual, kind)), None)
+        numeric = wanted is int and isinstance(value, float)
+        if option not in _FREE and wanted and not numeric and type(value) is not wanted:
+            raise ConfigError(
+                f"kafka.{option} = {value!r} must be {_KINDS[wanted]}, for example {usual!r}"
+            )
+        if option.startswith("ssl_") and option.endswith("file") and not os.path.exists(str(value)):
+            raise ConfigError(
+                f"kafka.{option} = {value!r}: there is no such file; correct the path"
             )
     protocol = client.get("security_protocol", _PROTOCOLS[0])
     if protocol not in _PROTOCOLS:  # kafka-python takes any other for PLAINTEXT
@@ -450,7 +463,8 @@ def _no_such_topic(client: Mapping[str, object], topic: str, topics: Sequence[st
     return BrokerError(
         f"topic {topic!r} does not exist at {servers}"
         + (f" (did you mean {near[0]!r}?)" if near else "")
-        + f": create it, for example with kafka-topics.sh --bootstrap-server {servers} "
+        + ": create it, for an output or dead-letter topic with `ewma check CONFIG "
+        f"--create-topics`, or with kafka-topics.sh --bootstrap-server {servers} "
         f"--create --topic {topic} --partitions 4"
     )
 

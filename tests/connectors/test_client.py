@@ -11,6 +11,7 @@ from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from ewma_ops.connectors import create_topic, partition_count
 from ewma_ops.connectors.client import (
+    check_options,
     connect_consumer,
     connect_producer,
     view_of,
@@ -80,7 +81,7 @@ def test_no_address() -> None:
 
 def test_a_value_of_the_wrong_type_is_the_users_fault(embedded: str) -> None:
     client = {"bootstrap_servers": embedded, "request_timeout_ms": "soon"}
-    with pytest.raises(ConfigError, match="kafka-python cannot use this"):
+    with pytest.raises(ConfigError, match=r"request_timeout_ms = .soon. must be a whole number"):
         connect_consumer(client, "group")
 
 
@@ -167,3 +168,17 @@ def test_the_inside_of_kafka_python_is_where_it_was(embedded: str, topic: MakeTo
     assert view_of(producer, name).partitions == 2
     consumer.close()
     producer.close(5)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("ssl_check_hostname", 1, "true or false"),
+        ("compression", "gzip", "did you mean compression_type"),
+        ("ssl_cafile", "/no/such/file", "there is no such file"),
+        ("security_protocol", "TLS", "PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+    ],
+)
+def test_a_wrong_option_is_told_without_connecting(option: str, value: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"kafka.{option} .*{says}"):
+        check_options({"bootstrap_servers": "127.0.0.1:1", option: value})
