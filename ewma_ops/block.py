@@ -40,14 +40,20 @@ class Block:
         self._keys = list(unit.keys.items())
         self.state = {name: self._full(name, 0) for name in self._smoother.columns}
         if columns is not None:
-            self.state = {name: columns[self._prefix + name].copy() for name in self.state}
+            self.state = {
+                name: np.array(columns[self._prefix + name], ndmin=1 + bool(column.depth))
+                for name, column in self._smoother.columns.items()
+            }
         self._stepper = Stepper(unit.smoothing, self.state, self._width)
         self.step = self._stepper.step
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns by the names they have in a snapshot."""
-        return {self._prefix + name: column for name, column in self.state.items()}
+        return {
+            self._prefix + name: column[0] if column.ndim == 2 and len(column) == 1 else column
+            for name, column in self.state.items()
+        }
 
     @property
     def size(self) -> int:

@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, repeat
 from numbers import Integral, Real
+from operator import itemgetter
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -55,20 +56,23 @@ class _Item(NamedTuple):
     time_ms: int | None
 
 
-class _ItemShard(StatefulBatchLogic["_Item | Readings", Any, TableSnapshot]):
-    """One shard of `smooth`: its table, moved on item by item or by the column."""
+class _ItemShard(StatefulBatchLogic["list[_Item] | Readings", "Iterable[Any]", TableSnapshot]):
+    """One shard of `smooth`: its table, moved on item by item or by the column.
+
+    What goes in and comes out is a run for each batch: Bytewax would handle every item apart.
+    """
 
     def __init__(self, smoothing: Smoothing, resume_state: TableSnapshot | None) -> None:
         self._table = SeriesTable(smoothing, resume_state)
         self._names = tuple(smoothing.statistics)
 
-    def on_batch(self, values: list[_Item | Readings]) -> tuple[Iterable[Any], bool]:
-        smoothed: list[tuple[str, SmoothedReading]] = []
-        for value in values:
-            if isinstance(value, _Item):
-                smoothed.append(self._step(value))
-            else:
-                smoothed.extend(_to_items(self._table.update(value)))
+    def on_batch(self, values: list[list[_Item] | Readings]) -> tuple[Iterable[Any], bool]:
+        smoothed = [
+            _to_items(self._table.update(run))
+            if isinstance(run, Readings)
+            else list(map(self._step, run))
+            for run in values
+        ]
         return smoothed, StatefulBatchLogic.RETAIN
 
     def _step(self, item: _Item) -> tuple[str, SmoothedReading]:
@@ -208,7 +212,7 @@ def smooth(
     _check_shards(shards)
     dealt = op.flat_map_batch("deal", up, lambda batch: _deal_items(batch, shards))
     smoothed = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(smoothing, resumed))
-    return op.key_rm("unkey", smoothed)
+    return op.flat_map_batch("undeal", smoothed, _undeal)
 
 
 def _check_shards(shards: int) -> None:
@@ -233,10 +237,19 @@ def _deal(readings: Readings, shards: int) -> list[tuple[str, Readings]]:
 
 def _deal_items(
     batch: list[tuple[str, Value]], shards: int
-) -> Iterable[tuple[str, _Item | Readings]]:
+) -> Iterable[tuple[str, list[_Item] | Readings]]:
     if len(batch) >= _FEW_PER_SHARD * shards:
         return _deal(_to_readings(batch), shards)
-    return [(_shard_of(item.series_id, shards), item) for item in _to_some(batch)]
+    runs: dict[str, list[_Item]] = {}
+    for item in _to_some(batch):
+        runs.setdefault(_shard_of(item.series_id, shards), []).append(item)
+    return runs.items()
+
+
+def _undeal(
+    batch: list[tuple[str, Iterable[tuple[str, SmoothedReading]]]],
+) -> Iterable[tuple[str, SmoothedReading]]:
+    return list(chain.from_iterable(map(itemgetter(1), batch)))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -251,7 +264,7 @@ def _to_items(smoothed: Smoothed) -> Iterable[tuple[str, SmoothedReading]]:
     if statistics:
         rows = zip(*(column.tolist() for column in statistics.values()), strict=True)
         columns.append([dict(zip(statistics, row, strict=True)) for row in rows])
-    return zip(readings.series_ids, map(SmoothedReading, *columns), strict=True)
+    return list(zip(readings.series_ids, map(SmoothedReading, *columns), strict=True))
 
 
 def _to_some(batch: list[tuple[str, Value]]) -> Iterable[_Item]:

@@ -119,7 +119,7 @@ class Readings:
     def of(
         cls,
         series_ids: Sequence[str],
-        values: ArrayLike,
+        values: ArrayLike | Sequence[float | None],
         times_ms: ArrayLike | None = None,
         weights: ArrayLike | None = None,
     ) -> Readings:
@@ -138,7 +138,7 @@ class Readings:
         array([1. , 2.5])
         """
         ids = list(series_ids)
-        if not all(isinstance(series_id, str) for series_id in ids):
+        if not set(map(type, ids)) <= {str}:
             raise ReadingError("series ids must be str; convert them, for example with str()")
         column = _column(values, np.float64, "values")
         times = None if times_ms is None else _column(times_ms, np.int64, "times_ms")
@@ -209,7 +209,7 @@ class Smoothed:
         return len(self.readings)
 
 
-def _column(values: ArrayLike, dtype: type[Any], name: str) -> NDArray[Any]:
+def _column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:
     try:
         column = np.asarray(values)
         if column.dtype.kind in "iuf":

@@ -170,19 +170,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> int:
-    from ewma_ops.flow import build_flow
+    from ewma_ops.flow import Job, build_job
     from ewma_ops.recovery import RecoveryStore
     from ewma_ops.settings import load
 
     settings = load(config)
+    # Bytewax's metrics endpoint: every process of a machine needs a port of its own.
+    first_port = int(os.environ.get("BYTEWAX_DATAFLOW_API_PORT", "3030"))
+    os.environ["BYTEWAX_DATAFLOW_API_PORT"] = str(first_port + process_id)
     recovery = settings.recovery
-    return run_worker(
-        lambda stopping: build_flow(settings, stopping),
+    jobs: list[Job] = []
+
+    def build(stopping: threading.Event) -> Dataflow:
+        jobs.append(build_job(settings, stopping))
+        return jobs[0].flow
+
+    code = run_worker(
+        build,
         process_id=process_id,
         addresses=addresses,
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
         parts=None if recovery is None else RecoveryStore(recovery.directory).parts,
     )
+    if code == 0:
+        try:
+            jobs[0].source.commit()
+        except EwmaError as error:
+            print(f"the consumer group is behind by an epoch: {error}", file=sys.stderr)
+    return code
 
 
 def leave(code: int) -> None:

@@ -190,7 +190,8 @@ def test_state_moves_between_one_and_two_workers(tmp_path: Path) -> None:
 
 
 PROCESS_FLOW = """
-import json, sys
+import json
+from pathlib import Path
 import bytewax.operators as op
 import ewma_ops.operators as ew
 from bytewax.connectors.files import DirSink
@@ -205,7 +206,7 @@ flow = Dataflow("flow")
 up = op.input("in", flow, TestingSource(items, batch_size=100))
 out = ew.smooth("smooth", up, Smoothing(Decay(beta=0.5)), shards=4)
 lines = op.map("line", out, lambda kv: (kv[0], json.dumps([kv[0], kv[1].ewma.hex()])))
-op.output("out", lines, DirSink({out!r}, 2))
+op.output("out", lines, DirSink(Path({out!r}), 2))
 """
 
 

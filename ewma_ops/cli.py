@@ -1,0 +1,117 @@
+"""The command line: ``ewma run | check | demo | feed``.
+
+Knows arguments, exit codes and what a user sees; the work is done elsewhere.
+Exit codes: 0 well, 1 the environment failed, 2 a mistake that the user can mend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ewma_ops import __version__
+from ewma_ops.errors import EwmaError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except EwmaError as error:
+        print(f"ewma: {error}", file=sys.stderr)
+        return 2 if error.fault == "user" else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ewma",
+        description="Exponentially weighted statistics of Kafka topics, on Bytewax.",
+    )
+    parser.add_argument("--version", action="version", version=f"ewma {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="smooth a topic as a configuration file says")
+    run.add_argument("config", type=Path, metavar="CONFIG.toml")
+    run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (1)")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="validate a configuration file, and its topics")
+    check.add_argument("config", type=Path, metavar="CONFIG.toml")
+    check.add_argument("--offline", action="store_true", help="do not connect to Kafka")
+    check.add_argument(
+        "--create-topics", action="store_true", help="create the output topics that are missing"
+    )
+    check.set_defaults(command=_check)
+
+    demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
+    demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
+    demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
+    demo.set_defaults(command=_demo)
+
+    feed = commands.add_parser("feed", help="send the demo's readings to a topic")
+    feed.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
+    feed.add_argument("--topic", default="readings")
+    feed.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
+    feed.set_defaults(command=_feed)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ewma_ops.connectors.client import partition_count
+    from ewma_ops.launcher import launch
+    from ewma_ops.settings import load
+
+    settings = load(options.config)
+    # Looked up here, so that a topic that is missing is told once and not by every worker.
+    partition_count(settings.kafka, settings.input.topic)
+    partition_count(settings.kafka, settings.dead_letters.topic)
+    partitions = partition_count(settings.kafka, settings.output.topic)
+    identity = {**settings.identity(), "output partitions": str(partitions)}
+    return launch(options.config, options.workers, identity=identity)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from ewma_ops.connectors.client import create_topic, partition_count
+    from ewma_ops.settings import describe, load
+
+    settings = load(options.config)
+    print(describe(settings))
+    if options.offline:
+        return 0
+    partitions = partition_count(settings.kafka, settings.input.topic)
+    print(f"\n{settings.input.topic}: {partitions} partitions")
+    for topic in (settings.output.topic, settings.dead_letters.topic):
+        if options.create_topics:
+            create_topic(settings.kafka, topic, partitions)
+        print(f"{topic}: {partition_count(settings.kafka, topic)} partitions")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ewma_ops.demo.run import run_demo
+
+    return run_demo(forever=options.forever, directory=options.directory)
+
+
+def _feed(options: argparse.Namespace) -> int:
+    from ewma_ops.demo.feed import feed
+
+    feed(options.bootstrap_servers, options.topic, forever=options.forever)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""What Kafka's partitions are called as Bytewax's parts.
+
+Knows the names only. They are keys of the recovery store: never change them.
+"""
+
+from __future__ import annotations
+
+__all__ = ["part_key"]
+
+_DIGITS = 6
+
+
+def part_key(partition: int) -> str:
+    """Return the name of a partition's part.
+
+    Bytewax sorts parts as text, and ``"10" < "2"``: the zeros keep their order that of the
+    numbers, which routing to ``int(part_key)`` relies on.
+
+    Examples
+    --------
+    >>> part_key(10)
+    '000010'
+    """
+    return f"{partition:0{_DIGITS}d}"

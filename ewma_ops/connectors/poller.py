@@ -1,0 +1,443 @@
+"""One consumer and its thread, read ahead for the parts of one worker, in bounded memory.
+
+Knows offsets and the consumer's life; must not know Bytewax, nor what is in a record.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka import errors as kafka_errors
+from prometheus_client import Gauge
+
+from ewma_ops.connectors.client import (
+    close_consumer,
+    connect_consumer,
+    in_words,
+    positions,
+    speaking_to,
+    view_of,
+)
+from ewma_ops.errors import BrokerError, EwmaError
+from ewma_ops.wire.records import ConsumerRecords
+
+__all__ = ["Feed", "Poller", "Start"]
+
+_log = logging.getLogger(__name__)
+
+Start = Literal["earliest", "latest", "committed"] | int
+"""Where to begin without a snapshot; a number is a time in milliseconds since the epoch, UTC."""
+
+_LAG = Gauge(
+    "ewma_ops_consumer_lag",
+    "Records of an input partition that the flow has not taken yet",
+    ("topic", "partition"),
+)
+_BUFFER_BYTES = 64 << 20
+_POLL_S = 0.1
+_WATCH_S = 1.0
+_VANISHED_S = 10.0
+"""How long a topic may be missing, as it can be while brokers start, before it has vanished."""
+_LOOK_UP_S = 10.0
+_CLOSE_S = 5.0
+
+
+class Feed:
+    """What one partition has ready, between the poller's thread and the part.
+
+    ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` where
+    the partition ended when the flow started, ``None`` until a fetch has told.
+    """
+
+    __slots__ = ("bytes", "end", "fetched", "finished", "lag", "listed_end", "runs", "taken", "tp")
+
+    def __init__(self, tp: TopicPartition, first: int, listed_end: int) -> None:
+        self.tp = tp
+        self.fetched = self.taken = first
+        self.listed_end = listed_end
+        self.end: int | None = None
+        self.finished = False
+        self.runs: list[ConsumerRecords] = []
+        self.bytes = 0
+        self.lag = _LAG.labels(tp.topic, str(tp.partition))
+
+
+class Poller:
+    """Poll one consumer for any number of partitions of a topic.
+
+    Parameters
+    ----------
+    client, topic, group_id
+        As of the source.
+    partitions
+        How many the topic has.
+    start
+        Where a partition without a snapshot begins.
+    bounded
+        Whether a partition finishes where it ended at the start.
+    buffer_records
+        Stop reading ahead while more records than this are buffered, all partitions together.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        group_id: str,
+        *,
+        partitions: int,
+        start: Start,
+        bounded: bool,
+        buffer_records: int,
+    ) -> None:
+        self._client = client
+        self._topic = topic
+        self._group_id = group_id
+        self._partitions = partitions
+        self._start = start
+        self._bounded = bounded
+        self._buffer_records = buffer_records
+        self._lock = threading.Lock()  # guards the feeds, the totals and the offsets to commit
+        self._feeds: dict[int, Feed] = {}
+        self._new: list[Feed] = []
+        self._changed = False
+        self._records = self._bytes = 0
+        self._durable: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._committing = False
+        self._room = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._error: EwmaError | None = None
+        self._next_watch = 0.0
+        self._topic_id: object = None
+        self._missing_since: float | None = None
+        self._consumer = connect_consumer(client, group_id)
+        try:
+            self._look_up()
+        except BaseException:
+            close_consumer(self._consumer, _CLOSE_S)
+            raise
+
+    # Called by the worker.
+
+    def __contains__(self, partition: int) -> bool:
+        return partition in self._feeds
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or is about to be."""
+        return self._closing.is_set()
+
+    def add(self, partition: int, resume_state: int | None) -> Feed:
+        """Begin to read a partition: at ``resume_state``, or at ``start`` where it is ``None``.
+
+        Raises
+        ------
+        BrokerError
+            If the partition no longer has that offset. That it does not have it yet is told by
+            :meth:`take`, after the first fetch: not every broker lists its true end.
+        """
+        tp = TopicPartition(self._topic, partition)
+        begin, end = self._begins[tp], self._ends[tp]
+        first = self._first_offset(tp) if resume_state is None else resume_state
+        if first < begin:
+            raise _lost(tp, first, begin, end)
+        feed = Feed(tp, first, end)
+        with self._lock:
+            self._feeds[partition] = feed
+            self._new.append(feed)
+            self._changed = True
+        return feed
+
+    def take(self, feed: Feed) -> list[ConsumerRecords]:
+        """Return what has been read of a partition since the last call; never waits.
+
+        Raises
+        ------
+        EwmaError
+            What ended the thread, if anything did.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="ewma_ops-poller", daemon=True)
+            self._thread.start()
+        if feed.fetched == feed.taken:  # idle, as most are most of the time
+            return []
+        with self._lock:
+            runs, feed.runs = feed.runs, []
+            feed.taken = feed.fetched
+            if runs:
+                self._records -= sum(map(len, runs))
+                self._bytes -= feed.bytes
+                feed.bytes = 0
+                self._room.set()
+        return runs
+
+    def durable(self, feed: Feed, offset: int) -> None:
+        """Have ``offset`` committed to the group: everything before it is durable."""
+        with self._lock:
+            self._durable[feed.tp.partition] = offset
+
+    def remove(self, feed: Feed) -> None:
+        """Stop reading a partition; close with the last one."""
+        with self._lock:
+            self._feeds.pop(feed.tp.partition, None)
+            self._records -= sum(map(len, feed.runs))
+            self._bytes -= feed.bytes
+            feed.runs = []
+            self._changed = True
+        _LAG.remove(feed.tp.topic, str(feed.tp.partition))
+        if not self._feeds:
+            self.close()
+
+    def close(self) -> None:
+        """End the thread and close the consumer, within seconds; never raises."""
+        self._closing.set()
+        self._room.set()
+        if self._thread is None:
+            close_consumer(self._consumer, _CLOSE_S)
+            return
+        self._thread.join(2 * _CLOSE_S)
+        if self._thread.is_alive():
+            _log.warning("the consumer of topic %r is still busy: left behind", self._topic)
+
+    def _look_up(self) -> None:
+        tps = [TopicPartition(self._topic, partition) for partition in range(self._partitions)]
+        wait_ms = int(_LOOK_UP_S * 1000)
+        with speaking_to(self._client, f"looking up the offsets of topic {self._topic!r}"):
+            self._begins = self._consumer.beginning_offsets(tps, wait_ms)
+            self._ends = self._consumer.end_offsets(tps, wait_ms)
+            if isinstance(self._start, int):
+                at = self._consumer.offsets_for_times(dict.fromkeys(tps, self._start), wait_ms)
+                # Without a record that late there is no offset, or one without a time.
+                self._timed = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
+
+    def _first_offset(self, tp: TopicPartition) -> int:
+        if isinstance(self._start, int):
+            return int(self._timed.get(tp, self._ends[tp]))
+        if self._start == "latest":
+            return int(self._ends[tp])
+        if self._start == "committed":
+            with speaking_to(self._client, f"looking up what group {self._group_id!r} committed"):
+                committed = self._consumer.committed(tp, timeout_ms=int(_LOOK_UP_S * 1000))
+            if committed is not None:
+                return int(committed)
+            _log.info(
+                "group %r has committed nothing for partition %d of topic %r: read from the start",
+                self._group_id,
+                tp.partition,
+                self._topic,
+            )
+        return int(self._begins[tp])
+
+    # Called by the thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._adopt()
+                self._room.clear()
+                if self._records > self._buffer_records or self._bytes > _BUFFER_BYTES:
+                    self._room.wait(_POLL_S)
+                else:
+                    self._poll()
+                self._commit()
+                self._watch()
+        except EwmaError as error:
+            self._error = error
+        except Exception as error:  # noqa: BLE001 - raised again by take
+            self._error = self._worded(error)
+            self._error.__cause__ = error
+        finally:
+            self._commit_last()
+            close_consumer(self._consumer, _CLOSE_S)
+
+    def _adopt(self) -> None:
+        with self._lock:
+            if not self._changed:
+                return
+            self._changed = False
+            new, self._new = self._new, []
+            feeds = list(self._feeds.values())
+        if feeds:
+            self._consumer.assign([feed.tp for feed in feeds])
+            for feed in new:
+                if feed in feeds:
+                    self._consumer.seek(feed.tp, feed.fetched)
+
+    def _poll(self) -> None:
+        try:
+            polled = self._consumer.poll(timeout_ms=int(_POLL_S * 1000))
+        except kafka_errors.RetriableError as error:
+            _log.warning("reading topic %r: %s; trying again", self._topic, error)
+            self._closing.wait(_POLL_S)
+            return
+        reached = positions(self._consumer)
+        for feed in list(self._feeds.values()):
+            if feed.tp in reached and not feed.finished:
+                self._deliver(feed, polled.get(feed.tp, ()), reached[feed.tp])
+
+    def _deliver(self, feed: Feed, records: Sequence[Any], reached: int) -> None:
+        if feed.end is None:
+            feed.end = self._true_end(feed)
+        finished = self._bounded and feed.end is not None and reached >= feed.end
+        if finished:
+            assert feed.end is not None
+            records = [record for record in records if record.offset < feed.end]
+            reached = max(feed.fetched, feed.end)
+            self._consumer.pause(feed.tp)
+        run = _columns(feed.tp, records) if records else None
+        size = sum(
+            r.serialized_key_size + r.serialized_value_size + r.serialized_header_size
+            for r in records
+        )
+        with self._lock:
+            if run is not None:
+                feed.runs.append(run)
+                feed.bytes += size
+                self._records += len(run)
+                self._bytes += size
+            feed.fetched = reached
+            feed.finished = finished
+
+    def _true_end(self, feed: Feed) -> int | None:
+        high_watermark = self._consumer.highwater(feed.tp)
+        if high_watermark is None:
+            return None
+        end = max(feed.listed_end, int(high_watermark))
+        if feed.fetched > end:
+            raise _lost(feed.tp, feed.fetched, self._begins[feed.tp], end)
+        return end
+
+    def _commit(self) -> None:
+        if self._committing:
+            return
+        offsets = self._due()
+        if offsets:
+            self._committing = True
+            try:
+                self._consumer.commit_async(offsets, self._on_commit)
+            except kafka_errors.KafkaError as error:
+                self._on_commit(offsets, error)
+
+    def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        with self._lock:
+            durable, self._durable = self._durable, {}
+        return {
+            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
+            for partition, offset in durable.items()
+            if self._committed.get(partition) != offset
+        }
+
+    def _on_commit(self, offsets: Mapping[TopicPartition, Any], answer: object) -> None:
+        self._committing = False
+        if isinstance(answer, Exception):
+            _log.warning(
+                "committing offsets of topic %r to group %r failed: %s; "
+                "nothing is lost, the next epoch commits again",
+                self._topic,
+                self._group_id,
+                answer,
+            )
+        else:
+            self._committed.update({tp.partition: at.offset for tp, at in offsets.items()})
+
+    def _commit_last(self) -> None:
+        offsets = self._due()
+        if offsets and self._error is None:
+            try:
+                self._consumer.commit(offsets, timeout_ms=1000)
+            except Exception as error:  # noqa: BLE001 - logged: commits are for onlookers
+                self._on_commit(offsets, error)
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        if now < self._next_watch:
+            return
+        self._next_watch = now + _WATCH_S
+        for feed in list(self._feeds.values()):
+            if feed.end is not None:
+                feed.lag.set(max(0, self._consumer.highwater(feed.tp) - feed.taken))
+        self._watch_topic(now)
+
+    def _watch_topic(self, now: float) -> None:
+        view = view_of(self._consumer, self._topic)
+        if view.partitions == 0:
+            if self._missing_since is None:
+                self._missing_since = now
+            if now - self._missing_since > _VANISHED_S:
+                raise BrokerError(
+                    f"topic {self._topic!r} has vanished while it was read: create it again and "
+                    "start the flow with a new recovery directory"
+                )
+            return
+        self._missing_since = None
+        if self._topic_id is None:
+            self._topic_id = view.topic_id
+        if view.topic_id not in (None, self._topic_id):
+            raise BrokerError(
+                f"topic {self._topic!r} was deleted and created anew while it was read: its "
+                "offsets mean other records now; start the flow with a new recovery directory"
+            )
+        if view.partitions > self._partitions:
+            _log.warning(
+                "topic %r has grown from %d to %d partitions: restart the flow to read the new "
+                "ones; a series that moves to another partition may arrive out of order",
+                self._topic,
+                self._partitions,
+                view.partitions,
+            )
+            self._partitions = view.partitions
+
+    def _worded(self, error: Exception) -> EwmaError:
+        if isinstance(error, kafka_errors.OffsetOutOfRangeError) and error.args:
+            ((tp, offset),) = error.args[0].items()
+            try:
+                begin = self._consumer.beginning_offsets([tp])[tp]
+                end = self._consumer.end_offsets([tp])[tp]
+            except kafka_errors.KafkaError:
+                begin, end = self._begins[tp], self._ends[tp]
+            return _lost(tp, offset, begin, end)
+        if isinstance(error, kafka_errors.LogTruncationError):
+            return BrokerError(
+                f"topic {self._topic!r} was truncated below what was read already, or deleted and "
+                f"created anew ({error}): start the flow with a new recovery directory"
+            )
+        if isinstance(error, (kafka_errors.KafkaError, OSError)):
+            return in_words(error, self._client, f"reading topic {self._topic!r}")
+        return BrokerError(f"reading topic {self._topic!r}: {type(error).__name__}: {error}")
+
+
+def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> BrokerError:
+    if offset < begin:
+        happened = (
+            f"retention removed {begin - offset} offsets before they were read: lengthen the "
+            "topic's retention; to go on without them"
+        )
+    else:
+        happened = "the topic was truncated, or deleted and created anew: to read what it has now"
+    return BrokerError(
+        f"partition {tp.partition} of topic {tp.topic!r} cannot be read from offset {offset}, "
+        f"it has {begin} to {end}: {happened}, start the flow with a new recovery directory"
+    )
+
+
+def _columns(tp: TopicPartition, records: Sequence[Any]) -> ConsumerRecords:
+    times = [-1 if r.timestamp is None else r.timestamp for r in records]
+    return ConsumerRecords(
+        tp.topic,
+        tp.partition,
+        np.array([r.offset for r in records], np.int64),
+        np.array(times, np.int64),
+        [r.key for r in records],
+        [r.value for r in records],
+        [r.headers for r in records] if any(r.headers for r in records) else None,
+    )

@@ -1,0 +1,215 @@
+"""A Kafka topic as a Bytewax source: at least once, without loss, without waiting.
+
+Knows Bytewax's epochs and hands offsets to the poller; must not know kafka-python.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Literal
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from ewma_ops.connectors.client import commit_offsets, partition_count
+from ewma_ops.connectors.parts import part_key
+from ewma_ops.connectors.poller import Feed, Poller, Start
+from ewma_ops.errors import BrokerError, ConfigError
+from ewma_ops.wire.records import ConsumerRecords
+
+__all__ = ["KafkaSource"]
+
+_FIRST_PAUSE_S = 0.001
+_LONGEST_PAUSE_S = 0.01
+
+
+class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
+    """Read a topic, one part per Kafka partition, as runs of records in columns.
+
+    A snapshot is the offset after the last record returned. Offsets are also committed to the
+    consumer group, once they are durable, for those who watch the lag; nothing depends on it.
+    Each worker reads with one consumer and one thread, however many partitions it has.
+
+    Parameters
+    ----------
+    client
+        The ``[kafka]`` table: kafka-python's connection options by their own names.
+    topic
+        The topic; it must exist.
+    start
+        Where a partition begins that has no snapshot: ``"earliest"``, ``"latest"``,
+        ``"committed"`` (the group's offset, else the earliest), or a time in milliseconds since
+        the epoch, UTC (the first record not older, else the end).
+    stop
+        ``"never"``, or ``"end"``: each part ends where its partition ended at the start.
+    group_id
+        The group that offsets are committed to.
+    stopping
+        When set, every part ends within about 10 ms: Bytewax then takes a last snapshot.
+    buffer_records
+        >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
+
+    Raises
+    ------
+    ConfigError
+        If an option is wrong; from ``list_parts`` also if the broker refuses the user.
+    BrokerError
+        From ``list_parts``: no broker, or no such topic. From the parts: an offset that is no
+        longer there, a topic that vanished. Brokers that go and come back are waited for.
+
+    Examples
+    --------
+    >>> KafkaSource({"bootstrap_servers": "127.0.0.1:9092"}, "readings", group_id="smoother")
+    KafkaSource('readings')
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        *,
+        start: Start = "earliest",
+        stop: Literal["never", "end"] = "never",
+        group_id: str,
+        stopping: threading.Event | None = None,
+        buffer_records: int = 50_000,
+    ) -> None:
+        _check(start, stop, group_id, buffer_records)
+        self._client = dict(client)
+        self._topic = topic
+        self._start = start
+        self._stop = stop
+        self._group_id = group_id
+        self._stopping = threading.Event() if stopping is None else stopping
+        self._buffer_records = buffer_records
+        self._partitions = 0
+        self._pollers: dict[int, Poller] = {}
+        self._ended_at: dict[int, int] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._topic!r})"
+
+    def list_parts(self) -> list[str]:
+        """Return a part name for each partition there is now."""
+        self._partitions = partition_count(self._client, self._topic)
+        return [part_key(partition) for partition in range(self._partitions)]
+
+    def build_part(
+        self,
+        step_id: str,  # noqa: ARG002 - Bytewax's signature
+        for_part: str,
+        resume_state: int | None,
+    ) -> _Part:
+        """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
+        partition = int(for_part)
+        if partition >= self._partitions:
+            raise BrokerError(
+                f"topic {self._topic!r} has {self._partitions} partitions, and the recovery "
+                f"directory knows a partition {partition}: the topic was created anew; start "
+                "with a new recovery directory"
+            )
+        poller = self._poller(partition)
+        feed = poller.add(partition, resume_state)
+        return _Part(poller, feed, resume_state, self._stopping, self._ended_at)
+
+    def commit(self) -> None:
+        """Commit the offsets at which the parts of this process ended.
+
+        To be called once the flow has ended without an error. Bytewax closes the parts before
+        their last epoch is durable and does not tell when it is: only its caller knows. Without
+        this the group is behind by one epoch until the flow is started again.
+
+        Raises
+        ------
+        BrokerError, ConfigError
+            If it fails; nothing is lost by that.
+        """
+        commit_offsets(self._client, self._group_id, self._topic, self._ended_at)
+
+    def _poller(self, partition: int) -> Poller:
+        # One for each worker: the worker's thread calls. A part that is there already is left
+        # from an execution that was aborted.
+        thread = threading.get_ident()
+        poller = self._pollers.get(thread)
+        if poller is not None and partition in poller:
+            poller.close()
+        if poller is None or poller.closed:
+            poller = self._pollers[thread] = Poller(
+                self._client,
+                self._topic,
+                self._group_id,
+                partitions=self._partitions,
+                start=self._start,
+                bounded=self._stop == "end",
+                buffer_records=self._buffer_records,
+            )
+        return poller
+
+
+class _Part(StatefulSourcePartition[ConsumerRecords, int]):
+    def __init__(
+        self,
+        poller: Poller,
+        feed: Feed,
+        resume_state: int | None,
+        stopping: threading.Event,
+        ended_at: dict[int, int],
+    ) -> None:
+        self._poller = poller
+        self._feed = feed
+        self._stopping = stopping
+        self._ended_at = ended_at
+        self._offset = feed.taken
+        self._snapshot = resume_state
+        self._pause_s = 0.0
+
+    def next_batch(self) -> list[ConsumerRecords]:
+        if self._snapshot is not None:
+            # Bytewax asks again only when the epoch of the snapshot is durable everywhere.
+            self._poller.durable(self._feed, self._snapshot)
+            self._snapshot = None
+        if self._stopping.is_set():
+            raise StopIteration
+        finished = self._feed.finished  # before taking: nothing comes after it
+        runs = self._poller.take(self._feed)
+        self._offset = self._feed.taken
+        if runs:
+            self._pause_s = 0.0
+        elif finished:
+            raise StopIteration
+        else:
+            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        return runs
+
+    def next_awake(self) -> datetime | None:
+        if self._pause_s == 0.0:
+            return None
+        # On a common beat, so that Bytewax wakes once for all idle parts.
+        beat = time.time() // self._pause_s + 1
+        return datetime.fromtimestamp(beat * self._pause_s, timezone.utc)
+
+    def snapshot(self) -> int:
+        self._snapshot = self._offset
+        return self._offset
+
+    def close(self) -> None:
+        self._ended_at[self._feed.tp.partition] = self._offset
+        self._poller.remove(self._feed)
+
+
+def _check(start: object, stop: object, group_id: object, buffer_records: object) -> None:
+    if isinstance(start, bool) or not (
+        start in ("earliest", "latest", "committed") or (isinstance(start, int) and start >= 0)
+    ):
+        raise ConfigError(
+            f'start is {start!r}: use "earliest", "latest", "committed", or a time in '
+            "milliseconds since the epoch, >= 0"
+        )
+    if stop not in ("never", "end"):
+        raise ConfigError(f'stop is {stop!r}: use "never" or "end"')
+    if not isinstance(group_id, str) or not group_id:
+        raise ConfigError(f"group_id is {group_id!r}: name the group that offsets are committed to")
+    if not isinstance(buffer_records, int) or buffer_records < 1:
+        raise ConfigError(f"buffer_records is {buffer_records!r}: use a number >= 1")

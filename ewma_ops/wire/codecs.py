@@ -1,0 +1,129 @@
+"""Kafka's compression codecs, with a bound on what comes out.
+
+Knows the framings Kafka uses; must not know what is compressed. The libraries are those of
+kafka-python's own extras, and are loaded when the first batch needs them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from importlib import import_module
+from typing import Any
+
+from ewma_ops.errors import ConfigError, CorruptBatch
+from ewma_ops.wire.layout import CODEC_NAMES
+
+__all__ = ["LIMIT_BYTES", "decompress"]
+
+LIMIT_BYTES = 128 << 20
+"""A producer's batch is at most ``max.request.size`` before compression: 1 MiB by default."""
+
+_XERIAL = b"\x82SNAPPY\0"
+_XERIAL_HEADER_BYTES = 16
+_SNAPPY_RATIO = 64  # a copy of 64 bytes takes 2 or more
+_LZ4_RATIO = 255  # each further byte of a length stands for at most 255
+_CHUNK_BYTES = 1 << 20
+
+
+def decompress(codec: int, records: memoryview, *, limit_bytes: int = LIMIT_BYTES) -> bytes:
+    """Decompress the records of a batch.
+
+    Parameters
+    ----------
+    codec
+        1 gzip, 2 snappy (with or without xerial framing), 3 lz4 frame, 4 zstd.
+    limit_bytes
+        The most that may come out. No more than this, nor more than the codec can make of the
+        input, is ever allocated.
+
+    Raises
+    ------
+    CorruptBatch
+        If more would come out, or the input ends early. The libraries raise their own errors on
+        bytes that are not theirs.
+    ConfigError
+        If the library is not installed.
+    """
+    return (_gzip, _snappy, _lz4, _zstd)[codec - 1](records, limit_bytes)
+
+
+def _library(module: str, package: str, codec: int) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        name = CODEC_NAMES[codec]
+        raise ConfigError(
+            f"the topic has {name} batches and {package!r} is missing: pip install {package}"
+        ) from None
+
+
+def _within(size: int, limit_bytes: int) -> None:
+    if size > limit_bytes:
+        raise CorruptBatch(f"its records take more than {limit_bytes} bytes uncompressed")
+
+
+def _gzip(records: memoryview, limit_bytes: int) -> bytes:
+    out = bytearray()
+    data: memoryview | bytes = records
+    while len(data):
+        member = zlib.decompressobj(wbits=31)
+        out += member.decompress(data, limit_bytes - len(out) + 1)
+        _within(len(out), limit_bytes)
+        if not member.eof:
+            raise CorruptBatch("its gzip data ends early")
+        data = member.unused_data
+    return bytes(out)
+
+
+def _snappy(records: memoryview, limit_bytes: int) -> bytes:
+    library = _library("snappy", "python-snappy", 2)
+    data = bytes(records)
+    if not data.startswith(_XERIAL):
+        _within(_snappy_size(data), limit_bytes)
+        return bytes(library.decompress(data))
+    blocks: list[bytes] = []
+    size, at = 0, _XERIAL_HEADER_BYTES
+    while at < len(data):
+        stop = at + 4 + int.from_bytes(data[at : at + 4], "big")
+        if stop > len(data):
+            raise CorruptBatch("its snappy data ends early")
+        block = data[at + 4 : stop]
+        size += _snappy_size(block)
+        _within(size, limit_bytes)
+        blocks.append(library.decompress(block))
+        at = stop
+    return b"".join(blocks)
+
+
+def _snappy_size(block: bytes) -> int:
+    """Return the size that a block claims, which the library allocates unseen."""
+    size = shift = 0
+    for byte in block[:5]:
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    if size > _SNAPPY_RATIO * len(block):
+        raise CorruptBatch(f"a snappy block of {len(block)} bytes claims to hold {size}")
+    return size
+
+
+def _lz4(records: memoryview, limit_bytes: int) -> bytes:
+    library = _library("lz4.frame", "lz4", 3)
+    most = min(limit_bytes, _LZ4_RATIO * len(records))
+    frame = library.LZ4FrameDecompressor()
+    out = bytes(frame.decompress(bytes(records), max_length=most + 1))
+    _within(len(out), most)
+    if not frame.eof:
+        raise CorruptBatch("its lz4 data ends early")
+    return out
+
+
+def _zstd(records: memoryview, limit_bytes: int) -> bytes:
+    library = _library("zstandard", "zstandard", 4)
+    out = bytearray()
+    with library.ZstdDecompressor().stream_reader(records, read_across_frames=True) as reader:
+        while chunk := reader.read(_CHUNK_BYTES):
+            out += chunk
+            _within(len(out), limit_bytes)
+    return bytes(out)

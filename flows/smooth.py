@@ -1,0 +1,44 @@
+"""From a Kafka topic to smoothed events, for Bytewax's own runner.
+
+    EWMA_CONFIG=smooth.toml python -m bytewax.run flows.smooth -r state/parts -s 10 -b 0
+
+does what ``ewma run smooth.toml`` does, with Bytewax's own flags (``-w``, ``-r``, ``-s``, ``-b``,
+``-i``, ``-a``). The recovery directory is locked and cleaned as ``ewma run`` does it, and SIGTERM
+or SIGINT stops the flow after a last snapshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from ewma_ops.errors import ConfigError, EwmaError
+from ewma_ops.flow import build_job
+from ewma_ops.recovery import guard_parts
+from ewma_ops.settings import load
+from ewma_ops.worker import stop_on_signals
+
+__all__ = ["flow"]
+
+
+def _guard_recovery() -> None:
+    """Lock and clean the recovery directory of Bytewax's command line, in its first process."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument(
+        "-r", "--recovery-directory", default=os.getenv("BYTEWAX_RECOVERY_DIRECTORY")
+    )
+    flags.add_argument("-i", "--process-id", type=int, default=os.getenv("BYTEWAX_PROCESS_ID", "0"))
+    known, _ = flags.parse_known_args()
+    if known.recovery_directory is not None and known.process_id == 0:
+        guard_parts(known.recovery_directory)
+
+
+try:
+    if "EWMA_CONFIG" not in os.environ:
+        raise ConfigError("EWMA_CONFIG is not set: set it to the path of a configuration file")
+    _guard_recovery()
+    flow = build_job(load(os.environ["EWMA_CONFIG"]), stop_on_signals()).flow
+except EwmaError as error:
+    print(f"ewma: {error}", file=sys.stderr)
+    sys.exit(2 if error.fault == "user" else 1)
