@@ -54,14 +54,16 @@ class Family:
 
     @classmethod
     def of(
-        cls, smoothing: Smoothing | Mapping[str, Smoothing], fields: Sequence[str] | int = 1
+        cls,
+        smoothing: Smoothing | Mapping[str, Smoothing] | Family,
+        fields: Sequence[str] | int = 1,
     ) -> Family:
         """Name smoothings and fields, checked.
 
         Parameters
         ----------
         smoothing
-            One, or several by name.
+            One, or several by name; a family is returned as it is.
         fields
             Names of the fields of a reading, or how many numbers its value is a vector of.
 
@@ -77,6 +79,8 @@ class Family:
         >>> Family.of({"fast": fast}, ["bid", "ask"]).names
         ('bid_fast_mean', 'bid_fast_std', 'ask_fast_mean', 'ask_fast_std')
         """
+        if isinstance(smoothing, Family):
+            return smoothing
         named = {"": smoothing} if isinstance(smoothing, Smoothing) else dict(smoothing)
         for name, one in named.items():
             if not isinstance(one, Smoothing):

@@ -5,7 +5,7 @@ Knows shapes and dtypes; must not know how they arrive, what is computed of them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ __all__ = [
     "Rejection",
     "Smoothed",
     "SmoothedReading",
+    "event_key",
 ]
 
 EARLIEST_MS = -62_135_596_800_000
@@ -45,23 +46,27 @@ LARGEST_VALUE = 2.0**1022
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """One reading of a series: its value, and its event time where it has one.
 
-    ``value`` is ``None`` (or NaN) where the reading is missing; ``time_ms`` is in milliseconds
-    since the epoch, UTC.
+    ``value`` is ``None`` (or NaN) where the reading is missing; where there are several fields it
+    is a list of them or a mapping by name. ``time_ms`` is in milliseconds since the epoch, UTC;
+    ``weight`` is what it weighs, for weighting by volume.
     """
 
-    value: float | None
+    value: float | Sequence[float | None] | Mapping[str, float | None] | None
     time_ms: int | None = None
+    weight: float | None = None
 
 
 class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
     """One reading with what was computed of its series up to and including it.
 
     ``value`` and ``ewma`` are NaN where there is none: a missing reading, or fewer readings than
-    ``min_periods``. ``statistics`` holds what else was asked for, by name.
+    ``min_periods``. ``statistics`` holds what else was asked for, by name. With several fields or
+    smoothings ``value`` is a list, ``ewma`` is NaN, and ``statistics`` holds all, such as
+    ``"bid_fast_ewma"``. One smoothing of vectors gives vectors.
     """
 
-    value: float
-    ewma: float
+    value: float | list[float]
+    ewma: float | list[float]
     time_ms: int | None = None
     statistics: dict[str, float] = {}
 
@@ -119,7 +124,7 @@ class Readings:
     def of(
         cls,
         series_ids: Sequence[str],
-        values: ArrayLike | Sequence[float | None],
+        values: ArrayLike | Sequence[float | None] | Sequence[Sequence[float | None]],
         times_ms: ArrayLike | None = None,
         weights: ArrayLike | None = None,
     ) -> Readings:
@@ -207,6 +212,17 @@ class Smoothed:
 
     def __len__(self) -> int:
         return len(self.readings)
+
+
+def event_key(name: str) -> str:
+    """Return what a statistic is called in an event: the mean is the ``ewma``.
+
+    Examples
+    --------
+    >>> event_key("mean"), event_key("bid_fast_mean"), event_key("bid_fast_std")
+    ('ewma', 'bid_fast_ewma', 'bid_fast_std')
+    """
+    return name[:-4] + "ewma" if name == "mean" or name.endswith("_mean") else name
 
 
 def _column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:

@@ -94,7 +94,7 @@ class SeriesTable:
 
     def __init__(
         self,
-        smoothing: Smoothing | Mapping[str, Smoothing],
+        smoothing: Smoothing | Mapping[str, Smoothing] | Family,
         snapshot: TableSnapshot | None = None,
         fields: Sequence[str] | int = 1,
     ) -> None:
@@ -219,7 +219,7 @@ class SeriesTable:
         n = len(readings)
         times = [None] * n if readings.times_ms is None else readings.times_ms.tolist()
         weights = [None] * n if readings.weights is None else readings.weights.tolist()
-        values = readings.values.tolist()
+        values = (readings.values if self.family.fields else readings.values.ravel()).tolist()
         steps = list(map(self.step, readings.series_ids, values, times, weights))
         columns = np.array(steps, np.float64).reshape(n, len(self._names)).T
         return Smoothed(readings, dict(zip(self._names, columns.copy(), strict=True)))

@@ -60,7 +60,7 @@ ROWS = {
     "readings": _row("errors", "numpy msgspec", pure=True),
     "table": _row("errors smoothing family plan block readings", "numpy", pure=True),
     # Bytewax operators: no Kafka.
-    "operators": _row("errors murmur2 smoothing readings table", "bytewax numpy"),
+    "operators": _row("errors murmur2 smoothing family readings table", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),
     "wire.*": _row("errors wire.*", "numpy crc32c", pure=True),
@@ -72,7 +72,8 @@ ROWS = {
     "serde.*": _row("errors readings serde.*", "msgspec numpy"),
     "deadletter": _row("errors readings wire.*"),
     # What joins them.
-    "settings": _row("errors decay smoothing", "msgspec tomli"),
+    "smooth_table": _row("errors decay smoothing"),
+    "settings": _row("errors decay smoothing family smooth_table", "msgspec tomli"),
     "recovery": _row("errors", "bytewax"),
     "flow": _row(
         "errors murmur2 decay smoothing readings table operators wire.* connectors.* serde.* "
