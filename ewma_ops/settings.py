@@ -303,8 +303,8 @@ def _refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
 
 
 def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str]) -> None:
-    for key in values:
-        if key in _KEYS[name] or (name == "smooth" and isinstance(values[key], dict)):
+    for key, value in values.items():
+        if key in _KEYS[name] or (name == "smooth" and isinstance(value, dict)):
             continue
         mend = _nearest(key, _KEYS[name])
         if (home := _home(key)) and not mend.startswith("did you mean"):
