@@ -124,6 +124,9 @@ class SeriesTable:
         self._names = self.family.names
         order = [places[name] for name in self._names]
         self._order = None if order == list(range(flat)) else order
+        self._one = blocks[0] if self._order is None and len(blocks) == 1 else None
+        self._timed, self._by_volume = self.family.by_time, self.family.by_volume
+        self._fields = self.family.fields
         self._vector = self.family.width > 1 and not self.family.fields
 
     def update(self, readings: Readings) -> Smoothed:
@@ -192,22 +195,22 @@ class SeriesTable:
         >>> table.step("s", 1.0), table.step("s", 4.0)
         ((1.0,), (3.0,))
         """
-        if time_ms is None:
+        if time_ms is None and self._timed is not None:
             self._check_timed()
-        if weight is None and self.family.by_volume:
+        if self._by_volume and weight is None:
             raise ReadingError(_NO_WEIGHTS)
         row = self._rows.get(series_id)
         if row is None:
             row = self._rows[series_id] = len(self._rows)
             self._grow(row + 1)
-        if not self.family.fields:
+        if not self._fields:
             values: Sequence[float] = (value,)  # type: ignore[assignment] # one number
         else:
             values = value  # type: ignore[assignment] # one for each field
             if not self._apart and 0 < sum([x != x for x in values]) < len(values):
                 self._part()
-        if self._order is None and len(self._blocks) == 1:
-            return self._blocks[0].step(row, values, time_ms, weight)
+        if self._one is not None:
+            return self._one.step(row, values, time_ms, weight)
         flat: list[float] = []
         for block in self._blocks:
             places = block.unit.places
@@ -233,7 +236,7 @@ class SeriesTable:
     def _check_shape(self, readings: Readings) -> None:
         if readings.times_ms is None:
             self._check_timed()
-        if readings.weights is None and self.family.by_volume:
+        if readings.weights is None and self._by_volume:
             raise ReadingError(_NO_WEIGHTS)
         values, width = readings.values, self.family.width
         if values.size != len(readings) * width:
@@ -249,7 +252,7 @@ class SeriesTable:
             )
 
     def _check_timed(self) -> None:
-        timed = self.family.by_time
+        timed = self._timed
         if timed is not None:
             raise ReadingError(
                 f"{timed.decay} decays by time, but a reading has none: "

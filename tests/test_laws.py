@@ -57,7 +57,10 @@ def smoothings() -> Iterator[Smoothing]:
         smoothing = everything(decay, **start, missing=missing, weighting=weighting)
         if smoothing is not None:
             yield smoothing
-    yield Smoothing(Decay(halflife="1h"), min_periods=3)
+    for decay in decays:
+        for start in STARTS:
+            if not (decay.by_time and start["start_up"] == "uncorrected"):
+                yield Smoothing(decay, **start, missing="decay", min_periods=3)
     yield Smoothing(Decay(halflife="1h"), missing="decay", min_weight=0.3)
     yield Smoothing(Decay(beta=0.3), statistics=["mean", "var_biased"])
     yield Smoothing(Decay(halflife="10s"), "first", statistics=["mean", "std_biased"])

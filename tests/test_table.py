@@ -210,7 +210,7 @@ def test_snapshots_of_several_fields_change_no_bit(missing: float) -> None:
 def test_fields_share_their_weights_until_one_is_missing_alone() -> None:
     smoothing = Smoothing(Decay(beta=0.9))
     table = SeriesTable(smoothing, fields=["bid", "ask"])
-    table.update(Readings.of(["s"] * 3, [[1, 2], [math.nan, math.nan], [3, 4]]))
+    table.update(Readings.of(["s"] * 3, np.array([[1, 2], [math.nan] * 2, [3, 4]])))
     assert set(table.snapshot().columns) == {"weight", "count", "mean"}
     table.step("s", [5.0, math.nan])
     assert len(table.snapshot().columns) == 6
