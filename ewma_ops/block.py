@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.family import Unit
 from ewma_ops.kernel import Floats, Ints
+from ewma_ops.merge import merged
 from ewma_ops.plan import Plan
 from ewma_ops.scalar import Stepper
 from ewma_ops.smoother import Smoother
@@ -114,6 +115,15 @@ class Block:
                 if key is not None:
                     named[key] = restored if restored.ndim == 1 else restored[i]
         return named
+
+    def merge(self, other: Block, rows: NDArray[np.intp]) -> None:
+        """Take in another's series, of which the i-th is at ``rows[i]`` here."""
+        n = len(rows)
+        here = {name: column[..., rows] for name, column in self.state.items()}
+        there = {name: column[..., :n] for name, column in other.state.items()}
+        found = merged(self.unit.smoothing, here, there, self._width)
+        for name, column in self.state.items():
+            column[..., rows] = found[name]
 
     def part(self, unit: Unit) -> Block:
         """Return the state of some of the fields, for a unit of their own."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ewma_ops.block import Block
 from ewma_ops.errors import ConfigError, ReadingError, StateError
 from ewma_ops.family import OF_READING, Family
+from ewma_ops.merge import check_mergeable
 from ewma_ops.plan import plan
 from ewma_ops.readings import LARGEST_VALUE, Readings, Smoothed
 from ewma_ops.smoothing import Smoothing
@@ -306,6 +307,31 @@ class SeriesTable:
         for block in self._blocks:
             block.take(kept)
         return n - len(kept)
+
+    def merge(self, other: SeriesTable) -> None:
+        """Take in all series of another table, as if their readings had come to this one.
+
+        Exact to rounding. Under decay by time the two may overlap; under count decay the other's
+        readings are taken as the later ones. The other table is not changed.
+
+        Raises
+        ------
+        ConfigError
+            If the tables differ in what they compute, or it cannot be merged.
+        """
+        if other.family.fingerprint() != self.family.fingerprint():
+            raise ConfigError(
+                f"a table of {other.family.fingerprint()} cannot be merged into one of "
+                f"{self.family.fingerprint()}: give both the same options"
+            )
+        for _, smoothing in self.family.smoothings:
+            check_mergeable(smoothing)
+        for table, twin in ((self, other), (other, self)):
+            if twin._apart and not table._apart:  # noqa: SLF001 - of this class
+                table._part()  # noqa: SLF001 - of this class
+        rows = self._locate(list(other._rows))
+        for block, more in zip(self._blocks, other._blocks, strict=True):
+            block.merge(more, rows)
 
     def snapshot(self) -> TableSnapshot:
         """Copy the state. The table goes on unchanged."""

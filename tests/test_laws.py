@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
+from ewma_ops.merge import check_mergeable
 from ewma_ops.readings import EARLIEST_MS, LARGEST_VALUE, LATEST_MS, Readings
 from ewma_ops.smoothing import PAIRED, STATISTICS, Smoothing
 from ewma_ops.table import SeriesTable
@@ -70,6 +71,14 @@ def unsquared(smoothing: Smoothing) -> Smoothing:
     """Leave out what squares the values, and so cannot take the largest."""
     names = ("mean", "sum", "n_eff", "settled", "count")
     return replace(smoothing, statistics=[n for n in smoothing.statistics if n in names])
+
+
+def mergeable(smoothing: Smoothing) -> bool:
+    try:
+        check_mergeable(smoothing)
+    except ConfigError:
+        return False
+    return True
 
 
 SMOOTHINGS = list(smoothings())
@@ -240,6 +249,44 @@ def test_any_order_of_arrival_ends_in_the_same_state(stream: Readings, seed: int
         assert (np.isnan(got[name][last]) == np.isnan(expected[name][last])).all(), name
         error = np.nan_to_num(np.abs(got[name][last] - expected[name][last]))
         assert (error <= 1e-11 * np.nan_to_num(scale[last])).all(), name
+
+
+# 4. Merge -------------------------------------------------------------------------------------
+
+
+@law
+@given(
+    streams(),
+    st.sampled_from([s for s in SMOOTHINGS if mergeable(s) and s.decay != Decay(beta=0.0)]),
+    st.floats(0, 1),
+)
+def test_two_halves_merge_into_the_whole(
+    stream: Readings, smoothing: Smoothing, where: float
+) -> None:
+    n = round(where * len(stream))
+    early, late = pick(stream, slice(n)), pick(stream, slice(n, None))
+    assert stream.times_ms is not None
+    names = sorted(set(stream.series_ids))
+    end = [int(stream.times_ms.max()) + 1] * len(names)
+    last = Readings.of(names, [1e-3] * len(names), end, [1.0] * len(names))
+
+    def after(*parts: Readings) -> Columns:
+        table = SeriesTable(smoothing)
+        if parts[0]:
+            table.update(parts[0])
+        for part in parts[1:]:
+            other = SeriesTable(smoothing)
+            other.update(part)
+            table.merge(other)
+        return table.update(last).statistics
+
+    sizes = [replace(part, values=np.abs(part.values)) for part in (early, late)]
+    expected, got, scale = after(stream), after(early, late), after(*sizes)
+    for name, column in expected.items():
+        size = scale[name] if name in ("mean", "sum") else np.abs(column)
+        error = np.nan_to_num(np.abs(got[name] - column))
+        assert (np.isnan(got[name]) == np.isnan(column)).all(), name
+        assert (error <= 1e-11 * np.nan_to_num(size)).all(), name
 
 
 # 5. Constant memory ---------------------------------------------------------------------------
