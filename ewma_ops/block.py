@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.errors import ReadingError
 from ewma_ops.family import Unit
 from ewma_ops.kernel import Floats, Ints
-from ewma_ops.merge import merged
+from ewma_ops.merge import merged, without
 from ewma_ops.plan import Plan
 from ewma_ops.scalar import Stepper
 from ewma_ops.smoother import Smoother
@@ -124,6 +125,25 @@ class Block:
         found = merged(self.unit.smoothing, here, there, self._width)
         for name, column in self.state.items():
             column[..., rows] = found[name]
+
+    def without(
+        self, row: int, values: Floats, time_ms: int, weight: float
+    ) -> dict[str, NDArray[Any]]:
+        """Return the state of one series as if a reading had not come."""
+        one = {name: column[..., row : row + 1] for name, column in self.state.items()}
+        own = values[list(self.unit.places)]
+        if np.isnan(own).any():
+            return one
+        age = int(one["newest_ms"][0]) - time_ms
+        if age < 0:
+            raise ReadingError("the reading cannot be taken back: it is newer than the series")
+        faded = weight * self.unit.smoothing.decay.retention_of(age)
+        return without(one, own, faded, self._width)
+
+    def put(self, row: int, state: Mapping[str, NDArray[Any]]) -> None:
+        """Set the state of one series."""
+        for name, column in self.state.items():
+            column[..., row : row + 1] = state[name]
 
     def part(self, unit: Unit) -> Block:
         """Return the state of some of the fields, for a unit of their own."""

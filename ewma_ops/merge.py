@@ -1,4 +1,4 @@
-"""Two states of the same series made one, as if all of its readings had come to one table.
+"""Two states of a series made one, and a reading taken back out of one.
 
 Knows columns of state; must not know series ids or tables.
 """
@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.errors import ConfigError
+from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.kernel import Floats
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.weighing import NEVER
 
-__all__ = ["check_mergeable", "merged"]
+__all__ = ["check_mergeable", "merged", "without"]
 
 State = Mapping[str, NDArray[Any]]
+
+_LEAST_LEFT = 1e-9
+"""Of the weight of what is taken back: with less left, rounding is all there would be."""
 
 
 def check_mergeable(smoothing: Smoothing) -> None:
@@ -93,6 +96,60 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
         products = d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
         found = _moments(r, p, products, one["covariance"], other["covariance"], spreads)
         after["covariance"] = found
+    return after
+
+
+def without(one: State, values: Floats, weight: float, width: int) -> dict[str, NDArray[Any]]:
+    """Take one reading back: the recurrences with its weight negated.
+
+    With p = -w / (S - w) and r = S / (S - w): m + p d, r (C + p d_i d_j), r^2 U - p^2,
+    r^2 Q + 2 p, d = x - m.
+
+    Parameters
+    ----------
+    one
+        Columns of state of the series, one element.
+    values
+        float64[k], what was observed.
+    weight
+        What it weighs by now.
+    width
+        How many fields there are.
+
+    Raises
+    ------
+    ReadingError
+        If next to nothing would be left: it was not observed, or it was all there was.
+    """
+    left = float(one["weight"][0]) - weight
+    if int(one["count"][0]) < 2 or not left > _LEAST_LEFT * weight:
+        raise ReadingError(
+            "the reading cannot be taken back: it is all the series has, or was never observed; "
+            "evict the series, or give the value and time it came with"
+        )
+    p, r = -weight / left, (left + weight) / left
+    after = {name: column.copy() for name, column in one.items()}
+    after["weight"][0] = left
+    after["count"][0] -= 1
+    if "weighed" in one:
+        after["weighed"][0] -= 1
+    d = values[:, None] - one["mean"]
+    after["mean"] = one["mean"] + p * d
+    if "concentration" in one:
+        after["concentration"] = np.minimum(r * r * one["concentration"] - p * p, 1.0)
+    spread = scale = np.ones(1)
+    if "spread" in one:
+        spread = one["spread"]
+        scale = after["spread"] = np.maximum(r * r * spread + 2.0 * p, 0.0)
+    divisor = np.where(scale > 0.0, scale, 1.0)
+    if "variance" in one:
+        found = r * (one["variance"] * spread + p * d * d) / divisor
+        after["variance"] = np.where(scale > 0.0, np.maximum(found, 0.0), 0.0)
+    if "covariance" in one:
+        pairs = list(combinations(range(width), 2))
+        products = d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
+        found = r * (one["covariance"] * spread + p * products) / divisor
+        after["covariance"] = np.where(scale > 0.0, found, 0.0)
     return after
 
 

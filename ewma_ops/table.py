@@ -308,6 +308,46 @@ class SeriesTable:
             block.take(kept)
         return n - len(kept)
 
+    def retract(
+        self,
+        series_id: str,
+        value: float | Sequence[float],
+        time_ms: int,
+        weight: float = 1.0,
+    ) -> None:
+        """Take back a reading: go on as if it had never come.
+
+        Exact to rounding, which what is taken back makes larger the more it outweighs the rest.
+        To correct a reading, retract it and take in the right one, with the same time: late
+        readings are exact. Decay by time only. Nothing is changed if an error is raised.
+
+        Parameters
+        ----------
+        series_id, value, time_ms, weight
+            The reading as it came.
+
+        Raises
+        ------
+        ConfigError
+            If a smoothing is not by time, or cannot be taken apart.
+        ReadingError
+            If there is no such series, or no evidence would be left.
+        """
+        for _, smoothing in self.family.smoothings:
+            check_mergeable(smoothing)
+            if not smoothing.decay.by_time:
+                raise ConfigError(
+                    f"{smoothing.decay} does not tell how old a reading is: readings can be taken "
+                    "back only under decay by time, for example Decay(halflife='5min')"
+                )
+        row = self._rows.get(series_id)
+        if row is None:
+            raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
+        values = np.array(value, np.float64, ndmin=1)
+        states = [block.without(row, values, time_ms, weight) for block in self._blocks]
+        for block, state in zip(self._blocks, states, strict=True):
+            block.put(row, state)
+
     def merge(self, other: SeriesTable) -> None:
         """Take in all series of another table, as if their readings had come to this one.
 

@@ -265,3 +265,62 @@ def test_weighting_by_volume_needs_weights() -> None:
         table.update(Readings.of(["s"], [1.0]))
     with pytest.raises(ReadingError, match="no weight"):
         table.step("s", 1.0)
+
+
+@pytest.mark.parametrize("weighting", ["observation", "volume"])
+def test_a_reading_taken_back_is_as_if_it_had_not_come(weighting: Any) -> None:
+    names = ["mean", "sum", "var", "var_biased", "sem", "n_eff", "count", "corr"]
+    smoothing = Smoothing(Decay(halflife="20s"), statistics=names, weighting=weighting)
+    readings = replace(quotes(60, missing=0.0), weights=np.random.default_rng(2).uniform(1, 3, 60))
+    readings = replace(readings, series_ids=["s"] * 60)
+    assert readings.times_ms is not None
+    assert readings.weights is not None
+    table, expected = (SeriesTable(smoothing, fields=["bid", "ask"]) for _ in range(2))
+    table.update(readings)
+    for i in (20, 45):
+        weight = readings.weights[i] if weighting == "volume" else 1.0
+        table.retract("s", readings.values[i], int(readings.times_ms[i]), float(weight))
+    expected.update(readings.take(np.delete(np.arange(60), [20, 45])))
+    last = readings.take(np.array([59]))
+    want, got = expected.update(last).statistics, table.update(last).statistics
+    for name, column in want.items():
+        np.testing.assert_allclose(got[name], column, rtol=1e-11, err_msg=name)
+
+
+def test_what_cannot_be_taken_back() -> None:
+    table = SeriesTable(BY_TIME)
+    with pytest.raises(ReadingError, match="not in the table"):
+        table.retract("s", 1.0, 0)
+    table.step("s", 1.0, 0)
+    with pytest.raises(ReadingError, match="all the series has"):
+        table.retract("s", 1.0, 0)
+    with pytest.raises(ReadingError, match="newer than the series"):
+        table.retract("s", 1.0, 1)
+    with pytest.raises(ConfigError, match="only under decay by time"):
+        SeriesTable(HALF).retract("s", 1.0, 0)
+
+
+def test_tables_that_cannot_be_merged() -> None:
+    with pytest.raises(ConfigError, match="the same options"):
+        SeriesTable(HALF).merge(SeriesTable(BY_TIME))
+    first = Smoothing(Decay(beta=0.5), "first")
+    with pytest.raises(ConfigError, match="a start of its own"):
+        SeriesTable(first).merge(SeriesTable(first))
+
+
+def test_fields_apart_merge_with_fields_together() -> None:
+    both = Smoothing(Decay(halflife="20s"), statistics=["mean", "corr"])
+    readings = quotes(300, missing=0.0)
+    values = readings.values.copy()
+    values[200, 0] = np.nan
+    readings = replace(readings, values=values)
+    whole, one, two = (SeriesTable(both, fields=["bid", "ask"]) for _ in range(3))
+    whole.update(readings)
+    one.update(readings.take(np.arange(150)))
+    two.update(readings.take(np.arange(150, 300)))
+    one.merge(two)
+    ids = sorted(set(readings.series_ids))
+    last = Readings.of(ids, np.ones((len(ids), 2)), [10**7] * len(ids))
+    want, got = whole.update(last).statistics, one.update(last).statistics
+    for name, column in want.items():
+        np.testing.assert_allclose(got[name], column, rtol=1e-9, err_msg=name)
