@@ -29,7 +29,7 @@ from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Job", "build_job"]
+__all__ = ["Job", "build_job", "job_identity"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -43,6 +43,8 @@ class Job(NamedTuple):
 
     flow: Dataflow
     source: KafkaSource
+    identity: dict[str, str]
+    """What a recovery store of this job belongs to."""
 
 
 def build_job(settings: Settings, stopping: threading.Event | None = None) -> Job:
@@ -80,7 +82,9 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
             largest=family.largest,
         ),
         dead_letters.partitions,
+        settings.dead_letters.max_bytes,
     )
+    source.list_parts()  # tells of a missing topic in a sentence; Bytewax would in a backtrace
     encode = _Encode(JsonEncoder(family.names, family.fields), events.partitions)
 
     flow = Dataflow("ewma")
@@ -90,7 +94,12 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     smoothed = ew.smooth_batches("smooth", decoded.trues, family, settings.shards)
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     op.output("dead-letters", unreadable, dead_letters)
-    return Job(flow, source)
+    return Job(flow, source, job_identity(settings, events.partitions))
+
+
+def job_identity(settings: Settings, output_partitions: int) -> dict[str, str]:
+    """Return what a recovery store belongs to: with another of these it must not resume."""
+    return {**settings.identity(), "output partitions": str(output_partitions)}
 
 
 def _is_readings(item: Readings | Addressed) -> TypeGuard[Readings]:
@@ -100,9 +109,10 @@ def _is_readings(item: Readings | Addressed) -> TypeGuard[Readings]:
 class _Decode:
     """Runs of records to readings, and what is unreadable to addressed dead letters."""
 
-    def __init__(self, decoder: JsonDecoder, partitions: int) -> None:
+    def __init__(self, decoder: JsonDecoder, partitions: int, max_bytes: int) -> None:
         self._decoder = decoder
         self._partitions = partitions
+        self._max_bytes = max_bytes
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
         for records in batch:
@@ -114,7 +124,7 @@ class _Decode:
                 for rejection in decoded.rejected:
                     _DEAD_LETTERS.labels(rejection.cause).inc()
                 part = part_key(records.partition % self._partitions)
-                yield part, letters(records, decoded.rejected)
+                yield part, letters(records, decoded.rejected, self._max_bytes)
 
 
 class _Encode:

@@ -35,6 +35,7 @@ SQLITE = (3, 37, 0)
 FORMAT = 1
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FIRST_EPOCH = 1
+_MANIFEST = "manifest.json"
 PARTITIONS = 4
 """Part files of a store. One is fastest (532 epochs/s, 4: 243, 16: 99, interval zero), but only
 one worker writes to a part: four let the workers of one machine write at the same time."""
@@ -89,7 +90,6 @@ class RecoveryStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.parts = directory / "parts"
-        self._manifest = directory / "manifest.json"
         self._lock_fd: int | None = None
 
     @property
@@ -130,13 +130,10 @@ class RecoveryStore:
         """
         _ = self.lock_fd
         with _named_errors(self.directory):
-            created = not self.parts.exists() and not self._manifest.exists()
+            created = not self.parts.exists() and not (self.directory / _MANIFEST).exists()
             if created:
                 self._create()
-            if not self._manifest.exists():
-                self._adopt_new()
-                _write_manifest(self._manifest, identity)
-            self._check_identity(identity)
+            _claim(self.directory, self.parts, identity)
             point = purge_ghosts(self.parts)
         return ResumePoint(point.epoch, point.purged, created)
 
@@ -151,36 +148,17 @@ class RecoveryStore:
         draft.rename(self.parts)
         _sync_directory(self.directory)
 
-    def _adopt_new(self) -> None:
-        """Accept parts without a manifest only when no run has used them."""
-        with contextlib.ExitStack() as stack:
-            parts = _open_parts(self.parts, stack)
-            if any(part.execute("SELECT 1 FROM exs LIMIT 1").fetchone() for part in parts):
-                raise StateError(
-                    f"'{self._manifest}' is missing, so that nothing says which job the state in "
-                    f"'{self.directory}' belongs to: put the file back, or use another directory"
-                )
 
-    def _check_identity(self, identity: Identity) -> None:
-        was = _read_manifest(self._manifest)
-        keys = [key for key in {**was, **identity} if was.get(key) != identity.get(key)]
-        if keys:
-            changes = "; ".join(
-                f"{key} was {_shown(was.get(key))}, now {_shown(identity.get(key))}" for key in keys
-            )
-            raise StateError(
-                f"the recovery store '{self.directory}' belongs to another job: {changes}. "
-                f"Set the old value again, or use another directory to begin anew"
-            )
-
-
-def guard_parts(directory: Path | str) -> ResumePoint:
+def guard_parts(directory: Path | str, identity: Identity) -> ResumePoint:
     """Lock and clean part files that Bytewax's own command line will use, for this process's life.
 
     Parameters
     ----------
     directory : Path or str
-        What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock.
+        What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock and
+        its manifest.
+    identity : mapping of str to str or int
+        As of ``RecoveryStore.prepare``.
 
     Raises
     ------
@@ -194,8 +172,40 @@ def guard_parts(directory: Path | str) -> ResumePoint:
             f"`mkdir -p {parts} && python -m bytewax.recovery {parts} {PARTITIONS}`"
         )
     home = parts.resolve().parent
-    _lock(home if RecoveryStore(home).parts == parts.resolve() else parts)  # until the process ends
+    directory = home if RecoveryStore(home).parts == parts.resolve() else parts
+    _lock(directory)  # until the process ends
+    with _named_errors(directory):
+        _claim(directory, parts, identity)
     return purge_ghosts(parts)
+
+
+def _claim(directory: Path, parts: Path, identity: Identity) -> None:
+    """Note in the manifest whose parts these are, or refuse them if they are another job's."""
+    manifest = directory / _MANIFEST
+    if not manifest.exists():
+        _refuse_used(parts, manifest)
+        _write_manifest(manifest, identity)
+    was = _read_manifest(manifest)
+    keys = [key for key in {**was, **identity} if was.get(key) != identity.get(key)]
+    if keys:
+        changes = "; ".join(
+            f"{key} was {_shown(was.get(key))}, now {_shown(identity.get(key))}" for key in keys
+        )
+        raise StateError(
+            f"the recovery store '{directory}' belongs to another job: {changes}. "
+            f"Set the old value again, or use another directory to begin anew"
+        )
+
+
+def _refuse_used(directory: Path, manifest: Path) -> None:
+    """Accept parts without a manifest only when no run has used them."""
+    with contextlib.ExitStack() as stack:
+        parts = _open_parts(directory, stack)
+        if any(part.execute("SELECT 1 FROM exs LIMIT 1").fetchone() for part in parts):
+            raise StateError(
+                f"'{manifest}' is missing, so that nothing says which job the state in "
+                f"'{directory}' belongs to: put the file back, or use another directory"
+            )
 
 
 def purge_ghosts(parts_directory: Path) -> ResumePoint:

@@ -117,6 +117,9 @@ class DeadLetters(Struct, frozen=True, kw_only=True):
     """Table ``[dead_letters]``: where messages go that cannot be read."""
 
     topic: _Topic = "dead-letters"
+    max_bytes: Annotated[
+        int, Meta(ge=1000, description="a whole number of bytes, at least 1000")
+    ] = 1_000_000
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
@@ -405,13 +408,8 @@ def _read_smooth(
     values = _table("smooth", tables, mistakes)
     if values is None:
         return None
-
-    def refuse_unknown(name: str, inner: Mapping[str, Any]) -> None:
-        unknown = [key for key in inner if key not in KEYS]
-        mistakes.extend(f"{name}.{key} is not known; {_nearest(key, KEYS)}" for key in unknown)
-
     _refuse_unknown_keys("smooth", values, mistakes)
-    smoothings = read_smoothings(values, mistakes, refuse_unknown)
+    smoothings = read_smoothings(values, mistakes, _nearest)
     shards = 16
     if "shards" in values:
         convert = partial(msgspec.convert, type=_SHARDS[0])

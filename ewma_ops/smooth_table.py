@@ -5,7 +5,7 @@ Knows which keys there are and which stand for all; must not know the rest of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ewma_ops.decay import Decay
@@ -36,7 +36,7 @@ _NEEDS: dict[object, dict[str, Any]] = {
 def read_smoothings(
     values: Mapping[str, Any],
     mistakes: list[str],
-    refuse_unknown: Callable[[str, Mapping[str, Any]], None],
+    nearest: Callable[[str, Iterable[str]], str],
 ) -> dict[str, Smoothing] | None:
     """Read the keys of ``[smooth]`` and of the tables in it, such as ``[smooth.fast]``.
 
@@ -48,8 +48,8 @@ def read_smoothings(
         The table as it was parsed.
     mistakes
         What is wrong is added here.
-    refuse_unknown
-        Called with the name of each inner table and its keys.
+    nearest
+        Says what was meant by a word that is not among the known ones.
 
     Returns
     -------
@@ -63,7 +63,10 @@ def read_smoothings(
         return None if smoothing is None else {"": smoothing}
     found: dict[str, Smoothing | None] = {}
     for name, table in inner.items():
-        refuse_unknown(f"smooth.{name}", table)
+        unknown = [key for key in table if key not in KEYS]
+        mistakes.extend(
+            f"smooth.{name}.{key} is not known; {nearest(key, KEYS)}" for key in unknown
+        )
         own = any(key in table for key in _DECAYS)
         shared = {key: value for key, value in common.items() if not (own and key in _DECAYS)}
         known = {key: value for key, value in table.items() if key in KEYS}

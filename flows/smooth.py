@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.flow import build_job
@@ -22,7 +23,7 @@ from ewma_ops.worker import stop_on_signals
 __all__ = ["flow"]
 
 
-def _guard_recovery() -> None:
+def _guard_recovery(identity: Mapping[str, str]) -> None:
     """Lock and clean the recovery directory of Bytewax's command line, in its first process."""
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument(
@@ -31,14 +32,16 @@ def _guard_recovery() -> None:
     flags.add_argument("-i", "--process-id", type=int, default=os.getenv("BYTEWAX_PROCESS_ID", "0"))
     known, _ = flags.parse_known_args()
     if known.recovery_directory is not None and known.process_id == 0:
-        guard_parts(known.recovery_directory)
+        guard_parts(known.recovery_directory, identity)
 
 
 try:
     if "EWMA_CONFIG" not in os.environ:
         raise ConfigError("EWMA_CONFIG is not set: set it to the path of a configuration file")
-    _guard_recovery()
-    flow = build_job(load(os.environ["EWMA_CONFIG"]), stop_on_signals()).flow
+    settings = load(os.environ["EWMA_CONFIG"])
+    job = build_job(settings, stop_on_signals())
+    _guard_recovery(job.identity)
+    flow = job.flow
 except EwmaError as error:
     print(f"ewma: {error}", file=sys.stderr)
     sys.exit(2 if error.fault == "user" else 1)

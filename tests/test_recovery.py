@@ -359,7 +359,7 @@ def test_parts_given_to_bytewax_itself_are_locked_and_cleaned(tmp_path: Path) ->
     snapshot = "INSERT INTO snaps (step_id, state_key, snap_epoch) VALUES ('s', 'k', 1)"
     change(parts / "part-0.sqlite3", snapshot)
     program = "import sys; from ewma_ops.recovery import guard_parts\n"
-    program += "print(guard_parts(sys.argv[1]).purged, flush=True); sys.stdin.read()"
+    program += f"print(guard_parts(sys.argv[1], {JOB!r}).purged, flush=True); sys.stdin.read()"
     line = [sys.executable, "-c", program, str(parts)]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, env=ENV, stdin=pipe, stdout=pipe, text=True) as child:
@@ -369,8 +369,10 @@ def test_parts_given_to_bytewax_itself_are_locked_and_cleaned(tmp_path: Path) ->
             prepared(tmp_path / "state")
         child.communicate("", timeout=10)
     prepared(tmp_path / "state")
+    with pytest.raises(StateError, match="belongs to another job: output partitions was 4, now 8"):
+        guard_parts(parts, {**JOB, "output partitions": 8})
     with pytest.raises(ConfigError, match=r"python -m bytewax.recovery"):
-        guard_parts(tmp_path / "absent")
+        guard_parts(tmp_path / "absent", JOB)
 
 
 def test_an_unlocked_store_is_not_prepared(tmp_path: Path) -> None:

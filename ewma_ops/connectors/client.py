@@ -31,6 +31,7 @@ from ewma_ops.wire.records import ProducerRecords
 
 __all__ = [
     "TopicView",
+    "check_options",
     "close_consumer",
     "close_producer",
     "commit_offsets",
@@ -68,6 +69,7 @@ _OURS: dict[str, dict[str, object]] = {
     "consumer": {"enable_auto_commit": False, "auto_offset_reset": "none"},
     "producer": {"acks": "all", "enable_idempotence": True},
 }
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _OWNED = {
     **dict.fromkeys(
         ("enable_auto_commit", "auto_commit_interval_ms", "default_offset_commit_callback"),
@@ -407,7 +409,7 @@ def _options(
     defaults: Mapping[str, object],
 ) -> dict[str, object]:
     """Return what of ``client`` and of our own this kind of client takes."""
-    _check(client)
+    check_options(client)
     known = factory.DEFAULT_CONFIG  # type: ignore[attr-defined]  # each of the three has it
     name = f"{client.get('client_id', 'ewma_ops')}-{role}"
     merged = {**_EVERY, **defaults, **client, **_OURS.get(role, {}), "client_id": name}
@@ -417,7 +419,8 @@ def _options(
     return {option: value for option, value in merged.items() if option in known}
 
 
-def _check(client: Mapping[str, object]) -> None:
+def check_options(client: Mapping[str, object]) -> None:
+    """Raise ConfigError unless ``client`` holds options that may be set, each known by its name."""
     known = {
         option
         for factory in (KafkaConsumer, KafkaProducer, KafkaAdminClient)
@@ -432,6 +435,11 @@ def _check(client: Mapping[str, object]) -> None:
                 f"kafka.{option} is not an option of kafka-python"
                 + (f": did you mean {near[0]}?" if near else ": remove it")
             )
+    protocol = client.get("security_protocol", _PROTOCOLS[0])
+    if protocol not in _PROTOCOLS:  # kafka-python takes any other for PLAINTEXT
+        raise ConfigError(
+            f"kafka.security_protocol = {protocol!r}: it must be one of {', '.join(_PROTOCOLS)}"
+        )
     if not client.get("bootstrap_servers"):
         raise ConfigError('kafka.bootstrap_servers is missing: for example "127.0.0.1:9092"')
 

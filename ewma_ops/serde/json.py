@@ -23,15 +23,17 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.readings import (
+    EARLIEST_MS,
     LARGEST_VALUE,
     LARGEST_WEIGHT,
+    LATEST_MS,
     Readings,
     Rejection,
     Smoothed,
     event_key,
 )
 
-__all__ = ["CAUSES", "Decoded", "JsonDecoder", "JsonEncoder"]
+__all__ = ["CAUSES", "LONGEST_ID", "Decoded", "JsonDecoder", "JsonEncoder"]
 
 CAUSES = (
     "tombstone",
@@ -42,16 +44,18 @@ CAUSES = (
     "wrong-type",
     "out-of-range",
     "no-series-id",
+    "id-too-long",
     "no-time",
     "not-a-time",
     "time-out-of-range",
 )
 """Every cause a rejection can have."""
 
+LONGEST_ID = 65_536
+"""Characters of a series id: an event holds it twice, and must fit into a message."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
-_FIRST_MS = -62_135_596_800_000
-_LAST_MS = 253_402_300_799_999
 _BEYOND_MS = 1 << 62
 _SHORT_TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d))?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 """What RFC 3339 lacks of ISO 8601: a date alone, and a time without seconds."""
@@ -166,6 +170,7 @@ class JsonDecoder:
         column = columns[0] if len(columns) == 1 else np.array(columns).T
         weights = None if self._weight is None else self._column(self._weight, rows, rejected)
         readings = Readings(ids, column, times_ms, weights=weights)
+        _reject_long(ids, rejected)
         if not rejected:
             return Decoded(np.arange(len(rows)), readings, [])
         kept = np.array([i for i in range(len(rows)) if i not in rejected], np.intp)
@@ -437,9 +442,18 @@ def _milliseconds(moment: float | datetime) -> float:
 
 
 def _reject_outside(times_ms: NDArray[Any], name: str, rejected: dict[int, Rejection]) -> None:
-    for i in np.flatnonzero((times_ms < _FIRST_MS) | (times_ms > _LAST_MS)).tolist():
+    for i in np.flatnonzero((times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)).tolist():
         detail = f"{name} is {times_ms[i]} ms, outside the years 1 to 9999"
         rejected.setdefault(i, Rejection(i, "time-out-of-range", detail))
+
+
+def _reject_long(ids: list[str], rejected: dict[int, Rejection]) -> None:
+    if not ids or max(map(len, ids)) <= LONGEST_ID:
+        return
+    for i, series_id in enumerate(ids):
+        if len(series_id) > LONGEST_ID:
+            detail = f"the series id has {len(series_id)} characters, at most {LONGEST_ID}"
+            rejected.setdefault(i, Rejection(i, "id-too-long", detail))
 
 
 def _numbers(name: str, column: NDArray[np.float64]) -> list[Any]:

@@ -401,7 +401,7 @@ def test_nothing_to_encode() -> None:
         st.tuples(
             st.text(st.characters(codec="utf-8"), min_size=1),
             st.integers(-62_135_596_800_000, 253_402_300_799_999),
-            st.floats(-LARGEST_VALUE, LARGEST_VALUE) | st.just(float("nan")),
+            st.floats(-LARGEST_VALUE, LARGEST_VALUE) | st.just(np.nan),
         ),
         min_size=1,
     )

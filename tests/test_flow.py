@@ -1,0 +1,342 @@
+"""The main job end to end: real brokers, ``ewma run`` as a user starts it, pandas as the judge."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from ewma_ops.connectors.client import close_producer, connect_producer, send
+from ewma_ops.wire.records import ProducerRecords
+from tests.brokers import ApacheKafka, Record, produce, read_all
+from tests.jobs import (
+    START_MS,
+    Event,
+    Job,
+    Reading,
+    Watch,
+    as_record,
+    assert_same,
+    by_series,
+    made_up,
+    pandas_says,
+    wait_until,
+)
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+
+
+class Smooth(NamedTuple):
+    start_up: Literal["corrected", "first"]
+    missing: Literal["skip", "decay"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "smooth"), [(2, Smooth("corrected", "skip")), (1, Smooth("first", "decay"))]
+)
+def test_what_comes_out_is_what_pandas_says(
+    broker: str, tmp_path: Path, workers: int, smooth: Smooth
+) -> None:
+    """Among the readings stand messages that nobody can read."""
+    job = Job(broker, tmp_path)
+    job.configure(smooth={"beta": 0.9, **smooth._asdict()})
+    readings = made_up(6000, series=30)
+    messages = [as_record(reading) for reading in readings]
+    for i in range(0, 6000, 500):
+        messages.insert(i, Record(b'{"series_id": "sensor-1", "ts": 1', b"bad-%d" % i, HEADERS, i))
+    offsets = produce(broker, job.input, messages)
+
+    job.run(workers)
+
+    adjust, ignore_na = smooth.start_up == "corrected", smooth.missing == "skip"
+    said = pandas_says(readings, 0.9, adjust=adjust, ignore_na=ignore_na)
+    assert_same(job.events(6000), said)
+    sent = {
+        bad.key: (bad.value, [*HEADERS], b"%d" % offset, b"%d" % (bad.timestamp_ms or 0))
+        for bad, offset in zip(messages, offsets, strict=True)
+        if bad.headers
+    }
+    letters = job.letters(len(sent))
+    assert len(letters) == len(sent) == 12
+    for letter in letters:
+        told = dict(letter.headers[len(HEADERS) :])
+        where = told["ewma-offset"], told["ewma-timestamp"]
+        assert (letter.value, letter.headers[: len(HEADERS)], *where) == sent[letter.key]
+        assert told["ewma-cause"] == b"not-json"
+        assert told["ewma-topic"] == job.input.encode()
+
+
+HEADERS: tuple[tuple[str, bytes], ...] = (("trace", b"\x00\xff"), ("trace", b""), ("", b"x"))
+
+
+def test_a_dead_letter_names_its_place_and_keeps_nulls(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path, partitions=(3, 1, 2))
+    producer = connect_producer({"bootstrap_servers": broker})
+    producer.partitions_for(job.input)
+    null: list[tuple[str, bytes | None]] = [("h", None)]
+    for partition, headers in [(2, [*null, ("h", b"\xff")]), (0, []), (2, null)]:
+        send(producer, job.input, partition, ProducerRecords([None], [None], [headers]))
+    close_producer(producer, 10)
+
+    job.run()
+
+    letters = [(letter, dict(letter.headers[-6:])) for letter in job.letters(3)]
+    assert sorted(
+        (told["ewma-partition"], told["ewma-offset"], letter.headers[:-6])
+        for letter, told in letters
+    ) == [(b"0", b"0", []), (b"2", b"0", [*null, ("h", b"\xff")]), (b"2", b"1", null)]
+    assert all((letter.key, letter.value) == (None, None) for letter, _ in letters)
+    assert all(told["ewma-cause"] == b"tombstone" for _, told in letters)
+
+
+def test_the_records_own_key_and_time(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    job.configure(
+        input={"series_id": None, "time": None, "value": "sensor.value"},
+        smooth={"beta": None, "halflife": "1min", "statistics": ["count", "mean"]},
+    )
+    readings = [(START_MS, 1.0), (START_MS + 60_000, 4.0), (START_MS, 7.0)]  # the last is late
+    produce(
+        broker,
+        job.input,
+        [Record(b'{"sensor": {"value": %g}}' % x, b"s", (), time_ms) for time_ms, x in readings],
+    )
+    job.run()
+    found = [json.loads(record.value) for record in read_all(broker, job.output, 3)]
+    means = [1.0, 3.0, 4.0]  # (1/2 + 4) / (1/2 + 1), (1/2 + 4 + 7/2) / 2
+    for i, (time_ms, x) in enumerate(readings):
+        assert found[i].pop("ewma") == pytest.approx(means[i], rel=1e-15)
+        assert found[i] == {"series_id": "s", "time": time_ms, "value": x, "count": i + 1}
+
+
+@linux
+def test_kills_lose_nothing(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    job.configure(input={"stop": "never"}, recovery={"interval": "400ms"})
+    kills = [("launcher", 1), ("worker", 2), ("launcher", 2), ("worker", 1)]
+    with Watch(broker, job.output) as watch:
+        with job.sending(series=20) as sent:
+            for victim, workers in kills:
+                with job.running(workers) as run:
+                    watch.until(len(sent) + 1)  # it has caught up
+                    watch.until(len(sent) + 500)
+                    pids = _children(run.pid)
+                    assert len(pids) == workers
+                    os.kill(run.pid if victim == "launcher" else pids[-1], signal.SIGKILL)
+                    assert run.wait(10) == (-signal.SIGKILL if victim == "launcher" else 1)
+                wait_until(partial(_are_gone, pids), 5)
+        job.configure()
+        assert ", epoch 1\n" not in job.run()
+        watch.until(len(sent))
+    assert_same(by_series(_once(watch.records)), pandas_says(sent))
+    repeated = len(watch.records) - len(sent)
+    assert 0 < repeated < len(sent) / 2, "a kill repeats what follows the last snapshot, only"
+
+
+def test_a_graceful_stop_repeats_nothing(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    job.configure(input={"stop": "never"}, recovery={"interval": "1min"})
+    with job.sending(series=20) as sent, Watch(broker, job.output) as watch:
+        for workers, number in [(2, signal.SIGTERM), (1, signal.SIGINT)]:
+            with job.running(workers) as run:
+                watch.until(len(sent) + 300)
+                run.send_signal(number)
+                began = time.monotonic()
+                said = run.communicate(timeout=20)[1]
+                assert run.returncode == 0, said
+                assert time.monotonic() - began < 5
+                assert said.splitlines()[-1].startswith("stopped after ")
+                assert "Traceback" not in said
+    job.configure()
+    job.run()
+    assert_same(job.events(len(sent)), pandas_says(sent))
+
+
+def test_a_broker_that_goes_and_comes_back_is_ridden_out(
+    restartable_kafka: ApacheKafka, tmp_path: Path
+) -> None:
+    job = Job(restartable_kafka.bootstrap_servers, tmp_path)
+    job.configure(input={"stop": "never"})
+    with job.running() as run, Watch(job.bootstrap, job.output) as watch:
+        with job.sending(series=20, per_second=200) as sent:
+            watch.until(100)
+            restartable_kafka.restart()
+            watch.until(len(sent) + 100)
+            restartable_kafka.kill()
+            restartable_kafka.start()
+            watch.until(len(sent) + 100)
+        watch.until(len(sent))
+        assert run.poll() is None
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(10) == 0
+    assert_same(job.events(len(sent)), pandas_says(sent))
+
+
+def _payload(**fields: object) -> bytes:
+    return json.dumps({"series_id": "odd", "ts": START_MS, "value": 1.0, **fields}).encode()
+
+
+def _value(text: bytes) -> bytes:
+    return b'{"series_id": "odd", "ts": 1, "value": ' + text + b"}"
+
+
+REFUSED: dict[str, tuple[bytes | None, str]] = {
+    "empty": (b"", "empty"),
+    "tombstone": (None, "tombstone"),
+    "invalid UTF-8": (b'{"series_id": "\xff\xfe", "ts": 1, "value": 1}', "not-utf8"),
+    "UTF-16": ('{"series_id": "a"}'.encode("utf-16"), "not-utf8"),
+    "truncated": (b'{"series_id": "odd", "ts": 1, "val', "not-json"),
+    "two in one": (_payload() + _payload(), "not-json"),
+    "NaN": (_value(b"NaN"), "not-json"),
+    "Infinity": (_value(b"Infinity"), "not-json"),
+    "-Infinity": (_value(b"-Infinity"), "not-json"),
+    "1e400": (_value(b"1e400"), "out-of-range"),
+    "401 digits": (_value(b"1" + b"0" * 400), "out-of-range"),
+    "text for a number": (_value(b'"21.5"'), "wrong-type"),
+    "true for a number": (_value(b"true"), "wrong-type"),
+    "a list for a number": (_value(b"[1]"), "wrong-type"),
+    "nesting": (_value(b"[" * 100_000 + b"]" * 100_000), "too-deep"),
+    "nesting where nobody looks": (
+        b'{"series_id": "odd", "ts": 1, "value": 1, "x": ' + b"[" * 99_999 + b"]" * 99_999 + b"}",
+        "too-deep",
+    ),
+    "a list": (b"[1, 2]", "wrong-type"),
+    "900 kB of nonsense": (b"x" * 900_000, "not-json"),
+    "no series id": (b'{"ts": 1, "value": 1}', "no-series-id"),
+    "null series id": (_payload(series_id=None), "no-series-id"),
+    "empty series id": (_payload(series_id=""), "no-series-id"),
+    "half a number for a series id": (_payload(series_id=7.5), "wrong-type"),
+    "no time": (b'{"series_id": "odd", "value": 1}', "no-time"),
+    "not a time": (_payload(ts="yesterday"), "not-a-time"),
+    "the year 10000": (_payload(ts=253_402_300_800_000), "time-out-of-range"),
+    "a time beyond 64 bits": (_payload(ts=10**30), "time-out-of-range"),
+}
+
+TAKEN: dict[str, tuple[bytes, str, Event]] = {
+    "900 kB": (_payload(series_id="large", x="y" * 900_000), "large", Event(START_MS, 1.0, 1.0)),
+    "an id of 10 kB": (_payload(series_id="i" * 10_240), "i" * 10_240, Event(START_MS, 1.0, 1.0)),
+    "a number for an id": (_payload(series_id=7), "7", Event(START_MS, 1.0, 1.0)),
+    "a negative time": (_payload(series_id="old", ts=-(10**12)), "old", Event(-(10**12), 1.0, 1.0)),
+    "a time far ahead": (
+        _payload(series_id="far", ts=253_402_300_799_999),
+        "far",
+        Event(253_402_300_799_999, 1.0, 1.0),
+    ),
+    "duplicate keys": (
+        b'{"series_id": "one", "series_id": "two", "ts": 1, "value": 1, "value": 2}',
+        "two",
+        Event(1, 2.0, 2.0),
+    ),
+    "not ASCII": (_payload(series_id="🌡 küche"), "🌡 küche", Event(START_MS, 1.0, 1.0)),
+    "null for a number": (
+        _payload(series_id="gone", value=None),
+        "gone",
+        Event(START_MS, None, None),
+    ),
+    "nesting that can be read": (
+        b'{"series_id": "nest", "ts": 1, "value": 1, "x": ' + b"[" * 200 + b"]" * 200 + b"}",
+        "nest",
+        Event(1, 1.0, 1.0),
+    ),
+}
+
+
+def test_no_message_stops_the_flow(broker: str, tmp_path: Path) -> None:
+    """Odd messages and good ones in turns: each odd one ends where it should, alone."""
+    job = Job(broker, tmp_path, partitions=(1, 1, 1))
+    odd = {name: message for name, (message, _) in REFUSED.items()}
+    odd |= {name: message for name, (message, _, _) in TAKEN.items()}
+    good = [Reading("good", START_MS + i, float(i)) for i in range(len(odd))]
+    messages: list[Record] = []
+    for (name, message), reading in zip(odd.items(), good, strict=True):
+        messages += [Record(message, name.encode()), as_record(reading)]
+    produce(broker, job.input, messages, max_request_size=4 << 20)
+
+    job.run()
+
+    letters = job.letters(len(REFUSED))
+    assert {r.key.decode(): (r.value, dict(r.headers)["ewma-cause"].decode()) for r in letters} == (
+        REFUSED
+    )
+    assert len(letters) == len(REFUSED)
+    events = job.events(len(good) + len(TAKEN))
+    assert_same({"good": events.pop("good")}, pandas_says(good))
+    assert events == {series_id: [event] for _, series_id, event in TAKEN.values()}
+
+
+def test_huge_values_do_not_ruin_a_series(embedded: str, tmp_path: Path) -> None:
+    job = Job(embedded, tmp_path, partitions=(1, 1, 1))
+    values = [1.0, 1.7e308, -1.7e308, 3.0]
+    job.send(Reading("s", START_MS + i, value) for i, value in enumerate(values))
+    job.run()
+    (last,) = [e for e in job.events(1)["s"] if e.time_ms == START_MS + 3]
+    assert last.ewma is not None
+
+
+LARGEST_BATCH = 1_048_588
+"""Apache Kafka's default ``max.message.bytes``: of a batch as it is stored."""
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_message_as_large_as_the_topic_takes_does_not_stop_the_flow(
+    kafka: str, tmp_path: Path, compression: str | None
+) -> None:
+    job = Job(kafka, tmp_path, partitions=(1, 1, 1))
+    size = 3_000_000 if compression else LARGEST_BATCH - 75
+    bad, good = b"x" * size, Reading("good", START_MS, 1.0)
+    options = {"compression_type": compression, "max_request_size": 4 << 20}
+    produce(kafka, job.input, [Record(bad)], **options)
+    job.send([good])
+    job.run()
+    assert_same(job.events(1), pandas_says([good]))
+    (letter,) = job.letters(1)
+    assert dict(letter.headers)["ewma-offset"] == b"0"
+
+
+def test_an_id_too_long_for_an_event_does_not_stop_the_flow(kafka: str, tmp_path: Path) -> None:
+    job = Job(kafka, tmp_path, partitions=(1, 1, 1))
+    good = Reading("good", START_MS, 1.0)
+    produce(kafka, job.input, [Record(_payload(series_id="i" * 600_000))])
+    job.send([good])
+    job.run()
+    assert_same(job.events(1), pandas_says([good]))
+    assert len(job.letters(1)) == 1
+
+
+def test_the_group_shows_no_lag_after_the_end(kafka: str, tmp_path: Path) -> None:
+    job = Job(kafka, tmp_path, partitions=(2, 1, 1))
+    job.configure(input={"group_id": job.input})
+    job.send(made_up(200, series=8))
+    job.run()
+    consumer = KafkaConsumer(bootstrap_servers=kafka, group_id=job.input)
+    tps = [TopicPartition(job.input, partition) for partition in range(2)]
+    committed = {tp: consumer.committed(tp) for tp in tps}
+    ends = consumer.end_offsets(tps)
+    consumer.close(autocommit=False)
+    assert committed == ends
+
+
+def _children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _are_gone(pids: Sequence[int]) -> bool:
+    states = [Path(f"/proc/{pid}/stat") for pid in pids]
+    return all(not s.exists() or s.read_text().rpartition(")")[2].split()[0] == "Z" for s in states)
+
+
+def _once(records: Sequence[Any]) -> list[Any]:
+    """Leave repeated events out; they must have the same bits as the first."""
+    first: dict[tuple[bytes, int], Any] = {}
+    for record in records:
+        place = record.key, json.loads(record.value)["time"]
+        assert record.value == first.setdefault(place, record).value
+    return list(first.values())
