@@ -62,7 +62,7 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     BrokerError, ConfigError
         If Kafka cannot be reached with the options given, or a topic does not exist.
     """
-    reads = settings.input
+    reads, family = settings.input, settings.family
     source = KafkaSource(
         settings.kafka,
         reads.topic,
@@ -74,18 +74,24 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     events = KafkaSink(settings.kafka, settings.output.topic)
     dead_letters = KafkaSink(settings.kafka, settings.dead_letters.topic)
     decode = _Decode(
-        JsonDecoder(value=reads.value, series_id=reads.series_id, time=reads.time),
+        JsonDecoder(
+            value=reads.value,
+            series_id=reads.series_id,
+            time=reads.time,
+            weight=reads.weight,
+            largest=family.largest,
+        ),
         dead_letters.partitions,
         settings.dead_letters.max_bytes,
     )
     source.list_parts()  # tells of a missing topic in a sentence; Bytewax would in a backtrace
-    encode = _Encode(JsonEncoder(settings.smoothing.statistics), events.partitions)
+    encode = _Encode(JsonEncoder(family.names, family.fields), events.partitions)
 
     flow = Dataflow("ewma")
     records = op.input("source", flow, source)
     decoded = op.branch("readable", op.flat_map_batch("decode", records, decode), _is_readings)
     unreadable = cast("KeyedStream[ProducerRecords]", decoded.falses)
-    smoothed = ew.smooth_batches("smooth", decoded.trues, settings.smoothing, settings.shards)
+    smoothed = ew.smooth_batches("smooth", decoded.trues, family, settings.shards)
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     op.output("dead-letters", unreadable, dead_letters)
     return Job(flow, source, job_identity(settings, events.partitions))

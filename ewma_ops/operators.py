@@ -12,11 +12,12 @@ not a key here: a stable hash of its id deals it to one of a fixed number of sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import chain, repeat
+from math import nan
 from numbers import Integral, Real
 from operator import itemgetter
 from types import NoneType
@@ -28,15 +29,27 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from ewma_ops.errors import ConfigError, ReadingError
+from ewma_ops.family import Family
 from ewma_ops.murmur2 import murmur2, murmur2_column
-from ewma_ops.readings import LARGEST_VALUE, Reading, Readings, Smoothed, SmoothedReading
+from ewma_ops.readings import (
+    LARGEST_VALUE,
+    Reading,
+    Readings,
+    Smoothed,
+    SmoothedReading,
+    event_key,
+)
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.table import SeriesTable, TableSnapshot
 
 __all__ = ["smooth", "smooth_batches"]
 
-Value = float | int | None | tuple[int | datetime, float | None] | Reading
+Number = float | int | None
+Fields = Number | Sequence[Number] | Mapping[str, Number]
+Value = Fields | tuple[int | datetime, Fields] | Reading
 """What `smooth` takes of a series: a value, a (time, value) pair, or a reading."""
+
+Smoothings = Smoothing | Mapping[str, Smoothing] | Family
 
 MAX_SHARDS = 1024
 
@@ -52,8 +65,9 @@ class _Item(NamedTuple):
     """One reading on its way to its shard."""
 
     series_id: str
-    value: float
+    value: float | list[float]
     time_ms: int | None
+    weight: float | None
 
 
 class _ItemShard(StatefulBatchLogic["list[_Item] | Readings", "Iterable[Any]", TableSnapshot]):
@@ -62,9 +76,9 @@ class _ItemShard(StatefulBatchLogic["list[_Item] | Readings", "Iterable[Any]", T
     What goes in and comes out is a run for each batch: Bytewax would handle every item apart.
     """
 
-    def __init__(self, smoothing: Smoothing, resume_state: TableSnapshot | None) -> None:
-        self._table = SeriesTable(smoothing, resume_state)
-        self._names = tuple(smoothing.statistics)
+    def __init__(self, family: Family, resume_state: TableSnapshot | None) -> None:
+        self._table = SeriesTable(family, resume_state)
+        self._names = tuple(map(event_key, family.names))
 
     def on_batch(self, values: list[list[_Item] | Readings]) -> tuple[Iterable[Any], bool]:
         smoothed = [
@@ -76,12 +90,12 @@ class _ItemShard(StatefulBatchLogic["list[_Item] | Readings", "Iterable[Any]", T
         return smoothed, StatefulBatchLogic.RETAIN
 
     def _step(self, item: _Item) -> tuple[str, SmoothedReading]:
-        series_id, value, time_ms = item
-        results = self._table.step(series_id, value, time_ms)
+        series_id, value, time_ms, weight = item
+        results = self._table.step(series_id, value, time_ms, weight)
         if len(results) == 1:
             return series_id, SmoothedReading(value, results[0], time_ms)
         statistics = dict(zip(self._names, results, strict=True))
-        ewma = statistics.pop("mean")
+        ewma = statistics.pop("ewma", nan)
         return series_id, SmoothedReading(value, ewma, time_ms, statistics)
 
     def snapshot(self) -> TableSnapshot:
@@ -91,8 +105,8 @@ class _ItemShard(StatefulBatchLogic["list[_Item] | Readings", "Iterable[Any]", T
 class _BatchShard(StatefulBatchLogic[Readings, Smoothed, TableSnapshot]):
     """One shard of `smooth_batches`: its table, moved on by the column."""
 
-    def __init__(self, smoothing: Smoothing, resume_state: TableSnapshot | None) -> None:
-        self._table = SeriesTable(smoothing, resume_state)
+    def __init__(self, family: Family, resume_state: TableSnapshot | None) -> None:
+        self._table = SeriesTable(family, resume_state)
 
     def on_batch(self, values: list[Readings]) -> tuple[Iterable[Smoothed], bool]:
         return [self._table.update(Readings.concat(values))], StatefulBatchLogic.RETAIN
@@ -105,8 +119,9 @@ class _BatchShard(StatefulBatchLogic[Readings, Smoothed, TableSnapshot]):
 def smooth_batches(
     step_id: str,  # noqa: ARG001 - Bytewax's decorator uses it
     up: Stream[Readings],
-    smoothing: Smoothing,
+    smoothing: Smoothings,
     shards: int = 16,
+    fields: Sequence[str] | int = 1,
 ) -> Stream[Smoothed]:
     """Smooth columns of readings: the fast way, with no Python object a reading.
 
@@ -117,10 +132,12 @@ def smooth_batches(
     up
         Runs of readings of any number of series, each series' own in order.
     smoothing
-        What to compute.
+        What to compute: one smoothing, or several by name, all in one pass.
     shards
         1 to 1024 tables among which the series are dealt, hence the most workers that can
         share the step. Fixed for the life of a recovery store: state is kept by shard.
+    fields
+        Names of the fields of a reading, or how many numbers its value is a vector of.
 
     Returns
     -------
@@ -131,7 +148,7 @@ def smooth_batches(
     Raises
     ------
     ConfigError
-        If ``shards`` is out of bounds.
+        If ``shards`` is out of bounds, or names do not go together.
 
     Notes
     -----
@@ -154,8 +171,9 @@ def smooth_batches(
     array([1., 3.])
     """
     _check_shards(shards)
+    family = Family.of(smoothing, fields)
     dealt = op.flat_map_batch("deal", up, lambda batch: _deal(Readings.concat(batch), shards))
-    smoothed = op.stateful_batch("update", dealt, lambda resumed: _BatchShard(smoothing, resumed))
+    smoothed = op.stateful_batch("update", dealt, lambda resumed: _BatchShard(family, resumed))
     return op.key_rm("unkey", smoothed)
 
 
@@ -163,8 +181,9 @@ def smooth_batches(
 def smooth(
     step_id: str,  # noqa: ARG001 - Bytewax's decorator uses it
     up: KeyedStream[Value],
-    smoothing: Smoothing,
+    smoothing: Smoothings,
     shards: int = 16,
+    fields: Sequence[str] | int = 1,
 ) -> KeyedStream[SmoothedReading]:
     """Smooth the values of each key: one more operator for any dataflow.
 
@@ -175,10 +194,9 @@ def smooth(
     up
         Keyed by series id. A value is a number; or a ``(time, value)`` pair, with the time in
         milliseconds since the epoch (int) or as an aware ``datetime``; or a `Reading`. ``None``
-        or NaN is a missing reading. Within a series, in order.
-    smoothing
-        What to compute.
-    shards
+        or NaN is a missing reading. With several fields, a list of numbers or a mapping by name
+        stands for the number. Within a series, in order.
+    smoothing, shards, fields
         As for `smooth_batches`.
 
     Returns
@@ -189,7 +207,7 @@ def smooth(
     Raises
     ------
     ConfigError
-        If ``shards`` is out of bounds.
+        If ``shards`` is out of bounds, or names do not go together.
     ReadingError
         While the flow runs: if a value is not a number or is infinite, or has no time and the
         decay is by time. The message names the series and the value.
@@ -210,8 +228,9 @@ def smooth(
     [('a', 1.0), ('a', 3.0)]
     """
     _check_shards(shards)
-    dealt = op.flat_map_batch("deal", up, lambda batch: _deal_items(batch, shards))
-    smoothed = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(smoothing, resumed))
+    family = Family.of(smoothing, fields)
+    dealt = op.flat_map_batch("deal", up, lambda batch: _deal_items(batch, shards, family))
+    smoothed = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(family, resumed))
     return op.flat_map_batch("undeal", smoothed, _undeal)
 
 
@@ -236,12 +255,12 @@ def _deal(readings: Readings, shards: int) -> list[tuple[str, Readings]]:
 
 
 def _deal_items(
-    batch: list[tuple[str, Value]], shards: int
+    batch: list[tuple[str, Value]], shards: int, family: Family
 ) -> Iterable[tuple[str, list[_Item] | Readings]]:
-    if len(batch) >= _FEW_PER_SHARD * shards:
-        return _deal(_to_readings(batch), shards)
+    if len(batch) >= _FEW_PER_SHARD * shards or (family.width > 1 and not family.fields):
+        return _deal(_to_readings(batch, family), shards)
     runs: dict[str, list[_Item]] = {}
-    for item in _to_some(batch):
+    for item in _to_some(batch, family):
         runs.setdefault(_shard_of(item.series_id, shards), []).append(item)
     return runs.items()
 
@@ -258,28 +277,37 @@ def _shard_of(series_id: str, shards: int) -> str:
 
 
 def _to_items(smoothed: Smoothed) -> Iterable[tuple[str, SmoothedReading]]:
-    readings, statistics = smoothed.readings, dict(smoothed.statistics)
+    readings = smoothed.readings
+    statistics = {event_key(name): column for name, column in smoothed.statistics.items()}
     times = repeat(None) if readings.times_ms is None else readings.times_ms.tolist()
-    columns = [readings.values.tolist(), statistics.pop("mean").tolist(), times]
+    ewma = statistics.pop("ewma", None)
+    means = repeat(nan) if ewma is None else ewma.tolist()
+    columns = [readings.values.tolist(), means, times]
     if statistics:
         rows = zip(*(column.tolist() for column in statistics.values()), strict=True)
         columns.append([dict(zip(statistics, row, strict=True)) for row in rows])
     return list(zip(readings.series_ids, map(SmoothedReading, *columns), strict=True))
 
 
-def _to_some(batch: list[tuple[str, Value]]) -> Iterable[_Item]:
+def _to_some(batch: list[tuple[str, Value]], family: Family) -> Iterable[_Item]:
     """Check a few values without the overhead of columns."""
+    plain = family.width == 1
+    largest = min(LARGEST_VALUE, family.largest)
     for series_id, value in batch:
-        if type(value) is float and -LARGEST_VALUE <= value <= LARGEST_VALUE:
-            yield _Item(series_id, value, None)
+        if plain and type(value) is float and -largest <= value <= largest:
+            yield _Item(series_id, value, None, None)
         else:
-            reading = _to_readings([(series_id, value)])
-            times = reading.times_ms
-            time_ms = None if times is None else int(times[0])
-            yield _Item(series_id, float(reading.values[0]), time_ms)
+            reading = _to_readings([(series_id, value)], family)
+            times, weights = reading.times_ms, reading.weights
+            yield _Item(
+                series_id,
+                reading.values[0].tolist(),
+                None if times is None else int(times[0]),
+                None if weights is None else float(weights[0]),
+            )
 
 
-def _to_readings(batch: list[tuple[str, Value]]) -> Readings:
+def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Readings:
     try:
         ids = [series_id for series_id, _ in batch]
         values: list[Any] = [value for _, value in batch]
@@ -287,36 +315,63 @@ def _to_readings(batch: list[tuple[str, Value]]) -> Readings:
         raise ReadingError(
             "smooth takes a keyed stream of (series id, value): make one with op.key_on"
         ) from None
-    if set(map(type, values)) <= {float, int, NoneType}:
+    if family.width == 1 and set(map(type, values)) <= {float, int, NoneType}:
         return Readings.of(ids, values)
-    readings = [_to_reading(series_id, value) for series_id, value in batch]
-    times = [reading.time_ms for reading in readings]
-    untimed = times.count(None)
-    if 0 < untimed < len(times):
-        raise ReadingError(
-            f"series {ids[times.index(None)]!r} has a value without a time among others with one: "
-            "give every value a time, or none"
-        )
+    readings = [_to_reading(series_id, value, family) for series_id, value in batch]
     column: Any = [reading.value for reading in readings]
-    times_ms: Any = None if untimed else times
-    return Readings.of(ids, column, times_ms)
+    return Readings.of(
+        ids,
+        column,
+        _given("time", ids, [reading.time_ms for reading in readings]),
+        _given("weight", ids, [reading.weight for reading in readings]),
+    )
 
 
-def _to_reading(series_id: str, value: object) -> Reading:
+def _given(what: str, ids: list[str], column: list[Any]) -> list[Any] | None:
+    without = column.count(None)
+    if 0 < without < len(column):
+        raise ReadingError(
+            f"series {ids[column.index(None)]!r} has a value without a {what} among others with "
+            f"one: give every value a {what}, or none"
+        )
+    return None if without else column
+
+
+def _to_reading(series_id: str, value: object, family: Family) -> Reading:
     time: object
-    number: object
+    found: object
+    weight: float | None = None
     if isinstance(value, Reading):
-        time, number = value.time_ms, value.value
+        time, found, weight = value.time_ms, value.value, value.weight
     elif isinstance(value, tuple) and len(value) == 2:
-        time, number = value
+        time, found = value
     else:
-        time, number = None, value
-    if number is not None and (isinstance(number, bool) or not isinstance(number, Real)):
+        time, found = None, value
+    time_ms = _to_ms(series_id, time)
+    if family.width == 1:
+        return Reading(_to_number(series_id, value, found), time_ms, weight)
+    if isinstance(found, Mapping):
+        found = [found.get(field) for field in family.fields]
+    elif found is None:
+        found = [None] * family.width
+    if not isinstance(found, (Sequence, np.ndarray)) or len(found) != family.width:
+        raise ReadingError(
+            f"value {value!r} of series {series_id!r} is not a list of {family.width} numbers, or "
+            f"a mapping of {', '.join(family.fields) or 'named fields'}"
+        )
+    numbers = found.tolist() if isinstance(found, np.ndarray) else found
+    return Reading([_to_number(series_id, value, number) for number in numbers], time_ms, weight)
+
+
+def _to_number(series_id: str, value: object, number: object) -> float:
+    if number is None:
+        return nan
+    if isinstance(number, bool) or not isinstance(number, Real):
         raise ReadingError(
             f"value {value!r} of series {series_id!r} is not a number, a (time, number) pair or a "
             "Reading: map it to one of them first"
         )
-    return Reading(None if number is None else float(number), _to_ms(series_id, time))
+    return float(number)
 
 
 def _to_ms(series_id: str, time: object) -> int | None:

@@ -5,7 +5,7 @@ Knows shapes and dtypes; must not know how they arrive, what is computed of them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from ewma_ops.errors import ReadingError
 __all__ = [
     "EARLIEST_MS",
     "LARGEST_VALUE",
+    "LARGEST_WEIGHT",
     "LATEST_MS",
     "Origins",
     "Reading",
@@ -26,6 +27,7 @@ __all__ = [
     "Rejection",
     "Smoothed",
     "SmoothedReading",
+    "event_key",
 ]
 
 EARLIEST_MS = -62_135_596_800_000
@@ -34,6 +36,9 @@ EARLIEST_MS = -62_135_596_800_000
 LATEST_MS = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z, the last one."""
 
+LARGEST_WEIGHT = 2.0**500
+"""Greatest weight of a reading: a sum of any number of them is still finite."""
+
 LARGEST_VALUE = 2.0**1022
 """Greatest magnitude of a value: the difference of two is still a finite float64."""
 
@@ -41,23 +46,27 @@ LARGEST_VALUE = 2.0**1022
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """One reading of a series: its value, and its event time where it has one.
 
-    ``value`` is ``None`` (or NaN) where the reading is missing; ``time_ms`` is in milliseconds
-    since the epoch, UTC.
+    ``value`` is ``None`` (or NaN) where the reading is missing; where there are several fields it
+    is a list of them or a mapping by name. ``time_ms`` is in milliseconds since the epoch, UTC;
+    ``weight`` is what it weighs, for weighting by volume.
     """
 
-    value: float | None
+    value: float | Sequence[float | None] | Mapping[str, float | None] | None
     time_ms: int | None = None
+    weight: float | None = None
 
 
 class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
     """One reading with what was computed of its series up to and including it.
 
     ``value`` and ``ewma`` are NaN where there is none: a missing reading, or fewer readings than
-    ``min_periods``. ``statistics`` holds what else was asked for, by name.
+    ``min_periods``. ``statistics`` holds what else was asked for, by name. With several fields or
+    smoothings ``value`` is a list, ``ewma`` is NaN, and ``statistics`` holds all, such as
+    ``"bid_fast_ewma"``. One smoothing of vectors gives vectors.
     """
 
-    value: float
-    ewma: float
+    value: float | list[float]
+    ewma: float | list[float]
     time_ms: int | None = None
     statistics: dict[str, float] = {}
 
@@ -90,13 +99,16 @@ class Readings:
     series_ids
         n series ids.
     values
-        float64[n]; NaN is a missing reading.
+        float64[n], or [n, k] of k fields (quickest where each field is contiguous: Fortran
+        order); NaN is a missing reading.
     times_ms
         int64[n] event times, milliseconds since the epoch, UTC; ``None`` where there are none.
     origins
         Input positions, carried through to the output; ``None`` outside Kafka.
     hashes
         uint32[n], the stable hash of each series id once it has been computed.
+    weights
+        float64[n], what each reading weighs, finite and >= 0; ``None`` where all weigh alike.
 
     The constructor takes the columns as they are; :meth:`of` converts and checks.
     """
@@ -106,13 +118,15 @@ class Readings:
     times_ms: NDArray[np.int64] | None = None
     origins: Origins | None = None
     hashes: NDArray[np.uint32] | None = None
+    weights: NDArray[np.float64] | None = None
 
     @classmethod
     def of(
         cls,
         series_ids: Sequence[str],
-        values: ArrayLike | Sequence[float | None],
+        values: ArrayLike | Sequence[float | None] | Sequence[Sequence[float | None]],
         times_ms: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
     ) -> Readings:
         """Build readings from any sequences, checked.
 
@@ -120,7 +134,8 @@ class Readings:
         ------
         ReadingError
             If the columns differ in length, a value is infinite, beyond `LARGEST_VALUE` or not a
-            number, or a time is not an integer from `EARLIEST_MS` to `LATEST_MS`.
+            number, a weight is not between 0 and `LARGEST_WEIGHT`, or a time is not an integer
+            from `EARLIEST_MS` to `LATEST_MS`.
 
         Examples
         --------
@@ -132,16 +147,22 @@ class Readings:
             raise ReadingError("series ids must be str; convert them, for example with str()")
         column = _column(values, np.float64, "values")
         times = None if times_ms is None else _column(times_ms, np.int64, "times_ms")
-        if len(column) != len(ids) or (times is not None and len(times) != len(ids)):
+        heavy = None if weights is None else _column(weights, np.float64, "weights")
+        optional = [part for part in (times, heavy) if part is not None]
+        if len(column) != len(ids) or any(len(part) != len(ids) for part in optional):
             raise ReadingError(
                 f"columns differ in length: {len(ids)} series ids, {len(column)} values"
                 + ("" if times is None else f", {len(times)} times")
+                + ("" if heavy is None else f", {len(heavy)} weights")
             )
         _refuse(ids, "value", column, np.abs(column) > LARGEST_VALUE, f"+-{LARGEST_VALUE:.3g}")
         if times is not None:
             beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
             _refuse(ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)")
-        return cls(ids, column, times)
+        if heavy is not None:
+            bad = ~((heavy >= 0.0) & (heavy <= LARGEST_WEIGHT))
+            _refuse(ids, "weight", heavy, bad, f"0 and {LARGEST_WEIGHT:.3g}")
+        return cls(ids, column, times, weights=heavy)
 
     def __len__(self) -> int:
         return len(self.series_ids)
@@ -151,10 +172,11 @@ class Readings:
         ids = self.series_ids
         return Readings(
             [ids[i] for i in at.tolist()],
-            self.values[at],
+            np.take(self.values.T, at, axis=-1).T,
             None if self.times_ms is None else self.times_ms[at],
             None if self.origins is None else self.origins.take(at),
             None if self.hashes is None else self.hashes[at],
+            None if self.weights is None else self.weights[at],
         )
 
     @staticmethod
@@ -164,10 +186,11 @@ class Readings:
             return parts[0]
         return Readings(
             [series_id for part in parts for series_id in part.series_ids],
-            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.values.T for part in parts], axis=-1).T,
             _concat([part.times_ms for part in parts]),
             _concat_origins([part.origins for part in parts]),
             _concat([part.hashes for part in parts]),
+            _concat([part.weights for part in parts]),
         )
 
 
@@ -191,18 +214,34 @@ class Smoothed:
         return len(self.readings)
 
 
+def event_key(name: str) -> str:
+    """Return what a statistic is called in an event: the mean is the ``ewma``.
+
+    Examples
+    --------
+    >>> event_key("mean"), event_key("bid_fast_mean"), event_key("bid_fast_std")
+    ('ewma', 'bid_fast_ewma', 'bid_fast_std')
+    """
+    return name[:-4] + "ewma" if name == "mean" or name.endswith("_mean") else name
+
+
 def _column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:
     try:
         column = np.asarray(values)
         if column.dtype.kind in "iuf":
             column = column.astype(dtype, casting="same_kind" if column.size else "unsafe")
         else:
-            column = np.array([_number(value, name) for value in column.tolist()], dtype)
+            column = _numbers(column, dtype, name)
     except (TypeError, ValueError, OverflowError) as error:
         raise ReadingError(f"{name} must be numbers: {error}") from None
-    if column.ndim != 1:
+    if column.ndim != 1 and not (name == "values" and column.ndim == 2):
         raise ReadingError(f"{name} must be one-dimensional, not of shape {column.shape}")
-    return column
+    return column if column.ndim == 1 else np.asfortranarray(column)
+
+
+def _numbers(column: NDArray[Any], dtype: type[Any], name: str) -> NDArray[Any]:
+    flat = [_number(value, name) for value in column.ravel().tolist()]
+    return np.array(flat, dtype).reshape(column.shape)
 
 
 def _number(value: object, name: str) -> object:
@@ -217,9 +256,10 @@ def _refuse(
     ids: list[str], what: str, column: NDArray[Any], bad: NDArray[np.bool_], bounds: str
 ) -> None:
     if bad.any():
-        at = int(np.flatnonzero(bad)[0])
+        at = tuple(np.argwhere(bad)[0].tolist())
         raise ReadingError(
-            f"{what} {column[at]} of series {ids[at]!r} is out of bounds: give one within {bounds}"
+            f"{what} {column[at]} of series {ids[at[0]]!r} is out of bounds: "
+            f"give one within {bounds}"
         )
 
 

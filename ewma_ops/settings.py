@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from ewma_ops.decay import Decay, duration_ms
+from ewma_ops.decay import duration_ms
 from ewma_ops.errors import ConfigError
+from ewma_ops.family import Family
+from ewma_ops.smooth_table import KEYS, read_smoothings
 from ewma_ops.smoothing import Smoothing
 
 __all__ = [
@@ -34,8 +36,6 @@ __all__ = [
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
-_SMOOTHING = ("start_up", "missing", "min_periods", "statistics")
 _MOST_TOLD = 15
 _SECRET = re.compile("password|secret|token", re.IGNORECASE)
 _USER_IN_URL = re.compile(r"://[^/@\s]*@")
@@ -91,8 +91,10 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description="a payload field; leave it out to use the record's timestamp"),
     ] = None
     value: Annotated[
-        str, Meta(description='a payload field, such as "value" or "sensor.value"')
+        str | tuple[str, ...],
+        Meta(description='a payload field, such as "value" or "sensor.value", or a list of them'),
     ] = "value"
+    weight: Annotated[str | None, Meta(description="a payload field")] = None
     start: Annotated[
         Literal["earliest", "latest", "committed"] | int,
         Meta(description='"earliest", "latest", "committed" or a time like 2026-01-31T00:00:00Z'),
@@ -148,11 +150,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     kafka: KafkaOptions
     input: Input
-    smoothing: Smoothing
+    family: Family
     shards: int
     output: Output
     dead_letters: DeadLetters
     recovery: Recovery | None
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """The first smoothing: the only one, where they have no names."""
+        return self.family.smoothings[0][1]
 
     def identity(self) -> dict[str, str]:
         """Return what a recovery store belongs to: with another of these it must not resume."""
@@ -161,16 +168,17 @@ class Settings(Struct, frozen=True, kw_only=True):
             "output topic": self.output.topic,
             "series id": repr(self.input.series_id),
             "time": repr(self.input.time),
-            "value": self.input.value,
+            "value": repr(self.input.value),
+            "weight": repr(self.input.weight),
             "shards": str(self.shards),
-            "smoothing": self.smoothing.fingerprint(),
+            "smoothing": self.family.fingerprint(),
         }
 
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "kafka": ("bootstrap_servers",),
     "input": Input.__struct_fields__,
-    "smooth": (*_DECAYS, *_SMOOTHING, "shards"),
+    "smooth": (*KEYS, "shards"),
     "output": Output.__struct_fields__,
     "dead_letters": DeadLetters.__struct_fields__,
     "recovery": Recovery.__struct_fields__,
@@ -193,7 +201,7 @@ def load(path: Path | str) -> Settings:
     _refuse_unknown_tables(tables, mistakes)
     kafka = _read_kafka(tables, mistakes)
     input_ = _read(Input, "input", tables, mistakes)
-    smooth = _read_smooth(tables, mistakes)
+    smooth = _read_smooth(tables, input_, mistakes)
     output = _read(Output, "output", tables, mistakes)
     dead_letters = _read(DeadLetters, "dead_letters", tables, mistakes)
     recovery = _read(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
@@ -204,11 +212,11 @@ def load(path: Path | str) -> Settings:
     if not input_.group_id:
         derived = f"ewma-{input_.topic}-{output.topic}"
         input_ = msgspec.structs.replace(input_, group_id=derived)
-    smoothing, shards = smooth
+    family, shards = smooth
     return Settings(
         kafka=kafka,
         input=input_,
-        smoothing=smoothing,
+        family=family,
         shards=shards,
         output=output,
         dead_letters=dead_letters,
@@ -218,24 +226,21 @@ def load(path: Path | str) -> Settings:
 
 def describe(settings: Settings) -> str:
     """Say what will run, on one screen, with secrets masked."""
-    reads, smoothing, recovery = settings.input, settings.smoothing, settings.recovery
+    reads, recovery = settings.input, settings.recovery
     start: object = reads.start
     if isinstance(start, int):
         start = _EPOCH + timedelta(milliseconds=start)
-    series_id = reads.series_id
-    if not isinstance(series_id, str):
-        series_id = "record key" if series_id is None else "/".join(series_id)
     lines = [
         ("kafka", ", ".join(f"{key} = {shown}" for key, shown in settings.kafka.shown.items())),
         ("reads", f"{reads.topic}, start {start}, stop {reads.stop}, group {reads.group_id}"),
-        ("series id", series_id),
-        ("value", reads.value),
+        ("series id", "record key" if reads.series_id is None else _listed(reads.series_id, "/")),
+        ("value", _listed(reads.value, ", ")),
+        *([] if reads.weight is None else [("weight", reads.weight)]),
         ("time", "record timestamp" if reads.time is None else reads.time),
-        ("smooths", f"{smoothing.decay.describe()}; {settings.shards} shards"),
-        ("start-up", f"{smoothing.start_up}, {smoothing.min_periods} readings at least"),
-        ("missing", smoothing.missing),
+        *(line for name, one in settings.family.smoothings for line in _smooths(name, one)),
+        ("shards", f"{settings.shards} shards"),
         ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
-        ("statistics", ", ".join(smoothing.statistics)),
+        ("statistics", ", ".join(settings.family.names)),
         ("bad messages", settings.dead_letters.topic),
         (
             "recovery",
@@ -245,6 +250,19 @@ def describe(settings: Settings) -> str:
         ),
     ]
     return "\n".join(f"{name:<13}{text}" for name, text in lines)
+
+
+def _smooths(name: str, smoothing: Smoothing) -> list[tuple[str, str]]:
+    weighs = "" if smoothing.weighting == "observation" else f", weighed by {smoothing.weighting}"
+    return [
+        (name or "smooths", f"{smoothing.decay.describe()}{weighs}"),
+        ("start-up", f"{smoothing.start_up}, {smoothing.min_periods} readings at least"),
+        ("missing", smoothing.missing),
+    ]
+
+
+def _listed(paths: str | Sequence[str], by: str) -> str:
+    return paths if isinstance(paths, str) else by.join(paths)
 
 
 def _parse(path: Path | str) -> dict[str, Any]:
@@ -288,8 +306,8 @@ def _refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
 
 
 def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str]) -> None:
-    for key in values:
-        if key in _KEYS[name]:
+    for key, value in values.items():
+        if key in _KEYS[name] or (name == "smooth" and isinstance(value, dict)):
             continue
         mend = _nearest(key, _KEYS[name])
         if (home := _home(key)) and not mend.startswith("did you mean"):
@@ -384,37 +402,31 @@ def _substituted(value: object) -> object:
     return value
 
 
-def _read_smooth(tables: dict[str, Any], mistakes: list[str]) -> tuple[Smoothing, int] | None:
-    """Try the options one by one on the classes that know their bounds, then all together."""
+def _read_smooth(
+    tables: dict[str, Any], input_: Input | None, mistakes: list[str]
+) -> tuple[Family, int] | None:
     values = _table("smooth", tables, mistakes)
     if values is None:
         return None
     _refuse_unknown_keys("smooth", values, mistakes)
-    known = len(mistakes)
-    decays = {key: values[key] for key in _DECAYS if key in values}
-    options = {key: values[key] for key in _SMOOTHING if key in values}
-    decay = Decay(beta=0.5)
-    try:
-        decay = Decay(**decays)
-    except ConfigError as error:
-        mistakes.append(f"smooth.{error}" if len(decays) == 1 else f"[smooth] {error}")
-    for key, value in options.items():
-        try:
-            Smoothing(Decay(beta=0.5), **{key: value})
-        except ConfigError as error:
-            mistakes.append(f"smooth.{error}")
+    smoothings = read_smoothings(values, mistakes, _nearest)
     shards = 16
     if "shards" in values:
-        kind, bound = _SHARDS
-        convert = partial(msgspec.convert, type=kind)
-        shards = _value("smooth", "shards", values, convert, bound, mistakes)
-    if len(mistakes) > known:
+        convert = partial(msgspec.convert, type=_SHARDS[0])
+        shards = _value("smooth", "shards", values, convert, _SHARDS[1], mistakes)
+    if smoothings is None or input_ is None:
         return None
+    paths = (input_.value,) if isinstance(input_.value, str) else input_.value
     try:
-        return Smoothing(decay, **options), shards
+        family = Family.of(smoothings, [path.replace(".", "_") for path in paths])
     except ConfigError as error:
-        mistakes.append(f"smooth.{error}")
+        mistakes.append(f"[smooth] {error}")
         return None
+    if family.by_volume and input_.weight is None:
+        mistakes.append('weighting "volume" needs input.weight; add weight = "volume" to [input]')
+    if input_.weight is not None and not family.by_volume:
+        mistakes.append('input.weight is not used; add weighting = "volume" to [smooth]')
+    return family, shards
 
 
 def _field(value: object) -> str:
@@ -459,7 +471,8 @@ def _directory(value: object) -> Path:
 _PARSERS: dict[str, Callable[[object], object]] = {
     "input.series_id": _fields,
     "input.time": _field,
-    "input.value": _field,
+    "input.value": _fields,
+    "input.weight": _field,
     "input.start": _start,
     "recovery.interval": _interval,
     "recovery.directory": _directory,

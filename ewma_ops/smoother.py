@@ -1,60 +1,67 @@
-"""What one `Smoothing` keeps of a series, and how a batch of readings moves it on.
+"""What one `Smoothing` keeps of some fields, and how a batch of readings moves it on.
 
 Knows the options and settles them before any loop; must not know series ids, tables or streams.
+The fields share the weights: a reading in which one of them is missing is missing.
 
-The state of a series is a row of these columns, each present only if something asked for needs it:
+The state of a series is a row of the columns of `weighing`, and of these, k fields deep:
 
 ============= ======= ======================================================================
-weight        float64 S, the sum of weights as of the last reading; 0 before the first
 mean          float64 m, the weighted mean; always properly weighted, whatever the start-up
-count         int64   readings observed
-newest_ms     int64   greatest event time (decay by time)
-oldest_ms     int64   smallest event time (``settled``, decay by time)
-concentration float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
+held          float64 the value before (weighting ``last`` and ``linear``)
+variance      float64 W unbiased, or C biased if nothing unbiased is asked for; 0 before
+covariance    float64 the same of each two fields
 ============= ======= ======================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops import kernel
-from ewma_ops.kernel import Floats, Ints, Plan
-from ewma_ops.scalar import NEVER, TINY
+from ewma_ops.kernel import Floats, Ints
+from ewma_ops.plan import Plan
 from ewma_ops.smoothing import Smoothing
+from ewma_ops.weighing import Column, Weighed, Weighing
 
 __all__ = ["Smoother"]
 
-_ALWAYS = int(np.iinfo(np.int64).max)
-
 
 class Smoother:
-    """Compute the statistics of one `Smoothing` over planned batches."""
+    """Compute the statistics of one `Smoothing` over planned batches.
 
-    def __init__(self, smoothing: Smoothing) -> None:
+    Parameters
+    ----------
+    smoothing
+        What to compute.
+    width
+        How many fields there are.
+    """
+
+    def __init__(self, smoothing: Smoothing, width: int = 1) -> None:
         self.smoothing = smoothing
-        self._by_time = smoothing.decay.by_time
-        self._first = smoothing.start_up == "first"
+        self.pairs = list(combinations(range(width), 2)) if smoothing.pairs else []
+        self.weighing = Weighing(smoothing)
+        self._width = width
+        self._decay = smoothing.decay
         self._corrected = smoothing.start_up != "uncorrected"
+        self._enough = max(1, smoothing.min_periods)
+        self._two = 1 if smoothing.start_up == "prior" else 2
         self.columns = self._columns()
 
-    def _columns(self) -> dict[str, tuple[type[Any], float | int]]:
-        """Name the columns of the state, with dtype and the value before any reading."""
-        columns: dict[str, tuple[type[Any], float | int]] = {
-            "weight": (np.float64, 0.0),
-            "mean": (np.float64, 0.0),
-            "count": (np.int64, 0),
-        }
-        if self._by_time:
-            columns["newest_ms"] = (np.int64, NEVER)
-        if self._by_time and not self._first and "settled" in self.smoothing.statistics:
-            columns["oldest_ms"] = (np.int64, _ALWAYS)
-        if "n_eff" in self.smoothing.statistics:
-            columns["concentration"] = (np.float64, 1.0)
+    def _columns(self) -> dict[str, Column]:
+        smoothing, columns = self.smoothing, dict(self.weighing.columns)
+        columns["mean"] = Column(np.float64, smoothing.prior or 0.0, self._width)
+        if smoothing.weighting in ("last", "linear"):
+            columns["held"] = Column(np.float64, 0.0, self._width)
+        if smoothing.squares:
+            columns["variance"] = Column(np.float64, 0.0, self._width)
+        if smoothing.pairs:
+            columns["covariance"] = Column(np.float64, 0.0, len(self.pairs))
         return columns
 
     def advance(
@@ -62,6 +69,7 @@ class Smoother:
         plan: Plan,
         values: Floats,
         times_ms: Ints | None,
+        volumes: Floats | None,
         state: Mapping[str, NDArray[Any]],
     ) -> dict[str, Floats]:
         """Move the state of the plan's series on by its readings, in place.
@@ -71,104 +79,140 @@ class Smoother:
         plan
             The layout of the batch.
         values
-            float64[n] in the plan's order; NaN where the reading is missing.
+            float64[k, n] in the plan's order; NaN where the reading is missing.
         times_ms
             int64[n] in the plan's order; needed for decay by time.
+        volumes
+            float64[n] in the plan's order; needed for weighting by volume.
         state
             The columns of the state, one element a series of ``plan.series``.
 
         Returns
         -------
         dict
-            float64[n] for each statistic asked for, in the plan's order; NaN where undefined.
+            Each statistic asked for, in the plan's order; NaN where undefined: float64[k, n] of
+            fields, float64[pairs, n] of pairs, float64[n] of the reading.
         """
-        observed = ~np.isnan(values)
-        before = None
-        if self._by_time:
-            assert times_ms is not None  # the table refuses readings without
-            before = kernel.latest(plan, np.where(observed, times_ms, NEVER), state["newest_ms"])
-            retained, added = self._by_gap(times_ms, before, observed)
-        else:
-            retained, added = self._by_count(observed)
-        kept, weight = kernel.weights(plan, retained, added, state["weight"], reset=self._first)
-        total = np.maximum(weight, TINY)
-        shares = added / total
-        rests = kept / total
-        mean = kernel.means(plan, shares, rests, np.where(observed, values, 0.0), state["mean"])
-        count = kernel.counts(plan, observed, state["count"])
-        wanted: dict[str, Callable[[], Floats]] = {
-            "mean": lambda: mean if self._corrected else self._gathered(weight) * mean,
-            "n_eff": lambda: self._n_eff(plan, shares, rests, state["concentration"]),
-            "settled": lambda: self._settled(plan, weight, times_ms, before, observed, state),
-            "count": lambda: count.astype(np.float64),
-        }
+        observed: NDArray[np.bool_] = ~np.asarray(np.isnan(values).any(axis=0))
+        if self.weighing.by_volume and volumes is not None:
+            observed &= volumes > 0.0
+        by = self.weighing.advance(plan, observed, times_ms, volumes, state)
+        values = np.where(by.observed, values, 0.0)
+        if self.weighing.by_duration:
+            values = self._over_gaps(plan, values, by, state)
+        deviations = np.empty_like(values) if self.weighing.moments else None
+        mean = kernel.means(plan, by.shares, by.rests, values, state["mean"], deviations)
+        moments: dict[str, Floats] = {}
+        if deviations is not None:
+            moments = self._second_moments(plan, by, deviations, state)
+        wanted = self._statistics(by, mean, moments)
         results = {name: wanted[name]() for name in self.smoothing.statistics}
-        self._blank(results, count)
+        self._blank(results, by)
         return results
 
-    def _by_count(self, observed: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        decay = self.smoothing.decay
-        weight_of_new = decay.alpha if self._first else 1.0
-        retained_over_missing = decay.beta if self.smoothing.missing == "decay" else 1.0
-        return (
-            np.where(observed, decay.beta, retained_over_missing),
-            np.where(observed, weight_of_new, 0.0),
-        )
-
-    def _by_gap(
-        self, times_ms: Ints, before: Ints, observed: NDArray[np.bool_]
-    ) -> tuple[Floats, Floats]:
-        """Retention and weight from the gap to the newest reading so far.
-
-        A late reading (a gap below zero) is weighed as it would weigh by now had it been on
-        time, and the sum of weights does not decay: exact, without a buffer to reorder in.
-        """
-        opens = before == NEVER
-        gaps = np.where(opens | ~observed, 0, times_ms - np.where(opens, 0, before))
-        fading = self.smoothing.decay.retention(np.abs(gaps))
-        on_time = gaps >= 0
-        retained = np.where(on_time, fading, 1.0)
-        if self._first:
-            # The weight of the gap that a late reading would have divided is already given away.
-            weight = np.where(opens, 1.0, self.smoothing.decay.lapse(np.maximum(gaps, 0)))
-        else:
-            weight = np.where(on_time, 1.0, fading)
-        return retained, np.where(observed, weight, 0.0)
-
-    def _n_eff(self, plan: Plan, shares: Floats, rests: Floats, concentration: Floats) -> Floats:
-        """Count the equally weighted readings that would carry as much evidence."""
-        rests[shares == 0.0] = 1.0
-        return 1.0 / kernel.concentrations(plan, shares, rests, concentration)
-
-    def _settled(
-        self,
-        plan: Plan,
-        weight: Floats,
-        times_ms: Ints | None,
-        before: Ints | None,
-        observed: NDArray[np.bool_],
-        state: Mapping[str, NDArray[Any]],
+    def _over_gaps(
+        self, plan: Plan, values: Floats, by: Weighed, state: Mapping[str, NDArray[Any]]
     ) -> Floats:
+        """Return the value that stands for each gap: between the one before and this one."""
+        if "held" not in state or by.gap_ms is None:
+            return values
+        factors = np.where(by.observed, 0.0, 1.0)
+        before = kernel.accumulate(plan, factors, values, state["held"])
+        before = np.where(by.seen <= 1, values, before)
+        if self.smoothing.weighting == "last":
+            return before
+        return values - (values - before) * self._decay.lean(np.maximum(by.gap_ms, 0))
+
+    def _second_moments(
+        self, plan: Plan, by: Weighed, deviations: Floats, state: Mapping[str, NDArray[Any]]
+    ) -> dict[str, Floats]:
+        """Second moments: y <- a y + b d_i d_j. Returns them after each reading."""
+        a, b = by.factors, by.portions
+        assert a is not None
+        assert b is not None
+        after: dict[str, Floats] = {}
+        if "variance" in state:
+            gains = deviations * deviations * b
+            before = kernel.accumulate(plan, a, gains, state["variance"])
+            after["variance"] = before * a + gains
+        if "covariance" in state:
+            left, right = [i for i, _ in self.pairs], [j for _, j in self.pairs]
+            gains = deviations[left] * deviations[right] * b
+            before = kernel.accumulate(plan, a, gains, state["covariance"])
+            after["covariance"] = before * a + gains
+        return after
+
+    def _statistics(
+        self, by: Weighed, mean: Floats, moments: Mapping[str, Floats]
+    ) -> dict[str, Callable[[], Floats]]:
+        def unbiased(name: str) -> Floats:
+            return np.where(by.weighed >= self._two, moments[name], np.nan)
+
+        def biased() -> Floats:
+            variance = moments["variance"]
+            return variance if by.spread is None else variance * by.spread
+
+        def n_eff() -> Floats:
+            assert by.concentration is not None
+            return 1.0 / by.concentration
+
+        def share() -> Floats | float:
+            return 1.0 if self._corrected else self._gathered(by.weight)
+
+        return {
+            "mean": lambda: mean if self._corrected else self._gathered(by.weight) * mean,
+            "sum": lambda: self._standing(by) * mean,
+            "count": lambda: by.seen.astype(np.float64),
+            "n_eff": n_eff,
+            "settled": lambda: self._settled(by),
+            "rate": lambda: self._rate(by),
+            "var": lambda: unbiased("variance"),
+            "std": lambda: np.sqrt(unbiased("variance")),
+            "sem": lambda: np.sqrt(unbiased("variance") / n_eff()),
+            "var_biased": biased,
+            "std_biased": lambda: np.sqrt(biased()),
+            "mean_square": lambda: share() * (biased() + mean * mean),
+            "cov": lambda: unbiased("covariance"),
+            "corr": lambda: self._corr(unbiased("covariance"), np.sqrt(moments["variance"])),
+        }
+
+    def _corr(self, covariance: Floats, deviation: Floats) -> Floats:
+        left, right = [i for i, _ in self.pairs], [j for _, j in self.pairs]
+        scale = deviation[left] * deviation[right]
+        flat = scale == 0.0
+        corr = np.where(flat, np.nan, covariance / np.where(flat, 1.0, scale))
+        return np.minimum(np.maximum(corr, -1.0), 1.0)
+
+    def _standing(self, by: Weighed) -> Floats:
+        """Sum of weights as of the reading's own time, missing ones too."""
+        if by.idle_ms is None:
+            return by.weight
+        return by.weight * self._decay.retention(by.idle_ms)
+
+    def _settled(self, by: Weighed) -> Floats:
         """Share gathered so far of the weight that an average without a beginning would have."""
-        if times_ms is None or before is None or "oldest_ms" not in state:
-            return np.ones_like(weight) if self._first else self._gathered(weight)
-        # The greatest of -t is the smallest of t: one recurrence serves both ends.
-        negated = -state["oldest_ms"]
-        earlier = -kernel.latest(plan, np.where(observed, -times_ms, -_ALWAYS), negated)
-        state["oldest_ms"][:] = -negated
-        oldest = np.where(observed, np.minimum(earlier, times_ms), earlier)
-        newest = np.where(observed, np.maximum(before, times_ms), before)
-        age = np.where(newest == NEVER, 0, newest - oldest)
-        return self.smoothing.decay.lapse(age)
+        if self.weighing.start_n is not None:
+            return np.minimum(by.seen / self.weighing.start_n, 1.0)
+        return self._gathered(by.weight) if by.age_ms is None else self._decay.lapse(by.age_ms)
 
     def _gathered(self, weight: Floats) -> Floats:
         """(1 - beta) S: 1 - beta^t after t readings without a gap."""
-        return self.smoothing.decay.alpha * weight
+        return self._decay.alpha * weight
 
-    def _blank(self, results: dict[str, Floats], count: Ints) -> None:
-        """Take back what too few readings stand behind."""
-        too_few = count < max(1, self.smoothing.min_periods)
-        if too_few.any():
+    def _rate(self, by: Weighed) -> Floats:
+        """Count readings per second since the oldest, which opens the time and is not counted."""
+        assert by.age_ms is not None
+        age = by.age_ms if by.idle_ms is None else by.age_ms + by.idle_ms
+        readings = self._standing(by) - self._decay.retention(age)
+        seconds = self._decay.tau_s * self._decay.lapse(age)
+        return np.where(age > 0, readings / np.where(age > 0, seconds, 1.0), np.nan)
+
+    def _blank(self, results: dict[str, Floats], by: Weighed) -> None:
+        """Take back what too few readings or too little weight stand behind."""
+        undefined = by.seen < self._enough
+        if self.smoothing.min_weight > 0.0:
+            undefined |= self._standing(by) < self.smoothing.min_weight
+        if undefined.any():
             for name, result in results.items():
                 if name != "count":
-                    result[too_few] = np.nan
+                    result[..., undefined] = np.nan

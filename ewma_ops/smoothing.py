@@ -5,19 +5,43 @@ Knows which options go together; must not know how anything is computed or store
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import timedelta
+from numbers import Real
+from typing import Any, Literal
 
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
 
-__all__ = ["STATISTICS", "Smoothing"]
+__all__ = ["PAIRED", "STATISTICS", "Smoothing"]
 
-STATISTICS = ("mean", "n_eff", "settled", "count")
-_KEPT = ("n_eff", "settled")
-_START_UPS = ("corrected", "uncorrected", "first")
+PAIRED = ("cov", "corr")
+"""Statistics of two fields."""
+
+STATISTICS = (
+    "mean",
+    "n_eff",
+    "settled",
+    "count",
+    "sum",
+    "var",
+    "std",
+    "sem",
+    "var_biased",
+    "std_biased",
+    "mean_square",
+    "rate",
+    *PAIRED,
+)
+_UNBIASED = {"var", "std", "sem", "cov", "corr"}
+_BIASED = {"var_biased", "std_biased", "mean_square"}
+_START_UPS = ("corrected", "uncorrected", "first", "simple", "prior")
 _MISSING = ("skip", "decay")
+_WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
+_LARGEST = 2.0**1022
+_LARGEST_SQUARED = 2.0**510
 
 
 @dataclass(frozen=True)
@@ -32,17 +56,39 @@ class Smoothing:
         ``"corrected"``: the properly weighted mean from the first reading on (pandas
         ``adjust=True``). ``"uncorrected"``: starts from 0, so it is too low at first; count decay
         only. ``"first"``: starts from the first reading, which counts as the whole past (pandas
-        ``adjust=False``).
+        ``adjust=False``). ``"simple"``: the first ``start_n`` readings weigh alike, and their
+        mean counts as the whole past. ``"prior"``: ``prior`` counts as a reading of weight
+        ``prior_weight`` before the first.
     missing
         ``"skip"``: a missing reading is as if absent (pandas ``ignore_na=True``). ``"decay"``:
         the weights decay past it (pandas ``ignore_na=False``).
     min_periods
         >= 0: statistics are undefined before this many observed readings.
     statistics
-        Which to compute, in the order of the output, ``"mean"`` among them: ``"mean"``;
-        ``"n_eff"``, the number of equally weighted readings that would be as precise;
-        ``"settled"``, the share (0 to 1) of the full weight that has been gathered; ``"count"``,
-        the number of observed readings.
+        Which to compute, in the order of the output, ``"mean"`` among them:
+
+        ``"mean"``, and ``"sum"``, of the weighted values; ``"count"``, the number of observed
+        readings; ``"n_eff"``, the number of equally weighted readings that would be as precise;
+        ``"settled"``, the share (0 to 1) of the full weight that has been gathered.
+
+        ``"var"`` and ``"std"``, unbiased for weighted observations (pandas ``bias=False``);
+        ``"var_biased"`` and ``"std_biased"``; ``"sem"``, std / sqrt(n_eff), the standard error of
+        the mean; ``"mean_square"``, the mean of the squared values; ``"cov"`` (unbiased) and
+        ``"corr"``, of each two fields.
+
+        ``"rate"``, readings per second; decay by time only. The first reading opens the
+        observation and is not counted, so it is unbiased from the second on.
+    start_n
+        >= 1 readings, with ``start_up="simple"``.
+    prior, prior_weight
+        A finite value, and what it weighs (> 0, where a reading weighs 1), with
+        ``start_up="prior"``.
+    min_weight
+        >= 0: statistics are undefined where the sum of weights has decayed below it.
+    weighting
+        ``"observation"``: every reading weighs 1. ``"volume"``: it weighs what its weight says.
+        By duration, and decay by time only: ``"last"``, a value is held until the next reading;
+        ``"next"``, it held since the reading before; ``"linear"``, it changed in a straight line.
 
     Raises
     ------
@@ -56,10 +102,15 @@ class Smoothing:
     """
 
     decay: Decay
-    start_up: Literal["corrected", "uncorrected", "first"] = "corrected"
+    start_up: Literal["corrected", "uncorrected", "first", "simple", "prior"] = "corrected"
     missing: Literal["skip", "decay"] = "skip"
     min_periods: int = 0
     statistics: Sequence[str] = ("mean",)
+    start_n: int | None = None
+    prior: float | None = None
+    prior_weight: float | None = None
+    min_weight: float = 0.0
+    weighting: Literal["observation", "volume", "last", "next", "linear"] = "observation"
 
     def __post_init__(self) -> None:
         decay: object = self.decay
@@ -67,21 +118,116 @@ class Smoothing:
             raise ConfigError(f"decay must be a Decay, such as Decay(beta=0.9), not {decay!r}")
         _one_of("start_up", self.start_up, _START_UPS)
         _one_of("missing", self.missing, _MISSING)
+        _one_of("weighting", self.weighting, _WEIGHTINGS)
         if self.start_up == "uncorrected" and decay.by_time:
             raise ConfigError(
                 f'start_up "uncorrected" needs a decay per reading, and {decay!r} is per '
                 'time: use "corrected" or "first", or give beta, alpha, span or com'
             )
-        periods: object = self.min_periods
-        if not isinstance(periods, int) or isinstance(periods, bool) or periods < 0:
-            raise ConfigError(f"min_periods is {periods!r}: it must be an integer >= 0")
+        _whole("min_periods", self.min_periods, 0)
+        _number("min_weight", self.min_weight, ">= 0", lambda x: x >= 0)
+        if self.min_weight > 0 and self.start_up in ("first", "simple"):
+            raise ConfigError(
+                f"min_weight has no meaning with start_up {self.start_up!r}, where the weights "
+                'always add up to 1: use "corrected"'
+            )
+        self._check_start()
         object.__setattr__(self, "statistics", _checked(self.statistics))
+        self._check_statistics()
+        if self.weighting != "observation":
+            self._check_weighting()
+
+    def _check_start(self) -> None:
+        for name, start_up in (
+            ("start_n", "simple"),
+            ("prior", "prior"),
+            ("prior_weight", "prior"),
+        ):
+            given = getattr(self, name) is not None
+            if given and self.start_up != start_up:
+                raise ConfigError(
+                    f'{name} = {getattr(self, name)!r} goes with start_up "{start_up}", '
+                    f"not {self.start_up!r}: leave one of them out"
+                )
+            if not given and self.start_up == start_up:
+                raise ConfigError(f'start_up "{start_up}" needs {name}: give it')
+        if self.start_up == "simple":
+            _whole("start_n", self.start_n, 1)
+        if self.start_up == "prior":
+            bound = _LARGEST_SQUARED
+            _number("prior", self.prior, f"within +-{bound:.3g}", lambda x: abs(x) <= bound)
+            _number("prior_weight", self.prior_weight, "> 0, <= 1e15", lambda x: 0 < x <= 1e15)
+
+    def _check_statistics(self) -> None:
+        for name in self.statistics:
+            if name == "sum" and self.start_up in ("first", "simple"):
+                raise ConfigError(
+                    f'statistic "sum" has no meaning with start_up {self.start_up!r}, where the '
+                    'weights always add up to 1: use "corrected"'
+                )
+            if name == "rate" and not (self.decay.by_time and self.start_up == "corrected"):
+                raise ConfigError(
+                    'statistic "rate" needs decay by time and start_up "corrected": give a '
+                    'half-life such as "5min", or leave it out'
+                )
+            if name == "settled" and self.start_up == "prior":
+                raise ConfigError('statistic "settled" does not go with a prior: leave it out')
+
+    def _check_weighting(self) -> None:
+        weighting = self.weighting
+        by_duration = weighting != "volume"
+        if by_duration and not (self.decay.by_time and self.missing == "skip"):
+            raise ConfigError(
+                f'weighting "{weighting}" needs decay by time and missing "skip": '
+                'give a half-life such as "5min"'
+            )
+        start_ups = ("corrected",) if by_duration else ("corrected", "prior")
+        if self.start_up not in start_ups:
+            raise ConfigError(
+                f'weighting "{weighting}" does not go with start_up "{self.start_up}": '
+                f"use {' or '.join(start_ups)}"
+            )
+        refused = {"rate"}
+        if by_duration:
+            refused |= {"n_eff", "sum", *_UNBIASED, *(_BIASED if weighting == "linear" else ())}
+        elif not self.decay.by_time:
+            refused |= {"settled"}
+        for name in self.statistics:
+            if name in refused:
+                raise ConfigError(
+                    f'statistic "{name}" is not defined with weighting "{weighting}": leave it out'
+                )
+
+    @property
+    def by_duration(self) -> bool:
+        """Whether a reading weighs the time it stands for."""
+        return self.weighting in ("last", "next", "linear")
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether an unbiased second moment is needed."""
+        return not _UNBIASED.isdisjoint(self.statistics)
+
+    @property
+    def squares(self) -> bool:
+        """Whether a variance of each field is needed."""
+        return not (_BIASED | _UNBIASED - {"cov"}).isdisjoint(self.statistics)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a covariance of each two fields is needed."""
+        return not set(PAIRED).isdisjoint(self.statistics)
+
+    @property
+    def largest(self) -> float:
+        """Greatest magnitude of a value: 2**1022, or 2**510 where values are squared."""
+        return _LARGEST_SQUARED if self.squares or self.pairs else _LARGEST
 
     def fingerprint(self) -> str:
         """Return a short text that differs where one's state would be of no use to another.
 
-        It names the decay, the rules, and the statistics that keep something of their own;
-        ``min_periods`` and the order of the statistics shape the output only.
+        It names the decay, the rules, and what is kept for the statistics; ``min_periods``,
+        ``min_weight`` and the order of the statistics shape the output only.
         """
         decay = self.decay
         rate = (
@@ -89,13 +235,110 @@ class Smoothing:
             if decay.by_time
             else f"beta={decay.beta!r} alpha={decay.alpha!r}"
         )
-        kept = [name for name in _KEPT if name in self.statistics]
-        return " ".join([rate, f"start_up={self.start_up}", f"missing={self.missing}", *kept])
+        start_up = f"start_up={self.start_up}"
+        if self.start_n is not None:
+            start_up += f"({self.start_n})"
+        if self.prior is not None:
+            start_up += f"({float(self.prior)!r}, {self.prior_weight!r})"
+        kept = {
+            f"weighting={self.weighting}": self.weighting != "observation",
+            "n_eff": not {"n_eff", "sem"}.isdisjoint(self.statistics),
+            "settled": not {"settled", "rate"}.isdisjoint(self.statistics),
+            "unbiased": self.unbiased,
+            "squares": self.squares,
+            "pairs": self.pairs,
+        }
+        names = [name for name, needed in kept.items() if needed]
+        return " ".join([rate, start_up, f"missing={self.missing}", *names])
+
+    @classmethod
+    def like_pandas(
+        cls,
+        *,
+        com: float | None = None,
+        span: float | None = None,
+        halflife: float | timedelta | str | None = None,
+        alpha: float | None = None,
+        min_periods: int = 0,
+        adjust: bool = True,
+        ignore_na: bool = False,
+        statistics: Sequence[str] = ("mean",),
+    ) -> Smoothing:
+        """Return what ``pandas.DataFrame.ewm`` does with the same options.
+
+        ``adjust=True``: sum((1 - alpha)^i x_(t-i)) / sum((1 - alpha)^i). ``adjust=False``:
+        y_t = (1 - alpha) y_(t-1) + alpha x_t from y_0 = x_0. A half-life in time decays by the
+        event time, where pandas is given ``times``.
+
+        Examples
+        --------
+        >>> Smoothing.like_pandas(span=10, adjust=False).start_up
+        'first'
+        """
+        decay = Decay(com=com, span=span, halflife=halflife, alpha=alpha)
+        return cls(
+            decay,
+            "corrected" if adjust else "first",
+            "skip" if ignore_na else "decay",
+            min_periods,
+            statistics,
+        )
+
+    @classmethod
+    def like_adam(cls, beta: float, statistics: Sequence[str] = ("mean",)) -> Smoothing:
+        """Return Adam's moment estimates, bias-corrected: v / (1 - beta^t).
+
+        v_t = beta v_(t-1) + (1 - beta) g_t from v_0 = 0. ``"mean"`` is the first moment;
+        ``"mean_square"`` the second, from v_t = beta v_(t-1) + (1 - beta) g_t^2.
+
+        Examples
+        --------
+        >>> Smoothing.like_adam(0.999, ["mean", "mean_square"]).decay
+        Decay(beta=0.999)
+        """
+        return cls(Decay(beta=beta), statistics=statistics)
+
+    @classmethod
+    def like_talib_ema(cls, period: int) -> Smoothing:
+        """Return TA-Lib's ``EMA``: y_t = y_(t-1) + 2 / (period + 1) (x_t - y_(t-1)).
+
+        It begins with the simple mean of the first ``period`` readings; none before.
+
+        Examples
+        --------
+        >>> Smoothing.like_talib_ema(12).start_n
+        12
+        """
+        return cls(Decay(span=period), "simple", min_periods=period, start_n=period)
+
+    @classmethod
+    def like_polars_by(cls, half_life: timedelta | str) -> Smoothing:
+        """Return polars' ``ewm_mean_by``: y_t = f y_(t-1) + (1 - f) x_t from y_0 = x_0.
+
+        f = 2^(-gap / half_life), of the time since the reading before.
+
+        Examples
+        --------
+        >>> Smoothing.like_polars_by("4d").decay
+        Decay(halflife='4d')
+        """
+        return cls(Decay(halflife=half_life), "first")
 
 
 def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in allowed:
         raise ConfigError(f"{name} is {value!r}: it must be one of {', '.join(allowed)}")
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} is {value!r}: it must be an integer >= {least}")
+
+
+def _number(name: str, value: Any, bound: str, within: Any) -> None:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and within(value)):
+        raise ConfigError(f"{name} is {value!r}: it must be a number {bound}")
 
 
 def _checked(statistics: object) -> tuple[str, ...]:

@@ -6,30 +6,35 @@ or how a statistic is computed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops import kernel
+from ewma_ops.block import Block
 from ewma_ops.errors import ConfigError, ReadingError, StateError
-from ewma_ops.readings import Readings, Smoothed
-from ewma_ops.scalar import Stepper
-from ewma_ops.smoother import Smoother
+from ewma_ops.family import OF_READING, Family
+from ewma_ops.merge import check_mergeable
+from ewma_ops.plan import plan
+from ewma_ops.readings import LARGEST_VALUE, Readings, Smoothed
 from ewma_ops.smoothing import Smoothing
 
 __all__ = ["SeriesTable", "TableSnapshot"]
 
-_VERSION = 1
+_VERSION = 2
 
 # Fewer readings than this cost less one by one than as columns (measured).
 _SMALLEST_BATCH = 96
+
+_NO_WEIGHTS = "weighting is by volume, but a reading has no weight: give weights with the readings"
 
 
 class TableSnapshot(NamedTuple):
     """The state of a table as plain arrays: independent of the table, and picklable.
 
-    ``ids`` is the UTF-8 of all series ids end to end, ``id_sizes`` the bytes of each.
+    ``ids`` is the UTF-8 of all series ids end to end, ``id_sizes`` the bytes of each; ``apart``
+    tells that each field has weights of its own, since a reading lacked only some of them.
     """
 
     version: int
@@ -37,6 +42,7 @@ class TableSnapshot(NamedTuple):
     ids: bytes
     id_sizes: NDArray[np.uint32]
     columns: dict[str, NDArray[Any]]
+    apart: bool = False
 
 
 class SeriesTable:
@@ -48,19 +54,29 @@ class SeriesTable:
     Parameters
     ----------
     smoothing
-        What to compute.
+        What to compute: one smoothing, or several by name, all in one pass.
     snapshot
         What an earlier table's :meth:`snapshot` returned, to go on from there.
+    fields
+        Names of the fields of a reading, or how many numbers its value is a vector of. A field
+        that is missing is missing alone; a vector is missing whole where any number of it is.
 
     Raises
     ------
+    ConfigError
+        If the names of fields and smoothings do not go together.
     StateError
         If the snapshot was taken with another smoothing, or by an unknown version.
 
     Notes
     -----
     A series costs 24 bytes of state for the mean (32 by time; 8 more for each of ``n_eff`` and
-    ``settled`` by time), and about 130 bytes for its id and its place in the index.
+    ``settled`` by time; 16 for unbiased variances), and about 130 bytes for its id and its place
+    in the index. A further field costs 8 bytes for its mean and 8 for its variance, as long as
+    no reading lacks only some of the fields.
+
+    Statistics are named ``mean``; with several fields and smoothings ``bid_fast_mean``; of two
+    fields ``bid_ask_fast_corr``.
 
     Examples
     --------
@@ -68,16 +84,25 @@ class SeriesTable:
     >>> table = SeriesTable(Smoothing(Decay(beta=0.9), start_up="uncorrected"))
     >>> table.update(Readings.of(["s", "s"], [30, 17])).statistics["mean"].round(12)
     array([3. , 4.4])
+    >>> spans = {"fast": Smoothing(Decay(span=3)), "slow": Smoothing(Decay(span=9))}
+    >>> table = SeriesTable(spans, fields=["bid", "ask"])
+    >>> smoothed = table.update(Readings.of(["s", "s"], [[1.0, 2.0], [4.0, 5.0]]))
+    >>> list(smoothed.statistics)
+    ['bid_fast_mean', 'bid_slow_mean', 'ask_fast_mean', 'ask_slow_mean']
+    >>> smoothed.statistics["ask_fast_mean"]
+    array([2., 4.])
     """
 
-    def __init__(self, smoothing: Smoothing, snapshot: TableSnapshot | None = None) -> None:
-        self.smoothing = smoothing
-        self._smoother = Smoother(smoothing)
+    def __init__(
+        self,
+        smoothing: Smoothing | Mapping[str, Smoothing] | Family,
+        snapshot: TableSnapshot | None = None,
+        fields: Sequence[str] | int = 1,
+    ) -> None:
+        self.family = Family.of(smoothing, fields)
         self._rows: dict[str, int] = {}
-        self._columns: dict[str, NDArray[Any]] = {}
-        if snapshot is None:
-            self._adopt([], {n: np.empty(0, t) for n, (t, _) in self._smoother.columns.items()})
-        else:
+        self._bind([Block(unit) for unit in self.family.units()], apart=False)
+        if snapshot is not None:
             self._restore(snapshot)
 
     def __len__(self) -> int:
@@ -85,6 +110,25 @@ class SeriesTable:
 
     def __contains__(self, series_id: str) -> bool:
         return series_id in self._rows
+
+    def _bind(self, blocks: list[Block], *, apart: bool) -> None:
+        self._blocks, self._apart = blocks, apart
+        places: dict[str, int] = {}
+        flat = 0
+        for unit in (block.unit for block in blocks):
+            for statistic, keys in unit.keys.items():
+                once = statistic in OF_READING
+                for i, key in enumerate(keys):
+                    if key is not None:
+                        places[key] = flat if once else flat + i
+                flat += 1 if once else len(keys)
+        self._names = self.family.names
+        order = [places[name] for name in self._names]
+        self._order = None if order == list(range(flat)) else order
+        self._one = blocks[0] if self._order is None and len(blocks) == 1 else None
+        self._timed, self._by_volume = self.family.by_time, self.family.by_volume
+        self._fields = self.family.fields
+        self._vector = self.family.width > 1 and not self.family.fields
 
     def update(self, readings: Readings) -> Smoothed:
         """Take in readings, in order of arrival, and return each with its statistics.
@@ -94,22 +138,37 @@ class SeriesTable:
         Raises
         ------
         ReadingError
-            If decay is by time and the readings have none.
+            If decay is by time and the readings have none, if weighting is by volume and they
+            have no weights, or if values have another shape than the fields.
         """
-        if readings.times_ms is None:
-            self._check_timed()
-        if len(readings) < _SMALLEST_BATCH:
+        self._check_shape(readings)
+        if len(readings) < _SMALLEST_BATCH and not self._vector:
             return self._step_through(readings)
-        plan = kernel.plan(self._locate(readings.series_ids))
-        state = {name: column[plan.series] for name, column in self._columns.items()}
-        times = None if readings.times_ms is None else readings.times_ms[plan.order]
-        results = self._smoother.advance(plan, readings.values[plan.order], times, state)
-        for name, column in self._columns.items():
-            column[plan.series] = state[name]
-        return Smoothed(readings, {n: _arrival(plan, result) for n, result in results.items()})
+        width = self.family.width
+        laid_out = plan(self._locate(readings.series_ids), width)
+        values = np.take(readings.values.T, laid_out.order, axis=-1).reshape(width, -1)
+        times, weights = readings.times_ms, readings.weights
+        if times is not None:
+            times = times[laid_out.order]
+        if weights is not None:
+            weights = weights[laid_out.order]
+        if not self._apart and self.family.fields:
+            missing = np.isnan(values)
+            if (missing != missing[0]).any():
+                self._part()
+        found: dict[str, NDArray[np.float64]] = {}
+        for block in self._blocks:
+            found |= block.advance(laid_out, values, times, weights)
+        return Smoothed(readings, {name: found[name] for name in self._names})
 
-    def step(self, series_id: str, value: float, time_ms: int | None = None) -> tuple[float, ...]:
-        """Take in one reading and return its statistics, in the order they were asked for.
+    def step(
+        self,
+        series_id: str,
+        value: float | Sequence[float],
+        time_ms: int | None = None,
+        weight: float | None = None,
+    ) -> tuple[float, ...]:
+        """Take in one reading and return its statistics, in the order of the output.
 
         The same to the last bit as :meth:`update` with one reading, and quicker for few.
 
@@ -118,9 +177,12 @@ class SeriesTable:
         series_id
             The series; it is added if new.
         value
-            A finite number up to `LARGEST_VALUE`, or NaN for a missing reading.
+            A finite number up to `LARGEST_VALUE`, or NaN for a missing reading; one for each
+            field where there are several. Not for vectors.
         time_ms
             Event time in milliseconds since the epoch; needed for decay by time.
+        weight
+            >= 0; needed for weighting by volume.
 
         Raises
         ------
@@ -134,26 +196,67 @@ class SeriesTable:
         >>> table.step("s", 1.0), table.step("s", 4.0)
         ((1.0,), (3.0,))
         """
-        if time_ms is None:
+        if time_ms is None and self._timed is not None:
             self._check_timed()
+        if self._by_volume and weight is None:
+            raise ReadingError(_NO_WEIGHTS)
         row = self._rows.get(series_id)
         if row is None:
             row = self._rows[series_id] = len(self._rows)
             self._grow(row + 1)
-        return self._stepper.step(row, value, time_ms)
+        if not self._fields:
+            values: Sequence[float] = (value,)  # type: ignore[assignment] # one number
+        else:
+            values = value  # type: ignore[assignment] # one for each field
+            if not self._apart and 0 < sum([x != x for x in values]) < len(values):
+                self._part()
+        if self._one is not None:
+            return self._one.step(row, values, time_ms, weight)
+        flat: list[float] = []
+        for block in self._blocks:
+            places = block.unit.places
+            own = values if len(places) == len(values) else [values[i] for i in places]
+            flat += block.step(row, own, time_ms, weight)
+        return tuple(flat) if self._order is None else tuple([flat[i] for i in self._order])
 
     def _step_through(self, readings: Readings) -> Smoothed:
         n = len(readings)
         times = [None] * n if readings.times_ms is None else readings.times_ms.tolist()
-        steps = list(map(self.step, readings.series_ids, readings.values.tolist(), times))
-        names = self.smoothing.statistics
-        columns = np.array(steps, np.float64).reshape(n, len(names)).T
-        return Smoothed(readings, dict(zip(names, columns.copy(), strict=True)))
+        weights = [None] * n if readings.weights is None else readings.weights.tolist()
+        values = (readings.values if self.family.fields else readings.values.ravel()).tolist()
+        steps = list(map(self.step, readings.series_ids, values, times, weights))
+        columns = np.array(steps, np.float64).reshape(n, len(self._names)).T
+        return Smoothed(readings, dict(zip(self._names, columns.copy(), strict=True)))
+
+    def _part(self) -> None:
+        """Give each field weights of its own: a reading lacks some of the fields only."""
+        decays = {block.unit.name: block for block in self._blocks}
+        parts = self.family.units(apart=True)
+        self._bind([decays[unit.decay].part(unit) for unit in parts], apart=True)
+
+    def _check_shape(self, readings: Readings) -> None:
+        if readings.times_ms is None:
+            self._check_timed()
+        if readings.weights is None and self._by_volume:
+            raise ReadingError(_NO_WEIGHTS)
+        values, width = readings.values, self.family.width
+        if values.size != len(readings) * width:
+            raise ReadingError(
+                f"values have shape {values.shape}, but there are {width} fields: "
+                f"give ({len(readings)}, {width})"
+            )
+        largest = self.family.largest
+        if largest < LARGEST_VALUE and (np.abs(values) > largest).any():
+            raise ReadingError(
+                f"a value is beyond +-{largest:.3g}, the most that can be squared: clip it, or "
+                "leave variances out"
+            )
 
     def _check_timed(self) -> None:
-        if self.smoothing.decay.by_time:
+        timed = self._timed
+        if timed is not None:
             raise ReadingError(
-                f"{self.smoothing.decay} decays by time, but a reading has none: "
+                f"{timed.decay} decays by time, but a reading has none: "
                 "give (time, value) pairs, or a half-life counted in readings"
             )
 
@@ -169,15 +272,11 @@ class SeriesTable:
         return np.fromiter(map(rows.__getitem__, series_ids), np.intp, len(series_ids))
 
     def _grow(self, needed: int) -> None:
-        size = len(self._columns["count"])
-        if needed <= size:
-            return
-        size = max(needed, size + size // 4, 64)
-        for name, (dtype, initial) in self._smoother.columns.items():
-            grown = np.full(size, initial, dtype)
-            grown[: len(self._columns[name])] = self._columns[name]
-            self._columns[name] = grown
-        self._stepper = Stepper(self.smoothing, self._columns)
+        size = self._blocks[0].size
+        if needed > size:
+            size = max(needed, size + size // 4, 64)
+            for block in self._blocks:
+                block.grow(size)
 
     def evict(self, before_ms: int) -> int:
         """Forget every series whose newest reading is older than ``before_ms``.
@@ -194,18 +293,85 @@ class SeriesTable:
         ConfigError
             If decay is by count: its state holds no times.
         """
-        if "newest_ms" not in self._columns:
+        timed = [block.state["newest_ms"] for block in self._blocks if "newest_ms" in block.state]
+        if not timed:
             raise ConfigError(
-                f"{self.smoothing.decay} keeps no times, so idle series cannot be told: "
-                "use decay by time, for example Decay(halflife='5min')"
+                f"{self.family.smoothings[0][1].decay} keeps no times, so idle series cannot be "
+                "told: use decay by time, for example Decay(halflife='5min')"
             )
         n = len(self._rows)
-        stays = self._columns["newest_ms"][:n] >= before_ms
-        kept_ids = [
-            series_id for series_id, stay in zip(self._rows, stays.tolist(), strict=True) if stay
-        ]
-        self._adopt(kept_ids, {name: c[:n][stays] for name, c in self._columns.items()})
-        return n - len(kept_ids)
+        stays = np.maximum.reduce([newest[:n] for newest in timed]) >= before_ms
+        kept = np.flatnonzero(stays)
+        ids = list(self._rows)
+        self._rows = {ids[row]: place for place, row in enumerate(kept.tolist())}
+        for block in self._blocks:
+            block.take(kept)
+        return n - len(kept)
+
+    def retract(
+        self,
+        series_id: str,
+        value: float | Sequence[float],
+        time_ms: int,
+        weight: float = 1.0,
+    ) -> None:
+        """Take back a reading: go on as if it had never come.
+
+        Exact to rounding, which what is taken back makes larger the more it outweighs the rest.
+        To correct a reading, retract it and take in the right one, with the same time: late
+        readings are exact. Decay by time only. Nothing is changed if an error is raised.
+
+        Parameters
+        ----------
+        series_id, value, time_ms, weight
+            The reading as it came.
+
+        Raises
+        ------
+        ConfigError
+            If a smoothing is not by time, or cannot be taken apart.
+        ReadingError
+            If there is no such series, or no evidence would be left.
+        """
+        for _, smoothing in self.family.smoothings:
+            check_mergeable(smoothing)
+            if not smoothing.decay.by_time:
+                raise ConfigError(
+                    f"{smoothing.decay} does not tell how old a reading is: readings can be taken "
+                    "back only under decay by time, for example Decay(halflife='5min')"
+                )
+        row = self._rows.get(series_id)
+        if row is None:
+            raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
+        values = np.array(value, np.float64, ndmin=1)
+        states = [block.without(row, values, time_ms, weight) for block in self._blocks]
+        for block, state in zip(self._blocks, states, strict=True):
+            block.put(row, state)
+
+    def merge(self, other: SeriesTable) -> None:
+        """Take in all series of another table, as if their readings had come to this one.
+
+        Exact to rounding. Under decay by time the two may overlap; under count decay the other's
+        readings are taken as the later ones. The other table is not changed.
+
+        Raises
+        ------
+        ConfigError
+            If the tables differ in what they compute, or it cannot be merged.
+        """
+        if other.family.fingerprint() != self.family.fingerprint():
+            raise ConfigError(
+                f"a table of {other.family.fingerprint()} cannot be merged into one of "
+                f"{self.family.fingerprint()}: give both the same options"
+            )
+        for _, smoothing in self.family.smoothings:
+            check_mergeable(smoothing)
+        for table, twin in ((self, other), (other, self)):
+            if twin._apart and not table._apart:  # noqa: SLF001 - of this class
+                table._part()  # noqa: SLF001 - of this class
+        rows = self._locate(list(other._rows))
+        for block, more in zip(self._blocks, other._blocks, strict=True):
+            block.merge(more, rows)
 
     def snapshot(self) -> TableSnapshot:
         """Copy the state. The table goes on unchanged."""
@@ -213,10 +379,15 @@ class SeriesTable:
         encoded = [series_id.encode("utf-8", "surrogatepass") for series_id in self._rows]
         return TableSnapshot(
             _VERSION,
-            self.smoothing.fingerprint(),
+            self.family.fingerprint(),
             b"".join(encoded),
             np.fromiter(map(len, encoded), np.uint32, n),
-            {name: column[:n].copy() for name, column in self._columns.items()},
+            {
+                name: column[..., :n].copy()
+                for block in self._blocks
+                for name, column in block.columns.items()
+            },
+            self._apart,
         )
 
     def _restore(self, snapshot: TableSnapshot) -> None:
@@ -225,7 +396,7 @@ class SeriesTable:
                 f"the snapshot has version {snapshot.version}, this release reads {_VERSION}: "
                 "resume with the release that wrote it, or start from an empty recovery directory"
             )
-        fingerprint = self.smoothing.fingerprint()
+        fingerprint = self.family.fingerprint()
         if snapshot.fingerprint != fingerprint:
             raise StateError(
                 f"the snapshot was taken with {snapshot.fingerprint}, but the flow now asks for "
@@ -235,32 +406,24 @@ class SeriesTable:
         ends = np.cumsum(snapshot.id_sizes, dtype=np.int64).tolist()
         spans = zip(ends, snapshot.id_sizes.tolist(), strict=True)
         ids = snapshot.ids
-        self._adopt(
-            [ids[end - size : end].decode("utf-8", "surrogatepass") for end, size in spans],
-            snapshot.columns,
-        )
-
-    def _adopt(self, series_ids: list[str], columns: dict[str, NDArray[Any]]) -> None:
+        series_ids = [ids[end - size : end].decode("utf-8", "surrogatepass") for end, size in spans]
         self._rows = {series_id: row for row, series_id in enumerate(series_ids)}
-        self._columns = {name: columns[name].copy() for name in self._smoother.columns}
-        self._stepper = Stepper(self.smoothing, self._columns)
+        units = self.family.units(apart=snapshot.apart)
+        self._bind([Block(unit, snapshot.columns) for unit in units], apart=snapshot.apart)
         self._check()
 
     def _check(self) -> None:
         """Raise StateError unless the table is sound: for tests, and after every restore."""
         n = len(self._rows)
-        for name, column in self._columns.items():
-            if len(column) < n:
-                raise StateError(f"column {name!r} has {len(column)} rows for {n} series")
-        weight, count = self._columns["weight"][:n], self._columns["count"][:n]
-        if not (np.isfinite(weight).all() and (weight >= 0.0).all() and (count >= 0).all()):
-            raise StateError("a sum of weights or a count is negative or not finite: damaged state")
-        if not np.isfinite(self._columns["mean"][:n]).all():
-            raise StateError("a mean is not finite: damaged state")
-
-
-def _arrival(plan: kernel.Plan, column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put a column of the plan back into the order of arrival."""
-    restored = np.empty_like(column)
-    restored[plan.order] = column
-    return restored
+        for block in self._blocks:
+            for name, column in block.columns.items():
+                if column.shape[-1] < n:
+                    raise StateError(f"column {name!r} has {column.shape[-1]} rows for {n} series")
+            weight, count = block.state["weight"][:n], block.state["count"][:n]
+            if not (np.isfinite(weight).all() and (weight >= 0.0).all() and (count >= 0).all()):
+                raise StateError(
+                    "a sum of weights or a count is negative or not finite: damaged state"
+                )
+            for name, column in block.state.items():
+                if column.dtype == np.float64 and not np.isfinite(column[..., :n]).all():
+                    raise StateError(f"a {name} is not finite: damaged state")

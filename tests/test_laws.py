@@ -7,7 +7,8 @@ import math
 import pickle
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, get_args
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,27 +17,71 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ewma_ops.decay import Decay
+from ewma_ops.errors import ConfigError
+from ewma_ops.merge import check_mergeable
 from ewma_ops.readings import EARLIEST_MS, LARGEST_VALUE, LATEST_MS, Readings
-from ewma_ops.smoothing import STATISTICS, Smoothing
+from ewma_ops.smoothing import PAIRED, STATISTICS, Smoothing
 from ewma_ops.table import SeriesTable
 
 Columns = Mapping[str, NDArray[np.float64]]
 
-StartUp = Literal["corrected", "uncorrected", "first"]
-Missing = Literal["skip", "decay"]
+STARTS: list[dict[str, Any]] = [
+    {"start_up": "corrected"},
+    {"start_up": "uncorrected"},
+    {"start_up": "first"},
+    {"start_up": "simple", "start_n": 4},
+    {"start_up": "prior", "prior": -2.0, "prior_weight": 3.0},
+]
+
+
+def everything(decay: Decay, **options: Any) -> Smoothing | None:
+    """Ask for every statistic that goes with the options; ``None`` if they do not."""
+    names = ["mean"]
+    for name in [None, *STATISTICS[1:]]:
+        try:
+            Smoothing(decay, **options, statistics=["mean", name] if name else ["mean"])
+        except ConfigError:
+            if name is None:
+                return None
+            continue
+        if name is not None and name not in PAIRED:
+            names.append(name)
+    return Smoothing(decay, **options, statistics=names)
 
 
 def smoothings() -> Iterator[Smoothing]:
-    for beta in (0.0, 0.3, 0.99):
-        for start_up, missing in itertools.product(get_args(StartUp), get_args(Missing)):
-            yield Smoothing(Decay(beta=beta), start_up, missing, statistics=STATISTICS)
-    for start_up, missing in itertools.product(get_args(StartUp)[::2], get_args(Missing)):
-        yield Smoothing(Decay(halflife="10s"), start_up, missing, statistics=STATISTICS)
-    yield Smoothing(Decay(halflife="1h"), min_periods=3)
+    decays = [Decay(beta=beta) for beta in (0.0, 0.3, 0.99)] + [Decay(halflife="10s")]
+    weightings = ("observation", "volume", "last", "next", "linear")
+    for decay, start, missing, weighting in itertools.product(
+        decays, STARTS, ("skip", "decay"), weightings
+    ):
+        smoothing = everything(decay, **start, missing=missing, weighting=weighting)
+        if smoothing is not None:
+            yield smoothing
+    for decay in decays:
+        for start in STARTS:
+            if not (decay.by_time and start["start_up"] == "uncorrected"):
+                yield Smoothing(decay, **start, missing="decay", min_periods=3)
+    yield Smoothing(Decay(halflife="1h"), missing="decay", min_weight=0.3)
+    yield Smoothing(Decay(beta=0.3), statistics=["mean", "var_biased"])
+    yield Smoothing(Decay(halflife="10s"), "first", statistics=["mean", "std_biased"])
+
+
+def unsquared(smoothing: Smoothing) -> Smoothing:
+    """Leave out what squares the values, and so cannot take the largest."""
+    names = ("mean", "sum", "n_eff", "settled", "count")
+    return replace(smoothing, statistics=[n for n in smoothing.statistics if n in names])
+
+
+def mergeable(smoothing: Smoothing) -> bool:
+    try:
+        check_mergeable(smoothing)
+    except ConfigError:
+        return False
+    return True
 
 
 SMOOTHINGS = list(smoothings())
-BY_TIME = [smoothing for smoothing in SMOOTHINGS if smoothing.decay.by_time]
 
 # No deadline: the runs share their machine. Derandomised: a build is not a lottery.
 law = settings(max_examples=60, deadline=None, derandomize=True)
@@ -52,7 +97,8 @@ def streams(draw: st.DrawFn) -> Readings:
     values[random.random(n) < 0.1] = math.nan
     gaps = np.where(random.random(n) < 0.2, -1, 1) * 10 ** random.uniform(0, 8, n)
     times = 1_700_000_000_000 + np.cumsum(gaps).astype(np.int64)
-    return Readings.of([f"series-{k}" for k in of.tolist()], values, times)
+    weights = 10 ** random.uniform(-8, 8, n) * (random.random(n) < 0.9)
+    return Readings.of([f"series-{k}" for k in of.tolist()], values, times, weights)
 
 
 def pick(readings: Readings, at: NDArray[np.bool_] | slice) -> Readings:
@@ -99,7 +145,9 @@ def test_single_steps_change_no_bit(stream: Readings, smoothing: Smoothing) -> N
     table, expected = SeriesTable(smoothing), smooth([stream], smoothing)
     assert stream.times_ms is not None
     values, times = stream.values.tolist(), stream.times_ms.tolist()
-    rows = [table.step(*reading) for reading in zip(stream.series_ids, values, times, strict=True)]
+    assert stream.weights is not None
+    readings = zip(stream.series_ids, values, times, stream.weights.tolist(), strict=True)
+    rows = [table.step(*reading) for reading in readings]
     columns = dict(zip(smoothing.statistics, np.array(rows).T.copy(), strict=True))
     assert_same_bits(columns, expected)
 
@@ -159,24 +207,86 @@ def test_more_input_changes_no_earlier_output(
     assert_same_bits(prefix, smooth([stream], smoothing), slice(n))
 
 
+# Variances ------------------------------------------------------------------------------------
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS))
+def test_no_variance_is_negative(stream: Readings, smoothing: Smoothing) -> None:
+    columns = smooth([stream], smoothing)
+    for name in {"var", "std", "sem", "var_biased", "std_biased"} & columns.keys():
+        assert not (columns[name] < 0).any(), name
+        assert not np.isinf(columns[name]).any(), name
+
+
+@law
+@given(streams(), st.sampled_from(SMOOTHINGS))
+def test_squares_of_the_largest_values_stay_finite(stream: Readings, smoothing: Smoothing) -> None:
+    signs = np.where(np.isnan(stream.values), np.nan, np.sign(stream.values))
+    largest = replace(stream, values=signs * 2.0**510)
+    columns = smooth([largest], smoothing)
+    assert not any(np.isinf(columns[name]).any() for name in columns if name != "sum")
+
+
 # 3. Order-free --------------------------------------------------------------------------------
 
 
 @law
 @given(streams(), st.integers(0, 2**32))
 def test_any_order_of_arrival_ends_in_the_same_state(stream: Readings, seed: int) -> None:
-    smoothing = Smoothing(Decay(halflife="1h"), statistics=STATISTICS)
+    smoothing = everything(Decay(halflife="1h"))
+    assert smoothing is not None
     shuffled = stream.take(np.random.default_rng(seed).permutation(len(stream)))
     names = sorted(set(stream.series_ids))
     assert stream.times_ms is not None
     later = Readings.of(names, [1e-3] * len(names), [int(stream.times_ms.max()) + 1] * len(names))
     expected, got = (smooth([r, later], smoothing) for r in (stream, shuffled))
     sizes = Readings(stream.series_ids, np.abs(stream.values), stream.times_ms)
-    scales = {**expected, "mean": smooth([sizes, later], smoothing)["mean"]}
+    sizes_of = smooth([sizes, later], smoothing)
+    scales = {**expected, "mean": sizes_of["mean"], "sum": sizes_of["sum"]}
     for name, scale in scales.items():
         last = slice(-len(names), None)
-        error = np.abs(got[name][last] - expected[name][last])
-        assert (error <= 1e-12 * scale[last]).all(), name
+        assert (np.isnan(got[name][last]) == np.isnan(expected[name][last])).all(), name
+        error = np.nan_to_num(np.abs(got[name][last] - expected[name][last]))
+        assert (error <= 1e-11 * np.nan_to_num(scale[last])).all(), name
+
+
+# 4. Merge -------------------------------------------------------------------------------------
+
+
+@law
+@given(
+    streams(),
+    st.sampled_from([s for s in SMOOTHINGS if mergeable(s) and s.decay != Decay(beta=0.0)]),
+    st.floats(0, 1),
+)
+def test_two_halves_merge_into_the_whole(
+    stream: Readings, smoothing: Smoothing, where: float
+) -> None:
+    n = round(where * len(stream))
+    early, late = pick(stream, slice(n)), pick(stream, slice(n, None))
+    assert stream.times_ms is not None
+    names = sorted(set(stream.series_ids))
+    end = [int(stream.times_ms.max()) + 1] * len(names)
+    last = Readings.of(names, [1e-3] * len(names), end, [1.0] * len(names))
+
+    def after(*parts: Readings) -> Columns:
+        table = SeriesTable(smoothing)
+        if parts[0]:
+            table.update(parts[0])
+        for part in parts[1:]:
+            other = SeriesTable(smoothing)
+            other.update(part)
+            table.merge(other)
+        return table.update(last).statistics
+
+    sizes = [replace(part, values=np.abs(part.values)) for part in (early, late)]
+    expected, got, scale = after(stream), after(early, late), after(*sizes)
+    for name, column in expected.items():
+        size = scale[name] if name in ("mean", "sum") else np.abs(column)
+        error = np.nan_to_num(np.abs(got[name] - column))
+        assert (np.isnan(got[name]) == np.isnan(column)).all(), name
+        assert (error <= 1e-11 * np.nan_to_num(size)).all(), name
 
 
 # 5. Constant memory ---------------------------------------------------------------------------
@@ -187,7 +297,7 @@ def test_state_does_not_grow_with_the_readings(smoothing: Smoothing) -> None:
     table, sizes = SeriesTable(smoothing), []
     names = [f"series-{k}" for k in range(50)]
     for time in range(200):
-        table.update(Readings.of(names, [float(time)] * 50, [time * 997] * 50))
+        table.update(Readings.of(names, [float(time)] * 50, [time * 997] * 50, [1.0] * 50))
         sizes.append(len(pickle.dumps(table.snapshot())))
     assert len(set(sizes)) == 1
 
@@ -196,7 +306,8 @@ def test_state_does_not_grow_with_the_readings(smoothing: Smoothing) -> None:
 
 finite = st.floats(-LARGEST_VALUE, LARGEST_VALUE)
 times = st.integers(EARLIEST_MS, LATEST_MS)
-PROPER = [smoothing for smoothing in SMOOTHINGS if smoothing.start_up != "uncorrected"]
+PROPER = [unsquared(s) for s in SMOOTHINGS if s.start_up not in ("uncorrected", "prior")]
+BY_TIME = [s for s in PROPER if s.decay.by_time and s.start_up != "simple"]
 
 
 @law
@@ -205,8 +316,8 @@ def test_a_constant_series_gives_exactly_the_constant(
     value: float, at: list[int], smoothing: Smoothing
 ) -> None:
     n = len(at)
-    means = smooth([Readings.of(["s"] * n, [value] * n, at)], smoothing)["mean"]
-    assert set(means[smoothing.min_periods :].tolist()) <= {value}
+    means = smooth([Readings.of(["s"] * n, [value] * n, at, [1.0] * n)], smoothing)["mean"]
+    assert set(means[~np.isnan(means)].tolist()) <= {value}
 
 
 @law
@@ -215,16 +326,17 @@ def test_the_mean_lies_among_the_values(
     readings: list[tuple[float, int]], smoothing: Smoothing, lengths: list[int]
 ) -> None:
     values, at = map(list, zip(*readings, strict=True))
-    stream = Readings.of(["s"] * len(values), values, at)
+    stream = Readings.of(["s"] * len(values), values, at, [1.0] * len(values))
     columns = smooth(cut(stream, lengths), smoothing)
-    shown = slice(max(0, smoothing.min_periods - 1), None)
+    shown = ~np.isnan(columns["mean"])
     slack = 1e-15 * np.maximum.accumulate(np.abs(values)) + 5e-324 * len(values)
     assert (columns["mean"] <= np.maximum.accumulate(values) + slack)[shown].all()
     assert (columns["mean"] >= np.minimum.accumulate(values) - slack)[shown].all()
     for name in ("n_eff", "settled", "count"):
         if name in columns:
-            assert (columns[name] >= 0).all()
-            assert (columns[name] <= (len(values) if name != "settled" else 1) * (1 + 1e-12)).all()
+            assert (columns[name][shown] >= 0).all()
+            most = (len(values) if name != "settled" else 1) * (1 + 1e-12)
+            assert (columns[name][shown] <= most).all()
 
 
 @pytest.mark.parametrize("before", [1.0, 1e16, 1e300, -1e300, 5e-324])
@@ -232,11 +344,16 @@ def test_the_mean_lies_among_the_values(
 def test_after_a_gap_beyond_all_weights_only_the_new_reading_counts(
     smoothing: Smoothing, before: float
 ) -> None:
-    stream = Readings.of(["s"] * 4, [before] * 3 + [1.0], [EARLIEST_MS] * 3 + [LATEST_MS])
+    stream = Readings.of(
+        ["s"] * 4, [before] * 3 + [1.0], [EARLIEST_MS] * 3 + [LATEST_MS], [1.0] * 4
+    )
     columns = smooth([stream], smoothing)
-    assert columns["mean"][-1] == 1.0
-    if "n_eff" in columns:
-        assert (columns["n_eff"][-1], columns["settled"][-1]) == (1.0, 1.0)
+    # What is held from the reading before to this one is that before; a line is half-way long ago.
+    expected = before if smoothing.weighting == "last" else 1.0
+    if smoothing.weighting != "linear":
+        assert columns["mean"][-1] == expected
+    for name in {"n_eff", "settled"} & columns.keys():
+        assert columns[name][-1] == 1.0
 
 
 @pytest.mark.parametrize("value", [1e300, 5e-324, -LARGEST_VALUE])
@@ -245,7 +362,8 @@ def test_what_is_long_past_weighs_nothing(decay: Decay, value: float) -> None:
     n = 120_000
     values = [value, *[math.nan] * (n - 2), 3.0]
     stream = Readings.of(["s"] * n, values, range(0, n * 1000, 1000))
-    columns = smooth([stream], Smoothing(decay, missing="decay", statistics=STATISTICS))
+    names = ("mean", "n_eff", "settled", "count")
+    columns = smooth([stream], Smoothing(decay, missing="decay", statistics=names))
     assert [column[-1] for column in columns.values()] == pytest.approx(
         [3.0, 1.0, 1 - decay.beta if not decay.by_time else 1.0, 2.0], rel=1e-12
     )

@@ -50,13 +50,19 @@ ROWS = {
     "murmur2": _row("", "numpy", pure=True),
     "decay": _row("errors", "numpy", pure=True),
     "smoothing": _row("errors decay", pure=True),
-    "kernel": _row("", "numpy", pure=True),
-    "scalar": _row("errors smoothing", "numpy", pure=True),
-    "smoother": _row("errors decay smoothing kernel scalar", "numpy", pure=True),
+    "family": _row("errors smoothing", pure=True),
+    "plan": _row("", "numpy", pure=True),
+    "kernel": _row("plan", "numpy", pure=True),
+    "weighing": _row("smoothing plan kernel", "numpy", pure=True),
+    "smoother": _row("smoothing plan kernel weighing", "numpy", pure=True),
+    "scalar": _row("smoothing weighing", "numpy", pure=True),
+    "merge": _row("errors smoothing kernel weighing", "numpy", pure=True),
+    "block": _row("errors family plan kernel merge smoother scalar", "numpy", pure=True),
     "readings": _row("errors", "numpy msgspec", pure=True),
-    "table": _row("errors decay smoothing kernel scalar smoother readings", "numpy", pure=True),
+    "table": _row("errors smoothing family merge plan block readings", "numpy", pure=True),
+    "composites": _row("errors decay smoothing readings table", "numpy", pure=True),
     # Bytewax operators: no Kafka.
-    "operators": _row("errors murmur2 smoothing readings table", "bytewax numpy"),
+    "operators": _row("errors murmur2 smoothing family readings table", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),
     "wire.*": _row("errors wire.*", "numpy crc32c", pure=True),
@@ -68,7 +74,8 @@ ROWS = {
     "serde.*": _row("errors readings serde.*", "msgspec numpy"),
     "deadletter": _row("errors readings wire.*"),
     # What joins them.
-    "settings": _row("errors decay smoothing", "msgspec tomli"),
+    "smooth_table": _row("errors decay smoothing"),
+    "settings": _row("errors decay smoothing family smooth_table", "msgspec tomli"),
     "recovery": _row("errors", "bytewax"),
     "flow": _row(
         "errors murmur2 decay smoothing readings table operators wire.* connectors.* serde.* "

@@ -33,7 +33,7 @@ BY_TIME = Smoothing(Decay(halflife="5s"))
 
 
 def smooth(
-    items: list[Any], smoothing: Smoothing = HALF, batch_size: int = 1, workers: int = 1, **how: Any
+    items: list[Any], smoothing: Any = HALF, batch_size: int = 1, workers: int = 1, **how: Any
 ) -> list[Any]:
     out: list[Any] = []
     flow = Dataflow("flow")
@@ -286,3 +286,33 @@ def test_a_stream_without_keys_is_named() -> None:
 def test_shards_out_of_bounds_are_refused(shards: Any) -> None:
     with pytest.raises(ConfigError, match="whole number from 1 to 1024"):
         smooth([], shards=shards)
+
+
+def test_several_fields_and_smoothings_in_one_pass() -> None:
+    both = {"fast": HALF, "slow": Smoothing(Decay(beta=0.9), statistics=["mean", "count"])}
+    items = [("s", [1.0, 10.0]), ("s", {"bid": 4.0, "ask": 40.0}), ("s", (0, [4.0, None]))]
+    for item in items[:2]:
+        [(_, reading)] = smooth([item], both, fields=["bid", "ask"])
+        assert reading.statistics["bid_fast_ewma"] == reading.value[0]
+    [_, (_, last)] = smooth(items[:2], both, fields=["bid", "ask"])
+    assert (last.value, math.isnan(last.ewma)) == ([4.0, 40.0], True)
+    assert last.statistics["ask_fast_ewma"] == 30.0
+    assert last.statistics["ask_slow_count"] == 2.0
+
+
+@pytest.mark.parametrize("value", [1.0, [1.0], {"bid": "x"}, "ab", [1.0, True]])
+def test_fields_of_another_shape_are_named(value: Any) -> None:
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        smooth([("a", value)], HALF, fields=["bid", "ask"])
+    assert "of series 'a' is not" in str(cause(raised.value))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3000])
+def test_vectors_and_weights(batch_size: int) -> None:
+    vectors: list[Any] = [("w", np.array([k, -k], np.float64)) for k in range(5)]
+    out = smooth(vectors, HALF, batch_size=batch_size, fields=2)
+    assert out[1][1].statistics == {}
+    assert out[1][1].ewma == pytest.approx([2 / 3, -2 / 3])
+    volume = Smoothing(Decay(beta=0.5), weighting="volume")
+    weighed = [("w", Reading(1.0, None, 1.0)), ("w", Reading(4.0, None, 2.5))]
+    assert smooth(weighed, volume, batch_size=batch_size)[-1][1].ewma == pytest.approx(3.5)

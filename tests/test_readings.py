@@ -44,7 +44,7 @@ def test_the_bounds_themselves_are_taken() -> None:
         (["a"], ["1.5"], None, "values must be numbers: '1.5' is not a number"),
         (["a"], [True], None, "values must be numbers: True is not a number"),
         (["a"], [1j], None, "values must be numbers"),
-        (["a"], [[1.0]], None, "one-dimensional, not of shape (1, 1)"),
+        (["a"], [[[1.0]]], None, "one-dimensional, not of shape (1, 1, 1)"),
         (["a"], [math.inf], None, "value inf of series 'a' is out of bounds"),
         (["a", "b"], [0.0, -1e308], None, "value -1e+308 of series 'b' is out of bounds"),
         (["a"], [10**400], None, "values must be numbers"),

@@ -199,7 +199,12 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
         ("input", 'series_id = ["a", 5]', 'input.series_id = ["a",5] must be'),
         ("input", "series_id = true", "input.series_id = true must be"),
         ("input", 'time = "a..b"', 'input.time = "a..b" must be a payload field'),
-        ("input", 'value = ["a"]', 'input.value = ["a"] must be a payload field, such as "value"'),
+        ("input", "value = []", 'input.value = [] must be a payload field, such as "value"'),
+        ("input", 'weight = "v"', "input.weight is not used"),
+        ("smooth", 'weighting = "volume"', 'weighting "volume" needs input.weight'),
+        ("smooth", 'statistics = ["mean", "corr"]', "corr is of two fields, but there is one"),
+        ("smooth", "fast = {spam = 3}", "smooth.fast.spam is not known"),
+        ("smooth", "fast = {alpha = 3}", "smooth.fast.alpha is 3"),
         ("input", 'start = "erliest"', 'input.start = "erliest" must be "earliest", "latest", "co'),
         ("input", 'start = "2026-13-01"', 'input.start = "2026-13-01" must be'),
         ("input", "start = 1969-12-31", 'input.start = "1969-12-31" must be'),
@@ -440,3 +445,54 @@ def test_identity_is_what_the_state_depends_on(path: Path) -> None:
     assert differing("smooth", "beta = 0.8") == {"smoothing"}
     assert differing("input", 'start = "latest"') == set()
     assert differing("kafka", 'client_id = "c"') == set()
+
+
+SEVERAL = """
+[kafka]
+bootstrap_servers = "127.0.0.1:9092"
+[input]
+topic = "quotes"
+value = ["quote.bid", "quote.ask"]
+weight = "volume"
+[smooth]
+statistics = ["mean", "corr"]
+weighting = "volume"
+[smooth.fast]
+span = 12
+[smooth.slow]
+span = 26
+statistics = ["mean", "std"]
+[output]
+topic = "smoothed"
+"""
+
+
+def test_several_fields_and_smoothings(path: Path) -> None:
+    settings = loaded(path, SEVERAL)
+    assert settings.input.value == ("quote.bid", "quote.ask")
+    assert settings.family.names == (
+        "quote_bid_fast_mean",
+        "quote_bid_slow_mean",
+        "quote_bid_slow_std",
+        "quote_ask_fast_mean",
+        "quote_ask_slow_mean",
+        "quote_ask_slow_std",
+        "quote_bid_quote_ask_fast_corr",
+    )
+    assert "fast         span = 12" in describe(settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "smoothing"),
+    [
+        ('start_up = "simple"\nstart_n = 9', {"start_up": "simple", "start_n": 9}),
+        (
+            'start_up = "prior"\nprior = 20\nprior_weight = 1.5',
+            {"start_up": "prior", "prior": 20, "prior_weight": 1.5},
+        ),
+        ('min_weight = 0.5\nmissing = "decay"', {"min_weight": 0.5, "missing": "decay"}),
+    ],
+)
+def test_further_options(path: Path, options: str, smoothing: Any) -> None:
+    found = loaded(path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{options}")).smoothing
+    assert found == Smoothing(Decay(beta=0.9), **smoothing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any
 
@@ -25,7 +26,7 @@ def test_a_smoothing_is_a_value() -> None:
 
 def test_the_order_of_the_statistics_is_kept() -> None:
     reverse = STATISTICS[::-1]
-    assert Smoothing(BY_COUNT, statistics=reverse).statistics == reverse
+    assert Smoothing(BY_TIME, statistics=reverse).statistics == reverse
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,20 @@ def test_the_order_of_the_statistics_is_kept() -> None:
     [
         ({"decay": 0.9}, "must be a Decay, such as"),
         ({"start_up": "adjust"}, "one of corrected, uncorrected, first"),
+        ({"start_up": "simple"}, 'start_up "simple" needs start_n'),
+        ({"start_up": "simple", "start_n": 0}, "start_n is 0: .* >= 1"),
+        ({"start_n": 3}, 'start_n = 3 goes with start_up "simple"'),
+        ({"start_up": "prior", "prior": 1.0}, "needs prior_weight"),
+        ({"start_up": "prior", "prior": 1.0, "prior_weight": 0}, "prior_weight is 0: .* > 0"),
+        ({"start_up": "prior", "prior": math.nan, "prior_weight": 1}, "prior is nan"),
+        ({"min_weight": -1}, "min_weight is -1: .* >= 0"),
+        ({"min_weight": 1, "start_up": "first"}, "min_weight has no meaning"),
+        ({"weighting": "time"}, "one of observation, volume"),
+        ({"weighting": "last"}, "needs decay by time"),
+        ({"weighting": "volume", "start_up": "first"}, "use corrected or prior"),
+        ({"decay": BY_TIME, "weighting": "linear", "statistics": ["mean", "std"]}, "not defined"),
+        ({"start_up": "first", "statistics": ["mean", "sum"]}, '"sum" has no meaning'),
+        ({"statistics": ["mean", "rate"]}, '"rate" needs decay by time'),
         ({"start_up": None}, "start_up is None"),
         ({"missing": "drop"}, "one of skip, decay"),
         ({"decay": BY_TIME, "start_up": "uncorrected"}, 'use "corrected" or "first"'),
@@ -62,6 +77,11 @@ def test_what_does_not_go_together_is_refused(options: dict[str, Any], message: 
         Smoothing(BY_COUNT, "first"),
         Smoothing(BY_COUNT, missing="decay"),
         Smoothing(BY_COUNT, statistics=["mean", "n_eff"]),
+        Smoothing(BY_COUNT, statistics=["mean", "var"]),
+        Smoothing(BY_COUNT, statistics=["mean", "var_biased"]),
+        Smoothing(BY_COUNT, "simple", start_n=2),
+        Smoothing(BY_COUNT, "prior", prior=1, prior_weight=1),
+        Smoothing(BY_COUNT, weighting="volume"),
     ],
 )
 def test_fingerprints_differ_where_the_state_would(other: Smoothing) -> None:
@@ -72,7 +92,8 @@ def test_fingerprints_differ_where_the_state_would(other: Smoothing) -> None:
     "other",
     [
         Smoothing(BY_COUNT, min_periods=5),
-        Smoothing(BY_COUNT, statistics=["count", "mean"]),
+        Smoothing(BY_COUNT, statistics=["count", "mean", "sum"]),
+        Smoothing(BY_COUNT, min_weight=0.5),
     ],
 )
 def test_fingerprints_agree_where_only_the_output_differs(other: Smoothing) -> None:

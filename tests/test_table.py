@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ewma_ops.decay import Decay
@@ -12,6 +16,7 @@ from ewma_ops.errors import ConfigError, ReadingError, StateError
 from ewma_ops.readings import Readings
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.table import SeriesTable
+from tests import naive
 
 HALF = Smoothing(Decay(beta=0.5))
 BY_TIME = Smoothing(Decay(halflife="1s"))
@@ -118,3 +123,204 @@ def test_a_snapshot_cut_short_is_refused() -> None:
     snapshot.columns["mean"] = snapshot.columns["mean"][:1]
     with pytest.raises(StateError, match="column 'mean' has 1 rows for 2 series"):
         SeriesTable(HALF, snapshot)
+
+
+# Several fields and smoothings ----------------------------------------------------------------
+
+PAIR = {
+    "fast": Smoothing(Decay(span=3), statistics=["mean", "std", "cov", "corr", "n_eff"]),
+    "slow": Smoothing(Decay(halflife="9s"), "first", "decay", statistics=["mean", "count"]),
+}
+
+
+def quotes(n: int, *, missing: float) -> Readings:
+    draw = np.random.default_rng(n)
+    values = draw.normal(100, 1, (n, 2))
+    values[:, 1] += values[:, 0]
+    values[draw.random((n, 2)) < missing] = np.nan
+    ids = [f"s{k}" for k in draw.integers(0, 7, n).tolist()]
+    return Readings.of(ids, values, np.cumsum(draw.integers(0, 5000, n)))
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("cut", [1, 7, 150, 400])
+def test_one_pass_gives_the_bits_of_each_field_and_smoothing_alone(
+    missing: float, cut: int
+) -> None:
+    readings = quotes(400, missing=missing)
+    both = SeriesTable(PAIR, fields=["bid", "ask"])
+    parts = [
+        both.update(readings.take(np.arange(lo, min(lo + cut, 400)))) for lo in range(0, 400, cut)
+    ]
+    for i, field in enumerate(["bid", "ask"]):
+        for name, smoothing in PAIR.items():
+            own = [s for s in smoothing.statistics if s not in ("cov", "corr")]
+            one = Readings(readings.series_ids, readings.values[:, i], readings.times_ms)
+            alone = SeriesTable(replace(smoothing, statistics=own)).update(one)
+            for statistic, column in alone.statistics.items():
+                got = np.concatenate([p.statistics[f"{field}_{name}_{statistic}"] for p in parts])
+                np.testing.assert_array_equal(got, column, f"{field} {name} {statistic}")
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_a_pair_is_of_the_readings_that_have_both(missing: float) -> None:
+    readings = quotes(300, missing=missing)
+    got = SeriesTable(PAIR, fields=["bid", "ask"]).update(readings).statistics
+    ids = np.array(readings.series_ids)
+    for series_id in set(readings.series_ids):
+        own = ids == series_id
+        bid, ask = readings.values[own].T.tolist()
+        expected = naive.smooth(
+            [(0, x) for x in bid], naive.Rules(beta=0.5), ["cov", "corr"], others=ask
+        )
+        for name in ("cov", "corr"):
+            column = got[f"bid_ask_fast_{name}"][own]
+            np.testing.assert_allclose(column, expected[name], rtol=1e-11, atol=1e-12)
+
+
+def test_pandas_agrees_on_pairs() -> None:
+    frame = pd.DataFrame(quotes(200, missing=0.0).values, columns=["a", "b"])
+    readings = Readings.of(["s"] * 200, frame.to_numpy())
+    smoothing = Smoothing.like_pandas(span=9, statistics=["mean", "var", "cov", "corr"])
+    got = SeriesTable(smoothing, fields=["a", "b"]).update(readings).statistics
+    window = frame.ewm(span=9)
+    expected = {
+        "a_var": window.var()["a"],
+        "a_b_cov": window.cov().xs("a", level=1)["b"],
+        "a_b_corr": window.corr().xs("a", level=1)["b"],
+    }
+    for name, column in expected.items():
+        np.testing.assert_allclose(got[name], column, rtol=1e-9)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_snapshots_of_several_fields_change_no_bit(missing: float) -> None:
+    readings = quotes(600, missing=missing)
+    table = SeriesTable(PAIR, fields=["bid", "ask"])
+    whole = SeriesTable(PAIR, fields=["bid", "ask"]).update(readings).statistics
+    parts = []
+    for lo in range(0, 600, 120):
+        parts.append(table.update(readings.take(np.arange(lo, lo + 120))).statistics)
+        snapshot = pickle.loads(pickle.dumps(table.snapshot()))
+        table = SeriesTable(PAIR, snapshot, fields=["bid", "ask"])
+    for name, column in whole.items():
+        np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), column, name)
+
+
+def test_fields_share_their_weights_until_one_is_missing_alone() -> None:
+    smoothing = Smoothing(Decay(beta=0.9))
+    table = SeriesTable(smoothing, fields=["bid", "ask"])
+    table.update(Readings.of(["s"] * 3, np.array([[1, 2], [math.nan] * 2, [3, 4]])))
+    assert set(table.snapshot().columns) == {"weight", "count", "mean"}
+    table.step("s", [5.0, math.nan])
+    assert len(table.snapshot().columns) == 6
+
+
+def test_a_vector_is_smoothed_number_by_number() -> None:
+    gradients = np.random.default_rng(1).normal(0, 1, (50, 10))
+    adam = {
+        "m": Smoothing.like_adam(0.9),
+        "v": Smoothing.like_adam(0.999, ["mean", "mean_square"]),
+    }
+    got = SeriesTable(adam, fields=10).update(Readings.of(["w"] * 50, gradients)).statistics
+    m = v = np.zeros(10)
+    for t, gradient in enumerate(gradients, 1):
+        m = 0.9 * m + (1 - 0.9) * gradient
+        v = 0.999 * v + (1 - 0.999) * gradient**2
+        np.testing.assert_allclose(got["m_mean"][t - 1], m / (1 - 0.9**t), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(got["v_mean_square"][t - 1], v / (1 - 0.999**t), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "fields", "says"),
+    [
+        ({}, 1, "no smoothing is given"),
+        ({"a": 3}, 1, "must be a Smoothing"),
+        (HALF, 0, "fields = 0"),
+        (HALF, "bid", "give a list of names"),
+        (HALF, ["a", "a"], "each once"),
+        (Smoothing(Decay(beta=0.5), statistics=["mean", "cov"]), 2, "cov is of two fields"),
+        ({"c": HALF, "b_c": HALF}, ["a", "a_b"], "the same name twice"),
+    ],
+)
+def test_names_that_do_not_go_together(smoothing: Any, fields: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        SeriesTable(smoothing, fields=fields)
+
+
+def test_values_of_another_shape_are_refused() -> None:
+    with pytest.raises(ReadingError, match="there are 2 fields"):
+        SeriesTable(HALF, fields=["a", "b"]).update(Readings.of(["s"], [1.0]))
+
+
+def test_values_too_large_to_square_are_refused() -> None:
+    table = SeriesTable(Smoothing(Decay(beta=0.5), statistics=["mean", "var"]))
+    with pytest.raises(ReadingError, match="beyond"):
+        table.update(Readings.of(["s"], [1e200]))
+
+
+def test_weighting_by_volume_needs_weights() -> None:
+    table = SeriesTable(Smoothing(Decay(beta=0.5), weighting="volume"))
+    with pytest.raises(ReadingError, match="no weight"):
+        table.update(Readings.of(["s"], [1.0]))
+    with pytest.raises(ReadingError, match="no weight"):
+        table.step("s", 1.0)
+
+
+@pytest.mark.parametrize("weighting", ["observation", "volume"])
+def test_a_reading_taken_back_is_as_if_it_had_not_come(weighting: Any) -> None:
+    names = ["mean", "sum", "var", "var_biased", "sem", "n_eff", "count", "corr"]
+    smoothing = Smoothing(Decay(halflife="20s"), statistics=names, weighting=weighting)
+    readings = replace(quotes(60, missing=0.0), weights=np.random.default_rng(2).uniform(1, 3, 60))
+    readings = replace(readings, series_ids=["s"] * 60)
+    assert readings.times_ms is not None
+    assert readings.weights is not None
+    table, expected = (SeriesTable(smoothing, fields=["bid", "ask"]) for _ in range(2))
+    table.update(readings)
+    for i in (20, 45):
+        weight = readings.weights[i] if weighting == "volume" else 1.0
+        table.retract("s", readings.values[i], int(readings.times_ms[i]), float(weight))
+    expected.update(readings.take(np.delete(np.arange(60), [20, 45])))
+    last = readings.take(np.array([59]))
+    want, got = expected.update(last).statistics, table.update(last).statistics
+    for name, column in want.items():
+        np.testing.assert_allclose(got[name], column, rtol=1e-11, err_msg=name)
+
+
+def test_what_cannot_be_taken_back() -> None:
+    table = SeriesTable(BY_TIME)
+    with pytest.raises(ReadingError, match="not in the table"):
+        table.retract("s", 1.0, 0)
+    table.step("s", 1.0, 0)
+    with pytest.raises(ReadingError, match="all the series has"):
+        table.retract("s", 1.0, 0)
+    with pytest.raises(ReadingError, match="newer than the series"):
+        table.retract("s", 1.0, 1)
+    with pytest.raises(ConfigError, match="only under decay by time"):
+        SeriesTable(HALF).retract("s", 1.0, 0)
+
+
+def test_tables_that_cannot_be_merged() -> None:
+    with pytest.raises(ConfigError, match="the same options"):
+        SeriesTable(HALF).merge(SeriesTable(BY_TIME))
+    first = Smoothing(Decay(beta=0.5), "first")
+    with pytest.raises(ConfigError, match="a start of its own"):
+        SeriesTable(first).merge(SeriesTable(first))
+
+
+def test_fields_apart_merge_with_fields_together() -> None:
+    both = Smoothing(Decay(halflife="20s"), statistics=["mean", "corr"])
+    readings = quotes(300, missing=0.0)
+    values = readings.values.copy()
+    values[200, 0] = np.nan
+    readings = replace(readings, values=values)
+    whole, one, two = (SeriesTable(both, fields=["bid", "ask"]) for _ in range(3))
+    whole.update(readings)
+    one.update(readings.take(np.arange(150)))
+    two.update(readings.take(np.arange(150, 300)))
+    one.merge(two)
+    ids = sorted(set(readings.series_ids))
+    last = Readings.of(ids, np.ones((len(ids), 2)), [10**7] * len(ids))
+    want, got = whole.update(last).statistics, one.update(last).statistics
+    for name, column in want.items():
+        np.testing.assert_allclose(got[name], column, rtol=1e-9, err_msg=name)

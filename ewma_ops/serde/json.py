@@ -25,10 +25,12 @@ from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.readings import (
     EARLIEST_MS,
     LARGEST_VALUE,
+    LARGEST_WEIGHT,
     LATEST_MS,
     Readings,
     Rejection,
     Smoothed,
+    event_key,
 )
 
 __all__ = ["CAUSES", "LONGEST_ID", "Decoded", "JsonDecoder", "JsonEncoder"]
@@ -77,13 +79,18 @@ class JsonDecoder:
     Parameters
     ----------
     value
-        Path of the value, a number; null or absent is a missing reading (NaN).
+        Path of the value, a number; null or absent is a missing reading (NaN). A list of paths
+        for several fields.
     series_id
         Path of the series id, text or an integer (5 and "5" are the same series); several are
         joined with "/", so they had better not contain one. ``None``: the record's key.
     time
         Path of the event time: milliseconds since the epoch, or ISO 8601 text in the years 1 to
         9999, UTC where it names no offset. ``None``: the record's timestamp.
+    weight
+        Path of what the reading weighs, a number >= 0; null or absent is a missing reading.
+    largest
+        Greatest magnitude of a value.
 
     A path is the name of a field, or names joined with "." for nested objects. Of a key that
     stands twice in an object the last counts. Other fields are skipped unread.
@@ -103,25 +110,31 @@ class JsonDecoder:
 
     def __init__(
         self,
-        value: str = "value",
+        value: str | Sequence[str] = "value",
         series_id: str | Sequence[str] | None = "series_id",
         time: str | None = None,
+        weight: str | None = None,
+        largest: float = LARGEST_VALUE,
     ) -> None:
         if series_id is None:
             series_id = ()
         ids = [series_id] if isinstance(series_id, str) else list(series_id)
-        for path in (value, *ids, *([] if time is None else [time])):
+        fields = [value] if isinstance(value, str) else list(value)
+        numbers = [*fields, *([] if weight is None else [weight])]
+        for path in (*numbers, *ids, *([] if time is None else [time])):
             if not all(path.split(".")):
                 raise ConfigError(f"{path!r} is not the path of a field, such as 'sensor.value'")
         leaves: dict[str, tuple[Any, ...]] = dict.fromkeys(ids, (str | int,))
         if time is not None:
             leaves[time] = (int | float | datetime,)
-        leaves[value] = (float | None, np.nan)
-        if len(leaves) != len(ids) + (time is not None) + 1:
+        leaves |= dict.fromkeys(numbers, (float | None, np.nan))
+        if len(leaves) != len(ids) + (time is not None) + len(numbers):
             raise ConfigError(
-                f"value {value!r}, series_id {ids!r} and time {time!r} must be different fields"
+                f"value {value!r}, series_id {ids!r}, time {time!r} and weight {weight!r} must be "
+                "different fields"
             )
-        self._value, self._ids, self._time = value, ids, time
+        self._fields, self._ids, self._time, self._weight = fields, ids, time, weight
+        self._numbers, self._largest = numbers, largest
         self._row, where = _row_type(leaves)
         self._get = {path: attrgetter(names) for path, names in where.items()}
         self._decode = msgspec.json.Decoder(self._row).decode
@@ -133,7 +146,7 @@ class JsonDecoder:
             rename={name: head for head, name in self._loose.items()},
         )
         self._decode_loosely = msgspec.json.Decoder(loose).decode
-        self._blank = self._build(["-"] * len(ids), 0, np.nan)
+        self._blank = self._build(["-"] * len(ids), 0, [np.nan] * len(numbers))
 
     def decode(
         self,
@@ -153,14 +166,28 @@ class JsonDecoder:
                 rows.append(self._decode_slowly(len(rows), values[len(rows)], rejected))
         ids = self._series_ids(rows, keys, rejected)
         times_ms = self._times_ms(rows, timestamps_ms, rejected)
-        column = np.array(list(map(self._get[self._value], rows)), np.float64)  # None is NaN
-        _reject_large(column, self._value, rejected)
+        columns = [self._column(path, rows, rejected) for path in self._fields]
+        column = columns[0] if len(columns) == 1 else np.array(columns).T
+        weights = None if self._weight is None else self._column(self._weight, rows, rejected)
+        readings = Readings(ids, column, times_ms, weights=weights)
         _reject_long(ids, rejected)
         if not rejected:
-            return Decoded(np.arange(len(rows)), Readings(ids, column, times_ms), [])
+            return Decoded(np.arange(len(rows)), readings, [])
         kept = np.array([i for i in range(len(rows)) if i not in rejected], np.intp)
-        readings = Readings(ids, column, times_ms).take(kept)
-        return Decoded(kept, readings, [rejected[i] for i in sorted(rejected)])
+        return Decoded(kept, readings.take(kept), [rejected[i] for i in sorted(rejected)])
+
+    def _column(
+        self, path: str, rows: list[Any], rejected: dict[int, Rejection]
+    ) -> NDArray[np.float64]:
+        column = np.array(list(map(self._get[path], rows)), np.float64)  # None is NaN
+        bad, bounds = np.abs(column) > self._largest, f"beyond +-{self._largest:.3g}"
+        if path == self._weight:
+            bad = (column < 0.0) | (column > LARGEST_WEIGHT)
+            bounds = f"not between 0 and {LARGEST_WEIGHT:.3g}"
+        for i in np.flatnonzero(bad).tolist():
+            detail = f"{path} is {column[i]}: {bounds}"
+            rejected.setdefault(i, Rejection(i, "out-of-range", detail))
+        return column
 
     def _series_ids(
         self, rows: list[Any], keys: Sequence[bytes | None], rejected: dict[int, Rejection]
@@ -209,7 +236,8 @@ class JsonDecoder:
             fields = self._parse(payload)
             ids = [_id_part(self._at(fields, path), path) for path in self._ids]
             time_ms = 0 if self._time is None else _time(self._at(fields, self._time), self._time)
-            return self._build(ids, time_ms, _number(self._at(fields, self._value), self._value))
+            numbers = [_number(self._at(fields, path), path) for path in self._numbers]
+            return self._build(ids, time_ms, numbers)
         except _Refused as refused:
             rejected[index] = Rejection(index, refused.cause, str(refused))
             return self._blank
@@ -247,8 +275,9 @@ class JsonDecoder:
             found = found.get(name)
         return found
 
-    def _build(self, ids: Sequence[str | int], time_ms: float, value: float) -> Any:
-        leaves: dict[str, Any] = {**dict(zip(self._ids, ids, strict=True)), self._value: value}
+    def _build(self, ids: Sequence[str | int], time_ms: float, numbers: list[float]) -> Any:
+        leaves: dict[str, Any] = dict(zip(self._ids, ids, strict=True))
+        leaves |= zip(self._numbers, numbers, strict=True)
         if self._time is not None:
             leaves[self._time] = time_ms
         fields: dict[str, Any] = {}
@@ -271,7 +300,14 @@ class JsonEncoder:
     Parameters
     ----------
     statistics
-        Names of the statistics to write; ``"mean"`` is written as ``"ewma"``, and first.
+        Names of the statistics to write; a mean is written as ``"ewma"``, and first.
+    fields
+        Names of the fields where there are several: each is written by its name, not ``value``.
+
+    Raises
+    ------
+    ConfigError
+        If two keys of an event would be the same.
 
     Examples
     --------
@@ -280,18 +316,22 @@ class JsonEncoder:
     [b'{"series_id":"a","time":0,"value":1.5,"ewma":1.25}']
     """
 
-    def __init__(self, statistics: Sequence[str]) -> None:
+    def __init__(self, statistics: Sequence[str], fields: Sequence[str] = ()) -> None:
         self._statistics = sorted(statistics, key=lambda name: name != "mean")
-        names = ["ewma" if name == "mean" else name for name in self._statistics]
-        fields = ["value", *names]
-        self._event = defstruct("Event", ["series_id", *fields], gc=False)
-        self._timed_event = defstruct("TimedEvent", ["series_id", "time", *fields], gc=False)
+        keys = ["series_id", "time", *(fields or ["value"]), *map(event_key, self._statistics)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ConfigError(f"two keys of an event would be {twice[0]!r}: rename the field")
+        rename = {f"f{i}": key for i, key in enumerate(keys)}
+        self._timed_event = defstruct("TimedEvent", list(rename), gc=False, rename=rename)
+        untimed = [name for name, key in rename.items() if key != "time"]
+        self._event = defstruct("Event", untimed, gc=False, rename=rename)
         self._encode_lines = msgspec.json.Encoder().encode_lines
 
     def encode(self, smoothed: Smoothed) -> list[bytes]:
         """Encode each reading with its statistics, in order."""
         readings = smoothed.readings
-        columns: list[list[Any]] = [readings.values.tolist()]
+        columns: list[list[Any]] = np.atleast_2d(readings.values.T).tolist()
         columns += [_numbers(name, smoothed.statistics[name]) for name in self._statistics]
         event = self._event
         if readings.times_ms is not None:
@@ -407,12 +447,6 @@ def _reject_outside(times_ms: NDArray[Any], name: str, rejected: dict[int, Rejec
         rejected.setdefault(i, Rejection(i, "time-out-of-range", detail))
 
 
-def _reject_large(values: NDArray[np.float64], name: str, rejected: dict[int, Rejection]) -> None:
-    for i in np.flatnonzero(np.abs(values) > LARGEST_VALUE).tolist():
-        detail = f"{name} is {values[i]}: beyond +-{LARGEST_VALUE:.3g}"
-        rejected.setdefault(i, Rejection(i, "out-of-range", detail))
-
-
 def _reject_long(ids: list[str], rejected: dict[int, Rejection]) -> None:
     if not ids or max(map(len, ids)) <= LONGEST_ID:
         return
@@ -424,7 +458,7 @@ def _reject_long(ids: list[str], rejected: dict[int, Rejection]) -> None:
 
 def _numbers(name: str, column: NDArray[np.float64]) -> list[Any]:
     numbers: list[float] = column.tolist()  # msgspec writes NaN as null
-    if name != "count":
+    if name != "count" and not name.endswith("_count"):
         return numbers
     return [None if number != number else int(number) for number in numbers]
 

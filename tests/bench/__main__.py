@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import bench_operators
+from tests.bench import bench_kernel, bench_operators
 
 bench_operators.main()
+bench_kernel.main()

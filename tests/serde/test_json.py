@@ -416,3 +416,38 @@ def test_what_is_written_reads_back_the_same(events: list[tuple[str, int, float]
     assert decoded.readings.series_ids == ids
     np.testing.assert_array_equal(decoded.readings.times_ms, times_ms)
     np.testing.assert_array_equal(decoded.readings.values, means)
+
+
+def test_several_fields_and_a_weight() -> None:
+    decoder = JsonDecoder(["bid", "q.ask"], weight="n")
+    payloads = [
+        b'{"series_id":"a","bid":1,"q":{"ask":2},"n":3}',
+        b'{"series_id":"a","bid":null,"q":{"ask":2.5},"n":0}',
+        b'{"series_id":"a","bid":1}',
+        b'{"series_id":"a","bid":1,"q":{"ask":2},"n":-1}',
+        b'{"series_id":"a","bid":1,"q":{"ask":true},"n":1}',
+    ]
+    decoded = decoder.decode([None] * 5, payloads, [0] * 5)
+    assert decoded.readings.weights is not None
+    np.testing.assert_array_equal(decoded.readings.values, [[1, 2], [np.nan, 2.5], [1, np.nan]])
+    np.testing.assert_array_equal(decoded.readings.weights, [3, 0, np.nan])
+    assert [(r.at, r.cause) for r in decoded.rejected] == [(3, "out-of-range"), (4, "wrong-type")]
+
+
+def test_values_beyond_the_largest_are_rejected() -> None:
+    decoded = JsonDecoder(largest=1e150).decode([b"a"], [b'{"series_id":"a","value":-2e150}'], [0])
+    assert [r.cause for r in decoded.rejected] == ["out-of-range"]
+
+
+def test_events_of_several_fields_and_smoothings() -> None:
+    readings = Readings.of(["a"], [[1.0, None]], [5])
+    names = ["bid_fast_mean", "bid_fast_count", "bid_ask_fast_corr"]
+    smoothed = Smoothed(readings, dict(zip(names, np.array([[1.0], [2.0], [np.nan]]), strict=True)))
+    [event] = JsonEncoder(names, ["bid", "ask"]).encode(smoothed)
+    assert event.startswith(b'{"series_id":"a","time":5,"bid":1.0,"ask":null,"bid_fast_ewma":1.0,')
+    assert event.endswith(b'"bid_fast_count":2,"bid_ask_fast_corr":null}')
+
+
+def test_events_without_two_keys_of_a_name() -> None:
+    with pytest.raises(ConfigError, match="'time': rename"):
+        JsonEncoder(["time_mean", "x_mean"], ["time", "x"])

@@ -1,0 +1,161 @@
+"""The state of one unit of a family for every series, and the two ways to move it on.
+
+Knows columns and rows; must not know series ids or streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.errors import ReadingError
+from ewma_ops.family import Unit
+from ewma_ops.kernel import Floats, Ints
+from ewma_ops.merge import merged, without
+from ewma_ops.plan import Plan
+from ewma_ops.scalar import Stepper
+from ewma_ops.smoother import Smoother
+
+__all__ = ["Block"]
+
+
+class Block:
+    """Columns of state of one `Unit`, a row for each series.
+
+    Parameters
+    ----------
+    unit
+        What to compute of which fields.
+    columns
+        The state to go on from, as `columns` names it; ``None`` for no series.
+    """
+
+    def __init__(self, unit: Unit, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
+        self.unit = unit
+        self._width = len(unit.places)
+        self._smoother = Smoother(unit.smoothing, self._width)
+        self._prefix = f"{unit.name}/" if unit.name else ""
+        self._keys = list(unit.keys.items())
+        self.state = {name: self._full(name, 0) for name in self._smoother.columns}
+        if columns is not None:
+            self.state = {
+                name: np.array(columns[self._prefix + name], ndmin=1 + bool(column.depth))
+                for name, column in self._smoother.columns.items()
+            }
+        self._stepper = Stepper(unit.smoothing, self.state, self._width)
+        self.step = self._stepper.step
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns by the names they have in a snapshot."""
+        return {
+            self._prefix + name: column[0] if column.ndim == 2 and len(column) == 1 else column
+            for name, column in self.state.items()
+        }
+
+    @property
+    def size(self) -> int:
+        """Rows there are."""
+        return len(self.state["count"])
+
+    def _full(self, name: str, size: int) -> NDArray[Any]:
+        dtype, initial, depth = self._smoother.columns[name]
+        return np.full((depth, size) if depth else size, initial, dtype)
+
+    def grow(self, size: int) -> None:
+        """Make room for ``size`` series."""
+        old = self.size
+        for name, column in self.state.items():
+            grown = self._full(name, size)
+            grown[..., :old] = column
+            self.state[name] = grown
+        self._rebind()
+
+    def take(self, rows: NDArray[Any]) -> None:
+        """Keep some of the rows."""
+        self.state = {name: column[..., rows].copy() for name, column in self.state.items()}
+        self._rebind()
+
+    def _rebind(self) -> None:
+        self._stepper = Stepper(self.unit.smoothing, self.state, self._width)
+        self.step = self._stepper.step
+
+    def advance(
+        self, plan: Plan, values: Floats, times_ms: Ints | None, volumes: Floats | None
+    ) -> dict[str, Floats]:
+        """Move the state on by a batch; return the statistics by key, in order of arrival.
+
+        Parameters
+        ----------
+        plan
+            The layout of the batch.
+        values
+            float64[fields of the family, n] in the plan's order.
+        times_ms, volumes
+            int64[n] and float64[n] in the plan's order.
+        """
+        if self._width < len(values):
+            values = values[list(self.unit.places)]
+        state = {name: column[..., plan.series] for name, column in self.state.items()}
+        results = self._smoother.advance(plan, values, times_ms, volumes, state)
+        for name, column in self.state.items():
+            column[..., plan.series] = state[name]
+        named: dict[str, Floats] = {}
+        for statistic, keys in self._keys:
+            result = results[statistic]
+            restored = np.empty_like(result)
+            restored[..., plan.order] = result
+            if restored.ndim == 2 and len(keys) != len(restored):  # a vector without names
+                named[str(keys[0])] = restored.T
+                continue
+            for i, key in enumerate(keys):
+                if key is not None:
+                    named[key] = restored if restored.ndim == 1 else restored[i]
+        return named
+
+    def merge(self, other: Block, rows: NDArray[np.intp]) -> None:
+        """Take in another's series, of which the i-th is at ``rows[i]`` here."""
+        n = len(rows)
+        here = {name: column[..., rows] for name, column in self.state.items()}
+        there = {name: column[..., :n] for name, column in other.state.items()}
+        found = merged(self.unit.smoothing, here, there, self._width)
+        for name, column in self.state.items():
+            column[..., rows] = found[name]
+
+    def without(
+        self, row: int, values: Floats, time_ms: int, weight: float
+    ) -> dict[str, NDArray[Any]]:
+        """Return the state of one series as if a reading had not come."""
+        one = {name: column[..., row : row + 1] for name, column in self.state.items()}
+        own = values[list(self.unit.places)]
+        if np.isnan(own).any():
+            return one
+        age = int(one["newest_ms"][0]) - time_ms
+        if age < 0:
+            raise ReadingError("the reading cannot be taken back: it is newer than the series")
+        faded = weight * self.unit.smoothing.decay.retention_of(age)
+        return without(one, own, faded, self._width)
+
+    def put(self, row: int, state: Mapping[str, NDArray[Any]]) -> None:
+        """Set the state of one series."""
+        for name, column in self.state.items():
+            column[..., row : row + 1] = state[name]
+
+    def part(self, unit: Unit) -> Block:
+        """Return the state of some of the fields, for a unit of their own."""
+        at = [self.unit.places.index(place) for place in unit.places]
+        pairs = list(combinations(self.unit.places, 2))
+        part = Block(unit)
+        for name, (_, _, depth) in part._smoother.columns.items():
+            rows: Sequence[int] | slice = slice(None)
+            if name == "covariance":
+                rows = [pairs.index(pair) for pair in combinations(unit.places, 2)]
+            elif depth:
+                rows = at
+            part.state[name] = self.state[name][rows].copy()
+        part._rebind()
+        return part

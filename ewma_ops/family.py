@@ -1,0 +1,191 @@
+"""Several smoothings of several fields: what they are called, and what shares its weights.
+
+Knows names; must not know readings, tables, or how anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import NamedTuple
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.smoothing import PAIRED, Smoothing
+
+__all__ = ["OF_READING", "Family", "Unit"]
+
+MOST_FIELDS = 1 << 16
+
+OF_READING = ("count", "n_eff", "settled", "rate")
+"""Statistics that are the same for all fields that are observed together."""
+
+
+class Unit(NamedTuple):
+    """One smoothing of fields that are observed together: its name, and the places of the fields.
+
+    ``keys[statistic]`` names each row of the result; what is named ``None`` is not wanted.
+    """
+
+    name: str
+    decay: str
+    smoothing: Smoothing
+    places: tuple[int, ...]
+    keys: dict[str, list[str | None]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Smoothings by name, of fields by name.
+
+    Parameters
+    ----------
+    smoothings
+        By name, such as ``{"fast": ..., "slow": ...}``; a single one by the name ``""``.
+    fields
+        Names of the fields; none for a number or a vector without names.
+    width
+        How many numbers a value holds.
+    """
+
+    smoothings: tuple[tuple[str, Smoothing], ...]
+    fields: tuple[str, ...]
+    width: int
+
+    @classmethod
+    def of(
+        cls,
+        smoothing: Smoothing | Mapping[str, Smoothing] | Family,
+        fields: Sequence[str] | int = 1,
+    ) -> Family:
+        """Name smoothings and fields, checked.
+
+        Parameters
+        ----------
+        smoothing
+            One, or several by name; a family is returned as it is.
+        fields
+            Names of the fields of a reading, or how many numbers its value is a vector of.
+
+        Raises
+        ------
+        ConfigError
+            If a name is empty or comes twice, or a statistic of two fields is asked of one.
+
+        Examples
+        --------
+        >>> from ewma_ops.decay import Decay
+        >>> fast = Smoothing(Decay(span=12), statistics=["mean", "std"])
+        >>> Family.of({"fast": fast}, ["bid", "ask"]).names
+        ('bid_fast_mean', 'bid_fast_std', 'ask_fast_mean', 'ask_fast_std')
+        """
+        if isinstance(smoothing, Family):
+            return smoothing
+        named = {"": smoothing} if isinstance(smoothing, Smoothing) else dict(smoothing)
+        for name, one in named.items():
+            if not isinstance(one, Smoothing):
+                raise ConfigError(f"{name!r} is {one!r}: it must be a Smoothing")
+        if not named:
+            raise ConfigError("no smoothing is given: give one, or several by name")
+        if isinstance(fields, int):
+            if isinstance(fields, bool) or not 1 <= fields <= MOST_FIELDS:
+                raise ConfigError(f"fields = {fields!r}: give names, or 1 to {MOST_FIELDS}")
+            names: tuple[str, ...] = ()
+            width = fields
+        else:
+            names = tuple(fields)
+            width = len(names)
+            if isinstance(fields, str) or not names or not all(names) or len(set(names)) != width:
+                raise ConfigError(f"fields = {fields!r}: give a list of names, each once")
+        family = cls(tuple(named.items()), names if len(names) > 1 else (), width)
+        for one in named.values():
+            if one.pairs and len(family.fields) < 2:
+                asked = ", ".join(name for name in one.statistics if name in PAIRED)
+                raise ConfigError(f"{asked} is of two fields, but there is one: name two or more")
+        if len(set(family.names)) != len(family.names):
+            raise ConfigError(
+                f"fields {list(names)} and smoothings {list(named)} make the same name twice: "
+                "rename one"
+            )
+        return family
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every statistic, in the order of the output: field by field, then pair by pair."""
+        single = [
+            self._key(field, decay, statistic)
+            for field in self.fields or ("",)
+            for decay, smoothing in self.smoothings
+            for statistic in smoothing.statistics
+            if statistic not in PAIRED
+        ]
+        paired = [
+            self._key(f"{left}_{right}", decay, statistic)
+            for left, right in combinations(self.fields, 2)
+            for decay, smoothing in self.smoothings
+            for statistic in smoothing.statistics
+            if statistic in PAIRED
+        ]
+        return (*single, *paired)
+
+    @property
+    def by_time(self) -> Smoothing | None:
+        """The first smoothing that needs the time of a reading."""
+        return next((s for _, s in self.smoothings if s.decay.by_time), None)
+
+    @property
+    def by_volume(self) -> bool:
+        """Whether readings need a weight."""
+        return any(smoothing.weighting == "volume" for _, smoothing in self.smoothings)
+
+    @property
+    def largest(self) -> float:
+        """Greatest magnitude of a value that every smoothing can take."""
+        return min(smoothing.largest for _, smoothing in self.smoothings)
+
+    def fingerprint(self) -> str:
+        """Return a short text that differs where one's state would be of no use to another."""
+        smoothings = [
+            f"{name}: {smoothing.fingerprint()}" if name else smoothing.fingerprint()
+            for name, smoothing in self.smoothings
+        ]
+        fields = [f"fields={','.join(self.fields)}"] if self.fields else []
+        vector = [f"vector={self.width}"] if self.width > 1 and not self.fields else []
+        return "; ".join([*smoothings, *fields, *vector])
+
+    def units(self, *, apart: bool = False) -> list[Unit]:
+        """Group what shares its weights: all fields, or each by itself and each pair.
+
+        Fields share their weights as long as no reading lacked only some of them; ``apart`` is
+        from then on.
+        """
+        everything = tuple(range(self.width))
+        if not apart:
+            return [self._unit(name, s, everything, "") for name, s in self.smoothings]
+        units: list[Unit] = []
+        for name, smoothing in self.smoothings:
+            single = [s for s in smoothing.statistics if s not in PAIRED]
+            alone = replace(smoothing, statistics=single)
+            units += [self._unit(name, alone, (place,), self.fields[place]) for place in everything]
+            if smoothing.pairs:
+                statistics = ["mean", *(s for s in smoothing.statistics if s in PAIRED)]
+                paired = replace(smoothing, statistics=statistics)
+                for pair in combinations(everything, 2):
+                    own = "*".join(self.fields[place] for place in pair)
+                    unit = self._unit(name, paired, pair, own)
+                    units.append(unit._replace(keys={**unit.keys, "mean": [None, None]}))
+        return units
+
+    def _unit(self, decay: str, smoothing: Smoothing, places: tuple[int, ...], own: str) -> Unit:
+        fields = [self.fields[place] for place in places] if self.fields else [""]
+        keys: dict[str, list[str | None]] = {}
+        for statistic in smoothing.statistics:
+            if statistic in PAIRED:
+                of = [f"{left}_{right}" for left, right in combinations(fields, 2)]
+            else:
+                of = fields
+            keys[statistic] = [self._key(one, decay, statistic) for one in of]
+        return Unit("/".join(filter(None, (decay, own))), decay, smoothing, places, keys)
+
+    def _key(self, of: str, decay: str, statistic: str) -> str:
+        return "_".join(filter(None, (of, decay, statistic)))

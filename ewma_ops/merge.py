@@ -1,0 +1,171 @@
+"""Two states of a series made one, and a reading taken back out of one.
+
+Knows columns of state; must not know series ids or tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.errors import ConfigError, ReadingError
+from ewma_ops.kernel import Floats
+from ewma_ops.smoothing import Smoothing
+from ewma_ops.weighing import NEVER
+
+__all__ = ["check_mergeable", "merged", "without"]
+
+State = Mapping[str, NDArray[Any]]
+
+_LEAST_LEFT = 1e-9
+"""Of the weight of what is taken back: with less left, rounding is all there would be."""
+
+
+def check_mergeable(smoothing: Smoothing) -> None:
+    """Refuse what cannot be merged.
+
+    Raises
+    ------
+    ConfigError
+        If the state does not say what the start, a gap or a missing reading would have changed.
+    """
+    reason = None
+    if smoothing.start_up not in ("corrected", "uncorrected"):
+        reason = f"start_up {smoothing.start_up!r} leaves each state a start of its own"
+    elif smoothing.by_duration:
+        reason = f"weighting {smoothing.weighting!r} lacks the gap between the two"
+    elif smoothing.missing == "decay" and not smoothing.decay.by_time:
+        reason = "missing readings are not counted, and decay past them"
+    if reason is not None:
+        raise ConfigError(f"tables cannot be merged: {reason}")
+
+
+def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[str, NDArray[Any]]:
+    """Merge two states by Chan's pairwise formula, both decayed to the later time.
+
+    With p and r the shares of the two sums of weights and d = m_other - m_one:
+    m = m_one + p d, C = r C_one + p C_other + r p d_i d_j, U = r^2 U_one + p^2 U_other,
+    Q = r^2 Q_one + p^2 Q_other + 2 r p.
+
+    Parameters
+    ----------
+    smoothing
+        What both were computed by.
+    one, other
+        Columns of state, an element a series. Under count decay ``other`` is the later.
+    width
+        How many fields there are.
+    """
+    after: dict[str, NDArray[Any]] = {"count": one["count"] + other["count"]}
+    if "newest_ms" in one:
+        newest = np.maximum(one["newest_ms"], other["newest_ms"])
+        fades = [
+            smoothing.decay.retention(np.where(s["newest_ms"] == NEVER, 0, newest - s["newest_ms"]))
+            for s in (one, other)
+        ]
+        after["newest_ms"] = newest
+        left, right = one["weight"] * fades[0], other["weight"] * fades[1]
+    else:
+        left = one["weight"] * smoothing.decay.beta ** other["count"].astype(np.float64)
+        right = other["weight"]
+    after["weight"] = weight = left + right
+    total = np.where(weight > 0.0, weight, 1.0)
+    r, p = left / total, right / total
+    if "oldest_ms" in one:
+        after["oldest_ms"] = np.minimum(one["oldest_ms"], other["oldest_ms"])
+    if "weighed" in one:
+        after["weighed"] = one["weighed"] + other["weighed"]
+    if "concentration" in one:
+        both = r * r * one["concentration"] + p * p * other["concentration"]
+        after["concentration"] = np.where(weight > 0.0, both, 1.0)
+    d = other["mean"] - one["mean"]
+    after["mean"] = np.where(p > 0.5, other["mean"] - d * r, one["mean"] + d * p)
+    spreads = None
+    if "spread" in one:
+        spread = r * r * one["spread"] + p * p * other["spread"] + 2.0 * r * p
+        after["spread"] = spread
+        spreads = (one["spread"], other["spread"], spread)
+    if "variance" in one:
+        after["variance"] = _moments(r, p, d * d, one["variance"], other["variance"], spreads)
+    if "covariance" in one:
+        pairs = list(combinations(range(width), 2))
+        products = d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
+        found = _moments(r, p, products, one["covariance"], other["covariance"], spreads)
+        after["covariance"] = found
+    return after
+
+
+def without(one: State, values: Floats, weight: float, width: int) -> dict[str, NDArray[Any]]:
+    """Take one reading back: the recurrences with its weight negated.
+
+    With p = -w / (S - w) and r = S / (S - w): m + p d, r (C + p d_i d_j), r^2 U - p^2,
+    r^2 Q + 2 p, d = x - m.
+
+    Parameters
+    ----------
+    one
+        Columns of state of the series, one element.
+    values
+        float64[k], what was observed.
+    weight
+        What it weighs by now.
+    width
+        How many fields there are.
+
+    Raises
+    ------
+    ReadingError
+        If next to nothing would be left: it was not observed, or it was all there was.
+    """
+    left = float(one["weight"][0]) - weight
+    if int(one["count"][0]) < 2 or not left > _LEAST_LEFT * weight:
+        raise ReadingError(
+            "the reading cannot be taken back: it is all the series has, or was never observed; "
+            "evict the series, or give the value and time it came with"
+        )
+    p, r = -weight / left, (left + weight) / left
+    after = {name: column.copy() for name, column in one.items()}
+    after["weight"][0] = left
+    after["count"][0] -= 1
+    if "weighed" in one:
+        after["weighed"][0] -= 1
+    d = values[:, None] - one["mean"]
+    after["mean"] = one["mean"] + p * d
+    if "concentration" in one:
+        after["concentration"] = np.minimum(r * r * one["concentration"] - p * p, 1.0)
+    spread = scale = np.ones(1)
+    if "spread" in one:
+        spread = one["spread"]
+        scale = after["spread"] = np.maximum(r * r * spread + 2.0 * p, 0.0)
+    divisor = np.where(scale > 0.0, scale, 1.0)
+    if "variance" in one:
+        found = r * (one["variance"] * spread + p * d * d) / divisor
+        after["variance"] = np.where(scale > 0.0, np.maximum(found, 0.0), 0.0)
+    if "covariance" in one:
+        pairs = list(combinations(range(width), 2))
+        products = d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
+        found = r * (one["covariance"] * spread + p * products) / divisor
+        after["covariance"] = np.where(scale > 0.0, found, 0.0)
+    return after
+
+
+def _moments(
+    r: Floats,
+    p: Floats,
+    products: Floats,
+    one: Floats,
+    other: Floats,
+    spreads: tuple[Floats, Floats, Floats] | None,
+) -> Floats:
+    if spreads is None:
+        return r * one + p * other + r * p * products
+    first, second, whole = spreads
+    summed = r * (one * first) + p * (other * second) + r * p * products
+    kept = np.where(p > 0.5, other, one)
+    divisor = np.where(whole > 0.0, whole, 1.0)
+    found: Floats = np.where(whole > 0.0, summed / divisor, kept)
+    return found

@@ -1,0 +1,65 @@
+"""How the readings of one batch are laid out for the recurrences.
+
+Knows row numbers; must not know series ids, values or what is computed of them.
+
+A series' readings must be taken one after the other, in order of arrival, or its last bits would
+depend on how the stream was cut; but different series are independent. So a batch is laid out in
+one of two ways, and every recurrence runs over either with the same operations in the same order:
+
+* by rounds: the first reading of every series, then every second one, and so on, the longest
+  series first, so that each round works on a prefix of the same columns;
+* by runs: one series after the other, in plain Python. Faster where few series are long.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Plan", "plan"]
+
+# A mean round of fewer readings than this costs NumPy more than plain Python (measured).
+_SMALLEST_ROUND = 28
+
+
+class Plan(NamedTuple):
+    """How the readings of one batch are laid out.
+
+    ``order[i]`` is the place in the batch of the i-th reading of the plan; ``series`` holds the
+    row of each series; ``bounds`` cuts the plan into rounds, the i-th reading of each belonging to
+    ``series[i]``, or else into runs, the i-th run belonging to ``series[i]``.
+    """
+
+    order: NDArray[np.intp]
+    series: NDArray[np.intp]
+    bounds: list[int]
+    by_rounds: bool
+
+
+def plan(rows: NDArray[np.intp], width: int = 1) -> Plan:
+    """Lay out a batch: its i-th reading, of ``width`` values, is of the series at ``rows[i]``."""
+    n = len(rows)
+    # NumPy sorts 16-bit integers by radix, several times faster than longer ones.
+    short = n > 0 and int(rows.max()) < 1 << 16
+    order = np.argsort(rows.astype(np.uint16) if short else rows, kind="stable")
+    grouped = rows[order]
+    starts = np.flatnonzero(np.diff(grouped, prepend=-1))
+    series = grouped[starts]
+    if len(starts) == n:
+        return Plan(order, series, [0, n], True)
+    lengths = np.diff(starts, append=n)
+    if n * width < int(lengths.max()) * _SMALLEST_ROUND:
+        return Plan(order, series, [*starts.tolist(), n], False)
+    longest_first = np.argsort(-lengths, kind="stable")
+    ascending = lengths[longest_first[::-1]]
+    rounds = np.arange(ascending[-1])
+    bounds = np.zeros(len(rounds) + 1, np.intp)
+    np.cumsum(len(starts) - np.searchsorted(ascending, rounds, side="right"), out=bounds[1:])
+    place = np.empty(len(starts), np.intp)
+    place[longest_first] = np.arange(len(starts))
+    nth = np.arange(n) - np.repeat(starts, lengths)
+    laid_out = np.empty(n, np.intp)
+    laid_out[bounds[nth] + np.repeat(place, lengths)] = order
+    return Plan(laid_out, series[longest_first], bounds.tolist(), True)

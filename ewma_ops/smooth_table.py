@@ -1,0 +1,103 @@
+"""Table ``[smooth]`` of the configuration file: one smoothing, or several by name.
+
+Knows which keys there are and which stand for all; must not know the rest of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ewma_ops.decay import Decay
+from ewma_ops.errors import ConfigError
+from ewma_ops.smoothing import Smoothing
+
+__all__ = ["KEYS", "read_smoothings"]
+
+_DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
+_OPTIONS = (
+    "start_up",
+    "start_n",
+    "prior",
+    "prior_weight",
+    "missing",
+    "min_periods",
+    "min_weight",
+    "weighting",
+    "statistics",
+)
+KEYS = (*_DECAYS, *_OPTIONS)
+_NEEDS: dict[object, dict[str, Any]] = {
+    "simple": {"start_n": 1},
+    "prior": {"prior": 0, "prior_weight": 1},
+}
+
+
+def read_smoothings(
+    values: Mapping[str, Any],
+    mistakes: list[str],
+    nearest: Callable[[str, Iterable[str]], str],
+) -> dict[str, Smoothing] | None:
+    """Read the keys of ``[smooth]`` and of the tables in it, such as ``[smooth.fast]``.
+
+    What stands in ``[smooth]`` itself holds for all of its tables, where they do not say otherwise.
+
+    Parameters
+    ----------
+    values
+        The table as it was parsed.
+    mistakes
+        What is wrong is added here.
+    nearest
+        Says what was meant by a word that is not among the known ones.
+
+    Returns
+    -------
+    dict
+        The smoothings by name, a single one by the name ``""``; ``None`` if there are mistakes.
+    """
+    inner = {name: table for name, table in values.items() if isinstance(table, dict)}
+    common = {key: value for key, value in values.items() if key in KEYS}
+    if not inner:
+        smoothing = _read("smooth", common, mistakes)
+        return None if smoothing is None else {"": smoothing}
+    found: dict[str, Smoothing | None] = {}
+    for name, table in inner.items():
+        unknown = [key for key in table if key not in KEYS]
+        mistakes.extend(
+            f"smooth.{name}.{key} is not known; {nearest(key, KEYS)}" for key in unknown
+        )
+        own = any(key in table for key in _DECAYS)
+        shared = {key: value for key, value in common.items() if not (own and key in _DECAYS)}
+        known = {key: value for key, value in table.items() if key in KEYS}
+        found[name] = _read(f"smooth.{name}", {**shared, **known}, mistakes)
+    read = {name: smoothing for name, smoothing in found.items() if smoothing is not None}
+    return read if len(read) == len(found) else None
+
+
+def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> Smoothing | None:
+    """Try the options one by one on the classes that know their bounds, then all together."""
+    known = len(mistakes)
+    decays = {key: values[key] for key in _DECAYS if key in values}
+    options = {key: values[key] for key in _OPTIONS if key in values}
+    decay = Decay(beta=0.5)
+    try:
+        decay = Decay(**decays)
+    except ConfigError as error:
+        mistakes.append(f"{name}.{error}" if len(decays) == 1 else f"[{name}] {error}")
+    by_time = Decay(halflife="1s")
+    for key, value in options.items():
+        if key in ("start_n", "prior", "prior_weight"):
+            continue
+        needs = _NEEDS.get(value, {}) if key == "start_up" and isinstance(value, str) else {}
+        try:
+            Smoothing(Decay(beta=0.5) if key == "start_up" else by_time, **{key: value}, **needs)
+        except ConfigError as error:
+            mistakes.append(f"{name}.{error}")
+    if len(mistakes) > known:
+        return None
+    try:
+        return Smoothing(decay, **options)
+    except ConfigError as error:
+        mistakes.append(f"{name}.{error}")
+        return None

@@ -1,0 +1,96 @@
+"""Each statistic, field and decay against the mean alone: updates per second, bytes per series.
+
+python -m tests.bench.bench_kernel
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+
+from ewma_ops.decay import Decay
+from ewma_ops.readings import Readings
+from ewma_ops.smoothing import PAIRED, STATISTICS, Smoothing
+from ewma_ops.table import SeriesTable
+
+READINGS = 20_000
+SERIES = 4_000
+ROUNDS = 9
+TURNS = 5
+
+Smoothings = Smoothing | Mapping[str, Smoothing]
+
+
+def _readings(width: int = 1) -> Readings:
+    draw = np.random.default_rng(1)
+    ids = [f"s{k}" for k in draw.integers(0, SERIES, READINGS).tolist()]
+    values = draw.normal(0, 1, READINGS) if width == 1 else draw.normal(0, 1, (READINGS, width))
+    times = np.cumsum(draw.integers(0, 100, READINGS))
+    return Readings.of(ids, values, times, draw.uniform(0, 5, READINGS))
+
+
+def _seconds(
+    smoothings: Sequence[Smoothings], readings: Readings, fields: Sequence[str] | int = 1
+) -> tuple[float, float]:
+    """Return the CPU time of the best run through all tables, and the bytes per series."""
+    tables = [SeriesTable(smoothing, fields=fields) for smoothing in smoothings]
+    times = []
+    for _ in range(ROUNDS):
+        began = time.process_time()
+        for table in tables:
+            table.update(readings)
+        times.append(time.process_time() - began)
+    columns = [c for table in tables for c in table.snapshot().columns.values()]
+    return min(times), sum(column.nbytes for column in columns) / SERIES
+
+
+def _against(
+    first: tuple[Sequence[Smoothings], Readings, Sequence[str] | int],
+    second: tuple[Sequence[Smoothings], Readings, Sequence[str] | int],
+) -> tuple[float, float, float, float]:
+    """Return lowest, middle and highest of first / second in time, and the bytes of the second."""
+    ratios, size = [], 0.0
+    for _ in range(TURNS):  # in turns, so that what else the machine does falls on both
+        one, _ = _seconds(*first)
+        other, size = _seconds(*second)
+        ratios.append(one / other)
+    return min(ratios), median(ratios), max(ratios), size
+
+
+def _tell(what: str, found: tuple[float, float, float, float]) -> None:
+    low, middle, high, size = found
+    print(f"  {what:26} {middle:5.2f} ({low:.2f} to {high:.2f}) {size:4.0f} bytes a series")
+
+
+def main() -> None:
+    """Print the table."""
+    readings, pairs = _readings(), _readings(2)
+    for decay in (Decay(beta=0.9), Decay(halflife="5s")):
+        alone = ([Smoothing(decay)], readings, 1)
+        seconds, size = _seconds(*alone)
+        print(f"{decay!r}: the mean alone {READINGS / seconds:,.0f}/s, {size:.0f} bytes a series")
+        print("of the speed of the mean alone (for a pair: of the two means alone):")
+        for name in STATISTICS[1:]:
+            if name == "rate" and not decay.by_time:
+                continue
+            smoothing = Smoothing(decay, statistics=["mean", name])
+            if name in PAIRED:
+                both = ([Smoothing(decay)], pairs, ["a", "b"])
+                _tell(name, _against(both, ([smoothing], pairs, ["a", "b"])))
+            else:
+                _tell(name, _against(alone, ([smoothing], readings, 1)))
+        for weighting in ("volume", "last", "next", "linear") if decay.by_time else ("volume",):
+            smoothing = Smoothing(decay, weighting=weighting)
+            _tell(f"weighting {weighting}", _against(alone, ([smoothing], readings, 1)))
+        _tell("a second field", _against(alone, ([Smoothing(decay)], pairs, ["a", "b"])))
+    three = {f"d{span}": Smoothing(Decay(span=span)) for span in (5, 12, 26)}
+    apart = (list(three.values()), readings, 1)
+    print("speed of one pass against three:")
+    _tell("three decays", _against(apart, ([three], readings, 1)))
+
+
+if __name__ == "__main__":
+    main()

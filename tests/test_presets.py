@@ -1,0 +1,122 @@
+"""Presets, each against the library it is named after, or the rule that library documents."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from ewma_ops.readings import Readings
+from ewma_ops.smoothing import Smoothing
+from ewma_ops.table import SeriesTable
+
+SOURCE = np.random.default_rng(12)
+VALUES = SOURCE.normal(50, 3, 300)
+TIMES = np.cumsum(SOURCE.integers(1, 10_000, 300))
+
+
+def smooth(smoothing: Smoothing, values: Any = VALUES, times: Any = TIMES) -> dict[str, Any]:
+    return SeriesTable(smoothing).update(Readings.of(["s"] * len(values), values, times)).statistics
+
+
+@pytest.mark.parametrize(
+    ("adjust", "ignore_na", "option"),
+    [
+        (adjust, ignore_na, option)
+        for adjust, ignore_na in itertools.product((True, False), repeat=2)
+        for option in ({"alpha": 0.3}, {"span": 12}, {"com": 4}, {"halflife": 2.5})
+    ],
+)
+def test_like_pandas(adjust: bool, ignore_na: bool, option: dict[str, Any]) -> None:
+    values = np.where(SOURCE.random(300) < 0.2, np.nan, VALUES)
+    how = {**option, "adjust": adjust, "ignore_na": ignore_na, "min_periods": 3}
+    names = ["mean", "var", "std", "var_biased", *(["sum"] if adjust else [])]
+    got = smooth(Smoothing.like_pandas(**how, statistics=names), values)
+    window = pd.Series(values).ewm(**how)
+    expected = {
+        "mean": window.mean(),
+        "var": window.var(),
+        "std": window.std(),
+        "var_biased": window.var(bias=True),
+    }
+    if adjust:
+        expected["sum"] = window.sum()
+    for name, column in expected.items():
+        np.testing.assert_allclose(got[name], column, rtol=1e-9, err_msg=name)
+
+
+def test_like_pandas_with_times() -> None:
+    got = smooth(Smoothing.like_pandas(halflife=timedelta(seconds=7)))
+    window = pd.Series(VALUES).ewm(
+        halflife=pd.Timedelta("7s"),  # type: ignore[arg-type] # stubs
+        times=TIMES.astype("datetime64[ms]"),
+    )
+    np.testing.assert_allclose(got["mean"], window.mean(), rtol=1e-12)
+
+
+def test_like_polars_by() -> None:
+    times = pl.Series([datetime(2026, 1, 1) + timedelta(milliseconds=int(t)) for t in TIMES])  # noqa: DTZ001
+    expected = pl.Series(VALUES).ewm_mean_by(times, half_life="7s").to_numpy()
+    np.testing.assert_allclose(smooth(Smoothing.like_polars_by("7s"))["mean"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("adjust", "ignore_nulls"), [*itertools.product((True, False), repeat=2)])
+def test_polars_per_reading(adjust: bool, ignore_nulls: bool) -> None:
+    values = np.where(SOURCE.random(300) < 0.2, np.nan, VALUES)
+    column = pl.Series(values).fill_nan(None)
+    expected = column.ewm_mean(span=9, adjust=adjust, ignore_nulls=ignore_nulls)
+    smoothing = Smoothing.like_pandas(span=9, adjust=adjust, ignore_na=ignore_nulls)
+    shown = expected.is_not_null().to_numpy()
+    got = smooth(smoothing, values)["mean"]
+    np.testing.assert_allclose(got[shown], expected.to_numpy()[shown], rtol=1e-12)
+
+
+@pytest.mark.parametrize("period", [2, 12, 26])
+def test_like_talib_ema(period: int) -> None:
+    expected = [np.nan] * (period - 1) + [float(np.mean(VALUES[:period]))]
+    for x in VALUES[period:]:
+        expected.append(expected[-1] + 2 / (period + 1) * (x - expected[-1]))
+    got = smooth(Smoothing.like_talib_ema(period))["mean"]
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.999])
+def test_like_adam(beta: float) -> None:
+    m = v = 0.0
+    first, second = [], []
+    for t, g in enumerate(VALUES, 1):
+        m, v = beta * m + (1 - beta) * g, beta * v + (1 - beta) * g * g
+        first.append(m / (1 - beta**t))
+        second.append(v / (1 - beta**t))
+    got = smooth(Smoothing.like_adam(beta, ["mean", "mean_square"]))
+    np.testing.assert_allclose(got["mean"], first, rtol=1e-11)
+    np.testing.assert_allclose(got["mean_square"], second, rtol=1e-11)
+
+
+def test_ten_thousand_random_series_in_one_run() -> None:
+    source = random.Random(8)
+    ids, values = [], []
+    for k in range(10_000):
+        for _ in range(source.randrange(1, 12)):
+            ids.append(f"s{k}")
+            missing = source.random() < 0.15
+            values.append(np.nan if missing else source.gauss(0, 10 ** source.uniform(-3, 3)))
+    order = source.sample(range(len(ids)), len(ids))
+    frame = pd.DataFrame({"id": [ids[i] for i in order], "x": [values[i] for i in order]})
+    smoothing = Smoothing.like_pandas(alpha=0.2, statistics=["mean", "var", "sum", "std_biased"])
+    got = SeriesTable(smoothing).update(Readings.of(frame["id"].tolist(), frame["x"])).statistics
+    window = frame.groupby("id")["x"].ewm(alpha=0.2)
+    for name, column in {
+        "mean": window.mean(),
+        "var": window.var(),
+        "sum": window.sum(),
+        "std_biased": window.std(bias=True),
+    }.items():
+        expected = column.droplevel(0).sort_index()
+        np.testing.assert_allclose(got[name], expected, rtol=1e-8, atol=1e-9, err_msg=name)
