@@ -70,21 +70,16 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.connectors.client import partition_count
+    from ewma_ops.flow import identify
     from ewma_ops.launcher import launch
     from ewma_ops.settings import load
 
     settings = load(options.config)
-    # Looked up here, so that a topic that is missing is told once and not by every worker.
-    partition_count(settings.kafka, settings.input.topic)
-    partition_count(settings.kafka, settings.dead_letters.topic)
-    partitions = partition_count(settings.kafka, settings.output.topic)
-    identity = {**settings.identity(), "output partitions": str(partitions)}
-    return launch(options.config, options.workers, identity=identity)
+    return launch(options.config, options.workers, identify=lambda: identify(settings))
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ewma_ops.connectors.client import create_topic, partition_count
+    from ewma_ops.connectors import create_topic, partition_count
     from ewma_ops.settings import describe, load
 
     settings = load(options.config)

@@ -17,6 +17,7 @@ import pytest
 from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.launcher import launch
 from ewma_ops.recovery import RecoveryStore
+from ewma_ops.worker import UNAVAILABLE
 from tests.ticking import ENV, ROOT, await_progress, lines
 
 CONFIG = """
@@ -148,7 +149,7 @@ def test_a_killed_worker_takes_the_others_along(tmp_path: Path, place: int) -> N
 def test_a_failed_worker_is_told_once_and_its_code_returned(tmp_path: Path, workers: int) -> None:
     with launcher(tmp_path, workers, mode="broker-fails") as child:
         _, *errors, last = told(child)
-        assert child.returncode == 1
+        assert child.returncode == UNAVAILABLE
     assert len(errors) == 1
     assert errors[0].endswith(": no broker at example:9092: start one")
     assert " failed after " in last

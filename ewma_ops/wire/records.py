@@ -85,3 +85,21 @@ class ProducerRecords:
             None if self.headers is None else [self.headers[i] for i in places],
             None if origins is None else (origins[0][at], origins[1][at]),
         )
+
+    @staticmethod
+    def concat(parts: Sequence[ProducerRecords]) -> ProducerRecords:
+        """Join runs of records without headers end to end; all have origins, or none."""
+        if len(parts) == 1:
+            return parts[0]
+        origins = [part.origins for part in parts if part.origins is not None]
+        return ProducerRecords(
+            [key for part in parts for key in part.keys],
+            [value for part in parts for value in part.values],
+            None,
+            (
+                np.concatenate([partitions for partitions, _ in origins]),
+                np.concatenate([offsets for _, offsets in origins]),
+            )
+            if len(origins) == len(parts)
+            else None,
+        )

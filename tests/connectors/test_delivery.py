@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from ewma_ops.connectors.delivery import (
     origins_of,
 )
 from ewma_ops.errors import StateError
-from ewma_ops.wire.records import Origins
+from ewma_ops.wire.records import Headers, Origins
 
 Position = tuple[int, int]
 
@@ -35,7 +36,9 @@ def pending(state: LedgerState) -> dict[int, list[int]]:
 
 def test_an_identity_goes_there_and_back() -> None:
     positions = at((0, 0), (2, 5), (2**31 - 1, 2**63 - 1))
-    headers = [[("h", b"x"), (IDENTITY_HEADER, one)] for one in identities(2**32 - 1, positions)]
+    headers: list[Any] = [
+        [("h", b"x"), (IDENTITY_HEADER, one)] for one in identities(2**32 - 1, positions)
+    ]
     assert {len(headers[i][-1][1]) for i in range(3)} == {16}
     places, (partitions, offsets) = origins_of(2**32 - 1, headers)
     assert places.tolist() == [0, 1, 2]
@@ -47,7 +50,7 @@ def test_an_identity_goes_there_and_back() -> None:
 def test_only_the_last_identity_of_a_record_counts() -> None:
     """A dead letter may have been an event of this very job."""
     (old,), (new,) = identities(7, at((0, 1))), identities(7, at((3, 4)))
-    headers = [
+    headers: list[Headers] = [
         [(IDENTITY_HEADER, old), (IDENTITY_HEADER, new)],
         [(IDENTITY_HEADER, old), ("ewma-cause", b"empty")],
         [(IDENTITY_HEADER, None)],
@@ -110,7 +113,10 @@ class World:
         self.rng = rng
         self.sources = {0: 12, 1: 9}
         self.log: list[Position] = []
-        self.durable: tuple[dict[int, int], LedgerState | None] = (dict.fromkeys(self.sources, 0), None)
+        self.durable: tuple[dict[int, int], LedgerState | None] = (
+            dict.fromkeys(self.sources, 0),
+            None,
+        )
         self.exact = exact
 
     def finished(self) -> bool:
