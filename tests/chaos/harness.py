@@ -1,6 +1,6 @@
 """Run the real job, hurt it in every way there is, and hold what it wrote against the truth.
 
-    python -m tests.chaos.harness --seed 7 --seconds 30 --broker kafka
+    python -m tests.chaos.harness --seed 7 --kills 30 --broker kafka --directory /tmp/chaos
 
 Everything is drawn from the seed; only the operating system's timing is not. Imports no pytest.
 """
@@ -62,15 +62,21 @@ interval = "{interval}"
 
 @dataclass
 class Plan:
-    """What is done to a run; ``kills`` a second are random ones, ``p`` the share at named steps."""
+    """What is done to a run: until ``kills`` processes were killed, for ``seconds`` at most.
+
+    ``patient`` is the share of the blows that wait until the job writes, so that it gets on;
+    ``p`` is the share of the workers' lives that end at a named step, one of ``steps``.
+    """
 
     seed: int
-    seconds: float = 10.0
-    rate: int = 1_000
+    kills: int = 20
+    seconds: float = 600.0
+    rate: int = 500
     delivery: str = "exactly-once"
     interval: str = "1s"
-    workers: Sequence[int] = (1, 2, 4)
-    pause_s: tuple[float, float] = (0.3, 2.0)
+    workers: Sequence[int] = (1, 2, 1, 2, 4)
+    pause_s: tuple[float, float] = (0.1, 2.5)
+    patient: float = 0.8
     p: float = 0.7
     steps: Sequence[str] = ()
     control: str = ""
@@ -113,7 +119,8 @@ class Feeder:
 
     def __init__(self, bootstrap: str, topic: str, plan: Plan) -> None:
         self._rng = random.Random(f"{plan.seed} feed")
-        self._rate, self._seconds, self._topic = plan.rate, plan.seconds, topic
+        self._rate, self._topic = plan.rate, topic
+        self._enough = threading.Event()
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._sent: list[tuple[Any, str, float | None]] = []
@@ -121,13 +128,10 @@ class Feeder:
     def start(self) -> None:
         self._thread.start()
 
-    def feeding(self) -> bool:
-        return self._thread.is_alive()
-
     def _run(self) -> None:
         began, n = time.monotonic(), 0
-        while (passed := time.monotonic() - began) < self._seconds:
-            while n < passed * self._rate:
+        while not self._enough.is_set():
+            while n < (time.monotonic() - began) * self._rate:
                 self._send(n)
                 n += 1
             time.sleep(0.01)
@@ -145,7 +149,8 @@ class Feeder:
         self._sent.append((future, f"s{series}", value))
 
     def written(self) -> dict[Position, tuple[str, float | None]]:
-        """Return the readings by position; None is a bad message."""
+        """Stop, and return the readings by position; None is a bad message."""
+        self._enough.set()
         self._thread.join()
         found = {}
         for future, series, value in self._sent:
@@ -160,7 +165,7 @@ class Job:
 
     def __init__(self, bootstrap: str, directory: Path, plan: Plan) -> None:
         self.plan, self.directory, self.bootstrap = plan, directory, bootstrap
-        for name in ("lives", "deaths"):
+        for name in ("lives", "deaths", "writing"):
             (directory / name).mkdir(parents=True)
         self.source = make_topic(bootstrap, PARTITIONS_IN, "source")
         self.target = make_topic(bootstrap, PARTITIONS_OUT, "target")
@@ -206,6 +211,13 @@ class Job:
         except OSError:
             return []
 
+    def await_writing(self, limit_s: float = 15.0) -> None:
+        until = time.monotonic() + limit_s
+        while self.running() and time.monotonic() < until:
+            if any((self.directory / "writing" / str(pid)).exists() for pid in self.worker_pids()):
+                return
+            time.sleep(0.02)
+
     def stop(self, limit_s: float = 60.0) -> float:
         """Stop gracefully; return how long it took."""
         began = time.monotonic()
@@ -231,20 +243,24 @@ def run(bootstrap: str, directory: Path, plan: Plan, brutal: Any = None) -> Verd
     feeder = Feeder(bootstrap, job.source, plan)
     verdict = Verdict()
     feeder.start()
+    until = time.monotonic() + plan.seconds
+    deaths = directory / "deaths"
     try:
-        while feeder.feeding():
+        while verdict.kills + len(list(deaths.iterdir())) < plan.kills and time.monotonic() < until:
             if not job.running():
                 if job.process is not None and job.process.returncode == 2:
                     verdict.failed = "the job refused to go on: " + job.told()[-600:]
                     break
                 job.start(rng.choice(list(plan.workers)))
+            if rng.random() < plan.patient:
+                job.await_writing()
             time.sleep(rng.uniform(*plan.pause_s))
             verdict.kills += hurt(job, rng, verdict, brutal)
         (directory / "calm").touch()
         finish(job, feeder, rng, verdict)
     finally:
         job.kill()
-    verdict.deaths = Counter(mark.read_text() for mark in (directory / "deaths").iterdir())
+    verdict.deaths = Counter(mark.read_text() for mark in deaths.iterdir())
     verdict.kills += sum(verdict.deaths.values())
     return verdict
 
@@ -300,7 +316,10 @@ def positions(job: Job, topic: str) -> set[Position]:
 
 
 def judge(
-    job: Job, written: dict[Position, tuple[str, float | None]], bad: set[Position], verdict: Verdict
+    job: Job,
+    written: dict[Position, tuple[str, float | None]],
+    bad: set[Position],
+    verdict: Verdict,
 ) -> None:
     """Compare as multisets of (series, position, value), and the order within each series."""
     truth = expected(job, written)
@@ -320,7 +339,7 @@ def judge(
 def expected(
     job: Job, written: dict[Position, tuple[str, float | None]]
 ) -> dict[Position, tuple[bytes, bytes]]:
-    """What an uninterrupted run writes, by position: key and value."""
+    """Return what an uninterrupted run writes, by position: key and value."""
     settings = load(job.config)
     good = sorted((p, o) for (p, o), (_, value) in written.items() if value is not None)
     table = SeriesTable(settings.smoothing)
@@ -374,7 +393,7 @@ def records(job: Job, topic: str) -> list[Any]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--delivery", default="exactly-once")
     parser.add_argument("--interval", default="1s")
     parser.add_argument("--control", default="")
@@ -384,7 +403,7 @@ def main() -> int:
     options = parser.parse_args()
     plan = Plan(
         options.seed,
-        options.seconds,
+        options.kills,
         delivery=options.delivery,
         interval=options.interval,
         control=options.control,
@@ -402,7 +421,7 @@ def main() -> int:
             kafka = ApacheKafka(options.directory / "kafka")
             bootstrap = stack.enter_context(kafka).bootstrap_servers
         verdict = run(bootstrap, options.directory / "run", plan)
-    print(f"seed {plan.seed}: {verdict}")
+    print(f"seed {plan.seed}, {plan.delivery}, interval {plan.interval}: {verdict}")
     for step, n in sorted(verdict.deaths.items()):
         print(f"  {n:4} {step}")
     print(f"  slowest graceful stop {verdict.slowest_stop_s:.1f} s")

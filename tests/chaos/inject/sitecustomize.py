@@ -72,9 +72,26 @@ def plan(chaos: dict[str, Any], directory: Path) -> None:
     if rng.random() >= chaos["p"]:
         return
     step = rng.choice(chaos["steps"] or sorted(PATCHED))
-    n = rng.randint(1, 3 if step.startswith("read-back") else 40)
+    n = rng.randint(1, 60 if step == "send" else 3)
     death = Death(directory, step, rng.choice(["before", "after"]), n)
     replace(*PATCHED[step], death.around)
+
+
+def mark_first_write(directory: Path) -> None:
+    """Let the harness know which processes have come so far as to write."""
+
+    def marking(write: Any) -> Any:
+        @functools.wraps(write)
+        def marked(*arguments: Any) -> Any:
+            result = write(*arguments)
+            mark = directory / "writing" / str(os.getpid())
+            if not mark.exists():
+                mark.touch()
+            return result
+
+        return marked
+
+    replace("ewma_ops.connectors.outlet", "Outlet", "write", marking)
 
 
 def lagging(lag_s: float) -> None:
@@ -89,7 +106,7 @@ def lagging(lag_s: float) -> None:
             if len(seen) < len(records):
                 self._consumer.seek(tp, records[len(seen)].offset)
                 self._consumer.highwater = lambda _: records[len(seen)].offset
-                self.look_up = lambda *tps: ({t: 0 for t in tps}, {t: 0 for t in tps})  # type: ignore[method-assign]
+                self.look_up = lambda *tps: (dict.fromkeys(tps, 0), dict.fromkeys(tps, 0))  # type: ignore[method-assign]
             elif "highwater" in vars(self._consumer):
                 del self._consumer.highwater, self.look_up
             return seen
@@ -101,7 +118,6 @@ def break_on_purpose(control: str) -> None:
     import numpy as np
 
     from ewma_ops import recovery
-    from ewma_ops.connectors import delivery
 
     def everything(self: Any, origins: Any) -> Any:
         return np.ones(len(origins[1]), np.bool_)
@@ -122,11 +138,11 @@ def break_on_purpose(control: str) -> None:
         return recovery.ResumePoint(epoch, 0)
 
     if control == "no de-duplication":
-        delivery.Ledger.admit = everything  # type: ignore[method-assign]
+        replace("ewma_ops.connectors.delivery", "Ledger", "admit", lambda _: everything)
     elif control == "highest offset":
         replace("ewma_ops.connectors.delivery", "Ledger", "recall", up_to_the_highest)
     elif control == "no purge":
-        recovery.purge_ghosts = unpurged
+        replace("ewma_ops.recovery", "", "purge_ghosts", lambda _: unpurged)
     elif control == "no lock":
         replace("ewma_ops.recovery", "", "_lock", lambda _: lambda at: os.open(at, os.O_RDONLY))
         replace("ewma_ops.worker", "", "die_with", lambda _: lambda pid: None)
@@ -139,6 +155,7 @@ def main() -> None:
     if "ewma_ops.worker" in sys.orig_argv:
         if chaos.get("lag_s"):
             lagging(chaos["lag_s"])
+        mark_first_write(Path(chaos["directory"]))
         plan(chaos, Path(chaos["directory"]))
 
 
