@@ -140,7 +140,7 @@ class Readback:
                 end = max(end, self.look_up(tp)[1][tp])
                 settled = True
             elif now > moved_at + _PATIENCE_S:
-                raise _short(tp, reached, end, watermark)
+                raise _short(tp, reached, end, max(self.look_up(tp)[1][tp], watermark or 0))
             if now > told_at + _TELL_S:
                 told_at = now
                 _log.info(
@@ -165,15 +165,15 @@ class Readback:
         return found
 
 
-def _short(tp: TopicPartition, reached: int, end: int, watermark: int | None) -> BrokerError:
+def _short(tp: TopicPartition, reached: int, end: int, now_ends: int) -> BrokerError:
     where = f"partition {tp.partition} of topic {tp.topic!r}"
-    if watermark is None or watermark >= end:
+    if now_ends >= end:
         return BrokerError(
             f"{where} cannot be read back beyond offset {reached}, and it goes on to {end}: a "
             "broker is away, or another program keeps a transaction open on it"
         )
     return TopicError(
-        f"{where} ends at offset {watermark}, and the flow had written up to {end}: the topic was "
+        f"{where} ends at offset {now_ends}, and the flow had written up to {end}: the topic was "
         "truncated, or deleted and created anew; what it had is lost, and to write all of it "
         "again start with a new recovery directory and a new output topic"
     )

@@ -397,6 +397,8 @@ def main() -> int:
     parser.add_argument("--delivery", default="exactly-once")
     parser.add_argument("--interval", default="1s")
     parser.add_argument("--control", default="")
+    parser.add_argument("--step", action="append", default=[], help="only die at these")
+    parser.add_argument("--workers", type=int, action="append")
     parser.add_argument("--lag", type=float, default=0.0)
     parser.add_argument("--broker", default="embedded", help="embedded, kafka or host:port")
     parser.add_argument("--directory", type=Path, required=True)
@@ -408,6 +410,10 @@ def main() -> int:
         interval=options.interval,
         control=options.control,
         lag_s=options.lag,
+        steps=options.step,
+        p=1.0 if options.step else Plan.p,
+        workers=options.workers or Plan.workers,
+        actions=["nothing"] if options.step else Plan.actions,
     )
     with contextlib.ExitStack() as stack:
         bootstrap = options.broker
