@@ -33,7 +33,7 @@ from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["build_flow", "identify"]
+__all__ = ["build_flow", "identify", "job_of"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -67,8 +67,9 @@ def build_flow(settings: Settings, stopping: threading.Event | None = None) -> D
         on_lost=reads.on_lost,
         stopping=stopping,
     )
-    events = _sink(settings, settings.output.topic)
-    dead_letters = _sink(settings, settings.dead_letters.topic)
+    job = job_of(settings)
+    events = _sink(settings, settings.output.topic, job)
+    dead_letters = _sink(settings, settings.dead_letters.topic, job)
     decode = _Decode(
         JsonDecoder(value=reads.value, series_id=reads.series_id, time=reads.time),
         dead_letters.partitions,
@@ -119,13 +120,13 @@ def job_of(settings: Settings) -> str:
     return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))
 
 
-def _sink(settings: Settings, topic: str) -> KafkaSink:
+def _sink(settings: Settings, topic: str, job: str) -> KafkaSink:
     recovery = settings.recovery
     return KafkaSink(
         settings.kafka,
         topic,
         delivery=settings.output.delivery,
-        job=job_of(settings),
+        job=job,
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )
 

@@ -48,7 +48,7 @@ topic = "{source}"
 series_id = "id"
 [smooth]
 beta = 0.9
-shards = 4
+shards = 5
 [output]
 topic = "{target}"
 delivery = "{delivery}"
@@ -179,7 +179,13 @@ class Job:
             **{name: getattr(plan, name) for name in ("seed", "p", "steps", "control", "lag_s")},
         }
         path = os.pathsep.join([str(INJECT), str(ROOT)])
-        self.env = {**os.environ, "PYTHONPATH": path, "EWMA_CHAOS": json.dumps(chaos)}
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": path,
+            "EWMA_CHAOS": json.dumps(chaos),
+            "PYTHONDONTWRITEBYTECODE": "",  # many short lives: compile once
+            "PYTHONPYCACHEPREFIX": str(directory / "compiled"),
+        }
 
     def configure(self, bootstrap: str) -> None:
         names = {"source": self.source, "target": self.target, "letters": self.letters}
