@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ import numpy as np
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from ewma_ops.connectors.delivery import IDENTITY_HEADER
+from ewma_ops.demo.broker import EmbeddedBroker
 from ewma_ops.readings import Readings
 from ewma_ops.serde.json import JsonEncoder
 from ewma_ops.settings import load
 from ewma_ops.table import SeriesTable
-from tests.brokers import make_topic
+from tests.brokers import ApacheKafka, make_topic
+from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
 INJECT = Path(__file__).parent / "inject"
@@ -92,6 +94,7 @@ class Verdict:
     letters: int = 0
     kills: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
+    hurts: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
@@ -112,10 +115,11 @@ class Verdict:
 
 
 Position = tuple[int, int]
+Hurt = Callable[[random.Random], None]
 
 
 class Feeder:
-    """Writes readings at a steady rate, and remembers what it wrote and where that landed."""
+    """Writes readings at a steady rate."""
 
     def __init__(self, bootstrap: str, topic: str, plan: Plan) -> None:
         self._rng = random.Random(f"{plan.seed} feed")
@@ -123,10 +127,15 @@ class Feeder:
         self._enough = threading.Event()
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._sent: list[tuple[Any, str, float | None]] = []
 
     def start(self) -> None:
         self._thread.start()
+
+    def stop(self) -> None:
+        self._enough.set()
+        self._thread.join()
+        self._producer.flush(90)
+        self._producer.close(timeout=10)
 
     def _run(self) -> None:
         began, n = time.monotonic(), 0
@@ -138,26 +147,10 @@ class Feeder:
 
     def _send(self, n: int) -> None:
         series = self._rng.randrange(SERIES)
-        value: float | None = round(self._rng.gauss(20, 5), 3)
-        payload = json.dumps({"id": f"s{series}", "value": value}).encode()
-        if n % BAD_EVERY == 0:
-            payload, value = b"not json", None
+        reading = {"id": f"s{series}", "value": round(self._rng.gauss(20, 5), 3)}
+        payload = b"not json" if n % BAD_EVERY == 0 else json.dumps(reading).encode()
         partition = series % PARTITIONS_IN
-        future = self._producer.send(
-            self._topic, key=b"s%d" % series, value=payload, partition=partition
-        )
-        self._sent.append((future, f"s{series}", value))
-
-    def written(self) -> dict[Position, tuple[str, float | None]]:
-        """Stop, and return the readings by position; None is a bad message."""
-        self._enough.set()
-        self._thread.join()
-        found = {}
-        for future, series, value in self._sent:
-            landed = future.get(timeout=60)
-            found[landed.partition, landed.offset] = (series, value)
-        self._producer.close(timeout=10)
-        return found
+        self._producer.send(self._topic, key=b"s%d" % series, value=payload, partition=partition)
 
 
 class Job:
@@ -242,8 +235,10 @@ class Job:
         return (self.directory / "job.log").read_text(errors="replace")
 
 
-def run(bootstrap: str, directory: Path, plan: Plan, brutal: Any = None) -> Verdict:
-    """Feed, hurt and judge; ``brutal(rng)`` hurts the broker as well, now and then."""
+def run(
+    bootstrap: str, directory: Path, plan: Plan, hurts: Mapping[str, Hurt] | None = None
+) -> Verdict:
+    """Feed, hurt and judge; ``hurts`` are further actions, by the names they have in the plan."""
     rng = random.Random(f"{plan.seed} main")
     job = Job(bootstrap, directory, plan)
     feeder = Feeder(bootstrap, job.source, plan)
@@ -253,15 +248,12 @@ def run(bootstrap: str, directory: Path, plan: Plan, brutal: Any = None) -> Verd
     deaths = directory / "deaths"
     try:
         while verdict.kills + len(list(deaths.iterdir())) < plan.kills and time.monotonic() < until:
-            if not job.running():
-                if job.process is not None and job.process.returncode == 2:
-                    verdict.failed = "the job refused to go on: " + job.told()[-600:]
-                    break
-                job.start(rng.choice(list(plan.workers)))
+            if not keep_running(job, rng, verdict):
+                break
             if rng.random() < plan.patient:
                 job.await_writing()
             time.sleep(rng.uniform(*plan.pause_s))
-            verdict.kills += hurt(job, rng, verdict, brutal)
+            verdict.kills += hurt(job, rng, verdict, hurts or {})
         (directory / "calm").touch()
         finish(job, feeder, rng, verdict)
     finally:
@@ -271,23 +263,37 @@ def run(bootstrap: str, directory: Path, plan: Plan, brutal: Any = None) -> Verd
     return verdict
 
 
-def hurt(job: Job, rng: random.Random, verdict: Verdict, brutal: Any) -> int:
+def keep_running(job: Job, rng: random.Random, verdict: Verdict) -> bool:
+    """Start the job where it is gone; return False where it says that it cannot go on."""
+    if job.running():
+        return True
+    if job.process is not None and job.process.returncode == 2:
+        verdict.failed = "the job refused to go on: " + job.told()[-400:]
+        return False
+    job.start(rng.choice(list(job.plan.workers)))
+    return True
+
+
+def hurt(job: Job, rng: random.Random, verdict: Verdict, hurts: Mapping[str, Hurt]) -> int:
     """Do one thing to the job; return how many processes that killed."""
     action = rng.choice(list(job.plan.actions))
     pids = job.worker_pids()
-    if action == "broker" and brutal is not None:
-        brutal(rng)
+    if action in hurts:
+        hurts[action](rng)
+        verdict.hurts[action] += 1
     elif action == "launcher" and job.running():
         job.kill()
         return 1 + len(pids)
     elif action == "stop" and job.running():
         verdict.slowest_stop_s = max(verdict.slowest_stop_s, job.stop())
+        verdict.hurts[action] += 1
     elif action == "pause" and pids:
         pid = rng.choice(pids)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
             time.sleep(rng.uniform(0.1, 1.5))
             os.kill(pid, signal.SIGCONT)
+            verdict.hurts[action] += 1
     elif action == "worker" and pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(rng.choice(pids), signal.SIGKILL)
@@ -297,24 +303,18 @@ def hurt(job: Job, rng: random.Random, verdict: Verdict, brutal: Any) -> int:
 
 def finish(job: Job, feeder: Feeder, rng: random.Random, verdict: Verdict) -> None:
     """Let the job come to the end in peace, and judge."""
-    written = feeder.written()
-    bad = {position for position, (_, value) in written.items() if value is None}
-    verdict.readings, verdict.letters = len(written) - len(bad), len(bad)
+    feeder.stop()
+    truth, bad = expected(job)
+    verdict.readings, verdict.letters = len(truth), len(bad)
     deadline = time.monotonic() + 90
-    while not verdict.failed and time.monotonic() < deadline:
-        if not job.running():
-            if job.process is not None and job.process.returncode == 2:
-                verdict.failed = "the job refused to go on: " + job.told()[-600:]
-                break
-            job.start(rng.choice(list(job.plan.workers)))
+    while time.monotonic() < deadline and keep_running(job, rng, verdict):
         time.sleep(0.3)
-        if len(positions(job, job.target)) >= verdict.readings and len(
-            positions(job, job.letters)
-        ) >= len(bad):
+        there = positions(job, job.target) >= truth.keys()
+        if there and positions(job, job.letters) >= bad:
             time.sleep(0.5)
             break
     verdict.slowest_stop_s = max(verdict.slowest_stop_s, job.stop())
-    judge(job, written, bad, verdict)
+    judge(job, truth, bad, verdict)
 
 
 def positions(job: Job, topic: str) -> set[Position]:
@@ -322,13 +322,9 @@ def positions(job: Job, topic: str) -> set[Position]:
 
 
 def judge(
-    job: Job,
-    written: dict[Position, tuple[str, float | None]],
-    bad: set[Position],
-    verdict: Verdict,
+    job: Job, truth: dict[Position, tuple[bytes, bytes]], bad: set[Position], verdict: Verdict
 ) -> None:
     """Compare as multisets of (series, position, value), and the order within each series."""
-    truth = expected(job, written)
     got = list(events(job, job.target))
     counted = Counter(position for position, _, _ in got)
     letters = Counter(position for position, _, _ in events(job, job.letters))
@@ -342,26 +338,23 @@ def judge(
         last[key] = max(offset, last.get(key, -1))
 
 
-def expected(
-    job: Job, written: dict[Position, tuple[str, float | None]]
-) -> dict[Position, tuple[bytes, bytes]]:
-    """Return what an uninterrupted run writes, by position: key and value."""
+def expected(job: Job) -> tuple[dict[Position, tuple[bytes, bytes]], set[Position]]:
+    """Return what an uninterrupted run writes, key and value by position, and what is bad."""
     settings = load(job.config)
-    good = sorted((p, o) for (p, o), (_, value) in written.items() if value is not None)
-    table = SeriesTable(settings.smoothing)
-    times = record_times(job)
+    rows = sorted(records(job, job.source), key=lambda record: (record.partition, record.offset))
+    bad = {(r.partition, r.offset) for r in rows if r.value == b"not json"}
+    good = [row for row in rows if (row.partition, row.offset) not in bad]
+    payloads = [json.loads(row.value) for row in good]
     readings = Readings(
-        [written[position][0] for position in good],
-        np.array([written[position][1] for position in good], np.float64),
-        np.array([times[position] for position in good], np.int64),
+        [payload["id"] for payload in payloads],
+        np.array([payload["value"] for payload in payloads], np.float64),
+        np.array([row.timestamp for row in good], np.int64),
     )
-    values = JsonEncoder(settings.smoothing.statistics).encode(table.update(readings))
+    smoothed = SeriesTable(settings.smoothing).update(readings)
+    values = JsonEncoder(settings.smoothing.statistics).encode(smoothed)
     keys = [series.encode() for series in readings.series_ids]
-    return dict(zip(good, zip(keys, values, strict=True), strict=True))
-
-
-def record_times(job: Job) -> dict[Position, int]:
-    return {(r.partition, r.offset): r.timestamp for r in records(job, job.source)}
+    places = [(row.partition, row.offset) for row in good]
+    return dict(zip(places, zip(keys, values, strict=True), strict=True)), bad
 
 
 def events(job: Job, topic: str) -> Iterator[tuple[Position, bytes, bytes]]:
@@ -396,6 +389,34 @@ def records(job: Job, topic: str) -> list[Any]:
     return found
 
 
+@contextlib.contextmanager
+def surroundings(
+    broker: str, directory: Path, seed: int, late_s: float = 0.0
+) -> Iterator[tuple[str, Mapping[str, Hurt]]]:
+    """Run a broker, Apache Kafka behind a bad network; yield its address and how to hurt it."""
+    if broker == "embedded":
+        with EmbeddedBroker() as embedded:
+            yield embedded.bootstrap_servers, {}
+        return
+    kafka = ApacheKafka(directory / "kafka")
+    proxy = Proxy(kafka.bootstrap_servers, seed)
+    proxy.late_s = late_s
+    advertised = f"advertised.listeners=PLAIN://{kafka.bootstrap_servers}"
+    config = directory / "kafka" / "server.properties"
+    text = config.read_text()
+    assert advertised in text
+    config.write_text(text.replace(advertised, f"advertised.listeners=PLAIN://{proxy.address}"))
+
+    def restart(rng: random.Random) -> None:
+        rng.choice([kafka.stop, kafka.kill])()
+        time.sleep(rng.uniform(0, 2))
+        kafka.start()
+
+    with kafka:
+        yield proxy.address, {"broker": restart, "answers": lambda _: proxy.lose_answers()}
+    proxy.close()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -405,10 +426,12 @@ def main() -> int:
     parser.add_argument("--control", default="")
     parser.add_argument("--step", action="append", default=[], help="only die at these")
     parser.add_argument("--workers", type=int, action="append")
-    parser.add_argument("--lag", type=float, default=0.0)
-    parser.add_argument("--broker", default="embedded", help="embedded, kafka or host:port")
+    parser.add_argument("--lag", type=float, default=0.0, help="of the high watermark, seconds")
+    parser.add_argument("--late", type=float, default=0.0, help="requests of the dead, seconds")
+    parser.add_argument("--broker", choices=["embedded", "kafka"], default="embedded")
     parser.add_argument("--directory", type=Path, required=True)
     options = parser.parse_args()
+    actions = [*Plan.actions, *(["broker", "answers"] if options.broker == "kafka" else [])]
     plan = Plan(
         options.seed,
         options.kills,
@@ -419,24 +442,15 @@ def main() -> int:
         steps=options.step,
         p=1.0 if options.step else Plan.p,
         workers=options.workers or Plan.workers,
-        actions=["nothing"] if options.step else Plan.actions,
+        actions=["nothing"] if options.step else actions,
     )
-    with contextlib.ExitStack() as stack:
-        bootstrap = options.broker
-        if bootstrap == "embedded":
-            from ewma_ops.demo.broker import EmbeddedBroker
-
-            bootstrap = stack.enter_context(EmbeddedBroker()).bootstrap_servers
-        elif bootstrap == "kafka":
-            from tests.brokers import ApacheKafka
-
-            kafka = ApacheKafka(options.directory / "kafka")
-            bootstrap = stack.enter_context(kafka).bootstrap_servers
-        verdict = run(bootstrap, options.directory / "run", plan)
+    around = surroundings(options.broker, options.directory, options.seed, options.late)
+    with around as (bootstrap, hurts):
+        verdict = run(bootstrap, options.directory / "run", plan, hurts)
     print(f"seed {plan.seed}, {plan.delivery}, interval {plan.interval}: {verdict}")
-    for step, n in sorted(verdict.deaths.items()):
-        print(f"  {n:4} {step}")
-    print(f"  slowest graceful stop {verdict.slowest_stop_s:.1f} s")
+    for what, n in sorted({**verdict.deaths, **verdict.hurts}.items()):
+        print(f"  {n:4} {what}")
+    print(f"  slowest graceful stop {verdict.slowest_stop_s:.1f} s", flush=True)
     return 0 if verdict.right else 1
 
 
