@@ -7,7 +7,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin
 
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test chaos lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -20,6 +20,9 @@ demo: $(STAMP) ## real readings through a real flow, in this terminal, about 20 
 
 test: $(STAMP) ## all tests; Apache Kafka's where there is a JVM with Maven, or EWMA_KAFKA=host:port
 	@$(RUN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP) ## kill the flow more than 500 times, in every mode, and count what it wrote; an hour
+	@$(RUN)/python -m tests.chaos $(ARGS)
 
 lint: $(STAMP) ## style, format and types
 	@$(RUN)/ruff check .

@@ -1,4 +1,4 @@
-"""The command line: ``ewma run | check | demo | feed``.
+"""The command line: ``ewma run | check | verify | demo | feed``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
 Exit codes: 0 well, 1 the environment failed, 2 a mistake that the user can mend.
@@ -50,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
 
+    verify = commands.add_parser("verify", help="hold what was written against what was read")
+    verify.add_argument("config", type=Path, metavar="CONFIG.toml")
+    verify.set_defaults(command=_verify)
+
     demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
     demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
     demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
@@ -70,22 +74,17 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.connectors.client import partition_count
-    from ewma_ops.flow import job_identity
+    from ewma_ops.flow import identify
     from ewma_ops.launcher import launch
     from ewma_ops.settings import load
 
     settings = load(options.config)
-    # Looked up here too, so that a topic that is missing is told once and not by every worker.
-    partition_count(settings.kafka, settings.input.topic)
-    partition_count(settings.kafka, settings.dead_letters.topic)
-    partitions = partition_count(settings.kafka, settings.output.topic)
-    identity = job_identity(settings, partitions)
-    return launch(options.config, options.workers, identity=identity)
+    return launch(options.config, options.workers, identify=lambda: identify(settings))
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ewma_ops.connectors.client import check_options, create_topic, partition_count
+    from ewma_ops.connectors import create_topic, partition_count
+    from ewma_ops.connectors.client import check_options
     from ewma_ops.settings import describe, load
 
     settings = load(options.config)
@@ -100,6 +99,16 @@ def _check(options: argparse.Namespace) -> int:
             create_topic(settings.kafka, topic, partitions)
         print(f"{topic}: {partition_count(settings.kafka, topic)} partitions")
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ewma_ops.settings import load
+    from ewma_ops.verify import verify
+
+    findings = verify(load(options.config), lambda line: print(line, file=sys.stderr))
+    print(findings)
+    print("exactly once" if findings.right else "NOT exactly once")
+    return 0 if findings.right else 1
 
 
 def _demo(options: argparse.Namespace) -> int:

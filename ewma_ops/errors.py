@@ -16,6 +16,7 @@ __all__ = [
     "EwmaError",
     "ReadingError",
     "StateError",
+    "TopicError",
 ]
 
 
@@ -61,3 +62,10 @@ class BrokerError(EwmaError):
 
 class DeliveryError(BrokerError):
     """A record was handed to Kafka and not acknowledged: the flow stops rather than lose it."""
+
+
+class TopicError(BrokerError):
+    """A topic is not as the flow left it, and the user must say what is to be done about it."""
+
+    fault = "user"
+    retry = False

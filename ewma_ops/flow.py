@@ -10,26 +10,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 from typing import NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
 import numpy as np
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
+from numpy.typing import NDArray
 from prometheus_client import Counter
 
 import ewma_ops.operators as ew
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.sink import KafkaSink
 from ewma_ops.connectors.source import KafkaSource
+from ewma_ops.connectors.topics import look_up
 from ewma_ops.deadletter import letters
 from ewma_ops.murmur2 import murmur2_column, partition_for
-from ewma_ops.readings import Readings, Smoothed
+from ewma_ops.readings import Origins, Readings, Smoothed
 from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Job", "build_job", "job_identity"]
+__all__ = ["Job", "build_job", "identify", "job_of"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -43,8 +47,6 @@ class Job(NamedTuple):
 
     flow: Dataflow
     source: KafkaSource
-    identity: dict[str, str]
-    """What a recovery store of this job belongs to."""
 
 
 def build_job(settings: Settings, stopping: threading.Event | None = None) -> Job:
@@ -69,10 +71,12 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
         start=reads.start,
         stop=reads.stop,
         group_id=reads.group_id,
+        on_lost=reads.on_lost,
         stopping=stopping,
     )
-    events = KafkaSink(settings.kafka, settings.output.topic)
-    dead_letters = KafkaSink(settings.kafka, settings.dead_letters.topic)
+    job = job_of(settings)
+    events = _sink(settings, settings.output.topic, job)
+    dead_letters = _sink(settings, settings.dead_letters.topic, job)
     decode = _Decode(
         JsonDecoder(
             value=reads.value,
@@ -94,12 +98,52 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     smoothed = ew.smooth_batches("smooth", decoded.trues, family, settings.shards)
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     op.output("dead-letters", unreadable, dead_letters)
-    return Job(flow, source, job_identity(settings, events.partitions))
+    return Job(flow, source)
 
 
-def job_identity(settings: Settings, output_partitions: int) -> dict[str, str]:
-    """Return what a recovery store belongs to: with another of these it must not resume."""
-    return {**settings.identity(), "output partitions": str(output_partitions)}
+def identify(settings: Settings) -> dict[str, str]:
+    """Return what a recovery store belongs to: the settings' identity and that of the topics.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        As of :func:`build_job`.
+    """
+    topics = {
+        "input": settings.input.topic,
+        "output": settings.output.topic,
+        "dead-letter": settings.dead_letters.topic,
+    }
+    identity = settings.identity()
+    for name, topic in topics.items():
+        view = look_up(settings.kafka, topic)
+        identity[f"{name} topic id"] = str(view.topic_id)
+        if name != "input":
+            identity[f"{name} partitions"] = str(view.partitions)
+    return identity
+
+
+def job_of(settings: Settings) -> str:
+    """Return whose events these are: what else they depend on than the readings' positions.
+
+    Where this changes, all events are new ones. So the input topic's id is in it: a topic created
+    anew has other readings at the same offsets.
+    """
+    parts = settings.identity()
+    del parts["shards"]  # no bit of an event depends on it
+    view = look_up(settings.kafka, settings.input.topic)
+    return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))
+
+
+def _sink(settings: Settings, topic: str, job: str) -> KafkaSink:
+    recovery = settings.recovery
+    return KafkaSink(
+        settings.kafka,
+        topic,
+        delivery=settings.output.delivery,
+        job=job,
+        interval=timedelta(seconds=10) if recovery is None else recovery.interval,
+    )
 
 
 def _is_readings(item: Readings | Addressed) -> TypeGuard[Readings]:
@@ -119,12 +163,18 @@ class _Decode:
             decoded = self._decoder.decode(records.keys, records.values, records.timestamps_ms)
             if len(decoded.readings) > 0:
                 _READINGS.inc(len(decoded.readings))
-                yield decoded.readings
+                yield replace(decoded.readings, origins=_origins(records, decoded.kept))
             if decoded.rejected:
                 for rejection in decoded.rejected:
                     _DEAD_LETTERS.labels(rejection.cause).inc()
                 part = part_key(records.partition % self._partitions)
-                yield part, letters(records, decoded.rejected, self._max_bytes)
+                at = np.array([rejection.at for rejection in decoded.rejected], np.intp)
+                told = letters(records, decoded.rejected, self._max_bytes)
+                yield part, replace(told, origins=_origins(records, at))
+
+
+def _origins(records: ConsumerRecords, at: NDArray[np.intp]) -> Origins:
+    return Origins(np.full(len(at), records.partition, np.int32), records.offsets[at])
 
 
 class _Encode:
@@ -135,17 +185,22 @@ class _Encode:
         self._partitions = partitions
 
     def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
-        runs: dict[int, ProducerRecords] = {}
+        runs: dict[int, list[ProducerRecords]] = {}
         for smoothed in batch:
-            ids, hashes = smoothed.readings.series_ids, smoothed.readings.hashes
-            keys = [series_id.encode("utf-8", "surrogatepass") for series_id in ids]
-            values = self._encoder.encode(smoothed)
+            readings = smoothed.readings
+            ids, hashes = readings.series_ids, readings.hashes
+            events = ProducerRecords(
+                [series_id.encode("utf-8", "surrogatepass") for series_id in ids],
+                list(self._encoder.encode(smoothed)),
+                origins=readings.origins,
+            )
             found = partition_for(
                 murmur2_column(ids) if hashes is None else hashes, self._partitions
             )
             for partition in np.flatnonzero(np.bincount(found)).tolist():
-                run = runs.setdefault(partition, ProducerRecords([], []))
-                at = np.flatnonzero(found == partition).tolist()
-                run.keys.extend(keys if len(at) == len(keys) else [keys[i] for i in at])
-                run.values.extend(values if len(at) == len(keys) else [values[i] for i in at])
-        return [(part_key(partition), run) for partition, run in runs.items()]
+                at = np.flatnonzero(found == partition)
+                own = events if len(at) == len(events) else events.take(at)
+                runs.setdefault(partition, []).append(own)
+        return [
+            (part_key(partition), ProducerRecords.concat(run)) for partition, run in runs.items()
+        ]

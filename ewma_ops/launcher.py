@@ -1,7 +1,8 @@
-"""Start the workers of a job, pass signals on, and end them all when one fails.
+"""Start the workers of a job, pass signals on, end them all when one fails, and start again.
 
 Knows processes, the lock and the recovery store's life cycle. It must not know Kafka or what a
-flow does. Workers are never restarted inside a process: a new run is made of new ones.
+flow does. Workers are never restarted inside a process: a new run is made of new ones, on a store
+that was cleaned, under a lock that is held from the first run to the last.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ewma_ops.errors import ConfigError
+from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.recovery import Identity, RecoveryStore, ResumePoint
 from ewma_ops.settings import load
-from ewma_ops.worker import LOST_PEER, STOP_SIGNALS
+from ewma_ops.worker import LOST_PEER, STOP_SIGNALS, UNAVAILABLE
 
 __all__ = ["launch", "supervise"]
 
@@ -29,13 +30,27 @@ PATIENCE_S = 30.0
 
 _SETTLE_S = 1.0
 _POLL_S = 0.02
+_USER_FAULT = 2
+
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 30.0
+_MOST_FAILURES = 5
+"""In a row, without an epoch in between: then it is no accident."""
+_LONG_LIFE_S = 60.0
+"""A run that lived this long got on, also where no store can tell."""
 
 Command = Callable[[int, Sequence[str]], Sequence[str]]
 """Makes the command line of one worker from its place and the addresses of all."""
 
 
-def launch(config_path: Path, workers: int = 1, *, identity: Identity | None = None) -> int:
+def launch(
+    config_path: Path, workers: int = 1, *, identify: Callable[[], Identity] | None = None
+) -> int:
     """Run the job of a configuration file with a number of worker processes; return an exit code.
+
+    A run that fails is followed by another one, from the last snapshot, after a pause that
+    doubles up to 30 s. Not where the fault is the user's, and not when five in a row failed
+    without getting on; what may heal, such as a broker that is away, is waited for without end.
 
     Call it from the main thread: signals and the life of the workers hang on that.
 
@@ -45,28 +60,76 @@ def launch(config_path: Path, workers: int = 1, *, identity: Identity | None = N
         The TOML file.
     workers : int
         Processes, >= 1.
-    identity : mapping or None
-        What the recovery store belongs to; None takes the settings' own.
+    identify : callable or None
+        Says before each run what the recovery store belongs to; None takes the settings' own.
 
     Raises
     ------
-    ConfigError, StateError
+    ConfigError, StateError, BrokerError
         Before anything was started.
     """
     if workers < 1:
         raise ConfigError(f"workers = {workers}: at least 1 process must run")
     settings = load(config_path)
+    identify = settings.identity if identify is None else identify
 
     def command(process_id: int, addresses: Sequence[str]) -> list[str]:
         worker = [sys.executable, "-m", "ewma_ops.worker", str(config_path)]
         place = [f"--process-id={process_id}", f"--addresses={';'.join(addresses)}"]
         return [*worker, *place, f"--launcher={os.getpid()}"]
 
-    if settings.recovery is None:
-        return supervise(command, workers)
-    with RecoveryStore(settings.recovery.directory) as store:
-        point = store.prepare(settings.identity() if identity is None else identity)
-        return supervise(command, workers, store, point)
+    with contextlib.ExitStack() as stack:
+        identity = identify()
+        store = None
+        if settings.recovery is not None:
+            store = stack.enter_context(RecoveryStore(settings.recovery.directory))
+        signals = stack.enter_context(_caught_signals())
+        return _keep_running(command, workers, store, identity, identify, signals)
+
+
+def _keep_running(
+    command: Command,
+    workers: int,
+    store: RecoveryStore | None,
+    identity: Identity,
+    identify: Callable[[], Identity],
+    signals: Sequence[int],
+) -> int:
+    """Run until the end, a stop, or a failure that another run would not mend."""
+    failures, last_epoch = 0, 0
+    while True:
+        point = None if store is None else store.prepare(identity)
+        began = time.monotonic()
+        code = _run_once(command, workers, store, point, signals, PATIENCE_S)
+        if code in (0, _USER_FAULT) or signals:
+            return code
+        epoch = 0 if point is None else point.epoch
+        got_on = epoch > last_epoch or time.monotonic() - began > _LONG_LIFE_S
+        failures, last_epoch = 1 if got_on else failures + 1, epoch
+        while True:
+            if code != UNAVAILABLE and failures >= _MOST_FAILURES:
+                _say(f"given up: {failures} runs in a row have failed without getting on")
+                return 1
+            if not _pause(failures, signals):
+                return 1 if code == UNAVAILABLE else code
+            try:
+                identity = identify()
+                break
+            except EwmaError as error:
+                if not error.retry:
+                    raise
+                _say(f"ewma: {error}")
+                code, failures = UNAVAILABLE, failures + 1
+
+
+def _pause(failures: int, signals: Sequence[int]) -> bool:
+    """Wait before the next run; return whether there is to be one."""
+    pause_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
+    _say(f"starting again in {pause_s:g} s")
+    until = time.monotonic() + pause_s
+    while time.monotonic() < until and not signals:
+        time.sleep(_POLL_S)
+    return not signals
 
 
 def supervise(
@@ -98,21 +161,32 @@ def supervise(
         0 after the end of the input or a graceful stop; a failed worker's own code; 1 when one was
         killed or did not stop in time; 128 + n after a second signal n.
     """
+    with _caught_signals() as signals:
+        return _run_once(command, workers, store, point, signals, patience_s)
+
+
+def _run_once(
+    command: Command,
+    workers: int,
+    store: RecoveryStore | None,
+    point: ResumePoint | None,
+    signals: Sequence[int],
+    patience_s: float,
+) -> int:
     began = time.monotonic()
     addresses = _free_addresses(workers)
     lock = () if store is None else (store.lock_fd,)
-    with _caught_signals() as signals:
-        children: list[subprocess.Popen[bytes]] = []
-        try:
-            with _blocked_signals():
-                for i in range(workers):
-                    line = command(i, addresses)
-                    child = subprocess.Popen(line, pass_fds=lock, stdin=subprocess.DEVNULL)
-                    children.append(child)
-            _say(_start_line(workers, store, point))
-            outcome = _watch(children, signals, patience_s)
-        finally:
-            _kill(children)
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        with _blocked_signals():
+            for i in range(workers):
+                line = command(i, addresses)
+                child = subprocess.Popen(line, pass_fds=lock, stdin=subprocess.DEVNULL)
+                children.append(child)
+        _say(_start_line(workers, store, point))
+        outcome = _watch(children, signals, patience_s)
+    finally:
+        _kill(children)
     saved = "no state is kept" if store is None else outcome.state
     _say(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}")
     return outcome.code

@@ -28,11 +28,12 @@ import numpy as np
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from ewma_ops.errors import ConfigError, ReadingError
+from ewma_ops.errors import ConfigError, ReadingError, StateError
 from ewma_ops.family import Family
 from ewma_ops.murmur2 import murmur2, murmur2_column
 from ewma_ops.readings import (
     LARGEST_VALUE,
+    Origins,
     Reading,
     Readings,
     Smoothed,
@@ -102,17 +103,44 @@ class _ItemShard(StatefulBatchLogic["list[_Item] | Readings", "Iterable[Any]", T
         return self._table.snapshot()
 
 
-class _BatchShard(StatefulBatchLogic[Readings, Smoothed, TableSnapshot]):
+class _ShardState(NamedTuple):
+    """A shard's table, and the newest input offset that it took of each input partition."""
+
+    table: TableSnapshot
+    newest: dict[int, int]
+
+
+class _BatchShard(StatefulBatchLogic[Readings, Smoothed, _ShardState]):
     """One shard of `smooth_batches`: its table, moved on by the column."""
 
-    def __init__(self, family: Family, resume_state: TableSnapshot | None) -> None:
-        self._table = SeriesTable(family, resume_state)
+    def __init__(self, family: Family, resume_state: _ShardState | None) -> None:
+        table, newest = (None, {}) if resume_state is None else resume_state
+        self._table = SeriesTable(family, table)
+        self._newest = dict(newest)
 
     def on_batch(self, values: list[Readings]) -> tuple[Iterable[Smoothed], bool]:
-        return [self._table.update(Readings.concat(values))], StatefulBatchLogic.RETAIN
+        readings = Readings.concat(values)
+        if readings.origins is not None:
+            self._refuse_repeats(readings.origins)
+        return [self._table.update(readings)], StatefulBatchLogic.RETAIN
 
-    def snapshot(self) -> TableSnapshot:
-        return self._table.snapshot()
+    def _refuse_repeats(self, origins: Origins) -> None:
+        """Raise where a reading is not newer than the state: the two are of different moments."""
+        for partition in np.unique(origins.partitions).tolist():
+            offsets = origins.offsets[origins.partitions == partition]
+            steps = np.diff(offsets, prepend=self._newest.get(partition, -1))
+            if (steps <= 0).any():
+                at = int(np.flatnonzero(steps <= 0)[0])
+                raise StateError(
+                    f"offset {offsets[at]} of input partition {partition} came after "
+                    f"{offsets[at] - steps[at]}: the state has taken it in already, so the parts "
+                    "of the recovery directory are not of one moment; put back a copy that is, or "
+                    "start with a new recovery directory"
+                )
+            self._newest[partition] = int(offsets[-1])
+
+    def snapshot(self) -> _ShardState:
+        return _ShardState(self._table.snapshot(), dict(self._newest))
 
 
 @operator

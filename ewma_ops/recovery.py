@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ FORMAT = 1
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FIRST_EPOCH = 1
 _MANIFEST = "manifest.json"
+_HEIR_S = 3.0
 PARTITIONS = 4
 """Part files of a store. One is fastest (532 epochs/s, 4: 243, 16: 99, interval zero), but only
 one worker writes to a part: four let the workers of one machine write at the same time."""
@@ -255,15 +257,26 @@ def _lock(directory: Path) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         undo.callback(os.close, fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        patient_until = time.monotonic() + _HEIR_S
+        while not _try_lock(fd):
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
-            raise StateError(_held_by(directory, holder)) from None
+            # Workers outlive a launcher that was killed by a moment.
+            orphans = holder.isdigit() and not _is_alive(int(holder))
+            if not orphans or time.monotonic() > patient_until:
+                raise StateError(_held_by(directory, holder))
+            time.sleep(0.05)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         undo.pop_all()
     return fd
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _held_by(directory: Path, holder: str) -> str:

@@ -37,6 +37,7 @@ __all__ = [
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MOST_TOLD = 15
+_LONGEST_TRANSACTION = timedelta(minutes=5)
 _SECRET = re.compile("password|secret|token", re.IGNORECASE)
 _USER_IN_URL = re.compile(r"://[^/@\s]*@")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -78,7 +79,8 @@ class Input(Struct, frozen=True, kw_only=True):
     """Table ``[input]``: which topic is read, from where to where, and what is in its payloads.
 
     ``start`` is a word, or a time in milliseconds since the epoch; ``series_id = None`` is the
-    record's key, and ``time = None`` the record's timestamp.
+    record's key, and ``time = None`` the record's timestamp. ``on_lost`` says what is done where
+    retention has removed readings before they were read.
     """
 
     topic: _Topic
@@ -100,6 +102,10 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='"earliest", "latest", "committed" or a time like 2026-01-31T00:00:00Z'),
     ] = "earliest"
     stop: Annotated[Literal["never", "end"], Meta(description='"never" or "end"')] = "never"
+    on_lost: Annotated[
+        Literal["fail", "earliest"],
+        Meta(description='"fail", or "earliest" to go on where the topic begins'),
+    ] = "fail"
     group_id: Annotated[_Text, Meta(description="the name of a consumer group, as text")] = ""
 
 
@@ -108,9 +114,9 @@ class Output(Struct, frozen=True, kw_only=True):
 
     topic: _Topic
     delivery: Annotated[
-        Literal["at-least-once"],
-        Meta(description='"at-least-once"; the other ways are not available yet'),
-    ] = "at-least-once"
+        Literal["exactly-once", "transactional", "at-least-once"],
+        Meta(description='"exactly-once", "transactional" or "at-least-once"'),
+    ] = "exactly-once"
 
 
 class DeadLetters(Struct, frozen=True, kw_only=True):
@@ -166,6 +172,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         return {
             "input topic": self.input.topic,
             "output topic": self.output.topic,
+            "dead-letter topic": self.dead_letters.topic,
+            "group": self.input.group_id,
             "series id": repr(self.input.series_id),
             "time": repr(self.input.time),
             "value": repr(self.input.value),
@@ -207,6 +215,8 @@ def load(path: Path | str) -> Settings:
     recovery = _read(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
     if input_ is not None and output is not None and dead_letters is not None:
         _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
+    if output is not None and output.delivery == "transactional" and recovery is not None:
+        _refuse_long_transactions(recovery, mistakes)
     if mistakes or not (kafka and input_ and smooth and output and dead_letters):
         raise ConfigError(_told(path, mistakes))
     if not input_.group_id:
@@ -322,6 +332,14 @@ def _refuse_loops(input_: str, output: str, dead_letters: str, mistakes: list[st
             if key != other and topic == taken:
                 mistakes.append(f'{key} = "{topic}" is also {other}; give it a topic of its own')
                 break
+
+
+def _refuse_long_transactions(recovery: Recovery, mistakes: list[str]) -> None:
+    if recovery.interval > _LONGEST_TRANSACTION:
+        mistakes.append(
+            f"recovery.interval is {recovery.interval}, and so long a transaction would stay "
+            f"open: it must be at most {_LONGEST_TRANSACTION} for transactional delivery"
+        )
 
 
 def _table(name: str, tables: dict[str, Any], mistakes: list[str]) -> dict[str, Any] | None:

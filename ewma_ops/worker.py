@@ -26,10 +26,13 @@ from bytewax.run import cli_main
 
 from ewma_ops.errors import EwmaError
 
-__all__ = ["LOST_PEER", "die_with", "leave", "main", "run_worker", "stop_on_signals"]
+__all__ = ["LOST_PEER", "UNAVAILABLE", "die_with", "leave", "main", "run_worker", "stop_on_signals"]
 
 LOST_PEER = 75
 """Exit code of a worker that ended only because another one was gone."""
+
+UNAVAILABLE = 69
+"""Exit code of a worker that failed of what may heal, such as a broker that is away."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
@@ -64,8 +67,9 @@ def run_worker(
     Returns
     -------
     int
-        0 at the end of the sources; 2 for what the user can mend, 1 for other failures (both told
-        on stderr), ``LOST_PEER`` when another process was lost.
+        0 at the end of the sources; 2 for what the user can mend, ``UNAVAILABLE`` for what may
+        heal, 1 for other failures (all told on stderr), ``LOST_PEER`` when another process was
+        lost.
     """
     stopping = stop_on_signals()
     recovery = parts and RecoveryConfig(parts)
@@ -138,7 +142,7 @@ def _report(error: BaseException, process_id: int | None) -> int:
     ours = _first_of_ours(error)
     if ours is not None:
         print(f"{name}: {ours}", file=sys.stderr)
-        return 2 if ours.fault == "user" else 1
+        return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
         return LOST_PEER
     print(f"{name}: a fault in the program", file=sys.stderr)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.flow import build_job
+from ewma_ops.flow import build_job, identify
 from ewma_ops.recovery import guard_parts
 from ewma_ops.settings import load
 from ewma_ops.worker import stop_on_signals
@@ -39,9 +39,8 @@ try:
     if "EWMA_CONFIG" not in os.environ:
         raise ConfigError("EWMA_CONFIG is not set: set it to the path of a configuration file")
     settings = load(os.environ["EWMA_CONFIG"])
-    job = build_job(settings, stop_on_signals())
-    _guard_recovery(job.identity)
-    flow = job.flow
+    _guard_recovery(identify(settings))
+    flow = build_job(settings, stop_on_signals()).flow
 except EwmaError as error:
     print(f"ewma: {error}", file=sys.stderr)
     sys.exit(2 if error.fault == "user" else 1)

@@ -11,7 +11,7 @@ import pytest
 from ewma_ops.demo.broker import EmbeddedBroker
 from tests.brokers import ApacheKafka, KafkaUnavailableError, make_topic
 
-_NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "restartable_kafka"}
+_NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ewma_ops.errors import ConfigError, StateError
-from ewma_ops.launcher import launch
+from ewma_ops.errors import BrokerError, ConfigError, StateError
+from ewma_ops.launcher import _keep_running, launch
 from ewma_ops.recovery import RecoveryStore
+from ewma_ops.worker import UNAVAILABLE
 from tests.ticking import ENV, ROOT, await_progress, lines
 
 CONFIG = """
@@ -148,7 +150,7 @@ def test_a_killed_worker_takes_the_others_along(tmp_path: Path, place: int) -> N
 def test_a_failed_worker_is_told_once_and_its_code_returned(tmp_path: Path, workers: int) -> None:
     with launcher(tmp_path, workers, mode="broker-fails") as child:
         _, *errors, last = told(child)
-        assert child.returncode == 1
+        assert child.returncode == UNAVAILABLE
     assert len(errors) == 1
     assert errors[0].endswith(": no broker at example:9092: start one")
     assert " failed after " in last
@@ -188,6 +190,93 @@ def test_a_second_launcher_is_refused_and_the_first_goes_on(tmp_path: Path) -> N
         await_progress(tmp_path, beyond=lines(tmp_path)["0"][-1])
         child.send_signal(signal.SIGTERM)
         assert told(child)[-1].startswith("stopped")
+
+
+class Workers:
+    """Stands for what the worker program does: a scripted end for each run."""
+
+    def __init__(self, directory: Path, *codes: int) -> None:
+        self.codes = directory / "codes"
+        self.codes.write_text(" ".join(map(str, codes)))
+        self.config = directory / "ewma.toml"
+        self.config.write_text(CONFIG.format(directory / "state"))
+
+    def command(self, place: int, addresses: Sequence[str]) -> list[str]:
+        program = (
+            "import pathlib, sys; path = pathlib.Path(sys.argv[1]); "
+            "code, *rest = path.read_text().split() or ['0']; "
+            "path.write_text(' '.join(rest)); sys.exit(int(code))"
+        )
+        return [sys.executable, "-c", program, str(self.codes)]
+
+    def run(self, signals: Sequence[int] = (), identify: Any = dict) -> int:
+        with RecoveryStore(self.config.parent / "state") as store:
+            return _keep_running(self.command, 1, store, identify(), identify, signals)
+
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ewma_ops.launcher._FIRST_PAUSE_S", 0.001)
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_run_that_failed_is_followed_by_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Workers(tmp_path, 1, 1, UNAVAILABLE, 0).run() == 0
+    told = capsys.readouterr().err
+    assert told.count("started 1 worker") == 4
+    assert "starting again in 0.001 s" in told
+    assert "starting again in 0.004 s" in told
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_five_failures_without_progress_are_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Workers(tmp_path, *[1] * 9).run() == 1
+    told = capsys.readouterr().err
+    assert told.count("started 1 worker") == 5
+    assert "given up: 5 runs in a row have failed without getting on" in told
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_what_may_heal_is_waited_for_without_end(tmp_path: Path) -> None:
+    assert Workers(tmp_path, *[UNAVAILABLE] * 8, 0).run() == 0
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_broker_that_is_away_between_two_runs_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers: list[Any] = [{}, BrokerError("no broker"), BrokerError("no broker"), {}]
+
+    def identify() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert Workers(tmp_path, 1, 0).run(identify=identify) == 0
+    assert capsys.readouterr().err.count("ewma: no broker") == 2
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_topic_created_anew_between_two_runs_is_refused(tmp_path: Path) -> None:
+    answers = [{"input topic id": "a"}, {"input topic id": "b"}]
+    with pytest.raises(StateError, match="input topic id was 'a', now 'b'"):
+        Workers(tmp_path, 1, 0).run(identify=lambda: answers.pop(0))
+
+
+def test_a_fault_of_the_user_is_not_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Workers(tmp_path, 2, 0).run() == 2
+    assert capsys.readouterr().err.count("started 1 worker") == 1
+
+
+def test_a_stop_between_two_runs_is_heard(tmp_path: Path) -> None:
+    assert Workers(tmp_path, 1, 0).run(signals=[signal.SIGTERM]) == 1
 
 
 def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:

@@ -82,9 +82,12 @@ ROWS = {
         "deadletter settings",
         "bytewax numpy prometheus_client",
     ),
+    "verify": _row("errors murmur2 flow table settings connectors.* serde.*", "kafka numpy"),
     "worker": _row("errors settings recovery flow connectors.*", "bytewax prometheus_client"),
     "launcher": _row("errors settings recovery worker"),
-    "cli": _row("ewma_ops errors settings recovery flow launcher worker connectors.* demo.*"),
+    "cli": _row(
+        "ewma_ops errors settings recovery flow launcher verify worker connectors.* demo.*"
+    ),
     "demo": _row("demo.*"),
     "demo.*": _row(
         "errors decay smoothing readings table settings flow launcher serde.* connectors.* "

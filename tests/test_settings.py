@@ -69,7 +69,7 @@ def test_the_least_that_runs_and_what_it_leaves_open(path: Path) -> None:
     assert settings.smoothing == Smoothing(Decay(beta=0.9))
     assert settings.shards == 16
     assert settings.output.topic == "smoothed"
-    assert settings.output.delivery == "at-least-once"
+    assert settings.output.delivery == "exactly-once"
     assert settings.dead_letters.topic == "dead-letters"
     assert settings.recovery is None
 
@@ -231,10 +231,10 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
         ("smooth", "halflive = 3", "smooth.halflive is not known; did you mean halflife?"),
         (
             "output",
-            'delivery = "exactly-once"',
-            'output.delivery = "exactly-once" must be "at-least-once"; the other ways are not a',
+            'delivery = "once"',
+            'output.delivery = "once" must be "exactly-once", "transactional" or "at-least-once"',
         ),
-        ("output", 'delivery = "transactional"', "the other ways are not available yet"),
+        ("input", 'on_lost = "skip"', 'input.on_lost = "skip" must be "fail", or "earliest" to go'),
         ("output", 'topic = "readings"', 'output.topic = "readings" is also input.topic; give it'),
         ("dead_letters", 'topic = "readings"', 'dead_letters.topic = "readings" is also input.top'),
         ("dead_letters", 'topic = "smoothed"', 'dead_letters.topic = "smoothed" is also output.to'),
@@ -418,7 +418,7 @@ def test_describe_says_what_will_run(path: Path) -> None:
         "beta = 0.9",
         "16 shards",
         "smoothed",
-        "at-least-once",
+        "exactly-once",
         "dead-letters",
         "state, every 10 s",
     ):
@@ -439,8 +439,8 @@ def test_identity_is_what_the_state_depends_on(path: Path) -> None:
         other: dict[str, Any] = loaded(path, with_key(table, line)).identity()
         return {name for name in base if base[name] != other[name]}
 
-    assert differing("input", 'topic = "other"') == {"input topic"}
-    assert differing("output", 'topic = "other"') == {"output topic"}
+    assert differing("input", 'topic = "other"') == {"input topic", "group"}
+    assert differing("output", 'topic = "other"') == {"output topic", "group"}
     assert differing("smooth", "shards = 8") == {"shards"}
     assert differing("smooth", "beta = 0.8") == {"smoothing"}
     assert differing("input", 'start = "latest"') == set()

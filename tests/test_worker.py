@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ewma_ops.recovery import RecoveryStore
-from ewma_ops.worker import LOST_PEER
+from ewma_ops.worker import LOST_PEER, UNAVAILABLE
 from tests.ticking import ENV, await_progress, command, lines
 
 
@@ -92,11 +92,11 @@ def test_an_error_of_ours_is_one_sentence(directory: Path, count: int) -> None:
     with Workers(directory, count) as workers:
         children = [workers.start(i, mode="broker-fails") for i in range(count)]
         told = [child.communicate(timeout=30)[1] for child in children]
-    i = next(i for i, child in enumerate(children) if child.returncode == 1)
+    i = next(i for i, child in enumerate(children) if child.returncode == UNAVAILABLE)
     name = f"ewma worker {i}" if count > 1 else "ewma"
     assert told.pop(i) == f"{name}: no broker at example:9092: start one\n"
     assert told == [""] * (count - 1)
-    assert sorted(child.returncode for child in children) == [1, LOST_PEER][:count]
+    assert sorted(child.returncode for child in children) == [UNAVAILABLE, LOST_PEER][:count]
 
 
 def test_a_mistake_of_the_user_is_told_before_anything_runs(directory: Path) -> None:

@@ -12,8 +12,7 @@ import contextlib
 import difflib
 import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from kafka import (
     TopicPartition,
 )
 from kafka import errors as kafka_errors
-from kafka.admin import NewTopic
 
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
 from ewma_ops.wire.records import ProducerRecords
@@ -36,14 +34,15 @@ __all__ = [
     "close_consumer",
     "close_producer",
     "commit_offsets",
+    "commit_transaction",
     "connect_admin",
     "connect_consumer",
     "connect_producer",
-    "create_topic",
+    "connect_reader",
     "in_words",
-    "partition_count",
     "positions",
     "send",
+    "servers_of",
     "speaking_to",
     "view_of",
 ]
@@ -58,6 +57,11 @@ _EVERY = {
 _CONSUMER = {
     "metadata_max_age_ms": 30_000,  # how soon a vanished or grown topic is noticed
     "max_poll_records": 4_000,
+    "fetch_max_bytes": 16 << 20,
+}
+_READER = {
+    "fetch_max_wait_ms": 20,  # at the end of a topic nothing is to come
+    "max_poll_records": 20_000,
     "fetch_max_bytes": 16 << 20,
 }
 _PRODUCER = {
@@ -105,7 +109,7 @@ _RECORD_OVERHEAD = 96
 
 
 class TopicView(NamedTuple):
-    """What the client's last metadata say of a topic; ``partitions`` 0 where it is missing."""
+    """What brokers say of a topic; ``partitions`` 0 where it is missing."""
 
     topic_id: object
     partitions: int
@@ -131,9 +135,62 @@ def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsum
     return _connect(KafkaConsumer, client, "consumer", {**_CONSUMER, "group_id": group_id})
 
 
-def connect_producer(client: Mapping[str, object]) -> KafkaProducer:
-    """Connect an idempotent producer; parameters and errors as of :func:`connect_consumer`."""
-    return _connect(KafkaProducer, client, "producer", _PRODUCER)
+def connect_reader(client: Mapping[str, object], *, committed: bool = False) -> KafkaConsumer:
+    """Connect a consumer without a group, to read a topic back.
+
+    Parameters
+    ----------
+    client
+        As of :func:`connect_consumer`, and so are the errors.
+    committed
+        Whether to leave out what transactions have not committed.
+    """
+    isolation_level = "read_committed" if committed else "read_uncommitted"
+    own = {**client, **_READER, "isolation_level": isolation_level}
+    return _connect(KafkaConsumer, own, "consumer", {"group_id": None})
+
+
+def connect_producer(
+    client: Mapping[str, object],
+    transactional_id: str | None = None,
+    transaction_timeout_ms: int = 60_000,
+) -> KafkaProducer:
+    """Connect an idempotent producer; errors as of :func:`connect_consumer`.
+
+    With a ``transactional_id`` whoever had it before is fenced off, and what that one left
+    unfinished is aborted, when this returns.
+    """
+    if transactional_id is None:
+        return _connect(KafkaProducer, client, "producer", _PRODUCER)
+    transactions: dict[str, object] = {
+        "transactional_id": transactional_id,
+        "transaction_timeout_ms": transaction_timeout_ms,
+        "retry_backoff_ms": 10,  # initialising waits for several answers, one after the other
+    }
+    producer = _connect(KafkaProducer, client, "producer", {**_PRODUCER, **transactions})
+    try:
+        with speaking_to(client, f"taking over transactional id {transactional_id!r}"):
+            producer.init_transactions()
+    except BaseException:
+        close_producer(producer, 1.0, abandon=True)
+        raise
+    return producer
+
+
+def commit_transaction(producer: KafkaProducer, timeout_s: float) -> None:
+    """Commit; unlike ``KafkaProducer.commit_transaction`` this ends even if no broker answers.
+
+    It also succeeds when a record of the transaction is lost: check every future before.
+
+    Raises
+    ------
+    kafka.errors.KafkaError
+        If the transaction failed, or it is not known in time whether it did.
+    """
+    result = producer._transaction_manager.begin_commit()
+    producer._sender.wakeup()
+    if not result.wait(timeout_ms=timeout_s * 1000):
+        raise kafka_errors.KafkaTimeoutError(f"no answer to the commit within {timeout_s:g} s")
 
 
 @contextlib.contextmanager
@@ -144,45 +201,6 @@ def connect_admin(client: Mapping[str, object]) -> Iterator[KafkaAdminClient]:
         yield admin
     finally:
         admin.close()
-
-
-def partition_count(client: Mapping[str, object], topic: str) -> int:
-    """Return how many partitions a topic has; never creates it.
-
-    Raises
-    ------
-    BrokerError
-        If no broker answers, or there is no such topic.
-    ConfigError
-        If the broker refuses the user or the name, or an option is wrong.
-    """
-    with connect_admin(client) as admin, speaking_to(client, f"looking up topic {topic!r}"):
-        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
-        while True:
-            answer = admin.describe_topics([topic])[0]
-            error = kafka_errors.for_code(answer["error_code"])
-            if error is kafka_errors.NoError:
-                return len(answer["partitions"])
-            if error is kafka_errors.UnknownTopicOrPartitionError:
-                raise _no_such_topic(client, topic, admin.list_topics())
-            if not issubclass(error, kafka_errors.RetriableError) or time.monotonic() > deadline:
-                raise error(topic)
-            time.sleep(0.1)
-
-
-def create_topic(client: Mapping[str, object], topic: str, partitions: int) -> None:
-    """Create a topic, replicated as the broker does by default; do nothing if it exists.
-
-    Raises
-    ------
-    BrokerError, ConfigError
-        As of :func:`partition_count`.
-    """
-    new = NewTopic(topic, partitions, -1)
-    with connect_admin(client) as admin, speaking_to(client, f"creating topic {topic!r}"):
-        with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
-            admin.create_topics([new])
-        admin.wait_for_topics([topic], timeout_ms=int(_ANSWER_TIMEOUT_S * 1000))
 
 
 def commit_offsets(
@@ -220,6 +238,9 @@ def send(
         If the columns differ in length.
     """
     tp = TopicPartition(topic, partition)
+    transactions = producer._transaction_manager
+    if transactions is not None and transactions.is_transactional():
+        transactions.maybe_add_partition_to_transaction(tp)
     append = producer._accumulator.append
     limit = producer.config["max_request_size"]
     futures, total = [], 0
@@ -290,7 +311,7 @@ def speaking_to(client: Mapping[str, object], doing: str) -> Iterator[None]:
 
 def in_words(error: Exception, client: Mapping[str, object], doing: str) -> EwmaError:
     """Return the error to raise instead of one of kafka-python's."""
-    servers = _servers(client)
+    servers = servers_of(client)
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, _CREDENTIALS):
         user = client.get("sasl_plain_username")
@@ -457,18 +478,7 @@ def check_options(client: Mapping[str, object]) -> None:
         raise ConfigError('kafka.bootstrap_servers is missing: for example "127.0.0.1:9092"')
 
 
-def _no_such_topic(client: Mapping[str, object], topic: str, topics: Sequence[str]) -> BrokerError:
-    servers = _servers(client)
-    near = difflib.get_close_matches(topic, topics, 1)
-    return BrokerError(
-        f"topic {topic!r} does not exist at {servers}"
-        + (f" (did you mean {near[0]!r}?)" if near else "")
-        + ": create it, for an output or dead-letter topic with `ewma check CONFIG "
-        f"--create-topics`, or with kafka-topics.sh --bootstrap-server {servers} "
-        f"--create --topic {topic} --partitions 4"
-    )
-
-
-def _servers(client: Mapping[str, object]) -> str:
+def servers_of(client: Mapping[str, object]) -> str:
+    """Return the addresses in ``client`` as text."""
     servers = client.get("bootstrap_servers", "")
     return servers if isinstance(servers, str) else ",".join(map(str, servers))  # type: ignore[call-overload]  # any sequence

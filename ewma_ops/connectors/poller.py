@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from ewma_ops.connectors.client import (
     close_consumer,
@@ -24,16 +24,24 @@ from ewma_ops.connectors.client import (
     speaking_to,
     view_of,
 )
-from ewma_ops.errors import BrokerError, EwmaError
+from ewma_ops.errors import BrokerError, EwmaError, TopicError
 from ewma_ops.wire.records import ConsumerRecords
 
-__all__ = ["Feed", "Poller", "Start"]
+__all__ = ["Feed", "OnLost", "Poller", "Start"]
 
 _log = logging.getLogger(__name__)
 
 Start = Literal["earliest", "latest", "committed"] | int
 """Where to begin without a snapshot; a number is a time in milliseconds since the epoch, UTC."""
 
+OnLost = Literal["fail", "earliest"]
+"""What is done where retention has removed records before they were read."""
+
+_LOST = Counter(
+    "ewma_ops_lost_offsets",
+    "Offsets of the input that retention removed before they were read",
+    ("topic", "partition"),
+)
 _LAG = Gauge(
     "ewma_ops_consumer_lag",
     "Records of an input partition that the flow has not taken yet",
@@ -83,6 +91,8 @@ class Poller:
         Whether a partition finishes where it ended at the start.
     buffer_records
         Stop reading ahead while more records than this are buffered, all partitions together.
+    on_lost
+        What is done where retention has removed records before they were read.
     """
 
     def __init__(
@@ -95,6 +105,7 @@ class Poller:
         start: Start,
         bounded: bool,
         buffer_records: int,
+        on_lost: OnLost,
     ) -> None:
         self._client = client
         self._topic = topic
@@ -103,6 +114,7 @@ class Poller:
         self._start = start
         self._bounded = bounded
         self._buffer_records = buffer_records
+        self._on_lost = on_lost
         self._lock = threading.Lock()  # guards the feeds, the totals and the offsets to commit
         self._feeds: dict[int, Feed] = {}
         self._new: list[Feed] = []
@@ -140,15 +152,18 @@ class Poller:
 
         Raises
         ------
-        BrokerError
-            If the partition no longer has that offset. That it does not have it yet is told by
-            :meth:`take`, after the first fetch: not every broker lists its true end.
+        TopicError
+            If the partition no longer has that offset, unless ``on_lost`` allows for it. That it
+            does not have it yet is told by :meth:`take`, after the first fetch: not every broker
+            lists its true end.
         """
         tp = TopicPartition(self._topic, partition)
         begin, end = self._begins[tp], self._ends[tp]
         first = self._first_offset(tp) if resume_state is None else resume_state
         if first < begin:
-            raise _lost(tp, first, begin, end)
+            if self._on_lost == "fail":
+                raise _lost(tp, first, begin, end)
+            first = _skip(tp, first, begin)
         feed = Feed(tp, first, end)
         with self._lock:
             self._feeds[partition] = feed
@@ -276,6 +291,10 @@ class Poller:
     def _poll(self) -> None:
         try:
             polled = self._consumer.poll(timeout_ms=int(_POLL_S * 1000))
+        except kafka_errors.OffsetOutOfRangeError as error:
+            if not self._skipped(error):
+                raise
+            return
         except kafka_errors.RetriableError as error:
             _log.warning("reading topic %r: %s; trying again", self._topic, error)
             self._closing.wait(_POLL_S)
@@ -284,6 +303,17 @@ class Poller:
         for feed in list(self._feeds.values()):
             if feed.tp in reached and not feed.finished:
                 self._deliver(feed, polled.get(feed.tp, ()), reached[feed.tp])
+
+    def _skipped(self, error: kafka_errors.OffsetOutOfRangeError) -> bool:
+        """Go on at the beginning of a partition, where that is what happened and is wanted."""
+        if self._on_lost == "fail" or not error.args:
+            return False
+        ((tp, offset),) = error.args[0].items()
+        begin = self._consumer.beginning_offsets([tp], int(_LOOK_UP_S * 1000))[tp]
+        if offset >= begin:
+            return False
+        self._consumer.seek(tp, _skip(tp, offset, begin))
+        return True
 
     def _deliver(self, feed: Feed, records: Sequence[Any], reached: int) -> None:
         if feed.end is None:
@@ -374,7 +404,7 @@ class Poller:
             if self._missing_since is None:
                 self._missing_since = now
             if now - self._missing_since > _VANISHED_S:
-                raise BrokerError(
+                raise TopicError(
                     f"topic {self._topic!r} has vanished while it was read: create it again and "
                     "start the flow with a new recovery directory"
                 )
@@ -383,7 +413,7 @@ class Poller:
         if self._topic_id is None:
             self._topic_id = view.topic_id
         if view.topic_id not in (None, self._topic_id):
-            raise BrokerError(
+            raise TopicError(
                 f"topic {self._topic!r} was deleted and created anew while it was read: its "
                 "offsets mean other records now; start the flow with a new recovery directory"
             )
@@ -407,7 +437,7 @@ class Poller:
                 begin, end = self._begins[tp], self._ends[tp]
             return _lost(tp, offset, begin, end)
         if isinstance(error, kafka_errors.LogTruncationError):
-            return BrokerError(
+            return TopicError(
                 f"topic {self._topic!r} was truncated below what was read already, or deleted and "
                 f"created anew ({error}): start the flow with a new recovery directory"
             )
@@ -416,17 +446,34 @@ class Poller:
         return BrokerError(f"reading topic {self._topic!r}: {type(error).__name__}: {error}")
 
 
-def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> BrokerError:
+def _skip(tp: TopicPartition, offset: int, begin: int) -> int:
+    _LOST.labels(tp.topic, str(tp.partition)).inc(begin - offset)
+    _log.warning(
+        "retention removed %d offsets (%d to %d) of partition %d of topic %r before they were "
+        "read: going on without them, as input.on_lost says",
+        begin - offset,
+        offset,
+        begin,
+        tp.partition,
+        tp.topic,
+    )
+    return begin
+
+
+def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> TopicError:
     if offset < begin:
         happened = (
             f"retention removed {begin - offset} offsets before they were read: lengthen the "
-            "topic's retention; to go on without them"
+            'topic\'s retention; to go on without them set input.on_lost = "earliest"'
         )
     else:
-        happened = "the topic was truncated, or deleted and created anew: to read what it has now"
-    return BrokerError(
+        happened = (
+            "the topic was truncated, or deleted and created anew: to read what it has now, start "
+            "the flow with a new recovery directory"
+        )
+    return TopicError(
         f"partition {tp.partition} of topic {tp.topic!r} cannot be read from offset {offset}, "
-        f"it has {begin} to {end}: {happened}, start the flow with a new recovery directory"
+        f"it has {begin} to {end}: {happened}"
     )
 
 

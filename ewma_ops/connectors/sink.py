@@ -1,52 +1,57 @@
-"""A Kafka topic as a Bytewax sink: every record acknowledged, or the flow stops.
+"""A Kafka topic as a Bytewax sink: every record acknowledged, or the flow stops; and only once.
 
-Knows Bytewax's parts and the producer's futures; must not know what is in a record, nor which
-partition a key belongs to: that is settled before.
+Knows Bytewax's parts and epochs, and joins the ledger of a partition with what sends and what
+reads back; must not know what is in a record, nor which partition a key belongs to.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
-from collections import deque
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import Any, Literal
 
+import numpy as np
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from kafka import errors as kafka_errors
+from prometheus_client import Counter
 
-from ewma_ops.connectors.client import (
-    close_producer,
-    connect_producer,
-    partition_count,
-    send,
-    speaking_to,
-    view_of,
+from ewma_ops.connectors.delivery import (
+    IDENTITY_HEADER,
+    Ledger,
+    LedgerState,
+    identities,
+    origins_of,
 )
+from ewma_ops.connectors.outlet import Outlet
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.errors import DeliveryError
+from ewma_ops.connectors.readback import SETTLE_S, Readback, touch
+from ewma_ops.connectors.topics import partition_count
+from ewma_ops.errors import ConfigError, DeliveryError
+from ewma_ops.murmur2 import murmur2
 from ewma_ops.wire.records import ProducerRecords
 
-__all__ = ["KafkaSink"]
+__all__ = ["Delivery", "KafkaSink"]
 
-_log = logging.getLogger(__name__)
+Delivery = Literal["exactly-once", "transactional", "at-least-once"]
 
-_IN_FLIGHT_RECORDS = 16_384
-"""Kept small: every record under way is some ten objects that the garbage collector visits."""
-_IN_FLIGHT_BYTES = 64 << 20
-_PATIENCE_S = 10.0
-"""What is waited beyond kafka-python's own delivery time-out, should that fail to fire."""
-_CLOSE_S = 10.0
+_RECALLED = Counter(
+    "ewma_ops_recalled_records",
+    "Records that an earlier run had written already, so that they were not written again",
+    ("topic",),
+)
+_DELIVERIES = ("exactly-once", "transactional", "at-least-once")
+_TRANSACTION_S = 60.0
+_LONGEST_TRANSACTION_S = 900.0
+"""What brokers allow by default (transaction.max.timeout.ms)."""
 
 
-class KafkaSink(FixedPartitionedSink[ProducerRecords, None]):
-    """Write to a topic, one part per Kafka partition, at least once.
+class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
+    """Write to a topic, one part per Kafka partition: exactly once, or at least once.
 
     Items are ``(part_key(partition), ProducerRecords)``. A record that Kafka does not
     acknowledge stops the flow: at the next write, or at the latest when the epoch closes, which
-    waits for every acknowledgement. Each worker writes with one producer.
+    waits for every acknowledgement. Each worker writes with one producer, with transactions one
+    for each partition.
 
     Parameters
     ----------
@@ -55,6 +60,17 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, None]):
         ``delivery_timeout_ms`` (120,000) is how long brokers may be away.
     topic
         The topic; it must exist.
+    delivery
+        ``"exactly-once"``: records carry their origin in a header, and what the topic has already
+        after a crash is not written again. ``"transactional"``: the same, and each epoch is a
+        transaction, visible to read_committed readers when it is complete; an older run that is
+        still alive is fenced off. ``"at-least-once"``: no header, and records of an epoch that
+        was not durable come twice.
+    job
+        Names whose records these are, where several jobs share the topic; needed for all but
+        at-least-once. Another name means other records, which are all written.
+    interval
+        Time between two snapshots: how long a transaction stays open.
 
     Raises
     ------
@@ -62,20 +78,40 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, None]):
         If an option is wrong or the broker refuses the user.
     BrokerError
         If no broker answers, or there is no such topic.
+    TopicError
+        From the parts: the topic no longer has what was written to it.
     DeliveryError
         From the parts: a record was not acknowledged.
 
     Examples
     --------
-    >>> KafkaSink({"bootstrap_servers": "127.0.0.1:9092"}, "smoothed")
+    >>> KafkaSink({"bootstrap_servers": "127.0.0.1:9092"}, "smoothed", job="smoother")
     KafkaSink('smoothed')
     """
 
-    def __init__(self, client: Mapping[str, object], topic: str) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        *,
+        delivery: Delivery = "exactly-once",
+        job: str = "",
+        interval: timedelta = timedelta(seconds=10),
+    ) -> None:
+        if delivery not in _DELIVERIES:
+            raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
+        if not job and delivery != "at-least-once":
+            raise ConfigError(f'job is empty: name the job, as "{delivery}" tells records by it')
         self._client = dict(client)
         self._topic = topic
+        self._delivery = delivery
+        self._job = murmur2(job.encode())
+        self._transaction_s = min(
+            _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
+        )
         self._partitions: int | None = None
-        self._outlets: dict[int, _Outlet] = {}
+        self._settled_at = 0.0
+        self._outlets: dict[int, Outlet] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._topic!r})"
@@ -85,6 +121,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, None]):
         """How many partitions the topic had when it was first looked up: route with this."""
         if self._partitions is None:
             self._partitions = partition_count(self._client, self._topic)
+            if self._delivery == "exactly-once":
+                # Early, so that the settle time passes while the engine starts.
+                self._settled_at = touch(self._client, self._topic, self._partitions) + SETTLE_S
         return self._partitions
 
     def list_parts(self) -> list[str]:
@@ -99,10 +138,25 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, None]):
         self,
         step_id: str,  # noqa: ARG002 - Bytewax's signature
         for_part: str,
-        resume_state: None,  # noqa: ARG002
+        resume_state: LedgerState | None,
     ) -> _Part:
-        """Begin to write to a partition."""
+        """Begin to write to a partition, having read back what an earlier run left there."""
         partition = int(for_part)
+        if self._delivery == "transactional":
+            outlet = self._transactional_outlet(partition)
+        else:
+            outlet = self._shared_outlet(partition)
+        outlet.partitions.add(partition)
+        if self._delivery == "at-least-once":
+            return _Part(outlet, partition)
+        try:
+            ledger = self._recalled(partition, resume_state)
+        except BaseException:
+            outlet.release(partition)
+            raise
+        return _OncePart(outlet, partition, ledger, self._job)
+
+    def _shared_outlet(self, partition: int) -> Outlet:
         # One outlet for each worker: the worker's thread calls. A part that is there already is
         # left from an execution that was aborted.
         thread = threading.get_ident()
@@ -110,13 +164,35 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, None]):
         if outlet is not None and partition in outlet.partitions:
             outlet.close()
         if outlet is None or outlet.closed:
-            outlet = self._outlets[thread] = _Outlet(self._client, self._topic, self.partitions)
-        outlet.partitions.add(partition)
-        return _Part(outlet, partition)
+            outlet = self._outlets[thread] = Outlet(self._client, self._topic, self.partitions)
+        return outlet
+
+    def _transactional_outlet(self, partition: int) -> Outlet:
+        return Outlet(
+            self._client,
+            self._topic,
+            self.partitions,
+            transactional_id=f"ewma-{self._job:08x}-{self._topic}-{partition}",
+            transaction_s=self._transaction_s,
+        )
+
+    def _recalled(self, partition: int, state: LedgerState | None) -> Ledger:
+        ledger = Ledger(state)
+        committed = self._delivery == "transactional"
+        readback = Readback(self._client, self._topic, self._settled_at, committed=committed)
+        try:
+            for stretch in readback.read(partition, ledger.base):
+                ledger.recall(origins_of(self._job, stretch.headers)[1])
+                ledger.reached(stretch.end)
+        finally:
+            readback.close()
+        return ledger
 
 
-class _Part(StatefulSinkPartition[ProducerRecords, None]):
-    def __init__(self, outlet: _Outlet, partition: int) -> None:
+class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
+    """At least once."""
+
+    def __init__(self, outlet: Outlet, partition: int) -> None:
         self._outlet = outlet
         self._partition = partition
 
@@ -124,133 +200,44 @@ class _Part(StatefulSinkPartition[ProducerRecords, None]):
         for records in values:
             self._outlet.write(self._partition, records)
 
-    def snapshot(self) -> None:
+    def snapshot(self) -> LedgerState | None:
         self._outlet.settle()
+        return None
 
     def close(self) -> None:
-        self._outlet.partitions.discard(self._partition)
-        if not self._outlet.partitions:
-            self._outlet.close()
+        self._outlet.release(self._partition)
 
 
-class _Sent(NamedTuple):
-    futures: list[Any]
-    partition: int
-    size: int
+class _OncePart(_Part):
+    """Exactly once: the ledger says what the partition has already."""
+
+    def __init__(self, outlet: Outlet, partition: int, ledger: Ledger, job: int) -> None:
+        super().__init__(outlet, partition)
+        self._ledger = ledger
+        self._job = job
+
+    def write_batch(self, values: list[ProducerRecords]) -> None:
+        for records in values:
+            self._outlet.write(self._partition, _identified(self._new(records), self._job))
+
+    def _new(self, records: ProducerRecords) -> ProducerRecords:
+        if records.origins is None:
+            raise DeliveryError("a record without its origin cannot be delivered exactly once")
+        new = self._ledger.admit(records.origins)
+        if new.all():
+            return records
+        _RECALLED.labels(self._outlet.topic).inc(int(np.count_nonzero(~new)))
+        return records.take(np.flatnonzero(new))
+
+    def snapshot(self) -> LedgerState:
+        self._outlet.settle()
+        self._ledger.reached(self._outlet.ends.get(self._partition, 0))
+        return self._ledger.close_epoch()
 
 
-class _Outlet:
-    """One producer with what it has not had acknowledged, for the parts of one worker."""
-
-    def __init__(self, client: Mapping[str, object], topic: str, topic_partitions: int) -> None:
-        self.partitions: set[int] = set()
-        self.closed = False
-        self._topic = topic
-        self._topic_partitions = topic_partitions
-        self._sent: deque[_Sent] = deque()
-        self._records = self._bytes = 0
-        self._failure: DeliveryError | None = None
-        self._producer = connect_producer(client)
-        self._options: dict[str, Any] = self._producer.config
-        self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
-        with speaking_to(client, f"looking up topic {topic!r}"):
-            self._producer.partitions_for(topic)
-
-    def write(self, partition: int, records: ProducerRecords) -> None:
-        """Hand records to the producer; wait while too much is not acknowledged."""
-        self._raise_failure()
-        if not len(records):
-            return
-        try:
-            futures, size = send(self._producer, self._topic, partition, records)
-        except (kafka_errors.KafkaError, ValueError, TypeError) as error:
-            raise self._fail(partition, error, sent=False) from error
-        futures[-1].add_errback(partial(self._note, partition))
-        self._sent.append(_Sent(futures, partition, size))
-        self._records += len(futures)
-        self._bytes += size
-        self._settle_down_to(_IN_FLIGHT_RECORDS, _IN_FLIGHT_BYTES)
-
-    def settle(self) -> None:
-        """Wait until everything is acknowledged, or raise."""
-        self._settle_down_to(0, 0)
-        self._watch()
-
-    def close(self) -> None:
-        """Wait, for a short while, for what is under way; never raises."""
-        if self.closed:
-            return
-        self.closed = True
-        self._patience_s = _CLOSE_S
-        try:
-            self.settle()
-        except Exception as error:  # noqa: BLE001 - a raise in close aborts the process
-            _log.error("closing the sink of topic %r: %s", self._topic, error)
-        close_producer(self._producer, _CLOSE_S, abandon=self._failure is not None)
-
-    def _settle_down_to(self, records: int, size: int) -> None:
-        deadline = time.monotonic() + self._patience_s
-        while self._records > records or self._bytes > size:
-            self._settle_oldest(deadline)
-        while self._sent and self._sent[0].futures[-1].is_done:
-            self._settle_oldest(deadline)
-        self._raise_failure()
-
-    def _settle_oldest(self, deadline: float) -> None:
-        self._raise_failure()
-        oldest = self._sent[0]
-        for future in oldest.futures:
-            try:
-                if not future.is_done:
-                    future.get(timeout=max(0.0, deadline - time.monotonic()))
-                if future.exception is not None:
-                    raise future.exception
-            except Exception as error:
-                raise self._fail(oldest.partition, error, sent=True) from error
-        self._sent.popleft()
-        self._records -= len(oldest.futures)
-        self._bytes -= oldest.size
-
-    def _note(self, partition: int, error: Exception) -> None:
-        # Called by the producer's thread. The first failure is the cause of those that follow.
-        if self._failure is None:
-            self._fail(partition, error, sent=True)
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _fail(self, partition: int, error: Exception, *, sent: bool) -> DeliveryError:
-        if self._failure is None:
-            self._failure = DeliveryError(
-                f"a record was not delivered to partition {partition} of topic {self._topic!r}: "
-                f"{type(error).__name__}: {error}; {self._mend(error, sent=sent)}. The flow stops "
-                "here, and writes it again when it is started again"
-            )
-        return self._failure
-
-    def _mend(self, error: Exception, *, sent: bool) -> str:
-        if isinstance(error, kafka_errors.MessageSizeTooLargeError):
-            if sent:
-                return f"raise max.message.bytes of topic {self._topic!r}"
-            return f"raise kafka.max_request_size (now {self._options['max_request_size']} bytes)"
-        if isinstance(error, kafka_errors.AuthorizationError):
-            return "grant the user Write on the topic, and IdempotentWrite where brokers want it"
-        if isinstance(error, kafka_errors.RetriableError):
-            return (
-                "bring the brokers or the topic back, or raise kafka.delivery_timeout_ms "
-                f"(now {self._options['delivery_timeout_ms']})"
-            )
-        return "see what the broker says of it" if sent else "it cannot be sent as it is"
-
-    def _watch(self) -> None:
-        now = view_of(self._producer, self._topic).partitions
-        if now > self._topic_partitions:
-            _log.warning(
-                "topic %r has grown from %d to %d partitions: the flow keeps to the first ones "
-                "until it is restarted; then many series change their partition",
-                self._topic,
-                self._topic_partitions,
-                now,
-            )
-            self._topic_partitions = now
+def _identified(records: ProducerRecords, job: int) -> ProducerRecords:
+    assert records.origins is not None
+    own: Any = [[(IDENTITY_HEADER, one)] for one in identities(job, records.origins)]
+    if records.headers is not None:
+        own = [[*theirs, *ours] for theirs, ours in zip(records.headers, own, strict=True)]
+    return ProducerRecords(records.keys, records.values, own, records.origins)

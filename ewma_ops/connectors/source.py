@@ -13,10 +13,11 @@ from typing import Literal
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from ewma_ops.connectors.client import commit_offsets, partition_count
+from ewma_ops.connectors.client import commit_offsets
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.connectors.poller import Feed, Poller, Start
-from ewma_ops.errors import BrokerError, ConfigError
+from ewma_ops.connectors.poller import Feed, OnLost, Poller, Start
+from ewma_ops.connectors.topics import partition_count
+from ewma_ops.errors import ConfigError, TopicError
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["KafkaSource"]
@@ -46,6 +47,9 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         ``"never"``, or ``"end"``: each part ends where its partition ended at the start.
     group_id
         The group that offsets are committed to.
+    on_lost
+        What is done where retention has removed records before they were read: ``"fail"``, or
+        ``"earliest"`` to go on with the first record there is, which is logged and counted.
     stopping
         When set, every part ends within about 10 ms: Bytewax then takes a last snapshot.
     buffer_records
@@ -73,15 +77,19 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         start: Start = "earliest",
         stop: Literal["never", "end"] = "never",
         group_id: str,
+        on_lost: OnLost = "fail",
         stopping: threading.Event | None = None,
         buffer_records: int = 50_000,
     ) -> None:
         _check(start, stop, group_id, buffer_records)
+        if on_lost not in ("fail", "earliest"):
+            raise ConfigError(f'on_lost is {on_lost!r}: use "fail" or "earliest"')
         self._client = dict(client)
         self._topic = topic
         self._start = start
         self._stop = stop
         self._group_id = group_id
+        self._on_lost = on_lost
         self._stopping = threading.Event() if stopping is None else stopping
         self._buffer_records = buffer_records
         self._partitions = 0
@@ -105,7 +113,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
         partition = int(for_part)
         if partition >= self._partitions:
-            raise BrokerError(
+            raise TopicError(
                 f"topic {self._topic!r} has {self._partitions} partitions, and the recovery "
                 f"directory knows a partition {partition}: the topic was created anew; start "
                 "with a new recovery directory"
@@ -144,6 +152,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
                 start=self._start,
                 bounded=self._stop == "end",
                 buffer_records=self._buffer_records,
+                on_lost=self._on_lost,
             )
         return poller
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from ewma_ops.connectors.client import create_topic
+from ewma_ops.connectors import create_topic
 from ewma_ops.demo.broker import EmbeddedBroker
 from ewma_ops.demo.child import DEAD_LETTERS, INPUT, OUTPUT, Flow, write_config
 from ewma_ops.errors import ConfigError

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ConsumerRecords", "Headers", "ProducerRecords"]
+__all__ = ["ConsumerRecords", "Headers", "Origins", "ProducerRecords"]
 
 Headers = Sequence[tuple[str, bytes | None]]
 """The headers of one record, in order; a name may repeat."""
+
+Origins = tuple[NDArray[np.int32], NDArray[np.int64]]
+"""Where in the input each record is from: its partition and its offset."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +60,9 @@ class ProducerRecords:
         n byte strings each; ``None`` is Kafka's null.
     headers
         n header lists, or ``None`` for none at all.
+    origins
+        What each record was made of: its identity, by which it is delivered once. ``None`` where
+        that is not asked for.
 
     The record's timestamp is the time of writing. The event time is in the payload: as a record
     timestamp an old one would meet the topic's retention, and a future one the broker's refusal.
@@ -65,6 +71,35 @@ class ProducerRecords:
     keys: list[bytes | None]
     values: list[bytes | None]
     headers: list[Headers] | None = None
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def take(self, at: NDArray[np.intp]) -> ProducerRecords:
+        """Return the records at ``at``, in that order."""
+        places, origins = at.tolist(), self.origins
+        return ProducerRecords(
+            [self.keys[i] for i in places],
+            [self.values[i] for i in places],
+            None if self.headers is None else [self.headers[i] for i in places],
+            None if origins is None else (origins[0][at], origins[1][at]),
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[ProducerRecords]) -> ProducerRecords:
+        """Join runs of records without headers end to end; all have origins, or none."""
+        if len(parts) == 1:
+            return parts[0]
+        origins = [part.origins for part in parts if part.origins is not None]
+        return ProducerRecords(
+            [key for part in parts for key in part.keys],
+            [value for part in parts for value in part.values],
+            None,
+            (
+                np.concatenate([partitions for partitions, _ in origins]),
+                np.concatenate([offsets for _, offsets in origins]),
+            )
+            if len(origins) == len(parts)
+            else None,
+        )

@@ -11,7 +11,7 @@ import pytest
 from bytewax.testing import TestingSource
 from kafka import KafkaAdminClient
 
-from ewma_ops.connectors import KafkaSink, KafkaSource, part_key, sink
+from ewma_ops.connectors import KafkaSink, KafkaSource, outlet, part_key
 from ewma_ops.demo.broker import EmbeddedBroker
 from ewma_ops.errors import BrokerError, DeliveryError
 from ewma_ops.wire.records import ProducerRecords
@@ -24,7 +24,8 @@ QUICKLY = {"request_timeout_ms": 1_000, "delivery_timeout_ms": 2_000, "bootstrap
 
 
 def sending(bootstrap: str, topic: str, **client: Any) -> KafkaSink:
-    return KafkaSink({"bootstrap_servers": bootstrap, **client}, topic)
+    client = {"bootstrap_servers": bootstrap, **client}
+    return KafkaSink(client, topic, delivery="at-least-once")
 
 
 def records(*values: bytes | None) -> ProducerRecords:
@@ -89,7 +90,7 @@ def test_a_topic_is_copied(broker: str, topic: MakeTopic, tmp_path: Path) -> Non
     sent = [Record(b"%d" % i, b"k%d" % (i % 7), (("h", b"x"),), None, i % 3) for i in range(3_000)]
     produce(broker, source, sent)
     reading = KafkaSource(client, source, stop="end", group_id=f"copy-{source}")
-    run(reading, KafkaSink(client, target), copied, recovery=tmp_path)
+    run(reading, KafkaSink(client, target, delivery="at-least-once"), copied, recovery=tmp_path)
     got = read_all(broker, target, 3_000)
     assert in_partitions(got, 3) == [[b"%d" % i for i in range(p, 3_000, 3)] for p in range(3)]
     assert all(list(r.headers) == [("h", b"x")] for r in got)
@@ -115,7 +116,13 @@ def test_copying_through_crashes_loses_nothing(
         group = f"copy-{source}"
         reading = KafkaSource(client, source, stop="end", group_id=group, buffer_records=100)
         epoch = timedelta(milliseconds=20)
-        run(reading, KafkaSink(client, target), step, recovery=tmp_path, epoch=epoch)
+        run(
+            reading,
+            KafkaSink(client, target, delivery="at-least-once"),
+            step,
+            recovery=tmp_path,
+            epoch=epoch,
+        )
 
     for _ in range(3):
         left = 800
@@ -138,22 +145,22 @@ def test_a_snapshot_waits_for_every_acknowledgement(
         other.write_batch([records(b"b%d" % i)])
     one.snapshot()
     other.snapshot()
-    outlet = one._outlet
-    assert outlet is other._outlet
-    assert (outlet._records, outlet._bytes, list(outlet._sent)) == (0, 0, [])
+    used = one._outlet
+    assert used is other._outlet
+    assert (used._records, used._bytes, list(used._sent)) == (0, 0, [])
     assert len(read_all(broker, name, 1_000)) == 1_000
 
 
 def test_no_more_than_a_bound_is_under_way(
     embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink, "_IN_FLIGHT_RECORDS", 20)
+    monkeypatch.setattr(outlet, "_IN_FLIGHT_RECORDS", 20)
     writing = part(sending(embedded, topic(embedded)))
     for i in range(100):
         writing.write_batch([records(*[b"%d" % i] * 15)])
         assert writing._outlet._records <= 20
-    monkeypatch.setattr(sink, "_IN_FLIGHT_RECORDS", 10_000)
-    monkeypatch.setattr(sink, "_IN_FLIGHT_BYTES", 50_000)
+    monkeypatch.setattr(outlet, "_IN_FLIGHT_RECORDS", 10_000)
+    monkeypatch.setattr(outlet, "_IN_FLIGHT_BYTES", 50_000)
     for _ in range(20):
         writing.write_batch([records(bytes(20_000))])
         assert writing._outlet._bytes <= 50_000

@@ -1,0 +1,212 @@
+"""One producer and what it has not had acknowledged yet, for the parts of one worker.
+
+Knows the producer's futures and transactions; must not know Bytewax, nor what is in a record.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from kafka import errors as kafka_errors
+
+from ewma_ops.connectors.client import (
+    close_producer,
+    commit_transaction,
+    connect_producer,
+    send,
+    speaking_to,
+    view_of,
+)
+from ewma_ops.errors import DeliveryError
+from ewma_ops.wire.records import ProducerRecords
+
+__all__ = ["Outlet"]
+
+_log = logging.getLogger(__name__)
+
+_IN_FLIGHT_RECORDS = 16_384
+"""Kept small: every record under way is some ten objects that the garbage collector visits."""
+_IN_FLIGHT_BYTES = 64 << 20
+_PATIENCE_S = 10.0
+"""What is waited beyond kafka-python's own delivery time-out, should that fail to fire."""
+_CLOSE_S = 10.0
+_FENCED = (
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidProducerEpochError,
+)
+
+
+class _Sent(NamedTuple):
+    futures: list[Any]
+    partition: int
+    size: int
+
+
+class Outlet:
+    """Write to some partitions of a topic with one producer.
+
+    ``ends`` holds, for each partition, the offset after the last record acknowledged; and
+    ``partitions`` which ones use the outlet: the last one to release it closes it.
+
+    Parameters
+    ----------
+    client, topic
+        As of the sink.
+    topic_partitions
+        How many the topic has.
+    transactional_id
+        Makes everything between two calls of :meth:`settle` one transaction.
+    transaction_s
+        Seconds after which the brokers abort a transaction that is not committed.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        topic_partitions: int,
+        *,
+        transactional_id: str | None = None,
+        transaction_s: float = 60.0,
+    ) -> None:
+        self.partitions: set[int] = set()
+        self.ends: dict[int, int] = {}
+        self.closed = False
+        self.topic = topic
+        self._topic_partitions = topic_partitions
+        self._sent: deque[_Sent] = deque()
+        self._records = self._bytes = 0
+        self._failure: DeliveryError | None = None
+        self._transactional = transactional_id is not None
+        self._in_transaction = False
+        self._producer = connect_producer(client, transactional_id, int(transaction_s * 1000))
+        self._options: dict[str, Any] = self._producer.config
+        self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
+        with speaking_to(client, f"looking up topic {topic!r}"):
+            self._producer.partitions_for(topic)
+
+    def write(self, partition: int, records: ProducerRecords) -> None:
+        """Hand records to the producer; wait while too much is not acknowledged."""
+        self._raise_failure()
+        if not len(records):
+            return
+        try:
+            if self._transactional and not self._in_transaction:
+                self._producer.begin_transaction()
+                self._in_transaction = True
+            futures, size = send(self._producer, self.topic, partition, records)
+        except (kafka_errors.KafkaError, ValueError, TypeError) as error:
+            raise self._fail(partition, error, sent=False) from error
+        futures[-1].add_errback(partial(self._note, partition))
+        self._sent.append(_Sent(futures, partition, size))
+        self._records += len(futures)
+        self._bytes += size
+        self._settle_down_to(_IN_FLIGHT_RECORDS, _IN_FLIGHT_BYTES)
+
+    def settle(self) -> None:
+        """Wait until everything is acknowledged, and committed where that is asked, or raise."""
+        self._settle_down_to(0, 0)
+        if self._in_transaction:
+            (partition,) = self.partitions
+            try:
+                commit_transaction(self._producer, self._patience_s)
+            except kafka_errors.KafkaError as error:
+                raise self._fail(partition, error, sent=True) from error
+            self._in_transaction = False
+        self._watch()
+
+    def release(self, partition: int) -> None:
+        """Leave the outlet; the last one closes it."""
+        self.partitions.discard(partition)
+        if not self.partitions:
+            self.close()
+
+    def close(self) -> None:
+        """Wait, for a short while, for what is under way; never raises."""
+        if self.closed:
+            return
+        self.closed = True
+        self._patience_s = _CLOSE_S
+        try:
+            if not self._in_transaction:  # only a snapshot may commit one
+                self.settle()
+        except Exception as error:  # noqa: BLE001 - a raise in close aborts the process
+            _log.error("closing the sink of topic %r: %s", self.topic, error)
+        abandon = self._failure is not None or self._in_transaction
+        close_producer(self._producer, _CLOSE_S, abandon=abandon)
+
+    def _settle_down_to(self, records: int, size: int) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while self._records > records or self._bytes > size:
+            self._settle_oldest(deadline)
+        while self._sent and self._sent[0].futures[-1].is_done:
+            self._settle_oldest(deadline)
+        self._raise_failure()
+
+    def _settle_oldest(self, deadline: float) -> None:
+        self._raise_failure()
+        oldest = self._sent[0]
+        for future in oldest.futures:
+            try:
+                if not future.is_done:
+                    future.get(timeout=max(0.0, deadline - time.monotonic()))
+                if future.exception is not None:
+                    raise future.exception
+            except Exception as error:
+                raise self._fail(oldest.partition, error, sent=True) from error
+        last = oldest.futures[-1].value.offset  # -1 where the broker does not tell
+        self.ends[oldest.partition] = max(last + 1, self.ends.get(oldest.partition, 0))
+        self._sent.popleft()
+        self._records -= len(oldest.futures)
+        self._bytes -= oldest.size
+
+    def _note(self, partition: int, error: Exception) -> None:
+        # Called by the producer's thread. The first failure is the cause of those that follow.
+        if self._failure is None:
+            self._fail(partition, error, sent=True)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, partition: int, error: Exception, *, sent: bool) -> DeliveryError:
+        if self._failure is None:
+            self._failure = DeliveryError(
+                f"a record was not delivered to partition {partition} of topic {self.topic!r}: "
+                f"{type(error).__name__}: {error}; {self._mend(error, sent=sent)}. The flow stops "
+                "here, and writes it again when it is started again"
+            )
+        return self._failure
+
+    def _mend(self, error: Exception, *, sent: bool) -> str:
+        if isinstance(error, kafka_errors.MessageSizeTooLargeError):
+            if sent:
+                return f"raise max.message.bytes of topic {self.topic!r}"
+            return f"raise kafka.max_request_size (now {self._options['max_request_size']} bytes)"
+        if isinstance(error, _FENCED):
+            return "another run of this job has taken over: let only one run at a time"
+        if isinstance(error, kafka_errors.AuthorizationError):
+            return "grant the user Write on the topic, and IdempotentWrite where brokers want it"
+        if isinstance(error, kafka_errors.RetriableError):
+            return (
+                "bring the brokers or the topic back, or raise kafka.delivery_timeout_ms "
+                f"(now {self._options['delivery_timeout_ms']})"
+            )
+        return "see what the broker says of it" if sent else "it cannot be sent as it is"
+
+    def _watch(self) -> None:
+        now = view_of(self._producer, self.topic).partitions
+        if now > self._topic_partitions:
+            _log.warning(
+                "topic %r has grown from %d to %d partitions: the flow keeps to the first ones "
+                "until it is restarted; then many series change their partition",
+                self.topic,
+                self._topic_partitions,
+                now,
+            )
+            self._topic_partitions = now

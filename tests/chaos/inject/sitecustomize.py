@@ -1,0 +1,163 @@
+"""Faults inside the flow's own processes, by patching it at named steps; the product knows nothing.
+
+Python imports this by its name where the harness puts its directory on the path. ``EWMA_CHAOS``
+is a JSON object: ``directory`` (the harness's), ``seed``, ``p`` (the share of lives that end at a
+named step), ``steps`` (which), ``control`` (what to break on purpose) and ``lag_s`` (by how much
+a read-back sees less than there is).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PATCHED: dict[str, tuple[str, str, str]] = {
+    "send": ("ewma_ops.connectors.outlet", "", "send"),
+    "ack": ("ewma_ops.connectors.outlet", "Outlet", "settle"),
+    "commit": ("ewma_ops.connectors.outlet", "", "commit_transaction"),
+    "snapshot of the sink": ("ewma_ops.connectors.sink", "_OncePart", "snapshot"),
+    "snapshot of the state": ("ewma_ops.operators", "_BatchShard", "snapshot"),
+    "snapshot of the source": ("ewma_ops.connectors.source", "_Part", "snapshot"),
+    "read-back": ("ewma_ops.connectors.sink", "KafkaSink", "_recalled"),
+    "read-back poll": ("ewma_ops.connectors.readback", "Readback", "_poll"),
+}
+
+
+def replace(module: str, owner: str, name: str, make: Callable[[Any], Any]) -> None:
+    __import__(module)
+    target = getattr(sys.modules[module], owner) if owner else sys.modules[module]
+    setattr(target, name, make(getattr(target, name)))
+
+
+class Death:
+    """Kill this process before or after the n-th call of one step."""
+
+    def __init__(self, directory: Path, step: str, moment: str, n: int) -> None:
+        self.directory, self.step, self.moment, self.n = directory, step, moment, n
+
+    def at(self, moment: str) -> None:
+        if moment != self.moment or (self.directory / "calm").exists():
+            return
+        self.n -= 1
+        if self.n <= 0:
+            mark = self.directory / "deaths" / f"{os.getpid()}-{time.monotonic_ns()}"
+            mark.write_text(f"{self.moment} {self.step}")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def dying(*arguments: Any, **named: Any) -> Any:
+            self.at("before")
+            result = function(*arguments, **named)
+            self.at("after")
+            return result
+
+        return dying
+
+
+def plan(chaos: dict[str, Any], directory: Path) -> None:
+    if (directory / "calm").exists():
+        return
+    life = sum(1 for _ in (directory / "lives").iterdir())
+    (directory / "lives" / f"{life}-{os.getpid()}").touch()
+    rng = random.Random(f"{chaos['seed']} {life}")
+    if rng.random() >= chaos["p"]:
+        return
+    step = rng.choice(chaos["steps"] or sorted(PATCHED))
+    n = rng.randint(1, 60 if step == "send" else 3)
+    death = Death(directory, step, rng.choice(["before", "after"]), n)
+    replace(*PATCHED[step], death.around)
+
+
+def mark_first_write(directory: Path) -> None:
+    """Let the harness know which processes have come so far as to write."""
+
+    def marking(write: Any) -> Any:
+        @functools.wraps(write)
+        def marked(*arguments: Any) -> Any:
+            result = write(*arguments)
+            mark = directory / "writing" / str(os.getpid())
+            if not mark.exists():
+                mark.touch()
+            return result
+
+        return marked
+
+    replace("ewma_ops.connectors.outlet", "Outlet", "write", marking)
+
+
+def lagging(lag_s: float) -> None:
+    """Let a read-back see nothing younger than ``lag_s``, as behind a lagging high watermark."""
+    from ewma_ops.connectors import readback
+
+    class Late(readback.Readback):
+        def _poll(self, tp: Any) -> list[Any]:
+            records = super()._poll(tp)
+            limit_ms = (time.time() - lag_s) * 1000
+            seen = [record for record in records if record.timestamp <= limit_ms]
+            if len(seen) < len(records):
+                self._consumer.seek(tp, records[len(seen)].offset)
+                self._consumer.highwater = lambda _: records[len(seen)].offset
+                self.look_up = lambda *tps: (dict.fromkeys(tps, 0), dict.fromkeys(tps, 0))  # type: ignore[method-assign]
+            elif "highwater" in vars(self._consumer):
+                del self._consumer.highwater, self.look_up
+            return seen
+
+    replace("ewma_ops.connectors.sink", "", "Readback", lambda _: Late)
+
+
+def break_on_purpose(control: str) -> None:
+    import numpy as np
+
+    from ewma_ops import recovery
+
+    def everything(self: Any, origins: Any) -> Any:
+        return np.ones(len(origins[1]), np.bool_)
+
+    def up_to_the_highest(recall: Any) -> Any:
+        def recalled(self: Any, origins: Any) -> None:
+            for partition in set(origins[0].tolist()):
+                offsets = np.arange(origins[1][origins[0] == partition].max() + 1)
+                recall(self, (np.full(len(offsets), partition, np.int32), offsets))
+
+        return recalled
+
+    def unpurged(directory: Path) -> Any:
+        import contextlib
+
+        with contextlib.ExitStack() as stack:
+            epoch = recovery._resume_epoch(recovery._open_parts(directory, stack))
+        return recovery.ResumePoint(epoch, 0)
+
+    if control == "no de-duplication":
+        replace("ewma_ops.connectors.delivery", "Ledger", "admit", lambda _: everything)
+    elif control == "highest offset":
+        replace("ewma_ops.connectors.delivery", "Ledger", "recall", up_to_the_highest)
+    elif control == "no purge":
+        replace("ewma_ops.recovery", "", "purge_ghosts", lambda _: unpurged)
+    elif control == "no lock":
+        replace("ewma_ops.recovery", "", "_lock", lambda _: lambda at: os.open(at, os.O_RDONLY))
+        replace("ewma_ops.worker", "", "die_with", lambda _: lambda pid: None)
+
+
+def main() -> None:
+    chaos = json.loads(os.environ["EWMA_CHAOS"])
+    if chaos.get("control"):
+        break_on_purpose(chaos["control"])
+    if "ewma_ops.worker" in sys.orig_argv:
+        if chaos.get("lag_s"):
+            lagging(chaos["lag_s"])
+        mark_first_write(Path(chaos["directory"]))
+        plan(chaos, Path(chaos["directory"]))
+
+
+if "EWMA_CHAOS" in os.environ and {"ewma_ops.worker", "ewma_ops.cli"} & set(sys.orig_argv):
+    main()

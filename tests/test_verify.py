@@ -1,0 +1,147 @@
+"""``ewma verify`` against outputs that are right, and that are wrong in every way there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from ewma_ops import verify as module
+from ewma_ops.cli import main
+from ewma_ops.connectors.delivery import IDENTITY_HEADER, identities
+from ewma_ops.errors import ConfigError
+from ewma_ops.flow import job_of
+from ewma_ops.murmur2 import murmur2
+from ewma_ops.readings import Readings
+from ewma_ops.serde.json import JsonEncoder
+from ewma_ops.settings import Settings, load
+from ewma_ops.table import SeriesTable
+from ewma_ops.verify import verify
+from tests.brokers import Record, produce
+
+MakeTopic = Callable[..., str]
+
+CONFIG = """
+[kafka]
+bootstrap_servers = "{0}"
+[input]
+topic = "{1}"
+series_id = "id"
+time = "ts"
+[smooth]
+beta = 0.9
+[output]
+topic = "{2}"
+"""
+
+
+class Written(NamedTuple):
+    """A job as if it had run: its configuration, and the events that it should have written."""
+
+    config: Path
+    settings: Settings
+    events: list[Record]
+
+    def write(self, bootstrap: str, events: Sequence[Record]) -> None:
+        produce(bootstrap, self.settings.output.topic, events)
+
+
+@pytest.fixture
+def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
+    """300 readings of 10 series in 2 partitions, one of them unreadable."""
+    source, target = topic(broker, 2), topic(broker, 2)
+    config = tmp_path / "job.toml"
+    config.write_text(CONFIG.format(broker, source, target))
+    settings = load(config)
+    rows = [(f"s{i % 10}", float(i), i, i % 10 % 2) for i in range(300)]
+    payloads = [json.dumps({"id": s, "value": v, "ts": t}).encode() for s, v, t, _ in rows]
+    payloads[150] = b"not json"
+    sent = [Record(payload, partition=row[3]) for payload, row in zip(payloads, rows, strict=True)]
+    offsets = produce(broker, source, sent)
+    good = [i for i in range(300) if i != 150]
+    readings = Readings.of(
+        [rows[i][0] for i in good], [rows[i][1] for i in good], [rows[i][2] for i in good]
+    )
+    values = JsonEncoder(["mean"]).encode(SeriesTable(settings.smoothing).update(readings))
+    origins = (
+        np.array([rows[i][3] for i in good], np.int32),
+        np.array([offsets[i] for i in good], np.int64),
+    )
+    names = identities(murmur2(job_of(settings).encode()), origins)
+    events = [
+        Record(value, key.encode(), ((IDENTITY_HEADER, name),), partition=int(key[1:]) % 2)
+        for key, value, name in zip(readings.series_ids, values, names, strict=True)
+    ]
+    return Written(config, settings, events)
+
+
+def test_what_is_right_is_found_right(
+    broker: str, written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written.write(broker, written.events)
+    assert main(["verify", str(written.config)]) == 0
+    assert capsys.readouterr().out == (
+        "299 readings, 1 unreadable messages, 299 events\n"
+        "missing 0, doubled 0, wrong value 0, out of order 0\n"
+        "exactly once\n"
+    )
+
+
+def test_each_fault_is_counted_and_named(broker: str, written: Written) -> None:
+    events = list(written.events)
+    events[5], events[15] = events[15], events[5]  # s5: the second before the first
+    events[40] = events[40]._replace(value=b"{}")
+    del events[77]
+    written.write(broker, [*events, events[100]])
+    found = verify(written.settings, lambda line: None)
+    assert not found.right
+    assert (found.missing, found.doubled, found.wrong, found.disordered) == (1, 1, 1, 1)
+    assert (found.behind, found.spread) == (0, 0)
+    told = "\n".join(found.examples)
+    assert "disordered: series 's5', input 1/2" in told
+    assert "wrong: series 's0', input 0/20" in told
+    assert "missing: input 1/38" in told
+    assert "doubled: series 's1'" in told
+
+
+def test_a_double_in_the_same_breath_is_counted(broker: str, written: Written) -> None:
+    events = [event for event in written.events for _ in range(2)]
+    written.write(broker, events)
+    assert verify(written.settings, lambda line: None).doubled == 299
+
+
+def test_what_is_not_written_yet_is_told_apart(broker: str, written: Written) -> None:
+    written.write(broker, written.events[:-20])
+    found = verify(written.settings, lambda line: None)
+    assert (found.missing, found.behind, found.right) == (0, 20, False)
+    assert "not written yet: 20" in str(found)
+
+
+def test_events_of_other_jobs_are_nobodys_fault(broker: str, written: Written) -> None:
+    other = [(IDENTITY_HEADER, identities(1, (np.array([0]), np.array([0])))[0])]
+    written.write(broker, [Record(b"v", b"k"), Record(b"v", b"k", tuple(other)), *written.events])
+    assert verify(written.settings, lambda line: None).right
+
+
+def test_memory_is_bounded_where_nothing_fits(
+    broker: str, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_APART", 50)
+    found = verify(written.settings, lambda line: None)
+    assert any("more than 50 readings have no event" in text for text in found.examples)
+    assert not found.right
+
+
+def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "job.toml"
+    text = CONFIG.format("127.0.0.1:1", "in", "out")
+    config.write_text(text + 'delivery = "at-least-once"\n')
+    with pytest.raises(ConfigError, match="do not say which reading they are of"):
+        verify(load(config))
+    config.write_text(text.replace('time = "ts"', 'start = "latest"'))
+    with pytest.raises(ConfigError, match="where that was is not known any more"):
+        verify(load(config))
