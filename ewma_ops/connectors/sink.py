@@ -21,10 +21,10 @@ from ewma_ops.connectors.client import (
     close_producer,
     connect_producer,
     partition_count,
-    send,
     speaking_to,
     view_of,
 )
+from ewma_ops.connectors.exchange import send
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.errors import DeliveryError
 from ewma_ops.wire.records import ProducerRecords
@@ -33,9 +33,9 @@ __all__ = ["KafkaSink"]
 
 _log = logging.getLogger(__name__)
 
-_IN_FLIGHT_RECORDS = 16_384
-"""Kept small: every record under way is some ten objects that the garbage collector visits."""
-_IN_FLIGHT_BYTES = 64 << 20
+_IN_FLIGHT_FUTURES = 16_384
+"""Kept small: a future is some ten objects that the garbage collector visits."""
+_IN_FLIGHT_BYTES = 16 << 20
 _PATIENCE_S = 10.0
 """What is waited beyond kafka-python's own delivery time-out, should that fail to fire."""
 _CLOSE_S = 10.0
@@ -135,6 +135,7 @@ class _Part(StatefulSinkPartition[ProducerRecords, None]):
 
 class _Sent(NamedTuple):
     futures: list[Any]
+    n_futures: int  # at first: a batch that is split adds some
     partition: int
     size: int
 
@@ -148,7 +149,7 @@ class _Outlet:
         self._topic = topic
         self._topic_partitions = topic_partitions
         self._sent: deque[_Sent] = deque()
-        self._records = self._bytes = 0
+        self._futures = self._bytes = 0
         self._failure: DeliveryError | None = None
         self._producer = connect_producer(client)
         self._options: dict[str, Any] = self._producer.config
@@ -166,10 +167,10 @@ class _Outlet:
         except (kafka_errors.KafkaError, ValueError, TypeError) as error:
             raise self._fail(partition, error, sent=False) from error
         futures[-1].add_errback(partial(self._note, partition))
-        self._sent.append(_Sent(futures, partition, size))
-        self._records += len(futures)
+        self._sent.append(_Sent(futures, len(futures), partition, size))
+        self._futures += len(futures)
         self._bytes += size
-        self._settle_down_to(_IN_FLIGHT_RECORDS, _IN_FLIGHT_BYTES)
+        self._settle_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
 
     def settle(self) -> None:
         """Wait until everything is acknowledged, or raise."""
@@ -188,9 +189,9 @@ class _Outlet:
             _log.error("closing the sink of topic %r: %s", self._topic, error)
         close_producer(self._producer, _CLOSE_S, abandon=self._failure is not None)
 
-    def _settle_down_to(self, records: int, size: int) -> None:
+    def _settle_down_to(self, futures: int, size: int) -> None:
         deadline = time.monotonic() + self._patience_s
-        while self._records > records or self._bytes > size:
+        while self._futures > futures or self._bytes > size:
             self._settle_oldest(deadline)
         while self._sent and self._sent[0].futures[-1].is_done:
             self._settle_oldest(deadline)
@@ -208,7 +209,7 @@ class _Outlet:
             except Exception as error:
                 raise self._fail(oldest.partition, error, sent=True) from error
         self._sent.popleft()
-        self._records -= len(oldest.futures)
+        self._futures -= oldest.n_futures
         self._bytes -= oldest.size
 
     def _note(self, partition: int, error: Exception) -> None:

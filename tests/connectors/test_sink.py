@@ -20,6 +20,8 @@ from tests.connectors.flows import copied, failure_of, run
 
 MakeTopic = Callable[..., str]
 
+pytestmark = pytest.mark.usefixtures("way")
+
 QUICKLY = {"request_timeout_ms": 1_000, "delivery_timeout_ms": 2_000, "bootstrap_timeout_ms": 2_000}
 
 
@@ -140,19 +142,19 @@ def test_a_snapshot_waits_for_every_acknowledgement(
     other.snapshot()
     outlet = one._outlet
     assert outlet is other._outlet
-    assert (outlet._records, outlet._bytes, list(outlet._sent)) == (0, 0, [])
+    assert (outlet._futures, outlet._bytes, list(outlet._sent)) == (0, 0, [])
     assert len(read_all(broker, name, 1_000)) == 1_000
 
 
 def test_no_more_than_a_bound_is_under_way(
     embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink, "_IN_FLIGHT_RECORDS", 20)
+    monkeypatch.setattr(sink, "_IN_FLIGHT_FUTURES", 20)
     writing = part(sending(embedded, topic(embedded)))
     for i in range(100):
         writing.write_batch([records(*[b"%d" % i] * 15)])
-        assert writing._outlet._records <= 20
-    monkeypatch.setattr(sink, "_IN_FLIGHT_RECORDS", 10_000)
+        assert writing._outlet._futures <= 20
+    monkeypatch.setattr(sink, "_IN_FLIGHT_FUTURES", 10_000)
     monkeypatch.setattr(sink, "_IN_FLIGHT_BYTES", 50_000)
     for _ in range(20):
         writing.write_batch([records(bytes(20_000))])
