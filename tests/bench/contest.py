@@ -1,0 +1,142 @@
+"""What every contender of the flow's benchmark is given, and how it is measured.
+
+The topics are filled and read back by the wire layer. Rates are those of the middle nine tenths
+of the output by its own timestamps, so that starting, joining groups and stopping do not count;
+CPU is that of the contender's process, less what one with hardly any readings takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from kafka import TopicPartition
+
+from ewma_ops.connectors.client import connect_consumer, connect_producer, create_topic
+from ewma_ops.connectors.exchange import poll, send
+from ewma_ops.murmur2 import murmur2_column, partition_for
+from ewma_ops.wire.records import ProducerRecords
+
+PARTITIONS = 4
+BETA = 0.9
+TIME_MS = 1_700_000_000_000
+_TOLERANCE = 1e-9
+_TIMEOUT_S = 300
+_HERE = Path(__file__).parent
+
+
+class Contest(NamedTuple):
+    """A filled topic, and the last smoothed value of each series."""
+
+    bootstrap: str
+    topic: str
+    readings: int
+    last: dict[str, float]
+
+
+class Score(NamedTuple):
+    """Messages a second, CPU seconds of the process, and its greatest memory in MB."""
+
+    rate: float
+    cpu_s: float
+    memory_mb: float
+
+
+def fill(bootstrap: str, topic: str, readings: int, series: int) -> Contest:
+    """Create a topic of readings: JSON of 50 to 60 bytes, keyed by series."""
+    client = {"bootstrap_servers": bootstrap}
+    create_topic(client, topic, PARTITIONS)
+    draw = random.Random(7)
+    ids = [f"sensor-{draw.randrange(series)}" for _ in range(readings)]
+    numbers = [round(draw.gauss(20, 5), 3) for _ in range(readings)]
+    form = '{"series_id":"%s","ts":%d,"value":%s}'
+    values = [
+        (form % (i, TIME_MS + at, x)).encode()
+        for at, (i, x) in enumerate(zip(ids, numbers, strict=True))
+    ]
+    partitions = partition_for(murmur2_column(ids), PARTITIONS)
+    producer = connect_producer(client)
+    producer.partitions_for(topic)
+    futures = []
+    for partition in range(PARTITIONS):
+        for at in np.array_split(np.flatnonzero(partitions == partition), max(1, readings // 80_000)):
+            run = ProducerRecords([ids[i].encode() for i in at], [values[i] for i in at])
+            futures += send(producer, topic, partition, run)[0] if len(at) else []
+    for future in futures:
+        future.get(60)
+    producer.close(10)
+    return Contest(bootstrap, topic, readings, _smoothed(ids, numbers))
+
+
+def _smoothed(ids: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
+    state: dict[str, tuple[float, float]] = {}
+    for series_id, x in zip(ids, numbers, strict=True):
+        v, power = state.get(series_id, (0.0, 1.0))
+        state[series_id] = (BETA * v + (1 - BETA) * x, power * BETA)
+    return {series_id: v / (1 - power) for series_id, (v, power) in state.items()}
+
+
+def run(contender: str, contest: Contest, *, python: str = sys.executable) -> Score:
+    """Have a contender smooth the topic into a new one, check what it wrote, and measure it."""
+    output = f"{contest.topic}-{contender}-{time.monotonic_ns()}"
+    create_topic({"bootstrap_servers": contest.bootstrap}, output, PARTITIONS)
+    script = _HERE / "peers" / f"{contender}.py"
+    command = [python, str(script), contest.bootstrap, contest.topic, output, str(contest.readings)]
+    environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        timed_out = False
+        deadline = time.monotonic() + _TIMEOUT_S
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        output_text = b""
+        while True:
+            output_text += process.stdout.read() or b""
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                break
+            if time.monotonic() > deadline:
+                timed_out = True
+                process.kill()
+            time.sleep(0.02)
+    if timed_out or process.returncode not in (0,):
+        raise RuntimeError(f"{contender} failed:\n{output_text.decode()[-3000:]}")
+    return Score(_rate(contest, output), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def _rate(contest: Contest, output: str) -> float:
+    consumer = connect_consumer({"bootstrap_servers": contest.bootstrap}, "contest")
+    tps = [TopicPartition(output, partition) for partition in range(PARTITIONS)]
+    consumer.assign(tps)
+    consumer.seek_to_beginning(*tps)
+    times: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    last: dict[str, float] = {}
+    count, ends = 0, time.monotonic() + 60
+    while count < contest.readings and time.monotonic() < ends:
+        for columns in (c for run in poll(consumer, 200).values() for c in run):
+            times.append(columns.timestamps_ms)
+            count += len(columns.values)
+            # The last of a series in the run is the last that is put into the dictionary.
+            last.update(
+                (event["series_id"], event["ewma"]) for event in map(json.loads, columns.values)  # type: ignore[arg-type]
+            )
+    consumer.close()
+    assert count == contest.readings, f"{count} of {contest.readings} in {output}"
+    wrong = [i for i, ewma in contest.last.items() if abs(last[i] - ewma) > _TOLERANCE]
+    assert not wrong, f"{output}: {len(wrong)} series are wrong, such as {wrong[0]}"
+    at = np.sort(np.concatenate(times))
+    lo, hi = contest.readings // 20, contest.readings - 1 - contest.readings // 20
+    lo = int(np.searchsorted(at, at[lo], side="left"))
+    hi = int(np.searchsorted(at, at[hi], side="left"))
+    return (hi - lo) / max(float(at[hi] - at[lo]), 1.0) * 1000
