@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 from kafka import TopicPartition
+from kafka.admin import NewTopic
 
-from ewma_ops.connectors.client import connect_consumer, connect_producer, create_topic
+from ewma_ops.connectors.client import connect_admin, connect_consumer, connect_producer
 from ewma_ops.connectors.exchange import poll, send
 from ewma_ops.murmur2 import murmur2_column, partition_for
 from ewma_ops.wire.records import ProducerRecords
@@ -51,10 +52,18 @@ class Score(NamedTuple):
     memory_mb: float
 
 
+def make_topic(bootstrap: str, topic: str) -> None:
+    """Create a topic; with the options that Quix Streams asks of every one."""
+    options = {"retention.ms": str(10**10), "cleanup.policy": "delete"}
+    with connect_admin({"bootstrap_servers": bootstrap}) as admin:
+        admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=options)])
+        admin.wait_for_topics([topic], timeout_ms=10_000)
+
+
 def fill(bootstrap: str, topic: str, readings: int, series: int) -> Contest:
     """Create a topic of readings: JSON of 50 to 60 bytes, keyed by series."""
     client = {"bootstrap_servers": bootstrap}
-    create_topic(client, topic, PARTITIONS)
+    make_topic(bootstrap, topic)
     draw = random.Random(7)
     ids = [f"sensor-{draw.randrange(series)}" for _ in range(readings)]
     numbers = [round(draw.gauss(20, 5), 3) for _ in range(readings)]
@@ -88,7 +97,7 @@ def _smoothed(ids: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
 def run(contender: str, contest: Contest, *, python: str = sys.executable) -> Score:
     """Have a contender smooth the topic into a new one, check what it wrote, and measure it."""
     output = f"{contest.topic}-{contender}-{time.monotonic_ns()}"
-    create_topic({"bootstrap_servers": contest.bootstrap}, output, PARTITIONS)
+    make_topic(contest.bootstrap, output)
     script = _HERE / "peers" / f"{contender}.py"
     command = [python, str(script), contest.bootstrap, contest.topic, output, str(contest.readings)]
     environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
