@@ -1,23 +1,23 @@
 """What every contender of the flow's benchmark is given, and how it is measured.
 
-The topics are filled and read back by the wire layer. Rates are those of the middle nine tenths
-of the output by its own timestamps, so that starting, joining groups and stopping do not count;
-CPU is that of the contender's process, less what one with hardly any readings takes.
+Every contender is a process of its own, that reads a topic to its end and writes another; what it
+wrote is read back and checked.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import resource
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from kafka import TopicPartition
 from kafka.admin import NewTopic
@@ -45,11 +45,10 @@ class Contest(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Messages a second, CPU seconds of the process, and its greatest memory in MB."""
+    """Seconds from start to end, and CPU seconds, of a contender's process."""
 
-    rate: float
+    wall_s: float
     cpu_s: float
-    memory_mb: float
 
 
 def make_topic(bootstrap: str, topic: str) -> None:
@@ -77,7 +76,9 @@ def fill(bootstrap: str, topic: str, readings: int, series: int) -> Contest:
     producer.partitions_for(topic)
     futures = []
     for partition in range(PARTITIONS):
-        for at in np.array_split(np.flatnonzero(partitions == partition), max(1, readings // 80_000)):
+        for at in np.array_split(
+            np.flatnonzero(partitions == partition), max(1, readings // 80_000)
+        ):
             run = ProducerRecords([ids[i].encode() for i in at], [values[i] for i in at])
             futures += send(producer, topic, partition, run)[0] if len(at) else []
     for future in futures:
@@ -94,58 +95,56 @@ def _smoothed(ids: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
     return {series_id: v / (1 - power) for series_id, (v, power) in state.items()}
 
 
-def run(contender: str, contest: Contest, *, python: str = sys.executable) -> Score:
+def run(contender: str, contest: Contest, *options: str, python: str = sys.executable) -> Score:
     """Have a contender smooth the topic into a new one, check what it wrote, and measure it."""
     output = f"{contest.topic}-{contender}-{time.monotonic_ns()}"
     make_topic(contest.bootstrap, output)
-    script = _HERE / "peers" / f"{contender}.py"
-    command = [python, str(script), contest.bootstrap, contest.topic, output, str(contest.readings)]
+    script = str(_HERE / "peers" / f"{contender}.py")
+    command = [python, script, contest.bootstrap, contest.topic, output, str(contest.readings)]
     environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        timed_out = False
-        deadline = time.monotonic() + _TIMEOUT_S
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        output_text = b""
-        while True:
-            output_text += process.stdout.read() or b""
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                process.returncode = os.waitstatus_to_exitcode(status)
-                break
-            if time.monotonic() > deadline:
-                timed_out = True
-                process.kill()
-            time.sleep(0.02)
-    if timed_out or process.returncode not in (0,):
-        raise RuntimeError(f"{contender} failed:\n{output_text.decode()[-3000:]}")
-    return Score(_rate(contest, output), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    with tempfile.TemporaryFile() as said:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [*command, *options],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
+        killer = threading.Timer(_TIMEOUT_S, process.kill)
+        killer.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.monotonic() - started
+        killer.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{contender} failed:\n{said.read().decode()[-3000:]}")
+    _check(contest, output)
+    return Score(wall_s, usage.ru_utime + usage.ru_stime)
 
 
-def _rate(contest: Contest, output: str) -> float:
+def _check(contest: Contest, output: str) -> None:
     consumer = connect_consumer({"bootstrap_servers": contest.bootstrap}, "contest")
     tps = [TopicPartition(output, partition) for partition in range(PARTITIONS)]
     consumer.assign(tps)
     consumer.seek_to_beginning(*tps)
-    times: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
     last: dict[str, float] = {}
     count, ends = 0, time.monotonic() + 60
     while count < contest.readings and time.monotonic() < ends:
         for columns in (c for run in poll(consumer, 200).values() for c in run):
-            times.append(columns.timestamps_ms)
             count += len(columns.values)
             # The last of a series in the run is the last that is put into the dictionary.
-            last.update(
-                (event["series_id"], event["ewma"]) for event in map(json.loads, columns.values)  # type: ignore[arg-type]
-            )
+            last.update((event.series_id, event.ewma) for event in map(_read, columns.values))  # type: ignore[arg-type]
     consumer.close()
     assert count == contest.readings, f"{count} of {contest.readings} in {output}"
     wrong = [i for i, ewma in contest.last.items() if abs(last[i] - ewma) > _TOLERANCE]
     assert not wrong, f"{output}: {len(wrong)} series are wrong, such as {wrong[0]}"
-    at = np.sort(np.concatenate(times))
-    lo, hi = contest.readings // 20, contest.readings - 1 - contest.readings // 20
-    lo = int(np.searchsorted(at, at[lo], side="left"))
-    hi = int(np.searchsorted(at, at[hi], side="left"))
-    return (hi - lo) / max(float(at[hi] - at[lo]), 1.0) * 1000
+
+
+class _Event(msgspec.Struct):
+    series_id: str
+    ewma: float
+
+
+_read = msgspec.json.Decoder(_Event).decode

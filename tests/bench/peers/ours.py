@@ -28,4 +28,5 @@ def settings(bootstrap: str, topic: str, output: str, stop: str = "end") -> Sett
 
 if __name__ == "__main__":
     bootstrap, topic, output = sys.argv[1:4]
-    cluster_main(build_flow(settings(bootstrap, topic, output), threading.Event()), [], 0)
+    until = "never" if "--forever" in sys.argv else "end"
+    cluster_main(build_flow(settings(bootstrap, topic, output, until), threading.Event()), [], 0)

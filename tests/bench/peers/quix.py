@@ -16,7 +16,11 @@ application = Application(
     state_dir=f"/tmp/quix-{output}",
     use_changelog_topics=False,
     loglevel=logging.WARNING,
-    consumer_extra_config={"fetch.queue.backoff.ms": 10, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
+    consumer_extra_config={
+        "fetch.queue.backoff.ms": 10,
+        "session.timeout.ms": 6000,
+        "heartbeat.interval.ms": 500,
+    },
     producer_extra_config={"linger.ms": 5, "partitioner": "murmur2_random"},
 )
 
