@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,20 +51,22 @@ class Score(NamedTuple):
     cpu_s: float
 
 
-def make_topic(bootstrap: str, topic: str) -> None:
+def make_topic(bootstrap: str, topic: str, configs: Mapping[str, str] | None = None) -> None:
     """Create a topic; with the options that Quix Streams asks of every one."""
-    options = {"retention.ms": str(10**10), "cleanup.policy": "delete"}
+    options = {"retention.ms": str(10**10), "cleanup.policy": "delete", **(configs or {})}
     with connect_admin({"bootstrap_servers": bootstrap}) as admin:
         admin.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=options)])
         admin.wait_for_topics([topic], timeout_ms=10_000)
 
 
-def fill(bootstrap: str, topic: str, readings: int, series: int) -> Contest:
-    """Create a topic of readings: JSON of 50 to 60 bytes, keyed by series."""
+def fill(bootstrap: str, topic: str, readings: int, series: int, *, every: bool = False) -> Contest:
+    """Create a topic of readings: JSON of 50 to 60 bytes, keyed by series, of ``every`` one."""
     client = {"bootstrap_servers": bootstrap}
     make_topic(bootstrap, topic)
     draw = random.Random(7)
-    ids = [f"sensor-{draw.randrange(series)}" for _ in range(readings)]
+    order = range(series) if every else ()
+    drawn = (draw.randrange(series) for _ in range(readings - len(order)))
+    ids = [f"sensor-{number}" for number in (*order, *drawn)]
     numbers = [round(draw.gauss(20, 5), 3) for _ in range(readings)]
     form = '{"series_id":"%s","ts":%d,"value":%s}'
     values = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import bytewax.operators as op
 import orjson
@@ -15,17 +16,17 @@ FOREVER = "--forever"
 bootstrap, topic, output = sys.argv[1:4]
 
 
-def read(message):
+def read(message: Any) -> Any:
     return orjson.loads(message.value)
 
 
-def smooth(state, reading):
+def smooth(state: Any, reading: dict[str, Any]) -> tuple[Any, Any]:
     v, power = (0.0, 1.0) if state is None else state
     v, power = BETA * v + (1 - BETA) * reading["value"], power * BETA
     return (v, power), (reading, v / (1 - power))
 
 
-def write(item):
+def write(item: tuple[str, Any]) -> Any:
     series_id, (reading, ewma) = item
     event = {"series_id": series_id, "time": reading["ts"], "value": reading["value"]}
     event["ewma"] = ewma

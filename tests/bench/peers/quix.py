@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 from quixstreams import Application
 
@@ -25,7 +26,7 @@ application = Application(
 )
 
 
-def smooth(reading, state):
+def smooth(reading: dict[str, Any], state: Any) -> dict[str, Any]:
     v, power = state.get("ewma", (0.0, 1.0))
     v, power = BETA * v + (1 - BETA) * reading["value"], power * BETA
     state.set("ewma", (v, power))
