@@ -190,7 +190,7 @@ class _Encode:
             readings = smoothed.readings
             ids, hashes = readings.series_ids, readings.hashes
             events = ProducerRecords(
-                [series_id.encode("utf-8", "surrogatepass") for series_id in ids],
+                list(map(str.encode, ids)),
                 list(self._encoder.encode(smoothed)),
                 origins=readings.origins,
             )

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from ewma_ops.connectors.client import close_producer, connect_producer, send
+from ewma_ops.connectors.client import close_producer, connect_producer
+from ewma_ops.connectors.exchange import send
 from ewma_ops.wire.records import ProducerRecords
 from tests.brokers import ApacheKafka, Record, produce, read_all
 from tests.jobs import (

@@ -1,10 +1,11 @@
 """Connections to Kafka: options merged and checked, errors put into words.
 
-The only module that may touch kafka-python's inside; it must not know what is read or written.
-Its test lists what it uses of the inside, and tells when an upgrade moved it.
+May touch kafka-python's inside, as may `exchange`, `runs_in` and `runs_out`, and no other module;
+must not know what is read or written. Its test lists what it uses of the inside, and tells when an
+upgrade moved it.
 """
 
-# ruff: noqa: SLF001 - here, and nowhere else
+# ruff: noqa: SLF001 - kafka-python's inside
 
 from __future__ import annotations
 
@@ -12,8 +13,7 @@ import contextlib
 import difflib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import repeat
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from kafka import (
@@ -25,8 +25,8 @@ from kafka import (
 )
 from kafka import errors as kafka_errors
 
+from ewma_ops.connectors.exchange import take_runs
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
-from ewma_ops.wire.records import ProducerRecords
 
 __all__ = [
     "TopicView",
@@ -41,7 +41,6 @@ __all__ = [
     "connect_reader",
     "in_words",
     "positions",
-    "send",
     "servers_of",
     "speaking_to",
     "view_of",
@@ -56,7 +55,7 @@ _EVERY = {
 }
 _CONSUMER = {
     "metadata_max_age_ms": 30_000,  # how soon a vanished or grown topic is noticed
-    "max_poll_records": 4_000,
+    "max_poll_records": 16_000,
     "fetch_max_bytes": 16 << 20,
 }
 _READER = {
@@ -66,7 +65,7 @@ _READER = {
 }
 _PRODUCER = {
     "linger_ms": 2,
-    "batch_size": 256 << 10,
+    "batch_size": 512 << 10,  # half of what a topic takes
     "max_block_ms": 30_000,
     "max_request_size": 4 << 20,  # above what topics take: let the topic's own limit rule
 }
@@ -104,8 +103,6 @@ _OWNED = {
     "allow_auto_create_topics": "looking a topic up never creates it",
 }
 _ANSWER_TIMEOUT_S = 10.0
-_RECORD_OVERHEAD = 96
-"""Bytes of a batch's header and of a record's fields, at most."""
 
 
 class TopicView(NamedTuple):
@@ -132,7 +129,9 @@ def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsum
     BrokerError
         If no broker answers in time.
     """
-    return _connect(KafkaConsumer, client, "consumer", {**_CONSUMER, "group_id": group_id})
+    consumer = _connect(KafkaConsumer, client, "consumer", {**_CONSUMER, "group_id": group_id})
+    take_runs(consumer)
+    return consumer
 
 
 def connect_reader(client: Mapping[str, object], *, committed: bool = False) -> KafkaConsumer:
@@ -161,7 +160,9 @@ def connect_producer(
     unfinished is aborted, when this returns.
     """
     if transactional_id is None:
-        return _connect(KafkaProducer, client, "producer", _PRODUCER)
+        producer = _connect(KafkaProducer, client, "producer", _PRODUCER)
+        take_runs(producer)
+        return producer
     transactions: dict[str, object] = {
         "transactional_id": transactional_id,
         "transaction_timeout_ms": transaction_timeout_ms,
@@ -174,6 +175,7 @@ def connect_producer(
     except BaseException:
         close_producer(producer, 1.0, abandon=True)
         raise
+    take_runs(producer)
     return producer
 
 
@@ -219,43 +221,6 @@ def commit_offsets(
             consumer.commit(commits, timeout_ms=int(_ANSWER_TIMEOUT_S * 1000))
     finally:
         close_consumer(consumer, _ANSWER_TIMEOUT_S)
-
-
-def send(
-    producer: KafkaProducer, topic: str, partition: int, records: ProducerRecords
-) -> tuple[list[Any], int]:
-    """Hand records to the producer; return kafka-python's future of each, and their bytes.
-
-    Goes past ``KafkaProducer.send``, which refuses what Kafka takes (a record with neither key
-    nor value, a header without a value) and costs half as much again. So the producer must know
-    the topic already.
-
-    Raises
-    ------
-    kafka.errors.MessageSizeTooLargeError
-        If a record is larger than ``max_request_size``.
-    ValueError
-        If the columns differ in length.
-    """
-    tp = TopicPartition(topic, partition)
-    transactions = producer._transaction_manager
-    if transactions is not None and transactions.is_transactional():
-        transactions.maybe_add_partition_to_transaction(tp)
-    append = producer._accumulator.append
-    limit = producer.config["max_request_size"]
-    futures, total = [], 0
-    for key, value, headers in _rows(records):
-        size = _RECORD_OVERHEAD + len(key or b"") + len(value or b"")
-        if headers is not _NO_HEADERS:
-            size += sum(8 + len(name) + len(content or b"") for name, content in headers)
-        if size > limit:
-            raise kafka_errors.MessageSizeTooLargeError(f"the record has about {size} bytes")
-        future, _, opened, _ = append(tp, None, key, value, headers)
-        if opened:  # the one before is full, or there was none: time to send
-            producer._sender.wakeup()
-        futures.append(future)
-        total += size
-    return futures, total
 
 
 def positions(consumer: KafkaConsumer) -> dict[TopicPartition, int]:
@@ -351,27 +316,6 @@ _UNREACHABLE = (
     OSError,
 )
 _MISUSE = (kafka_errors.KafkaConfigurationError, ValueError, TypeError, AssertionError)
-
-
-class _Headers(list[tuple[str, bytes | None]]):
-    """Headers that kafka-python writes but does not measure: it fails to measure a null."""
-
-    def __bool__(self) -> bool:
-        return False
-
-
-_NO_HEADERS = _Headers()
-
-
-def _rows(
-    records: ProducerRecords,
-) -> Iterator[tuple[bytes | None, bytes | None, _Headers]]:
-    headers: Iterable[_Headers] = (
-        repeat(_NO_HEADERS, len(records))
-        if records.headers is None
-        else map(_Headers, records.headers)
-    )
-    return zip(records.keys, records.values, headers, strict=True)
 
 
 def _connect(

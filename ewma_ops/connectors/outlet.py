@@ -18,10 +18,10 @@ from ewma_ops.connectors.client import (
     close_producer,
     commit_transaction,
     connect_producer,
-    send,
     speaking_to,
     view_of,
 )
+from ewma_ops.connectors.exchange import send
 from ewma_ops.errors import DeliveryError
 from ewma_ops.wire.records import ProducerRecords
 
@@ -29,9 +29,9 @@ __all__ = ["Outlet"]
 
 _log = logging.getLogger(__name__)
 
-_IN_FLIGHT_RECORDS = 16_384
-"""Kept small: every record under way is some ten objects that the garbage collector visits."""
-_IN_FLIGHT_BYTES = 64 << 20
+_IN_FLIGHT_FUTURES = 16_384
+"""Kept small: a future is some ten objects that the garbage collector visits."""
+_IN_FLIGHT_BYTES = 16 << 20
 _PATIENCE_S = 10.0
 """What is waited beyond kafka-python's own delivery time-out, should that fail to fire."""
 _CLOSE_S = 10.0
@@ -43,6 +43,7 @@ _FENCED = (
 
 class _Sent(NamedTuple):
     futures: list[Any]
+    n_futures: int  # at first: a batch that is split adds some
     partition: int
     size: int
 
@@ -80,7 +81,7 @@ class Outlet:
         self.topic = topic
         self._topic_partitions = topic_partitions
         self._sent: deque[_Sent] = deque()
-        self._records = self._bytes = 0
+        self._futures = self._bytes = 0
         self._failure: DeliveryError | None = None
         self._transactional = transactional_id is not None
         self._in_transaction = False
@@ -103,10 +104,10 @@ class Outlet:
         except (kafka_errors.KafkaError, ValueError, TypeError) as error:
             raise self._fail(partition, error, sent=False) from error
         futures[-1].add_errback(partial(self._note, partition))
-        self._sent.append(_Sent(futures, partition, size))
-        self._records += len(futures)
+        self._sent.append(_Sent(futures, len(futures), partition, size))
+        self._futures += len(futures)
         self._bytes += size
-        self._settle_down_to(_IN_FLIGHT_RECORDS, _IN_FLIGHT_BYTES)
+        self._settle_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
 
     def settle(self) -> None:
         """Wait until everything is acknowledged, and committed where that is asked, or raise."""
@@ -140,9 +141,9 @@ class Outlet:
         abandon = self._failure is not None or self._in_transaction
         close_producer(self._producer, _CLOSE_S, abandon=abandon)
 
-    def _settle_down_to(self, records: int, size: int) -> None:
+    def _settle_down_to(self, futures: int, size: int) -> None:
         deadline = time.monotonic() + self._patience_s
-        while self._records > records or self._bytes > size:
+        while self._futures > futures or self._bytes > size:
             self._settle_oldest(deadline)
         while self._sent and self._sent[0].futures[-1].is_done:
             self._settle_oldest(deadline)
@@ -162,7 +163,7 @@ class Outlet:
         last = oldest.futures[-1].value.offset  # -1 where the broker does not tell
         self.ends[oldest.partition] = max(last + 1, self.ends.get(oldest.partition, 0))
         self._sent.popleft()
-        self._records -= len(oldest.futures)
+        self._futures -= oldest.n_futures
         self._bytes -= oldest.size
 
     def _note(self, partition: int, error: Exception) -> None:

@@ -24,7 +24,9 @@ from ewma_ops.connectors.client import (
     speaking_to,
     view_of,
 )
+from ewma_ops.connectors.exchange import poll
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
+from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["Feed", "OnLost", "Poller", "Start"]
@@ -290,7 +292,7 @@ class Poller:
 
     def _poll(self) -> None:
         try:
-            polled = self._consumer.poll(timeout_ms=int(_POLL_S * 1000))
+            polled = poll(self._consumer, int(_POLL_S * 1000))
         except kafka_errors.OffsetOutOfRangeError as error:
             if not self._skipped(error):
                 raise
@@ -315,26 +317,21 @@ class Poller:
         self._consumer.seek(tp, _skip(tp, offset, begin))
         return True
 
-    def _deliver(self, feed: Feed, records: Sequence[Any], reached: int) -> None:
+    def _deliver(self, feed: Feed, fetched: Sequence[Columns], reached: int) -> None:
         if feed.end is None:
             feed.end = self._true_end(feed)
         finished = self._bounded and feed.end is not None and reached >= feed.end
+        runs = [_run(feed.tp, columns, feed.end if finished else None) for columns in fetched]
         if finished:
             assert feed.end is not None
-            records = [record for record in records if record.offset < feed.end]
             reached = max(feed.fetched, feed.end)
             self._consumer.pause(feed.tp)
-        run = _columns(feed.tp, records) if records else None
-        size = sum(
-            r.serialized_key_size + r.serialized_value_size + r.serialized_header_size
-            for r in records
-        )
+        size = sum(_bytes(run.keys) + _bytes(run.values) for run in runs)
         with self._lock:
-            if run is not None:
-                feed.runs.append(run)
-                feed.bytes += size
-                self._records += len(run)
-                self._bytes += size
+            feed.runs += filter(len, runs)
+            feed.bytes += size
+            self._records += sum(map(len, runs))
+            self._bytes += size
             feed.fetched = reached
             feed.finished = finished
 
@@ -477,14 +474,18 @@ def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> TopicError:
     )
 
 
-def _columns(tp: TopicPartition, records: Sequence[Any]) -> ConsumerRecords:
-    times = [-1 if r.timestamp is None else r.timestamp for r in records]
-    return ConsumerRecords(
-        tp.topic,
-        tp.partition,
-        np.array([r.offset for r in records], np.int64),
-        np.array(times, np.int64),
-        [r.key for r in records],
-        [r.value for r in records],
-        [r.headers for r in records] if any(r.headers for r in records) else None,
-    )
+def _run(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecords:
+    """Return the records before the offset ``end``."""
+    offsets, timestamps_ms, keys, values, headers, _ = columns
+    n = len(values) if end is None else int(np.searchsorted(offsets, end))
+    if n < len(values):
+        offsets, timestamps_ms, keys, values = offsets[:n], timestamps_ms[:n], keys[:n], values[:n]
+        headers = None if headers is None else headers[:n]
+    return ConsumerRecords(tp.topic, tp.partition, offsets, timestamps_ms, keys, values, headers)
+
+
+def _bytes(pieces: Sequence[bytes | None]) -> int:
+    try:
+        return sum(map(len, pieces))  # type: ignore[arg-type]  # None raises
+    except TypeError:
+        return sum(len(piece) for piece in pieces if piece is not None)

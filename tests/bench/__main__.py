@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.bench import bench_kernel, bench_operators
+from tests.bench import bench_flow, bench_kernel, bench_live, bench_operators, bench_wire
 
+bench_wire.main()
 bench_operators.main()
 bench_kernel.main()
+bench_live.main()
+bench_flow.main()

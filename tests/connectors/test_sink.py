@@ -20,6 +20,8 @@ from tests.connectors.flows import copied, failure_of, run
 
 MakeTopic = Callable[..., str]
 
+pytestmark = pytest.mark.usefixtures("way")
+
 QUICKLY = {"request_timeout_ms": 1_000, "delivery_timeout_ms": 2_000, "bootstrap_timeout_ms": 2_000}
 
 
@@ -147,19 +149,19 @@ def test_a_snapshot_waits_for_every_acknowledgement(
     other.snapshot()
     used = one._outlet
     assert used is other._outlet
-    assert (used._records, used._bytes, list(used._sent)) == (0, 0, [])
+    assert (used._futures, used._bytes, list(used._sent)) == (0, 0, [])
     assert len(read_all(broker, name, 1_000)) == 1_000
 
 
 def test_no_more_than_a_bound_is_under_way(
     embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "_IN_FLIGHT_RECORDS", 20)
+    monkeypatch.setattr(outlet, "_IN_FLIGHT_FUTURES", 20)
     writing = part(sending(embedded, topic(embedded)))
     for i in range(100):
         writing.write_batch([records(*[b"%d" % i] * 15)])
-        assert writing._outlet._records <= 20
-    monkeypatch.setattr(outlet, "_IN_FLIGHT_RECORDS", 10_000)
+        assert writing._outlet._futures <= 20
+    monkeypatch.setattr(outlet, "_IN_FLIGHT_FUTURES", 10_000)
     monkeypatch.setattr(outlet, "_IN_FLIGHT_BYTES", 50_000)
     for _ in range(20):
         writing.write_batch([records(bytes(20_000))])

@@ -21,6 +21,8 @@ from tests.connectors.flows import failure_of, read, run, values
 
 MakeTopic = Callable[..., str]
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def numbers(n: int, partitions: int) -> list[Record]:
     return [Record(b"%d" % i, partition=i % partitions) for i in range(n)]

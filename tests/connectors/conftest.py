@@ -1,0 +1,19 @@
+"""Every test of the source and the sink runs both ways that records can go through kafka-python."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from ewma_ops.connectors import exchange
+
+
+@pytest.fixture(params=["runs", "one by one"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have records go through kafka-python in whole runs, or one by one."""
+    if request.param == "one by one":
+        monkeypatch.setattr(exchange, "_misfits", lambda _: ["a test asks for it"])
+        monkeypatch.setattr(exchange._log, "level", logging.ERROR)
+    way: str = request.param
+    return way
