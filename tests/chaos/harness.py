@@ -255,6 +255,8 @@ def run(
             time.sleep(rng.uniform(*plan.pause_s))
             verdict.kills += hurt(job, rng, verdict, hurts or {})
         (directory / "calm").touch()
+        if "calm" in (hurts or {}):
+            (hurts or {})["calm"](rng)
         finish(job, feeder, rng, verdict)
     finally:
         job.kill()
@@ -379,11 +381,18 @@ def records(job: Job, topic: str) -> list[Any]:
     try:
         tps = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
         consumer.assign(tps)
-        empty = 0
-        while empty < 3:
+        consumer.seek_to_beginning()
+        ends = consumer.end_offsets(tps)
+        idle = 0
+        while idle < 2:  # some brokers list too low an end, and a slow one is not an idle one
             polled = consumer.poll(timeout_ms=150)
-            empty = 0 if polled else empty + 1
             found += [record for run in polled.values() for record in run]
+            marks = {tp: consumer.highwater(tp) for tp in tps}
+            ended = all(
+                mark is not None and consumer.position(tp) >= max(mark, ends[tp])
+                for tp, mark in marks.items()
+            )
+            idle = idle + 1 if ended and not polled else 0
     finally:
         consumer.close()
     return found
@@ -412,8 +421,12 @@ def surroundings(
         time.sleep(rng.uniform(0, 2))
         kafka.start()
 
+    def calm(_: random.Random) -> None:
+        proxy.late_s = 0.0
+
+    hurts = {"broker": restart, "answers": lambda _: proxy.lose_answers(), "calm": calm}
     with kafka:
-        yield proxy.address, {"broker": restart, "answers": lambda _: proxy.lose_answers()}
+        yield proxy.address, hurts
     proxy.close()
 
 
