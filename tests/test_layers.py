@@ -76,6 +76,7 @@ ROWS = {
     # What joins them.
     "smooth_table": _row("errors decay smoothing"),
     "settings": _row("errors decay smoothing family smooth_table", "msgspec tomli"),
+    "summary": _row("settings smoothing"),
     "recovery": _row("errors", "bytewax"),
     "flow": _row(
         "errors murmur2 decay smoothing readings table operators wire.* connectors.* serde.* "
@@ -86,7 +87,7 @@ ROWS = {
     "worker": _row("errors settings recovery flow connectors.*", "bytewax prometheus_client"),
     "launcher": _row("errors settings recovery worker"),
     "cli": _row(
-        "ewma_ops errors settings recovery flow launcher verify worker connectors.* demo.*"
+        "ewma_ops errors settings summary recovery flow launcher verify worker connectors.* demo.*"
     ),
     "demo": _row("demo.*"),
     "demo.*": _row(

@@ -11,8 +11,9 @@ import pytest
 
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
-from ewma_ops.settings import Settings, describe, load
+from ewma_ops.settings import Settings, load
 from ewma_ops.smoothing import Smoothing
+from ewma_ops.summary import describe
 
 MINIMAL = """
 [kafka]
