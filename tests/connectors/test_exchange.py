@@ -16,7 +16,7 @@ from ewma_ops.connectors import runs_in, runs_out
 from ewma_ops.connectors.client import connect_consumer, connect_producer
 from ewma_ops.connectors.exchange import poll, send
 from ewma_ops.wire.batch import Columns
-from ewma_ops.wire.records import ProducerRecords
+from ewma_ops.wire.records import Headers, ProducerRecords
 from tests.brokers import Record, produce, read_all
 
 MakeTopic = Callable[..., str]
@@ -173,7 +173,7 @@ def test_small_and_large_runs_keep_their_order(embedded: str, topic: MakeTopic) 
     sent, futures = [], []
     for i, n in enumerate(sizes):
         run: list[bytes | None] = [b"%d.%d" % (i, j) for j in range(n)]
-        headers = [[("n", b"%d" % j)] for j in range(n)] if i % 2 else None
+        headers: list[Headers] | None = [[("n", b"%d" % j)] for j in range(n)] if i % 2 else None
         futures += send(producer, name, 0, ProducerRecords([None] * n, run, headers))[0]
         sent += run
     producer.flush(10)
