@@ -115,7 +115,7 @@ class _Encode:
         runs: dict[int, ProducerRecords] = {}
         for smoothed in batch:
             ids, hashes = smoothed.readings.series_ids, smoothed.readings.hashes
-            keys = [series_id.encode("utf-8", "surrogatepass") for series_id in ids]
+            keys = list(map(str.encode, ids))
             values = self._encoder.encode(smoothed)
             found = partition_for(
                 murmur2_column(ids) if hashes is None else hashes, self._partitions

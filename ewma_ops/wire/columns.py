@@ -8,7 +8,6 @@ columns, and says what is wrong with a corrupt one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -244,7 +243,7 @@ def _record_bounds(
     """
     total = int(counts.sum())
     try:
-        starts = np.fromiter(_starts(data, total), np.int64, total)
+        starts = np.array(_starts(data, total), np.int64)
     except (IndexError, OverflowError, CorruptBatch):
         raise _DoubtError from None
     ends = np.empty_like(starts)
@@ -257,11 +256,12 @@ def _record_bounds(
     return starts, ends
 
 
-def _starts(data: bytes, total: int) -> Iterator[int]:
+def _starts(data: bytes, total: int) -> list[int]:
     """Follow the lengths from record to record."""
+    starts: list[int] = []
     at = 0
     for _ in range(total):
-        yield at
+        starts.append(at)
         low = data[at]
         if low < 0x80:
             at += (low >> 1) + 1
@@ -270,6 +270,7 @@ def _starts(data: bytes, total: int) -> Iterator[int]:
         else:
             length, at = read_varint(data, at)
             at += length
+    return starts
 
 
 def _slices(
@@ -282,9 +283,8 @@ def _slices(
     if nulls.all():
         return [None] * len(at), at
     stops = at + np.maximum(sizes, 0)
-    pieces: list[bytes | None] = list(
-        map(data.__getitem__, map(slice, at.tolist(), stops.tolist()))
-    )
+    spans = zip(at.tolist(), stops.tolist(), strict=True)
+    pieces: list[bytes | None] = [data[start:stop] for start, stop in spans]
     for row in np.flatnonzero(nulls).tolist():
         pieces[row] = None
     return pieces, stops
