@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bench import bench_operators
+from tests.bench import bench_flow, bench_live, bench_operators, bench_wire
 
+bench_wire.main()
 bench_operators.main()
+bench_live.main()
+bench_flow.main()
