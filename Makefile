@@ -5,6 +5,7 @@
 SHELL := /bin/sh
 VENV := .venv
 STAMP := $(VENV)/.installed
+PEERS := .peers
 RUN := $(VENV)/bin
 
 .PHONY: help setup demo test chaos lint bench lock clean
@@ -29,8 +30,14 @@ lint: $(STAMP) ## style, format and types
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 
-bench: $(STAMP) ## the figures of the README, measured here
-	@$(RUN)/python -m tests.bench $(ARGS)
+bench: $(STAMP) $(PEERS)/.installed ## the figures of the README, measured here against others
+	@EWMA_PEERS=$(PEERS)/bin/python $(RUN)/python -m tests.bench
+
+$(PEERS)/.installed: pyproject.toml
+	@$(RUN)/python -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(PEERS)/bin/python -m pip install --quiet --group bench
+	@touch $@
 
 lock: $(STAMP) ## resolve the versions anew
 	@$(RUN)/python -m pip install --quiet uv
@@ -42,7 +49,7 @@ COMPILE = $(RUN)/uv pip compile --quiet --upgrade --universal --python-version 3
 	--generate-hashes --no-header --no-emit-index-url --no-annotate
 
 clean: ## remove what was installed and built
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.lock pyproject.toml

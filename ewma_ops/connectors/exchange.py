@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _RECORD_OVERHEAD = 96
 """Bytes of a batch's header and of a record's fields, at most."""
 
-_take_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
+_in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
 
 
 def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
@@ -48,7 +48,7 @@ def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
         from ewma_ops.connectors import runs_in
 
         runs_in.read_runs(client)
-    _take_runs.add(client)
+    _in_runs.add(client)
 
 
 def _misfits(client: KafkaConsumer | KafkaProducer) -> list[str]:
@@ -90,7 +90,7 @@ def send(
     transactions = producer._transaction_manager
     if transactions is not None and transactions.is_transactional():
         transactions.maybe_add_partition_to_transaction(tp)
-    if producer in _take_runs:
+    if producer in _in_runs:
         from ewma_ops.connectors import runs_out
 
         return runs_out.append(producer, tp, records)

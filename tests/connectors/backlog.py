@@ -58,7 +58,9 @@ def main(bootstrap: str, source: str, target: str, records: int, a_second: int =
     client = {"bootstrap_servers": bootstrap}
     flow = Dataflow("backlog")
     items = op.input("in", flow, KafkaSource(client, source, stop="end", group_id=source))
-    op.output("out", op.map("brake", items, brake), KafkaSink(client, target))
+    op.output(
+        "out", op.map("brake", items, brake), KafkaSink(client, target, delivery="at-least-once")
+    )
     cluster_main(flow, [], 0)
     assert seen == records, f"{seen} of {records}"
 
