@@ -1,6 +1,6 @@
 """A copy of a topic by a source and a sink with a brake between: prints its memory as it goes.
 
-python tests/connectors/backlog.py BOOTSTRAP SOURCE TARGET RECORDS [RECORDS_A_SECOND]
+python tests/connectors/backlog.py BOOTSTRAP SOURCE TARGET RECORDS [RECORDS_A_SECOND [STANDSTILL_S]]
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from ewma_ops.connectors.exchange import send
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 from tests.connectors.flows import copied
 
-VALUE = b'{"series_id":"sensor-%d","ts":1700000000000,"value":21.5}'
+VALUE = b'{"series_id":"sensor-%d","ts":1700000000000,"value":21.5,"note":"%s"}'
+NOTE_BYTES = 400
 
 
 def fill(bootstrap: str, topic: str, batches: int, a_batch: int) -> None:
     """Write batches of records to 4 partitions in turn."""
     producer = connect_producer({"bootstrap_servers": bootstrap})
     producer.partitions_for(topic)
-    values: list[bytes | None] = [VALUE % i for i in range(a_batch)]
+    values: list[bytes | None] = [VALUE % (i, b"x" * NOTE_BYTES) for i in range(a_batch)]
     keys: list[bytes | None] = [b"sensor-%d" % i for i in range(a_batch)]
     for batch in range(batches):
         futures, _ = send(producer, topic, batch % 4, ProducerRecords(keys, values))
@@ -42,12 +43,21 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def main(bootstrap: str, source: str, target: str, records: int, a_second: int = 160_000) -> None:
+def main(
+    bootstrap: str,
+    source: str,
+    target: str,
+    records: int,
+    a_second: int = 100_000,
+    standstill_s: int = 0,
+) -> None:
     seen = printed = 0
     started = time.monotonic()
 
     def brake(item: ConsumerRecords) -> Any:
         nonlocal seen, printed
+        if seen == 0:
+            time.sleep(standstill_s)
         seen += len(item)
         time.sleep(max(0.0, started + seen / a_second - time.monotonic()))
         if seen // (records // 20) > printed:
