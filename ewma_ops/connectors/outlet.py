@@ -160,7 +160,8 @@ class Outlet:
                     raise future.exception
             except Exception as error:
                 raise self._fail(oldest.partition, error, sent=True) from error
-        last = oldest.futures[-1].value.offset  # -1 where the broker does not tell
+        # -1 where the broker does not tell; a batch that was split has put others behind the last.
+        last = max(future.value.offset for future in oldest.futures)
         self.ends[oldest.partition] = max(last + 1, self.ends.get(oldest.partition, 0))
         self._sent.popleft()
         self._futures -= oldest.n_futures
