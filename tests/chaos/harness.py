@@ -32,6 +32,7 @@ from ewma_ops.readings import Readings
 from ewma_ops.serde.json import JsonEncoder
 from ewma_ops.settings import load
 from ewma_ops.table import SeriesTable
+from ewma_ops.verify import verify
 from tests.brokers import ApacheKafka, make_topic
 from tests.chaos.proxy import Proxy
 
@@ -334,6 +335,9 @@ def judge(
     verdict.doubled = sum(counted.values()) - len(counted) + sum(letters.values()) - len(letters)
     verdict.wrong = sum(truth.get(position) != (key, value) for position, key, value in got)
     verdict.wrong += len(letters.keys() - bad)
+    found = verify(load(job.config), lambda _: None)
+    if found.right != (counted.keys() == truth.keys() and len(got) == len(truth)):
+        verdict.failed += f"; ewma verify does not agree: {found}"
     last: dict[bytes, int] = {}
     for (_, offset), key, _ in got:
         verdict.disordered += offset < last.get(key, -1)
