@@ -11,6 +11,8 @@ import pytest
 from ewma_ops.demo.broker import EmbeddedBroker
 from tests.brokers import ApacheKafka, KafkaUnavailableError, make_topic
 
+collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compared with
+
 _NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka"}
 
 
