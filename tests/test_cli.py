@@ -66,7 +66,7 @@ def test_mistakes_in_the_command_line(arguments: list[str], says: str) -> None:
         ({"input": {"topic": None}}, 'input.topic is missing; add topic = "readings"'),
         ({"input": {"stop": "maybe"}}, 'input.stop = "maybe" must be "never" or "end"'),
         ({"input": {"start": "yesterday"}}, "2026-01-31T00:00:00Z"),
-        ({"output": {"delivery": "exactly-once"}}, 'output.delivery = "exactly-once" must be'),
+        ({"output": {"delivery": "twice"}}, 'output.delivery = "twice" must be'),
         ({"recovery": {"interval": "soon"}}, '"10s"'),
     ],
     ids=str,
@@ -104,7 +104,7 @@ def test_a_missing_topic_is_named_before_anything_runs(job: Job, table: str) -> 
     mend = "--create --topic no-such"
     for command in ("run", "check"):
         done = ewma(command, str(job.path))
-        assert_told(done, 1, f"topic 'no-such' does not exist at {job.bootstrap}", mend)
+        assert_told(done, 2, f"topic 'no-such' does not exist at {job.bootstrap}", mend)
         assert "started" not in done.stderr
 
 
@@ -194,7 +194,7 @@ def test_check_offline_says_what_will_run(tmp_path: Path) -> None:
     done = ewma("check", "--offline", str(job.path))
     assert (done.returncode, done.stderr) == (0, "")
     words = [job.bootstrap, job.input, job.output, job.dead_letters, str(job.state)]
-    for word in [*words, "5min", "first", "decay", "at-least-once", "stop end"]:
+    for word in [*words, "5min", "first", "decay", "exactly-once", "stop end"]:
         assert word in done.stdout
     assert "sesame" not in done.stdout
     assert len(done.stdout.splitlines()) <= 24
@@ -203,7 +203,7 @@ def test_check_offline_says_what_will_run(tmp_path: Path) -> None:
 def test_check_looks_at_the_topics_and_creates_what_is_missing(job: Job) -> None:
     output, dead_letters = f"{job.output}-new", f"{job.dead_letters}-new"
     job.configure(output={"topic": output}, dead_letters={"topic": dead_letters})
-    assert_told(ewma("check", str(job.path)), 1, f"topic '{output}' does not exist")
+    assert_told(ewma("check", str(job.path)), 2, f"topic '{output}' does not exist")
     client = {"bootstrap_servers": job.bootstrap}
     for _ in range(2):  # the second finds them there
         done = ewma("check", "--create-topics", str(job.path))
@@ -218,7 +218,7 @@ def test_check_looks_at_the_topics_and_creates_what_is_missing(job: Job) -> None
 def test_check_never_creates_the_input_topic(job: Job) -> None:
     job.configure(input={"topic": "no-such-input"})
     done = ewma("check", "--create-topics", str(job.path))
-    assert_told(done, 1, "topic 'no-such-input' does not exist")
+    assert_told(done, 2, "topic 'no-such-input' does not exist")
 
 
 def test_an_unknown_security_protocol_is_refused(job: Job) -> None:

@@ -21,17 +21,17 @@ def check(directory: Path, broker: str, plan: Plan, late_s: float = 0.0) -> None
 
 
 def test_on_the_embedded_broker(tmp_path: Path) -> None:
-    check(tmp_path, "embedded", Plan(1, kills=6, seconds=45))
+    check(tmp_path, "embedded", Plan(1, kills=3, seconds=20))
 
 
 @pytest.mark.usefixtures("own_kafka")  # skips where there is none
 def test_on_apache_kafka(tmp_path: Path) -> None:
-    check(tmp_path, "kafka", Plan(2, kills=6, seconds=45, actions=ROUGH), late_s=0.5)
+    check(tmp_path, "kafka", Plan(2, kills=4, seconds=25, actions=ROUGH), late_s=0.5)
 
 
 @pytest.mark.usefixtures("own_kafka")
 def test_transactions_on_apache_kafka(tmp_path: Path) -> None:
-    check(tmp_path, "kafka", Plan(3, kills=5, seconds=45, delivery="transactional"))
+    check(tmp_path, "kafka", Plan(3, kills=3, seconds=20, delivery="transactional"))
 
 
 def test_without_the_ledger_the_harness_sees_doubles(tmp_path: Path) -> None:

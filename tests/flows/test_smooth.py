@@ -153,7 +153,7 @@ def test_a_missing_recovery_directory_is_told_with_its_mend(job: Job, tmp_path: 
 def test_a_missing_topic(job: Job, table: str) -> None:
     job.configure(**{table: {"topic": "no-such"}})
     done = finished(BYTEWAX, EWMA_CONFIG=str(job.path))
-    assert_told(done, 1, f"topic 'no-such' does not exist at {job.bootstrap}")
+    assert_told(done, 2, f"topic 'no-such' does not exist at {job.bootstrap}")
 
 
 def test_another_decay_on_an_old_recovery_directory(job: Job, recovery: list[str]) -> None:
