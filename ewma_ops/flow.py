@@ -33,7 +33,7 @@ from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Job", "build_job", "identify", "job_of"]
+__all__ = ["Job", "build_job", "decoder_of", "encoder_of", "identify", "job_of"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -78,18 +78,11 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     events = _sink(settings, settings.output.topic, job)
     dead_letters = _sink(settings, settings.dead_letters.topic, job)
     decode = _Decode(
-        JsonDecoder(
-            value=reads.value,
-            series_id=reads.series_id,
-            time=reads.time,
-            weight=reads.weight,
-            largest=family.largest,
-        ),
+        decoder_of(settings),
         dead_letters.partitions,
         settings.dead_letters.max_bytes,
     )
-    source.list_parts()  # tells of a missing topic in a sentence; Bytewax would in a backtrace
-    encode = _Encode(JsonEncoder(family.names, family.fields), events.partitions)
+    encode = _Encode(encoder_of(settings), events.partitions)
 
     flow = Dataflow("ewma")
     records = op.input("source", flow, source)
@@ -99,6 +92,23 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     op.output("dead-letters", unreadable, dead_letters)
     return Job(flow, source)
+
+
+def decoder_of(settings: Settings) -> JsonDecoder:
+    """Return what reads the job's payloads."""
+    reads = settings.input
+    return JsonDecoder(
+        value=reads.value,
+        series_id=reads.series_id,
+        time=reads.time,
+        weight=reads.weight,
+        largest=settings.family.largest,
+    )
+
+
+def encoder_of(settings: Settings) -> JsonEncoder:
+    """Return what writes the job's events."""
+    return JsonEncoder(settings.family.names, settings.family.fields)
 
 
 def identify(settings: Settings) -> dict[str, str]:

@@ -27,9 +27,8 @@ from ewma_ops.connectors.client import (
 from ewma_ops.connectors.delivery import origins_of
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError
-from ewma_ops.flow import job_of
+from ewma_ops.flow import decoder_of, encoder_of, job_of
 from ewma_ops.murmur2 import murmur2
-from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
 from ewma_ops.table import SeriesTable
 
@@ -245,9 +244,9 @@ class _Comparison:
         self._source, self._target = source, target
         self._job = murmur2(job_of(settings).encode())
         reads = settings.input
-        self._decoder = JsonDecoder(reads.value, reads.series_id, reads.time)
-        self._encoder = JsonEncoder(settings.smoothing.statistics)
-        self._table = SeriesTable(settings.smoothing)
+        self._decoder = decoder_of(settings)
+        self._encoder = encoder_of(settings)
+        self._table = SeriesTable(settings.family)
         self._pending = {tp.partition: _Pending() for tp in source.tps}
         self._early: dict[int, list[tuple[list[bytes], Offsets, Offsets]]] = {}
         self._order = _Order()
