@@ -140,6 +140,11 @@ class Block:
         faded = weight * self.unit.smoothing.decay.retention_of(age)
         return without(one, own, faded, self._width)
 
+    def copy_from(self, other: Block, first: int, n: int) -> None:
+        """Set the state of ``n`` series, from ``first``, to that of another's first ones."""
+        for name, column in self.state.items():
+            column[..., first : first + n] = other.state[name][..., :n]
+
     def put(self, row: int, state: Mapping[str, NDArray[Any]]) -> None:
         """Set the state of one series."""
         for name, column in self.state.items():

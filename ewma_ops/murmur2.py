@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["murmur2", "murmur2_column", "partition_for"]
+__all__ = ["murmur2", "murmur2_column", "murmur2_runs", "partition_for"]
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
@@ -70,6 +70,17 @@ def murmur2_column(ids: Sequence[str]) -> NDArray[np.uint32]:
         sizes = np.fromiter(map(len, ids), np.int64, len(ids))
     else:
         sizes = np.fromiter(map(len, map(_utf8, ids)), np.int64, len(ids))
+    return murmur2_runs(data, sizes)
+
+
+def murmur2_runs(data: bytes, sizes: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Hash each of n runs of bytes that lie end to end, the i-th of ``sizes[i]`` bytes.
+
+    Examples
+    --------
+    >>> murmur2_runs(b"21foobar", np.array([2, 6])).view("i4").tolist()
+    [-973932308, -790332482]
+    """
     starts = np.cumsum(sizes) - sizes
     # Four spare bytes let the tail of the last id be read as a whole word; then a word can be
     # gathered at any byte.

@@ -1,25 +1,19 @@
 """Bytewax operators: exponentially weighted statistics of streams.
 
-Knows Bytewax and tables of series; must not know Kafka, JSON or files.
+Knows Bytewax and what users hand in; must not know Kafka, JSON or files, nor how shards work.
 
-Bytewax calls Python once for every key of a batch, and visits every key it holds. So a series is
-not a key here: a stable hash of its id deals it to one of a fixed number of shards, each a
-`SeriesTable`, and the shard is the key.
-
-    smooth          (series id, value) -> columns -> shards -> tables -> (series id, smoothed)
-    smooth_batches                        columns -> shards -> tables -> columns
+    smooth          (series id, value) -> columns -> shards -> table -> (series id, smoothed)
+    smooth_batches                        columns -> shards -> table -> columns
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import repeat
 from math import nan
 from numbers import Integral, Real
-from operator import itemgetter
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -28,20 +22,20 @@ import numpy as np
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from ewma_ops.errors import ConfigError, ReadingError, StateError
+from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.family import Family
-from ewma_ops.murmur2 import murmur2, murmur2_column
+from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import (
     LARGEST_VALUE,
-    Origins,
     Reading,
     Readings,
     Smoothed,
     SmoothedReading,
     event_key,
 )
+from ewma_ops.shards import BatchShard, Due, Piece, Shard, ShardState, Tables, deal, settle
 from ewma_ops.smoothing import Smoothing
-from ewma_ops.table import SeriesTable, TableSnapshot
+from ewma_ops.table import SeriesTable
 
 __all__ = ["smooth", "smooth_batches"]
 
@@ -49,6 +43,8 @@ Number = float | int | None
 Fields = Number | Sequence[Number] | Mapping[str, Number]
 Value = Fields | tuple[int | datetime, Fields] | Reading
 """What `smooth` takes of a series: a value, a (time, value) pair, or a reading."""
+
+_Out = tuple[str, SmoothedReading]
 
 Smoothings = Smoothing | Mapping[str, Smoothing] | Family
 
@@ -58,8 +54,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-_FEW_PER_SHARD = 48
-"""With fewer readings a shard than this, items are quicker than columns (measured)."""
+_FEW = 128
+"""Fewer readings than this are quicker as items than as columns (measured)."""
 
 
 class _Item(NamedTuple):
@@ -71,76 +67,39 @@ class _Item(NamedTuple):
     weight: float | None
 
 
-class _ItemShard(StatefulBatchLogic["list[_Item] | Readings", "Iterable[Any]", TableSnapshot]):
-    """One shard of `smooth`: its table, moved on item by item or by the column.
+class _Items(NamedTuple):
+    """A few readings on their way to their shard."""
 
-    What goes in and comes out is a run for each batch: Bytewax would handle every item apart.
-    """
+    shard: int
+    items: list[_Item]
 
-    def __init__(self, family: Family, resume_state: TableSnapshot | None) -> None:
-        self._table = SeriesTable(family, resume_state)
-        self._names = tuple(map(event_key, family.names))
 
-    def on_batch(self, values: list[list[_Item] | Readings]) -> tuple[Iterable[Any], bool]:
-        smoothed = [
-            _to_items(self._table.update(run))
-            if isinstance(run, Readings)
-            else list(map(self._step, run))
-            for run in values
-        ]
-        return smoothed, StatefulBatchLogic.RETAIN
+class _ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
+    """One shard of `smooth`: few readings go on item by item, others by the column."""
 
-    def _step(self, item: _Item) -> tuple[str, SmoothedReading]:
+    def __init__(self, tables: Tables, resume_state: ShardState | None) -> None:
+        super().__init__(tables, resume_state)
+        self._names = tuple(map(event_key, tables.family.names))
+
+    def on_batch(self, values: list[_Items | Piece]) -> tuple[Iterable[Iterable[_Out] | Due], bool]:
+        shared = self.shared(values[0].shard)
+        out: list[Iterable[_Out] | Due] = []
+        for value in values:
+            if isinstance(value, Piece):
+                out.append(shared.put_by(value))
+            else:
+                shared.settle()
+                out.append([self._step(shared.table, item) for item in value.items])
+        return out, StatefulBatchLogic.RETAIN
+
+    def _step(self, table: SeriesTable, item: _Item) -> _Out:
         series_id, value, time_ms, weight = item
-        results = self._table.step(series_id, value, time_ms, weight)
+        results = table.step(series_id, value, time_ms, weight)
         if len(results) == 1:
             return series_id, SmoothedReading(value, results[0], time_ms)
         statistics = dict(zip(self._names, results, strict=True))
         ewma = statistics.pop("ewma", nan)
         return series_id, SmoothedReading(value, ewma, time_ms, statistics)
-
-    def snapshot(self) -> TableSnapshot:
-        return self._table.snapshot()
-
-
-class _ShardState(NamedTuple):
-    """A shard's table, and the newest input offset that it took of each input partition."""
-
-    table: TableSnapshot
-    newest: dict[int, int]
-
-
-class _BatchShard(StatefulBatchLogic[Readings, Smoothed, _ShardState]):
-    """One shard of `smooth_batches`: its table, moved on by the column."""
-
-    def __init__(self, family: Family, resume_state: _ShardState | None) -> None:
-        table, newest = (None, {}) if resume_state is None else resume_state
-        self._table = SeriesTable(family, table)
-        self._newest = dict(newest)
-
-    def on_batch(self, values: list[Readings]) -> tuple[Iterable[Smoothed], bool]:
-        readings = Readings.concat(values)
-        if readings.origins is not None:
-            self._refuse_repeats(readings.origins)
-        return [self._table.update(readings)], StatefulBatchLogic.RETAIN
-
-    def _refuse_repeats(self, origins: Origins) -> None:
-        """Raise where a reading is not newer than the state: the two are of different moments."""
-        for partition in np.unique(origins.partitions).tolist():
-            offsets = origins.offsets[origins.partitions == partition]
-            steps = np.diff(offsets, prepend=self._newest.get(partition, -1))
-            if (steps <= 0).any():
-                at = int(np.flatnonzero(steps <= 0)[0])
-                raise StateError(
-                    f"offset {offsets[at]} of input partition {partition} came after "
-                    f"{offsets[at] - steps[at]}: the state has taken it in already, so the parts "
-                    "of the recovery directory are not of one moment; put back a copy that is, or "
-                    "start with a new recovery directory"
-                )
-            self._newest[partition] = int(offsets[-1])
-
-    def snapshot(self) -> _ShardState:
-        return _ShardState(self._table.snapshot(), dict(self._newest))
 
 
 @operator
@@ -162,7 +121,7 @@ def smooth_batches(
     smoothing
         What to compute: one smoothing, or several by name, all in one pass.
     shards
-        1 to 1024 tables among which the series are dealt, hence the most workers that can
+        1 to 1024 parts among which the series are dealt, hence the most workers that can
         share the step. Fixed for the life of a recovery store: state is kept by shard.
     fields
         Names of the fields of a reading, or how many numbers its value is a vector of.
@@ -170,8 +129,7 @@ def smooth_batches(
     Returns
     -------
     Stream
-        The readings with their statistics: each series' in order; one run for each shard that
-        the incoming batch had readings for.
+        The readings with their statistics: each series' in order.
 
     Raises
     ------
@@ -199,10 +157,10 @@ def smooth_batches(
     array([1., 3.])
     """
     _check_shards(shards)
-    family = Family.of(smoothing, fields)
-    dealt = op.flat_map_batch("deal", up, lambda batch: _deal(Readings.concat(batch), shards))
-    smoothed = op.stateful_batch("update", dealt, lambda resumed: _BatchShard(family, resumed))
-    return op.key_rm("unkey", smoothed)
+    tables = Tables(Family.of(smoothing, fields), shards)
+    dealt = op.flat_map_batch("deal", up, lambda batch: deal(Readings.concat(batch), shards))
+    due = op.stateful_batch("update", dealt, lambda resumed: BatchShard(tables, resumed))
+    return op.flat_map_batch("settle", due, settle)
 
 
 @operator
@@ -257,9 +215,10 @@ def smooth(
     """
     _check_shards(shards)
     family = Family.of(smoothing, fields)
-    dealt = op.flat_map_batch("deal", up, lambda batch: _deal_items(batch, shards, family))
-    smoothed = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(family, resumed))
-    return op.flat_map_batch("undeal", smoothed, _undeal)
+    tables = Tables(family, shards)
+    dealt = op.flat_map_batch("deal", up, lambda batch: _deal(batch, shards, family))
+    due = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(tables, resumed))
+    return op.flat_map_batch("settle", due, _settle)
 
 
 def _check_shards(shards: int) -> None:
@@ -267,44 +226,34 @@ def _check_shards(shards: int) -> None:
         raise ConfigError(f"shards = {shards!r}: give a whole number from 1 to {MAX_SHARDS}")
 
 
-def _deal(readings: Readings, shards: int) -> list[tuple[str, Readings]]:
-    """Split readings by shard, keeping each series' own in order."""
-    hashes = readings.hashes
-    if hashes is None:
-        hashes = murmur2_column(readings.series_ids)
-        readings = replace(readings, hashes=hashes)
-    shard = (hashes % np.uint32(shards)).astype(np.uint16)
-    order = np.argsort(shard, kind="stable")
-    dealt = shard[order]
-    starts = np.flatnonzero(np.diff(dealt.astype(np.int32), prepend=-1))
-    pieces = np.split(order, starts[1:])
-    names = map(str, dealt[starts].tolist())
-    return [(name, readings.take(piece)) for name, piece in zip(names, pieces, strict=True)]
-
-
-def _deal_items(
+def _deal(
     batch: list[tuple[str, Value]], shards: int, family: Family
-) -> Iterable[tuple[str, list[_Item] | Readings]]:
-    if len(batch) >= _FEW_PER_SHARD * shards or (family.width > 1 and not family.fields):
-        return _deal(_to_readings(batch, family), shards)
-    runs: dict[str, list[_Item]] = {}
+) -> Iterable[tuple[str, _Items | Piece]]:
+    if len(batch) >= _FEW or (family.width > 1 and not family.fields):
+        return deal(_to_readings(batch, family), shards)
+    runs: dict[int, list[_Item]] = {}
     for item in _to_some(batch, family):
         runs.setdefault(_shard_of(item.series_id, shards), []).append(item)
-    return runs.items()
+    return [(str(shard), _Items(shard, items)) for shard, items in runs.items()]
 
 
-def _undeal(
-    batch: list[tuple[str, Iterable[tuple[str, SmoothedReading]]]],
-) -> Iterable[tuple[str, SmoothedReading]]:
-    return list(chain.from_iterable(map(itemgetter(1), batch)))
+def _settle(batch: list[tuple[str, Iterable[_Out] | Due]]) -> Iterable[_Out]:
+    out: list[_Out] = []
+    for _, value in batch:
+        if isinstance(value, Due):
+            for smoothed in value.take():
+                out += _to_items(smoothed)
+        else:
+            out += value
+    return out
 
 
 @lru_cache(maxsize=1 << 16)
-def _shard_of(series_id: str, shards: int) -> str:
-    return str(murmur2(series_id.encode("utf-8", "surrogatepass")) % shards)
+def _shard_of(series_id: str, shards: int) -> int:
+    return murmur2(series_id.encode("utf-8", "surrogatepass")) % shards
 
 
-def _to_items(smoothed: Smoothed) -> Iterable[tuple[str, SmoothedReading]]:
+def _to_items(smoothed: Smoothed) -> Iterable[_Out]:
     readings = smoothed.readings
     statistics = {event_key(name): column for name, column in smoothed.statistics.items()}
     times = repeat(None) if readings.times_ms is None else readings.times_ms.tolist()

@@ -7,6 +7,7 @@ or how a statistic is computed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ewma_ops.block import Block
 from ewma_ops.errors import ConfigError, ReadingError, StateError
 from ewma_ops.family import OF_READING, Family
+from ewma_ops.index import SeriesIndex
 from ewma_ops.merge import check_mergeable
 from ewma_ops.plan import plan
 from ewma_ops.readings import LARGEST_VALUE, Readings, Smoothed
@@ -100,16 +102,21 @@ class SeriesTable:
         fields: Sequence[str] | int = 1,
     ) -> None:
         self.family = Family.of(smoothing, fields)
-        self._rows: dict[str, int] = {}
+        self._index = SeriesIndex()
         self._bind([Block(unit) for unit in self.family.units()], apart=False)
         if snapshot is not None:
-            self._restore(snapshot)
+            self.absorb(snapshot)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._index)
 
     def __contains__(self, series_id: str) -> bool:
-        return series_id in self._rows
+        return series_id in self._index.rows
+
+    @property
+    def hashes(self) -> NDArray[np.uint32]:
+        """The stable hash of each series' id, in the order in which the series came."""
+        return self._index.hashes()
 
     def _bind(self, blocks: list[Block], *, apart: bool) -> None:
         self._blocks, self._apart = blocks, apart
@@ -145,7 +152,10 @@ class SeriesTable:
         if len(readings) < _SMALLEST_BATCH and not self._vector:
             return self._step_through(readings)
         width = self.family.width
-        laid_out = plan(self._locate(readings.series_ids), width)
+        rows = self._locate(readings.series_ids)
+        if readings.hashes is None:
+            readings = replace(readings, hashes=self.hashes[rows])
+        laid_out = plan(rows, width)
         values = np.take(readings.values.T, laid_out.order, axis=-1).reshape(width, -1)
         times, weights = readings.times_ms, readings.weights
         if times is not None:
@@ -200,10 +210,9 @@ class SeriesTable:
             self._check_timed()
         if self._by_volume and weight is None:
             raise ReadingError(_NO_WEIGHTS)
-        row = self._rows.get(series_id)
+        row = self._index.rows.get(series_id)
         if row is None:
-            row = self._rows[series_id] = len(self._rows)
-            self._grow(row + 1)
+            row = int(self._locate([series_id])[0])
         if not self._fields:
             values: Sequence[float] = (value,)  # type: ignore[assignment] # one number
         else:
@@ -230,9 +239,7 @@ class SeriesTable:
 
     def _part(self) -> None:
         """Give each field weights of its own: a reading lacks some of the fields only."""
-        decays = {block.unit.name: block for block in self._blocks}
-        parts = self.family.units(apart=True)
-        self._bind([decays[unit.decay].part(unit) for unit in parts], apart=True)
+        self._bind(_parted(self.family, self._blocks), apart=True)
 
     def _check_shape(self, readings: Readings) -> None:
         if readings.times_ms is None:
@@ -260,16 +267,11 @@ class SeriesTable:
                 "give (time, value) pairs, or a half-life counted in readings"
             )
 
-    def _locate(self, series_ids: list[str]) -> NDArray[np.intp]:
+    def _locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
         """Row of each series id, adding the new ones."""
-        rows = self._rows
-        try:
-            return np.fromiter(map(rows.__getitem__, series_ids), np.intp, len(series_ids))
-        except KeyError:
-            for series_id in series_ids:
-                rows.setdefault(series_id, len(rows))
-        self._grow(len(rows))
-        return np.fromiter(map(rows.__getitem__, series_ids), np.intp, len(series_ids))
+        rows = self._index.locate(series_ids)
+        self._grow(len(self._index))
+        return rows
 
     def _grow(self, needed: int) -> None:
         size = self._blocks[0].size
@@ -299,11 +301,10 @@ class SeriesTable:
                 f"{self.family.smoothings[0][1].decay} keeps no times, so idle series cannot be "
                 "told: use decay by time, for example Decay(halflife='5min')"
             )
-        n = len(self._rows)
+        n = len(self)
         stays = np.maximum.reduce([newest[:n] for newest in timed]) >= before_ms
         kept = np.flatnonzero(stays)
-        ids = list(self._rows)
-        self._rows = {ids[row]: place for place, row in enumerate(kept.tolist())}
+        self._index.keep(kept)
         for block in self._blocks:
             block.take(kept)
         return n - len(kept)
@@ -340,7 +341,7 @@ class SeriesTable:
                     f"{smoothing.decay} does not tell how old a reading is: readings can be taken "
                     "back only under decay by time, for example Decay(halflife='5min')"
                 )
-        row = self._rows.get(series_id)
+        row = self._index.rows.get(series_id)
         if row is None:
             raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
         values = np.array(value, np.float64, ndmin=1)
@@ -369,28 +370,63 @@ class SeriesTable:
         for table, twin in ((self, other), (other, self)):
             if twin._apart and not table._apart:  # noqa: SLF001 - of this class
                 table._part()  # noqa: SLF001 - of this class
-        rows = self._locate(list(other._rows))
+        rows = self._locate(list(other._index.rows))
         for block, more in zip(self._blocks, other._blocks, strict=True):
             block.merge(more, rows)
 
-    def snapshot(self) -> TableSnapshot:
-        """Copy the state. The table goes on unchanged."""
-        n = len(self._rows)
-        encoded = [series_id.encode("utf-8", "surrogatepass") for series_id in self._rows]
+    def snapshot(self, rows: NDArray[np.intp] | None = None) -> TableSnapshot:
+        """Copy the state. The table goes on unchanged.
+
+        Parameters
+        ----------
+        rows
+            intp[m]: of which series, by the order in which they came; ``None`` for all.
+        """
+        ids, sizes = self._index.encoded(rows)
+        where = slice(len(self)) if rows is None else rows
         return TableSnapshot(
             _VERSION,
             self.family.fingerprint(),
-            b"".join(encoded),
-            np.fromiter(map(len, encoded), np.uint32, n),
+            ids,
+            sizes,
             {
-                name: column[..., :n].copy()
+                name: column[..., where].copy()
                 for block in self._blocks
                 for name, column in block.columns.items()
             },
             self._apart,
         )
 
-    def _restore(self, snapshot: TableSnapshot) -> None:
+    def absorb(self, snapshot: TableSnapshot) -> None:
+        """Take in the series of a snapshot, none of which is in the table yet.
+
+        Their outputs go on to the last bit as they would in the table they come from. Nothing is
+        changed if an error is raised.
+
+        Raises
+        ------
+        StateError
+            If the snapshot was taken with another smoothing or by an unknown version, is damaged,
+            or holds a series that is in the table.
+        """
+        self._check_fits(snapshot)
+        n, first = len(snapshot.id_sizes), len(self)
+        units = self.family.units(apart=snapshot.apart)
+        blocks = [Block(unit, snapshot.columns) for unit in units]
+        _check(blocks, n)
+        self._index.extend(snapshot.ids, snapshot.id_sizes)
+        if not first:
+            self._bind(blocks, apart=snapshot.apart)
+            return
+        if snapshot.apart and not self._apart:
+            self._part()
+        elif self._apart and not snapshot.apart:
+            blocks = _parted(self.family, blocks)
+        self._grow(first + n)
+        for block, more in zip(self._blocks, blocks, strict=True):
+            block.copy_from(more, first, n)
+
+    def _check_fits(self, snapshot: TableSnapshot) -> None:
         if snapshot.version != _VERSION:
             raise StateError(
                 f"the snapshot has version {snapshot.version}, this release reads {_VERSION}: "
@@ -403,27 +439,25 @@ class SeriesTable:
                 f"{fingerprint}: resume with the old options, or start from an empty recovery "
                 "directory to smooth from the beginning"
             )
-        ends = np.cumsum(snapshot.id_sizes, dtype=np.int64).tolist()
-        spans = zip(ends, snapshot.id_sizes.tolist(), strict=True)
-        ids = snapshot.ids
-        series_ids = [ids[end - size : end].decode("utf-8", "surrogatepass") for end, size in spans]
-        self._rows = {series_id: row for row, series_id in enumerate(series_ids)}
-        units = self.family.units(apart=snapshot.apart)
-        self._bind([Block(unit, snapshot.columns) for unit in units], apart=snapshot.apart)
-        self._check()
 
     def _check(self) -> None:
-        """Raise StateError unless the table is sound: for tests, and after every restore."""
-        n = len(self._rows)
-        for block in self._blocks:
-            for name, column in block.columns.items():
-                if column.shape[-1] < n:
-                    raise StateError(f"column {name!r} has {column.shape[-1]} rows for {n} series")
-            weight, count = block.state["weight"][:n], block.state["count"][:n]
-            if not (np.isfinite(weight).all() and (weight >= 0.0).all() and (count >= 0).all()):
-                raise StateError(
-                    "a sum of weights or a count is negative or not finite: damaged state"
-                )
-            for name, column in block.state.items():
-                if column.dtype == np.float64 and not np.isfinite(column[..., :n]).all():
-                    raise StateError(f"a {name} is not finite: damaged state")
+        """Raise StateError unless the table is sound: for tests."""
+        _check(self._blocks, len(self))
+
+
+def _parted(family: Family, blocks: list[Block]) -> list[Block]:
+    decays = {block.unit.name: block for block in blocks}
+    return [decays[unit.decay].part(unit) for unit in family.units(apart=True)]
+
+
+def _check(blocks: list[Block], n: int) -> None:
+    for block in blocks:
+        for name, column in block.columns.items():
+            if column.shape[-1] < n:
+                raise StateError(f"column {name!r} has {column.shape[-1]} rows for {n} series")
+        weight, count = block.state["weight"][:n], block.state["count"][:n]
+        if not (np.isfinite(weight).all() and (weight >= 0.0).all() and (count >= 0).all()):
+            raise StateError("a sum of weights or a count is negative or not finite: damaged state")
+        for name, column in block.state.items():
+            if column.dtype == np.float64 and not np.isfinite(column[..., :n]).all():
+                raise StateError(f"a {name} is not finite: damaged state")

@@ -57,12 +57,14 @@ ROWS = {
     "smoother": _row("smoothing plan kernel weighing", "numpy", pure=True),
     "scalar": _row("smoothing weighing", "numpy", pure=True),
     "merge": _row("errors smoothing kernel weighing", "numpy", pure=True),
+    "index": _row("errors murmur2", "numpy", pure=True),
     "block": _row("errors family plan kernel merge smoother scalar", "numpy", pure=True),
     "readings": _row("errors", "numpy msgspec", pure=True),
-    "table": _row("errors smoothing family merge plan block readings", "numpy", pure=True),
+    "table": _row("errors smoothing family index merge plan block readings", "numpy", pure=True),
     "composites": _row("errors decay smoothing readings table", "numpy", pure=True),
     # Bytewax operators: no Kafka.
-    "operators": _row("errors murmur2 smoothing family readings table", "bytewax numpy"),
+    "shards": _row("errors murmur2 family readings table", "bytewax numpy"),
+    "operators": _row("errors murmur2 smoothing family readings table shards", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),
     "wire.*": _row("errors wire.*", "numpy crc32c", pure=True),

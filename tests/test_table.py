@@ -92,6 +92,15 @@ def test_a_snapshot_does_not_change_with_the_table() -> None:
     assert pickle.dumps(snapshot) == before
 
 
+def test_a_snapshot_of_some_rows_is_of_those_series() -> None:
+    table = SeriesTable(Smoothing(Decay(beta=0.5)))
+    table.update(Readings.of(["a", "b", "c"], [1.0, 2.0, 3.0]))
+    some = SeriesTable(table.family, table.snapshot(np.array([2, 0])))
+    assert len(some) == 2
+    assert "b" not in some
+    assert some.step("c", 6.0) == table.step("c", 6.0) == (5.0,)
+
+
 def test_a_snapshot_of_another_smoothing_is_refused() -> None:
     snapshot = SeriesTable(HALF).snapshot()
     with pytest.raises(StateError, match=r"taken with beta=0.5 .* now asks for beta=0.9"):
@@ -205,6 +214,24 @@ def test_snapshots_of_several_fields_change_no_bit(missing: float) -> None:
         table = SeriesTable(PAIR, snapshot, fields=["bid", "ask"])
     for name, column in whole.items():
         np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), column, name)
+
+
+@pytest.mark.parametrize("missing", [(0.0, 0.3), (0.3, 0.0), (0.3, 0.3)])
+def test_a_table_takes_in_the_series_of_others(missing: tuple[float, float]) -> None:
+    parts = [quotes(400, missing=share) for share in missing]
+    for prefix, part in zip("xy", parts, strict=True):
+        part.series_ids[:] = [prefix + series_id for series_id in part.series_ids]
+    tables = [SeriesTable(PAIR, fields=["bid", "ask"]) for _ in parts]
+    halves = [np.arange(200), np.arange(200, 400)]
+    joined = SeriesTable(PAIR, fields=["bid", "ask"])
+    for table, part in zip(tables, parts, strict=True):
+        table.update(part.take(halves[0]))
+        joined.absorb(table.snapshot())
+    joined._check()
+    for table, part in zip(tables, parts, strict=True):
+        rest = part.take(halves[1])
+        found, wanted = joined.update(rest).statistics, table.update(rest).statistics
+        assert all(np.array_equal(found[k], wanted[k], equal_nan=True) for k in wanted)
 
 
 def test_fields_share_their_weights_until_one_is_missing_alone() -> None:

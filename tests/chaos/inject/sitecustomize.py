@@ -24,7 +24,7 @@ PATCHED: dict[str, tuple[str, str, str]] = {
     "ack": ("ewma_ops.connectors.outlet", "Outlet", "settle"),
     "commit": ("ewma_ops.connectors.outlet", "", "commit_transaction"),
     "snapshot of the sink": ("ewma_ops.connectors.sink", "_OncePart", "snapshot"),
-    "snapshot of the state": ("ewma_ops.operators", "_BatchShard", "snapshot"),
+    "snapshot of the state": ("ewma_ops.shards", "BatchShard", "snapshot"),
     "snapshot of the source": ("ewma_ops.connectors.source", "_Part", "snapshot"),
     "read-back": ("ewma_ops.connectors.sink", "KafkaSink", "_recalled"),
     "read-back poll": ("ewma_ops.connectors.readback", "Readback", "_poll"),

@@ -1,0 +1,264 @@
+"""Shards: how the series of a step are dealt among the workers, and what is kept of each.
+
+Knows Bytewax's stateful steps and tables of series; must not know what users hand in, nor Kafka.
+
+Bytewax calls Python once for every key of a batch, and visits every key it holds. So a series is
+not a key here: a stable hash of its id deals it to one of a fixed number of shards, and the shard
+is the key, the unit of snapshots and of rescaling. All shards that are on one worker share one
+table: a run costs as much as if there were one shard. For that the readings that come to them are
+only put by, and go through the table together, when the next step or a snapshot asks:
+
+    run --deal--> a piece for each shard --update--> (put by) --settle--> table --> smoothed run
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from bytewax.operators import StatefulBatchLogic
+from numpy.typing import NDArray
+
+from ewma_ops.errors import StateError
+from ewma_ops.family import Family
+from ewma_ops.murmur2 import murmur2_column
+from ewma_ops.readings import Origins, Readings, Smoothed
+from ewma_ops.table import SeriesTable, TableSnapshot
+
+__all__ = ["BatchShard", "Due", "Piece", "Shard", "ShardState", "Tables", "deal", "settle"]
+
+_MANY_PER_SHARD = 4
+"""With so many readings a shard, hardly any shard of a run goes without: none is left out."""
+
+
+class _Deal:
+    """A run of readings on its way to several shards.
+
+    Which reading goes to which shard is only found out if they do not all meet again.
+    """
+
+    def __init__(self, readings: Readings, shards: int) -> None:
+        self.readings = readings
+        self._shards = shards
+        self._shard_of: NDArray[np.uint16] | None = None
+        if len(readings) >= _MANY_PER_SHARD * shards:
+            self.present = list(range(shards))
+        else:
+            self.present = np.unique(self._dealt()).tolist()
+
+    def _dealt(self) -> NDArray[np.uint16]:
+        if self._shard_of is None:
+            hashes = self.readings.hashes
+            if hashes is None:
+                hashes = murmur2_column(self.readings.series_ids)
+            self._shard_of = (hashes % np.uint32(self._shards)).astype(np.uint16)
+        return self._shard_of
+
+    def of(self, shards: list[int]) -> Readings:
+        """Return the readings of some shards, in order."""
+        if len(shards) == len(self.present):
+            return self.readings
+        return self.readings.take(np.flatnonzero(np.isin(self._dealt(), shards)))
+
+
+class Piece(NamedTuple):
+    """The part of a run that is dealt to one shard; what is not of it stays where it is."""
+
+    deal: _Deal
+    shard: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (self.deal.of([self.shard]), self.shard)
+
+
+class _Received(_Deal):
+    """A piece that came from another process: by itself."""
+
+    def __init__(self, readings: Readings, shard: int) -> None:
+        self.readings = readings
+        self.present = [shard]
+
+
+def _received(readings: Readings, shard: int) -> Piece:
+    return Piece(_Received(readings, shard), shard)
+
+
+def deal(readings: Readings, shards: int) -> list[tuple[str, Piece]]:
+    """Deal a run to shards, each by its key."""
+    dealt = _Deal(readings, shards)
+    return [(str(shard), Piece(dealt, shard)) for shard in dealt.present]
+
+
+class Due:
+    """What a worker's shards have put by, and in the end what came of it."""
+
+    def __init__(self, table: _Shared) -> None:
+        self._table = table
+        self._shards_of: dict[_Deal, list[int]] = {}
+        self._smoothed: Smoothed | None = None
+        self.settled = False
+
+    def add(self, piece: Piece) -> None:
+        """Put a piece by."""
+        self._shards_of.setdefault(piece.deal, []).append(piece.shard)
+
+    def settle(self) -> None:
+        """Take the readings into the table."""
+        if not self.settled:
+            self.settled = True
+            self._smoothed = self._table.take_in(self._shards_of)
+            self._shards_of = {}
+
+    def take(self) -> list[Smoothed]:
+        """Return what came of it, once."""
+        self.settle()
+        smoothed, self._smoothed = self._smoothed, None
+        return [] if smoothed is None else [smoothed]
+
+
+class ShardState(NamedTuple):
+    """A shard's series, and the newest input offset that it took of each partition."""
+
+    shard: int
+    series: TableSnapshot
+    newest: dict[int, int]
+
+
+class _Shared:
+    """The one table of a worker's shards."""
+
+    def __init__(self, family: Family, shards: int) -> None:
+        self.table = SeriesTable(family)
+        self.joined: set[int] = set()
+        self._shards = shards
+        self._shard_of = np.empty(0, np.uint16)
+        self._newest: dict[int, NDArray[np.int64]] = {}
+        self._due = Due(self)
+
+    def join(self, shard: int, state: ShardState | None) -> None:
+        """Make room for a shard, with what was kept of it."""
+        self.joined.add(shard)
+        if state is not None:
+            self.table.absorb(state.series)
+            for partition, offset in state.newest.items():
+                self._newest_of(partition)[shard] = offset
+
+    def put_by(self, piece: Piece) -> Due:
+        """Keep a piece until what is due is settled."""
+        if self._due.settled:
+            self._due = Due(self)
+        self._due.add(piece)
+        return self._due
+
+    def settle(self) -> None:
+        """Take in what was put by."""
+        self._due.settle()
+
+    def take_in(self, shards_of: Mapping[_Deal, list[int]]) -> Smoothed | None:
+        """Take in the pieces of runs: a run at once, where all of it is here."""
+        runs: list[Readings] = []
+        for dealt, shards in shards_of.items():
+            run = dealt.of(shards)
+            if len(run):
+                if run.origins is not None:
+                    self._refuse_repeats(run.origins, shards)
+                runs.append(run)
+        return self.table.update(Readings.concat(runs)) if runs else None
+
+    def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
+        """Raise where a reading is not newer than the state: the two are of different moments."""
+        for partition in np.unique(origins.partitions).tolist():
+            offsets = origins.offsets[origins.partitions == partition]
+            newest = self._newest_of(partition)
+            steps = np.diff(offsets, prepend=newest[shards].max())
+            if (steps <= 0).any():
+                at = int(np.flatnonzero(steps <= 0)[0])
+                raise StateError(
+                    f"offset {offsets[at]} of input partition {partition} came after "
+                    f"{offsets[at] - steps[at]}: the state has taken it in already, so the parts "
+                    "of the recovery directory are not of one moment; put back a copy that is, or "
+                    "start with a new recovery directory"
+                )
+            newest[shards] = offsets[-1]
+
+    def _newest_of(self, partition: int) -> NDArray[np.int64]:
+        return self._newest.setdefault(partition, np.full(self._shards, -1, np.int64))
+
+    def snapshot(self, shard: int) -> ShardState:
+        """Copy what there is of a shard."""
+        self.settle()
+        if len(self._shard_of) != len(self.table):
+            self._shard_of = (self.table.hashes % np.uint32(self._shards)).astype(np.uint16)
+        rows = np.flatnonzero(self._shard_of == shard)
+        newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
+        return ShardState(shard, self.table.snapshot(rows), newest)
+
+
+class Tables(threading.local):
+    """The table of each worker of a step, which is a thread, for as long as a shard uses it."""
+
+    def __init__(self, family: Family, shards: int) -> None:
+        self.family, self._shards = family, shards
+        self._shared: weakref.ref[_Shared] | None = None
+
+    def maybe_shared(self) -> _Shared | None:
+        """Return this worker's table, if a shard is in it."""
+        return None if self._shared is None else self._shared()
+
+    def join(self, shard: int, state: ShardState | None) -> _Shared:
+        """Add a shard, with what was kept of it, to the table of this worker.
+
+        A flow that is run again in the same thread may meet the table of the run before: the
+        first shard that is in it already begins a new one, and the others are not in its way.
+        """
+        shared = self.maybe_shared()
+        if shared is None or shard in shared.joined:
+            shared = _Shared(self.family, self._shards)
+            self._shared = weakref.ref(shared)
+        shared.join(shard, state)
+        return shared
+
+
+V = TypeVar("V")
+W = TypeVar("W")
+
+
+class Shard(StatefulBatchLogic[V, W, ShardState], Generic[V, W]):
+    """What Bytewax holds of a shard: its place in the worker's table."""
+
+    def __init__(self, tables: Tables, resume_state: ShardState | None) -> None:
+        self._tables = tables
+        self._joined: tuple[int, _Shared] | None = None
+        if resume_state is not None:
+            shard = resume_state.shard
+            self._joined = shard, tables.join(shard, resume_state)
+
+    def shared(self, shard: int) -> _Shared:
+        """Return the worker's table; a new shard learns from its first readings which it is."""
+        if self._joined is None:
+            self._joined = shard, self._tables.join(shard, None)
+        return self._joined[1]
+
+    def snapshot(self) -> ShardState:
+        """Copy the shard's state, with all it has been given."""
+        assert self._joined is not None  # Bytewax asks after the first readings
+        shard, shared = self._joined
+        return shared.snapshot(shard)
+
+
+class BatchShard(Shard[Piece, Due]):
+    """One shard of a stream of runs."""
+
+    def on_batch(self, values: list[Piece]) -> tuple[Iterable[Due], bool]:
+        """Put the pieces by: what comes of them is due."""
+        shared = self.shared(values[0].shard)
+        due = dict.fromkeys(map(shared.put_by, values))
+        return list(due), StatefulBatchLogic.RETAIN
+
+
+def settle(batch: list[tuple[str, Due]]) -> Iterable[Smoothed]:
+    """Return what comes of readings that were put by."""
+    return [smoothed for _, due in batch for smoothed in due.take()]

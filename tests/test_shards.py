@@ -1,0 +1,179 @@
+"""Shards on one worker share a table, and nobody can tell."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+from typing import Any
+
+import bytewax.operators as op
+import numpy as np
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource, run_main
+
+import ewma_ops.operators as ew
+from ewma_ops.decay import Decay
+from ewma_ops.errors import StateError
+from ewma_ops.family import Family
+from ewma_ops.murmur2 import murmur2_column
+from ewma_ops.readings import Origins, Readings, Smoothed
+from ewma_ops.shards import BatchShard, Due, Piece, ShardState, Tables, deal, settle
+from ewma_ops.smoothing import Smoothing
+from ewma_ops.table import SeriesTable
+
+FAMILY = Family.of(Smoothing(Decay(beta=0.5)))
+IDS = [f"s{i % 50}" for i in range(400)]
+
+
+def run_of(n: int = 400, first: int = 0) -> Readings:
+    values = np.random.default_rng(first).normal(20, 5, n)
+    origins = Origins(np.zeros(n, np.int32), np.arange(first, first + n))
+    return Readings(IDS[:n], values, origins=origins)
+
+
+class Worker:
+    """What Bytewax does on one worker, for all shards or some."""
+
+    def __init__(self, shards: int = 4, states: tuple[ShardState, ...] = ()) -> None:
+        self.tables = Tables(FAMILY, shards)
+        self.logics = {state.shard: BatchShard(self.tables, state) for state in states}
+
+    def on_batch(self, pieces: list[Piece]) -> list[tuple[str, Due]]:
+        due: list[tuple[str, Due]] = []
+        for shard in sorted({piece.shard for piece in pieces}):
+            logic = self.logics.setdefault(shard, BatchShard(self.tables, None))
+            own = [piece for piece in pieces if piece.shard == shard]
+            due += [(str(shard), one) for one in logic.on_batch(own)[0]]
+        return due
+
+    def take_in(self, pieces: list[Piece]) -> list[Smoothed]:
+        return list(settle(self.on_batch(pieces)))
+
+    def snapshots(self) -> tuple[ShardState, ...]:
+        return tuple(logic.snapshot() for logic in self.logics.values())
+
+
+def pieces_of(run: Readings, shards: int = 4) -> list[Piece]:
+    return [piece for _, piece in deal(run, shards)]
+
+
+def means(smoothed: list[Smoothed]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for one in smoothed:
+        column = one.statistics["mean"].tolist()
+        for series_id, mean in zip(one.readings.series_ids, column, strict=True):
+            found.setdefault(series_id, []).append(mean)
+    return found
+
+
+def expected(*runs: Readings) -> dict[str, list[float]]:
+    table = SeriesTable(FAMILY)
+    return means([table.update(run) for run in runs])
+
+
+def test_a_run_that_meets_again_is_the_run_that_was_dealt() -> None:
+    run = run_of()
+    [smoothed] = Worker().take_in(pieces_of(run))
+    assert smoothed.readings.series_ids is run.series_ids
+    assert means([smoothed]) == expected(run)
+
+
+def test_each_shard_gets_the_readings_of_its_hash() -> None:
+    run = run_of()
+    shard_of = (murmur2_column(run.series_ids) % 4).tolist()
+    for key, piece in deal(run, 4):
+        ids = [i for i, shard in zip(run.series_ids, shard_of, strict=True) if str(shard) == key]
+        assert piece.deal.of([piece.shard]).series_ids == ids
+
+
+def test_a_short_run_wakes_only_the_shards_that_it_has_readings_for() -> None:
+    run = run_of(3)
+    assert {key for key, _ in deal(run, 64)} == {
+        str(shard) for shard in (murmur2_column(run.series_ids) % 64).tolist()
+    }
+
+
+def test_pieces_travel_between_processes() -> None:
+    first, second = run_of(), run_of(first=400)
+    worker = Worker()
+    found: list[Smoothed] = []
+    for run in (first, second):
+        found += worker.take_in([pickle.loads(pickle.dumps(piece)) for piece in pieces_of(run)])
+    assert means(found) == expected(first, second)
+
+
+def test_two_workers_of_one_process_share_runs_not_tables() -> None:
+    first, second = run_of(), run_of(first=400)
+    workers, found = (Worker(), Worker()), []
+    for run in (first, second):
+        for i, worker in enumerate(workers):
+            found += worker.take_in([p for p in pieces_of(run) if p.shard % 2 == i])
+    assert means(found) == expected(first, second)
+    assert sum(len(state.series.id_sizes) for w in workers for state in w.snapshots()) == 50
+
+
+def test_shards_come_back_together_on_another_number_of_workers() -> None:
+    first, second = run_of(), run_of(first=400)
+    whole = Worker()
+    found = whole.take_in(pieces_of(first))
+    states = pickle.loads(pickle.dumps(whole.snapshots()))
+    for i in range(2):
+        worker = Worker(states=tuple(state for state in states if state.shard % 2 == i))
+        found += worker.take_in([p for p in pieces_of(second) if p.shard % 2 == i])
+    assert means(found) == expected(first, second)
+
+
+def test_a_snapshot_holds_what_was_put_by_and_loses_no_output() -> None:
+    run = run_of()
+    worker = Worker()
+    due = worker.on_batch(pieces_of(run))
+    states = worker.snapshots()
+    assert sum(len(state.series.id_sizes) for state in states) == 50
+    assert means(list(settle(due))) == expected(run)
+    assert list(settle(due)) == []
+
+
+@pytest.mark.parametrize("how", ["whole", "pieces"])
+def test_a_reading_that_the_state_has_taken_in_is_refused(how: str) -> None:
+    worker = Worker()
+    worker.take_in(pieces_of(run_of()))
+    resumed = Worker(states=worker.snapshots())
+    late = pieces_of(run_of(first=399))
+    if how == "pieces":
+        late = [pickle.loads(pickle.dumps(piece)) for piece in late]
+    with pytest.raises(StateError, match="offset 399 of input partition 0 came after 399"):
+        resumed.take_in(late)
+
+
+def test_a_state_that_holds_a_series_twice_is_refused() -> None:
+    worker = Worker()
+    worker.take_in(pieces_of(run_of()))
+    first, second, *_ = worker.snapshots()
+    with pytest.raises(StateError, match="a series is in the state twice"):
+        Worker(states=(first, second._replace(series=first.series)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 400])
+def test_a_flow_that_is_run_again_begins_anew(batch_size: int) -> None:
+    items = [("a", 1.0), ("b", 4.0), ("a", 4.0)] * 100
+    out: list[Any] = []
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource(items, batch_size=batch_size))
+    smoothing = Smoothing(Decay(beta=0.5), statistics=["mean", "count"])
+    op.output("out", ew.smooth("smooth", up, smoothing), TestingSink(out))
+    run_main(flow)
+    first = list(out)
+    out.clear()
+    run_main(flow)
+    assert out == first
+    assert max(reading.statistics["count"] for _, reading in out) == 200.0
+
+
+def test_the_table_goes_with_the_last_shard() -> None:
+    worker = Worker()
+    worker.take_in(pieces_of(run_of()))
+    tables = worker.tables
+    del worker
+    gc.collect()
+    assert tables.maybe_shared() is None
