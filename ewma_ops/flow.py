@@ -9,9 +9,10 @@ The one place that joins connectors, codecs and operators; each of them knows no
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
@@ -195,22 +196,21 @@ class _Encode:
         self._partitions = partitions
 
     def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
-        runs: dict[int, list[ProducerRecords]] = {}
-        for smoothed in batch:
-            readings = smoothed.readings
-            ids, hashes = readings.series_ids, readings.hashes
-            events = ProducerRecords(
-                list(map(str.encode, ids)),
-                list(self._encoder.encode(smoothed)),
-                origins=readings.origins,
-            )
-            found = partition_for(
-                murmur2_column(ids) if hashes is None else hashes, self._partitions
-            )
-            for partition in np.flatnonzero(np.bincount(found)).tolist():
-                at = np.flatnonzero(found == partition)
-                own = events if len(at) == len(events) else events.take(at)
-                runs.setdefault(partition, []).append(own)
-        return [
-            (part_key(partition), ProducerRecords.concat(run)) for partition, run in runs.items()
-        ]
+        return [addressed for smoothed in batch for addressed in self._address(smoothed)]
+
+    def _address(self, smoothed: Smoothed) -> Iterator[Addressed]:
+        ids, hashes = smoothed.readings.series_ids, smoothed.readings.hashes
+        partitions = partition_for(
+            murmur2_column(ids) if hashes is None else hashes, self._partitions
+        )
+        if self._partitions > 1:
+            smoothed = smoothed.take(np.argsort(partitions, kind="stable"))
+        readings, values = smoothed.readings, self._encoder.encode(smoothed)
+        keys = list(map(str.encode, readings.series_ids))
+        ends = np.bincount(partitions).cumsum().tolist()
+        for partition, (start, end) in enumerate(pairwise([0, *ends])):
+            if start < end:
+                own = slice(start, end)
+                origins = None if readings.origins is None else readings.origins.take(own)
+                records = ProducerRecords(keys[own], values[own], origins=origins)
+                yield part_key(partition), records

@@ -158,7 +158,7 @@ def smooth_batches(
     """
     _check_shards(shards)
     tables = Tables(Family.of(smoothing, fields), shards)
-    dealt = op.flat_map_batch("deal", up, lambda batch: deal(Readings.concat(batch), shards))
+    dealt = op.flat_map_batch("deal", up, lambda batch: deal(batch, shards))
     due = op.stateful_batch("update", dealt, lambda resumed: BatchShard(tables, resumed))
     return op.flat_map_batch("settle", due, settle)
 
@@ -230,7 +230,7 @@ def _deal(
     batch: list[tuple[str, Value]], shards: int, family: Family
 ) -> Iterable[tuple[str, _Items | Piece]]:
     if len(batch) >= _FEW or (family.width > 1 and not family.fields):
-        return deal(_to_readings(batch, family), shards)
+        return deal([_to_readings(batch, family)], shards)
     runs: dict[int, list[_Item]] = {}
     for item in _to_some(batch, family):
         runs.setdefault(_shard_of(item.series_id, shards), []).append(item)

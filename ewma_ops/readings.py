@@ -85,7 +85,7 @@ class Origins(NamedTuple):
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
 
-    def take(self, at: NDArray[np.intp]) -> Origins:
+    def take(self, at: NDArray[np.intp] | slice) -> Origins:
         """Return the positions of the readings at ``at``, in that order."""
         return Origins(self.partitions[at], self.offsets[at])
 
@@ -212,6 +212,11 @@ class Smoothed:
 
     def __len__(self) -> int:
         return len(self.readings)
+
+    def take(self, at: NDArray[np.intp]) -> Smoothed:
+        """Return the readings at positions ``at`` with their statistics, in that order."""
+        statistics = {name: column[at] for name, column in self.statistics.items()}
+        return Smoothed(self.readings.take(at), statistics)
 
 
 def event_key(name: str) -> str:

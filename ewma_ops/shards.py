@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -29,6 +29,9 @@ from ewma_ops.readings import Origins, Readings, Smoothed
 from ewma_ops.table import SeriesTable, TableSnapshot
 
 __all__ = ["BatchShard", "Due", "Piece", "Shard", "ShardState", "Tables", "deal", "settle"]
+
+_RUN = 8_192
+"""Readings that are taken in together, about: as many as stay in a processor's cache (measured)."""
 
 _MANY_PER_SHARD = 4
 """With so many readings a shard, hardly any shard of a run goes without: none is left out."""
@@ -86,10 +89,24 @@ def _received(readings: Readings, shard: int) -> Piece:
     return Piece(_Received(readings, shard), shard)
 
 
-def deal(readings: Readings, shards: int) -> list[tuple[str, Piece]]:
-    """Deal a run to shards, each by its key."""
-    dealt = _Deal(readings, shards)
-    return [(str(shard), Piece(dealt, shard)) for shard in dealt.present]
+def deal(runs: Iterable[Readings], shards: int) -> list[tuple[str, Piece]]:
+    """Deal runs to shards, each by its key."""
+    dealt = [_Deal(run, shards) for run in _joined(runs)]
+    return [(str(shard), Piece(one, shard)) for one in dealt for shard in one.present]
+
+
+def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
+    """Join short runs, since a call costs as much for one."""
+    parts: list[Readings] = []
+    size = 0
+    for run in runs:
+        if parts and size + len(run) > _RUN:
+            yield Readings.concat(parts)
+            parts, size = [], 0
+        parts.append(run)
+        size += len(run)
+    if parts:
+        yield Readings.concat(parts)
 
 
 class Due:
@@ -98,7 +115,7 @@ class Due:
     def __init__(self, table: _Shared) -> None:
         self._table = table
         self._shards_of: dict[_Deal, list[int]] = {}
-        self._smoothed: Smoothed | None = None
+        self._smoothed: list[Smoothed] = []
         self.settled = False
 
     def add(self, piece: Piece) -> None:
@@ -115,8 +132,8 @@ class Due:
     def take(self) -> list[Smoothed]:
         """Return what came of it, once."""
         self.settle()
-        smoothed, self._smoothed = self._smoothed, None
-        return [] if smoothed is None else [smoothed]
+        smoothed, self._smoothed = self._smoothed, []
+        return smoothed
 
 
 class ShardState(NamedTuple):
@@ -157,7 +174,7 @@ class _Shared:
         """Take in what was put by."""
         self._due.settle()
 
-    def take_in(self, shards_of: Mapping[_Deal, list[int]]) -> Smoothed | None:
+    def take_in(self, shards_of: Mapping[_Deal, list[int]]) -> list[Smoothed]:
         """Take in the pieces of runs: a run at once, where all of it is here."""
         runs: list[Readings] = []
         for dealt, shards in shards_of.items():
@@ -166,7 +183,7 @@ class _Shared:
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
-        return self.table.update(Readings.concat(runs)) if runs else None
+        return list(map(self.table.update, _joined(runs)))
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
         """Raise where a reading is not newer than the state: the two are of different moments."""

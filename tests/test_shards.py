@@ -55,7 +55,7 @@ class Worker:
 
 
 def pieces_of(run: Readings, shards: int = 4) -> list[Piece]:
-    return [piece for _, piece in deal(run, shards)]
+    return [piece for _, piece in deal([run], shards)]
 
 
 def means(smoothed: list[Smoothed]) -> dict[str, list[float]]:
@@ -82,14 +82,14 @@ def test_a_run_that_meets_again_is_the_run_that_was_dealt() -> None:
 def test_each_shard_gets_the_readings_of_its_hash() -> None:
     run = run_of()
     shard_of = (murmur2_column(run.series_ids) % 4).tolist()
-    for key, piece in deal(run, 4):
+    for key, piece in deal([run], 4):
         ids = [i for i, shard in zip(run.series_ids, shard_of, strict=True) if str(shard) == key]
         assert piece.deal.of([piece.shard]).series_ids == ids
 
 
 def test_a_short_run_wakes_only_the_shards_that_it_has_readings_for() -> None:
     run = run_of(3)
-    assert {key for key, _ in deal(run, 64)} == {
+    assert {key for key, _ in deal([run], 64)} == {
         str(shard) for shard in (murmur2_column(run.series_ids) % 64).tolist()
     }
 

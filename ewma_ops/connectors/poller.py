@@ -26,7 +26,7 @@ from ewma_ops.connectors.client import (
 )
 from ewma_ops.connectors.exchange import poll
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
-from ewma_ops.wire.batch import Columns
+from ewma_ops.wire.columns import Columns, Slices
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["Feed", "OnLost", "Poller", "Start"]
@@ -485,6 +485,8 @@ def _run(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecor
 
 
 def _bytes(pieces: Sequence[bytes | None]) -> int:
+    if isinstance(pieces, Slices):
+        return pieces.nbytes
     try:
         return sum(map(len, pieces))  # type: ignore[arg-type]  # None raises
     except TypeError:

@@ -35,7 +35,7 @@ __all__ = ["Columns", "Decompress", "decode_batches"]
 Decompress = Callable[[int, memoryview], bytes]
 """(codec number 1 .. 4, compressed records) -> records; raises on anything but good input."""
 
-_SEGMENT_BYTES = 1 << 20  # batches are decoded together until they hold this much
+_SEGMENT_BYTES = 512 << 10  # batches are decoded together until they hold this much
 _MAX_INT64 = 2**63 - 1
 
 

@@ -8,7 +8,8 @@ columns, and says what is wrong with a corrupt one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,58 @@ class Columns(NamedTuple):
 
     offsets: NDArray[np.int64]
     timestamps_ms: NDArray[np.int64]
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
     headers: list[Headers] | None
     next_offset: int
+
+
+class Slices(Sequence["bytes | None"]):
+    """Byte strings that are cut out of a buffer only when they are asked for."""
+
+    __slots__ = ("_data", "_starts", "_stops")
+
+    def __init__(self, data: bytes, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        self._data, self._starts, self._stops = data, starts, stops
+
+    @property
+    def nbytes(self) -> int:
+        """How much is kept for them: the whole buffer."""
+        return len(self._data)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, at: int) -> bytes | None: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Slices: ...
+
+    def __getitem__(self, at: int | slice) -> bytes | Slices | None:
+        if isinstance(at, slice):
+            return Slices(self._data, self._starts[at], self._stops[at])
+        start, stop = int(self._starts[at]), int(self._stops[at])
+        return None if stop < start else self._data[start:stop]
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return iter(_cut(self._data, self._starts, self._stops))
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Slices) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+def _cut(data: bytes, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[bytes | None]:
+    spans = zip(starts.tolist(), stops.tolist(), strict=True)
+    pieces: list[bytes | None] = [data[start:stop] for start, stop in spans]
+    for row in np.flatnonzero(stops < starts).tolist():
+        pieces[row] = None
+    return pieces
 
 
 _Row = tuple[int, int, "bytes | None", "bytes | None", Headers]
@@ -219,8 +268,8 @@ def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     _expect((lengths == ends - at).all())
     deltas_ms, at = read_varints(words, at + 1)  # one byte of attributes, none of them in use
     deltas, at = read_varints(words, at)
-    keys, at = _slices(data, words, at, ends)
-    values, at = _slices(data, words, at, ends)
+    key_starts, key_stops, at = _spans(words, at, ends)
+    starts, stops, at = _spans(words, at, ends)
     header_counts, at = read_varints(words, at)
     headers = None
     if header_counts.any():
@@ -231,6 +280,7 @@ def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     _expect((deltas >= 0).all() and (offsets <= last_offsets).all())
     _expect((offsets[1:] > offsets[:-1]).all())
     timestamps_ms = _timestamps(batches, counts, deltas_ms)
+    keys, values = Slices(data, key_starts, key_stops), _cut(data, starts, stops)
     return Columns(offsets, timestamps_ms, keys, values, headers, batches[-1].last_offset + 1)
 
 
@@ -273,21 +323,16 @@ def _starts(data: bytes, total: int) -> list[int]:
     return starts
 
 
-def _slices(
-    data: bytes, words: NDArray[np.uint64], at: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[list[bytes | None], NDArray[np.int64]]:
-    """Return the byte strings whose sizes stand at the positions, and the positions behind."""
+def _spans(
+    words: NDArray[np.uint64], at: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return where the byte strings begin and end whose sizes stand at the positions.
+
+    A null ends before it begins. The last column holds the positions behind.
+    """
     sizes, at = read_varints(words, at)
     _expect((sizes <= ends - at).all())
-    nulls = sizes < 0
-    if nulls.all():
-        return [None] * len(at), at
-    stops = at + np.maximum(sizes, 0)
-    spans = zip(at.tolist(), stops.tolist(), strict=True)
-    pieces: list[bytes | None] = [data[start:stop] for start, stop in spans]
-    for row in np.flatnonzero(nulls).tolist():
-        pieces[row] = None
-    return pieces, stops
+    return at, at + np.maximum(sizes, -1), at + np.maximum(sizes, 0)
 
 
 def _headers(
@@ -304,8 +349,9 @@ def _headers(
     at = at.copy()
     for done in range(rounds):
         rows = np.flatnonzero(counts > done)
-        names, behind = _slices(data, words, at[rows], ends[rows])
-        contents, at[rows] = _slices(data, words, behind, ends[rows])
+        *of_names, behind = _spans(words, at[rows], ends[rows])
+        *of_contents, at[rows] = _spans(words, behind, ends[rows])
+        names, contents = _cut(data, *of_names), _cut(data, *of_contents)
         texts: dict[bytes | None, str] = {name: _text(name) for name in set(names) if name}
         texts[b""] = ""
         try:

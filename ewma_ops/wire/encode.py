@@ -187,13 +187,11 @@ def _encode_many(records: ProducerRecords) -> bytearray:
     body_widths = varint_sizes(bodies)
     sizes = body_widths + bodies
 
-    first_gaps = body_widths + 2 + delta_widths + key_widths
-    zeros = [bytes(width) for width in range(int(max(first_gaps.max(), value_widths.max())) + 1)]
-    pieces: list[bytes] = [zeros[0]] * (5 * count + 1)
+    pieces: list[bytes] = [b""] * (5 * count + 1)
     pieces[0] = bytes(HEADER.size)
-    pieces[1::5] = map(zeros.__getitem__, first_gaps.tolist())
+    pieces[1::5] = _gaps(body_widths + 2 + delta_widths + key_widths)
     pieces[2::5] = keys
-    pieces[3::5] = map(zeros.__getitem__, value_widths.tolist())
+    pieces[3::5] = _gaps(value_widths)
     pieces[4::5] = values
     pieces[5::5] = tails
     batch = bytearray().join(pieces)
@@ -208,6 +206,15 @@ def _encode_many(records: ProducerRecords) -> bytearray:
     at += key_widths + key_bytes
     write_varints(out, at, value_sizes)
     return batch
+
+
+def _gaps(widths: NDArray[np.int64]) -> list[bytes]:
+    """Return zeros of each width: mostly of one."""
+    low, high = int(widths.min()), int(widths.max())
+    if low == high:
+        return [bytes(low)] * len(widths)
+    zeros = list(map(bytes, range(high + 1)))
+    return [zeros[width] for width in widths.tolist()]
 
 
 def _column(pieces: Sequence[bytes | None]) -> tuple[Sequence[bytes], NDArray[np.int64]]:

@@ -42,8 +42,8 @@ class ConsumerRecords:
     partition: int
     offsets: NDArray[np.int64]
     timestamps_ms: NDArray[np.int64]
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
     headers: list[Headers] | None = None
 
     def __len__(self) -> int:
@@ -68,8 +68,8 @@ class ProducerRecords:
     timestamp an old one would meet the topic's retention, and a future one the broker's refusal.
     """
 
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
     headers: list[Headers] | None = None
     origins: Origins | None = None
 

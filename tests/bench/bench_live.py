@@ -82,15 +82,15 @@ def _feed(bootstrap: str, topic: str, readings: int) -> None:
     started, sent = time.monotonic(), 0
     while sent < readings:
         due = min(readings, int((time.monotonic() - started) * A_SECOND))
-        runs: dict[int, ProducerRecords] = {}
+        runs: dict[int, tuple[list[bytes | None], list[bytes | None]]] = {}
         for at in range(sent, due):
             key = b"sensor-%d" % (at % SERIES)
             partition = (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
-            run = runs.setdefault(partition, ProducerRecords([], []))
-            run.keys.append(key)
-            run.values.append(b'{"series_id":"%s","ts":%d,"value":20.125}' % (key, at))
+            keys, values = runs.setdefault(partition, ([], []))
+            keys.append(key)
+            values.append(b'{"series_id":"%s","ts":%d,"value":20.125}' % (key, at))
         for partition, run in runs.items():
-            send(producer, topic, partition, run)
+            send(producer, topic, partition, ProducerRecords(*run))
         sent = due
         time.sleep(TICK_S)
     producer.flush(10)

@@ -133,8 +133,8 @@ def test_a_large_buffer_comes_in_runs() -> None:
         for k in range(5)
     ]
     runs = list(decode_batches(b"".join(batches), 0))
-    assert [len(run.keys) for run in runs] == [1500, 1000]
-    assert [run.next_offset for run in runs] == [1500, 2500]
+    assert [len(run.keys) for run in runs] == [1000, 1000, 500]
+    assert [run.next_offset for run in runs] == [1000, 2000, 2500]
 
 
 @pytest.mark.usefixtures("way")
