@@ -5,9 +5,9 @@ Knows ids, their UTF-8 and their hashes; must not know what is kept in a row, or
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from ewma_ops.errors import StateError
 from ewma_ops.murmur2 import murmur2_runs
 
-__all__ = ["SeriesIndex"]
+__all__ = ["EncodedIds", "SeriesIndex"]
+
+
+class EncodedIds(NamedTuple):
+    """Series ids end to end in UTF-8, and the bytes of each."""
+
+    utf8: bytes
+    sizes: NDArray[np.uint32]
 
 
 class _Rows(dict[str, int]):
@@ -40,12 +47,12 @@ class SeriesIndex:
     Costs about 130 bytes a series, for ids of 12 characters.
     """
 
-    __slots__ = ("_hashes", "_sizes", "_utf8", "rows")
+    __slots__ = ("_ends", "_hashes", "_utf8", "rows")
 
     def __init__(self) -> None:
         self.rows = _Rows()
         self._utf8 = bytearray()
-        self._sizes = array("I")
+        self._ends = np.zeros(1, np.int64)  # of each id in the UTF-8, behind a first one of none
         self._hashes = np.empty(0, np.uint32)
 
     def __len__(self) -> int:
@@ -74,29 +81,28 @@ class SeriesIndex:
             )
         self._encode()
         self.rows |= fresh
-        self._utf8 += ids
-        self._sizes.frombytes(sizes.astype(np.uintc).tobytes())
+        self._append(ids, sizes)
 
-    def encoded(self, rows: NDArray[np.intp] | None = None) -> tuple[bytes, NDArray[np.uint32]]:
-        """Return the UTF-8 of all ids, or of those of some rows, end to end; and uint32 sizes."""
+    def encoded(self, rows: NDArray[np.intp] | None = None) -> EncodedIds:
+        """Return all ids, or those of some rows."""
         self._encode()
-        sizes = np.array(self._sizes, np.uint32)
         if rows is None:
-            return bytes(self._utf8), sizes
-        starts = (np.cumsum(sizes, dtype=np.int64) - sizes)[rows]
-        sizes = sizes[rows]
-        places = np.cumsum(sizes, dtype=np.int64) - sizes
-        at = np.arange(int(sizes.sum())) + np.repeat(starts - places, sizes)
-        return np.frombuffer(self._utf8, np.uint8)[at].tobytes(), sizes
+            return EncodedIds(bytes(self._utf8), np.diff(self._ends).astype(np.uint32))
+        starts = self._ends[rows]
+        sizes = self._ends[rows + 1] - starts
+        ends = np.cumsum(sizes)
+        at = np.arange(int(sizes.sum())) + np.repeat(starts - (ends - sizes), sizes)
+        utf8 = np.frombuffer(self._utf8, np.uint8)[at].tobytes()
+        return EncodedIds(utf8, sizes.astype(np.uint32))
 
     def hashes(self) -> NDArray[np.uint32]:
         """Return the stable hash of every id, by row."""
         known = len(self._hashes)
         if known < len(self):
             self._encode()
-            sizes = np.array(self._sizes[known:], np.int64)
-            fresh = bytes(self._utf8[len(self._utf8) - int(sizes.sum()) :])
-            self._hashes = np.concatenate([self._hashes, murmur2_runs(fresh, sizes)])
+            fresh = bytes(memoryview(self._utf8)[int(self._ends[known]) :])
+            hashes = murmur2_runs(fresh, np.diff(self._ends[known:]))
+            self._hashes = np.concatenate([self._hashes, hashes])
         return self._hashes
 
     def keep(self, rows: NDArray[np.intp]) -> None:
@@ -104,16 +110,21 @@ class SeriesIndex:
         utf8, sizes = self.encoded(rows)
         ids = list(self.rows)
         self.rows = _Rows(zip(map(ids.__getitem__, rows.tolist()), count()))
-        self._utf8, self._sizes = bytearray(utf8), array("I", sizes.tolist())
+        self._utf8, self._ends = bytearray(), np.zeros(1, np.int64)
+        self._append(utf8, sizes)
         self._hashes = np.empty(0, np.uint32)
 
     def _encode(self) -> None:
         fresh, self.rows.fresh = self.rows.fresh, []
         text = "".join(fresh)
         encoded = _utf8(text)
-        self._utf8 += encoded
         pieces = fresh if len(encoded) == len(text) else map(_utf8, fresh)
-        self._sizes.extend(map(len, pieces))
+        self._append(encoded, np.fromiter(map(len, pieces), np.uint32, len(fresh)))
+
+    def _append(self, encoded: bytes, sizes: NDArray[np.uint32]) -> None:
+        ends = self._ends[-1] + np.cumsum(sizes, dtype=np.int64)
+        self._ends = np.concatenate([self._ends, ends])
+        self._utf8 += encoded
 
 
 def _utf8(series_id: str) -> bytes:

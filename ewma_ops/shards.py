@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import StateError
 from ewma_ops.family import Family
+from ewma_ops.index import EncodedIds
 from ewma_ops.murmur2 import murmur2_column
 from ewma_ops.readings import Origins, Readings, Smoothed
 from ewma_ops.table import SeriesTable, TableSnapshot
@@ -151,7 +152,9 @@ class _Shared:
         self.table = SeriesTable(family)
         self.joined: set[int] = set()
         self._shards = shards
-        self._shard_of = np.empty(0, np.uint16)
+        self._rows_of: list[NDArray[np.intp]] = []
+        self._ids_of: dict[int, EncodedIds] = {}
+        self._members = 0
         self._newest: dict[int, NDArray[np.int64]] = {}
         self._due = Due(self)
 
@@ -207,11 +210,16 @@ class _Shared:
     def snapshot(self, shard: int) -> ShardState:
         """Copy what there is of a shard."""
         self.settle()
-        if len(self._shard_of) != len(self.table):
-            self._shard_of = (self.table.hashes % np.uint32(self._shards)).astype(np.uint16)
-        rows = np.flatnonzero(self._shard_of == shard)
+        if self._members != len(self.table):
+            self._members = len(self.table)
+            shard_of = (self.table.hashes % np.uint32(self._shards)).astype(np.uint16)
+            ends = np.bincount(shard_of, minlength=self._shards).cumsum()
+            self._rows_of = np.split(np.argsort(shard_of, kind="stable"), ends[:-1])
+        rows, ids = self._rows_of[shard], self._ids_of.get(shard)
+        if ids is None or len(ids.sizes) < len(rows):
+            ids = self._ids_of[shard] = self.table.encoded_ids(rows)
         newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
-        return ShardState(shard, self.table.snapshot(rows), newest)
+        return ShardState(shard, self.table.snapshot(rows, ids), newest)
 
 
 class Tables(threading.local):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ewma_ops.block import Block
 from ewma_ops.errors import ConfigError, ReadingError, StateError
 from ewma_ops.family import OF_READING, Family
-from ewma_ops.index import SeriesIndex
+from ewma_ops.index import EncodedIds, SeriesIndex
 from ewma_ops.merge import check_mergeable
 from ewma_ops.plan import plan
 from ewma_ops.readings import LARGEST_VALUE, Readings, Smoothed
@@ -374,20 +374,28 @@ class SeriesTable:
         for block, more in zip(self._blocks, other._blocks, strict=True):
             block.merge(more, rows)
 
-    def snapshot(self, rows: NDArray[np.intp] | None = None) -> TableSnapshot:
+    def encoded_ids(self, rows: NDArray[np.intp]) -> EncodedIds:
+        """Return the ids of some series, by the order in which they came; they never change."""
+        return self._index.encoded(rows)
+
+    def snapshot(
+        self, rows: NDArray[np.intp] | None = None, ids: EncodedIds | None = None
+    ) -> TableSnapshot:
         """Copy the state. The table goes on unchanged.
 
         Parameters
         ----------
         rows
             intp[m]: of which series, by the order in which they came; ``None`` for all.
+        ids
+            What `encoded_ids` returned of them, to save the time of it.
         """
-        ids, sizes = self._index.encoded(rows)
+        utf8, sizes = self._index.encoded(rows) if ids is None else ids
         where = slice(len(self)) if rows is None else rows
         return TableSnapshot(
             _VERSION,
             self.family.fingerprint(),
-            ids,
+            utf8,
             sizes,
             {
                 name: column[..., where].copy()

@@ -63,7 +63,7 @@ ROWS = {
     "table": _row("errors smoothing family index merge plan block readings", "numpy", pure=True),
     "composites": _row("errors decay smoothing readings table", "numpy", pure=True),
     # Bytewax operators: no Kafka.
-    "shards": _row("errors murmur2 family readings table", "bytewax numpy"),
+    "shards": _row("errors murmur2 family index readings table", "bytewax numpy"),
     "operators": _row("errors murmur2 smoothing family readings table shards", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),
