@@ -23,7 +23,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from ewma_ops.errors import ConfigError, ReadingError
-from ewma_ops.family import Family
+from ewma_ops.family import Asked, Family
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import (
     LARGEST_VALUE,
@@ -34,7 +34,6 @@ from ewma_ops.readings import (
     event_key,
 )
 from ewma_ops.shards import BatchShard, Due, Piece, Shard, ShardState, Tables, deal, settle
-from ewma_ops.smoothing import Smoothing
 from ewma_ops.table import SeriesTable
 
 __all__ = ["smooth", "smooth_batches"]
@@ -46,7 +45,7 @@ Value = Fields | tuple[int | datetime, Fields] | Reading
 
 _Out = tuple[str, SmoothedReading]
 
-Smoothings = Smoothing | Mapping[str, Smoothing] | Family
+Smoothings = Asked | Mapping[str, Asked] | Family
 
 MAX_SHARDS = 1024
 
@@ -95,7 +94,7 @@ class _ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
     def _step(self, table: SeriesTable, item: _Item) -> _Out:
         series_id, value, time_ms, weight = item
         results = table.step(series_id, value, time_ms, weight)
-        if len(results) == 1:
+        if self._names == ("ewma",):
             return series_id, SmoothedReading(value, results[0], time_ms)
         statistics = dict(zip(self._names, results, strict=True))
         ewma = statistics.pop("ewma", nan)
@@ -119,7 +118,7 @@ def smooth_batches(
     up
         Runs of readings of any number of series, each series' own in order.
     smoothing
-        What to compute: one smoothing, or several by name, all in one pass.
+        What to compute: one `Smoothing` or `Composite`, or several by name, all in one pass.
     shards
         1 to 1024 parts among which the series are dealt, hence the most workers that can
         share the step. Fixed for the life of a recovery store: state is kept by shard.
@@ -147,7 +146,7 @@ def smooth_batches(
     >>> import ewma_ops.operators as ew
     >>> from bytewax.dataflow import Dataflow
     >>> from bytewax.testing import TestingSink, TestingSource, run_main
-    >>> from ewma_ops.decay import Decay
+    >>> from ewma_ops import Decay, Smoothing
     >>> flow, out = Dataflow("columns"), []
     >>> up = op.input("in", flow, TestingSource([Readings.of(["a", "a"], [1.0, 4.0])]))
     >>> smoothed = ew.smooth_batches("smooth", up, Smoothing(Decay(beta=0.5)))
@@ -204,7 +203,7 @@ def smooth(
     >>> import ewma_ops.operators as ew
     >>> from bytewax.dataflow import Dataflow
     >>> from bytewax.testing import TestingSink, TestingSource, run_main
-    >>> from ewma_ops.decay import Decay
+    >>> from ewma_ops import Decay, Smoothing
     >>> flow, out = Dataflow("ticks"), []
     >>> ticks = op.input("in", flow, TestingSource([("a", 1.0), ("a", 4.0)], batch_size=2))
     >>> smoothed = ew.smooth("smooth", ticks, Smoothing(Decay(beta=0.5)))

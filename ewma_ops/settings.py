@@ -22,7 +22,6 @@ from ewma_ops.decay import duration_ms
 from ewma_ops.errors import ConfigError
 from ewma_ops.family import Family
 from ewma_ops.smooth_table import KEYS, read_smoothings
-from ewma_ops.smoothing import Smoothing
 
 __all__ = [
     "DeadLetters",
@@ -160,11 +159,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     output: Output
     dead_letters: DeadLetters
     recovery: Recovery | None
-
-    @property
-    def smoothing(self) -> Smoothing:
-        """The first smoothing: the only one, where they have no names."""
-        return self.family.smoothings[0][1]
 
     def identity(self) -> dict[str, str]:
         """Return what a recovery store belongs to: with another of these it must not resume."""
