@@ -20,9 +20,11 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 import ewma_ops.operators as ew
+from ewma_ops.composites import dema, macd
 from ewma_ops.decay import Decay
 from ewma_ops.demo.broker import free_port
 from ewma_ops.errors import ConfigError, EwmaError, ReadingError, StateError
+from ewma_ops.family import Asked
 from ewma_ops.readings import Reading, Readings, Smoothed, SmoothedReading
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.table import SeriesTable
@@ -30,6 +32,7 @@ from ewma_ops.table import SeriesTable
 HALF = Smoothing(Decay(beta=0.5))
 ALL = Smoothing(Decay(beta=0.9), statistics=("n_eff", "mean", "settled", "count"))
 BY_TIME = Smoothing(Decay(halflife="5s"))
+MACD = macd(3, 7, 5)
 
 
 def smooth(
@@ -60,13 +63,13 @@ def stream(n: int = 3000, series: int = 40) -> list[tuple[str, tuple[int, float]
     return [(f"s{k}", (t, x)) for k, t, x in zip(ids, times, values, strict=True)]
 
 
-def expected(items: list[Any], smoothing: Smoothing) -> dict[str, list[SmoothedReading]]:
+def expected(items: list[Any], smoothing: Asked) -> dict[str, list[SmoothedReading]]:
     table, found = SeriesTable(smoothing), defaultdict(list)
     for series_id, (time_ms, value) in items:
         results = dict(
             zip(smoothing.statistics, table.step(series_id, value, time_ms), strict=True)
         )
-        ewma = results.pop("mean")
+        ewma = results.pop("mean", math.nan)
         found[series_id].append(SmoothedReading(value, ewma, time_ms, results))
     return dict(found)
 
@@ -111,11 +114,18 @@ def test_further_statistics_come_by_name() -> None:
     assert reading.statistics == {"n_eff": 1.0, "settled": pytest.approx(0.1), "count": 1.0}
 
 
-@pytest.mark.parametrize("smoothing", [HALF, ALL, BY_TIME])
+@pytest.mark.parametrize("batch_size", [1, 1000])
+def test_a_composite_comes_by_its_own_name(batch_size: int) -> None:
+    out = smooth([("a", 2.0)] * 1000, dema(HALF), batch_size)
+    assert all(math.isnan(reading.ewma) for _, reading in out)
+    assert [reading.statistics for _, reading in out] == [{"dema": 2.0}] * 1000
+
+
+@pytest.mark.parametrize("smoothing", [HALF, ALL, BY_TIME, MACD])
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 3000])
 @pytest.mark.parametrize(("shards", "workers"), [(16, 1), (1, 1), (5, 2)])
 def test_batches_shards_and_threads_change_no_bit(
-    smoothing: Smoothing, batch_size: int, shards: int, workers: int
+    smoothing: Asked, batch_size: int, shards: int, workers: int
 ) -> None:
     items = stream()
     out = smooth(items, smoothing, batch_size, workers, shards=shards)
@@ -146,9 +156,10 @@ def test_columns_give_the_bits_of_items() -> None:
     }
 
 
+@pytest.mark.parametrize("smoothing", [ALL, MACD])
 @pytest.mark.parametrize(("n", "batch_size"), [(200, 1), (3000, 64), (3000, 1500)])
 def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
-    tmp_path: Path, n: int, batch_size: int
+    tmp_path: Path, smoothing: Asked, n: int, batch_size: int
 ) -> None:
     items: list[Any] = stream(n)
     one, two = n // 3, 2 * n // 3
@@ -159,16 +170,17 @@ def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
     flow = Dataflow("flow")
     source = TestingSource([*aborted, *items[two:]], batch_size=batch_size)
     up = op.input("in", flow, source)
-    op.output("out", ew.smooth("smooth", up, ALL), TestingSink(out))
+    op.output("out", ew.smooth("smooth", up, smoothing), TestingSink(out))
     for _ in range(4):
         run_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
-    found, wanted = by_series(out), expected(items, ALL)
+    found, wanted = by_series(out), expected(items, smoothing)
     # The sink of the test may see what came after the last snapshot twice, but with the same bits.
     for series_id, readings in wanted.items():
         assert list(dict.fromkeys(map(repr, found[series_id]))) == list(map(repr, readings))
 
 
-def test_state_moves_between_one_and_two_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("smoothing", [ALL, MACD])
+def test_state_moves_between_one_and_two_workers(tmp_path: Path, smoothing: Asked) -> None:
     items: list[Any] = stream()
     parted = [*items[:1000], TestingSource.EOF(), *items[1000:2000], TestingSource.EOF()]
     init_db_dir(tmp_path, 2)
@@ -176,7 +188,7 @@ def test_state_moves_between_one_and_two_workers(tmp_path: Path) -> None:
     out: list[Any] = []
     flow = Dataflow("flow")
     up = op.input("in", flow, TestingSource([*parted, *items[2000:]], batch_size=50))
-    op.output("out", ew.smooth("smooth", up, ALL), TestingSink(out))
+    op.output("out", ew.smooth("smooth", up, smoothing), TestingSink(out))
     for workers in (1, 2, 1):
         cluster_main(
             flow,
@@ -186,7 +198,7 @@ def test_state_moves_between_one_and_two_workers(tmp_path: Path) -> None:
             recovery_config=recovery,
             worker_count_per_proc=workers,
         )
-    assert by_series(out) == expected(items, ALL)
+    assert by_series(out) == expected(items, smoothing)
 
 
 PROCESS_FLOW = """
