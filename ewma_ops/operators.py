@@ -33,7 +33,17 @@ from ewma_ops.readings import (
     SmoothedReading,
     event_key,
 )
-from ewma_ops.shards import BatchShard, Due, Piece, Shard, ShardState, Tables, deal, settle
+from ewma_ops.shards import (
+    BatchShard,
+    Due,
+    Piece,
+    Shard,
+    ShardState,
+    Tables,
+    WarmStart,
+    deal,
+    settle,
+)
 from ewma_ops.table import SeriesTable
 
 __all__ = ["smooth", "smooth_batches"]
@@ -108,6 +118,7 @@ def smooth_batches(
     smoothing: Smoothings,
     shards: int = 16,
     fields: Sequence[str] | int = 1,
+    warm_start: Iterable[Readings] | None = None,
 ) -> Stream[Smoothed]:
     """Smooth columns of readings: the fast way, with no Python object a reading.
 
@@ -124,6 +135,11 @@ def smooth_batches(
         share the step. Fixed for the life of a recovery store: state is kept by shard.
     fields
         Names of the fields of a reading, or how many numbers its value is a vector of.
+    warm_start
+        Readings that came before the stream, such as a list of them or a `History`: what comes
+        out is as if they had been streamed, themselves left out. Every process takes all of them
+        in, once, when it first meets a shard without state; a shard that resumes does not look
+        at them. So they must be the same at every start, and can be iterated over again.
 
     Returns
     -------
@@ -156,7 +172,7 @@ def smooth_batches(
     array([1., 3.])
     """
     _check_shards(shards)
-    tables = Tables(Family.of(smoothing, fields), shards)
+    tables = _tables(Family.of(smoothing, fields), shards, warm_start)
     dealt = op.flat_map_batch("deal", up, lambda batch: deal(batch, shards))
     due = op.stateful_batch("update", dealt, lambda resumed: BatchShard(tables, resumed))
     return op.flat_map_batch("settle", due, settle)
@@ -169,6 +185,7 @@ def smooth(
     smoothing: Smoothings,
     shards: int = 16,
     fields: Sequence[str] | int = 1,
+    warm_start: Iterable[Readings] | None = None,
 ) -> KeyedStream[SmoothedReading]:
     """Smooth the values of each key: one more operator for any dataflow.
 
@@ -181,7 +198,7 @@ def smooth(
         milliseconds since the epoch (int) or as an aware ``datetime``; or a `Reading`. ``None``
         or NaN is a missing reading. With several fields, a list of numbers or a mapping by name
         stands for the number. Within a series, in order.
-    smoothing, shards, fields
+    smoothing, shards, fields, warm_start
         As for `smooth_batches`.
 
     Returns
@@ -214,7 +231,7 @@ def smooth(
     """
     _check_shards(shards)
     family = Family.of(smoothing, fields)
-    tables = Tables(family, shards)
+    tables = _tables(family, shards, warm_start)
     dealt = op.flat_map_batch("deal", up, lambda batch: _deal(batch, shards, family))
     due = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(tables, resumed))
     return op.flat_map_batch("settle", due, _settle)
@@ -223,6 +240,10 @@ def smooth(
 def _check_shards(shards: int) -> None:
     if shards not in range(1, MAX_SHARDS + 1):
         raise ConfigError(f"shards = {shards!r}: give a whole number from 1 to {MAX_SHARDS}")
+
+
+def _tables(family: Family, shards: int, history: Iterable[Readings] | None) -> Tables:
+    return Tables(family, shards, None if history is None else WarmStart(history, family, shards))
 
 
 def _deal(

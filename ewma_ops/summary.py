@@ -32,6 +32,7 @@ def describe(settings: Settings) -> str:
         ("time", "record timestamp" if reads.time is None else reads.time),
         *(line for name, one in settings.family.smoothings for line in _smooths(name, one)),
         ("shards", f"{settings.shards} shards"),
+        *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
         ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
         ("statistics", ", ".join(settings.family.names)),
         ("bad messages", settings.dead_letters.topic),

@@ -63,6 +63,7 @@ ROWS = {
     "chain": _row("family plan kernel block", "numpy", pure=True),
     "readings": _row("errors", "numpy msgspec", pure=True),
     "table": _row("errors family index merge plan block chain readings", "numpy", pure=True),
+    "history": _row("errors readings", "numpy pyarrow"),
     # Bytewax operators: no Kafka.
     "shards": _row("errors murmur2 family readings table", "bytewax numpy"),
     "operators": _row("errors murmur2 family readings table shards", "bytewax numpy"),
@@ -78,15 +79,15 @@ ROWS = {
     "deadletter": _row("errors readings wire.*"),
     # What joins them.
     "smooth_table": _row("errors decay smoothing composites family"),
-    "settings": _row("errors decay family smooth_table", "msgspec tomli"),
+    "settings": _row("errors decay family history smooth_table", "msgspec tomli"),
     "summary": _row("composites family settings"),
     "recovery": _row("errors", "bytewax"),
     "flow": _row(
         "errors murmur2 decay smoothing readings table operators wire.* connectors.* serde.* "
-        "deadletter settings",
+        "deadletter history settings",
         "bytewax numpy prometheus_client",
     ),
-    "verify": _row("errors murmur2 flow table settings connectors.* serde.*", "kafka numpy"),
+    "verify": _row("errors murmur2 flow settings connectors.* serde.*", "kafka numpy"),
     "worker": _row("errors settings recovery flow connectors.*", "bytewax prometheus_client"),
     "launcher": _row("errors settings recovery worker"),
     "cli": _row(
