@@ -6,7 +6,8 @@ import json
 import math
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,88 @@ def test_state_moves_between_one_and_two_workers(tmp_path: Path, smoothing: Aske
             worker_count_per_proc=workers,
         )
     assert by_series(out) == expected(items, smoothing)
+
+
+class Past:
+    """Readings that count how often they were read."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.runs = [columns_of(items[at : at + 300]) for at in range(0, len(items), 300)]
+        self.times_read = 0
+
+    def __iter__(self) -> Iterator[Readings]:
+        self.times_read += 1
+        return iter(self.runs)
+
+
+def columns_of(items: list[Any]) -> Readings:
+    ids = [series_id for series_id, _ in items]
+    return Readings.of(ids, [x for _, (_, x) in items], [t for _, (t, _) in items])
+
+
+def after(items: list[Any], n: int, smoothing: Asked) -> dict[str, list[SmoothedReading]]:
+    """Return what is expected of the items from the n-th on."""
+    found = expected(items, smoothing)
+    past = Counter(series_id for series_id, _ in items[:n])
+    tails = {series_id: readings[past[series_id] :] for series_id, readings in found.items()}
+    return {series_id: tail for series_id, tail in tails.items() if tail}
+
+
+@pytest.mark.parametrize("smoothing", [ALL, BY_TIME, MACD])
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (500, 1), (50, 2)])
+def test_a_warm_start_is_as_if_the_past_had_been_streamed(
+    smoothing: Asked, batch_size: int, workers: int
+) -> None:
+    items = [*stream(), ("new", (1_800_000_000_000, 3.0))]
+    past = Past(items[:1000])
+    out = smooth(items[1000:], smoothing, batch_size, workers, warm_start=past)
+    assert by_series(out) == after(items, 1000, smoothing)
+    assert past.times_read == 1
+
+
+def test_columns_start_warm_too() -> None:
+    items = stream()
+    out: list[Smoothed] = []
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource([columns_of(items[1000:])]))
+    past = [columns_of(items[:1000])]
+    op.output("out", ew.smooth_batches("smooth", up, ALL, warm_start=past), TestingSink(out))
+    run_main(flow)
+    whole = SeriesTable(ALL).update(columns_of(items)).statistics
+    for name, column in whole.items():
+        np.testing.assert_array_equal(out[0].statistics[name], column[1000:], name)
+
+
+def test_what_resumes_is_not_warmed_again(tmp_path: Path) -> None:
+    """The shards that have no state yet still are, as in a run without a break."""
+    items = stream()
+    past, live = Past(items[:1000]), items[1000:]
+    few = [item for item in live[:500] if item[0] in {"s1", "s2", "s3"}]
+    rest = live[500:]
+    init_db_dir(tmp_path, 1)
+    recovery = RecoveryConfig(str(tmp_path))
+    out: list[Any] = []
+    flow = Dataflow("flow")
+    stops: list[Any] = [*few, TestingSource.EOF(), *rest[:1500], TestingSource.EOF()]
+    up = op.input("in", flow, TestingSource([*stops, *rest[1500:]], batch_size=20))
+    op.output("out", ew.smooth("smooth", up, ALL, warm_start=past), TestingSink(out))
+    for times_read in (1, 1, 1):
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
+        assert past.times_read == times_read
+    assert by_series(out) == after([*items[:1000], *few, *rest], 1000, ALL)
+
+
+def test_a_flow_that_lost_its_state_is_warmed_again(tmp_path: Path) -> None:
+    items = stream()
+    past = Past(items[:1000])
+    out: list[Any] = []
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource(items[1000:], batch_size=100))
+    op.output("out", ew.smooth("smooth", up, ALL, warm_start=past), TestingSink(out))
+    for _ in range(2):
+        out.clear()
+        run_main(flow)
+        assert by_series(out) == after(items, 1000, ALL)
 
 
 PROCESS_FLOW = """

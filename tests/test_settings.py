@@ -471,6 +471,25 @@ topic = "smoothed"
 """
 
 
+def test_a_warm_start(path: Path) -> None:
+    past = path.with_name("past.parquet")
+    text = MINIMAL.replace("beta = 0.9", f'beta = 0.9\nwarm_start = "{past}"')
+    assert loaded(path, MINIMAL).warm_start is None
+    settings = loaded(path, text)
+    assert settings.warm_start == past
+    assert f"warm start   {past}" in describe(settings)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        settings.identity()
+    past.write_bytes(b"one")
+    one = settings.identity()
+    past.write_bytes(b"other")
+    other = settings.identity()
+    assert {name for name in one if one[name] != other[name]} == {"warm start"}
+    assert "warm start" not in loaded(path, MINIMAL).identity()
+    said = refused(path, MINIMAL.replace("beta = 0.9", "beta = 0.9\nwarm_start = 5"))
+    assert said == "smooth.warm_start = 5 must be the path of a Parquet file, as text"
+
+
 def test_several_fields_and_smoothings(path: Path) -> None:
     settings = loaded(path, SEVERAL)
     assert settings.input.value == ("quote.bid", "quote.ask")
