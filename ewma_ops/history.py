@@ -139,7 +139,7 @@ class History:
             with pq.ParquetFile(self._path) as file:
                 self._check_columns(file.schema_arrow, pa.types)
                 yield from file.iter_batches(_BATCH, columns=self._columns())
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise _unreadable(self._name, error) from None
 
     def _columns(self) -> list[str]:
@@ -175,27 +175,26 @@ class History:
                     raise ConfigError(f"{told}: it must hold {kinds}")
 
     def _readings(self, batch: Any, row: int) -> Readings:
-        ids = [self._texts(batch, column, row) for column in self._ids]
-        values = [_floats(_column(batch, column)) for column in self._values]
-        weights = None
-        if self._weight is not None:  # one that weighs nothing is missing
-            weights = np.nan_to_num(_floats(_column(batch, self._weight)), nan=0.0)
-        times = None if self._time is None else self._times_ms(batch, self._time, row)
         rows = f"{self._name}, rows {row} to {row + len(batch) - 1}"
-        if any((np.abs(column) > self._largest).any() for column in values):
-            raise ConfigError(f"{rows}: a value is beyond +-{self._largest:.3g}: leave it out")
         try:
+            ids = [self._texts(batch, column, row) for column in self._ids]
+            values = [_floats(_column(batch, column)) for column in self._values]
+            if any((np.abs(column) > self._largest).any() for column in values):
+                raise ReadingError(f"a value is beyond +-{self._largest:.3g}: leave it out")
+            weights = None
+            if self._weight is not None:  # what weighs nothing is missing
+                weights = np.nan_to_num(_floats(_column(batch, self._weight)), nan=0.0)
             return Readings.of(
                 ids[0] if len(ids) == 1 else list(map("/".join, zip(*ids, strict=True))),
                 values[0] if len(values) == 1 else np.array(values).T,
-                times,
+                None if self._time is None else self._times_ms(batch, self._time, row),
                 weights,
             )
-        except ReadingError as error:
+        except (ReadingError, UnicodeDecodeError) as error:
             raise ConfigError(f"{rows}: {error}") from None
 
     def _texts(self, batch: Any, column: str, row: int) -> list[str]:
-        texts = _column(batch, column).cast("string").to_numpy(zero_copy_only=False).tolist()
+        texts = _column(batch, column).cast("string").to_pylist()
         if not all(texts):
             at = next(i for i, text in enumerate(texts) if not text)
             raise ConfigError(f"{self._name}, row {row + at}: {column} is null or empty")

@@ -81,6 +81,14 @@ def test_composites_are_of_numbers_and_not_of_vectors() -> None:
         SeriesTable(dema(Smoothing(Decay(halflife="1s")))).update(Readings.of(["s"], [1.0]))
 
 
+@pytest.mark.parametrize("make", [macd, risk_metrics, lambda: tema(Smoothing(Decay(span=2)))])
+def test_the_largest_values_stay_finite(make: Callable[[], Composite]) -> None:
+    largest = make().largest
+    values = np.tile([largest, -largest, largest], 100)
+    for column in run(make(), np.abs(values) if make is risk_metrics else values).values():
+        assert np.isfinite(column[1:]).all()
+
+
 def test_a_snapshot_of_another_composite_is_refused() -> None:
     fingerprints = [
         macd().fingerprint(),

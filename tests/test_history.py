@@ -134,6 +134,9 @@ def columns(**changes: Any) -> Any:
     return pa.table({name: column for name, column in whole.items() if column is not None})
 
 
+NOT_UTF8 = pa.array([b"\xff", b"b"]).view(pa.string())
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
@@ -142,6 +145,7 @@ def columns(**changes: Any) -> Any:
         (columns(series_id=["", "b"]), "row 0: series_id is null or empty"),
         (columns(time=pa.array([0, None], pa.timestamp("ms"))), "row 1: time is null"),
         (columns(series_id=[b"a", b"b"]), "'series_id' of .* is of type binary: it must hold text"),
+        (columns(series_id=NOT_UTF8), "rows 0 to 1: 'utf-8' codec can't decode byte 0xff"),
         (columns(value=["1", "2"]), "'value' of .* is of type string: it must hold numbers"),
         (columns(value=[True, False]), "is of type bool: it must hold numbers"),
         (columns(time=["x", "y"]), "is of type string: it must hold timestamps or integers"),
