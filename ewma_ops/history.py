@@ -18,7 +18,7 @@ from ewma_ops.readings import LARGEST_VALUE, Readings
 
 __all__ = ["History", "file_digest"]
 
-_BATCH = 65_536
+_BATCH = 8_192
 _CHUNK_BYTES = 1 << 20
 
 

@@ -56,7 +56,7 @@ def test_a_table_built_from_a_file_is_that_of_the_stream(path: Path) -> None:
         sizes.append(len(part))
     streamed.update(Readings.of(ids, values, times))
     assert sum(sizes) == n
-    assert max(sizes) <= 65_536
+    assert max(sizes) <= 8_192
     for name, column in streamed.snapshot().columns.items():
         np.testing.assert_array_equal(built.snapshot().columns[name], column, name)
 
@@ -75,7 +75,7 @@ def test_a_large_table_comes_in_batches() -> None:
     n = 200_000
     frame = pd.DataFrame({"series_id": ["a"] * n, "value": np.arange(n)})
     parts = [part.values for part in History(frame)]
-    assert max(map(len, parts)) <= 65_536
+    assert max(map(len, parts)) <= 8_192
     np.testing.assert_array_equal(np.concatenate(parts), np.arange(n))
 
 
