@@ -48,6 +48,7 @@ class Block:
             }
         self._stepper = Stepper(unit.smoothing, self.state, self._width)
         self.step = self._stepper.step
+        self.blocks = [self]
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
@@ -100,10 +101,7 @@ class Block:
         """
         if self._width < len(values):
             values = values[list(self.unit.places)]
-        state = {name: column[..., plan.series] for name, column in self.state.items()}
-        results = self._smoother.advance(plan, values, times_ms, volumes, state)
-        for name, column in self.state.items():
-            column[..., plan.series] = state[name]
+        results = self.move(plan, values, times_ms, volumes)
         named: dict[str, Floats] = {}
         for statistic, keys in self._keys:
             result = results[statistic]
@@ -116,6 +114,16 @@ class Block:
                 if key is not None:
                     named[key] = restored if restored.ndim == 1 else restored[i]
         return named
+
+    def move(
+        self, plan: Plan, values: Floats, times_ms: Ints | None, volumes: Floats | None
+    ) -> dict[str, Floats]:
+        """Move the state on by a batch of its own fields; return the statistics as planned."""
+        state = {name: column[..., plan.series] for name, column in self.state.items()}
+        results = self._smoother.advance(plan, values, times_ms, volumes, state)
+        for name, column in self.state.items():
+            column[..., plan.series] = state[name]
+        return results
 
     def merge(self, other: Block, rows: NDArray[np.intp]) -> None:
         """Take in another's series, of which the i-th is at ``rows[i]`` here."""

@@ -85,11 +85,15 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from ewma_ops.connectors import create_topic, partition_count
     from ewma_ops.connectors.client import check_options
+    from ewma_ops.flow import warmed
     from ewma_ops.settings import load
     from ewma_ops.summary import describe
 
     settings = load(options.config)
     print(describe(settings))
+    if settings.warm_start is not None:
+        table, readings = warmed(settings)
+        print(f"\n{settings.warm_start}: {readings:,} readings of {len(table):,} series")
     check_options(settings.kafka)
     if options.offline:
         return 0

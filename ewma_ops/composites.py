@@ -1,216 +1,235 @@
-"""Indicators made of exponentially weighted statistics: one table feeding the next.
+"""Indicators made of several smoothings, each fed by what was made of those before it.
 
 Knows formulas over statistics; must not know how a statistic is computed or kept, or any stream.
 
-Each of them takes `Readings` and returns `Smoothed`, and its state is that of its tables: law for
-law, what holds for a `SeriesTable` holds for a composite.
+A `Composite` goes wherever a `Smoothing` goes, and its state stands in the same table, so what
+holds for a smoothing holds for it too. A formula is written once, for a number and for a column of
+numbers: with operations only that give the same bits for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Literal
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
-from ewma_ops.readings import Readings, Smoothed
 from ewma_ops.smoothing import Smoothing
-from ewma_ops.table import SeriesTable, TableSnapshot
 
-__all__ = ["Composite", "bollinger", "dema", "macd", "risk_metrics", "tema"]
+__all__ = ["COMPOSITES", "Composite", "Feed", "bollinger", "dema", "macd", "risk_metrics", "tema"]
 
-Columns = dict[str, NDArray[np.float64]]
-StartUp = Literal["corrected", "first"]
-Stage = Callable[["Composite", Readings], Columns]
+Values = Any
+"""A float, or float64[n]; NaN is missing."""
+
+_MARGIN = 8
+"""No composite is further from 0 than this many times the greatest value."""
 
 
+class Feed(Protocol):
+    """What a formula moves its stages on by. A reading that is missing is so for every stage."""
+
+    def __call__(self, stage: str, values: Values) -> tuple[Values, ...]:
+        """Feed a stage, once; return its statistics."""
+
+    def before(self, stage: str, values: Values) -> Values:
+        """Feed a stage, once; return its mean as it was before each value, 0 before the first."""
+
+
+@dataclass(frozen=True)
 class Composite:
-    """A chain of tables. Made by `dema`, `tema`, `macd`, `bollinger` and `risk_metrics`.
+    """Smoothings by name, and the formula that feeds them and joins what they return.
+
+    Made by `dema`, `tema`, `macd`, `bollinger` and `risk_metrics`.
+    """
+
+    name: str
+    stages: tuple[tuple[str, Smoothing], ...]
+    statistics: tuple[str, ...]
+    formula: Callable[[Values, Feed], tuple[Values, ...]]
+
+    @property
+    def largest(self) -> float:
+        """Greatest magnitude of a value that every stage can take, and what it is fed of it."""
+        return min(smoothing.largest for _, smoothing in self.stages) / _MARGIN
+
+    def fingerprint(self) -> str:
+        """Return a short text that differs where one's state would be of no use to another."""
+        stages = [
+            f"{name}: {s.fingerprint()} min_periods={s.min_periods} min_weight={s.min_weight!r}"
+            for name, s in self.stages  # what a stage shows is what the next one is fed
+        ]
+        return f"{self.name}({', '.join(stages)})"
+
+
+def dema(smoothing: Smoothing) -> Composite:
+    """Return the double exponential moving average: 2 e1 - e2, e2 being the average of e1.
+
+    Source: P. G. Mulloy, "Smoothing data with faster moving averages", 1994. With
+    ``Smoothing.like_talib_ema(period)`` it is TA-Lib's ``DEMA``.
 
     Parameters
     ----------
-    tables
-        What each table of the chain computes, by name.
-    stage
-        Moves the tables on and joins what they return.
-    snapshot
-        What an earlier one's :meth:`snapshot` returned, to go on from there.
-    """
-
-    def __init__(
-        self,
-        tables: Mapping[str, Smoothing | Mapping[str, Smoothing]],
-        stage: Stage,
-        snapshot: Mapping[str, TableSnapshot] | None = None,
-    ) -> None:
-        kept = {} if snapshot is None else snapshot
-        self._tables = {name: SeriesTable(s, kept.get(name)) for name, s in tables.items()}
-        self._stage = stage
-
-    def update(self, readings: Readings) -> Smoothed:
-        """Take in readings of one field, in order of arrival."""
-        return Smoothed(readings, self._stage(self, readings))
-
-    def feed(self, table: str, readings: Readings, values: NDArray[np.float64]) -> Columns:
-        """Move one table on by values derived from the readings; NaN is missing."""
-        return self._tables[table].update(replace(readings, values=values)).statistics
-
-    def last(self, table: str, series_ids: list[str]) -> dict[str, float]:
-        """Return the first statistic of some series as it is; NaN where there is none."""
-        step = self._tables[table].step  # a missing reading changes nothing
-        return {series_id: step(series_id, np.nan)[0] for series_id in set(series_ids)}
-
-    def snapshot(self) -> dict[str, TableSnapshot]:
-        """Copy the state of every table."""
-        return {name: table.snapshot() for name, table in self._tables.items()}
-
-
-def dema(
-    decay: Decay,
-    start_up: StartUp = "corrected",
-    snapshot: Mapping[str, TableSnapshot] | None = None,
-) -> Composite:
-    """Return the double exponential moving average: 2 e1 - e2, e2 being the average of e1.
-
-    Source: P. G. Mulloy, "Smoothing data with faster moving averages", 1994.
+    smoothing
+        What both averages are; it asks for nothing but the mean.
 
     Examples
     --------
-    >>> dema(Decay(span=3)).update(Readings.of(["s"] * 3, [1, 2, 3])).statistics["dema"].round(3)
+    >>> from ewma_ops import Readings, SeriesTable
+    >>> table = SeriesTable(dema(Smoothing(Decay(span=3))))
+    >>> table.update(Readings.of(["s"] * 3, [1, 2, 3])).statistics["dema"].round(3)
     array([1.   , 1.889, 2.85 ])
     """
-
-    def stage(chain: Composite, readings: Readings) -> Columns:
-        first, second = _averages(chain, readings, 2)
-        return {"dema": 2.0 * first - second}
-
-    return Composite(_chained(decay, start_up, 2), stage, snapshot)
+    average = _asking(smoothing, "mean")
+    return Composite("dema", (("first", average), ("second", average)), ("dema",), _dema)
 
 
-def tema(
-    decay: Decay,
-    start_up: StartUp = "corrected",
-    snapshot: Mapping[str, TableSnapshot] | None = None,
-) -> Composite:
+def _dema(x: Values, feed: Feed) -> tuple[Values, ...]:
+    (first,) = feed("first", x)
+    (second,) = feed("second", first)
+    return (2.0 * first - second,)
+
+
+def tema(smoothing: Smoothing) -> Composite:
     """Return the triple exponential moving average: 3 e1 - 3 e2 + e3, each the average before's.
 
-    Source: P. G. Mulloy, as for `dema`.
+    Source: P. G. Mulloy, as for `dema`. With ``Smoothing.like_talib_ema(period)`` it is TA-Lib's
+    ``TEMA``.
+
+    Parameters
+    ----------
+    smoothing
+        What the three averages are; it asks for nothing but the mean.
     """
-
-    def stage(chain: Composite, readings: Readings) -> Columns:
-        first, second, third = _averages(chain, readings, 3)
-        return {"tema": 3.0 * (first - second) + third}
-
-    return Composite(_chained(decay, start_up, 3), stage, snapshot)
+    average = _asking(smoothing, "mean")
+    stages = (("first", average), ("second", average), ("third", average))
+    return Composite("tema", stages, ("tema",), _tema)
 
 
-def macd(
-    fast: float = 12,
-    slow: float = 26,
-    signal: float = 9,
-    start_up: StartUp = "corrected",
-    snapshot: Mapping[str, TableSnapshot] | None = None,
-) -> Composite:
-    """Return moving average convergence and divergence: ``macd``, ``signal``, ``histogram``.
+def _tema(x: Values, feed: Feed) -> tuple[Values, ...]:
+    (first,) = feed("first", x)
+    (second,) = feed("second", first)
+    (third,) = feed("third", second)
+    return (3.0 * (first - second) + third,)
 
-    macd = average over the fast span - average over the slow one; signal = its own average;
-    histogram = macd - signal.
+
+def macd(fast: float = 12, slow: float = 26, signal: float = 9, **options: Any) -> Composite:
+    """Return the convergence and divergence of two moving averages.
+
+    ``macd`` = average over the fast span - average over the slow one; ``macd_signal`` = its own
+    average; ``macd_histogram`` = macd - signal. Source: G. Appel, "Technical Analysis", 2005.
+
+    Parameters
+    ----------
+    fast, slow, signal
+        Spans in readings, >= 1.
+    options
+        Of all three smoothings, such as ``start_up="first"``.
 
     Raises
     ------
     ConfigError
         If the fast span is not the shorter.
     """
+    averages = {
+        name: _asking(Smoothing(Decay(span=span), **options), "mean")
+        for name, span in (("fast", fast), ("slow", slow), ("signal", signal))
+    }
     if not fast < slow:
         raise ConfigError(f"fast = {fast!r} must be less than slow = {slow!r}: swap them")
-
-    def stage(chain: Composite, readings: Readings) -> Columns:
-        both = chain.feed("spans", readings, readings.values)
-        missing = np.isnan(readings.values)
-        difference = both["fast_mean"] - both["slow_mean"]
-        line = chain.feed("signal", readings, np.where(missing, np.nan, difference))["mean"]
-        return {"macd": difference, "signal": line, "histogram": difference - line}
-
-    spans = {
-        "fast": Smoothing(Decay(span=fast), start_up),
-        "slow": Smoothing(Decay(span=slow), start_up),
-    }
-    tables: dict[str, Smoothing | dict[str, Smoothing]] = {
-        "spans": spans,
-        "signal": Smoothing(Decay(span=signal), start_up),
-    }
-    return Composite(tables, stage, snapshot)
+    statistics = ("macd", "macd_signal", "macd_histogram")
+    return Composite("macd", tuple(averages.items()), statistics, _macd)
 
 
-def bollinger(
-    decay: Decay,
-    widths: float = 2.0,
-    start_up: StartUp = "corrected",
-    snapshot: Mapping[str, TableSnapshot] | None = None,
-) -> Composite:
-    """Return Bollinger bands: ``middle`` = mean, ``lower`` and ``upper`` = mean -+ widths x std.
+def _macd(x: Values, feed: Feed) -> tuple[Values, ...]:
+    (fast,) = feed("fast", x)
+    (slow,) = feed("slow", x)
+    line = fast - slow
+    (signal,) = feed("signal", line)
+    return line, signal, line - signal
+
+
+def bollinger(smoothing: Smoothing, widths: float = 2.0) -> Composite:
+    """Return Bollinger bands: ``mean``, and ``lower`` and ``upper`` = mean -+ widths x std.
 
     Source: J. Bollinger's bands with exponential weights in place of a window; std unbiased.
+
+    Parameters
+    ----------
+    smoothing
+        What the mean and the std are of; it asks for nothing but the mean.
+    widths
+        Standard deviations from the mean to each band, > 0.
     """
-
-    def stage(chain: Composite, readings: Readings) -> Columns:
-        found = chain.feed("bands", readings, readings.values)
-        reach = widths * found["std"]
-        middle = found["mean"]
-        return {"middle": middle, "lower": middle - reach, "upper": middle + reach}
-
-    smoothing = Smoothing(decay, start_up, statistics=["mean", "std"])
-    return Composite({"bands": smoothing}, stage, snapshot)
+    if isinstance(widths, bool) or not isinstance(widths, int | float) or not 0 < widths <= 1e6:
+        raise ConfigError(f"widths = {widths!r}: give a number above 0, at most 1e6")
+    stages = (("bands", _asking(smoothing, "mean", "std")),)
+    return Composite("bollinger", stages, ("mean", "lower", "upper"), _Bands(float(widths)))
 
 
-def risk_metrics(
-    decay_factor: float = 0.94, snapshot: Mapping[str, TableSnapshot] | None = None
-) -> Composite:
-    """Return the volatility of log returns r: sigma^2 = weighted mean of r^2, by 0.94 a reading.
+@dataclass(frozen=True)
+class _Bands:
+    widths: float
+
+    def __call__(self, x: Values, feed: Feed) -> tuple[Values, ...]:
+        mean, std = feed("bands", x)
+        reach = self.widths * std
+        return mean, mean - reach, mean + reach
+
+
+def risk_metrics(smoothing: Smoothing | None = None) -> Composite:
+    """Return the volatility of log returns r: sigma^2 = weighted mean of r^2.
 
     ``return`` = ln(x_t / x_(t-1)) and ``volatility`` = sigma, per reading. A value that is not
     above 0 is missing. Source: J. P. Morgan, "RiskMetrics Technical Document", 1996, with the
     bias of the start corrected.
+
+    Parameters
+    ----------
+    smoothing
+        Of the squares; it asks for nothing but the mean. ``None``: 0.94 a reading, for daily
+        prices.
     """
-
-    def stage(chain: Composite, readings: Readings) -> Columns:
-        values = np.where(readings.values > 0.0, readings.values, np.nan)
-        logs = np.log(values)
-        returns = logs - _before(chain, readings, logs)
-        found = chain.feed("squares", readings, returns)
-        return {"return": returns, "volatility": np.sqrt(found["mean_square"])}
-
-    squares = Smoothing(Decay(beta=decay_factor), statistics=["mean", "mean_square"])
-    tables = {"last": Smoothing(Decay(beta=0.0)), "squares": squares}
-    return Composite(tables, stage, snapshot)
+    if smoothing is None:
+        smoothing = Smoothing(Decay(beta=0.94))
+    squares = _asking(smoothing, "mean", "mean_square")
+    stages = (("last", Smoothing(Decay(beta=0.0))), ("squares", squares))
+    return Composite("risk_metrics", stages, ("return", "volatility"), _risk_metrics)
 
 
-def _chained(decay: Decay, start_up: StartUp, depth: int) -> dict[str, Smoothing]:
-    return {str(i): Smoothing(decay, start_up) for i in range(depth)}
+def _risk_metrics(x: Values, feed: Feed) -> tuple[Values, ...]:
+    prices = np.where(x > 0.0, x, np.nan)
+    returns = _log_returns(prices, feed.before("last", prices))
+    _, square = feed("squares", returns)
+    return returns, np.sqrt(square)
 
 
-def _averages(chain: Composite, readings: Readings, depth: int) -> list[NDArray[np.float64]]:
-    missing = np.isnan(readings.values)
-    values, averages = readings.values, []
-    for i in range(depth):
-        average = chain.feed(str(i), readings, values)["mean"]
-        averages.append(average)
-        values = np.where(missing, np.nan, average)
-    return averages
+def _log_returns(prices: Values, before: Values) -> Values:
+    """One by one: NumPy's logarithm need not have the bits for a column that it has for a number.
+
+    There is none where either is NaN or 0.
+    """
+    pairs = zip(np.ravel(prices).tolist(), np.ravel(before).tolist(), strict=True)
+    logs = [math.log(p) - math.log(b) if p > 0.0 and b > 0.0 else math.nan for p, b in pairs]
+    return np.array(logs).reshape(np.shape(prices))
 
 
-def _before(
-    chain: Composite, readings: Readings, values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the value before each, of its series; NaN for the first."""
-    known = chain.last("last", readings.series_ids)
-    latest = chain.feed("last", readings, values)["mean"]
-    before = np.empty_like(values)
-    for i, (series_id, value) in enumerate(zip(readings.series_ids, latest.tolist(), strict=True)):
-        before[i] = known[series_id]
-        known[series_id] = value
-    return before
+COMPOSITES: dict[str, Callable[..., Composite]] = {
+    "dema": dema,
+    "tema": tema,
+    "macd": macd,
+    "bollinger": bollinger,
+    "risk_metrics": risk_metrics,
+}
+
+
+def _asking(smoothing: Smoothing, *statistics: str) -> Smoothing:
+    if smoothing.statistics != ("mean",):
+        raise ConfigError(
+            f"statistics {list(smoothing.statistics)} do not go with a composite, which has its "
+            "own: leave them out"
+        )
+    return replace(smoothing, statistics=statistics)

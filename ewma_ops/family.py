@@ -10,10 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
+from ewma_ops.composites import Composite
 from ewma_ops.errors import ConfigError
 from ewma_ops.smoothing import PAIRED, Smoothing
 
-__all__ = ["OF_READING", "Family", "Unit"]
+__all__ = ["OF_READING", "Asked", "ChainUnit", "Family", "Unit"]
+
+Asked = Smoothing | Composite
+"""What can be asked of a series."""
 
 MOST_FIELDS = 1 << 16
 
@@ -34,9 +38,19 @@ class Unit(NamedTuple):
     keys: dict[str, list[str | None]]
 
 
+class ChainUnit(NamedTuple):
+    """One composite of one field, and the units that are its stages, by name."""
+
+    name: str
+    composite: Composite
+    places: tuple[int, ...]
+    keys: dict[str, list[str | None]]
+    stages: dict[str, Unit]
+
+
 @dataclass(frozen=True)
 class Family:
-    """Smoothings by name, of fields by name.
+    """Smoothings and composites by name, of fields by name.
 
     Parameters
     ----------
@@ -48,14 +62,14 @@ class Family:
         How many numbers a value holds.
     """
 
-    smoothings: tuple[tuple[str, Smoothing], ...]
+    smoothings: tuple[tuple[str, Asked], ...]
     fields: tuple[str, ...]
     width: int
 
     @classmethod
     def of(
         cls,
-        smoothing: Smoothing | Mapping[str, Smoothing] | Family,
+        smoothing: Asked | Mapping[str, Asked] | Family,
         fields: Sequence[str] | int = 1,
     ) -> Family:
         """Name smoothings and fields, checked.
@@ -81,10 +95,10 @@ class Family:
         """
         if isinstance(smoothing, Family):
             return smoothing
-        named = {"": smoothing} if isinstance(smoothing, Smoothing) else dict(smoothing)
+        named = {"": smoothing} if isinstance(smoothing, Asked) else dict(smoothing)
         for name, one in named.items():
-            if not isinstance(one, Smoothing):
-                raise ConfigError(f"{name!r} is {one!r}: it must be a Smoothing")
+            if not isinstance(one, Asked):
+                raise ConfigError(f"{name!r} is {one!r}: it must be a Smoothing or a Composite")
         if not named:
             raise ConfigError("no smoothing is given: give one, or several by name")
         if isinstance(fields, int):
@@ -99,9 +113,11 @@ class Family:
                 raise ConfigError(f"fields = {fields!r}: give a list of names, each once")
         family = cls(tuple(named.items()), names if len(names) > 1 else (), width)
         for one in named.values():
-            if one.pairs and len(family.fields) < 2:
-                asked = ", ".join(name for name in one.statistics if name in PAIRED)
-                raise ConfigError(f"{asked} is of two fields, but there is one: name two or more")
+            paired = ", ".join(name for name in one.statistics if name in PAIRED)
+            if paired and len(family.fields) < 2:
+                raise ConfigError(f"{paired} is of two fields, but there is one: name two or more")
+            if isinstance(one, Composite) and width > 1 and not family.fields:
+                raise ConfigError(f"{one.name} is not of vectors: name the fields")
         if len(set(family.names)) != len(family.names):
             raise ConfigError(
                 f"fields {list(names)} and smoothings {list(named)} make the same name twice: "
@@ -131,12 +147,20 @@ class Family:
     @property
     def by_time(self) -> Smoothing | None:
         """The first smoothing that needs the time of a reading."""
-        return next((s for _, s in self.smoothings if s.decay.by_time), None)
+        return next((s for s in self._single() if s.decay.by_time), None)
 
     @property
     def by_volume(self) -> bool:
         """Whether readings need a weight."""
-        return any(smoothing.weighting == "volume" for _, smoothing in self.smoothings)
+        return any(smoothing.weighting == "volume" for smoothing in self._single())
+
+    def _single(self) -> list[Smoothing]:
+        """Every smoothing, with the stages of the composites."""
+        return [
+            single
+            for _, one in self.smoothings
+            for _, single in (one.stages if isinstance(one, Composite) else [("", one)])
+        ]
 
     @property
     def largest(self) -> float:
@@ -153,27 +177,35 @@ class Family:
         vector = [f"vector={self.width}"] if self.width > 1 and not self.fields else []
         return "; ".join([*smoothings, *fields, *vector])
 
-    def units(self, *, apart: bool = False) -> list[Unit]:
+    def units(self, *, apart: bool = False) -> list[Unit | ChainUnit]:
         """Group what shares its weights: all fields, or each by itself and each pair.
 
         Fields share their weights as long as no reading lacked only some of them; ``apart`` is
-        from then on.
+        from then on. Of a composite each field is always by itself.
         """
         everything = tuple(range(self.width))
-        if not apart:
-            return [self._unit(name, s, everything, "") for name, s in self.smoothings]
-        units: list[Unit] = []
-        for name, smoothing in self.smoothings:
-            single = [s for s in smoothing.statistics if s not in PAIRED]
-            alone = replace(smoothing, statistics=single)
-            units += [self._unit(name, alone, (place,), self.fields[place]) for place in everything]
-            if smoothing.pairs:
-                statistics = ["mean", *(s for s in smoothing.statistics if s in PAIRED)]
-                paired = replace(smoothing, statistics=statistics)
-                for pair in combinations(everything, 2):
-                    own = "*".join(self.fields[place] for place in pair)
-                    unit = self._unit(name, paired, pair, own)
-                    units.append(unit._replace(keys={**unit.keys, "mean": [None, None]}))
+        units: list[Unit | ChainUnit] = []
+        for name, one in self.smoothings:
+            if isinstance(one, Composite):
+                units += [self._chain(name, one, place) for place in everything]
+            elif apart:
+                units += self._apart(name, one)
+            else:
+                units.append(self._unit(name, one, everything, ""))
+        return units
+
+    def _apart(self, name: str, smoothing: Smoothing) -> list[Unit]:
+        everything = range(self.width)
+        single = [s for s in smoothing.statistics if s not in PAIRED]
+        alone = replace(smoothing, statistics=single)
+        units = [self._unit(name, alone, (place,), self.fields[place]) for place in everything]
+        if smoothing.pairs:
+            statistics = ["mean", *(s for s in smoothing.statistics if s in PAIRED)]
+            paired = replace(smoothing, statistics=statistics)
+            for pair in combinations(everything, 2):
+                own = "*".join(self.fields[place] for place in pair)
+                unit = self._unit(name, paired, pair, own)
+                units.append(unit._replace(keys={**unit.keys, "mean": [None, None]}))
         return units
 
     def _unit(self, decay: str, smoothing: Smoothing, places: tuple[int, ...], own: str) -> Unit:
@@ -186,6 +218,18 @@ class Family:
                 of = fields
             keys[statistic] = [self._key(one, decay, statistic) for one in of]
         return Unit("/".join(filter(None, (decay, own))), decay, smoothing, places, keys)
+
+    def _chain(self, name: str, composite: Composite, place: int) -> ChainUnit:
+        field = self.fields[place] if self.fields else ""
+        own = "/".join(filter(None, (name, field)))
+        stages = {
+            stage: Unit("/".join(filter(None, (own, stage))), name, smoothing, (0,), {})
+            for stage, smoothing in composite.stages
+        }
+        keys: dict[str, list[str | None]] = {
+            statistic: [self._key(field, name, statistic)] for statistic in composite.statistics
+        }
+        return ChainUnit(own, composite, (place,), keys, stages)
 
     def _key(self, of: str, decay: str, statistic: str) -> str:
         return "_".join(filter(None, (of, decay, statistic)))

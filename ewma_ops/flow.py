@@ -28,13 +28,15 @@ from ewma_ops.connectors.sink import KafkaSink
 from ewma_ops.connectors.source import KafkaSource
 from ewma_ops.connectors.topics import look_up
 from ewma_ops.deadletter import letters
+from ewma_ops.history import History, file_digest
 from ewma_ops.murmur2 import murmur2_column, partition_for
 from ewma_ops.readings import Origins, Readings, Smoothed
 from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
+from ewma_ops.table import SeriesTable
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Job", "build_job", "decoder_of", "encoder_of", "identify", "job_of"]
+__all__ = ["Job", "build_job", "decoder_of", "encoder_of", "identify", "job_of", "warmed"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -63,7 +65,8 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     Raises
     ------
     BrokerError, ConfigError
-        If Kafka cannot be reached with the options given, or a topic does not exist.
+        If Kafka cannot be reached with the options given, or a topic does not exist; or if the
+        file of the warm start cannot be read.
     """
     reads, family = settings.input, settings.family
     source = KafkaSource(
@@ -89,7 +92,9 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     records = op.input("source", flow, source)
     decoded = op.branch("readable", op.flat_map_batch("decode", records, decode), _is_readings)
     unreadable = cast("KeyedStream[ProducerRecords]", decoded.falses)
-    smoothed = ew.smooth_batches("smooth", decoded.trues, family, settings.shards)
+    smoothed = ew.smooth_batches(
+        "smooth", decoded.trues, family, settings.shards, warm_start=history_of(settings)
+    )
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     op.output("dead-letters", unreadable, dead_letters)
     return Job(flow, source)
@@ -105,6 +110,43 @@ def decoder_of(settings: Settings) -> JsonDecoder:
         weight=reads.weight,
         largest=settings.family.largest,
     )
+
+
+def history_of(settings: Settings) -> History | None:
+    """Return what the job starts from, as its file is by now.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    reads, family, path = settings.input, settings.family, settings.warm_start
+    if path is None:
+        return None
+    return History(
+        path,
+        reads.value,
+        "series_id" if reads.series_id is None else reads.series_id,
+        None if family.by_time is None else reads.time or "time",
+        reads.weight,
+        family.largest,
+        file_digest(path),
+    )
+
+
+def warmed(settings: Settings) -> tuple[SeriesTable, int]:
+    """Return the table that the job starts from, and how many readings are in it.
+
+    Raises
+    ------
+    ConfigError
+        If the history cannot be read, or a row of it is no reading.
+    """
+    table, readings = SeriesTable(settings.family), 0
+    for part in history_of(settings) or ():
+        table.update(part)
+        readings += len(part)
+    return table, readings
 
 
 def encoder_of(settings: Settings) -> JsonEncoder:
@@ -126,6 +168,8 @@ def identify(settings: Settings) -> dict[str, str]:
         "dead-letter": settings.dead_letters.topic,
     }
     identity = settings.identity()
+    if (history := history_of(settings)) is not None:
+        history.check()
     for name, topic in topics.items():
         view = look_up(settings.kafka, topic)
         identity[f"{name} topic id"] = str(view.topic_id)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.composites import Composite
 from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.kernel import Floats
 from ewma_ops.smoothing import Smoothing
@@ -25,7 +26,7 @@ _LEAST_LEFT = 1e-9
 """Of the weight of what is taken back: with less left, rounding is all there would be."""
 
 
-def check_mergeable(smoothing: Smoothing) -> None:
+def check_mergeable(smoothing: Smoothing | Composite) -> None:
     """Refuse what cannot be merged.
 
     Raises
@@ -34,7 +35,9 @@ def check_mergeable(smoothing: Smoothing) -> None:
         If the state does not say what the start, a gap or a missing reading would have changed.
     """
     reason = None
-    if smoothing.start_up not in ("corrected", "uncorrected"):
+    if isinstance(smoothing, Composite):
+        reason = f"what the stages of {smoothing.name} were fed hangs on all before"
+    elif smoothing.start_up not in ("corrected", "uncorrected"):
         reason = f"start_up {smoothing.start_up!r} leaves each state a start of its own"
     elif smoothing.by_duration:
         reason = f"weighting {smoothing.weighting!r} lacks the gap between the two"

@@ -23,7 +23,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from ewma_ops.errors import ConfigError, ReadingError
-from ewma_ops.family import Family
+from ewma_ops.family import Asked, Family
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import (
     LARGEST_VALUE,
@@ -33,8 +33,17 @@ from ewma_ops.readings import (
     SmoothedReading,
     event_key,
 )
-from ewma_ops.shards import BatchShard, Due, Piece, Shard, ShardState, Tables, deal, settle
-from ewma_ops.smoothing import Smoothing
+from ewma_ops.shards import (
+    BatchShard,
+    Due,
+    Piece,
+    Shard,
+    ShardState,
+    Tables,
+    WarmStart,
+    deal,
+    settle,
+)
 from ewma_ops.table import SeriesTable
 
 __all__ = ["smooth", "smooth_batches"]
@@ -46,7 +55,7 @@ Value = Fields | tuple[int | datetime, Fields] | Reading
 
 _Out = tuple[str, SmoothedReading]
 
-Smoothings = Smoothing | Mapping[str, Smoothing] | Family
+Smoothings = Asked | Mapping[str, Asked] | Family
 
 MAX_SHARDS = 1024
 
@@ -95,7 +104,7 @@ class _ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
     def _step(self, table: SeriesTable, item: _Item) -> _Out:
         series_id, value, time_ms, weight = item
         results = table.step(series_id, value, time_ms, weight)
-        if len(results) == 1:
+        if self._names == ("ewma",):
             return series_id, SmoothedReading(value, results[0], time_ms)
         statistics = dict(zip(self._names, results, strict=True))
         ewma = statistics.pop("ewma", nan)
@@ -109,6 +118,7 @@ def smooth_batches(
     smoothing: Smoothings,
     shards: int = 16,
     fields: Sequence[str] | int = 1,
+    warm_start: Iterable[Readings] | None = None,
 ) -> Stream[Smoothed]:
     """Smooth columns of readings: the fast way, with no Python object a reading.
 
@@ -119,12 +129,17 @@ def smooth_batches(
     up
         Runs of readings of any number of series, each series' own in order.
     smoothing
-        What to compute: one smoothing, or several by name, all in one pass.
+        What to compute: one `Smoothing` or `Composite`, or several by name, all in one pass.
     shards
         1 to 1024 parts among which the series are dealt, hence the most workers that can
         share the step. Fixed for the life of a recovery store: state is kept by shard.
     fields
         Names of the fields of a reading, or how many numbers its value is a vector of.
+    warm_start
+        Readings that came before the stream, such as a list of them or a `History`: what comes
+        out is as if they had been streamed, themselves left out. Every process takes all of them
+        in, once, when it first meets a shard without state; a shard that resumes does not look
+        at them. So they must be the same at every start, and can be iterated over again.
 
     Returns
     -------
@@ -147,7 +162,7 @@ def smooth_batches(
     >>> import ewma_ops.operators as ew
     >>> from bytewax.dataflow import Dataflow
     >>> from bytewax.testing import TestingSink, TestingSource, run_main
-    >>> from ewma_ops.decay import Decay
+    >>> from ewma_ops import Decay, Smoothing
     >>> flow, out = Dataflow("columns"), []
     >>> up = op.input("in", flow, TestingSource([Readings.of(["a", "a"], [1.0, 4.0])]))
     >>> smoothed = ew.smooth_batches("smooth", up, Smoothing(Decay(beta=0.5)))
@@ -157,7 +172,7 @@ def smooth_batches(
     array([1., 3.])
     """
     _check_shards(shards)
-    tables = Tables(Family.of(smoothing, fields), shards)
+    tables = _tables(Family.of(smoothing, fields), shards, warm_start)
     dealt = op.flat_map_batch("deal", up, lambda batch: deal(batch, shards))
     due = op.stateful_batch("update", dealt, lambda resumed: BatchShard(tables, resumed))
     return op.flat_map_batch("settle", due, settle)
@@ -170,6 +185,7 @@ def smooth(
     smoothing: Smoothings,
     shards: int = 16,
     fields: Sequence[str] | int = 1,
+    warm_start: Iterable[Readings] | None = None,
 ) -> KeyedStream[SmoothedReading]:
     """Smooth the values of each key: one more operator for any dataflow.
 
@@ -182,7 +198,7 @@ def smooth(
         milliseconds since the epoch (int) or as an aware ``datetime``; or a `Reading`. ``None``
         or NaN is a missing reading. With several fields, a list of numbers or a mapping by name
         stands for the number. Within a series, in order.
-    smoothing, shards, fields
+    smoothing, shards, fields, warm_start
         As for `smooth_batches`.
 
     Returns
@@ -204,7 +220,7 @@ def smooth(
     >>> import ewma_ops.operators as ew
     >>> from bytewax.dataflow import Dataflow
     >>> from bytewax.testing import TestingSink, TestingSource, run_main
-    >>> from ewma_ops.decay import Decay
+    >>> from ewma_ops import Decay, Smoothing
     >>> flow, out = Dataflow("ticks"), []
     >>> ticks = op.input("in", flow, TestingSource([("a", 1.0), ("a", 4.0)], batch_size=2))
     >>> smoothed = ew.smooth("smooth", ticks, Smoothing(Decay(beta=0.5)))
@@ -215,7 +231,7 @@ def smooth(
     """
     _check_shards(shards)
     family = Family.of(smoothing, fields)
-    tables = Tables(family, shards)
+    tables = _tables(family, shards, warm_start)
     dealt = op.flat_map_batch("deal", up, lambda batch: _deal(batch, shards, family))
     due = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(tables, resumed))
     return op.flat_map_batch("settle", due, _settle)
@@ -224,6 +240,10 @@ def smooth(
 def _check_shards(shards: int) -> None:
     if shards not in range(1, MAX_SHARDS + 1):
         raise ConfigError(f"shards = {shards!r}: give a whole number from 1 to {MAX_SHARDS}")
+
+
+def _tables(family: Family, shards: int, history: Iterable[Readings] | None) -> Tables:
+    return Tables(family, shards, None if history is None else WarmStart(history, family, shards))
 
 
 def _deal(

@@ -21,8 +21,8 @@ from msgspec import Meta, Struct
 from ewma_ops.decay import duration_ms
 from ewma_ops.errors import ConfigError
 from ewma_ops.family import Family
+from ewma_ops.history import file_digest
 from ewma_ops.smooth_table import KEYS, read_smoothings
-from ewma_ops.smoothing import Smoothing
 
 __all__ = [
     "DeadLetters",
@@ -157,18 +157,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     input: Input
     family: Family
     shards: int
+    warm_start: Path | None = None
     output: Output
     dead_letters: DeadLetters
     recovery: Recovery | None
 
-    @property
-    def smoothing(self) -> Smoothing:
-        """The first smoothing: the only one, where they have no names."""
-        return self.family.smoothings[0][1]
-
     def identity(self) -> dict[str, str]:
-        """Return what a recovery store belongs to: with another of these it must not resume."""
+        """Return what a recovery store belongs to: with another of these it must not resume.
+
+        Of the warm start it is the content: the file may be moved, and must not change.
+
+        Raises
+        ------
+        ConfigError
+            If there is a warm start, and it cannot be read.
+        """
+        warm = self.warm_start
         return {
+            **({} if warm is None else {"warm start": file_digest(warm)}),
             "input topic": self.input.topic,
             "output topic": self.output.topic,
             "dead-letter topic": self.dead_letters.topic,
@@ -185,7 +191,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 _KEYS: dict[str, tuple[str, ...]] = {
     "kafka": ("bootstrap_servers",),
     "input": Input.__struct_fields__,
-    "smooth": (*KEYS, "shards"),
+    "smooth": (*KEYS, "shards", "warm_start"),
     "output": Output.__struct_fields__,
     "dead_letters": DeadLetters.__struct_fields__,
     "recovery": Recovery.__struct_fields__,
@@ -221,12 +227,13 @@ def load(path: Path | str) -> Settings:
     if not input_.group_id:
         derived = f"ewma-{input_.topic}-{output.topic}"
         input_ = msgspec.structs.replace(input_, group_id=derived)
-    family, shards = smooth
+    family, shards, warm_start = smooth
     return Settings(
         kafka=kafka,
         input=input_,
         family=family,
         shards=shards,
+        warm_start=warm_start,
         output=output,
         dead_letters=dead_letters,
         recovery=recovery,
@@ -380,7 +387,7 @@ def _substituted(value: object) -> object:
 
 def _read_smooth(
     tables: dict[str, Any], input_: Input | None, mistakes: list[str]
-) -> tuple[Family, int] | None:
+) -> tuple[Family, int, Path | None] | None:
     values = _table("smooth", tables, mistakes)
     if values is None:
         return None
@@ -390,6 +397,10 @@ def _read_smooth(
     if "shards" in values:
         convert = partial(msgspec.convert, type=_SHARDS[0])
         shards = _value("smooth", "shards", values, convert, _SHARDS[1], mistakes)
+    warm_start = None
+    if "warm_start" in values:
+        bound = "the path of a Parquet file, as text"
+        warm_start = _value("smooth", "warm_start", values, _path, bound, mistakes)
     if smoothings is None or input_ is None:
         return None
     paths = (input_.value,) if isinstance(input_.value, str) else input_.value
@@ -402,7 +413,7 @@ def _read_smooth(
         mistakes.append('weighting "volume" needs input.weight; add weight = "volume" to [input]')
     if input_.weight is not None and not family.by_volume:
         mistakes.append('input.weight is not used; add weighting = "volume" to [smooth]')
-    return family, shards
+    return family, shards, warm_start
 
 
 def _field(value: object) -> str:
@@ -440,7 +451,7 @@ def _interval(value: object) -> timedelta:
     return timedelta(milliseconds=duration_ms(msgspec.convert(value, str)))
 
 
-def _directory(value: object) -> Path:
+def _path(value: object) -> Path:
     return Path(msgspec.convert(value, _Text)).expanduser()
 
 
@@ -451,7 +462,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "input.weight": _field,
     "input.start": _start,
     "recovery.interval": _interval,
-    "recovery.directory": _directory,
+    "recovery.directory": _path,
 }
 
 

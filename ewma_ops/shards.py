@@ -29,7 +29,17 @@ from ewma_ops.murmur2 import murmur2_column
 from ewma_ops.readings import Origins, Readings, Smoothed
 from ewma_ops.table import SeriesTable, TableSnapshot
 
-__all__ = ["BatchShard", "Due", "Piece", "Shard", "ShardState", "Tables", "deal", "settle"]
+__all__ = [
+    "BatchShard",
+    "Due",
+    "Piece",
+    "Shard",
+    "ShardState",
+    "Tables",
+    "WarmStart",
+    "deal",
+    "settle",
+]
 
 _RUN = 8_192
 """Readings that are taken in together, about: as many as stay in a processor's cache (measured)."""
@@ -222,11 +232,41 @@ class _Shared:
         return ShardState(shard, self.table.snapshot(rows, ids), newest)
 
 
+class WarmStart:
+    """What history leaves of each shard, for those of which nothing was kept.
+
+    It is read once in a process, by the first shard that asks. Which shards will ask is not known,
+    so all are held until they do, as snapshots: some 40 bytes a series.
+    """
+
+    def __init__(self, history: Iterable[Readings], family: Family, shards: int) -> None:
+        self._history, self._family, self._shards = history, family, shards
+        self._held: dict[int, TableSnapshot] = {}
+        self._lock = threading.Lock()
+
+    def take(self, shard: int) -> ShardState:
+        """Return the state of a shard; it is read again if the shard has had it."""
+        with self._lock:
+            if shard not in self._held:
+                self._held = self._read()
+            return ShardState(shard, self._held.pop(shard), {})
+
+    def _read(self) -> dict[int, TableSnapshot]:
+        table = SeriesTable(self._family)
+        for readings in self._history:
+            table.update(readings)
+        shard_of = table.hashes % np.uint32(self._shards)
+        return {
+            shard: table.snapshot(np.flatnonzero(shard_of == shard))
+            for shard in range(self._shards)
+        }
+
+
 class Tables(threading.local):
     """The table of each worker of a step, which is a thread, for as long as a shard uses it."""
 
-    def __init__(self, family: Family, shards: int) -> None:
-        self.family, self._shards = family, shards
+    def __init__(self, family: Family, shards: int, warm_start: WarmStart | None = None) -> None:
+        self.family, self._shards, self._warm_start = family, shards, warm_start
         self._shared: weakref.ref[_Shared] | None = None
 
     def maybe_shared(self) -> _Shared | None:
@@ -234,7 +274,7 @@ class Tables(threading.local):
         return None if self._shared is None else self._shared()
 
     def join(self, shard: int, state: ShardState | None) -> _Shared:
-        """Add a shard, with what was kept of it, to the table of this worker.
+        """Add a shard, with what was kept of it or is known of it, to the table of this worker.
 
         A flow that is run again in the same thread may meet the table of the run before: the
         first shard that is in it already begins a new one, and the others are not in its way.
@@ -243,6 +283,8 @@ class Tables(threading.local):
         if shared is None or shard in shared.joined:
             shared = _Shared(self.family, self._shards)
             self._shared = weakref.ref(shared)
+        if state is None and self._warm_start is not None:
+            state = self._warm_start.take(shard)
         shared.join(shard, state)
         return shared
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
+from ewma_ops.composites import Composite
+from ewma_ops.family import Asked
 from ewma_ops.settings import Settings
-from ewma_ops.smoothing import Smoothing
 
 __all__ = ["describe"]
 
@@ -31,6 +32,7 @@ def describe(settings: Settings) -> str:
         ("time", "record timestamp" if reads.time is None else reads.time),
         *(line for name, one in settings.family.smoothings for line in _smooths(name, one)),
         ("shards", f"{settings.shards} shards"),
+        *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
         ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
         ("statistics", ", ".join(settings.family.names)),
         ("bad messages", settings.dead_letters.topic),
@@ -44,7 +46,11 @@ def describe(settings: Settings) -> str:
     return "\n".join(f"{name:<13}{text}" for name, text in lines)
 
 
-def _smooths(name: str, smoothing: Smoothing) -> list[tuple[str, str]]:
+def _smooths(name: str, asked: Asked) -> list[tuple[str, str]]:
+    if isinstance(asked, Composite):
+        stages = [line for stage, one in asked.stages for line in _smooths(f"  {stage}", one)]
+        return [(name or "composite", asked.name), *stages]
+    smoothing = asked
     weighs = "" if smoothing.weighting == "observation" else f", weighed by {smoothing.weighting}"
     return [
         (name or "smooths", f"{smoothing.decay.describe()}{weighs}"),

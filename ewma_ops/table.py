@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.block import Block
+from ewma_ops.chain import Chain
 from ewma_ops.errors import ConfigError, ReadingError, StateError
-from ewma_ops.family import OF_READING, Family
+from ewma_ops.family import OF_READING, Asked, ChainUnit, Family, Unit
 from ewma_ops.index import EncodedIds, SeriesIndex
 from ewma_ops.merge import check_mergeable
 from ewma_ops.plan import plan
 from ewma_ops.readings import LARGEST_VALUE, Readings, Smoothed
-from ewma_ops.smoothing import Smoothing
 
 __all__ = ["SeriesTable", "TableSnapshot"]
 
@@ -56,7 +56,7 @@ class SeriesTable:
     Parameters
     ----------
     smoothing
-        What to compute: one smoothing, or several by name, all in one pass.
+        What to compute: one `Smoothing` or `Composite`, or several by name, all in one pass.
     snapshot
         What an earlier table's :meth:`snapshot` returned, to go on from there.
     fields
@@ -82,7 +82,7 @@ class SeriesTable:
 
     Examples
     --------
-    >>> from ewma_ops.decay import Decay
+    >>> from ewma_ops import Decay, Smoothing
     >>> table = SeriesTable(Smoothing(Decay(beta=0.9), start_up="uncorrected"))
     >>> table.update(Readings.of(["s", "s"], [30, 17])).statistics["mean"].round(12)
     array([3. , 4.4])
@@ -97,13 +97,13 @@ class SeriesTable:
 
     def __init__(
         self,
-        smoothing: Smoothing | Mapping[str, Smoothing] | Family,
+        smoothing: Asked | Mapping[str, Asked] | Family,
         snapshot: TableSnapshot | None = None,
         fields: Sequence[str] | int = 1,
     ) -> None:
         self.family = Family.of(smoothing, fields)
         self._index = SeriesIndex()
-        self._bind([Block(unit) for unit in self.family.units()], apart=False)
+        self._bind([_line(unit) for unit in self.family.units()], apart=False)
         if snapshot is not None:
             self.absorb(snapshot)
 
@@ -118,11 +118,12 @@ class SeriesTable:
         """The stable hash of each series' id, in the order in which the series came."""
         return self._index.hashes()
 
-    def _bind(self, blocks: list[Block], *, apart: bool) -> None:
-        self._blocks, self._apart = blocks, apart
+    def _bind(self, lines: list[Block | Chain], *, apart: bool) -> None:
+        self._lines, self._apart = lines, apart
+        self._blocks = _blocks(lines)
         places: dict[str, int] = {}
         flat = 0
-        for unit in (block.unit for block in blocks):
+        for unit in (line.unit for line in lines):
             for statistic, keys in unit.keys.items():
                 once = statistic in OF_READING
                 for i, key in enumerate(keys):
@@ -132,7 +133,7 @@ class SeriesTable:
         self._names = self.family.names
         order = [places[name] for name in self._names]
         self._order = None if order == list(range(flat)) else order
-        self._one = blocks[0] if self._order is None and len(blocks) == 1 else None
+        self._one = lines[0] if self._order is None and len(lines) == 1 else None
         self._timed, self._by_volume = self.family.by_time, self.family.by_volume
         self._fields = self.family.fields
         self._vector = self.family.width > 1 and not self.family.fields
@@ -167,8 +168,8 @@ class SeriesTable:
             if (missing != missing[0]).any():
                 self._part()
         found: dict[str, NDArray[np.float64]] = {}
-        for block in self._blocks:
-            found |= block.advance(laid_out, values, times, weights)
+        for line in self._lines:
+            found |= line.advance(laid_out, values, times, weights)
         return Smoothed(readings, {name: found[name] for name in self._names})
 
     def step(
@@ -201,7 +202,7 @@ class SeriesTable:
 
         Examples
         --------
-        >>> from ewma_ops.decay import Decay
+        >>> from ewma_ops import Decay, Smoothing
         >>> table = SeriesTable(Smoothing(Decay(beta=0.5)))
         >>> table.step("s", 1.0), table.step("s", 4.0)
         ((1.0,), (3.0,))
@@ -222,10 +223,10 @@ class SeriesTable:
         if self._one is not None:
             return self._one.step(row, values, time_ms, weight)
         flat: list[float] = []
-        for block in self._blocks:
-            places = block.unit.places
+        for line in self._lines:
+            places = line.unit.places
             own = values if len(places) == len(values) else [values[i] for i in places]
-            flat += block.step(row, own, time_ms, weight)
+            flat += line.step(row, own, time_ms, weight)
         return tuple(flat) if self._order is None else tuple([flat[i] for i in self._order])
 
     def _step_through(self, readings: Readings) -> Smoothed:
@@ -239,7 +240,7 @@ class SeriesTable:
 
     def _part(self) -> None:
         """Give each field weights of its own: a reading lacks some of the fields only."""
-        self._bind(_parted(self.family, self._blocks), apart=True)
+        self._bind(_parted(self.family, self._lines), apart=True)
 
     def _check_shape(self, readings: Readings) -> None:
         if readings.times_ms is None:
@@ -298,7 +299,7 @@ class SeriesTable:
         timed = [block.state["newest_ms"] for block in self._blocks if "newest_ms" in block.state]
         if not timed:
             raise ConfigError(
-                f"{self.family.smoothings[0][1].decay} keeps no times, so idle series cannot be "
+                f"{self._blocks[0].unit.smoothing.decay} keeps no times, so idle series cannot be "
                 "told: use decay by time, for example Decay(halflife='5min')"
             )
         n = len(self)
@@ -334,8 +335,9 @@ class SeriesTable:
         ReadingError
             If there is no such series, or no evidence would be left.
         """
-        for _, smoothing in self.family.smoothings:
-            check_mergeable(smoothing)
+        for _, asked in self.family.smoothings:
+            check_mergeable(asked)
+        for smoothing in (block.unit.smoothing for block in self._blocks):
             if not smoothing.decay.by_time:
                 raise ConfigError(
                     f"{smoothing.decay} does not tell how old a reading is: readings can be taken "
@@ -420,18 +422,18 @@ class SeriesTable:
         self._check_fits(snapshot)
         n, first = len(snapshot.id_sizes), len(self)
         units = self.family.units(apart=snapshot.apart)
-        blocks = [Block(unit, snapshot.columns) for unit in units]
-        _check(blocks, n)
+        lines = [_line(unit, snapshot.columns) for unit in units]
+        _check(_blocks(lines), n)
         self._index.extend(snapshot.ids, snapshot.id_sizes)
         if not first:
-            self._bind(blocks, apart=snapshot.apart)
+            self._bind(lines, apart=snapshot.apart)
             return
         if snapshot.apart and not self._apart:
             self._part()
         elif self._apart and not snapshot.apart:
-            blocks = _parted(self.family, blocks)
+            lines = _parted(self.family, lines)
         self._grow(first + n)
-        for block, more in zip(self._blocks, blocks, strict=True):
+        for block, more in zip(self._blocks, _blocks(lines), strict=True):
             block.copy_from(more, first, n)
 
     def _check_fits(self, snapshot: TableSnapshot) -> None:
@@ -453,9 +455,23 @@ class SeriesTable:
         _check(self._blocks, len(self))
 
 
-def _parted(family: Family, blocks: list[Block]) -> list[Block]:
-    decays = {block.unit.name: block for block in blocks}
-    return [decays[unit.decay].part(unit) for unit in family.units(apart=True)]
+def _line(
+    unit: Unit | ChainUnit, columns: Mapping[str, NDArray[Any]] | None = None
+) -> Block | Chain:
+    return Chain(unit, columns) if isinstance(unit, ChainUnit) else Block(unit, columns)
+
+
+def _blocks(lines: list[Block | Chain]) -> list[Block]:
+    return [block for line in lines for block in line.blocks]
+
+
+def _parted(family: Family, lines: list[Block | Chain]) -> list[Block | Chain]:
+    chains = {line.unit.name: line for line in lines if isinstance(line, Chain)}
+    whole = {line.unit.name: line for line in lines if isinstance(line, Block)}
+    return [
+        chains[unit.name] if isinstance(unit, ChainUnit) else whole[unit.decay].part(unit)
+        for unit in family.units(apart=True)
+    ]
 
 
 def _check(blocks: list[Block], n: int) -> None:

@@ -27,10 +27,9 @@ from ewma_ops.connectors.client import (
 from ewma_ops.connectors.delivery import origins_of
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError
-from ewma_ops.flow import decoder_of, encoder_of, job_of
+from ewma_ops.flow import decoder_of, encoder_of, job_of, warmed
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.settings import Settings
-from ewma_ops.table import SeriesTable
 
 __all__ = ["Findings", "verify"]
 
@@ -246,7 +245,7 @@ class _Comparison:
         reads = settings.input
         self._decoder = decoder_of(settings)
         self._encoder = encoder_of(settings)
-        self._table = SeriesTable(settings.family)
+        self._table, _ = warmed(settings)
         self._pending = {tp.partition: _Pending() for tp in source.tps}
         self._early: dict[int, list[tuple[list[bytes], Offsets, Offsets]]] = {}
         self._order = _Order()

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.brokers import Record, make_topic, produce, read_all
@@ -216,6 +218,13 @@ def made_up(n: int, series: int) -> list[Reading]:
         Reading(f"sensor-{ids[i]}", START_MS + 1000 * i, None if missing[i] else values[i])
         for i in range(n)
     ]
+
+
+def as_parquet(readings: Sequence[Reading], path: Path) -> None:
+    """Write readings as a job with ``series_id`` and ``ts`` starts from them."""
+    columns = zip(*readings, strict=True)
+    names = ["series_id", "ts", "value"]
+    pq.write_table(pa.table(dict(zip(names, columns, strict=True))), path)
 
 
 def as_record(reading: Reading) -> Record:

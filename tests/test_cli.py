@@ -8,13 +8,25 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import ewma_ops
 from ewma_ops.cli import main
 from ewma_ops.connectors import partition_count
 from ewma_ops.demo.broker import free_port
-from tests.jobs import EWMA, Job, Reading, assert_told, ewma, finished, made_up, wait_until
+from tests.jobs import (
+    EWMA,
+    Job,
+    Reading,
+    as_parquet,
+    assert_told,
+    ewma,
+    finished,
+    made_up,
+    wait_until,
+)
 
 Changes = Mapping[str, Mapping[str, object]]
 MakeTopic = Callable[..., str]
@@ -198,6 +210,61 @@ def test_check_offline_says_what_will_run(tmp_path: Path) -> None:
         assert word in done.stdout
     assert "sesame" not in done.stdout
     assert len(done.stdout.splitlines()) <= 24
+
+
+def test_check_says_what_the_flow_starts_from(tmp_path: Path) -> None:
+    past, job = tmp_path / "past.parquet", Job("127.0.0.1:1", tmp_path, partitions=())
+    as_parquet(made_up(1200, series=7), past)
+    job.configure(smooth={"warm_start": str(past)})
+    done = ewma("check", "--offline", str(job.path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{past}: 1,200 readings of 7 series" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("columns", "by", "said"),
+    [
+        (None, {"beta": 0.9}, "past.parquet: there is no such file"),
+        (["series_id"], {"beta": 0.9}, "has no column 'value'; it has series_id"),
+        (["series_id", "value"], {"beta": None, "halflife": "1h"}, "has no column 'ts'"),
+    ],
+)
+def test_a_start_that_cannot_be_read_is_told_before_anything_runs(
+    job: Job, tmp_path: Path, columns: list[str] | None, by: dict[str, object], said: str
+) -> None:
+    past = tmp_path / "past.parquet"
+    if columns is not None:
+        pq.write_table(pa.table({name: ["a"] for name in columns} | {"value": [1.0]}), past)
+        pq.write_table(pq.read_table(past).select(columns), past)
+    job.configure(smooth={**by, "warm_start": str(past)})
+    for command in (["check", "--offline"], ["run"]):
+        done = ewma(*command, str(job.path))
+        assert_told(done, 2, said)
+        assert "started" not in done.stderr
+
+
+def test_a_start_with_a_row_that_is_no_reading_is_told(job: Job, tmp_path: Path) -> None:
+    past = tmp_path / "past.parquet"
+    pq.write_table(pa.table({"series_id": ["a", None], "value": [1.0, 2.0]}), past)
+    job.configure(smooth={"warm_start": str(past)})
+    job.send(made_up(10, series=1))
+    for command in (["check", "--offline"], ["run"]):
+        assert_told(ewma(*command, str(job.path)), 2, f"{past}, row 1: series_id is null")
+
+
+def test_another_start_on_an_old_recovery_directory(job: Job, tmp_path: Path) -> None:
+    past = tmp_path / "past.parquet"
+    as_parquet(made_up(10, series=3), past)
+    job.configure(smooth={"warm_start": str(past)})
+    job.send(made_up(50, series=3))
+    job.run()
+    moved = past.rename(tmp_path / "moved.parquet")
+    job.configure(smooth={"warm_start": str(moved)})
+    job.run()
+    as_parquet(made_up(11, series=3), moved)
+    done = ewma("run", str(job.path))
+    assert_told(done, 2, f"'{job.state}'", "warm start was '", "another directory")
+    assert sum(map(len, job.events(50).values())) == 50
 
 
 def test_check_looks_at_the_topics_and_creates_what_is_missing(job: Job) -> None:

@@ -14,8 +14,11 @@ from typing import Literal, NamedTuple
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from ewma_ops.composites import macd
 from ewma_ops.connectors.client import close_producer, connect_producer
 from ewma_ops.connectors.exchange import send
+from ewma_ops.readings import Readings
+from ewma_ops.table import SeriesTable
 from ewma_ops.wire.records import ProducerRecords
 from tests.brokers import ApacheKafka, Record, produce, read_all
 from tests.jobs import (
@@ -24,9 +27,11 @@ from tests.jobs import (
     Job,
     Reading,
     Watch,
+    as_parquet,
     as_record,
     assert_same,
     by_series,
+    ewma,
     made_up,
     pandas_says,
     wait_until,
@@ -143,6 +148,44 @@ def test_kills_lose_nothing_and_double_nothing(broker: str, tmp_path: Path) -> N
         watch.until(len(sent))
     assert len(watch.records) == len(sent)
     assert_same(by_series(watch.records), pandas_says(sent))
+
+
+def test_a_warm_start_survives_a_kill_and_is_verified(broker: str, tmp_path: Path) -> None:
+    """Half of the readings are history: the others' events are those of the whole."""
+    readings = made_up(4000, series=30)
+    past = tmp_path / "past.parquet"
+    as_parquet(readings[:2000], past)
+    job = Job(broker, tmp_path)
+    job.configure(input={"stop": "never"}, smooth={"warm_start": str(past)})
+    job.send(readings[2000:3000])
+    with job.running(2) as run, Watch(broker, job.output) as watch:
+        watch.until(500)
+        run.kill()
+    job.send(readings[3000:])
+    job.configure(smooth={"warm_start": str(past)})
+    job.run()
+    said = pandas_says(readings)
+    for reading in readings[:2000]:
+        said[reading.series_id].pop(0)
+    assert_same(job.events(2000), said)
+    verified = ewma("verify", str(job.path))
+    assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "exactly once")
+
+
+def test_a_composite_comes_out_as_json(embedded: str, tmp_path: Path) -> None:
+    readings = made_up(500, series=1)
+    job = Job(embedded, tmp_path)
+    job.configure(smooth={"beta": None, "composite": "macd", "fast": 5, "slow": 9})
+    job.send(readings)
+    job.run()
+    events = [json.loads(record.value) for record in read_all(embedded, job.output, 500)]
+    values = [reading.value for reading in readings]
+    ids = [reading.series_id for reading in readings]
+    wanted = SeriesTable(macd(5, 9)).update(Readings.of(ids, values)).statistics
+    keys = ["series_id", "time", "value", "macd", "macd_signal", "macd_histogram"]
+    assert [list(event) for event in events] == [keys] * 500
+    for name, column in wanted.items():
+        assert [event[name] for event in events] == column.tolist()
 
 
 def test_a_graceful_stop_repeats_nothing(broker: str, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import math
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 import ewma_ops.operators as ew
+from ewma_ops.composites import dema, macd
 from ewma_ops.decay import Decay
 from ewma_ops.demo.broker import free_port
 from ewma_ops.errors import ConfigError, EwmaError, ReadingError, StateError
+from ewma_ops.family import Asked
 from ewma_ops.readings import Reading, Readings, Smoothed, SmoothedReading
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.table import SeriesTable
@@ -30,6 +33,7 @@ from ewma_ops.table import SeriesTable
 HALF = Smoothing(Decay(beta=0.5))
 ALL = Smoothing(Decay(beta=0.9), statistics=("n_eff", "mean", "settled", "count"))
 BY_TIME = Smoothing(Decay(halflife="5s"))
+MACD = macd(3, 7, 5)
 
 
 def smooth(
@@ -60,13 +64,13 @@ def stream(n: int = 3000, series: int = 40) -> list[tuple[str, tuple[int, float]
     return [(f"s{k}", (t, x)) for k, t, x in zip(ids, times, values, strict=True)]
 
 
-def expected(items: list[Any], smoothing: Smoothing) -> dict[str, list[SmoothedReading]]:
+def expected(items: list[Any], smoothing: Asked) -> dict[str, list[SmoothedReading]]:
     table, found = SeriesTable(smoothing), defaultdict(list)
     for series_id, (time_ms, value) in items:
         results = dict(
             zip(smoothing.statistics, table.step(series_id, value, time_ms), strict=True)
         )
-        ewma = results.pop("mean")
+        ewma = results.pop("mean", math.nan)
         found[series_id].append(SmoothedReading(value, ewma, time_ms, results))
     return dict(found)
 
@@ -111,11 +115,18 @@ def test_further_statistics_come_by_name() -> None:
     assert reading.statistics == {"n_eff": 1.0, "settled": pytest.approx(0.1), "count": 1.0}
 
 
-@pytest.mark.parametrize("smoothing", [HALF, ALL, BY_TIME])
+@pytest.mark.parametrize("batch_size", [1, 1000])
+def test_a_composite_comes_by_its_own_name(batch_size: int) -> None:
+    out = smooth([("a", 2.0)] * 1000, dema(HALF), batch_size)
+    assert all(math.isnan(reading.ewma) for _, reading in out)
+    assert [reading.statistics for _, reading in out] == [{"dema": 2.0}] * 1000
+
+
+@pytest.mark.parametrize("smoothing", [HALF, ALL, BY_TIME, MACD])
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 3000])
 @pytest.mark.parametrize(("shards", "workers"), [(16, 1), (1, 1), (5, 2)])
 def test_batches_shards_and_threads_change_no_bit(
-    smoothing: Smoothing, batch_size: int, shards: int, workers: int
+    smoothing: Asked, batch_size: int, shards: int, workers: int
 ) -> None:
     items = stream()
     out = smooth(items, smoothing, batch_size, workers, shards=shards)
@@ -146,9 +157,10 @@ def test_columns_give_the_bits_of_items() -> None:
     }
 
 
+@pytest.mark.parametrize("smoothing", [ALL, MACD])
 @pytest.mark.parametrize(("n", "batch_size"), [(200, 1), (3000, 64), (3000, 1500)])
 def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
-    tmp_path: Path, n: int, batch_size: int
+    tmp_path: Path, smoothing: Asked, n: int, batch_size: int
 ) -> None:
     items: list[Any] = stream(n)
     one, two = n // 3, 2 * n // 3
@@ -159,16 +171,17 @@ def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
     flow = Dataflow("flow")
     source = TestingSource([*aborted, *items[two:]], batch_size=batch_size)
     up = op.input("in", flow, source)
-    op.output("out", ew.smooth("smooth", up, ALL), TestingSink(out))
+    op.output("out", ew.smooth("smooth", up, smoothing), TestingSink(out))
     for _ in range(4):
         run_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
-    found, wanted = by_series(out), expected(items, ALL)
+    found, wanted = by_series(out), expected(items, smoothing)
     # The sink of the test may see what came after the last snapshot twice, but with the same bits.
     for series_id, readings in wanted.items():
         assert list(dict.fromkeys(map(repr, found[series_id]))) == list(map(repr, readings))
 
 
-def test_state_moves_between_one_and_two_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("smoothing", [ALL, MACD])
+def test_state_moves_between_one_and_two_workers(tmp_path: Path, smoothing: Asked) -> None:
     items: list[Any] = stream()
     parted = [*items[:1000], TestingSource.EOF(), *items[1000:2000], TestingSource.EOF()]
     init_db_dir(tmp_path, 2)
@@ -176,7 +189,7 @@ def test_state_moves_between_one_and_two_workers(tmp_path: Path) -> None:
     out: list[Any] = []
     flow = Dataflow("flow")
     up = op.input("in", flow, TestingSource([*parted, *items[2000:]], batch_size=50))
-    op.output("out", ew.smooth("smooth", up, ALL), TestingSink(out))
+    op.output("out", ew.smooth("smooth", up, smoothing), TestingSink(out))
     for workers in (1, 2, 1):
         cluster_main(
             flow,
@@ -186,7 +199,89 @@ def test_state_moves_between_one_and_two_workers(tmp_path: Path) -> None:
             recovery_config=recovery,
             worker_count_per_proc=workers,
         )
-    assert by_series(out) == expected(items, ALL)
+    assert by_series(out) == expected(items, smoothing)
+
+
+class Past:
+    """Readings that count how often they were read."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.runs = [columns_of(items[at : at + 300]) for at in range(0, len(items), 300)]
+        self.times_read = 0
+
+    def __iter__(self) -> Iterator[Readings]:
+        self.times_read += 1
+        return iter(self.runs)
+
+
+def columns_of(items: list[Any]) -> Readings:
+    ids = [series_id for series_id, _ in items]
+    return Readings.of(ids, [x for _, (_, x) in items], [t for _, (t, _) in items])
+
+
+def after(items: list[Any], n: int, smoothing: Asked) -> dict[str, list[SmoothedReading]]:
+    """Return what is expected of the items from the n-th on."""
+    found = expected(items, smoothing)
+    past = Counter(series_id for series_id, _ in items[:n])
+    tails = {series_id: readings[past[series_id] :] for series_id, readings in found.items()}
+    return {series_id: tail for series_id, tail in tails.items() if tail}
+
+
+@pytest.mark.parametrize("smoothing", [ALL, BY_TIME, MACD])
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (500, 1), (50, 2)])
+def test_a_warm_start_is_as_if_the_past_had_been_streamed(
+    smoothing: Asked, batch_size: int, workers: int
+) -> None:
+    items = [*stream(), ("new", (1_800_000_000_000, 3.0))]
+    past = Past(items[:1000])
+    out = smooth(items[1000:], smoothing, batch_size, workers, warm_start=past)
+    assert by_series(out) == after(items, 1000, smoothing)
+    assert past.times_read == 1
+
+
+def test_columns_start_warm_too() -> None:
+    items = stream()
+    out: list[Smoothed] = []
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource([columns_of(items[1000:])]))
+    past = [columns_of(items[:1000])]
+    op.output("out", ew.smooth_batches("smooth", up, ALL, warm_start=past), TestingSink(out))
+    run_main(flow)
+    whole = SeriesTable(ALL).update(columns_of(items)).statistics
+    for name, column in whole.items():
+        np.testing.assert_array_equal(out[0].statistics[name], column[1000:], name)
+
+
+def test_what_resumes_is_not_warmed_again(tmp_path: Path) -> None:
+    """The shards that have no state yet still are, as in a run without a break."""
+    items = stream()
+    past, live = Past(items[:1000]), items[1000:]
+    few = [item for item in live[:500] if item[0] in {"s1", "s2", "s3"}]
+    rest = live[500:]
+    init_db_dir(tmp_path, 1)
+    recovery = RecoveryConfig(str(tmp_path))
+    out: list[Any] = []
+    flow = Dataflow("flow")
+    stops: list[Any] = [*few, TestingSource.EOF(), *rest[:1500], TestingSource.EOF()]
+    up = op.input("in", flow, TestingSource([*stops, *rest[1500:]], batch_size=20))
+    op.output("out", ew.smooth("smooth", up, ALL, warm_start=past), TestingSink(out))
+    for times_read in (1, 1, 1):
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
+        assert past.times_read == times_read
+    assert by_series(out) == after([*items[:1000], *few, *rest], 1000, ALL)
+
+
+def test_a_flow_that_lost_its_state_is_warmed_again(tmp_path: Path) -> None:
+    items = stream()
+    past = Past(items[:1000])
+    out: list[Any] = []
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource(items[1000:], batch_size=100))
+    op.output("out", ew.smooth("smooth", up, ALL, warm_start=past), TestingSink(out))
+    for _ in range(2):
+        out.clear()
+        run_main(flow)
+        assert by_series(out) == after(items, 1000, ALL)
 
 
 PROCESS_FLOW = """

@@ -1,9 +1,10 @@
-"""Presets, each against the library it is named after, or the rule that library documents."""
+"""Presets, each against the library it is named after; Adam's against autograd's optimizers."""
 
 from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import talib
+from autograd.misc import optimizers
 
+from ewma_ops.decay import Decay
 from ewma_ops.readings import Readings
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.table import SeriesTable
@@ -79,24 +83,46 @@ def test_polars_per_reading(adjust: bool, ignore_nulls: bool) -> None:
 
 @pytest.mark.parametrize("period", [2, 12, 26])
 def test_like_talib_ema(period: int) -> None:
-    expected = [np.nan] * (period - 1) + [float(np.mean(VALUES[:period]))]
-    for x in VALUES[period:]:
-        expected.append(expected[-1] + 2 / (period + 1) * (x - expected[-1]))
     got = smooth(Smoothing.like_talib_ema(period))["mean"]
-    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    np.testing.assert_allclose(got, talib.EMA(VALUES, period), rtol=1e-12)
 
 
-@pytest.mark.parametrize("beta", [0.9, 0.999])
-def test_like_adam(beta: float) -> None:
-    m = v = 0.0
-    first, second = [], []
-    for t, g in enumerate(VALUES, 1):
-        m, v = beta * m + (1 - beta) * g, beta * v + (1 - beta) * g * g
-        first.append(m / (1 - beta**t))
-        second.append(v / (1 - beta**t))
-    got = smooth(Smoothing.like_adam(beta, ["mean", "mean_square"]))
-    np.testing.assert_allclose(got["mean"], first, rtol=1e-11)
-    np.testing.assert_allclose(got["mean_square"], second, rtol=1e-11)
+def steepness(weights: Any, step: int) -> Any:
+    """Return the gradient of a bowl, with the noise that makes moments worth having."""
+    return weights * [2.0, 6.0, 0.5] + np.random.default_rng(step).normal(0, 0.3, 3)
+
+
+def descended(smoothings: Any, direction: Callable[[dict[str, Any]], Any], steps: int) -> Any:
+    """Go downhill from 1, -2, 5 by what is computed of the gradients, a vector a reading."""
+    table, weights = SeriesTable(smoothings, fields=3), np.array([1.0, -2.0, 5.0])
+    for step in range(steps):
+        gradients = Readings.of(["weights"], [steepness(weights, step)])
+        found = table.update(gradients).statistics
+        weights = weights - direction({name: column[0] for name, column in found.items()})
+    return weights
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.98)])
+@pytest.mark.parametrize("steps", [1, 2, 300])
+def test_like_adam_descends_as_autograd_does(betas: tuple[float, float], steps: int) -> None:
+    adam = {
+        "m": Smoothing.like_adam(betas[0]),
+        "v": Smoothing.like_adam(betas[1], ["mean", "mean_square"]),
+    }
+    got = descended(
+        adam, lambda f: 0.05 * f["m_mean"] / (np.sqrt(f["v_mean_square"]) + 1e-8), steps
+    )
+    start, rates = np.array([1.0, -2.0, 5.0]), {"b1": betas[0], "b2": betas[1]}
+    expected = optimizers.adam(steepness, start, num_iters=steps, step_size=0.05, **rates)
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_momentum_descends_as_autograd_does() -> None:
+    momentum = Smoothing(Decay(beta=0.9), "uncorrected")
+    got = descended(momentum, lambda found: 0.05 * found["mean"], 100)
+    start = np.array([1.0, -2.0, 5.0])
+    expected = optimizers.sgd(steepness, start, num_iters=100, step_size=0.05, mass=0.9)
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
 def test_ten_thousand_random_series_in_one_run() -> None:

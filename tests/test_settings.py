@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ewma_ops.composites import Composite, bollinger, dema, macd, risk_metrics, tema
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
 from ewma_ops.settings import Settings, load
@@ -67,7 +68,7 @@ def test_the_least_that_runs_and_what_it_leaves_open(path: Path) -> None:
     assert settings.input.start == "earliest"
     assert settings.input.stop == "never"
     assert settings.input.group_id == "ewma-readings-smoothed"
-    assert settings.smoothing == Smoothing(Decay(beta=0.9))
+    assert settings.family.smoothings == (("", Smoothing(Decay(beta=0.9))),)
     assert settings.shards == 16
     assert settings.output.topic == "smoothed"
     assert settings.output.delivery == "exactly-once"
@@ -121,7 +122,8 @@ def test_every_key(path: Path) -> None:
     assert settings.input.start == 1000
     assert settings.input.stop == "end"
     assert settings.input.group_id == "mine"
-    assert settings.smoothing == Smoothing(
+    ((_, smoothing),) = settings.family.smoothings
+    assert smoothing == Smoothing(
         Decay(halflife="5min"),
         start_up="first",
         missing="decay",
@@ -174,7 +176,8 @@ def test_where_to_start(path: Path, start: str, expected: str | int) -> None:
     ],
 )
 def test_any_way_to_give_the_decay(path: Path, option: str, decay: Decay) -> None:
-    assert loaded(path, MINIMAL.replace("beta = 0.9", option)).smoothing.decay == decay
+    family = loaded(path, MINIMAL.replace("beta = 0.9", option)).family
+    assert family.smoothings == (("", Smoothing(decay)),)
 
 
 def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
@@ -468,6 +471,25 @@ topic = "smoothed"
 """
 
 
+def test_a_warm_start(path: Path) -> None:
+    past = path.with_name("past.parquet")
+    text = MINIMAL.replace("beta = 0.9", f'beta = 0.9\nwarm_start = "{past}"')
+    assert loaded(path, MINIMAL).warm_start is None
+    settings = loaded(path, text)
+    assert settings.warm_start == past
+    assert f"warm start   {past}" in describe(settings)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        settings.identity()
+    past.write_bytes(b"one")
+    one = settings.identity()
+    past.write_bytes(b"other")
+    other = settings.identity()
+    assert {name for name in one if one[name] != other[name]} == {"warm start"}
+    assert "warm start" not in loaded(path, MINIMAL).identity()
+    said = refused(path, MINIMAL.replace("beta = 0.9", "beta = 0.9\nwarm_start = 5"))
+    assert said == "smooth.warm_start = 5 must be the path of a Parquet file, as text"
+
+
 def test_several_fields_and_smoothings(path: Path) -> None:
     settings = loaded(path, SEVERAL)
     assert settings.input.value == ("quote.bid", "quote.ask")
@@ -495,5 +517,72 @@ def test_several_fields_and_smoothings(path: Path) -> None:
     ],
 )
 def test_further_options(path: Path, options: str, smoothing: Any) -> None:
-    found = loaded(path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{options}")).smoothing
+    family = loaded(path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{options}")).family
+    ((_, found),) = family.smoothings
     assert found == Smoothing(Decay(beta=0.9), **smoothing)
+
+
+MACD_AND_BANDS = """
+[smooth]
+start_up = "first"
+span = 20
+[smooth.m]
+composite = "macd"
+fast = 6
+[smooth.bands]
+composite = "bollinger"
+widths = 2.5
+[smooth.plain]
+"""
+
+
+def test_composites(path: Path) -> None:
+    text = MINIMAL.replace("[smooth]\nbeta = 0.9\n", MACD_AND_BANDS)
+    settings = loaded(path, text)
+    first = Smoothing(Decay(span=20), "first")
+    assert dict(settings.family.smoothings) == {
+        "m": macd(fast=6, start_up="first"),
+        "bands": bollinger(first, 2.5),
+        "plain": first,
+    }
+    assert pickle.loads(pickle.dumps(settings)).family == settings.family
+    assert "m            macd\n  fast       span = 6" in describe(settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "composite"),
+    [
+        ('composite = "macd"', macd()),
+        ('composite = "risk_metrics"', risk_metrics()),
+        ('composite = "risk_metrics"\nbeta = 0.97', risk_metrics(Smoothing(Decay(beta=0.97)))),
+        ('composite = "dema"\nhalflife = "5min"', dema(Smoothing(Decay(halflife="5min")))),
+        ('composite = "tema"\nspan = 9', tema(Smoothing(Decay(span=9)))),
+    ],
+)
+def test_a_composite_alone(path: Path, options: str, composite: Composite) -> None:
+    family = loaded(path, MINIMAL.replace("beta = 0.9", options)).family
+    assert family.smoothings == (("", composite),)
+    assert family.names == composite.statistics
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ('composite = "mcad"', "smooth.composite is 'mcad': it must be one of dema, tema, macd"),
+        ("composite = [1]", "smooth.composite is [1]: it must be one of"),
+        ('composite = "macd"\nbeta = 0.9', 'smooth.beta does not go with "macd": give fast'),
+        ('composite = "macd"\nfast = 30', "smooth.fast = 30 must be less than slow = 26"),
+        ('composite = "macd"\nfast = "5min"', "smooth.span"),
+        ('composite = "macd"\nmissing = "no"', "smooth.missing is 'no'"),
+        ('composite = "dema"', "[smooth] give exactly one of beta"),
+        ('composite = "dema"\nspan = 9\nwidths = 2', 'smooth.widths goes with composite = "bollin'),
+        ("beta = 0.9\nfast = 12", 'smooth.fast goes with composite = "macd"'),
+        (
+            'composite = "bollinger"\nspan = 9\nwidths = 0',
+            "smooth.widths = 0: give a number above 0",
+        ),
+        ('composite = "dema"\nspan = 9\nstatistics = ["mean", "std"]', "leave them out"),
+    ],
+)
+def test_mistakes_about_composites(path: Path, options: str, said: str) -> None:
+    assert said in refused(path, MINIMAL.replace("beta = 0.9", options))

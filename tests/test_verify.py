@@ -66,7 +66,7 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
     readings = Readings.of(
         [rows[i][0] for i in good], [rows[i][1] for i in good], [rows[i][2] for i in good]
     )
-    values = JsonEncoder(["mean"]).encode(SeriesTable(settings.smoothing).update(readings))
+    values = JsonEncoder(["mean"]).encode(SeriesTable(settings.family).update(readings))
     origins = (
         np.array([rows[i][3] for i in good], np.int32),
         np.array([offsets[i] for i in good], np.int64),

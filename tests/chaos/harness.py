@@ -356,8 +356,8 @@ def expected(job: Job) -> tuple[dict[Position, tuple[bytes, bytes]], set[Positio
         np.array([payload["value"] for payload in payloads], np.float64),
         np.array([row.timestamp for row in good], np.int64),
     )
-    smoothed = SeriesTable(settings.smoothing).update(readings)
-    values = JsonEncoder(settings.smoothing.statistics).encode(smoothed)
+    smoothed = SeriesTable(settings.family).update(readings)
+    values = JsonEncoder(settings.family.names).encode(smoothed)
     keys = [series.encode() for series in readings.series_ids]
     places = [(row.partition, row.offset) for row in good]
     return dict(zip(places, zip(keys, values, strict=True), strict=True)), bad
