@@ -1,10 +1,10 @@
-"""Every statistic from its definition: weights first, then sums over them. O(n^3), pure Python.
+"""Every statistic from its definition: weights first, then sums over them. O(n^3), in NumPy.
 
 The oracle of the tests. It imports nothing of ours, and shares no recurrence with the kernel.
 
 A series is a list of ``(time_ms, value)``; count decay does not look at the time, and a missing
 value is NaN. What is undefined comes out as NaN. Weights are held as 2 ** (ticks * unit + extra),
-ticks being an integer, so that a ratio of two is right however small both are.
+ticks being integers, so that a ratio of two is right however small both are.
 
 Definitions, at reading j of the series (from 0), i running over the observed readings up to j:
 
@@ -29,12 +29,22 @@ sum w < min_weight.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 Series = Sequence[tuple[int, float]]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 NAN = math.nan
+LN2 = math.log(2.0)
+
+NOTHING = -1e9
+"""Log2 of a weight of 0, as a unit: a tick of it leaves nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,227 +62,204 @@ class Rules:
     min_weight: float = 0.0
     weighting: str = "observation"
 
-
-@dataclass(frozen=True)
-class Window:
-    """What is seen at one reading: the values so far, and what each of them weighs.
-
-    ``others`` are values of a second field; ``times`` those of the observed readings.
-    """
-
-    rules: Rules
-    now: int
-    times: list[int]
-    ticks: list[int]
-    extras: list[float]
-    values: list[float]
-    others: list[float]
-
     @property
-    def weights(self) -> list[float]:
-        return [2.0 ** (t * self.unit + e) for t, e in zip(self.ticks, self.extras, strict=True)]
+    def by_duration(self) -> bool:
+        return self.weighting in ("last", "next", "linear")
 
     @property
     def unit(self) -> float:
         """Log2 of what is left of a weight after one tick: a step, or a millisecond."""
-        if self.rules.halflife_ms is not None:
-            return -1.0 / self.rules.halflife_ms
-        return math.log2(self.rules.beta) if self.rules.beta > 0 else NOTHING
+        if self.halflife_ms is not None:
+            return -1.0 / self.halflife_ms
+        return math.log2(self.beta) if self.beta > 0 else NOTHING
 
-    def scaled(self) -> list[float]:
-        """Weights over the largest of them."""
-        ticks, extra, unit = 0, -math.inf, self.unit
-        for t, e in zip(self.ticks, self.extras, strict=True):
-            if (t - ticks) * unit + e > extra or extra == -math.inf:
-                ticks, extra = t, e
-        ratios = zip(self.ticks, self.extras, strict=True)
-        return [2.0 ** ((t - ticks) * unit + (e - extra)) for t, e in ratios]
+    def kept(self, ticks: Any) -> Any:
+        """Return what is left of a weight after so many ticks."""
+        return np.exp2(ticks * self.unit)
 
-
-NOTHING = -1e9
-"""Log2 of a weight of 0."""
+    def lost(self, ticks: Any) -> Any:
+        return -np.expm1(LN2 * ticks * self.unit)
 
 
 def smooth(
     series: Series,
     rules: Rules,
     statistics: Sequence[str] = ("mean", "n_eff", "settled", "count"),
-    volumes: Sequence[float] | None = None,
-    others: Sequence[float] | None = None,
-) -> dict[str, list[float]]:
+    volumes: ArrayLike | None = None,
+    others: ArrayLike | None = None,
+) -> dict[str, Floats]:
     """Return each statistic at each reading; ``others`` is a second field, for pairs."""
-    results: dict[str, list[float]] = {name: [] for name in statistics}
-    for window in windows(series, rules, volumes, others):
-        defined = is_shown(window)
+    windows = look_back(series, rules, volumes, others)
+    shown = windows.shown
+    results = {name: np.full(len(series), NAN) for name in statistics}
+    with np.errstate(divide="ignore", invalid="ignore"):  # before the first reading
         for name, column in results.items():
-            shown = defined or name == "count"
-            column.append(STATISTICS[name](window) if shown else NAN)
+            if name == "count":
+                column[:] = windows.count
+            elif shown.any():
+                column[shown] = STATISTICS[name](windows)[shown]
     return results
 
 
-def shown(series: Series, rules: Rules, volumes: Sequence[float] | None = None) -> list[bool]:
+def shown(series: Series, rules: Rules, volumes: ArrayLike | None = None) -> NDArray[np.bool_]:
     """Tell where statistics are defined."""
-    return [is_shown(window) for window in windows(series, rules, volumes, None)]
+    return look_back(series, rules, volumes).shown
 
 
-def is_shown(window: Window) -> bool:
-    enough = len(window.times) >= max(1, window.rules.min_periods)
-    least = window.rules.min_weight
-    return enough and (least == 0 or gathered(window) >= least)
+@dataclass(frozen=True)
+class Windows:
+    """What is seen at each reading, row by row: the values so far, and what each of them weighs.
+
+    ``count`` readings are observed; the newest and the oldest of them, and the moment it is seen
+    from, are ``newest``, ``oldest`` and ``now``. What is not seen yet weighs 2 ** -inf.
+    """
+
+    rules: Rules
+    count: Ints
+    now: Ints
+    newest: Ints
+    oldest: Ints
+    ticks: Ints
+    extras: Floats
+    values: Floats
+    others: Floats
+
+    @cached_property
+    def weights(self) -> Floats:
+        return np.asarray(np.exp2(self.ticks * self.rules.unit + self.extras))
+
+    @cached_property
+    def scaled(self) -> Floats:
+        """Weights over the largest of the row."""
+        return relative(self.ticks, self.extras, self.rules.unit)
+
+    @cached_property
+    def products(self) -> Floats:
+        """Of the weights of each two, over the largest of the row; 0 of one with itself."""
+        n, k = self.ticks.shape
+        extras = self.extras[:, :, None] + self.extras[:, None, :]
+        extras[:, range(k), range(k)] = -np.inf
+        ticks = self.ticks[:, :, None] + self.ticks[:, None, :]
+        return relative(ticks.reshape(n, -1), extras.reshape(n, -1), self.rules.unit)
+
+    @property
+    def gathered(self) -> Floats:
+        """Sum w."""
+        if self.rules.by_duration:
+            return np.asarray(self.rules.lost(self.newest - self.oldest))
+        return np.asarray(self.weights.sum(axis=1))
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        shown = self.count >= max(1, self.rules.min_periods)
+        if self.rules.min_weight > 0.0:
+            shown &= self.gathered >= self.rules.min_weight
+        return shown
 
 
-def gathered(window: Window) -> float:
-    """Return sum w."""
-    if window.rules.weighting in ("last", "next", "linear"):
-        age = (max(window.times) - min(window.times)) / (window.rules.halflife_ms or NAN)
-        return -math.expm1(-math.log(2.0) * age)
-    return math.fsum(window.weights)
-
-
-def windows(
-    series: Series,
-    rules: Rules,
-    volumes: Sequence[float] | None,
-    others: Sequence[float] | None,
-) -> Iterator[Window]:
-    by_volume = rules.weighting == "volume"
-    seen = visible(series, rules, volumes if by_volume else None, others)
-    for j in range(len(series)):
-        yield look_back(seen[: j + 1], rules, volumes, others)
-
-
-def visible(
-    series: Series,
-    rules: Rules,
-    volumes: Sequence[float] | None,
-    others: Sequence[float] | None,
-) -> list[tuple[int, float]]:
-    """Make missing what counts as missing."""
-    seen: list[tuple[int, float]] = []
-    newest = -(10**18)
-    for i, (time, value) in enumerate(series):
-        hidden = volumes is not None and not volumes[i] > 0
-        hidden |= others is not None and math.isnan(others[i])
-        hidden |= rules.weighting in ("last", "next", "linear") and time < newest
-        seen.append((time, NAN if hidden else value))
-        if not math.isnan(seen[-1][1]):
-            newest = max(newest, time)
-    return seen
+def relative(ticks: Ints, extras: Floats, unit: float) -> Floats:
+    """Return weights over the largest of each row: all 0 where there is none."""
+    largest = np.argmax(ticks * unit + extras, axis=1)[:, None]
+    most = np.take_along_axis(extras, largest, axis=1)
+    most[np.isneginf(most)] = 0.0
+    ticks = ticks - np.take_along_axis(ticks, largest, axis=1)
+    return np.asarray(np.exp2(ticks * unit + (extras - most)))
 
 
 def look_back(
-    past: Series,
+    series: Series,
     rules: Rules,
-    volumes: Sequence[float] | None = None,
-    others: Sequence[float] | None = None,
-) -> Window:
-    """Weigh the observed readings of ``past`` as of its last reading."""
-    places = [i for i, (_, value) in enumerate(past) if not math.isnan(value)]
-    times = [past[i][0] for i in places]
-    now = max(times, default=0)
-    if rules.missing == "decay" and times:
-        now = max(now, past[-1][0])
-    values = [past[i][1] for i in places]
-    second = [0.0 if others is None else others[i] for i in places]
-    if rules.weighting in ("last", "next", "linear"):
-        return over_gaps(rules, now, times, values)
-    extras = [0.0] * len(places)
-    if rules.start_up in ("first", "simple"):
-        ticks, extras = start_weights(past, places, rules)
-    elif rules.halflife_ms is not None:
-        ticks = [now - t for t in times]
-        for k in range(1, len(times)):
-            if max(times[:k]) - times[k] > 1000 * rules.halflife_ms:
-                extras[k] = NOTHING
-    else:
-        ticks = [steps(past, i, len(past) - 1, rules) for i in places]
-    if rules.weighting == "volume" and volumes is not None:
-        extras = [extra + math.log2(volumes[i]) for extra, i in zip(extras, places, strict=True)]
-    if rules.start_up == "prior":
-        timed = now - times[0] if times else 0
-        before = steps(past, -1, len(past) - 1, rules) if rules.halflife_ms is None else timed
-        ticks, extras = [before, *ticks], [math.log2(rules.prior_weight), *extras]
-        values, second = [rules.prior, *values], [rules.prior, *second]
-    return Window(rules, now, times, ticks, extras, values, second)
-
-
-def over_gaps(rules: Rules, now: int, times: list[int], values: list[float]) -> Window:
-    """Take the gaps as readings, each with the value held over it."""
-    gaps = [(j - 1, j) for j in range(1, len(times)) if times[j] > times[j - 1]]
-    if not gaps:
-        return Window(rules, now, times, [0] * bool(times), [0.0] * bool(times), values[:1], [])
-    halflife = rules.halflife_ms or NAN
-    lapses = [-math.expm1(-math.log(2.0) * (times[j] - times[i]) / halflife) for i, j in gaps]
-    if rules.weighting == "linear":
-        held = [line(values[i], values[j], (times[j] - times[i]) / halflife) for i, j in gaps]
-    else:
-        held = [values[i if rules.weighting == "last" else j] for i, j in gaps]
-    ticks, extras = [now - times[j] for _, j in gaps], [log2(lapse) for lapse in lapses]
-    return Window(rules, now, times, ticks, extras, held, [])
-
-
-def log2(x: float) -> float:
-    return math.log2(x) if x > 0 else NOTHING
-
-
-def steps(past: Series, i: int, j: int, rules: Rules) -> int:
-    """Count the readings after i up to j that are a step."""
-    after = past[i + 1 : j + 1]
+    volumes: ArrayLike | None = None,
+    others: ArrayLike | None = None,
+) -> Windows:
+    """Weigh the observed readings as of each reading."""
+    times = np.array([time for time, _ in series], np.int64)
+    values = np.array([value for _, value in series], np.float64)
+    second = np.full(len(values), 1.0) if others is None else np.array(others, np.float64)
+    volume = np.ones(len(values))
+    if rules.weighting == "volume":
+        volume = np.array(volumes, np.float64)
+    observed = ~np.isnan(values) & ~np.isnan(second) & (volume > 0)
+    if rules.by_duration:
+        observed &= times >= np.maximum.accumulate(np.where(observed, times, times.min()))
+    count = np.cumsum(observed)
+    first = times[observed][0] if observed.any() else 0
+    newest = np.maximum.accumulate(np.where(observed, times, times.min()))
+    newest = np.where(count > 0, newest, first)
+    oldest = np.minimum.accumulate(np.where(observed, times, times.max()))
+    oldest = np.where(count > 0, oldest, first)
+    now = newest
     if rules.missing == "decay":
-        return len(after)
-    return sum(not math.isnan(value) for _, value in after)
+        now = np.where(count > 0, np.maximum(newest, times), first)
+    places = np.flatnonzero(observed)
+    values, second, times = values[places], second[places], times[places]
+    unseen = places > np.arange(len(count))[:, None]
+    if rules.by_duration:
+        ticks, extras, values = over_gaps(rules, count, now, times, values)
+    elif rules.start_up in ("first", "simple"):
+        ticks, extras = start_weights(rules, observed, times)
+    elif rules.halflife_ms is None:
+        steps = np.cumsum(observed | (rules.missing == "decay"))
+        ticks, extras = steps[:, None] - steps[places], np.zeros(unseen.shape)
+    else:
+        ticks = now[:, None] - times
+        lateness = np.maximum.accumulate(times) - times if len(times) else times
+        extras = np.where(lateness > 1000 * rules.halflife_ms, -np.inf, 0.0) + 0.0 * ticks
+    if not rules.by_duration:
+        extras = np.where(unseen, -np.inf, extras + np.log2(volume[places]))
+    if rules.start_up == "prior":
+        before = now - first if rules.halflife_ms is not None else steps
+        ticks = np.column_stack([before, ticks])
+        extras = np.column_stack([np.full(len(count), math.log2(rules.prior_weight)), extras])
+        values, second = (np.concatenate([[rules.prior], x]) for x in (values, second))
+    return Windows(rules, count, now, newest, oldest, ticks, extras, values, second)
 
 
-def start_weights(past: Series, places: list[int], rules: Rules) -> tuple[list[int], list[float]]:
+def over_gaps(
+    rules: Rules, count: Ints, now: Ints, times: Ints, values: Floats
+) -> tuple[Ints, Floats, Floats]:
+    """Take the gaps as readings, each with the value held over it; the first is one till then."""
+    halflife = rules.halflife_ms or NAN
+    ends = 1 + np.flatnonzero(np.diff(times) > 0)
+    gaps = times[ends] - times[ends - 1]
+    if rules.weighting == "linear":
+        held = [line(values[j - 1], values[j], (times[j] - times[j - 1]) / halflife) for j in ends]
+    else:
+        held = values[ends - (rules.weighting == "last")].tolist()
+    ticks = np.column_stack([0 * now, now[:, None] - times[ends]])
+    begun = count[:, None] > ends
+    alone = (count > 0) & ~begun.any(axis=1)
+    extras = np.where(begun, np.log2(rules.lost(gaps)), -np.inf)
+    extras = np.column_stack([np.where(alone, 0.0, -np.inf), extras])
+    return ticks, extras, np.array([values[0] if len(values) else NAN, *held])
+
+
+def start_weights(rules: Rules, observed: NDArray[np.bool_], times: Ints) -> tuple[Ints, Floats]:
     """Return the coefficients of the x in v, where v <- (f v + g x) / (f + g) after the start."""
-    n = rules.start_n
-    own: list[float] = []
-    ticks: list[int] = []
-    kept: list[float] = []
-    for k, (i, place) in enumerate(zip([-1, *places], places, strict=False)):
-        if k < n:
-            own.append(-math.log2(k + 1))
-            kept.append(log2(k / (k + 1)))
-            ticks.append(0)
-            continue
-        if rules.halflife_ms is None:
-            tick = steps(past, i, place, rules)
-            f, g = rules.beta**tick, 1.0 - rules.beta
-        else:
-            tick = max(0, past[place][0] - max(past[p][0] for p in places[:k]))
-            f, g = (
-                2.0 ** (-tick / rules.halflife_ms),
-                -math.expm1(-math.log(2.0) * tick / rules.halflife_ms),
-            )
-        own.append(log2(g) - math.log2(f + g))
-        kept.append(-math.log2(f + g))
-        ticks.append(tick)
-    of = range(len(places))
-    return [sum(ticks[i + 1 :]) for i in of], [own[i] + math.fsum(kept[i + 1 :]) for i in of]
+    k = np.arange(len(times))
+    if rules.halflife_ms is None:
+        steps = np.cumsum(observed | (rules.missing == "decay"))[observed]
+        ticks = np.diff(steps, prepend=0)
+        g = np.full(len(times), 1.0 - rules.beta)
+    else:
+        newest = np.maximum.accumulate(times) if len(times) else times
+        ticks = np.diff(newest, prepend=newest[:1])
+        g = rules.lost(ticks)
+    f = rules.kept(ticks)
+    with np.errstate(divide="ignore"):
+        starting = k < rules.start_n
+        own = np.where(starting, -np.log2(k + 1.0), np.log2(g) - np.log2(f + g))
+        kept = np.where(starting, np.log2(np.maximum(k, 1) / (k + 1.0)), -np.log2(f + g))
+    after = np.cumsum(np.where(starting, 0, ticks))
+    kept_since = np.cumsum(kept)
+    last = np.maximum(np.cumsum(observed) - 1, 0)[:, None]
+    if len(times) == 0:
+        last = last[:, :0]
+    return after[last] - after, own + kept_since[last] - kept_since
 
 
-def mean(window: Window) -> float:
-    """Return sum w x / sum w; uncorrected: (1 - beta) sum w x, as if all before had been 0."""
-    return weighted(window, window.values)
-
-
-def weighted(window: Window, values: Sequence[float]) -> float:
-    if window.rules.start_up == "uncorrected":
-        added_up = zip(window.weights, values, strict=True)
-        return (1.0 - window.rules.beta) * math.fsum(w * x for w, x in added_up)
-    weights = window.scaled()
-    return math.fsum(w * x for w, x in zip(weights, values, strict=True)) / math.fsum(weights)
-
-
-GAUSS = (
-    (0.1252334085114689, 0.2491470458134028),
-    (0.3678314989981802, 0.2334925365383548),
-    (0.5873179542866175, 0.2031674267230659),
-    (0.7699026741943047, 0.1600783285433462),
-    (0.9041172563704749, 0.1069393259953184),
-    (0.9815606342467192, 0.0471753363865118),
-)
-"""Nodes and weights of Gauss and Legendre, 12 of them."""
+GAUSS = np.polynomial.legendre.leggauss(24)
+"""Nodes and weights of Gauss and Legendre."""
 
 
 def line(x0: float, x1: float, gap: float) -> float:
@@ -280,125 +267,107 @@ def line(x0: float, x1: float, gap: float) -> float:
     end = min(gap, 60.0)
     pieces = max(1, math.ceil(end))
     width = end / pieces
-    total: list[float] = []
-    weights: list[float] = []
-    for k in range(pieces):
-        middle = (k + 0.5) * width
-        for node, weight in GAUSS:
-            for u in (middle - node * width / 2, middle + node * width / 2):
-                weights.append(weight * 2.0**-u)
-                total.append(weights[-1] * (x1 + (x0 - x1) * u / gap))
-    return math.fsum(total) / math.fsum(weights)
+    u = (np.arange(pieces)[:, None] + (1.0 + GAUSS[0]) / 2) * width
+    weights = GAUSS[1] * np.exp2(-u)
+    return float((weights * (x1 + (x0 - x1) * u / gap)).sum() / weights.sum())
 
 
-def total(window: Window) -> float:
+def weighted(windows: Windows, values: Floats) -> Floats:
+    """Return sum w x / sum w; uncorrected: (1 - beta) sum w x, as if all before had been 0."""
+    if windows.rules.start_up == "uncorrected":
+        return np.asarray((1.0 - windows.rules.beta) * (windows.weights * values).sum(axis=1))
+    scaled = windows.scaled
+    return np.asarray((scaled * values).sum(axis=1) / scaled.sum(axis=1))
+
+
+def mean(windows: Windows) -> Floats:
+    return weighted(windows, windows.values)
+
+
+def total(windows: Windows) -> Floats:
     """Return sum w x."""
-    return math.fsum(w * x for w, x in zip(window.weights, window.values, strict=True))
+    return np.asarray((windows.weights * windows.values).sum(axis=1))
 
 
-def n_eff(window: Window) -> float:
+def n_eff(windows: Windows) -> Floats:
     """(sum w)^2 / sum w^2: as many equally weighted readings would be as precise."""
-    scaled = window.scaled()
-    return math.fsum(scaled) ** 2 / math.fsum(w * w for w in scaled)
+    scaled = windows.scaled
+    return np.asarray(scaled.sum(axis=1) ** 2 / (scaled**2).sum(axis=1))
 
 
-def settled(window: Window) -> float:
+def settled(windows: Windows) -> Floats:
     """How much of the weight of an average without a beginning has been gathered.
 
     Count decay: such an average has sum w = 1 / (1 - beta). Time decay: readings all the time
     since the first would hold 1 - 2 ** (-(T - t_first) / halflife) of all time's weight. A simple
     start is over after n readings, which stand for all of the past.
     """
-    if window.rules.start_up in ("first", "simple"):
-        return min(1.0, len(window.times) / window.rules.start_n)
-    if window.rules.halflife_ms is None:
-        return (1.0 - window.rules.beta) * math.fsum(window.weights)
-    age = max(window.times) - min(window.times)
-    return -math.expm1(-math.log(2.0) * age / window.rules.halflife_ms)
+    rules = windows.rules
+    if rules.start_up in ("first", "simple"):
+        return np.minimum(1.0, windows.count / rules.start_n)
+    if rules.halflife_ms is None:
+        return np.asarray((1.0 - rules.beta) * windows.weights.sum(axis=1))
+    return np.asarray(rules.lost(windows.newest - windows.oldest))
 
 
-def count(window: Window) -> float:
-    """Observed readings."""
-    return float(len(window.times))
+def over_pairs(products: Floats, left: Floats, right: Floats) -> Floats:
+    """Sum over pairs i, j of w_i w_j (x_i - x_j) (y_i - y_j)."""
+    apart = (left[:, None] - left) * (right[:, None] - right)
+    return np.asarray((products * apart.ravel()).sum(axis=1))
 
 
-def pair_moments(window: Window, *, absolute: bool = False) -> list[float]:
-    """Sum over pairs i < j of w_i w_j times: 1, (x_i - x_j)^2, (y_i - y_j)^2, their product.
+def var(windows: Windows) -> Floats:
+    """Unbiased: sum w (x - m)^2 / sum w over 1 - sum w^2 / (sum w)^2.
 
-    Over (sum w)^2, or all scaled alike. The second over (sum w)^2 is sum w (x - m)^2 / sum w; and
-    1 - sum w^2 / (sum w)^2 is twice the first over (sum w)^2.
+    Both as sums over pairs: of w_i w_j (x_i - x_j)^2 / 2, and of w_i w_j, over (sum w)^2.
     """
-    unit = window.unit
-    both = combinations(zip(window.ticks, window.extras, strict=True), 2)
-    pairs = [(t + u, e + f) for (t, e), (u, f) in both]
-    if absolute or not pairs:
-        scaled = window.scaled()
-        weights = [v * w / math.fsum(scaled) ** 2 for v, w in combinations(scaled, 2)]
-    else:
-        ticks, extra = max(pairs, key=lambda pair: pair[0] * unit + pair[1])
-        weights = [2.0 ** ((t - ticks) * unit + (e - extra)) for t, e in pairs]
-        if extra < NOTHING / 2:
-            weights = [0.0] * len(pairs)
-    dx = [a - b for a, b in combinations(window.values, 2)]
-    dy = [a - b for a, b in combinations(window.others or window.values, 2)]
-    rows = list(zip(weights, dx, dy, strict=True))
-    return [
-        math.fsum(weights),
-        math.fsum(w * a * a for w, a, _ in rows),
-        math.fsum(w * b * b for w, _, b in rows),
-        math.fsum(w * a * b for w, a, b in rows),
-    ]
+    return covariance(windows, windows.values, windows.values)
 
 
-def var(window: Window) -> float:
-    """Unbiased: sum w (x - m)^2 / sum w over 1 - sum w^2 / (sum w)^2."""
-    pairs, squares, _, _ = pair_moments(window)
-    return squares / pairs / 2 if pairs > 0 else NAN
+def covariance(windows: Windows, left: Floats, right: Floats) -> Floats:
+    products = windows.products
+    return np.asarray(over_pairs(products, left, right) / products.sum(axis=1) / 2)
 
 
-def cov(window: Window) -> float:
-    pairs, _, _, products = pair_moments(window)
-    return products / pairs / 2 if pairs > 0 else NAN
+def corr(windows: Windows) -> Floats:
+    x, y, products = windows.values, windows.others, windows.products
+    left, right = np.sqrt(over_pairs(products, x, x)), np.sqrt(over_pairs(products, y, y))
+    flat = (left == 0.0) | (right == 0.0)
+    return np.where(flat, NAN, over_pairs(products, x, y) / left / right)
 
 
-def corr(window: Window) -> float:
-    _, left, right, products = pair_moments(window)
-    return products / math.sqrt(left) / math.sqrt(right) if left > 0 and right > 0 else NAN
+def var_biased(windows: Windows) -> Floats:
+    """Return sum w (x - m)^2 / sum w, which is the sum over pairs by the shares of the weight."""
+    scaled, values = windows.scaled, windows.values
+    shares = scaled / scaled.sum(axis=1)[:, None]
+    products = (shares[:, :, None] * shares[:, None, :]).reshape(len(shares), -1)
+    return over_pairs(products, values, values) / 2
 
 
-def var_biased(window: Window) -> float:
-    """Return sum w (x - m)^2 / sum w."""
-    return pair_moments(window, absolute=True)[1]
-
-
-def mean_square(window: Window) -> float:
-    """Return the mean of the squares, from 0 where that is the start."""
-    return weighted(window, [x * x for x in window.values])
-
-
-def rate(window: Window) -> float:
+def rate(windows: Windows) -> Floats:
     """Count readings per second, after the oldest: sum w over the weight of all the time since."""
-    halflife_s = (window.rules.halflife_ms or NAN) / 1000
-    oldest = window.times.index(min(window.times))
-    age = (window.now - min(window.times)) / 1000 / halflife_s
-    weights = [w for i, w in enumerate(window.weights) if i != oldest]
-    seconds = halflife_s / math.log(2.0) * -math.expm1(-math.log(2.0) * age)
-    return math.fsum(weights) / seconds if age > 0 else NAN
+    halflife_s = (windows.rules.halflife_ms or NAN) / 1000
+    age = windows.now - windows.oldest
+    seen = np.arange(len(windows.values)) < windows.count[:, None]
+    ages = np.where(seen, windows.ticks, -1)
+    weights = windows.weights.copy()
+    weights[range(len(age)), np.argmax(ages, axis=1)] = 0.0
+    seconds = halflife_s / LN2 * windows.rules.lost(age)
+    return np.where(age > 0, weights.sum(axis=1) / seconds, NAN)
 
 
-STATISTICS: dict[str, Callable[[Window], float]] = {
+STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "mean": mean,
     "sum": total,
-    "count": count,
     "n_eff": n_eff,
     "settled": settled,
     "rate": rate,
     "var": var,
-    "std": lambda window: math.sqrt(var(window)),
-    "sem": lambda window: math.sqrt(var(window) / n_eff(window)),
+    "std": lambda windows: np.sqrt(var(windows)),
+    "sem": lambda windows: np.sqrt(var(windows) / n_eff(windows)),
     "var_biased": var_biased,
-    "std_biased": lambda window: math.sqrt(var_biased(window)),
-    "mean_square": mean_square,
-    "cov": cov,
+    "std_biased": lambda windows: np.sqrt(var_biased(windows)),
+    "mean_square": lambda windows: weighted(windows, windows.values**2),
+    "cov": lambda windows: covariance(windows, windows.values, windows.others),
     "corr": corr,
 }

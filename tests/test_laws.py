@@ -22,6 +22,7 @@ from ewma_ops.merge import check_mergeable
 from ewma_ops.readings import EARLIEST_MS, LARGEST_VALUE, LATEST_MS, Readings
 from ewma_ops.smoothing import PAIRED, STATISTICS, Smoothing
 from ewma_ops.table import SeriesTable
+from tests import exact
 
 Columns = Mapping[str, NDArray[np.float64]]
 
@@ -230,25 +231,66 @@ def test_squares_of_the_largest_values_stay_finite(stream: Readings, smoothing: 
 
 # 3. Order-free --------------------------------------------------------------------------------
 
+EXACT = ["mean", "sum", "n_eff", "mean_square", "var", "var_biased"]
 
-@law
-@given(streams(), st.integers(0, 2**32))
-def test_any_order_of_arrival_ends_in_the_same_state(stream: Readings, seed: int) -> None:
-    smoothing = everything(Decay(halflife="1h"))
-    assert smoothing is not None
-    shuffled = stream.take(np.random.default_rng(seed).permutation(len(stream)))
+
+def closing(stream: Readings, value: float = 1e-3) -> Readings:
+    """One more reading of every series, later than all: it shows the state."""
     names = sorted(set(stream.series_ids))
     assert stream.times_ms is not None
-    later = Readings.of(names, [1e-3] * len(names), [int(stream.times_ms.max()) + 1] * len(names))
-    expected, got = (smooth([r, later], smoothing) for r in (stream, shuffled))
-    sizes = Readings(stream.series_ids, np.abs(stream.values), stream.times_ms)
-    sizes_of = smooth([sizes, later], smoothing)
-    scales = {**expected, "mean": sizes_of["mean"], "sum": sizes_of["sum"]}
-    for name, scale in scales.items():
-        last = slice(-len(names), None)
-        assert (np.isnan(got[name][last]) == np.isnan(expected[name][last])).all(), name
-        error = np.nan_to_num(np.abs(got[name][last] - expected[name][last]))
-        assert (error <= 1e-11 * np.nan_to_num(scale[last])).all(), name
+    end = int(stream.times_ms.max()) + 1
+    return Readings.of(names, [value] * len(names), [end] * len(names), [1.0] * len(names))
+
+
+def exactly(stream: Readings, last: Readings, halflife_ms: float) -> tuple[Columns, Columns]:
+    """Return the statistics at ``last`` in exact arithmetic, and what errors are relative to."""
+    weights: dict[str, list[int]] = {name: [] for name in last.series_ids}
+    values: dict[str, list[float]] = {name: [] for name in last.series_ids}
+    for part in (stream, last):
+        assert part.times_ms is not None
+        assert last.times_ms is not None
+        ages = (last.times_ms[0] - part.times_ms).tolist()
+        for name, value, age in zip(part.series_ids, part.values.tolist(), ages, strict=True):
+            if not math.isnan(value):
+                weights[name].append(exact.halved(age, halflife_ms))
+                values[name].append(value)
+    pairs = [(weights[name], values[name]) for name in last.series_ids]
+    moments = [exact.moments(w, x) for w, x in pairs]
+    sizes = [exact.moments(w, list(map(abs, x))) for w, x in pairs]
+    wanted = {name: np.array([getattr(m, name) for m in moments]) for name in EXACT}
+    scales = {**wanted, **{n: np.array([getattr(m, n) for m in sizes]) for n in ("mean", "sum")}}
+    condition = np.array([m.condition for m in moments])
+    for name in ("var", "var_biased"):
+        scales[name] = wanted[name] * condition
+    return wanted, scales
+
+
+@law
+@given(streams(), st.sampled_from([0.0, 1e6, 1e9]), st.integers(0, 2**32), st.floats(0, 1))
+def test_any_order_of_arrival_and_any_parts_end_in_the_same_state(
+    stream: Readings, offset: float, seed: int, where: float
+) -> None:
+    smoothing = Smoothing(Decay(halflife="1h"), statistics=EXACT)
+    if offset > 0.0:
+        stream = replace(stream, values=offset + np.cbrt(stream.values))
+    shuffled = stream.take(np.random.default_rng(seed).permutation(len(stream)))
+    last = closing(stream, offset + 1e-3)
+    n = round(where * len(stream))
+    one, two = (SeriesTable(smoothing) for _ in range(2))
+    for table, part in ((one, pick(shuffled, slice(n))), (two, pick(shuffled, slice(n, None)))):
+        if len(part) > 0:
+            table.update(part)
+    one.merge(two)
+    wanted, scales = exactly(stream, last, 3_600_000.0)
+    for found in (
+        smooth([stream, last], smoothing),
+        smooth([shuffled, last], smoothing),
+        one.update(last).statistics,
+    ):
+        for name, column in wanted.items():
+            got = found[name][-len(last) :]
+            assert (np.isnan(got) == np.isnan(column)).all(), name
+            assert not (np.abs(got - column) > 1e-13 * scales[name]).any(), name
 
 
 # 4. Merge -------------------------------------------------------------------------------------
@@ -265,10 +307,7 @@ def test_two_halves_merge_into_the_whole(
 ) -> None:
     n = round(where * len(stream))
     early, late = pick(stream, slice(n)), pick(stream, slice(n, None))
-    assert stream.times_ms is not None
-    names = sorted(set(stream.series_ids))
-    end = [int(stream.times_ms.max()) + 1] * len(names)
-    last = Readings.of(names, [1e-3] * len(names), end, [1.0] * len(names))
+    last = closing(stream)
 
     def after(*parts: Readings) -> Columns:
         table = SeriesTable(smoothing)
@@ -286,7 +325,7 @@ def test_two_halves_merge_into_the_whole(
         size = scale[name] if name in ("mean", "sum") else np.abs(column)
         error = np.nan_to_num(np.abs(got[name] - column))
         assert (np.isnan(got[name]) == np.isnan(column)).all(), name
-        assert (error <= 1e-11 * np.nan_to_num(size)).all(), name
+        assert (error <= 1e-12 * np.nan_to_num(size)).all(), name
 
 
 # 5. Constant memory ---------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ewma_ops.decay import Decay
 from ewma_ops.readings import Readings
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.table import SeriesTable
+from tests import exact
 
 SOURCE = np.random.default_rng(12)
 VALUES = SOURCE.normal(50, 3, 300)
@@ -135,14 +136,27 @@ def test_ten_thousand_random_series_in_one_run() -> None:
             values.append(np.nan if missing else source.gauss(0, 10 ** source.uniform(-3, 3)))
     order = source.sample(range(len(ids)), len(ids))
     frame = pd.DataFrame({"id": [ids[i] for i in order], "x": [values[i] for i in order]})
-    smoothing = Smoothing.like_pandas(alpha=0.2, statistics=["mean", "var", "sum", "std_biased"])
+    statistics = ["mean", "sum", "var", "std_biased", "var_biased", "mean_square", "n_eff"]
+    smoothing = Smoothing.like_pandas(alpha=0.2, statistics=statistics)
     got = SeriesTable(smoothing).update(Readings.of(frame["id"].tolist(), frame["x"])).statistics
+
+    beta, rows = smoothing.decay.beta, list(frame.groupby("id").indices.values())
+    places, of = np.concatenate(rows), [frame["x"].to_numpy()[at] for at in rows]
+    moments = [m for x in of for m in exact.running(beta, x.tolist())]
+    sizes = [m for x in of for m in exact.running(beta, np.abs(x).tolist())]
+    scales: dict[str, Any] = {}
+    for name in ("mean", "sum", "mean_square", "n_eff", "var", "var_biased"):
+        column, expected = got[name][places], np.array([getattr(m, name) for m in moments])
+        scales[name] = expected
+        if name in ("mean", "sum"):
+            scales[name] = np.array([getattr(m, name) for m in sizes])
+        if name in ("var", "var_biased"):
+            scales[name] = expected * np.array([m.condition for m in moments])
+        np.testing.assert_array_equal(np.isnan(column), np.isnan(expected), name)
+        assert not (np.abs(column - expected) > 16 * exact.ULP * scales[name]).any(), name
+
     window = frame.groupby("id")["x"].ewm(alpha=0.2)
-    for name, column in {
-        "mean": window.mean(),
-        "var": window.var(),
-        "sum": window.sum(),
-        "std_biased": window.std(bias=True),
-    }.items():
-        expected = column.droplevel(0).sort_index()
-        np.testing.assert_allclose(got[name], expected, rtol=1e-8, atol=1e-9, err_msg=name)
+    peers = {"mean": window.mean(), "sum": window.sum(), "var_biased": window.var(bias=True)}
+    for name, peer in peers.items():
+        column = peer.droplevel(0).sort_index().to_numpy()[places]
+        assert not (np.abs(got[name][places] - column) > 24 * exact.ULP * scales[name]).any(), name
