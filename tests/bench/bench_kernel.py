@@ -6,12 +6,15 @@ python -m tests.bench.bench_kernel
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from ewma_ops.decay import Decay
+from ewma_ops.errors import ConfigError
 from ewma_ops.readings import Readings
 from ewma_ops.smoothing import PAIRED, STATISTICS, Smoothing
 from ewma_ops.table import SeriesTable
@@ -44,7 +47,7 @@ def _seconds(
             table.update(readings)
         times.append(time.process_time() - began)
     columns = [c for table in tables for c in table.snapshot().columns.values()]
-    return min(times), sum(column.nbytes for column in columns) / SERIES
+    return min(times), sum(column.nbytes for column in columns) / len(tables[0])
 
 
 def _against(
@@ -65,27 +68,53 @@ def _tell(what: str, found: tuple[float, float, float, float]) -> None:
     print(f"  {what:26} {middle:5.2f} ({low:.2f} to {high:.2f}) {size:4.0f} bytes a series")
 
 
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "start_up uncorrected": {"start_up": "uncorrected"},
+    "start_up first": {"start_up": "first"},
+    "start_up simple": {"start_up": "simple", "start_n": 5},
+    "start_up prior": {"start_up": "prior", "prior": 0.0, "prior_weight": 1.0},
+    "missing decay": {"missing": "decay"},
+    "min_weight": {"min_weight": 0.5},
+    "weighting volume": {"weighting": "volume"},
+    "weighting last": {"weighting": "last"},
+    "weighting next": {"weighting": "next"},
+    "weighting linear": {"weighting": "linear"},
+}
+
+
+def _configurations(decay: Decay) -> Iterator[tuple[str, Smoothing]]:
+    """Name every statistic and option that goes with the decay."""
+    single = [name for name in STATISTICS[1:] if name not in PAIRED]
+    asked: dict[str, dict[str, Any]] = {
+        **{name: {"statistics": ["mean", name]} for name in single},
+        "all of one field": {"statistics": [s for s in STATISTICS if s in ("mean", *single)]},
+        **_OPTIONS,
+    }
+    if not decay.by_time:
+        asked.pop("rate")
+        asked["all of one field"]["statistics"].remove("rate")
+    for name, options in asked.items():
+        with suppress(ConfigError):  # they do not go together
+            yield name, Smoothing(decay, **options)
+
+
 def main() -> None:
     """Print the table."""
     readings, pairs = _readings(), _readings(2)
+    fields = ["a", "b"]
     for decay in (Decay(beta=0.9), Decay(halflife="5s")):
         alone = ([Smoothing(decay)], readings, 1)
+        both = ([Smoothing(decay)], pairs, fields)
         seconds, size = _seconds(*alone)
         print(f"{decay!r}: the mean alone {READINGS / seconds:,.0f}/s, {size:.0f} bytes a series")
-        print("of the speed of the mean alone (for a pair: of the two means alone):")
-        for name in STATISTICS[1:]:
-            if name == "rate" and not decay.by_time:
-                continue
+        print("of the speed of the mean alone:")
+        for name, smoothing in _configurations(decay):
+            _tell(name, _against(alone, ([smoothing], readings, 1)))
+        _tell("a second field", _against(alone, both))
+        print("of the speed of the means of two fields:")
+        for name in PAIRED:
             smoothing = Smoothing(decay, statistics=["mean", name])
-            if name in PAIRED:
-                both = ([Smoothing(decay)], pairs, ["a", "b"])
-                _tell(name, _against(both, ([smoothing], pairs, ["a", "b"])))
-            else:
-                _tell(name, _against(alone, ([smoothing], readings, 1)))
-        for weighting in ("volume", "last", "next", "linear") if decay.by_time else ("volume",):
-            smoothing = Smoothing(decay, weighting=weighting)
-            _tell(f"weighting {weighting}", _against(alone, ([smoothing], readings, 1)))
-        _tell("a second field", _against(alone, ([Smoothing(decay)], pairs, ["a", "b"])))
+            _tell(name, _against(both, ([smoothing], pairs, fields)))
     three = {f"d{span}": Smoothing(Decay(span=span)) for span in (5, 12, 26)}
     apart = (list(three.values()), readings, 1)
     print("speed of one pass against three:")
