@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ewma_ops.composites import Composite
 from ewma_ops.errors import ConfigError
-from ewma_ops.smoothing import PAIRED, Smoothing
+from ewma_ops.smoothing import OF_READING, PAIRED, Smoothing
 
 __all__ = ["OF_READING", "Asked", "ChainUnit", "Family", "Unit"]
 
@@ -20,9 +20,6 @@ Asked = Smoothing | Composite
 """What can be asked of a series."""
 
 MOST_FIELDS = 1 << 16
-
-OF_READING = ("count", "n_eff", "settled", "rate")
-"""Statistics that are the same for all fields that are observed together."""
 
 
 class Unit(NamedTuple):

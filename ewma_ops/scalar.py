@@ -15,14 +15,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ewma_ops.smoothing import PAIRED, Smoothing
+from ewma_ops.smoothing import OF_READING, PAIRED, Smoothing
 from ewma_ops.weighing import NEVER, TINY
 
 __all__ = ["Stepper"]
-
-
-_OF_READING = ("count", "n_eff", "settled", "rate")
-"""Statistics that are the same for all fields of a reading."""
 
 
 class _Weights(NamedTuple):
@@ -56,6 +52,8 @@ class Stepper:
         self._smoothing = smoothing
         self._decay = decay = smoothing.decay
         self._by_time = decay.by_time
+        self._by_duration = smoothing.by_duration
+        self._by_volume = smoothing.weighting == "volume"
         self._alpha = 1.0 if self._by_time else decay.alpha
         self._beta = 1.0 if self._by_time else decay.beta
         self._uncorrected = smoothing.start_up == "uncorrected"
@@ -97,7 +95,7 @@ class Stepper:
         """
         by = self._weigh(row, values, time_ms, volume)
         x = values if by.observed else [0.0] * len(values)
-        if self._smoothing.by_duration:
+        if self._by_duration:
             x = [self._over_gap(row, i, v, by) for i, v in enumerate(x)]
         far, share, rest = by.share > 0.5, by.share, by.rest
         means: list[float] = []
@@ -152,35 +150,36 @@ class Stepper:
     ) -> _Weights:
         observed = all(map(float.__eq__, values, values))
         gap = idle = 0
-        if volume is not None and self._smoothing.weighting == "volume":
+        if self._by_volume:
+            assert volume is not None  # the table refuses readings without
             observed = observed and volume > 0.0
         if self._by_time:
             assert time_ms is not None  # the table refuses readings without
             gap = self._gap(row, time_ms, observed)
             if self._idles and not observed:
                 idle = gap if gap > 0 else 0
-            if self._smoothing.by_duration:
+            if self._by_duration:
                 observed = observed and gap >= 0
         count = self._count[row]
         if observed:
             count += 1
             self._count[row] = count
         retained, added = self._factors(observed, count, gap)
-        if volume is not None and self._smoothing.weighting == "volume":
+        if self._by_volume and volume is not None:
             added *= volume if observed else 0.0
         kept = self._weight[row] * retained
         weight = kept + added
         self._weight[row] = 1.0 if self._start_n and observed and count >= self._start_n else weight
         total = weight if weight > TINY else TINY
         share, rest = added / total, kept / total
-        if self._smoothing.by_duration and observed and count == 1:
+        if self._by_duration and observed and count == 1:
             share, rest = 1.0, 0.0
         return _Weights(share, rest, weight, count, gap, idle, observed)
 
     def _gap(self, row: int, time_ms: int, observed: bool) -> int:
         columns = self._columns
         newest = columns["newest_ms"][row]
-        placed = observed and (time_ms >= newest or not self._smoothing.by_duration)
+        placed = observed and (time_ms >= newest or not self._by_duration)
         if placed and "oldest_ms" in columns and time_ms < columns["oldest_ms"][row]:
             columns["oldest_ms"][row] = time_ms
         if observed and time_ms > newest:
@@ -202,7 +201,7 @@ class Stepper:
             return self._beta, 1.0
         if gap < 0:
             return 1.0, 0.0 if self._start_n else self._decay.retention_of(-gap)
-        divides = self._start_n or self._smoothing.by_duration
+        divides = self._start_n or self._by_duration
         return self._decay.retention_of(gap), self._decay.lapse_of(gap) if divides else 1.0
 
     def _over_gap(self, row: int, i: int, value: float, by: _Weights) -> float:
@@ -276,7 +275,7 @@ class Stepper:
         moments: dict[str, list[float]],
         by: _Weights,
     ) -> list[float]:
-        if name in _OF_READING:
+        if name in OF_READING:
             return [self._of_reading(name, row, moments, by)]
         defined = moments["weighed"][0] >= self._two
         if name in PAIRED:

@@ -15,10 +15,13 @@ from typing import Any, Literal
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
 
-__all__ = ["PAIRED", "STATISTICS", "Smoothing"]
+__all__ = ["OF_READING", "PAIRED", "STATISTICS", "Smoothing"]
 
 PAIRED = ("cov", "corr")
 """Statistics of two fields."""
+
+OF_READING = ("count", "n_eff", "settled", "rate")
+"""Statistics that are the same for all fields that are observed together."""
 
 STATISTICS = (
     "mean",

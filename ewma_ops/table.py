@@ -72,10 +72,11 @@ class SeriesTable:
 
     Notes
     -----
-    A series costs 24 bytes of state for the mean (32 by time; 8 more for each of ``n_eff`` and
-    ``settled`` by time; 16 for unbiased variances), and about 130 bytes for its id and its place
-    in the index. A further field costs 8 bytes for its mean and 8 for its variance, as long as
-    no reading lacks only some of the fields.
+    A series costs 24 bytes of state for the mean (32 by time), and about 130 bytes for its id and
+    its place in the index. Biased variances take 8 bytes more, unbiased ones 16 (24 by time),
+    ``n_eff`` 8, ``settled`` and ``rate`` by time 8, weighting ``last`` and ``linear`` 8. A further
+    field costs 8 bytes for its mean, 8 for its variance and 8 for each covariance, as long as no
+    reading lacks only some of the fields.
 
     Statistics are named ``mean``; with several fields and smoothings ``bid_fast_mean``; of two
     fields ``bid_ask_fast_corr``.
