@@ -29,7 +29,7 @@ PATIENCE_S = 30.0
 """How long a graceful stop may take before the workers are killed."""
 
 _SETTLE_S = 1.0
-_POLL_S = 0.02
+_POLL_S = 0.05
 _USER_FAULT = 2
 
 _FIRST_PAUSE_S = 0.25

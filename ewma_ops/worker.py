@@ -25,6 +25,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from ewma_ops.errors import EwmaError
+from ewma_ops.slack import COARSE_S, wake_within
 
 __all__ = ["LOST_PEER", "UNAVAILABLE", "die_with", "leave", "main", "run_worker", "stop_on_signals"]
 
@@ -189,6 +190,8 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         jobs.append(build_job(settings, stopping))
         return jobs[0].flow
 
+    # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
+    wake_within(COARSE_S)
     code = run_worker(
         build,
         process_id=process_id,

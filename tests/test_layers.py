@@ -72,7 +72,7 @@ ROWS = {
     "wire.*": _row("errors wire.*", "numpy crc32c", pure=True),
     "connectors": _row("connectors.*"),
     "connectors.*": _row(
-        "errors wire.* murmur2 connectors.*", "kafka bytewax prometheus_client numpy"
+        "errors wire.* murmur2 slack connectors.*", "kafka bytewax prometheus_client numpy"
     ),
     "serde": _row("serde.*"),
     "serde.*": _row("errors readings serde.*", "msgspec numpy"),
@@ -88,7 +88,8 @@ ROWS = {
         "bytewax numpy prometheus_client",
     ),
     "verify": _row("errors murmur2 flow settings connectors.* serde.*", "kafka numpy"),
-    "worker": _row("errors settings recovery flow connectors.*", "bytewax prometheus_client"),
+    "slack": _row(),
+    "worker": _row("errors slack settings recovery flow connectors.*", "bytewax prometheus_client"),
     "launcher": _row("errors settings recovery worker"),
     "cli": _row(
         "ewma_ops errors settings summary recovery flow launcher verify worker connectors.* demo.*"

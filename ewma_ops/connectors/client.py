@@ -13,6 +13,7 @@ import contextlib
 import difflib
 import logging
 import os
+import selectors
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ _READER = {
     "fetch_max_bytes": 16 << 20,
 }
 _PRODUCER = {
-    "linger_ms": 2,
+    "linger_ms": 1,
     "batch_size": 512 << 10,  # half of what a topic takes
     "max_block_ms": 30_000,
     "max_request_size": 4 << 20,  # above what topics take: let the topic's own limit rule
@@ -130,6 +131,7 @@ def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsum
         If no broker answers in time.
     """
     consumer = _connect(KafkaConsumer, client, "consumer", {**_CONSUMER, "group_id": group_id})
+    _serve_by_caller(consumer)
     take_runs(consumer)
     return consumer
 
@@ -230,6 +232,12 @@ def positions(consumer: KafkaConsumer) -> dict[TopicPartition, int]:
     """
     consumed = consumer._subscription.all_consumed_offsets()
     return {partition: position.offset for partition, position in consumed.items()}
+
+
+def _serve_by_caller(consumer: KafkaConsumer) -> None:
+    """Have the thread that polls serve the sockets: it need not wait for another one's turn."""
+    consumer._net.stop()
+    consumer._net.wakeup = lambda: None  # whoever asks for something serves it too
 
 
 def view_of(client: KafkaConsumer | KafkaProducer, topic: str) -> TopicView:
@@ -340,9 +348,19 @@ def _connect(
             raise
 
 
+class _Selector(selectors.DefaultSelector):
+    """Tells that a socket is not registered without asking the kernel four times who it is.
+
+    kafka-python asks that before each time it waits for one.
+    """
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._fd_to_key[self._fileobj_lookup(fileobj)]  # type: ignore[attr-defined,no-any-return]
+
+
 def _net_client(settings: Mapping[str, Any]) -> Any:
     """Return kafka-python's network client, three faults of its release 3.0.12 mended."""
-    net_client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**settings)
+    net_client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**{**settings, "selector": _Selector})
     manager = net_client._manager
     build_transport, connect = manager._build_transport, manager._connect
 

@@ -30,6 +30,10 @@ _log = logging.getLogger(__name__)
 _RECORD_OVERHEAD = 96
 """Bytes of a batch's header and of a record's fields, at most."""
 
+_GATHER_MS = 4
+_GATHER_BYTES = 64 << 10
+"""While records come: how long, and for how many, a broker waits before it answers a fetch."""
+
 _in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
 
 
@@ -60,11 +64,34 @@ def _misfits(client: KafkaConsumer | KafkaProducer) -> list[str]:
 
 
 def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Columns]]:
-    """Return what was fetched, as columns: a few runs of each partition, in order."""
+    """Return what was fetched, as columns: a few runs of each partition, in order.
+
+    While records keep coming, the broker gathers them for a few milliseconds; the first one after
+    a silence comes at once.
+    """
+    polled = {}
+    if _gathers(consumer):
+        polled = consumer.poll(timeout_ms=min(timeout_ms, 2 * _GATHER_MS))
+        timeout_ms -= 2 * _GATHER_MS
+    if not polled and timeout_ms > 0:
+        _gather(consumer, wanted=False)
+        polled = consumer.poll(timeout_ms=timeout_ms)
+    _gather(consumer, wanted=bool(polled))
     return {
         tp: [run for of, items in groupby(fetched, type) for run in _runs(of, items)]
-        for tp, fetched in consumer.poll(timeout_ms=timeout_ms).items()
+        for tp, fetched in polled.items()
     }
+
+
+def _gathers(consumer: KafkaConsumer) -> bool:
+    return bool(consumer._fetcher.config["fetch_min_bytes"] > consumer.config["fetch_min_bytes"])
+
+
+def _gather(consumer: KafkaConsumer, *, wanted: bool) -> None:
+    wait_ms, least = consumer.config["fetch_max_wait_ms"], consumer.config["fetch_min_bytes"]
+    if wanted:  # a fetch costs half a millisecond of CPU, for one record as for a thousand
+        wait_ms, least = min(wait_ms, _GATHER_MS), max(least, _GATHER_BYTES)
+    consumer._fetcher.config.update(fetch_max_wait_ms=wait_ms, fetch_min_bytes=least)
 
 
 def send(

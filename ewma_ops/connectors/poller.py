@@ -11,10 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from ewma_ops.connectors.client import (
     close_consumer,
@@ -25,11 +24,12 @@ from ewma_ops.connectors.client import (
     view_of,
 )
 from ewma_ops.connectors.exchange import poll
+from ewma_ops.connectors.feed import Feed, bytes_of, run_of
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
-from ewma_ops.wire.columns import Columns, Slices
+from ewma_ops.wire.columns import Columns
 from ewma_ops.wire.records import ConsumerRecords
 
-__all__ = ["Feed", "OnLost", "Poller", "Start"]
+__all__ = ["OnLost", "Poller", "Start"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,38 +44,17 @@ _LOST = Counter(
     "Offsets of the input that retention removed before they were read",
     ("topic", "partition"),
 )
-_LAG = Gauge(
-    "ewma_ops_consumer_lag",
-    "Records of an input partition that the flow has not taken yet",
-    ("topic", "partition"),
-)
 _BUFFER_BYTES = 64 << 20
-_POLL_S = 0.1
+_POLL_S = 0.25
 _WATCH_S = 1.0
 _VANISHED_S = 10.0
 """How long a topic may be missing, as it can be while brokers start, before it has vanished."""
 _LOOK_UP_S = 10.0
 _CLOSE_S = 5.0
-
-
-class Feed:
-    """What one partition has ready, between the poller's thread and the part.
-
-    ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` where
-    the partition ended when the flow started, ``None`` until a fetch has told.
-    """
-
-    __slots__ = ("bytes", "end", "fetched", "finished", "lag", "listed_end", "runs", "taken", "tp")
-
-    def __init__(self, tp: TopicPartition, first: int, listed_end: int) -> None:
-        self.tp = tp
-        self.fetched = self.taken = first
-        self.listed_end = listed_end
-        self.end: int | None = None
-        self.finished = False
-        self.runs: list[ConsumerRecords] = []
-        self.bytes = 0
-        self.lag = _LAG.labels(tp.topic, str(tp.partition))
+_REST_S = 0.01
+_LONG_REST_S = 0.05
+_TURNS_BEFORE_REST = 32
+"""More than a flow has steps: with each turn, whatever is under way in it gets a step further."""
 
 
 class Poller:
@@ -126,6 +105,8 @@ class Poller:
         self._committed: dict[int, int] = {}
         self._committing = False
         self._room = threading.Event()
+        self._arrived = threading.Event()
+        self._turns = 0  # of the worker, since something was taken
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
@@ -173,6 +154,27 @@ class Poller:
             self._changed = True
         return feed
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing has come for so long that the worker waits in :meth:`rest`."""
+        return self._turns > _TURNS_BEFORE_REST
+
+    def rest(self, feed: Feed) -> None:
+        """Wait for records of any partition, if none came for many turns.
+
+        The first partition waits for all: up to 10 ms, as the worker may have more to do than
+        this, or 50 ms if it reads the whole topic. This wakes it when something comes, and seldom
+        else; the engine by itself looks a thousand times a second.
+        """
+        if feed is not next(iter(self._feeds.values()), None):
+            return
+        self._turns += 1
+        if self.rests:
+            self._arrived.clear()
+            if self._records == 0:
+                whole = len(self._feeds) == self._partitions
+                self._arrived.wait(_LONG_REST_S if whole else _REST_S)
+
     def take(self, feed: Feed) -> list[ConsumerRecords]:
         """Return what has been read of a partition since the last call; never waits.
 
@@ -192,6 +194,7 @@ class Poller:
             runs, feed.runs = feed.runs, []
             feed.taken = feed.fetched
             if runs:
+                self._turns = 0
                 self._records -= sum(map(len, runs))
                 self._bytes -= feed.bytes
                 feed.bytes = 0
@@ -211,7 +214,7 @@ class Poller:
             self._bytes -= feed.bytes
             feed.runs = []
             self._changed = True
-        _LAG.remove(feed.tp.topic, str(feed.tp.partition))
+        feed.close()
         if not self._feeds:
             self.close()
 
@@ -321,12 +324,12 @@ class Poller:
         if feed.end is None:
             feed.end = self._true_end(feed)
         finished = self._bounded and feed.end is not None and reached >= feed.end
-        runs = [_run(feed.tp, columns, feed.end if finished else None) for columns in fetched]
+        runs = [run_of(feed.tp, columns, feed.end if finished else None) for columns in fetched]
         if finished:
             assert feed.end is not None
             reached = max(feed.fetched, feed.end)
             self._consumer.pause(feed.tp)
-        size = sum(_bytes(run.keys) + _bytes(run.values) for run in runs)
+        size = sum(bytes_of(run.keys) + bytes_of(run.values) for run in runs)
         with self._lock:
             feed.runs += filter(len, runs)
             feed.bytes += size
@@ -334,6 +337,8 @@ class Poller:
             self._bytes += size
             feed.fetched = reached
             feed.finished = finished
+        if runs:
+            self._arrived.set()
 
     def _true_end(self, feed: Feed) -> int | None:
         high_watermark = self._consumer.highwater(feed.tp)
@@ -472,22 +477,3 @@ def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> TopicError:
         f"partition {tp.partition} of topic {tp.topic!r} cannot be read from offset {offset}, "
         f"it has {begin} to {end}: {happened}"
     )
-
-
-def _run(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecords:
-    """Return the records before the offset ``end``."""
-    offsets, timestamps_ms, keys, values, headers, _ = columns
-    n = len(values) if end is None else int(np.searchsorted(offsets, end))
-    if n < len(values):
-        offsets, timestamps_ms, keys, values = offsets[:n], timestamps_ms[:n], keys[:n], values[:n]
-        headers = None if headers is None else headers[:n]
-    return ConsumerRecords(tp.topic, tp.partition, offsets, timestamps_ms, keys, values, headers)
-
-
-def _bytes(pieces: Sequence[bytes | None]) -> int:
-    if isinstance(pieces, Slices):
-        return pieces.nbytes
-    try:
-        return sum(map(len, pieces))  # type: ignore[arg-type]  # None raises
-    except TypeError:
-        return sum(len(piece) for piece in pieces if piece is not None)

@@ -14,16 +14,18 @@ from typing import Literal
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from ewma_ops.connectors.client import commit_offsets
+from ewma_ops.connectors.feed import Feed
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.connectors.poller import Feed, OnLost, Poller, Start
+from ewma_ops.connectors.poller import OnLost, Poller, Start
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, TopicError
+from ewma_ops.slack import FINE_S, wake_within
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["KafkaSource"]
 
-_FIRST_PAUSE_S = 0.001
-_LONGEST_PAUSE_S = 0.01
+_PAUSE_S = 0.001
+_AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
 
 
 class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
@@ -111,6 +113,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         resume_state: int | None,
     ) -> _Part:
         """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
+        wake_within(FINE_S)  # this is the worker's thread; the one that started it may doze
         partition = int(for_part)
         if partition >= self._partitions:
             raise TopicError(
@@ -172,7 +175,7 @@ class _Part(StatefulSourcePartition[ConsumerRecords, int]):
         self._ended_at = ended_at
         self._offset = feed.taken
         self._snapshot = resume_state
-        self._pause_s = 0.0
+        self._idle = False
 
     def next_batch(self) -> list[ConsumerRecords]:
         if self._snapshot is not None:
@@ -181,23 +184,22 @@ class _Part(StatefulSourcePartition[ConsumerRecords, int]):
             self._snapshot = None
         if self._stopping.is_set():
             raise StopIteration
+        self._poller.rest(self._feed)
         finished = self._feed.finished  # before taking: nothing comes after it
         runs = self._poller.take(self._feed)
         self._offset = self._feed.taken
-        if runs:
-            self._pause_s = 0.0
-        elif finished:
+        if finished and not runs:
             raise StopIteration
-        else:
-            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        self._idle = not runs
         return runs
 
     def next_awake(self) -> datetime | None:
-        if self._pause_s == 0.0:
+        if not self._idle:
             return None
+        if self._poller.rests:
+            return _AT_ONCE
         # On a common beat, so that Bytewax wakes once for all idle parts.
-        beat = time.time() // self._pause_s + 1
-        return datetime.fromtimestamp(beat * self._pause_s, timezone.utc)
+        return datetime.fromtimestamp((time.time() // _PAUSE_S + 1) * _PAUSE_S, timezone.utc)
 
     def snapshot(self) -> int:
         self._snapshot = self._offset

@@ -1,0 +1,67 @@
+"""What was fetched of one partition and not taken yet.
+
+Knows columns and offsets; must not know who fetches, or who takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from kafka import TopicPartition
+from prometheus_client import Gauge
+
+from ewma_ops.wire.columns import Columns, Slices
+from ewma_ops.wire.records import ConsumerRecords
+
+__all__ = ["Feed", "bytes_of", "run_of"]
+
+_LAG = Gauge(
+    "ewma_ops_consumer_lag",
+    "Records of an input partition that the flow has not taken yet",
+    ("topic", "partition"),
+)
+
+
+class Feed:
+    """What one partition has ready, between the poller's thread and the part.
+
+    ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` where
+    the partition ended when the flow started, ``None`` until a fetch has told.
+    """
+
+    __slots__ = ("bytes", "end", "fetched", "finished", "lag", "listed_end", "runs", "taken", "tp")
+
+    def __init__(self, tp: TopicPartition, first: int, listed_end: int) -> None:
+        self.tp = tp
+        self.fetched = self.taken = first
+        self.listed_end = listed_end
+        self.end: int | None = None
+        self.finished = False
+        self.runs: list[ConsumerRecords] = []
+        self.bytes = 0
+        self.lag = _LAG.labels(tp.topic, str(tp.partition))
+
+    def close(self) -> None:
+        """Tell no lag any more."""
+        _LAG.remove(self.tp.topic, str(self.tp.partition))
+
+
+def run_of(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecords:
+    """Return the records before the offset ``end``."""
+    offsets, timestamps_ms, keys, values, headers, _ = columns
+    n = len(values) if end is None else int(np.searchsorted(offsets, end))
+    if n < len(values):
+        offsets, timestamps_ms, keys, values = offsets[:n], timestamps_ms[:n], keys[:n], values[:n]
+        headers = None if headers is None else headers[:n]
+    return ConsumerRecords(tp.topic, tp.partition, offsets, timestamps_ms, keys, values, headers)
+
+
+def bytes_of(pieces: Sequence[bytes | None]) -> int:
+    """Return how many bytes they are together."""
+    if isinstance(pieces, Slices):
+        return pieces.nbytes
+    try:
+        return sum(map(len, pieces))  # type: ignore[arg-type]  # None raises
+    except TypeError:
+        return sum(len(piece) for piece in pieces if piece is not None)
