@@ -11,6 +11,7 @@ from ewma_ops.decay import Decay
 from ewma_ops.family import Family
 from ewma_ops.flow import build_job
 from ewma_ops.settings import DeadLetters, Input, KafkaOptions, Output, Settings
+from ewma_ops.slack import COARSE_S, wake_within
 from ewma_ops.smoothing import Smoothing
 
 
@@ -31,4 +32,5 @@ if __name__ == "__main__":
     bootstrap, topic, output = sys.argv[1:4]
     until = "never" if "--forever" in sys.argv else "end"
     job = build_job(settings(bootstrap, topic, output, until), threading.Event())
+    wake_within(COARSE_S)  # as `ewma run` does
     cluster_main(job.flow, [], 0)

@@ -1,0 +1,128 @@
+"""A flow as its users run it, ``ewma run`` with its launcher, and what it takes of the machine.
+
+Knows a process and its children; must not know what is measured with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.contest import make_topic
+
+_CONFIG = """
+kafka.bootstrap_servers = "{bootstrap}"
+input = {{ topic = "{source}", series_id = "series_id", time = "ts", value = "value" }}
+smooth.beta = 0.9
+output.topic = "{target}"
+dead_letters.topic = "{target}-dead"
+recovery = {{ directory = "{directory}/state", interval = "{interval_s}s" }}
+"""
+
+
+class Flow:
+    """One flow, to be started and killed any number of times.
+
+    Parameters
+    ----------
+    bootstrap, source, target
+        The broker and two topics that exist.
+    directory
+        Where its configuration and its state are.
+    interval_s
+        Seconds between two snapshots.
+    """
+
+    def __init__(
+        self, bootstrap: str, source: str, target: str, directory: Path, interval_s: int = 10
+    ) -> None:
+        make_topic(bootstrap, f"{target}-dead")
+        self._config = directory / "flow.toml"
+        self._config.write_text(
+            _CONFIG.format(
+                bootstrap=bootstrap,
+                source=source,
+                target=target,
+                directory=directory,
+                interval_s=interval_s,
+            )
+        )
+        self._said = directory / "said"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return at once."""
+        command = [sys.executable, "-m", "ewma_ops.cli", "run", str(self._config)]
+        root = str(Path(__file__).parents[2])
+        with self._said.open("ab") as said:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, "PYTHONPATH": root},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+
+    def kill(self) -> None:
+        """Kill launcher and worker, as a power cut would."""
+        if self._process is not None:
+            for pid in self._pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Flow]:
+        """Run it for the length of a ``with`` block."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.kill()
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that launcher and worker have used together."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.said
+        return sum(map(_cpu_s, self._pids()))
+
+    def memory_mb(self) -> tuple[float, float]:
+        """Return the resident megabytes of launcher and worker together, and at their peaks."""
+        sizes = [_memory_mb(pid) for pid in self._pids()]
+        return sum(now for now, _ in sizes), sum(peak for _, peak in sizes)
+
+    @property
+    def said(self) -> str:
+        """What it has said of itself."""
+        return self._said.read_text()[-2000:]
+
+    def _pids(self) -> list[int]:
+        assert self._process is not None
+        launcher = self._process.pid
+        parents = {int(p.name): _stat(int(p.name))[1:2] for p in Path("/proc").glob("[0-9]*")}
+        return [launcher, *(pid for pid, parent in parents.items() if parent == [str(launcher)])]
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on: parent, process group, ..."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return []
+
+
+def _cpu_s(pid: int) -> float:
+    stat = _stat(pid)
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mb(pid: int) -> tuple[float, float]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    sizes = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Vm"))
+    return int(sizes["VmRSS"].split()[0]) / 1e3, int(sizes["VmHWM"].split()[0]) / 1e3
