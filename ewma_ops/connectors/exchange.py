@@ -33,6 +33,8 @@ _RECORD_OVERHEAD = 96
 _GATHER_MS = 4
 _GATHER_BYTES = 64 << 10
 """While records come: how long, and for how many, a broker waits before it answers a fetch."""
+_SILENCE_MS = 20
+"""After so long without a record, the next one comes at once again."""
 
 _in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
 
@@ -71,8 +73,8 @@ def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[
     """
     polled = {}
     if _gathers(consumer):
-        polled = consumer.poll(timeout_ms=min(timeout_ms, 2 * _GATHER_MS))
-        timeout_ms -= 2 * _GATHER_MS
+        polled = consumer.poll(timeout_ms=min(timeout_ms, _SILENCE_MS))
+        timeout_ms -= _SILENCE_MS
     if not polled and timeout_ms > 0:
         _gather(consumer, wanted=False)
         polled = consumer.poll(timeout_ms=timeout_ms)

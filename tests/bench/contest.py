@@ -25,6 +25,7 @@ from kafka.admin import NewTopic
 from ewma_ops.connectors.client import connect_admin, connect_consumer, connect_producer
 from ewma_ops.connectors.exchange import poll, send
 from ewma_ops.murmur2 import murmur2_column, partition_for
+from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.records import ProducerRecords
 
 PARTITIONS = 4
@@ -45,10 +46,11 @@ class Contest(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Seconds from start to end, and CPU seconds, of a contender's process."""
+    """Seconds from start to end and CPU seconds of a contender's process; bytes that it wrote."""
 
     wall_s: float
     cpu_s: float
+    size: float
 
 
 def make_topic(bootstrap: str, topic: str, configs: Mapping[str, str] | None = None) -> None:
@@ -122,26 +124,31 @@ def run(contender: str, contest: Contest, *options: str, python: str = sys.execu
         if process.returncode:
             said.seek(0)
             raise RuntimeError(f"{contender} failed:\n{said.read().decode()[-3000:]}")
-    _check(contest, output)
-    return Score(wall_s, usage.ru_utime + usage.ru_stime)
+    return Score(wall_s, usage.ru_utime + usage.ru_stime, _check(contest, output))
 
 
-def _check(contest: Contest, output: str) -> None:
+def _check(contest: Contest, output: str) -> int:
+    """Return how many bytes the events take as one run; raise unless they are right."""
     consumer = connect_consumer({"bootstrap_servers": contest.bootstrap}, "contest")
     tps = [TopicPartition(output, partition) for partition in range(PARTITIONS)]
     consumer.assign(tps)
     consumer.seek_to_beginning(*tps)
     last: dict[str, float] = {}
-    count, ends = 0, time.monotonic() + 60
+    count, size, ends = 0, 0, time.monotonic() + 60
     while count < contest.readings and time.monotonic() < ends:
         for columns in (c for run in poll(consumer, 200).values() for c in run):
             count += len(columns.values)
+            events = ProducerRecords(columns.keys, columns.values, columns.headers)
+            size += len(encode_batch(events, timestamp_ms=TIME_MS))
             # The last of a series in the run is the last that is put into the dictionary.
             last.update((event.series_id, event.ewma) for event in map(_read, columns.values))  # type: ignore[arg-type]
     consumer.close()
-    assert count == contest.readings, f"{count} of {contest.readings} in {output}"
+    if count != contest.readings:
+        raise RuntimeError(f"{count} of {contest.readings} in {output}")
     wrong = [i for i, ewma in contest.last.items() if abs(last[i] - ewma) > _TOLERANCE]
-    assert not wrong, f"{output}: {len(wrong)} series are wrong, such as {wrong[0]}"
+    if wrong:
+        raise RuntimeError(f"{output}: {len(wrong)} series are wrong, such as {wrong[0]}")
+    return size
 
 
 class _Event(msgspec.Struct):

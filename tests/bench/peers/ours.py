@@ -15,14 +15,15 @@ from ewma_ops.slack import COARSE_S, wake_within
 from ewma_ops.smoothing import Smoothing
 
 
-def settings(bootstrap: str, topic: str, output: str, stop: str = "end") -> Settings:
+def settings(bootstrap: str, topic: str, output: str, *, forever: bool, once: bool) -> Settings:
     client = {"bootstrap_servers": bootstrap}
+    stop = "never" if forever else "end"
     return Settings(
         kafka=KafkaOptions(client, client),
         input=Input(topic=topic, series_id="series_id", time="ts", stop=stop, group_id=output),  # type: ignore[arg-type]
         family=Family.of(Smoothing(Decay(beta=0.9))),
         shards=16,
-        output=Output(topic=output, delivery="at-least-once"),
+        output=Output(topic=output, delivery="exactly-once" if once else "at-least-once"),
         dead_letters=DeadLetters(topic=output),
         recovery=None,
     )
@@ -30,7 +31,9 @@ def settings(bootstrap: str, topic: str, output: str, stop: str = "end") -> Sett
 
 if __name__ == "__main__":
     bootstrap, topic, output = sys.argv[1:4]
-    until = "never" if "--forever" in sys.argv else "end"
-    job = build_job(settings(bootstrap, topic, output, until), threading.Event())
+    forever, once = "--forever" in sys.argv, "--exactly-once" in sys.argv
+    job = build_job(
+        settings(bootstrap, topic, output, forever=forever, once=once), threading.Event()
+    )
     wake_within(COARSE_S)  # as `ewma run` does
     cluster_main(job.flow, [], 0)
