@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from tests.bench import bench_flow, bench_kernel, bench_live, bench_operators, bench_wire
+from tests.bench import (
+    bench_flow,
+    bench_kernel,
+    bench_live,
+    bench_memory,
+    bench_operators,
+    bench_wire,
+)
 
 bench_wire.main()
 bench_operators.main()
 bench_kernel.main()
-bench_live.main()
+bench_live.main([])
+bench_memory.main([])
 bench_flow.main()

@@ -61,10 +61,18 @@ def make_topic(bootstrap: str, topic: str, configs: Mapping[str, str] | None = N
         admin.wait_for_topics([topic], timeout_ms=10_000)
 
 
-def fill(bootstrap: str, topic: str, readings: int, series: int, *, every: bool = False) -> Contest:
+def fill(
+    bootstrap: str,
+    topic: str,
+    readings: int,
+    series: int,
+    *,
+    every: bool = False,
+    configs: Mapping[str, str] | None = None,
+) -> Contest:
     """Create a topic of readings: JSON of 50 to 60 bytes, keyed by series, of ``every`` one."""
     client = {"bootstrap_servers": bootstrap}
-    make_topic(bootstrap, topic)
+    make_topic(bootstrap, topic, configs)
     draw = random.Random(7)
     order = range(series) if every else ()
     drawn = (draw.randrange(series) for _ in range(readings - len(order)))
