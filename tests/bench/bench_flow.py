@@ -53,7 +53,7 @@ def _contenders(peers: str) -> dict[str, str]:
         if script.exists() and asked.returncode == 0:
             found[name] = peers
         else:
-            print(f"{CONTENDERS[name]}: left out, {peers} lacks {modules}")
+            print(f"{CONTENDERS[name]}: left out, {peers} lacks one of {modules}")
     return found
 
 
