@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ewma_ops.errors import ReadingError
 from ewma_ops.family import Unit
 from ewma_ops.kernel import Floats, Ints
-from ewma_ops.merge import merged, without
+from ewma_ops.merge import corrected, merged, without
 from ewma_ops.plan import Plan
 from ewma_ops.scalar import Stepper
 from ewma_ops.smoother import Smoother
@@ -81,12 +81,27 @@ class Block:
         self.state = {name: column[..., rows].copy() for name, column in self.state.items()}
         self._rebind()
 
+    def clear(self, rows: int | slice) -> None:
+        """Let some series start anew."""
+        for name, column in self.state.items():
+            column[..., rows] = self._smoother.columns[name].initial
+
+    def carry(self, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
+        """Put the state of some rows in the place of others."""
+        for column in self.state.values():
+            column[..., target] = column[..., source]
+
     def _rebind(self) -> None:
         self._stepper = Stepper(self.unit.smoothing, self.state, self._width)
         self.step = self._stepper.step
 
     def advance(
-        self, plan: Plan, values: Floats, times_ms: Ints | None, volumes: Floats | None
+        self,
+        plan: Plan,
+        values: Floats,
+        times_ms: Ints | None,
+        volumes: Floats | None,
+        causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
         """Move the state on by a batch; return the statistics by key, in order of arrival.
 
@@ -96,12 +111,12 @@ class Block:
             The layout of the batch.
         values
             float64[fields of the family, n] in the plan's order.
-        times_ms, volumes
-            int64[n] and float64[n] in the plan's order.
+        times_ms, volumes, causes
+            int64[n], float64[n] and uint8[n] in the plan's order.
         """
         if self._width < len(values):
             values = values[list(self.unit.places)]
-        results = self.move(plan, values, times_ms, volumes)
+        results = self.move(plan, values, times_ms, volumes, causes)
         named: dict[str, Floats] = {}
         for statistic, keys in self._keys:
             result = results[statistic]
@@ -116,11 +131,16 @@ class Block:
         return named
 
     def move(
-        self, plan: Plan, values: Floats, times_ms: Ints | None, volumes: Floats | None
+        self,
+        plan: Plan,
+        values: Floats,
+        times_ms: Ints | None,
+        volumes: Floats | None,
+        causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
         """Move the state on by a batch of its own fields; return the statistics as planned."""
         state = {name: column[..., plan.series] for name, column in self.state.items()}
-        results = self._smoother.advance(plan, values, times_ms, volumes, state)
+        results = self._smoother.advance(plan, values, times_ms, volumes, causes, state)
         for name, column in self.state.items():
             column[..., plan.series] = state[name]
         return results
@@ -138,15 +158,32 @@ class Block:
         self, row: int, values: Floats, time_ms: int, weight: float
     ) -> dict[str, NDArray[Any]]:
         """Return the state of one series as if a reading had not come."""
-        one = {name: column[..., row : row + 1] for name, column in self.state.items()}
-        own = values[list(self.unit.places)]
+        one, own = self._at(row), values[list(self.unit.places)]
         if np.isnan(own).any():
             return one
+        return without(one, own, self._faded(one, time_ms, weight), self._width)
+
+    def corrected(
+        self, row: int, old: Floats, new: Floats, time_ms: int, weight: float
+    ) -> dict[str, NDArray[Any]]:
+        """Return the state of one series as if a reading had come with another value."""
+        one, places = self._at(row), list(self.unit.places)
+        if np.isnan(old[places]).any():
+            return one
+        faded = self._faded(one, time_ms, weight)
+        return corrected(one, old[places], new[places], faded, self._width)
+
+    def _at(self, row: int) -> dict[str, NDArray[Any]]:
+        return {name: column[..., row : row + 1] for name, column in self.state.items()}
+
+    def _faded(self, one: Mapping[str, NDArray[Any]], time_ms: int, weight: float) -> float:
+        """Return what a reading weighs by now."""
         age = int(one["newest_ms"][0]) - time_ms
         if age < 0:
-            raise ReadingError("the reading cannot be taken back: it is newer than the series")
-        faded = weight * self.unit.smoothing.decay.retention_of(age)
-        return without(one, own, faded, self._width)
+            raise ReadingError(
+                "the reading cannot be taken back or corrected: it is newer than the series"
+            )
+        return weight * self.unit.smoothing.decay.retention_of(age)
 
     def copy_from(self, other: Block, first: int, n: int) -> None:
         """Set the state of ``n`` series, from ``first``, to that of another's first ones."""

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ewma_ops import kernel
 from ewma_ops.block import Block
-from ewma_ops.family import ChainUnit
+from ewma_ops.family import ChainUnit, Family, Unit
 from ewma_ops.kernel import Floats, Ints
 from ewma_ops.plan import Plan
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "blocks_of", "line_of", "parted"]
 
 
 class Chain:
@@ -38,11 +38,16 @@ class Chain:
         (self._place,) = unit.places
 
     def advance(
-        self, plan: Plan, values: Floats, times_ms: Ints | None, volumes: Floats | None
+        self,
+        plan: Plan,
+        values: Floats,
+        times_ms: Ints | None,
+        volumes: Floats | None,
+        causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
         """Move the state on by a batch, as `Block.advance` does."""
         x = values[self._place]
-        feed = _Columns(self._stages, np.isnan(x), plan, times_ms, volumes)
+        feed = _Columns(self._stages, np.isnan(x), plan, times_ms, volumes, causes)
         found = self.unit.composite.formula(x, feed)
         named: dict[str, Floats] = {}
         for (key,), result in zip(self.unit.keys.values(), found, strict=True):
@@ -51,11 +56,16 @@ class Chain:
         return named
 
     def step(
-        self, row: int, values: Sequence[float], time_ms: int | None, volume: float | None = None
+        self,
+        row: int,
+        values: Sequence[float],
+        time_ms: int | None,
+        volume: float | None = None,
+        cause: int = 0,
     ) -> tuple[float, ...]:
         """Move one series on by one reading, to the same bits."""
         (x,) = values
-        feed = _One(self._stages, x != x, row, time_ms, volume)
+        feed = _One(self._stages, x != x, row, time_ms, volume, cause)
         return tuple(map(float, self.unit.composite.formula(x, feed)))
 
 
@@ -67,11 +77,12 @@ class _Columns(NamedTuple):
     plan: Plan
     times_ms: Ints | None
     volumes: Floats | None
+    causes: NDArray[np.uint8] | None
 
     def __call__(self, stage: str, values: Floats) -> tuple[Floats, ...]:
         block = self.stages[stage]
         fed = np.where(self.missing, np.nan, values)[None]
-        found = block.move(self.plan, fed, self.times_ms, self.volumes)
+        found = block.move(self.plan, fed, self.times_ms, self.volumes, self.causes)
         return tuple([np.atleast_2d(found[s])[0] for s in block.unit.smoothing.statistics])
 
     def before(self, stage: str, values: Floats) -> Floats:
@@ -91,12 +102,35 @@ class _One(NamedTuple):
     row: int
     time_ms: int | None
     volume: float | None
+    cause: int
 
     def __call__(self, stage: str, values: float) -> tuple[float, ...]:
         fed = np.nan if self.missing else float(values)
-        return self.stages[stage].step(self.row, [fed], self.time_ms, self.volume)
+        return self.stages[stage].step(self.row, [fed], self.time_ms, self.volume, self.cause)
 
     def before(self, stage: str, values: float) -> float:
         mean = float(self.stages[stage].state["mean"][0][self.row])
         self(stage, values)
         return mean
+
+
+def line_of(
+    unit: Unit | ChainUnit, columns: Mapping[str, NDArray[Any]] | None = None
+) -> Block | Chain:
+    """Return what keeps the state of a unit."""
+    return Chain(unit, columns) if isinstance(unit, ChainUnit) else Block(unit, columns)
+
+
+def blocks_of(lines: list[Block | Chain]) -> list[Block]:
+    """Return every block there is."""
+    return [block for line in lines for block in line.blocks]
+
+
+def parted(family: Family, lines: list[Block | Chain]) -> list[Block | Chain]:
+    """Give each field weights of its own."""
+    chains = {line.unit.name: line for line in lines if isinstance(line, Chain)}
+    whole = {line.unit.name: line for line in lines if isinstance(line, Block)}
+    return [
+        chains[unit.name] if isinstance(unit, ChainUnit) else whole[unit.decay].part(unit)
+        for unit in family.units(apart=True)
+    ]

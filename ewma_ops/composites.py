@@ -18,6 +18,7 @@ import numpy as np
 
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
+from ewma_ops.policies import Policies
 from ewma_ops.smoothing import Smoothing
 
 __all__ = ["COMPOSITES", "Composite", "Feed", "bollinger", "dema", "macd", "risk_metrics", "tema"]
@@ -55,6 +56,11 @@ class Composite:
     def largest(self) -> float:
         """Greatest magnitude of a value that every stage can take, and what it is fed of it."""
         return min(smoothing.largest for _, smoothing in self.stages) / _MARGIN
+
+    @property
+    def policies(self) -> Policies:
+        """What is done with readings out of the ordinary: as the smoothing of the last stage."""
+        return self.stages[-1][1].policies
 
     def fingerprint(self) -> str:
         """Return a short text that differs where one's state would be of no use to another."""

@@ -1,4 +1,4 @@
-"""What could not be read, kept whole: the original record and why, from where and when.
+"""What could not be read or may not enter, kept whole: the original and why, from where and when.
 
 Knows rejections and records; must not know formats, what becomes of the letters, or any socket.
 """

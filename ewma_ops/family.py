@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from ewma_ops.composites import Composite
 from ewma_ops.errors import ConfigError
+from ewma_ops.policies import Policies
 from ewma_ops.smoothing import OF_READING, PAIRED, Smoothing
 
-__all__ = ["OF_READING", "Asked", "ChainUnit", "Family", "Unit"]
+__all__ = ["Asked", "ChainUnit", "Family", "Unit"]
 
 Asked = Smoothing | Composite
 """What can be asked of a series."""
@@ -115,6 +116,11 @@ class Family:
                 raise ConfigError(f"{paired} is of two fields, but there is one: name two or more")
             if isinstance(one, Composite) and width > 1 and not family.fields:
                 raise ConfigError(f"{one.name} is not of vectors: name the fields")
+            if one.policies.of_reading != family.policies.of_reading:
+                raise ConfigError(
+                    f"smoothings {list(named)} differ in what becomes of a reading: give all the "
+                    "same bounds and policies; only skip and decay may differ"
+                )
         if len(set(family.names)) != len(family.names):
             raise ConfigError(
                 f"fields {list(names)} and smoothings {list(named)} make the same name twice: "
@@ -144,7 +150,13 @@ class Family:
     @property
     def by_time(self) -> Smoothing | None:
         """The first smoothing that needs the time of a reading."""
-        return next((s for s in self._single() if s.decay.by_time), None)
+        timed = (s for s in self._single() if s.decay.by_time or s.policies.watches)
+        return next(timed, None)
+
+    @property
+    def policies(self) -> Policies:
+        """What is done with readings out of the ordinary: the same for all that is asked."""
+        return self.smoothings[0][1].policies
 
     @property
     def by_volume(self) -> bool:
@@ -163,6 +175,12 @@ class Family:
     def largest(self) -> float:
         """Greatest magnitude of a value that every smoothing can take."""
         return min(smoothing.largest for _, smoothing in self.smoothings)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest value that is in range."""
+        policies, largest = self.policies, self.largest
+        return max(policies.lowest, -largest), min(policies.highest, largest)
 
     def fingerprint(self) -> str:
         """Return a short text that differs where one's state would be of no use to another."""
@@ -204,6 +222,20 @@ class Family:
                 unit = self._unit(name, paired, pair, own)
                 units.append(unit._replace(keys={**unit.keys, "mean": [None, None]}))
         return units
+
+    def order(self, units: Sequence[Unit | ChainUnit]) -> list[int] | None:
+        """Return where each of `names` is in what the units give, flat; ``None``: in this order."""
+        places: dict[str, int] = {}
+        flat = 0
+        for unit in units:
+            for statistic, keys in unit.keys.items():
+                once = statistic in OF_READING
+                for i, key in enumerate(keys):
+                    if key is not None:
+                        places[key] = flat if once else flat + i
+                flat += 1 if once else len(keys)
+        order = [places[name] for name in self.names]
+        return None if order == list(range(flat)) else order
 
     def _unit(self, decay: str, smoothing: Smoothing, places: tuple[int, ...], own: str) -> Unit:
         fields = [self.fields[place] for place in places] if self.fields else [""]

@@ -2,17 +2,18 @@
 
 The one place that joins connectors, codecs and operators; each of them knows none of the others.
 
-    source -> decode -> Readings -> smooth -> encode -> sink
-                    `-> dead letters -------------------> sink
+    source -> decode -> Readings -> smooth -> encode -----> sink
+                    |                     `-> put aside -.
+                    `-> unreadable -----------------------`-> dead letters
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
@@ -30,7 +31,8 @@ from ewma_ops.connectors.topics import look_up
 from ewma_ops.deadletter import letters
 from ewma_ops.history import History, file_digest
 from ewma_ops.murmur2 import murmur2_column, partition_for
-from ewma_ops.readings import Origins, Readings, Smoothed
+from ewma_ops.policies import CAUSES, Policies
+from ewma_ops.readings import Original, Origins, Readings, Rejected, Rejection, Smoothed
 from ewma_ops.serde.json import JsonDecoder, JsonEncoder
 from ewma_ops.settings import Settings
 from ewma_ops.table import SeriesTable
@@ -40,6 +42,11 @@ __all__ = ["Job", "build_job", "decoder_of", "encoder_of", "identify", "job_of",
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
+_POLICIES = Counter(
+    "ewma_ops_policies",
+    "Readings out of the ordinary, by cause and by what was done with them.",
+    ["cause", "policy"],
+)
 
 Addressed = tuple[str, ProducerRecords]
 """Records for one partition, by the name of its part."""
@@ -81,11 +88,9 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
     job = job_of(settings)
     events = _sink(settings, settings.output.topic, job)
     dead_letters = _sink(settings, settings.dead_letters.topic, job)
-    decode = _Decode(
-        decoder_of(settings),
-        dead_letters.partitions,
-        settings.dead_letters.max_bytes,
-    )
+    policies = family.policies
+    letters = _Letters(reads.topic, dead_letters.partitions, settings.dead_letters.max_bytes)
+    decode = _Decode(decoder_of(settings), letters, keeps=policies.keeps_originals)
     encode = _Encode(encoder_of(settings), events.partitions)
 
     flow = Dataflow("ewma")
@@ -96,19 +101,26 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
         "smooth", decoded.trues, family, settings.shards, warm_start=history_of(settings)
     )
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
-    op.output("dead-letters", unreadable, dead_letters)
+    put_aside = op.flat_map_batch("put-aside", smoothed, _PutAside(policies, letters))
+    op.output("dead-letters", op.merge("letters", unreadable, put_aside), dead_letters)
     return Job(flow, source)
 
 
 def decoder_of(settings: Settings) -> JsonDecoder:
     """Return what reads the job's payloads."""
-    reads = settings.input
+    reads, policies = settings.input, settings.family.policies
+    lowest, highest = settings.family.bounds
+    if policies.out_of_range != "dead-letter":
+        lowest, highest = -np.inf, np.inf
     return JsonDecoder(
         value=reads.value,
         series_id=reads.series_id,
         time=reads.time,
         weight=reads.weight,
-        largest=settings.family.largest,
+        lowest=lowest,
+        highest=highest,
+        nulls=policies.missing != "dead-letter",
+        infinite=policies.non_finite != "dead-letter",
     )
 
 
@@ -205,31 +217,92 @@ def _is_readings(item: Readings | Addressed) -> TypeGuard[Readings]:
     return isinstance(item, Readings)
 
 
+class _Letters:
+    """Records that were rejected, to addressed dead letters."""
+
+    def __init__(self, topic: str, partitions: int, max_bytes: int) -> None:
+        self._topic = topic
+        self._partitions = partitions
+        self._max_bytes = max_bytes
+
+    def of(self, records: ConsumerRecords, rejections: Sequence[Rejection]) -> Addressed:
+        for rejection in rejections:
+            _DEAD_LETTERS.labels(rejection.cause).inc()
+            if rejection.cause in CAUSES:
+                _POLICIES.labels(rejection.cause, "dead-letter").inc()
+        at = np.array([rejection.at for rejection in rejections], np.intp)
+        told = letters(records, rejections, self._max_bytes)
+        part = part_key(records.partition % self._partitions)
+        return part, replace(told, origins=_origins(records, at))
+
+    def of_readings(self, rejected: Rejected) -> Iterable[Addressed]:
+        origins, originals = rejected.readings.origins, rejected.readings.originals
+        assert origins is not None
+        assert originals is not None
+        for partition in np.unique(origins.partitions).tolist():
+            places = np.flatnonzero(origins.partitions == partition)
+            own = [originals[i] for i in places.tolist()]
+            records = ConsumerRecords(
+                self._topic,
+                partition,
+                origins.offsets[places],
+                np.array([original.timestamp_ms for original in own]),
+                [original.key for original in own],
+                [original.value for original in own],
+                [original.headers for original in own],
+            )
+            rejections = [rejected.rejections[i] for i in places.tolist()]
+            yield self.of(records, [r._replace(at=at) for at, r in enumerate(rejections)])
+
+
 class _Decode:
     """Runs of records to readings, and what is unreadable to addressed dead letters."""
 
-    def __init__(self, decoder: JsonDecoder, partitions: int, max_bytes: int) -> None:
+    def __init__(self, decoder: JsonDecoder, letters: _Letters, *, keeps: bool) -> None:
         self._decoder = decoder
-        self._partitions = partitions
-        self._max_bytes = max_bytes
+        self._letters = letters
+        self._keeps = keeps
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
         for records in batch:
             decoded = self._decoder.decode(records.keys, records.values, records.timestamps_ms)
             if len(decoded.readings) > 0:
                 _READINGS.inc(len(decoded.readings))
-                yield replace(decoded.readings, origins=_origins(records, decoded.kept))
+                yield replace(
+                    decoded.readings,
+                    origins=_origins(records, decoded.kept),
+                    originals=_originals(records, decoded.kept) if self._keeps else None,
+                )
             if decoded.rejected:
-                for rejection in decoded.rejected:
-                    _DEAD_LETTERS.labels(rejection.cause).inc()
-                part = part_key(records.partition % self._partitions)
-                at = np.array([rejection.at for rejection in decoded.rejected], np.intp)
-                told = letters(records, decoded.rejected, self._max_bytes)
-                yield part, replace(told, origins=_origins(records, at))
+                yield self._letters.of(records, decoded.rejected)
+
+
+class _PutAside:
+    """What was out of the ordinary counted, and what may not enter to addressed dead letters."""
+
+    def __init__(self, policies: Policies, letters: _Letters) -> None:
+        self._policy = dict(zip(CAUSES, policies.by_code[1:], strict=True))
+        self._letters = letters
+
+    def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
+        for smoothed in batch:
+            for cause, n in smoothed.tally.items():
+                if self._policy[cause] != "dead-letter":
+                    _POLICIES.labels(cause, self._policy[cause]).inc(n)
+            if smoothed.rejected is not None:
+                yield from self._letters.of_readings(smoothed.rejected)
 
 
 def _origins(records: ConsumerRecords, at: NDArray[np.intp]) -> Origins:
     return Origins(np.full(len(at), records.partition, np.int32), records.offsets[at])
+
+
+def _originals(records: ConsumerRecords, at: NDArray[np.intp]) -> list[Original]:
+    headers = repeat(()) if records.headers is None else records.headers
+    every = list(
+        map(Original, records.keys, records.values, headers, records.timestamps_ms.tolist())
+    )
+    return every if len(at) == len(every) else [every[i] for i in at.tolist()]
 
 
 class _Encode:

@@ -1,4 +1,4 @@
-"""Two states of a series made one, and a reading taken back out of one.
+"""Two states of a series made one, and a reading taken back out of one, or corrected in it.
 
 Knows columns of state; must not know series ids or tables.
 """
@@ -18,7 +18,7 @@ from ewma_ops.kernel import Floats
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.weighing import NEVER
 
-__all__ = ["check_mergeable", "merged", "without"]
+__all__ = ["check_mergeable", "check_revisable", "corrected", "merged", "without"]
 
 State = Mapping[str, NDArray[Any]]
 
@@ -41,10 +41,25 @@ def check_mergeable(smoothing: Smoothing | Composite) -> None:
         reason = f"start_up {smoothing.start_up!r} leaves each state a start of its own"
     elif smoothing.by_duration:
         reason = f"weighting {smoothing.weighting!r} lacks the gap between the two"
-    elif smoothing.missing == "decay" and not smoothing.decay.by_time:
+    elif any(smoothing.policies.decays) and not smoothing.decay.by_time:
         reason = "missing readings are not counted, and decay past them"
     if reason is not None:
         raise ConfigError(f"tables cannot be merged: {reason}")
+
+
+def check_revisable(smoothing: Smoothing) -> None:
+    """Refuse what readings cannot be taken back from, or corrected in.
+
+    Raises
+    ------
+    ConfigError
+        If the state does not say what a reading weighs by now.
+    """
+    if not smoothing.decay.by_time:
+        raise ConfigError(
+            f"{smoothing.decay} does not tell how old a reading is: readings can be taken back or "
+            "corrected only under decay by time, for example Decay(halflife='5min')"
+        )
 
 
 def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[str, NDArray[Any]]:
@@ -82,6 +97,9 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
         after["oldest_ms"] = np.minimum(one["oldest_ms"], other["oldest_ms"])
     if "weighed" in one:
         after["weighed"] = one["weighed"] + other["weighed"]
+    if "revision" in one:
+        both_read = (one["count"] > 0) & (other["count"] > 0)
+        after["revision"] = one["revision"] + other["revision"] + both_read
     if "concentration" in one:
         both = r * r * one["concentration"] + p * p * other["concentration"]
         after["concentration"] = np.where(weight > 0.0, both, 1.0)
@@ -136,6 +154,8 @@ def without(one: State, values: Floats, weight: float, width: int) -> dict[str, 
     after["count"][0] -= 1
     if "weighed" in one:
         after["weighed"][0] -= 1
+    if "revision" in one:
+        after["revision"][0] += 1
     d = values[:, None] - one["mean"]
     after["mean"] = one["mean"] + p * d
     if "concentration" in one:
@@ -153,6 +173,54 @@ def without(one: State, values: Floats, weight: float, width: int) -> dict[str, 
         products = d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
         found = r * (one["covariance"] * spread + p * products) / divisor
         after["covariance"] = np.where(scale > 0.0, found, 0.0)
+    return after
+
+
+def corrected(
+    one: State, old: Floats, new: Floats, weight: float, width: int
+) -> dict[str, NDArray[Any]]:
+    """Put another value in the place of one: no weight changes.
+
+    With p = w / S, r = 1 - p, a = x_old - m and d = x_new - x_old:
+    m + p d, C + p (a_i d_j + d_i a_j + r d_i d_j).
+
+    Parameters
+    ----------
+    one
+        Columns of state of the series, one element.
+    old, new
+        float64[k], what was observed, and what should have been.
+    weight
+        What it weighs by now.
+    width
+        How many fields there are.
+
+    Raises
+    ------
+    ReadingError
+        If all there is weighs less: it was never observed.
+    """
+    total = float(one["weight"][0])
+    if not 0.0 < weight <= total * (1.0 + _LEAST_LEFT):
+        raise ReadingError(
+            "the reading cannot be corrected: all of the series weighs less, so it was never "
+            "observed, or long ago; give the value and time it came with"
+        )
+    after = {name: column.copy() for name, column in one.items()}
+    p, r = min(weight / total, 1.0), max(total - weight, 0.0) / total
+    a, d = old[:, None] - one["mean"], (new - old)[:, None]
+    after["mean"] = one["mean"] + p * d
+    if "revision" in one:
+        after["revision"][0] += 1
+    spread = one["spread"] if "spread" in one else np.ones(1)
+    divisor = np.where(spread > 0.0, spread, 1.0)
+    if "variance" in one:
+        gain = np.where(spread > 0.0, p * (2.0 * a * d + r * d * d), 0.0)
+        after["variance"] = np.maximum(one["variance"] + gain / divisor, 0.0)
+    if "covariance" in one:
+        i, j = (list(side) for side in zip(*combinations(range(width), 2), strict=True))
+        gain = p * (a[i] * d[j] + d[i] * a[j] + r * d[i] * d[j])
+        after["covariance"] = one["covariance"] + np.where(spread > 0.0, gain, 0.0) / divisor
     return after
 
 

@@ -26,7 +26,6 @@ from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.family import Asked, Family
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import (
-    LARGEST_VALUE,
     Reading,
     Readings,
     Smoothed,
@@ -144,7 +143,8 @@ def smooth_batches(
     Returns
     -------
     Stream
-        The readings with their statistics: each series' in order.
+        The readings with their statistics: each series' in order. What has the policy
+        ``"dead-letter"`` does not enter, and is in ``rejected``.
 
     Raises
     ------
@@ -211,8 +211,9 @@ def smooth(
     ConfigError
         If ``shards`` is out of bounds, or names do not go together.
     ReadingError
-        While the flow runs: if a value is not a number or is infinite, or has no time and the
-        decay is by time. The message names the series and the value.
+        While the flow runs: if a value is not a number, has no time and the decay is by time, or
+        has the policy ``"dead-letter"``, as infinite ones have unless told otherwise. The message
+        names the series and the value.
 
     Examples
     --------
@@ -274,6 +275,8 @@ def _shard_of(series_id: str, shards: int) -> int:
 
 
 def _to_items(smoothed: Smoothed) -> Iterable[_Out]:
+    if smoothed.rejected is not None:
+        raise ReadingError(smoothed.rejected.rejections[0].detail)
     readings = smoothed.readings
     statistics = {event_key(name): column for name, column in smoothed.statistics.items()}
     times = repeat(None) if readings.times_ms is None else readings.times_ms.tolist()
@@ -289,9 +292,8 @@ def _to_items(smoothed: Smoothed) -> Iterable[_Out]:
 def _to_some(batch: list[tuple[str, Value]], family: Family) -> Iterable[_Item]:
     """Check a few values without the overhead of columns."""
     plain = family.width == 1
-    largest = min(LARGEST_VALUE, family.largest)
     for series_id, value in batch:
-        if plain and type(value) is float and -largest <= value <= largest:
+        if plain and type(value) is float:
             yield _Item(series_id, value, None, None)
         else:
             reading = _to_readings([(series_id, value)], family)
@@ -313,7 +315,7 @@ def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Readings:
             "smooth takes a keyed stream of (series id, value): make one with op.key_on"
         ) from None
     if family.width == 1 and set(map(type, values)) <= {float, int, NoneType}:
-        return Readings.of(ids, values)
+        return Readings.of(ids, values, finite=False)
     readings = [_to_reading(series_id, value, family) for series_id, value in batch]
     column: Any = [reading.value for reading in readings]
     return Readings.of(
@@ -321,6 +323,7 @@ def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Readings:
         column,
         _given("time", ids, [reading.time_ms for reading in readings]),
         _given("weight", ids, [reading.weight for reading in readings]),
+        finite=False,
     )
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "Renewal", "plan", "renewed"]
 
 # A mean round of fewer readings than this costs NumPy more than plain Python (measured).
 _SMALLEST_ROUND = 28
@@ -63,3 +63,45 @@ def plan(rows: NDArray[np.intp], width: int = 1) -> Plan:
     laid_out = np.empty(n, np.intp)
     laid_out[bounds[nth] + np.repeat(place, lengths)] = order
     return Plan(laid_out, series[longest_first], bounds.tolist(), True)
+
+
+class Renewal(NamedTuple):
+    """Rows of the readings of a batch in which some series start anew.
+
+    ``rows`` holds a row for each reading; ``last`` is where the series of ``series`` end up.
+    """
+
+    rows: NDArray[np.intp]
+    series: NDArray[np.intp]
+    last: NDArray[np.intp]
+
+
+def renewed(rows: NDArray[np.intp], resets: NDArray[np.bool_], free: int) -> Renewal:
+    """Give a series another row from each reading on with which it starts anew.
+
+    Parameters
+    ----------
+    rows
+        Row of the series of each reading.
+    resets
+        Whether the series starts anew with the reading.
+    free
+        The first of the rows, one for each reset, that are as before any reading.
+
+    Examples
+    --------
+    >>> renewed(np.array([0, 1, 0, 0]), np.array([False, False, True, False]), 7).rows
+    array([0, 1, 7, 7])
+    """
+    order = np.argsort(rows, kind="stable")
+    grouped, begins = rows[order], resets[order]
+    begun = np.cumsum(begins)
+    starts = np.flatnonzero(np.diff(grouped, prepend=-1))
+    lengths = np.diff(starts, append=len(rows))
+    earlier: NDArray[np.intp] = np.repeat((begun - begins)[starts], lengths)
+    moved = np.where(begun > earlier, free - 1 + begun, grouped)
+    ends = starts + lengths - 1
+    ends = ends[moved[ends] != grouped[ends]]
+    laid_out = np.empty_like(rows)
+    laid_out[order] = moved
+    return Renewal(laid_out, grouped[ends], moved[ends])

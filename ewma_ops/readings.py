@@ -6,7 +6,8 @@ Knows shapes and dtypes; must not know how they arrive, what is computed of them
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -21,9 +22,11 @@ __all__ = [
     "LARGEST_VALUE",
     "LARGEST_WEIGHT",
     "LATEST_MS",
+    "Original",
     "Origins",
     "Reading",
     "Readings",
+    "Rejected",
     "Rejection",
     "Smoothed",
     "SmoothedReading",
@@ -72,11 +75,20 @@ class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
 
 
 class Rejection(NamedTuple):
-    """Why the record at place ``at`` of a run could not become a reading."""
+    """Why the record or the reading at place ``at`` of a run does not enter."""
 
     at: int
     cause: str
     detail: str
+
+
+class Original(NamedTuple):
+    """The record that a reading was made of, byte for byte."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    timestamp_ms: int
 
 
 class Origins(NamedTuple):
@@ -109,6 +121,8 @@ class Readings:
         uint32[n], the stable hash of each series id once it has been computed.
     weights
         float64[n], what each reading weighs, finite and >= 0; ``None`` where all weigh alike.
+    originals
+        The record of each reading, where a policy may send it to the dead letters; else ``None``.
 
     The constructor takes the columns as they are; :meth:`of` converts and checks.
     """
@@ -119,6 +133,7 @@ class Readings:
     origins: Origins | None = None
     hashes: NDArray[np.uint32] | None = None
     weights: NDArray[np.float64] | None = None
+    originals: list[Original] | None = None
 
     @classmethod
     def of(
@@ -127,8 +142,13 @@ class Readings:
         values: ArrayLike | Sequence[float | None] | Sequence[Sequence[float | None]],
         times_ms: ArrayLike | None = None,
         weights: ArrayLike | None = None,
+        *,
+        finite: bool = True,
     ) -> Readings:
         """Build readings from any sequences, checked.
+
+        ``finite=False`` takes infinite values and those beyond `LARGEST_VALUE`, and leaves them to
+        the policies of the smoothing.
 
         Raises
         ------
@@ -155,7 +175,9 @@ class Readings:
                 + ("" if times is None else f", {len(times)} times")
                 + ("" if heavy is None else f", {len(heavy)} weights")
             )
-        _refuse(ids, "value", column, np.abs(column) > LARGEST_VALUE, f"+-{LARGEST_VALUE:.3g}")
+        if finite:
+            beyond = np.abs(column) > LARGEST_VALUE
+            _refuse(ids, "value", column, beyond, f"+-{LARGEST_VALUE:.3g}")
         if times is not None:
             beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
             _refuse(ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)")
@@ -177,6 +199,7 @@ class Readings:
             None if self.origins is None else self.origins.take(at),
             None if self.hashes is None else self.hashes[at],
             None if self.weights is None else self.weights[at],
+            None if self.originals is None else [self.originals[i] for i in at.tolist()],
         )
 
     @staticmethod
@@ -191,7 +214,15 @@ class Readings:
             _concat_origins([part.origins for part in parts]),
             _concat([part.hashes for part in parts]),
             _concat([part.weights for part in parts]),
+            _concat_originals([part.originals for part in parts]),
         )
+
+
+class Rejected(NamedTuple):
+    """Readings that a policy kept out, and why each of them."""
+
+    readings: Readings
+    rejections: list[Rejection]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,10 +236,16 @@ class Smoothed:
     statistics
         float64[n] by name, in the order they were asked for; NaN where there is no value yet.
         The exponentially weighted mean is ``"mean"``.
+    rejected
+        What a policy put aside of the readings that came; ``None`` for nothing.
+    tally
+        How many of the readings that came were out of the ordinary, by cause.
     """
 
     readings: Readings
     statistics: dict[str, NDArray[np.float64]]
+    rejected: Rejected | None = None
+    tally: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.readings)
@@ -273,6 +310,11 @@ def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
     if present and len(present) != len(columns):
         raise ReadingError("some readings have a column (times, hashes) that others lack")
     return np.concatenate(present) if present else None
+
+
+def _concat_originals(originals: list[list[Original] | None]) -> list[Original] | None:
+    present = [part for part in originals if part is not None]
+    return list(chain.from_iterable(present)) if len(present) == len(originals) else None
 
 
 def _concat_origins(origins: list[Origins | None]) -> Origins | None:

@@ -58,8 +58,8 @@ class Stepper:
         self._beta = 1.0 if self._by_time else decay.beta
         self._uncorrected = smoothing.start_up == "uncorrected"
         self._start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up) or 0
-        self._over_missing = self._beta if smoothing.missing == "decay" else 1.0
-        self._idles = self._by_time and smoothing.missing == "decay"
+        self._decays = smoothing.policies.decays
+        self._idles = self._by_time and any(self._decays)
         self._enough = max(1, smoothing.min_periods)
         self._two = 1 if smoothing.start_up == "prior" else 2
         self._statistics = tuple(smoothing.statistics)
@@ -83,9 +83,16 @@ class Stepper:
             self.step = self._step_mean  # type: ignore[method-assign] # the same, quicker
 
     def step(
-        self, row: int, values: Sequence[float], time_ms: int | None, volume: float | None = None
+        self,
+        row: int,
+        values: Sequence[float],
+        time_ms: int | None,
+        volume: float | None = None,
+        cause: int = 0,
     ) -> tuple[float, ...]:
         """Take in one reading of the series at ``row``; NaN in any field: it is missing.
+
+        ``cause`` is the code of why it is.
 
         Returns
         -------
@@ -93,7 +100,7 @@ class Stepper:
             The statistics in the order they were asked for; each of all fields or pairs in turn,
             or once if it is of the reading.
         """
-        by = self._weigh(row, values, time_ms, volume)
+        by = self._weigh(row, values, time_ms, volume, cause)
         x = values if by.observed else [0.0] * len(values)
         if self._by_duration:
             x = [self._over_gap(row, i, v, by) for i, v in enumerate(x)]
@@ -114,6 +121,7 @@ class Stepper:
         values: Sequence[float],
         time_ms: int | None,
         volume: float | None = None,  # noqa: ARG002 - not weighed by
+        cause: int = 0,
     ) -> tuple[float, ...]:
         """Take in one reading of one field where nothing but the mean is asked for."""
         (value,) = values
@@ -130,7 +138,7 @@ class Stepper:
             if self._by_time:
                 assert time_ms is not None  # the table refuses readings without
                 gap = self._gap(row, time_ms, observed)
-            retained, added = self._factors(observed, count, gap)
+            retained, added = self._factors(observed, count, gap, cause)
             kept = self._weight[row] * retained
             weight = kept + added
             whole = self._start_n and observed and count >= self._start_n
@@ -146,7 +154,12 @@ class Stepper:
         return (self._alpha * weight * mean if self._uncorrected else mean,)
 
     def _weigh(
-        self, row: int, values: Sequence[float], time_ms: int | None, volume: float | None
+        self,
+        row: int,
+        values: Sequence[float],
+        time_ms: int | None,
+        volume: float | None,
+        cause: int,
     ) -> _Weights:
         observed = all(map(float.__eq__, values, values))
         gap = idle = 0
@@ -156,7 +169,7 @@ class Stepper:
         if self._by_time:
             assert time_ms is not None  # the table refuses readings without
             gap = self._gap(row, time_ms, observed)
-            if self._idles and not observed:
+            if not observed and self._decays[cause]:
                 idle = gap if gap > 0 else 0
             if self._by_duration:
                 observed = observed and gap >= 0
@@ -164,7 +177,7 @@ class Stepper:
         if observed:
             count += 1
             self._count[row] = count
-        retained, added = self._factors(observed, count, gap)
+        retained, added = self._factors(observed, count, gap, cause)
         if self._by_volume and volume is not None:
             added *= volume if observed else 0.0
         kept = self._weight[row] * retained
@@ -174,6 +187,8 @@ class Stepper:
         share, rest = added / total, kept / total
         if self._by_duration and observed and count == 1:
             share, rest = 1.0, 0.0
+        if "revision" in self._columns:
+            self._columns["revision"][row] += gap < 0 and share > 0.0
         return _Weights(share, rest, weight, count, gap, idle, observed)
 
     def _gap(self, row: int, time_ms: int, observed: bool) -> int:
@@ -186,12 +201,12 @@ class Stepper:
             columns["newest_ms"][row] = time_ms
         return 0 if newest == NEVER else time_ms - newest
 
-    def _factors(self, observed: bool, count: int, gap: int) -> tuple[float, float]:
+    def _factors(self, observed: bool, count: int, gap: int, cause: int) -> tuple[float, float]:
         """Retention of the earlier weights, and the weight of this reading."""
         if not observed:
             if self._by_time or count < self._start_n:
                 return 1.0, 0.0
-            return self._over_missing, 0.0
+            return self._beta if self._decays[cause] else 1.0, 0.0
         if self._start_n:
             if count <= self._start_n:
                 return 1.0, 1.0
@@ -305,6 +320,8 @@ class Stepper:
     ) -> float:
         if name == "count":
             return float(by.seen)
+        if name == "revision":
+            return float(self._columns["revision"][row])
         if name == "n_eff":
             return moments["n_eff"][0]
         return self._settled(row, by) if name == "settled" else self._rate(row, by)

@@ -196,7 +196,7 @@ class _Shared:
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
-        return list(map(self.table.update, _joined(runs)))
+        return [self.table.update(run, put_aside=True) for run in _joined(runs)]
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
         """Raise where a reading is not newer than the state: the two are of different moments."""

@@ -23,6 +23,13 @@ _OPTIONS = (
     "prior",
     "prior_weight",
     "missing",
+    "non_finite",
+    "out_of_range",
+    "lowest",
+    "highest",
+    "late",
+    "max_lateness",
+    "equal_times",
     "min_periods",
     "min_weight",
     "weighting",
@@ -38,7 +45,10 @@ KEYS = (*_DECAYS, *_OPTIONS, "composite", *_OF_COMPOSITES)
 _NEEDS: dict[object, dict[str, Any]] = {
     "simple": {"start_n": 1},
     "prior": {"prior": 0, "prior_weight": 1},
+    "clip": {"lowest": 0, "highest": 1},
 }
+_BY_TIME = ("min_periods", "min_weight", "weighting", "statistics")
+"""Options that are tried under decay by time, where all go; the others go under both."""
 
 
 def read_smoothings(
@@ -124,13 +134,13 @@ def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -
         decay = Decay(**decays)
     except ConfigError as error:
         mistakes.append(f"{name}.{error}" if len(decays) == 1 else f"[{name}] {error}")
-    by_time = Decay(halflife="1s")
     for key, value in options.items():
         if key in ("start_n", "prior", "prior_weight"):
             continue
-        needs = _NEEDS.get(value, {}) if key == "start_up" and isinstance(value, str) else {}
+        needs = _NEEDS.get(value, {}) if isinstance(value, str) else {}
+        clock = Decay(halflife="1s") if key in _BY_TIME else Decay(beta=0.5)
         try:
-            Smoothing(Decay(beta=0.5) if key == "start_up" else by_time, **{key: value}, **needs)
+            Smoothing(clock, **{key: value}, **needs)
         except ConfigError as error:
             mistakes.append(f"{name}.{error}")
     if len(mistakes) > known:

@@ -70,6 +70,7 @@ class Smoother:
         values: Floats,
         times_ms: Ints | None,
         volumes: Floats | None,
+        causes: NDArray[np.uint8] | None,
         state: Mapping[str, NDArray[Any]],
     ) -> dict[str, Floats]:
         """Move the state of the plan's series on by its readings, in place.
@@ -84,6 +85,9 @@ class Smoother:
             int64[n] in the plan's order; needed for decay by time.
         volumes
             float64[n] in the plan's order; needed for weighting by volume.
+        causes
+            uint8[n] in the plan's order: by its code, why a reading has no value; ``None`` where
+            all are simply missing.
         state
             The columns of the state, one element a series of ``plan.series``.
 
@@ -96,7 +100,7 @@ class Smoother:
         observed: NDArray[np.bool_] = ~np.asarray(np.isnan(values).any(axis=0))
         if self.weighing.by_volume and volumes is not None:
             observed &= volumes > 0.0
-        by = self.weighing.advance(plan, observed, times_ms, volumes, state)
+        by = self.weighing.advance(plan, observed, times_ms, volumes, causes, state)
         values = np.where(by.observed, values, 0.0)
         if self.weighing.by_duration:
             values = self._over_gaps(plan, values, by, state)
@@ -156,6 +160,10 @@ class Smoother:
             assert by.concentration is not None
             return 1.0 / by.concentration
 
+        def revision() -> Floats:
+            assert by.revision is not None
+            return by.revision.astype(np.float64)
+
         def share() -> Floats | float:
             return 1.0 if self._corrected else self._gathered(by.weight)
 
@@ -166,6 +174,7 @@ class Smoother:
             "n_eff": n_eff,
             "settled": lambda: self._settled(by),
             "rate": lambda: self._rate(by),
+            "revision": revision,
             "var": lambda: unbiased("variance"),
             "std": lambda: np.sqrt(unbiased("variance")),
             "sem": lambda: np.sqrt(unbiased("variance") / n_eff()),

@@ -5,22 +5,22 @@ Knows which options go together; must not know how anything is computed or store
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
+from ewma_ops.checks import number, one_of, whole
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
+from ewma_ops.policies import Policies
 
 __all__ = ["OF_READING", "PAIRED", "STATISTICS", "Smoothing"]
 
 PAIRED = ("cov", "corr")
 """Statistics of two fields."""
 
-OF_READING = ("count", "n_eff", "settled", "rate")
+OF_READING = ("count", "n_eff", "settled", "rate", "revision")
 """Statistics that are the same for all fields that are observed together."""
 
 STATISTICS = (
@@ -36,12 +36,12 @@ STATISTICS = (
     "std_biased",
     "mean_square",
     "rate",
+    "revision",
     *PAIRED,
 )
 _UNBIASED = {"var", "std", "sem", "cov", "corr"}
 _BIASED = {"var_biased", "std_biased", "mean_square"}
 _START_UPS = ("corrected", "uncorrected", "first", "simple", "prior")
-_MISSING = ("skip", "decay")
 _WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
 _LARGEST = 2.0**1022
 _LARGEST_SQUARED = 2.0**510
@@ -63,8 +63,10 @@ class Smoothing:
         mean counts as the whole past. ``"prior"``: ``prior`` counts as a reading of weight
         ``prior_weight`` before the first.
     missing
-        ``"skip"``: a missing reading is as if absent (pandas ``ignore_na=True``). ``"decay"``:
-        the weights decay past it (pandas ``ignore_na=False``).
+        What is done with a reading without a value (``None``, NaN). ``"skip"``: it is as if
+        absent (pandas ``ignore_na=True``). ``"decay"``: the weights decay past it (pandas
+        ``ignore_na=False``). ``"reset"``: the series starts anew with it. ``"dead-letter"``: it
+        does not enter: an error; in the flow it goes to the dead letters.
     min_periods
         >= 0: statistics are undefined before this many observed readings.
     statistics
@@ -81,6 +83,9 @@ class Smoothing:
 
         ``"rate"``, readings per second; decay by time only. The first reading opens the
         observation and is not counted, so it is unbiased from the second on.
+
+        ``"revision"``, how often what was emitted before has been revised: by late readings, and
+        by what was taken back, corrected or merged; decay by time only.
     start_n
         >= 1 readings, with ``start_up="simple"``.
     prior, prior_weight
@@ -92,6 +97,23 @@ class Smoothing:
         ``"observation"``: every reading weighs 1. ``"volume"``: it weighs what its weight says.
         By duration, and decay by time only: ``"last"``, a value is held until the next reading;
         ``"next"``, it held since the reading before; ``"linear"``, it changed in a straight line.
+    non_finite
+        What is done with an infinite value: as for ``missing``, or ``"clip"``: the bound that is
+        next to it is taken in its place.
+    out_of_range
+        The same for a finite value below ``lowest`` or above ``highest``, or too large to
+        compute with.
+    lowest, highest
+        Bounds of the values, of every field; ``None`` for none.
+    late
+        What is done with a reading whose time is before the newest of its series by more than
+        ``max_lateness``: as for ``missing``, or ``"take"``, or ``"clip"``: its time is taken to
+        be as late as may be. By default ``"take"``, with ``max_lateness`` ``"dead-letter"``.
+    max_lateness
+        A duration as ``timedelta`` or text such as ``"10min"``; 0 if left out.
+    equal_times
+        What is done with a reading at the newest time of its series: ``"take"``, or as for
+        ``missing``.
 
     Raises
     ------
@@ -106,7 +128,7 @@ class Smoothing:
 
     decay: Decay
     start_up: Literal["corrected", "uncorrected", "first", "simple", "prior"] = "corrected"
-    missing: Literal["skip", "decay"] = "skip"
+    missing: Literal["skip", "decay", "reset", "dead-letter"] = "skip"
     min_periods: int = 0
     statistics: Sequence[str] = ("mean",)
     start_n: int | None = None
@@ -114,27 +136,39 @@ class Smoothing:
     prior_weight: float | None = None
     min_weight: float = 0.0
     weighting: Literal["observation", "volume", "last", "next", "linear"] = "observation"
+    non_finite: Literal["dead-letter", "skip", "decay", "reset", "clip"] = "dead-letter"
+    out_of_range: Literal["dead-letter", "skip", "decay", "reset", "clip"] = "dead-letter"
+    lowest: float | None = None
+    highest: float | None = None
+    late: Literal["take", "skip", "decay", "reset", "clip", "dead-letter"] | None = None
+    max_lateness: timedelta | str | None = None
+    equal_times: Literal["take", "skip", "decay", "reset", "dead-letter"] = "take"
 
     def __post_init__(self) -> None:
         decay: object = self.decay
         if not isinstance(decay, Decay):
             raise ConfigError(f"decay must be a Decay, such as Decay(beta=0.9), not {decay!r}")
-        _one_of("start_up", self.start_up, _START_UPS)
-        _one_of("missing", self.missing, _MISSING)
-        _one_of("weighting", self.weighting, _WEIGHTINGS)
+        one_of("start_up", self.start_up, _START_UPS)
+        one_of("weighting", self.weighting, _WEIGHTINGS)
         if self.start_up == "uncorrected" and decay.by_time:
             raise ConfigError(
                 f'start_up "uncorrected" needs a decay per reading, and {decay!r} is per '
                 'time: use "corrected" or "first", or give beta, alpha, span or com'
             )
-        _whole("min_periods", self.min_periods, 0)
-        _number("min_weight", self.min_weight, ">= 0", lambda x: x >= 0)
+        whole("min_periods", self.min_periods, 0)
+        number("min_weight", self.min_weight, ">= 0", lambda x: x >= 0)
         if self.min_weight > 0 and self.start_up in ("first", "simple"):
             raise ConfigError(
                 f"min_weight has no meaning with start_up {self.start_up!r}, where the weights "
                 'always add up to 1: use "corrected"'
             )
         self._check_start()
+        policies = self.policies  # refuses what does not go together
+        if self.by_duration and any(policies.decays):
+            raise ConfigError(
+                f'weighting "{self.weighting}" holds a value over what is missing: use "skip" in '
+                'place of "decay"'
+            )
         object.__setattr__(self, "statistics", _checked(self.statistics))
         self._check_statistics()
         if self.weighting != "observation":
@@ -155,11 +189,11 @@ class Smoothing:
             if not given and self.start_up == start_up:
                 raise ConfigError(f'start_up "{start_up}" needs {name}: give it')
         if self.start_up == "simple":
-            _whole("start_n", self.start_n, 1)
+            whole("start_n", self.start_n, 1)
         if self.start_up == "prior":
             bound = _LARGEST_SQUARED
-            _number("prior", self.prior, f"within +-{bound:.3g}", lambda x: abs(x) <= bound)
-            _number("prior_weight", self.prior_weight, "> 0, <= 1e15", lambda x: 0 < x <= 1e15)
+            number("prior", self.prior, f"within +-{bound:.3g}", lambda x: abs(x) <= bound)
+            number("prior_weight", self.prior_weight, "> 0, <= 1e15", lambda x: 0 < x <= 1e15)
 
     def _check_statistics(self) -> None:
         for name in self.statistics:
@@ -173,16 +207,20 @@ class Smoothing:
                     'statistic "rate" needs decay by time and start_up "corrected": give a '
                     'half-life such as "5min", or leave it out'
                 )
+            if name == "revision" and not self.decay.by_time:
+                raise ConfigError(
+                    'statistic "revision" needs decay by time, where late readings change what was '
+                    'emitted: give a half-life such as "5min", or leave it out'
+                )
             if name == "settled" and self.start_up == "prior":
                 raise ConfigError('statistic "settled" does not go with a prior: leave it out')
 
     def _check_weighting(self) -> None:
         weighting = self.weighting
         by_duration = weighting != "volume"
-        if by_duration and not (self.decay.by_time and self.missing == "skip"):
+        if by_duration and not self.decay.by_time:
             raise ConfigError(
-                f'weighting "{weighting}" needs decay by time and missing "skip": '
-                'give a half-life such as "5min"'
+                f'weighting "{weighting}" needs decay by time: give a half-life such as "5min"'
             )
         start_ups = ("corrected",) if by_duration else ("corrected", "prior")
         if self.start_up not in start_ups:
@@ -200,6 +238,21 @@ class Smoothing:
                 raise ConfigError(
                     f'statistic "{name}" is not defined with weighting "{weighting}": leave it out'
                 )
+
+    @property
+    def policies(self) -> Policies:
+        """What is done with readings out of the ordinary."""
+        return Policies.of(
+            missing=self.missing,
+            non_finite=self.non_finite,
+            out_of_range=self.out_of_range,
+            late=self.late,
+            equal_times=self.equal_times,
+            lowest=self.lowest,
+            highest=self.highest,
+            max_lateness=self.max_lateness,
+            by_time=self.decay.by_time,
+        )
 
     @property
     def by_duration(self) -> bool:
@@ -229,8 +282,9 @@ class Smoothing:
     def fingerprint(self) -> str:
         """Return a short text that differs where one's state would be of no use to another.
 
-        It names the decay, the rules, and what is kept for the statistics; ``min_periods``,
-        ``min_weight`` and the order of the statistics shape the output only.
+        It names the decay, the rules, and what is kept for the statistics and policies;
+        ``min_periods``, ``min_weight`` and the order of the statistics shape the output only,
+        and bounds what enters.
         """
         decay = self.decay
         rate = (
@@ -250,6 +304,8 @@ class Smoothing:
             "unbiased": self.unbiased,
             "squares": self.squares,
             "pairs": self.pairs,
+            "revision": "revision" in self.statistics,
+            "watch": self.policies.watches,
         }
         names = [name for name, needed in kept.items() if needed]
         return " ".join([rate, start_up, f"missing={self.missing}", *names])
@@ -328,27 +384,11 @@ class Smoothing:
         return cls(Decay(halflife=half_life), "first")
 
 
-def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        raise ConfigError(f"{name} is {value!r}: it must be one of {', '.join(allowed)}")
-
-
-def _whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} is {value!r}: it must be an integer >= {least}")
-
-
-def _number(name: str, value: Any, bound: str, within: Any) -> None:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and within(value)):
-        raise ConfigError(f"{name} is {value!r}: it must be a number {bound}")
-
-
 def _checked(statistics: object) -> tuple[str, ...]:
     if isinstance(statistics, str) or not isinstance(statistics, Sequence):
         raise ConfigError(f"statistics must be a list of names, not {statistics!r}")
     for name in statistics:
-        _one_of("statistics: a name", name, STATISTICS)
+        one_of("statistics: a name", name, STATISTICS)
     if len(set(statistics)) != len(statistics):
         raise ConfigError(f"statistics {list(statistics)} has a name twice: leave one out")
     if "mean" not in statistics:

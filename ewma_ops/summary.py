@@ -31,6 +31,7 @@ def describe(settings: Settings) -> str:
         *([] if reads.weight is None else [("weight", reads.weight)]),
         ("time", "record timestamp" if reads.time is None else reads.time),
         *(line for name, one in settings.family.smoothings for line in _smooths(name, one)),
+        ("policies", settings.family.policies.describe()),
         ("shards", f"{settings.shards} shards"),
         *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
         ("writes", f"{settings.output.topic}, {settings.output.delivery}"),

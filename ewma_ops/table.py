@@ -8,43 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.block import Block
-from ewma_ops.chain import Chain
-from ewma_ops.errors import ConfigError, ReadingError, StateError
-from ewma_ops.family import OF_READING, Asked, ChainUnit, Family, Unit
+from ewma_ops.chain import Chain, blocks_of, line_of, parted
+from ewma_ops.errors import ConfigError, ReadingError
+from ewma_ops.family import Asked, Family
+from ewma_ops.gate import Entry, Gate
 from ewma_ops.index import EncodedIds, SeriesIndex
-from ewma_ops.merge import check_mergeable
-from ewma_ops.plan import plan
-from ewma_ops.readings import LARGEST_VALUE, Readings, Smoothed
+from ewma_ops.merge import check_mergeable, check_revisable
+from ewma_ops.plan import plan, renewed
+from ewma_ops.readings import Readings, Smoothed
+from ewma_ops.snapshots import VERSION, TableSnapshot, check_fits, check_sound
 
 __all__ = ["SeriesTable", "TableSnapshot"]
 
-_VERSION = 2
-
 # Fewer readings than this cost less one by one than as columns (measured).
 _SMALLEST_BATCH = 96
-
-_NO_WEIGHTS = "weighting is by volume, but a reading has no weight: give weights with the readings"
-
-
-class TableSnapshot(NamedTuple):
-    """The state of a table as plain arrays: independent of the table, and picklable.
-
-    ``ids`` is the UTF-8 of all series ids end to end, ``id_sizes`` the bytes of each; ``apart``
-    tells that each field has weights of its own, since a reading lacked only some of them.
-    """
-
-    version: int
-    fingerprint: str
-    ids: bytes
-    id_sizes: NDArray[np.uint32]
-    columns: dict[str, NDArray[Any]]
-    apart: bool = False
 
 
 class SeriesTable:
@@ -74,9 +58,9 @@ class SeriesTable:
     -----
     A series costs 24 bytes of state for the mean (32 by time), and about 130 bytes for its id and
     its place in the index. Biased variances take 8 bytes more, unbiased ones 16 (24 by time),
-    ``n_eff`` 8, ``settled`` and ``rate`` by time 8, weighting ``last`` and ``linear`` 8. A further
-    field costs 8 bytes for its mean, 8 for its variance and 8 for each covariance, as long as no
-    reading lacks only some of the fields.
+    ``n_eff``, ``revision``, ``settled`` and ``rate`` by time 8, weighting ``last`` and ``linear``
+    8, a policy for what is late or at equal times 8. A further field costs 8 bytes for its mean, 8
+    for its variance and 8 for each covariance, as long as no reading lacks only some of the fields.
 
     Statistics are named ``mean``; with several fields and smoothings ``bid_fast_mean``; of two
     fields ``bid_ask_fast_corr``.
@@ -104,7 +88,8 @@ class SeriesTable:
     ) -> None:
         self.family = Family.of(smoothing, fields)
         self._index = SeriesIndex()
-        self._bind([_line(unit) for unit in self.family.units()], apart=False)
+        self._gate = Gate(self.family)
+        self._bind([line_of(unit) for unit in self.family.units()], apart=False)
         if snapshot is not None:
             self.absorb(snapshot)
 
@@ -121,57 +106,75 @@ class SeriesTable:
 
     def _bind(self, lines: list[Block | Chain], *, apart: bool) -> None:
         self._lines, self._apart = lines, apart
-        self._blocks = _blocks(lines)
-        places: dict[str, int] = {}
-        flat = 0
-        for unit in (line.unit for line in lines):
-            for statistic, keys in unit.keys.items():
-                once = statistic in OF_READING
-                for i, key in enumerate(keys):
-                    if key is not None:
-                        places[key] = flat if once else flat + i
-                flat += 1 if once else len(keys)
+        self._blocks = blocks_of(lines)
         self._names = self.family.names
-        order = [places[name] for name in self._names]
-        self._order = None if order == list(range(flat)) else order
+        self._order = self.family.order([line.unit for line in lines])
         self._one = lines[0] if self._order is None and len(lines) == 1 else None
-        self._timed, self._by_volume = self.family.by_time, self.family.by_volume
         self._fields = self.family.fields
         self._vector = self.family.width > 1 and not self.family.fields
 
-    def update(self, readings: Readings) -> Smoothed:
+    def update(self, readings: Readings, *, put_aside: bool = False) -> Smoothed:
         """Take in readings, in order of arrival, and return each with its statistics.
 
         Series that are not in the table yet are added. Nothing is changed if an error is raised.
+
+        Parameters
+        ----------
+        readings
+            Of any number of series.
+        put_aside
+            What becomes of readings whose policy is ``"dead-letter"``: put aside, as ``rejected``
+            of the result, or else an error.
 
         Raises
         ------
         ReadingError
             If decay is by time and the readings have none, if weighting is by volume and they
-            have no weights, or if values have another shape than the fields.
+            have no weights, if values have another shape than the fields, or if one does not
+            enter by its policy.
         """
-        self._check_shape(readings)
-        if len(readings) < _SMALLEST_BATCH and not self._vector:
-            return self._step_through(readings)
-        width = self.family.width
+        self._gate.check_shape(readings)
+        known = len(self)
         rows = self._locate(readings.series_ids)
-        if readings.hashes is None:
-            readings = replace(readings, hashes=self.hashes[rows])
-        laid_out = plan(rows, width)
-        values = np.take(readings.values.T, laid_out.order, axis=-1).reshape(width, -1)
-        times, weights = readings.times_ms, readings.weights
-        if times is not None:
-            times = times[laid_out.order]
-        if weights is not None:
-            weights = weights[laid_out.order]
+        try:
+            entry = self._gate.sift(readings, rows, put_aside=put_aside)
+        except ReadingError:
+            self._index.keep(np.arange(known))
+            raise
+        if entry.resets is None:
+            statistics = self._advance(entry)
+        else:
+            free = len(self)
+            anew = renewed(entry.rows, entry.resets, free)
+            self._grow(free + int(entry.resets.sum()))
+            statistics = self._advance(entry._replace(rows=anew.rows))
+            for block in self._blocks:
+                block.carry(anew.last, anew.series)
+                block.clear(slice(free, None))
+        kept = entry.readings
+        if kept.hashes is None and len(kept) >= _SMALLEST_BATCH:
+            kept = replace(kept, hashes=self.hashes[entry.rows])
+        return Smoothed(kept, statistics, entry.rejected, entry.tally)
+
+    def _advance(self, entry: Entry) -> dict[str, NDArray[np.float64]]:
+        if len(entry.rows) < _SMALLEST_BATCH and not self._vector:
+            return self._step_through(entry)
+        width = self.family.width
+        laid_out = plan(entry.rows, width)
+        order = laid_out.order
+        values = np.take(entry.values.T, order, axis=-1).reshape(width, -1)
+        times, weights, causes = entry.times_ms, entry.readings.weights, entry.causes
+        times = None if times is None else times[order]
+        weights = None if weights is None else weights[order]
+        causes = None if causes is None else causes[order]
         if not self._apart and self.family.fields:
             missing = np.isnan(values)
             if (missing != missing[0]).any():
                 self._part()
         found: dict[str, NDArray[np.float64]] = {}
         for line in self._lines:
-            found |= line.advance(laid_out, values, times, weights)
-        return Smoothed(readings, {name: found[name] for name in self._names})
+            found |= line.advance(laid_out, values, times, weights, causes)
+        return {name: found[name] for name in self._names}
 
     def step(
         self,
@@ -189,8 +192,8 @@ class SeriesTable:
         series_id
             The series; it is added if new.
         value
-            A finite number up to `LARGEST_VALUE`, or NaN for a missing reading; one for each
-            field where there are several. Not for vectors.
+            A number, or NaN for a missing reading; one for each field where there are several.
+            Not for vectors.
         time_ms
             Event time in milliseconds since the epoch; needed for decay by time.
         weight
@@ -199,7 +202,7 @@ class SeriesTable:
         Raises
         ------
         ReadingError
-            If decay is by time and there is none.
+            If decay is by time and there is none, or if it does not enter by its policy.
 
         Examples
         --------
@@ -208,66 +211,58 @@ class SeriesTable:
         >>> table.step("s", 1.0), table.step("s", 4.0)
         ((1.0,), (3.0,))
         """
-        if time_ms is None and self._timed is not None:
-            self._check_timed()
-        if self._by_volume and weight is None:
-            raise ReadingError(_NO_WEIGHTS)
+        gate, cause = self._gate, 0
+        if time_ms is None or weight is None:
+            gate.check_given(time_ms, weight)
+        values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields
+        if self._fields or not gate.low <= value <= gate.high:  # type: ignore[operator] # the same
+            values, cause = gate.values_of(series_id, values)
         row = self._index.rows.get(series_id)
         if row is None:
             row = int(self._locate([series_id])[0])
-        if not self._fields:
-            values: Sequence[float] = (value,)  # type: ignore[assignment] # one number
-        else:
-            values = value  # type: ignore[assignment] # one for each field
-            if not self._apart and 0 < sum([x != x for x in values]) < len(values):
-                self._part()
-        if self._one is not None:
-            return self._one.step(row, values, time_ms, weight)
+        if gate.watches and time_ms is not None:
+            values, time_ms, cause = gate.time_of(series_id, row, values, time_ms, cause)
+        if cause and gate.resets(cause):
+            for block in self._blocks:
+                block.clear(row)
+        return self._move(row, values, time_ms, weight, cause)
+
+    def _move(
+        self,
+        row: int,
+        values: Sequence[float],
+        time_ms: int | None,
+        weight: float | None,
+        cause: int,
+    ) -> tuple[float, ...]:
+        if self._one is not None and not self._fields:
+            return self._one.step(row, values, time_ms, weight, cause)
+        if self._fields and not self._apart and 0 < sum([x != x for x in values]) < len(values):
+            self._part()
         flat: list[float] = []
         for line in self._lines:
             places = line.unit.places
             own = values if len(places) == len(values) else [values[i] for i in places]
-            flat += line.step(row, own, time_ms, weight)
+            flat += line.step(row, own, time_ms, weight, cause)
         return tuple(flat) if self._order is None else tuple([flat[i] for i in self._order])
 
-    def _step_through(self, readings: Readings) -> Smoothed:
-        n = len(readings)
-        times = [None] * n if readings.times_ms is None else readings.times_ms.tolist()
-        weights = [None] * n if readings.weights is None else readings.weights.tolist()
-        values = (readings.values if self.family.fields else readings.values.ravel()).tolist()
-        steps = list(map(self.step, readings.series_ids, values, times, weights))
-        columns = np.array(steps, np.float64).reshape(n, len(self._names)).T
-        return Smoothed(readings, dict(zip(self._names, columns.copy(), strict=True)))
+    def _step_through(self, entry: Entry) -> dict[str, NDArray[np.float64]]:
+        n = len(entry.rows)
+        weights, times, causes = entry.readings.weights, entry.times_ms, entry.causes
+        steps = map(
+            self._move,
+            entry.rows.tolist(),
+            entry.values.reshape(n, self.family.width).tolist(),
+            repeat(None) if times is None else times.tolist(),
+            repeat(None) if weights is None else weights.tolist(),
+            repeat(0) if causes is None else causes.tolist(),
+        )
+        columns = np.array(list(steps), np.float64).reshape(n, len(self._names)).T
+        return dict(zip(self._names, columns.copy(), strict=True))
 
     def _part(self) -> None:
         """Give each field weights of its own: a reading lacks some of the fields only."""
-        self._bind(_parted(self.family, self._lines), apart=True)
-
-    def _check_shape(self, readings: Readings) -> None:
-        if readings.times_ms is None:
-            self._check_timed()
-        if readings.weights is None and self._by_volume:
-            raise ReadingError(_NO_WEIGHTS)
-        values, width = readings.values, self.family.width
-        if values.size != len(readings) * width:
-            raise ReadingError(
-                f"values have shape {values.shape}, but there are {width} fields: "
-                f"give ({len(readings)}, {width})"
-            )
-        largest = self.family.largest
-        if largest < LARGEST_VALUE and (np.abs(values) > largest).any():
-            raise ReadingError(
-                f"a value is beyond +-{largest:.3g}, the most that can be squared: clip it, or "
-                "leave variances out"
-            )
-
-    def _check_timed(self) -> None:
-        timed = self._timed
-        if timed is not None:
-            raise ReadingError(
-                f"{timed.decay} decays by time, but a reading has none: "
-                "give (time, value) pairs, or a half-life counted in readings"
-            )
+        self._bind(parted(self.family, self._lines), apart=True)
 
     def _locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
         """Row of each series id, adding the new ones."""
@@ -281,6 +276,7 @@ class SeriesTable:
             size = max(needed, size + size // 4, 64)
             for block in self._blocks:
                 block.grow(size)
+            self._gate.grow(size)
 
     def evict(self, before_ms: int) -> int:
         """Forget every series whose newest reading is older than ``before_ms``.
@@ -309,6 +305,7 @@ class SeriesTable:
         self._index.keep(kept)
         for block in self._blocks:
             block.take(kept)
+        self._gate.take(kept)
         return n - len(kept)
 
     def retract(
@@ -321,8 +318,7 @@ class SeriesTable:
         """Take back a reading: go on as if it had never come.
 
         Exact to rounding, which what is taken back makes larger the more it outweighs the rest.
-        To correct a reading, retract it and take in the right one, with the same time: late
-        readings are exact. Decay by time only. Nothing is changed if an error is raised.
+        Decay by time only. Nothing is changed if an error is raised.
 
         Parameters
         ----------
@@ -336,19 +332,72 @@ class SeriesTable:
         ReadingError
             If there is no such series, or no evidence would be left.
         """
+        row = self._revisable(series_id)
+        values = np.array(value, np.float64, ndmin=1)
+        self._put(row, [block.without(row, values, time_ms, weight) for block in self._blocks])
+
+    def correct(
+        self,
+        series_id: str,
+        old: float | Sequence[float],
+        new: float | Sequence[float],
+        time_ms: int,
+        weight: float = 1.0,
+    ) -> None:
+        """Correct the value of a reading: go on as if it had come with the other one.
+
+        The same as to take it back and take in the right one with the same time, but one step and
+        one revision, and possible however much of the series it is. Exact to rounding. Decay by
+        time only. Nothing is changed if an error is raised.
+
+        Parameters
+        ----------
+        series_id, old, time_ms, weight
+            The reading as it came.
+        new
+            The value that it should have come with; missing where the old one is.
+
+        Raises
+        ------
+        ConfigError
+            If a smoothing is not by time, or cannot be taken apart.
+        ReadingError
+            If there is no such series, it cannot have had such a reading, or the new value is out
+            of bounds.
+
+        Examples
+        --------
+        >>> from ewma_ops import Decay, Smoothing
+        >>> smoothing = Smoothing(Decay(halflife="1s"), statistics=["mean", "revision"])
+        >>> table = SeriesTable(smoothing)
+        >>> table.step("s", 100.0, 0), table.step("s", 4.0, 1000)
+        ((100.0, 0.0), (36.0, 0.0))
+        >>> table.correct("s", old=100.0, new=1.0, time_ms=0)
+        >>> table.step("s", float("nan"), 1000)
+        (3.0, 1.0)
+        """
+        before, after = (np.array(value, np.float64, ndmin=1) for value in (old, new))
+        if (np.isnan(before) != np.isnan(after)).any():
+            raise ReadingError(
+                f"{old!r} cannot be corrected to {new!r}, since one of them is missing: retract "
+                "the reading, or take it in late"
+            )
+        self._gate.check_bounds(series_id, after.tolist())
+        row = self._revisable(series_id)
+        states = [block.corrected(row, before, after, time_ms, weight) for block in self._blocks]
+        self._put(row, states)
+
+    def _revisable(self, series_id: str) -> int:
         for _, asked in self.family.smoothings:
             check_mergeable(asked)
-        for smoothing in (block.unit.smoothing for block in self._blocks):
-            if not smoothing.decay.by_time:
-                raise ConfigError(
-                    f"{smoothing.decay} does not tell how old a reading is: readings can be taken "
-                    "back only under decay by time, for example Decay(halflife='5min')"
-                )
+        for block in self._blocks:
+            check_revisable(block.unit.smoothing)
         row = self._index.rows.get(series_id)
         if row is None:
             raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
-        values = np.array(value, np.float64, ndmin=1)
-        states = [block.without(row, values, time_ms, weight) for block in self._blocks]
+        return row
+
+    def _put(self, row: int, states: Sequence[Mapping[str, NDArray[Any]]]) -> None:
         for block, state in zip(self._blocks, states, strict=True):
             block.put(row, state)
 
@@ -376,6 +425,7 @@ class SeriesTable:
         rows = self._locate(list(other._index.rows))
         for block, more in zip(self._blocks, other._blocks, strict=True):
             block.merge(more, rows)
+        self._gate.merge(other._gate, rows)
 
     def encoded_ids(self, rows: NDArray[np.intp]) -> EncodedIds:
         """Return the ids of some series, by the order in which they came; they never change."""
@@ -396,14 +446,13 @@ class SeriesTable:
         utf8, sizes = self._index.encoded(rows) if ids is None else ids
         where = slice(len(self)) if rows is None else rows
         return TableSnapshot(
-            _VERSION,
+            VERSION,
             self.family.fingerprint(),
             utf8,
             sizes,
             {
                 name: column[..., where].copy()
-                for block in self._blocks
-                for name, column in block.columns.items()
+                for name, column in _columns(self._gate, self._blocks).items()
             },
             self._apart,
         )
@@ -420,69 +469,31 @@ class SeriesTable:
             If the snapshot was taken with another smoothing or by an unknown version, is damaged,
             or holds a series that is in the table.
         """
-        self._check_fits(snapshot)
+        check_fits(snapshot, self.family.fingerprint())
         n, first = len(snapshot.id_sizes), len(self)
         units = self.family.units(apart=snapshot.apart)
-        lines = [_line(unit, snapshot.columns) for unit in units]
-        _check(_blocks(lines), n)
+        gate = Gate(self.family, snapshot.columns)
+        lines = [line_of(unit, snapshot.columns) for unit in units]
+        check_sound(_columns(gate, blocks_of(lines)), n)
         self._index.extend(snapshot.ids, snapshot.id_sizes)
         if not first:
+            self._gate = gate
             self._bind(lines, apart=snapshot.apart)
             return
         if snapshot.apart and not self._apart:
             self._part()
         elif self._apart and not snapshot.apart:
-            lines = _parted(self.family, lines)
+            lines = parted(self.family, lines)
         self._grow(first + n)
-        for block, more in zip(self._blocks, _blocks(lines), strict=True):
+        self._gate.copy_from(gate, first, n)
+        for block, more in zip(self._blocks, blocks_of(lines), strict=True):
             block.copy_from(more, first, n)
-
-    def _check_fits(self, snapshot: TableSnapshot) -> None:
-        if snapshot.version != _VERSION:
-            raise StateError(
-                f"the snapshot has version {snapshot.version}, this release reads {_VERSION}: "
-                "resume with the release that wrote it, or start from an empty recovery directory"
-            )
-        fingerprint = self.family.fingerprint()
-        if snapshot.fingerprint != fingerprint:
-            raise StateError(
-                f"the snapshot was taken with {snapshot.fingerprint}, but the flow now asks for "
-                f"{fingerprint}: resume with the old options, or start from an empty recovery "
-                "directory to smooth from the beginning"
-            )
 
     def _check(self) -> None:
         """Raise StateError unless the table is sound: for tests."""
-        _check(self._blocks, len(self))
+        check_sound(_columns(self._gate, self._blocks), len(self))
 
 
-def _line(
-    unit: Unit | ChainUnit, columns: Mapping[str, NDArray[Any]] | None = None
-) -> Block | Chain:
-    return Chain(unit, columns) if isinstance(unit, ChainUnit) else Block(unit, columns)
-
-
-def _blocks(lines: list[Block | Chain]) -> list[Block]:
-    return [block for line in lines for block in line.blocks]
-
-
-def _parted(family: Family, lines: list[Block | Chain]) -> list[Block | Chain]:
-    chains = {line.unit.name: line for line in lines if isinstance(line, Chain)}
-    whole = {line.unit.name: line for line in lines if isinstance(line, Block)}
-    return [
-        chains[unit.name] if isinstance(unit, ChainUnit) else whole[unit.decay].part(unit)
-        for unit in family.units(apart=True)
-    ]
-
-
-def _check(blocks: list[Block], n: int) -> None:
-    for block in blocks:
-        for name, column in block.columns.items():
-            if column.shape[-1] < n:
-                raise StateError(f"column {name!r} has {column.shape[-1]} rows for {n} series")
-        weight, count = block.state["weight"][:n], block.state["count"][:n]
-        if not (np.isfinite(weight).all() and (weight >= 0.0).all() and (count >= 0).all()):
-            raise StateError("a sum of weights or a count is negative or not finite: damaged state")
-        for name, column in block.state.items():
-            if column.dtype == np.float64 and not np.isfinite(column[..., :n]).all():
-                raise StateError(f"a {name} is not finite: damaged state")
+def _columns(gate: Gate, blocks: list[Block]) -> dict[str, NDArray[Any]]:
+    parts = [gate.columns, *(block.columns for block in blocks)]
+    return {name: column for part in parts for name, column in part.items()}

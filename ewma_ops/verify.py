@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError
 from ewma_ops.flow import decoder_of, encoder_of, job_of, warmed
 from ewma_ops.murmur2 import murmur2
+from ewma_ops.readings import Origins
 from ewma_ops.settings import Settings
 
 __all__ = ["Findings", "verify"]
@@ -74,7 +75,7 @@ class Findings:
         return not faults and not self.unknowable
 
     def __str__(self) -> str:
-        read = f"{self.readings:,} readings, {self.rejected:,} unreadable messages"
+        read = f"{self.readings:,} readings, {self.rejected:,} dead letters"
         faults = f"missing {self.missing:,}, doubled {self.doubled:,}, wrong value {self.wrong:,}"
         lines = [
             f"{read}, {self.events:,} events",
@@ -296,13 +297,19 @@ class _Comparison:
             times = np.array([-1 if r.timestamp is None else r.timestamp for r in records])
             keys = [record.key for record in records]
             decoded = self._decoder.decode(keys, [record.value for record in records], times)
-            smoothed = self._table.update(decoded.readings)
-            ids = (i.encode("utf-8", "surrogatepass") for i in decoded.readings.series_ids)
+            kept = offsets[decoded.kept]
+            origins = Origins(np.full(len(kept), partition, np.int32), kept)
+            smoothed = self._table.update(
+                replace(decoded.readings, origins=origins), put_aside=True
+            )
+            readings = smoothed.readings
+            assert readings.origins is not None
+            ids = (i.encode("utf-8", "surrogatepass") for i in readings.series_ids)
             digests = _digests(ids, self._encoder.encode(smoothed))
-            self._pending[partition].add(offsets[decoded.kept], digests)
+            self._pending[partition].add(readings.origins.offsets, digests)
             self._reached[partition] = int(offsets[-1]) + 1
-            self.found.readings += len(decoded.readings)
-            self.found.rejected += len(decoded.rejected)
+            self.found.readings += len(readings)
+            self.found.rejected += len(offsets) - len(readings)
         for partition in list(self._early):
             for held in self._early.pop(partition):
                 self._match(partition, *held)

@@ -11,6 +11,7 @@ count         int64   readings observed
 newest_ms     int64   greatest event time (decay by time)
 oldest_ms     int64   smallest event time (``rate``, ``settled``, decay by time)
 weighed       int64   readings that weighed anything on arrival (unbiased, decay by time)
+revision      int64   how often the past was revised (``revision``)
 concentration float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
 spread        float64 Q = 1 - U (unbiased)
 ============= ======= ======================================================================
@@ -56,7 +57,7 @@ class Weighed(NamedTuple):
     ``gap_ms`` since the newest reading before (< 0: late) and ``idle_ms`` from the newest to this
     missing one; ``age_ms`` from the oldest to the newest; ``factors`` and ``portions`` of the
     second moments, y <- a y + b d_i d_j; ``seen`` readings so far, ``weighed`` of them that weighed
-    anything on arrival. ``None`` where not needed.
+    anything on arrival, ``revision`` of those late. ``None`` where not needed.
     """
 
     observed: NDArray[np.bool_]
@@ -65,6 +66,7 @@ class Weighed(NamedTuple):
     weight: Floats
     seen: Ints
     weighed: Ints
+    revision: Ints | None
     gap_ms: Ints | None
     idle_ms: Ints | None
     age_ms: Ints | None
@@ -83,9 +85,9 @@ class Weighing:
         self.by_duration = smoothing.by_duration
         self.by_volume = smoothing.weighting == "volume"
         self.start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up)
-        self.decays_missing = smoothing.missing == "decay"
+        self.decays = np.array(smoothing.policies.decays)
         self.moments = smoothing.squares or smoothing.pairs
-        self.needs_idle = self.by_time and self.decays_missing
+        self.needs_idle = self.by_time and bool(self.decays.any())
         self.columns = self._columns(smoothing)
 
     def _columns(self, smoothing: Smoothing) -> dict[str, Column]:
@@ -101,6 +103,8 @@ class Weighing:
             columns["oldest_ms"] = Column(np.int64, ALWAYS)
         if self.by_time and smoothing.unbiased:
             columns["weighed"] = Column(np.int64, 0)
+        if "revision" in asked:
+            columns["revision"] = Column(np.int64, 0)
         if not asked.isdisjoint(("n_eff", "sem")):
             columns["concentration"] = Column(np.float64, 1.0)
         if smoothing.unbiased:
@@ -113,9 +117,11 @@ class Weighing:
         observed: NDArray[np.bool_],
         times_ms: Ints | None,
         volumes: Floats | None,
+        causes: NDArray[np.uint8] | None,
         state: Mapping[str, NDArray[Any]],
     ) -> Weighed:
         """Move the state of the plan's series on by its readings, in place."""
+        passed = self.decays[0 if causes is None else causes]
         gap = idle = before = None
         if self.by_time:
             assert times_ms is not None  # the table refuses readings without
@@ -123,12 +129,14 @@ class Weighing:
             opens = before == NEVER
             gap = np.where(opens, 0, times_ms - np.where(opens, 0, before))
             if self.needs_idle:
-                idle = np.where(observed, 0, np.maximum(gap, 0))
+                idle = np.where(~observed & passed, np.maximum(gap, 0), 0)
             if self.by_duration:
                 observed = observed & (gap >= 0)
         count = kernel.counts(plan, observed, state["count"])
-        retained, added = self._by_count(observed, count) if gap is None else self._by_gap(gap)
-        if gap is not None:
+        if gap is None:
+            retained, added = self._by_count(observed, passed, count)
+        else:
+            retained, added = self._by_gap(gap)
             retained, added = np.where(observed, retained, 1.0), np.where(observed, added, 0.0)
             if self.start_n is not None:
                 seeding = observed & (count <= self.start_n)
@@ -140,18 +148,22 @@ class Weighing:
         weighed = count
         if "weighed" in state:
             weighed = kernel.counts(plan, shares > 0.0, state["weighed"])
+        revision = None
+        if "revision" in state and gap is not None:
+            revision = kernel.counts(plan, (gap < 0) & (shares > 0.0), state["revision"])
         age = None
         if "oldest_ms" in state and before is not None and times_ms is not None:
             age = _age(plan, observed, times_ms, before, state["oldest_ms"])
         return Weighed(
-            observed, shares, rests, weight, count, weighed, gap, idle, age,
+            observed, shares, rests, weight, count, weighed, revision, gap, idle, age,
             *self._concentrations(plan, shares, rests, state),
         )  # fmt: skip
 
-    def _by_count(self, observed: NDArray[np.bool_], count: Ints) -> tuple[Floats, Floats]:
+    def _by_count(
+        self, observed: NDArray[np.bool_], passed: NDArray[np.bool_], count: Ints
+    ) -> tuple[Floats, Floats]:
         decay = self.decay
-        over_missing = decay.beta if self.decays_missing else 1.0
-        retained = np.where(observed, decay.beta, over_missing)
+        retained = np.where(observed | passed, decay.beta, 1.0)
         if self.start_n is None:
             return retained, np.where(observed, 1.0, 0.0)
         added = np.where(observed, decay.alpha, 0.0)

@@ -93,6 +93,7 @@ IMPOSSIBLE: dict[str, Callable[[Cell], bool]] = {
         c.statistic == "rate"
         and (c.clock, c.start_up, c.weighting) != ("time", "corrected", "observation")
     ),
+    "without times nothing is late": lambda c: (c.statistic, c.clock) == ("revision", "count"),
     "a prior has settled before the first reading": lambda c: (
         (c.statistic, c.start_up) == ("settled", "prior")
     ),

@@ -283,8 +283,10 @@ def _means(events: Sequence[Event]) -> Any:
 
 def _table(name: str, keys: Mapping[str, object]) -> str:
     # JSON's text, numbers, booleans and lists are TOML's too.
-    lines = [f"{key} = {json.dumps(value)}\n" for key, value in keys.items() if value is not None]
-    return f"[{name}]\n{''.join(lines)}"
+    plain = {k: value for k, value in keys.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in plain.items() if value is not None]
+    inner = [_table(f"{name}.{k}", value) for k, value in keys.items() if k not in plain]  # type: ignore[arg-type]
+    return "".join([f"[{name}]\n", *lines, *inner])
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

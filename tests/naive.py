@@ -111,7 +111,8 @@ class Windows:
     """What is seen at each reading, row by row: the values so far, and what each of them weighs.
 
     ``count`` readings are observed; the newest and the oldest of them, and the moment it is seen
-    from, are ``newest``, ``oldest`` and ``now``. What is not seen yet weighs 2 ** -inf.
+    from, are ``newest``, ``oldest`` and ``now``; ``revised`` came late and weighed anything. What
+    is not seen yet weighs 2 ** -inf.
     """
 
     rules: Rules
@@ -123,6 +124,7 @@ class Windows:
     extras: Floats
     values: Floats
     others: Floats
+    revised: Ints
 
     @cached_property
     def weights(self) -> Floats:
@@ -185,6 +187,11 @@ def look_back(
     count = np.cumsum(observed)
     first = times[observed][0] if observed.any() else 0
     newest = np.maximum.accumulate(np.where(observed, times, times.min()))
+    late = observed & (times < newest)
+    if rules.start_up in ("first", "simple"):
+        late &= count <= rules.start_n
+    elif rules.halflife_ms is not None:
+        late &= newest - times <= 1000 * rules.halflife_ms
     newest = np.where(count > 0, newest, first)
     oldest = np.minimum.accumulate(np.where(observed, times, times.max()))
     oldest = np.where(count > 0, oldest, first)
@@ -212,7 +219,8 @@ def look_back(
         ticks = np.column_stack([before, ticks])
         extras = np.column_stack([np.full(len(count), math.log2(rules.prior_weight)), extras])
         values, second = (np.concatenate([[rules.prior], x]) for x in (values, second))
-    return Windows(rules, count, now, newest, oldest, ticks, extras, values, second)
+    revised = np.cumsum(late)
+    return Windows(rules, count, now, newest, oldest, ticks, extras, values, second, revised)
 
 
 def over_gaps(
@@ -356,12 +364,67 @@ def rate(windows: Windows) -> Floats:
     return np.where(age > 0, weights.sum(axis=1) / seconds, NAN)
 
 
+def revision(windows: Windows) -> Floats:
+    return windows.revised.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What is done with readings out of the ordinary, by cause."""
+
+    by_cause: dict[str, str]
+    lowest: float
+    highest: float
+    max_lateness: int
+
+
+def governed(
+    series: Series, rules: Rules, policies: Policies, statistics: Sequence[str]
+) -> dict[str, list[float]]:
+    """Smooth a series under policies: what is skipped is left out, a reset is another series.
+
+    ``rules.missing`` is to be ``"decay"``: what then stays missing does.
+    """
+    results: dict[str, list[float]] = {name: [] for name in statistics}
+    past: list[tuple[int, float]] = []
+    for time, value in series:
+        cause, value = amiss_with_value(value, policies)
+        newest = max((t for t, x in past if not math.isnan(x)), default=-math.inf)
+        if cause and policies.by_cause[cause] == "reset":
+            past, newest = [], -math.inf
+        late = "late" if time < newest - policies.max_lateness else None
+        untimely = "equal_times" if time == newest else late
+        policy = policies.by_cause.get(untimely or "", "take")
+        if not math.isnan(value) and policy != "take":
+            cause, value = untimely, value if policy in ("clip", "reset") else NAN
+            past = [] if policy == "reset" else past
+            time = int(newest) - policies.max_lateness if policy == "clip" else time
+        if not (math.isnan(value) and cause and policies.by_cause[cause] == "skip"):
+            past = [*past, (time, value)]
+        found = smooth(past, rules, statistics) if past else {}
+        for name, column in results.items():
+            column.append(float(found[name][-1]) if past else 0.0 if name == "count" else NAN)
+    return results
+
+
+def amiss_with_value(value: float, policies: Policies) -> tuple[str | None, float]:
+    """Return what is amiss with a value, and what is taken in its place."""
+    if math.isnan(value):
+        return "missing", NAN
+    if policies.lowest <= value <= policies.highest:
+        return None, value
+    cause = "non_finite" if math.isinf(value) else "out_of_range"
+    clipped = min(max(value, policies.lowest), policies.highest)
+    return cause, clipped if policies.by_cause[cause] == "clip" else NAN
+
+
 STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "mean": mean,
     "sum": total,
     "n_eff": n_eff,
     "settled": settled,
     "rate": rate,
+    "revision": revision,
     "var": var,
     "std": lambda windows: np.sqrt(var(windows)),
     "sem": lambda windows: np.sqrt(var(windows) / n_eff(windows)),

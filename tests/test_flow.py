@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import signal
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
+from bytewax.testing import run_main
 from kafka import KafkaConsumer, TopicPartition
+from prometheus_client import REGISTRY
 
 from ewma_ops.composites import macd
 from ewma_ops.connectors.client import close_producer, connect_producer
 from ewma_ops.connectors.exchange import send
+from ewma_ops.flow import build_job
 from ewma_ops.readings import Readings
+from ewma_ops.settings import load
 from ewma_ops.table import SeriesTable
 from ewma_ops.wire.records import ProducerRecords
 from tests.brokers import ApacheKafka, Record, produce, read_all
@@ -122,6 +130,145 @@ def test_the_records_own_key_and_time(broker: str, tmp_path: Path) -> None:
     for i, (time_ms, x) in enumerate(readings):
         assert found[i].pop("ewma") == pytest.approx(means[i], rel=1e-15)
         assert found[i] == {"series_id": "s", "time": time_ms, "value": x, "count": i + 1}
+
+
+def test_several_fields_and_decays_are_what_pandas_says(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    job.configure(
+        input={"value": ["quote.bid", "ask"]},
+        smooth={
+            "beta": None,
+            "fast": {"span": 5, "statistics": ["mean", "std", "corr"]},
+            "slow": {"alpha": 0.1, "missing": "decay"},
+        },
+    )
+    draw = np.random.default_rng(3)
+    bids, asks = draw.normal(100, 1, (2, 900)) + np.array([[0.0], [0.1]])
+    asks[draw.random(900) < 0.1] = np.nan
+    quotes = pd.DataFrame({"id": [f"s{i % 7}" for i in range(900)], "bid": bids, "ask": asks})
+    produce(broker, job.input, map(_quote, range(900), quotes.itertuples()))
+
+    job.run(workers=2)
+
+    found: dict[str, list[dict[str, float | None]]] = {}
+    for record in read_all(broker, job.output, 900):
+        event = json.loads(record.value)
+        found.setdefault(event["series_id"], []).append(event)
+    for series_id, own in quotes.groupby("id"):
+        fast, slow = own[["bid", "ask"]].ewm(span=5, ignore_na=True), own["ask"].ewm(alpha=0.1)
+        fully = own.dropna()  # a pair is of the readings that have both
+        corr = fully["bid"].ewm(span=5).corr(fully["ask"]).reindex(own.index).ffill()
+        expected = {
+            "bid": own["bid"],
+            "quote_bid_fast_ewma": fast["bid"].mean(),
+            "quote_bid_fast_std": fast["bid"].std(),
+            "ask_fast_ewma": fast["ask"].mean(),
+            "ask_fast_std": fast["ask"].std(),
+            "ask_slow_ewma": slow.mean(),
+            "quote_bid_ask_fast_corr": corr,
+        }
+        for name, column in expected.items():
+            got = [event["quote_bid" if name == "bid" else name] for event in found[str(series_id)]]
+            floats = np.array(got, np.float64)
+            wanted = np.asarray(column, np.float64)
+            np.testing.assert_allclose(floats, wanted, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def _quote(i: int, quote: Any) -> Record:
+    ask = None if math.isnan(quote.ask) else quote.ask
+    payload = {"series_id": quote.id, "ts": START_MS + i, "quote": {"bid": quote.bid}, "ask": ask}
+    return Record(json.dumps(payload).encode(), quote.id.encode())
+
+
+def test_late_and_impossible_readings_go_to_the_dead_letters_once(
+    broker: str, tmp_path: Path
+) -> None:
+    """The second run knows what is late only from the state of the first."""
+    job = Job(broker, tmp_path)
+    policies = {"max_lateness": "1min", "highest": 50, "equal_times": "dead-letter"}
+    job.configure(smooth={"beta": None, "halflife": "1min", **policies})
+    minute = 60_000
+    runs = [
+        [(10, 20.0, ""), (12, 30.0, ""), (11, 24.0, ""), (10, 49.0, "late"), (13, 51.0, "range")],
+        [(11, 7.0, ""), (10, 7.0, "late"), (12, 1.0, "equal"), (13, 1.0, ""), (11, 1.0, "late")],
+    ]
+    causes = {"late": b"late", "range": b"out-of-range", "equal": b"equal-times"}
+    sent: dict[tuple[bytes, int], tuple[bytes, bytes]] = {}
+    for run in runs:
+        records, whys = [], []
+        for series, (at, value, why) in itertools.product(range(20), run):
+            reading = Reading(f"s{series}", START_MS + at * minute, value)
+            records.append(as_record(reading)._replace(headers=HEADERS))
+            whys.append(why)
+        offsets = produce(broker, job.input, records)
+        for record, offset, why in zip(records, offsets, whys, strict=True):
+            if why:
+                sent[record.key or b"", offset] = record.value or b"", causes[why]
+        job.run(workers=2)
+
+    letters = job.letters(len(sent))
+    found = {}
+    for letter in letters:
+        told = dict(letter.headers[len(HEADERS) :])
+        assert letter.headers[: len(HEADERS)] == [*HEADERS]
+        found[letter.key, int(told["ewma-offset"])] = letter.value, told["ewma-cause"]
+    assert found == sent
+    assert len(letters) == len(sent) == 100
+    events = job.events(100)
+    assert all([e.value for e in own] == [20.0, 30.0, 24.0, 7.0, 1.0] for own in events.values())
+    # At minute 13: 20/8 + 30/2 + 24/4 + 7/4 + 1, over 1/8 + 1/2 + 1/4 + 1/4 + 1.
+    assert [own[-1].ewma for own in events.values()] == pytest.approx([26.25 / 2.125] * 20)
+    verified = ewma("verify", str(job.path))
+    assert verified.returncode == 0, verified.stdout
+    assert verified.stdout.startswith("100 readings, 100 dead letters, 100 events\n")
+
+
+@linux
+def test_a_kill_before_the_snapshot_doubles_no_late_letter(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    smooth = {"beta": None, "halflife": "1min", "max_lateness": "1s"}
+    job.configure(input={"stop": "never"}, smooth=smooth, recovery={"interval": "1min"})
+    times = [START_MS + 1000 * i - (5000 if i % 4 == 3 else 0) for i in range(400)]
+    readings = [Reading(f"s{i // 40}", time_ms, 1.0) for i, time_ms in enumerate(times)]
+    job.send(readings)
+    with Watch(broker, job.output) as watch, job.running(2) as run:
+        watch.until(300)
+        assert len(job.letters(100)) == 100
+        pids = _children(run.pid)
+        os.kill(run.pid, signal.SIGKILL)
+    wait_until(partial(_are_gone, pids), 5)
+    job.configure(smooth=smooth)
+    assert ", epoch 1\n" in job.run()  # from the start
+    told = [dict(letter.headers) for letter in job.letters(100)]
+    assert len({(t["ewma-partition"], t["ewma-offset"]) for t in told}) == len(told) == 100
+    assert {t["ewma-cause"] for t in told} == {b"late"}
+    assert sum(map(len, job.events(300).values())) == 300
+
+
+def test_odd_readings_are_counted_by_cause_and_policy(embedded: str, tmp_path: Path) -> None:
+    job = Job(embedded, tmp_path, partitions=(1, 1, 1))
+    policies = {"out_of_range": "clip", "non_finite": "skip", "missing": "dead-letter"}
+    job.configure(smooth={"lowest": 0, "highest": 9, "late": "dead-letter", **policies})
+    texts = ["1", "9e9", "Infinity", "1e999", "null", "2", "5"]
+    payloads = [f'{{"series_id": "s", "ts": {i}, "value": {x}}}' for i, x in enumerate(texts)]
+    payloads.append('{"series_id": "s", "ts": 3, "value": 1}')
+    produce(embedded, job.input, [Record(payload.encode()) for payload in payloads])
+    kinds = [("out-of-range", "clip"), ("non-finite", "skip"), ("missing", "dead-letter")]
+    kinds.append(("late", "dead-letter"))
+    before = [_counted(*kind) for kind in kinds]
+    run_main(build_job(load(job.path)).flow)
+    assert [_counted(*k) - b for k, b in zip(kinds, before, strict=True)] == [1, 2, 1, 1]
+    events = [json.loads(record.value) for record in read_all(embedded, job.output, 6)]
+    assert [event["value"] for event in events] == [1, 9e9, None, None, 2, 5]
+    means = [1.0, (0.9 + 9) / 1.9, (0.81 + 8.1 + 2) / 2.71]
+    assert [event["ewma"] for event in events[:5]] == pytest.approx(
+        [means[0], *[means[1]] * 3, means[2]]
+    )
+
+
+def _counted(cause: str, policy: str) -> float:
+    labels = {"cause": cause, "policy": policy}
+    return REGISTRY.get_sample_value("ewma_ops_policies_total", labels) or 0.0
 
 
 @linux

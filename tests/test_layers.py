@@ -49,9 +49,13 @@ ROWS = {
     "errors": _row(pure=True),
     "murmur2": _row("", "numpy", pure=True),
     "decay": _row("errors", "numpy", pure=True),
-    "smoothing": _row("errors decay", pure=True),
-    "composites": _row("errors decay smoothing", "numpy", pure=True),
-    "family": _row("errors smoothing composites", pure=True),
+    "checks": _row("errors", pure=True),
+    "policies": _row("checks errors decay", pure=True),
+    "smoothing": _row("checks errors decay policies", pure=True),
+    "composites": _row("errors decay policies smoothing", "numpy", pure=True),
+    "family": _row("errors policies smoothing composites", pure=True),
+    "snapshots": _row("errors", "numpy", pure=True),
+    "gate": _row("errors family policies readings weighing", "numpy", pure=True),
     "plan": _row("", "numpy", pure=True),
     "kernel": _row("plan", "numpy", pure=True),
     "weighing": _row("smoothing plan kernel", "numpy", pure=True),
@@ -62,7 +66,9 @@ ROWS = {
     "block": _row("errors family plan kernel merge smoother scalar", "numpy", pure=True),
     "chain": _row("family plan kernel block", "numpy", pure=True),
     "readings": _row("errors", "numpy msgspec", pure=True),
-    "table": _row("errors family index merge plan block chain readings", "numpy", pure=True),
+    "table": _row(
+        "errors snapshots family gate index merge plan block chain readings", "numpy", pure=True
+    ),
     "history": _row("errors readings", "numpy pyarrow"),
     # Bytewax operators: no Kafka.
     "shards": _row("errors murmur2 family index readings table", "bytewax numpy"),
@@ -83,11 +89,11 @@ ROWS = {
     "summary": _row("composites family settings"),
     "recovery": _row("errors", "bytewax"),
     "flow": _row(
-        "errors murmur2 decay smoothing readings table operators wire.* connectors.* serde.* "
-        "deadletter history settings",
+        "errors murmur2 decay smoothing policies readings table operators wire.* connectors.* "
+        "serde.* deadletter history settings",
         "bytewax numpy prometheus_client",
     ),
-    "verify": _row("errors murmur2 flow settings connectors.* serde.*", "kafka numpy"),
+    "verify": _row("errors murmur2 flow readings settings connectors.* serde.*", "kafka numpy"),
     "slack": _row(),
     "worker": _row("errors slack settings recovery flow connectors.*", "bytewax prometheus_client"),
     "launcher": _row("errors settings recovery worker"),

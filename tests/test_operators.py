@@ -364,6 +364,41 @@ def test_a_value_that_cannot_be_used_is_named(value: Any, says: str, batch_size:
     assert says in str(error)
 
 
+@pytest.mark.parametrize("batch_size", [1, 300])
+def test_policies_go_through_both_operators(batch_size: int) -> None:
+    options: dict[str, Any] = {"out_of_range": "reset", "highest": 30, "max_lateness": "1s"}
+    smoothing = Smoothing(Decay(halflife="5s"), late="skip", non_finite="clip", lowest=0, **options)
+    items: list[Any] = stream(1000)
+    items[500:500] = [("s1", (0, 9.0)), ("s2", (10**13, math.inf)), ("s3", (10**13, -math.inf))]
+    out = smooth(items, smoothing, batch_size)
+    assert repr(by_series(out)) == repr(expected(items, smoothing))
+
+
+@pytest.mark.parametrize("batch_size", [1, 300])
+def test_what_is_too_late_is_an_error_that_names_the_series(batch_size: int) -> None:
+    items = [("a", (2_000 + i, 1.0)) for i in range(300)] + [("b", (2, 1.0)), ("a", (1, 1.0))]
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        smooth(items, Smoothing(Decay(halflife="5s"), max_lateness="1s"), batch_size)
+    error = cause(raised.value)
+    assert isinstance(error, ReadingError)
+    assert str(error).startswith("time 1 of series 'a' is 2298 ms before its newest")
+
+
+def test_what_is_too_late_is_put_aside_by_the_column() -> None:
+    out: list[Smoothed] = []
+    runs = [Readings.of(["a", "b", "a"], [1.0, 2.0, 3.0], [5000, 0, time]) for time in (1, 6000)]
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource(runs))
+    late = Smoothing(Decay(halflife="5s"), max_lateness="1s")
+    op.output("out", ew.smooth_batches("smooth", up, late), TestingSink(out))
+    run_main(flow)
+    assert [len(smoothed) for smoothed in out] == [2, 3]
+    assert out[0].rejected is not None
+    assert out[0].rejected.readings.values.tolist() == [3.0]
+    assert [r.cause for r in out[0].rejected.rejections] == ["late"]
+    assert out[1].rejected is None
+
+
 @pytest.mark.parametrize("batch_size", [1, 2000])
 def test_decay_by_time_needs_times(batch_size: int) -> None:
     with pytest.raises(BytewaxRuntimeError) as raised:

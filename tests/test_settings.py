@@ -224,6 +224,9 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
         ("smooth", "span = 3", "[smooth] give exactly one of beta, alpha, span"),
         ("smooth", 'start_up = "korrekt"', "smooth.start_up is 'korrekt': it must be one of"),
         ("smooth", "missing = false", "smooth.missing is False"),
+        ("smooth", 'late = "never"', "smooth.late is 'never': it must be one of take, skip"),
+        ("smooth", 'max_lateness = "10"', "smooth.max_lateness: '10' is not a duration"),
+        ("smooth", 'out_of_range = "clip"', 'smooth.out_of_range is "clip": give lowest, highest'),
         ("smooth", "min_periods = -1", "smooth.min_periods is -1"),
         ("smooth", "min_periods = true", "smooth.min_periods is True"),
         ("smooth", 'statistics = "mean"', "smooth.statistics must be a list of names"),
@@ -430,6 +433,12 @@ def test_describe_says_what_will_run(path: Path) -> None:
     assert len(said.splitlines()) < 20
 
 
+def test_describe_says_what_becomes_of_odd_readings(path: Path) -> None:
+    options = 'beta = 0.9\nlowest = 0\nhighest = 60\nmax_lateness = "10min"'
+    said = describe(loaded(path, MINIMAL.replace("beta = 0.9", options)))
+    assert "out-of-range dead-letter (beyond 0 and 60), late dead-letter (by more than 600" in said
+
+
 def test_describe_says_when_nothing_is_recovered(path: Path) -> None:
     assert "every series starts anew" in describe(loaded(path, MINIMAL))
 
@@ -514,6 +523,14 @@ def test_several_fields_and_smoothings(path: Path) -> None:
             {"start_up": "prior", "prior": 20, "prior_weight": 1.5},
         ),
         ('min_weight = 0.5\nmissing = "decay"', {"min_weight": 0.5, "missing": "decay"}),
+        (
+            'lowest = -40\nhighest = 60.5\nout_of_range = "clip"\nnon_finite = "decay"',
+            {"lowest": -40, "highest": 60.5, "out_of_range": "clip", "non_finite": "decay"},
+        ),
+        (
+            'max_lateness = "10min"\nlate = "clip"\nequal_times = "skip"\nmissing = "reset"',
+            {"max_lateness": "10min", "late": "clip", "equal_times": "skip", "missing": "reset"},
+        ),
     ],
 )
 def test_further_options(path: Path, options: str, smoothing: Any) -> None:

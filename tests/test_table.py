@@ -282,7 +282,7 @@ def test_values_of_another_shape_are_refused() -> None:
 
 def test_values_too_large_to_square_are_refused() -> None:
     table = SeriesTable(Smoothing(Decay(beta=0.5), statistics=["mean", "var"]))
-    with pytest.raises(ReadingError, match="beyond"):
+    with pytest.raises(ReadingError, match="out of bounds"):
         table.update(Readings.of(["s"], [1e200]))
 
 
@@ -325,6 +325,75 @@ def test_what_cannot_be_taken_back() -> None:
         table.retract("s", 1.0, 1)
     with pytest.raises(ConfigError, match="only under decay by time"):
         SeriesTable(HALF).retract("s", 1.0, 0)
+
+
+@pytest.mark.parametrize("weighting", ["observation", "volume"])
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_a_reading_corrected_is_as_if_it_had_come_right(weighting: Any, missing: float) -> None:
+    names = ["mean", "sum", "var", "var_biased", "sem", "n_eff", "count", "corr", "cov"]
+    smoothing = Smoothing(Decay(halflife="20s"), statistics=names, weighting=weighting)
+    right = replace(quotes(60, missing=missing), weights=np.random.default_rng(2).uniform(1, 3, 60))
+    right = replace(right, series_ids=["s"] * 60)
+    assert right.times_ms is not None
+    assert right.weights is not None
+    wrong = replace(right, values=right.values.copy())
+    wrong.values[[20, 45, 59]] += 5.0
+    table, expected = (SeriesTable(smoothing, fields=["bid", "ask"]) for _ in range(2))
+    table.update(wrong)
+    for i in (20, 45, 59):
+        weight = float(right.weights[i]) if weighting == "volume" else 1.0
+        table.correct("s", wrong.values[i], right.values[i], int(right.times_ms[i]), weight)
+    expected.update(right)
+    last = Readings.of(["s"], [[1.0, 3.0]], [int(right.times_ms[-1]) + 999], [1.0])
+    want, got = expected.update(last).statistics, table.update(last).statistics
+    for name, column in want.items():
+        np.testing.assert_allclose(got[name], column, rtol=1e-11, err_msg=name)
+
+
+def test_the_only_reading_that_counts_can_be_corrected() -> None:
+    table = SeriesTable(Smoothing(Decay(halflife="1s"), statistics=["mean", "var_biased"]))
+    table.step("s", 1e6, 0)
+    table.correct("s", 1e6, 2.0, 0)
+    assert table.step("s", math.nan, 0) == (2.0, 0.0)
+    table.step("s", -3e8, 100_000)  # the one before weighs next to nothing
+    table.correct("s", -3e8, 5.0, 100_000)
+    assert table.step("s", math.nan, 100_000) == pytest.approx((5.0, 0.0), abs=1e-12)
+
+
+def test_what_cannot_be_corrected() -> None:
+    table = SeriesTable(Smoothing(Decay(halflife="1s"), highest=10.0))
+    table.step("s", 1.0, 0)
+    for old, new, weight, says in [
+        (1.0, math.nan, 1.0, "one of them is missing"),
+        (1.0, 11.0, 1.0, "value 11.0 of series 's' is out of bounds"),
+        (1.0, 2.0, 1.5, "weighs less"),
+    ]:
+        with pytest.raises(ReadingError, match=says):
+            table.correct("s", old, new, 0, weight)
+    with pytest.raises(ReadingError, match="newer than the series"):
+        table.correct("s", 1.0, 2.0, 1)
+    with pytest.raises(ReadingError, match="not in the table"):
+        table.correct("t", 1.0, 2.0, 0)
+    with pytest.raises(ConfigError, match="only under decay by time"):
+        SeriesTable(HALF).correct("s", 1.0, 2.0, 0)
+    assert table.step("s", math.nan, 0) == (1.0,)
+
+
+def test_a_revision_is_counted_once() -> None:
+    smoothing = Smoothing(Decay(halflife="1s"), statistics=["mean", "revision"])
+    table, other = SeriesTable(smoothing), SeriesTable(smoothing)
+    steps = [(0, 1.0), (1000, 1.0), (1000, 1.0), (500, 1.0), (400, math.nan), (2000, 1.0)]
+    revisions = [table.step("s", value, time_ms)[1] for time_ms, value in steps]
+    assert revisions == [0, 0, 0, 1, 1, 1]
+    table.retract("s", 1.0, 500)
+    assert table.step("s", 1.0, 3000)[1] == 2
+    table.correct("s", 1.0, 2.0, 3000)
+    assert table.step("s", 1.0, 4000)[1] == 3
+    other.step("s", 1.0, 0)
+    other.step("t", 1.0, 0)
+    table.merge(other)
+    assert table.step("s", 1.0, 5000)[1] == 4
+    assert table.step("t", 1.0, 5000)[1] == 0
 
 
 def test_tables_that_cannot_be_merged() -> None:

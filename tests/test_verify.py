@@ -85,7 +85,7 @@ def test_what_is_right_is_found_right(
     written.write(broker, written.events)
     assert main(["verify", str(written.config)]) == 0
     assert capsys.readouterr().out == (
-        "299 readings, 1 unreadable messages, 299 events\n"
+        "299 readings, 1 dead letters, 299 events\n"
         "missing 0, doubled 0, wrong value 0, out of order 0\n"
         "exactly once\n"
     )

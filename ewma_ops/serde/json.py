@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from json import loads
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -42,6 +44,7 @@ CAUSES = (
     "not-json",
     "too-deep",
     "wrong-type",
+    "missing",
     "out-of-range",
     "no-series-id",
     "id-too-long",
@@ -89,8 +92,13 @@ class JsonDecoder:
         9999, UTC where it names no offset. ``None``: the record's timestamp.
     weight
         Path of what the reading weighs, a number >= 0; null or absent is a missing reading.
-    largest
-        Greatest magnitude of a value.
+    lowest, highest
+        Bounds of a value.
+    nulls
+        Whether a null or absent value is a missing reading, or else rejected.
+    infinite
+        Whether a number too large for a float64 is taken as infinite, and the words ``Infinity``,
+        ``-Infinity`` and ``NaN`` are read, which JSON has not; or else all of them rejected.
 
     A path is the name of a field, or names joined with "." for nested objects. Of a key that
     stands twice in an object the last counts. Other fields are skipped unread.
@@ -114,7 +122,11 @@ class JsonDecoder:
         series_id: str | Sequence[str] | None = "series_id",
         time: str | None = None,
         weight: str | None = None,
-        largest: float = LARGEST_VALUE,
+        lowest: float = -LARGEST_VALUE,
+        highest: float = LARGEST_VALUE,
+        *,
+        nulls: bool = True,
+        infinite: bool = False,
     ) -> None:
         if series_id is None:
             series_id = ()
@@ -134,13 +146,14 @@ class JsonDecoder:
                 "different fields"
             )
         self._fields, self._ids, self._time, self._weight = fields, ids, time, weight
-        self._numbers, self._largest = numbers, largest
+        self._numbers, self._lowest, self._highest = numbers, lowest, highest
+        self._nulls, self._infinite = nulls, infinite
         self._row, where = _row_type(leaves)
         self._get = {path: attrgetter(names) for path, names in where.items()}
         self._decode = msgspec.json.Decoder(self._row).decode
         heads = dict.fromkeys(path.split(".")[0] for path in leaves)
         self._loose = {head: f"f{i}" for i, head in enumerate(heads)}
-        loose = defstruct(
+        self._loose_row = loose = defstruct(
             "Loose",
             [(name, Any, None) for name in self._loose.values()],
             rename={name: head for head, name in self._loose.items()},
@@ -180,13 +193,17 @@ class JsonDecoder:
         self, path: str, rows: list[Any], rejected: dict[int, Rejection]
     ) -> NDArray[np.float64]:
         column = np.array(list(map(self._get[path], rows)), np.float64)  # None is NaN
-        bad, bounds = np.abs(column) > self._largest, f"beyond +-{self._largest:.3g}"
+        bad = ((column < self._lowest) | (column > self._highest)) & np.isfinite(column)
+        bounds = f"not between {self._lowest:.6g} and {self._highest:.6g}"
         if path == self._weight:
             bad = (column < 0.0) | (column > LARGEST_WEIGHT)
             bounds = f"not between 0 and {LARGEST_WEIGHT:.3g}"
         for i in np.flatnonzero(bad).tolist():
             detail = f"{path} is {column[i]}: {bounds}"
             rejected.setdefault(i, Rejection(i, "out-of-range", detail))
+        if not self._nulls:
+            for i in np.flatnonzero(np.isnan(column)).tolist():
+                rejected.setdefault(i, Rejection(i, "missing", f"{path} is absent or null"))
         return column
 
     def _series_ids(
@@ -236,7 +253,7 @@ class JsonDecoder:
             fields = self._parse(payload)
             ids = [_id_part(self._at(fields, path), path) for path in self._ids]
             time_ms = 0 if self._time is None else _time(self._at(fields, self._time), self._time)
-            numbers = [_number(self._at(fields, path), path) for path in self._numbers]
+            numbers = [self._number(self._at(fields, path), path) for path in self._numbers]
             return self._build(ids, time_ms, numbers)
         except _Refused as refused:
             rejected[index] = Rejection(index, refused.cause, str(refused))
@@ -249,20 +266,15 @@ class JsonDecoder:
             raise _Refused("empty", "the value is empty")
         try:
             return self._decode_loosely(payload)
+        except msgspec.MsgspecError as error:
+            if self._infinite:
+                with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+                    return msgspec.convert(loads(payload.decode()), self._loose_row)
+            raise _refused(payload, error) from None
         except RecursionError:
             raise _Refused("too-deep", "the value is nested too deeply") from None
         except UnicodeDecodeError as error:
             raise _Refused("not-utf8", _not_utf8(error)) from None
-        except msgspec.ValidationError as error:
-            cause = "out-of-range" if "out of range" in str(error) else "wrong-type"
-            raise _Refused(cause, str(error)) from None
-        except msgspec.DecodeError as error:
-            try:
-                payload.decode()
-            except UnicodeDecodeError as not_utf8:
-                raise _Refused("not-utf8", _not_utf8(not_utf8)) from None
-            bom = " (it begins with a byte order mark)" if payload[:3] == b"\xef\xbb\xbf" else ""
-            raise _Refused("not-json", f"{error}{bom}") from None
 
     def _at(self, fields: Any, path: str) -> Any:
         head, *rest = path.split(".")
@@ -274,6 +286,18 @@ class JsonDecoder:
                 raise _Refused("wrong-type", f"{path} cannot be: {_shown(found)} holds no fields")
             found = found.get(name)
         return found
+
+    def _number(self, found: object, path: str) -> float:
+        if found is None:
+            return np.nan
+        if not isinstance(found, (int, float)) or isinstance(found, bool):
+            raise _Refused("wrong-type", f"{path} is {_shown(found)}: not a number")
+        try:
+            return float(found)
+        except OverflowError:
+            if self._infinite:
+                return np.inf if found > 0 else -np.inf
+            raise _Refused("out-of-range", f"{path} is too large for a 64-bit float") from None
 
     def _build(self, ids: Sequence[str | int], time_ms: float, numbers: list[float]) -> Any:
         leaves: dict[str, Any] = dict(zip(self._ids, ids, strict=True))
@@ -348,6 +372,19 @@ class _Refused(ReadingError):
         self.cause = cause
 
 
+def _refused(payload: bytes, error: msgspec.MsgspecError) -> _Refused:
+    """Say why a payload cannot be decoded."""
+    if isinstance(error, msgspec.ValidationError):
+        cause = "out-of-range" if "out of range" in str(error) else "wrong-type"
+        return _Refused(cause, str(error))
+    try:
+        payload.decode()
+    except UnicodeDecodeError as not_utf8:
+        return _Refused("not-utf8", _not_utf8(not_utf8))
+    bom = " (it begins with a byte order mark)" if payload[:3] == b"\xef\xbb\xbf" else ""
+    return _Refused("not-json", f"{error}{bom}")
+
+
 def _row_type(leaves: Mapping[str, tuple[Any, ...]]) -> tuple[type[Struct], dict[str, str]]:
     """Make the struct for some paths; return it and the attribute each path is found at."""
     inside: dict[str, dict[str, tuple[Any, ...]]] = {}
@@ -407,17 +444,6 @@ def _id_part(found: object, path: str) -> str | int:
     return found
 
 
-def _number(found: object, path: str) -> float:
-    if found is None:
-        return np.nan
-    if not isinstance(found, (int, float)) or isinstance(found, bool):
-        raise _Refused("wrong-type", f"{path} is {_shown(found)}: not a number")
-    try:
-        return float(found)
-    except OverflowError:
-        raise _Refused("out-of-range", f"{path} is too large for a 64-bit float") from None
-
-
 def _time(found: object, path: str) -> float:
     if found is None:
         raise _Refused("no-time", f"{path} is absent or null")
@@ -458,7 +484,7 @@ def _reject_long(ids: list[str], rejected: dict[int, Rejection]) -> None:
 
 def _numbers(name: str, column: NDArray[np.float64]) -> list[Any]:
     numbers: list[float] = column.tolist()  # msgspec writes NaN as null
-    if name != "count" and not name.endswith("_count"):
+    if name.rpartition("_")[2] not in ("count", "revision"):
         return numbers
     return [None if number != number else int(number) for number in numbers]
 

@@ -434,9 +434,38 @@ def test_several_fields_and_a_weight() -> None:
     assert [(r.at, r.cause) for r in decoded.rejected] == [(3, "out-of-range"), (4, "wrong-type")]
 
 
-def test_values_beyond_the_largest_are_rejected() -> None:
-    decoded = JsonDecoder(largest=1e150).decode([b"a"], [b'{"series_id":"a","value":-2e150}'], [0])
-    assert [r.cause for r in decoded.rejected] == ["out-of-range"]
+def test_values_out_of_bounds_are_rejected() -> None:
+    payloads = [b'{"series_id":"a","value":%d}' % value for value in (-2, -1, 3, 4)]
+    decoded = JsonDecoder(lowest=-1, highest=3).decode([None] * 4, payloads, [0] * 4)
+    assert decoded.readings.values.tolist() == [-1, 3]
+    assert [(r.cause, r.detail) for r in decoded.rejected] == [
+        ("out-of-range", "value is -2.0: not between -1 and 3"),
+        ("out-of-range", "value is 4.0: not between -1 and 3"),
+    ]
+
+
+def test_nulls_are_rejected_where_they_are_asked_to_be() -> None:
+    payloads = [
+        b'{"series_id":"a","value":null}',
+        b'{"series_id":"a"}',
+        b'{"series_id":"a","value":1}',
+    ]
+    decoded = JsonDecoder(nulls=False).decode([None] * 3, payloads, [0] * 3)
+    assert [(r.at, r.cause) for r in decoded.rejected] == [(0, "missing"), (1, "missing")]
+    assert decoded.kept.tolist() == [2]
+
+
+def test_infinite_values_are_read_where_they_are_asked_for() -> None:
+    words = [b"Infinity", b"-Infinity", b"NaN", b"1e400", b"-1" + b"0" * 400, b"2"]
+    payloads = [b'{"series_id":"a","value":%b}' % word for word in words]
+    decoder = JsonDecoder(lowest=0.0, highest=1.0, infinite=True)
+    decoded = decoder.decode([None] * 6, payloads, [0] * 6)
+    expected = [math.inf, -math.inf, math.nan, math.inf, -math.inf]
+    np.testing.assert_array_equal(decoded.readings.values, expected)
+    assert [(r.at, r.cause) for r in decoded.rejected] == [(5, "out-of-range")]
+    odd = [b'{"series_id":"a","value":Infinit}', b"[Infinity]", b'{"series_id":Infinity,"value":1}']
+    decoded = decoder.decode([None] * 3, odd, [0] * 3)
+    assert [r.cause for r in decoded.rejected] == ["not-json", "wrong-type", "wrong-type"]
 
 
 def test_events_of_several_fields_and_smoothings() -> None:
