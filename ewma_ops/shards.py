@@ -200,7 +200,7 @@ class _Shared:
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
         """Raise where a reading is not newer than the state: the two are of different moments."""
-        for partition in np.unique(origins.partitions).tolist():
+        for partition in np.flatnonzero(np.bincount(origins.partitions)).tolist():
             offsets = origins.offsets[origins.partitions == partition]
             newest = self._newest_of(partition)
             steps = np.diff(offsets, prepend=newest[shards].max())

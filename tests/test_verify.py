@@ -73,7 +73,7 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
     )
     names = identities(murmur2(job_of(settings).encode()), origins)
     events = [
-        Record(value, key.encode(), ((IDENTITY_HEADER, name),), partition=int(key[1:]) % 2)
+        Record(value, key.encode(), tuple(named), partition=int(key[1:]) % 2)
         for key, value, name in zip(readings.series_ids, values, names, strict=True)
     ]
     return Written(config, settings, events)
@@ -122,7 +122,7 @@ def test_what_is_not_written_yet_is_told_apart(broker: str, written: Written) ->
 
 
 def test_events_of_other_jobs_are_nobodys_fault(broker: str, written: Written) -> None:
-    other = [(IDENTITY_HEADER, identities(1, (np.array([0]), np.array([0])))[0])]
+    other = identities(1, (np.array([0]), np.array([0])))[0]
     written.write(broker, [Record(b"v", b"k"), Record(b"v", b"k", tuple(other)), *written.events])
     assert verify(written.settings, lambda line: None).right
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.errors import StateError
-from ewma_ops.wire.records import Headers, Origins
+from ewma_ops.wire.records import Headers, LikeHeaders, Origins
 
 __all__ = ["IDENTITY_HEADER", "Ledger", "LedgerState", "identities", "origins_of"]
 
@@ -94,7 +94,7 @@ class Ledger:
         """Note records that the flow has made; return which of them the topic does not have."""
         partitions, offsets = origins
         new = np.ones(len(offsets), np.bool_)
-        for partition in np.unique(partitions).tolist():
+        for partition in np.flatnonzero(np.bincount(partitions)).tolist():
             at = np.flatnonzero(partitions == partition)
             made = offsets[at]
             highest = int(made.max())
@@ -126,20 +126,18 @@ class Ledger:
         return [] if found is None else [found]
 
 
-def identities(job: int, origins: Origins) -> list[bytes]:
+def identities(job: int, origins: Origins) -> LikeHeaders:
     """Return the header of each record: job, source partition and offset, 16 bytes.
 
     Examples
     --------
-    >>> identities(1, (np.array([2], np.int32), np.array([3])))[0].hex(" ", 4)
+    >>> identities(1, (np.array([2], np.int32), np.array([3]))).contents.hex(" ", 4)
     '00000001 00000002 00000000 00000003'
     """
     partitions, offsets = origins
     rows = np.empty(len(offsets), _IDENTITY)
     rows["job"], rows["partition"], rows["offset"] = job, partitions, offsets
-    data = rows.tobytes()
-    size = _IDENTITY.itemsize
-    return [data[at : at + size] for at in range(0, len(data), size)]
+    return LikeHeaders(IDENTITY_HEADER, rows.tobytes(), _IDENTITY.itemsize)
 
 
 def origins_of(job: int, headers: Sequence[Headers]) -> tuple[NDArray[np.intp], Origins]:

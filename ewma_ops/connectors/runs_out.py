@@ -24,7 +24,7 @@ from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from ewma_ops.connectors import fit
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.layout import HEADER, MAGIC
-from ewma_ops.wire.records import Headers, ProducerRecords
+from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords
 
 __all__ = ["append", "misfits"]
 
@@ -128,12 +128,9 @@ def _total(pieces: Sequence[bytes | None]) -> int:
 
 
 def _headers_size(headers: Sequence[Headers]) -> int:
-    try:  # one header each, of one name, as every event has that is delivered exactly once
-        [name] = {name for ((name, _),) in headers}
-        contents = [content for ((_, content),) in headers]
-        return len(headers) * (8 + len(name.encode())) + len(b"".join(contents))  # type: ignore[arg-type]  # None: the TypeError below
-    except (TypeError, ValueError):
-        return sum(map(_header_size, headers))
+    if isinstance(headers, LikeHeaders) and len(headers):
+        return len(headers) * _header_size(headers[0])
+    return sum(map(_header_size, headers))
 
 
 def _header_size(headers: Headers) -> int:
@@ -151,9 +148,7 @@ class RunRecords:
     def __init__(self, limit_bytes: int, codec_number: int) -> None:
         self._limit_bytes = limit_bytes
         self._codec = codec_number
-        self._keys: list[bytes | None] = []
-        self._values: list[bytes | None] = []
-        self._headers: list[Headers] | None = None
+        self._parts: list[ProducerRecords] = []
         self._count = 0
         self._size = 0
         self._whole = 0
@@ -170,12 +165,7 @@ class RunRecords:
         """Add records if there is room."""
         if self._batch is not None or (self._count and self._size + size > self._limit_bytes):
             return False
-        if self._headers is None and records.headers is not None:
-            self._headers = [()] * self._count
-        if self._headers is not None:
-            self._headers += [()] * len(records) if records.headers is None else records.headers
-        self._keys += records.keys
-        self._values += records.values
+        self._parts.append(records)
         self._count += len(records)
         self._size += size
         return True
@@ -197,14 +187,14 @@ class RunRecords:
         """Encode the batch, once."""
         if self._batch is None:
             self._batch = encode_batch(
-                ProducerRecords(self._keys, self._values, self._headers),
+                ProducerRecords.concat(self._parts),
                 timestamp_ms=time.time_ns() // 1_000_000,
                 codec=self._codec,
                 compress=_compress,
                 **self._producer,
             )
             self._whole, self._size = self._size, len(self._batch)
-            self._keys, self._values, self._headers = [], [], None
+            self._parts = []
 
     @property
     def producer_id(self) -> int:

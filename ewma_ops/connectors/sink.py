@@ -7,16 +7,15 @@ reads back; must not know what is in a record, nor which partition a key belongs
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from prometheus_client import Counter
 
 from ewma_ops.connectors.delivery import (
-    IDENTITY_HEADER,
     Ledger,
     LedgerState,
     identities,
@@ -28,7 +27,7 @@ from ewma_ops.connectors.readback import SETTLE_S, Readback, touch
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, DeliveryError
 from ewma_ops.murmur2 import murmur2
-from ewma_ops.wire.records import ProducerRecords
+from ewma_ops.wire.records import Headers, ProducerRecords
 
 __all__ = ["Delivery", "KafkaSink"]
 
@@ -237,7 +236,7 @@ class _OncePart(_Part):
 
 def _identified(records: ProducerRecords, job: int) -> ProducerRecords:
     assert records.origins is not None
-    own: Any = [[(IDENTITY_HEADER, one)] for one in identities(job, records.origins)]
+    own: Sequence[Headers] = identities(job, records.origins)
     if records.headers is not None:
         own = [[*theirs, *ours] for theirs, ours in zip(records.headers, own, strict=True)]
     return ProducerRecords(records.keys, records.values, own, records.origins)

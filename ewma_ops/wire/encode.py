@@ -1,10 +1,9 @@
 """Columns to Kafka record batches (magic 2).
 
 Knows the record batch format; must not know sockets, topics, or what the payloads mean.
-Many records are written together: their sizes are computed as columns, one join lays the keys,
-values and headers out with gaps between them, and every varint field of all records is then
-written into the gaps at once. Few are written one by one, which is quicker for them and gives
-the same bytes.
+Many records are written together: their sizes are computed as columns, one join lays the keys and
+values out with gaps between them, and each field of all records is then written into the gaps at
+once. Few are written one by one, which is quicker for them and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from ewma_ops.wire.layout import (
     MAGIC,
     TRANSACTIONAL,
 )
-from ewma_ops.wire.records import Headers, ProducerRecords
+from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords
 from ewma_ops.wire.varint import encode_varint, varint_sizes, write_varints
 
 __all__ = ["Compress", "encode_batch", "set_producer"]
@@ -56,8 +55,7 @@ def encode_batch(
     Parameters
     ----------
     records
-        At least one. The quick way with headers is one header on each record, all of one name
-        and one size.
+        At least one. The quick way is for none with headers, or `LikeHeaders`.
     timestamp_ms
         The time of writing, milliseconds since the epoch, UTC: every record's timestamp.
     codec
@@ -83,7 +81,9 @@ def encode_batch(
     count = len(records)
     if count == 0:
         raise ConfigError("a batch of 0 records cannot be sent: encode at least 1")
-    batch = _encode_few(records) if count < _FEW_RECORDS else _encode_many(records)
+    headers = records.headers
+    alike = headers is None or isinstance(headers, LikeHeaders)
+    batch = _encode_many(records) if alike and count >= _FEW_RECORDS else _encode_few(records)
     attributes = TRANSACTIONAL if transactional else 0
     if codec:
         if compress is None:
@@ -174,26 +174,28 @@ def _header_bytes(headers: Headers) -> bytes:
 
 
 def _encode_many(records: ProducerRecords) -> bytearray:
-    """Lay out gap, key, gap, value, headers of each record, then fill the gaps."""
+    """Lay out gap, key, gap, value of each record, then fill the gaps."""
     count = len(records)
     keys, key_sizes = _column(records.keys)
     values, value_sizes = _column(records.values)
-    tails, tail_sizes = _tails(records.headers, count)
+    tail = _NO_HEADERS if records.headers is None else _header_bytes(records.headers[0])
     deltas = np.arange(count)
     delta_widths = varint_sizes(deltas)
     key_widths, value_widths = varint_sizes(key_sizes), varint_sizes(value_sizes)
     key_bytes, value_bytes = np.maximum(key_sizes, 0), np.maximum(value_sizes, 0)
-    bodies = 2 + delta_widths + key_widths + key_bytes + value_widths + value_bytes + tail_sizes
+    bodies = 2 + delta_widths + key_widths + key_bytes + value_widths + value_bytes + len(tail)
     body_widths = varint_sizes(bodies)
     sizes = body_widths + bodies
 
-    pieces: list[bytes] = [b""] * (5 * count + 1)
+    pieces: list[bytes] = [b""] * (4 * count + 2)
     pieces[0] = bytes(HEADER.size)
-    pieces[1::5] = _gaps(body_widths + 2 + delta_widths + key_widths)
-    pieces[2::5] = keys
-    pieces[3::5] = _gaps(value_widths)
-    pieces[4::5] = values
-    pieces[5::5] = tails
+    # What stands behind a record is part of the gap before the next one.
+    pieces[1:-1:4] = _gaps(len(tail) + body_widths + 2 + delta_widths + key_widths)
+    pieces[1] = pieces[1][len(tail) :]
+    pieces[2::4] = keys
+    pieces[3::4] = _gaps(value_widths)
+    pieces[4::4] = values
+    pieces[-1] = bytes(len(tail))
     batch = bytearray().join(pieces)
 
     out = np.frombuffer(batch, np.uint8)
@@ -205,7 +207,22 @@ def _encode_many(records: ProducerRecords) -> bytearray:
     write_varints(out, at, key_sizes)
     at += key_widths + key_bytes
     write_varints(out, at, value_sizes)
+    if isinstance(records.headers, LikeHeaders):
+        _write_tails(out, at + value_widths + value_bytes, tail, records.headers)
     return batch
+
+
+def _write_tails(
+    out: NDArray[np.uint8], at: NDArray[np.int64], first: bytes, headers: LikeHeaders
+) -> None:
+    """Write headers at the positions: all like the first, but for their contents."""
+    tails = np.empty((len(at), len(first)), np.uint8)
+    tails[:] = np.frombuffer(first, np.uint8)
+    contents = np.frombuffer(headers.contents, np.uint8)
+    tails[:, -headers.size :] = contents.reshape(-1, headers.size)
+    whole = f"V{len(first)}"
+    places: NDArray[np.void] = np.ndarray((len(out) - len(first) + 1,), whole, out, strides=(1,))
+    places[at] = tails.view(whole).ravel()
 
 
 def _gaps(widths: NDArray[np.int64]) -> list[bytes]:
@@ -224,20 +241,3 @@ def _column(pieces: Sequence[bytes | None]) -> tuple[Sequence[bytes], NDArray[np
     except TypeError:  # from len(None)
         sizes = [-1 if piece is None else len(piece) for piece in pieces]
         return [piece or b"" for piece in pieces], np.array(sizes)
-
-
-def _tails(
-    headers: Sequence[Headers] | None, count: int
-) -> tuple[Sequence[bytes], NDArray[np.int64] | int]:
-    """Return the encoded headers of each record, and their sizes."""
-    if headers is None:
-        return [_NO_HEADERS] * count, len(_NO_HEADERS)
-    try:  # one header each, of one name and one size
-        [name] = {name for ((name, _),) in headers}
-        contents = [content for ((_, content),) in headers]
-        [size] = set(map(len, contents))  # type: ignore[arg-type]  # None: the TypeError below
-    except (TypeError, ValueError):
-        tails = list(map(_header_bytes, headers))
-        return tails, np.fromiter(map(len, tails), np.int64, count)
-    front = _header_bytes([(name, bytes(size))])[: -size or None]
-    return [front + content for content in contents], len(front) + size  # type: ignore[operator]

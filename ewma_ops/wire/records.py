@@ -7,14 +7,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ConsumerRecords", "Headers", "Origins", "ProducerRecords"]
+__all__ = ["ConsumerRecords", "Headers", "LikeHeaders", "Origins", "ProducerRecords"]
 
 Headers = Sequence[tuple[str, bytes | None]]
 """The headers of one record, in order; a name may repeat."""
+
+
+class LikeHeaders(Sequence[Headers]):
+    """One header on each record: all of one name, with contents of one size > 0, end to end.
+
+    Examples
+    --------
+    >>> LikeHeaders("id", b"aabb", 2)[1]
+    (('id', b'bb'),)
+    """
+
+    __slots__ = ("contents", "name", "size")
+
+    def __init__(self, name: str, contents: bytes, size: int) -> None:
+        self.name, self.contents, self.size = name, contents, size
+
+    def __len__(self) -> int:
+        return len(self.contents) // self.size
+
+    @overload
+    def __getitem__(self, at: int) -> Headers: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> LikeHeaders: ...
+
+    def __getitem__(self, at: int | slice) -> Headers | LikeHeaders:
+        if isinstance(at, slice):
+            start, stop, _ = at.indices(len(self))
+            contents = self.contents[start * self.size : max(start, stop) * self.size]
+            return LikeHeaders(self.name, contents, self.size)
+        start = range(len(self))[at] * self.size
+        return ((self.name, self.contents[start : start + self.size]),)
+
+    def like(self, other: LikeHeaders) -> bool:
+        """Tell whether another's headers are of the same name and size."""
+        return (other.name, other.size) == (self.name, self.size)
+
 
 Origins = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Where in the input each record is from: its partition and its offset."""
@@ -70,7 +109,7 @@ class ProducerRecords:
 
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
-    headers: list[Headers] | None = None
+    headers: Sequence[Headers] | None = None
     origins: Origins | None = None
 
     def __len__(self) -> int:
@@ -88,14 +127,14 @@ class ProducerRecords:
 
     @staticmethod
     def concat(parts: Sequence[ProducerRecords]) -> ProducerRecords:
-        """Join runs of records without headers end to end; all have origins, or none."""
+        """Join runs of records end to end; all have origins, or the whole has none."""
         if len(parts) == 1:
             return parts[0]
         origins = [part.origins for part in parts if part.origins is not None]
         return ProducerRecords(
             [key for part in parts for key in part.keys],
             [value for part in parts for value in part.values],
-            None,
+            _join_headers(parts),
             (
                 np.concatenate([partitions for partitions, _ in origins]),
                 np.concatenate([offsets for _, offsets in origins]),
@@ -103,3 +142,19 @@ class ProducerRecords:
             if len(origins) == len(parts)
             else None,
         )
+
+
+def _join_headers(parts: Sequence[ProducerRecords]) -> Sequence[Headers] | None:
+    headers = [part.headers for part in parts]
+    if all(one is None for one in headers):
+        return None
+    first = headers[0]
+    if isinstance(first, LikeHeaders):
+        alike = [one for one in headers if isinstance(one, LikeHeaders) and first.like(one)]
+        if len(alike) == len(headers):
+            return LikeHeaders(first.name, b"".join([one.contents for one in alike]), first.size)
+    return [
+        one
+        for part, own in zip(parts, headers, strict=True)
+        for one in (repeat((), len(part)) if own is None else own)
+    ]

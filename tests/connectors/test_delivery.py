@@ -37,7 +37,7 @@ def pending(state: LedgerState) -> dict[int, list[int]]:
 def test_an_identity_goes_there_and_back() -> None:
     positions = at((0, 0), (2, 5), (2**31 - 1, 2**63 - 1))
     headers: list[Any] = [
-        [("h", b"x"), (IDENTITY_HEADER, one)] for one in identities(2**32 - 1, positions)
+        [("h", b"x"), *own] for own in identities(2**32 - 1, positions)
     ]
     assert {len(headers[i][-1][1]) for i in range(3)} == {16}
     places, (partitions, offsets) = origins_of(2**32 - 1, headers)
@@ -49,10 +49,10 @@ def test_an_identity_goes_there_and_back() -> None:
 
 def test_only_the_last_identity_of_a_record_counts() -> None:
     """A dead letter may have been an event of this very job."""
-    (old,), (new,) = identities(7, at((0, 1))), identities(7, at((3, 4)))
+    ((old,),), ((new,),) = identities(7, at((0, 1))), identities(7, at((3, 4)))
     headers: list[Headers] = [
-        [(IDENTITY_HEADER, old), (IDENTITY_HEADER, new)],
-        [(IDENTITY_HEADER, old), ("ewma-cause", b"empty")],
+        [old, new],
+        [old, ("ewma-cause", b"empty")],
         [(IDENTITY_HEADER, None)],
         [(IDENTITY_HEADER, b"short")],
         [],
