@@ -74,7 +74,7 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
     names = identities(murmur2(job_of(settings).encode()), origins)
     events = [
         Record(value, key.encode(), tuple(named), partition=int(key[1:]) % 2)
-        for key, value, name in zip(readings.series_ids, values, names, strict=True)
+        for key, value, named in zip(readings.series_ids, values, names, strict=True)
     ]
     return Written(config, settings, events)
 
