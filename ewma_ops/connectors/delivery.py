@@ -72,7 +72,7 @@ class Ledger:
                 "resume with the release that wrote it, or start from an empty recovery directory"
             )
         self.base = 0 if state is None else state[1]
-        self._end = self.base
+        self.end = self.base
         self._recalled: dict[int, NDArray[np.int64]] = {} if state is None else dict(state[2])
         self._handled: dict[int, int] = {}
 
@@ -88,7 +88,7 @@ class Ledger:
 
     def reached(self, end: int) -> None:
         """Note that the topic was read back up to ``end``, or written up to it."""
-        self._end = max(self._end, end)
+        self.end = max(self.end, end)
 
     def admit(self, origins: Origins) -> NDArray[np.bool_]:
         """Note records that the flow has made; return which of them the topic does not have."""
@@ -104,6 +104,17 @@ class Ledger:
                 new[at] = recalled[place] != made
         return new
 
+    def made(self, origins: Origins) -> int:
+        """Return how many of some records the flow has made, or will never make again.
+
+        To be called when an epoch closes: it is a whole prefix of each source partition.
+        """
+        partitions, offsets = origins
+        return sum(
+            int(np.count_nonzero(offsets[partitions == partition] <= highest))
+            for partition, highest in self._handled.items()
+        )
+
     def close_epoch(self) -> LedgerState:
         """Return the state to resume from when this epoch is durable.
 
@@ -118,7 +129,7 @@ class Ledger:
                     self._recalled[partition] = left
                 else:
                     del self._recalled[partition]
-        self.base = self._end
+        self.base = self.end
         return LedgerState(_VERSION, self.base, dict(self._recalled))
 
     def _offsets(self, partition: int) -> list[NDArray[np.int64]]:

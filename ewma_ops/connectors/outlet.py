@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import (
+    abort_transaction,
     close_producer,
     commit_transaction,
     connect_producer,
@@ -108,6 +109,24 @@ class Outlet:
         self._futures += len(futures)
         self._bytes += size
         self._settle_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
+
+    def true_end(self, partition: int) -> int:
+        """Return where a partition ends, by a record that is written there and never seen.
+
+        Brokers may list too low an end, and fetch as if it were. But when they acknowledge a
+        record, what is before it can be read, or soon; and with a transactional id nothing of an
+        older run can come after it. The record is taken back: its transaction is aborted.
+        """
+        try:
+            self._producer.begin_transaction()
+            (mark,), _ = send(
+                self._producer, self.topic, partition, ProducerRecords([None], [None])
+            )
+            offset = mark.get(timeout=self._patience_s).offset
+            abort_transaction(self._producer, self._patience_s)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise self._fail(partition, error, sent=True) from error
+        return int(offset)
 
     def settle(self) -> None:
         """Wait until everything is acknowledged, and committed where that is asked, or raise."""

@@ -90,8 +90,10 @@ class Readback:
             begins = self._consumer.beginning_offsets(tps, wait_ms)
             return begins, self._consumer.end_offsets(tps, wait_ms)
 
-    def read(self, partition: int, base: int) -> Iterator[Stretch]:
+    def read(self, partition: int, base: int, until: int = 0) -> Iterator[Stretch]:
         """Yield what there is from ``base`` on; ends when nothing more can be on its way.
+
+        Not before ``until``, which is known to be there.
 
         Raises
         ------
@@ -114,7 +116,7 @@ class Readback:
         with speaking_to(self._client, f"reading topic {self._topic!r} back"):
             self._consumer.assign([tp])
             self._consumer.seek(tp, max(base, begin))
-            yield from self._read_to_end(tp, max(base, end))
+            yield from self._read_to_end(tp, max(base, end, until))
         self._consumer.assign([])
 
     def _read_to_end(self, tp: TopicPartition, end: int) -> Iterator[Stretch]:

@@ -6,8 +6,10 @@ reads back; must not know what is in a record, nor which partition a key belongs
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -24,13 +26,18 @@ from ewma_ops.connectors.delivery import (
 )
 from ewma_ops.connectors.outlet import Outlet
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.connectors.readback import SETTLE_S, Readback, touch
+from ewma_ops.connectors.readback import SETTLE_S, Readback, Stretch, touch
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, DeliveryError
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.wire.records import ProducerRecords
 
 __all__ = ["Delivery", "KafkaSink"]
+
+_log = logging.getLogger(__name__)
+
+_ReadBack = Callable[[int, int, int], Iterator[Stretch]]
+_NEVER = 1 << 62
 
 Delivery = Literal["exactly-once", "transactional", "at-least-once"]
 
@@ -39,10 +46,18 @@ _RECALLED = Counter(
     "Records that an earlier run had written already, so that they were not written again",
     ("topic",),
 )
+_DOUBLED = Counter(
+    "ewma_ops_doubled_records",
+    "Records that the topic has twice: another run wrote after this one had read it back",
+    ("topic",),
+)
 _DELIVERIES = ("exactly-once", "transactional", "at-least-once")
 _TRANSACTION_S = 60.0
 _LONGEST_TRANSACTION_S = 900.0
 """What brokers allow by default (transaction.max.timeout.ms)."""
+_ON_GUARD_S = 120.0
+"""How long a topic is watched for writes of others when others' are all that comes: as long as
+kafka-python by default keeps trying to deliver what it was given."""
 
 
 class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
@@ -150,11 +165,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         if self._delivery == "at-least-once":
             return _Part(outlet, partition)
         try:
-            ledger = self._recalled(partition, resume_state)
+            if self._delivery == "transactional":
+                ledger = self._recalled(partition, resume_state, outlet.true_end(partition))
+                return _OncePart(outlet, partition, ledger, self._job)
+            ledger = self._recalled(partition, resume_state, 0)
+            return _UnfencedPart(outlet, partition, ledger, self._job, self._read_back)
         except BaseException:
             outlet.release(partition)
             raise
-        return _OncePart(outlet, partition, ledger, self._job)
 
     def _shared_outlet(self, partition: int) -> Outlet:
         # One outlet for each worker: the worker's thread calls. A part that is there already is
@@ -176,17 +194,20 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
             transaction_s=self._transaction_s,
         )
 
-    def _recalled(self, partition: int, state: LedgerState | None) -> Ledger:
+    def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
         ledger = Ledger(state)
+        for stretch in self._read_back(partition, ledger.base, until):
+            ledger.recall(origins_of(self._job, stretch.headers)[1])
+            ledger.reached(stretch.end)
+        return ledger
+
+    def _read_back(self, partition: int, base: int, until: int) -> Iterator[Stretch]:
         committed = self._delivery == "transactional"
         readback = Readback(self._client, self._topic, self._settled_at, committed=committed)
         try:
-            for stretch in readback.read(partition, ledger.base):
-                ledger.recall(origins_of(self._job, stretch.headers)[1])
-                ledger.reached(stretch.end)
+            yield from readback.read(partition, base, until)
         finally:
             readback.close()
-        return ledger
 
 
 class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
@@ -233,6 +254,65 @@ class _OncePart(_Part):
         self._outlet.settle()
         self._ledger.reached(self._outlet.ends.get(self._partition, 0))
         return self._ledger.close_epoch()
+
+
+class _UnfencedPart(_OncePart):
+    """Exactly once without a fence: looks out for what others append after the read-back.
+
+    Where more offsets are gone than records were sent, somebody else has written. What that was
+    is read: records that this run has not made yet are left out, the others are there twice.
+    """
+
+    def __init__(
+        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, read_back: _ReadBack
+    ) -> None:
+        super().__init__(outlet, partition, ledger, job)
+        self._read_back = read_back
+        self._known = ledger.end
+        self._sent = 0
+        self._on_guard_until = time.monotonic() + _ON_GUARD_S
+
+    def _new(self, records: ProducerRecords) -> ProducerRecords:
+        new = super()._new(records)
+        self._sent += len(new)
+        return new
+
+    def snapshot(self) -> LedgerState:
+        self._outlet.settle()
+        end = self._outlet.ends.get(self._partition, 0)
+        if end - self._known > self._sent:
+            self._look_again(end)
+        elif end - self._known == self._sent:  # else a broker did not tell an offset: wait
+            self._known, self._sent = end, 0
+        return super().snapshot()
+
+    def _look_again(self, end: int) -> None:
+        ours = made = 0
+        for stretch in self._read_back(self._partition, self._known, end):
+            origins = origins_of(self._job, stretch.headers)[1]
+            ours += len(origins[1])
+            made += self._ledger.made(origins)
+            self._ledger.recall(origins)
+            self._ledger.reached(stretch.end)
+            self._known = stretch.end
+        if ours > self._sent:
+            _tell(self._outlet.topic, self._partition, made - self._sent, ours - made)
+        elif time.monotonic() > self._on_guard_until:
+            self._known = _NEVER  # a topic that others write to for good
+        self._sent = 0
+
+
+def _tell(topic: str, partition: int, doubled: int, left_out: int) -> None:
+    _DOUBLED.labels(topic).inc(doubled)
+    _log.error(
+        "another run of this job, or the last request of one that died, has written to partition "
+        "%d of topic %r after this run had read it back: %d records are there twice, %d will be "
+        'left out; let only one run at a time, or set output.delivery = "transactional"',
+        partition,
+        topic,
+        doubled,
+        left_out,
+    )
 
 
 def _identified(records: ProducerRecords, job: int) -> ProducerRecords:
