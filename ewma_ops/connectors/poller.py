@@ -47,6 +47,7 @@ _LOST = Counter(
 _BUFFER_BYTES = 64 << 20
 _POLL_S = 0.25
 _WATCH_S = 1.0
+_COMMIT_PAUSE_S = 0.5
 _VANISHED_S = 10.0
 """How long a topic may be missing, as it can be while brokers start, before it has vanished."""
 _LOOK_UP_S = 10.0
@@ -104,6 +105,8 @@ class Poller:
         self._durable: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._committing = False
+        self._refused_since: float | None = None
+        self._next_commit = 0.0
         self._room = threading.Event()
         self._arrived = threading.Event()
         self._turns = 0  # of the worker, since something was taken
@@ -350,7 +353,7 @@ class Poller:
         return end
 
     def _commit(self) -> None:
-        if self._committing:
+        if self._committing or time.monotonic() < self._next_commit:
             return
         offsets = self._due()
         if offsets:
@@ -371,7 +374,10 @@ class Poller:
 
     def _on_commit(self, offsets: Mapping[TopicPartition, Any], answer: object) -> None:
         self._committing = False
-        if isinstance(answer, Exception):
+        if not isinstance(answer, Exception):
+            self._refused_since = None
+            self._committed.update({tp.partition: at.offset for tp, at in offsets.items()})
+        elif not self._commits_again(offsets, answer):
             _log.warning(
                 "committing offsets of topic %r to group %r failed: %s; "
                 "nothing is lost, the next epoch commits again",
@@ -379,8 +385,19 @@ class Poller:
                 self._group_id,
                 answer,
             )
-        else:
-            self._committed.update({tp.partition: at.offset for tp, at in offsets.items()})
+
+    def _commits_again(self, offsets: Mapping[TopicPartition, Any], error: Exception) -> bool:
+        """Return whether this is no news yet, as while the group's coordinator starts."""
+        if not isinstance(error, kafka_errors.RetriableError):
+            return False
+        now = time.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        self._next_commit = now + _COMMIT_PAUSE_S
+        with self._lock:
+            for tp, at in offsets.items():
+                self._durable.setdefault(tp.partition, at.offset)
+        return now < self._refused_since + _VANISHED_S
 
     def _commit_last(self) -> None:
         offsets = self._due()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from ewma_ops.connectors.delivery import (
 )
 from ewma_ops.connectors.outlet import Outlet
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.connectors.readback import SETTLE_S, Readback, Stretch, touch
+from ewma_ops.connectors.readback import Readback
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, DeliveryError
 from ewma_ops.murmur2 import murmur2
@@ -36,8 +36,9 @@ __all__ = ["Delivery", "KafkaSink"]
 
 _log = logging.getLogger(__name__)
 
-_ReadBack = Callable[[int, int, int], Iterator[Stretch]]
 _NEVER = 1 << 62
+_NOBODYS = 0
+"""The number of no thread."""
 
 Delivery = Literal["exactly-once", "transactional", "at-least-once"]
 
@@ -127,6 +128,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         self._partitions: int | None = None
         self._settled_at = 0.0
         self._outlets: dict[int, Outlet] = {}
+        self._readers: dict[int, Readback] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._topic!r})"
@@ -138,7 +140,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
             self._partitions = partition_count(self._client, self._topic)
             if self._delivery == "exactly-once":
                 # Early, so that the settle time passes while the engine starts.
-                self._settled_at = touch(self._client, self._topic, self._partitions) + SETTLE_S
+                reader = Readback(self._client, self._topic, committed=False)
+                self._readers[_NOBODYS] = reader
+                self._settled_at = reader.settled_at(self._partitions)
         return self._partitions
 
     def list_parts(self) -> list[str]:
@@ -167,10 +171,11 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         try:
             if self._delivery == "transactional":
                 ledger = self._recalled(partition, resume_state, outlet.true_end(partition))
-                return _OncePart(outlet, partition, ledger, self._job)
+                return _OncePart(outlet, partition, ledger, self._job, self._reader())
             ledger = self._recalled(partition, resume_state, 0)
-            return _UnfencedPart(outlet, partition, ledger, self._job, self._read_back)
+            return _UnfencedPart(outlet, partition, ledger, self._job, self._reader())
         except BaseException:
+            self._reader().close()
             outlet.release(partition)
             raise
 
@@ -196,18 +201,21 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
 
     def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
         ledger = Ledger(state)
-        for stretch in self._read_back(partition, ledger.base, until):
+        reader, settled_at = self._reader(), self._settled_at
+        for stretch in reader.read(partition, ledger.base, until=until, settled_at=settled_at):
             ledger.recall(origins_of(self._job, stretch.headers)[1])
             ledger.reached(stretch.end)
         return ledger
 
-    def _read_back(self, partition: int, base: int, until: int) -> Iterator[Stretch]:
-        committed = self._delivery == "transactional"
-        readback = Readback(self._client, self._topic, self._settled_at, committed=committed)
-        try:
-            yield from readback.read(partition, base, until)
-        finally:
-            readback.close()
+    def _reader(self) -> Readback:
+        # One for each worker; the first takes over the one that looked the topic up.
+        thread = threading.get_ident()
+        reader = self._readers.get(thread) or self._readers.pop(_NOBODYS, None)
+        if reader is None or reader.closed:
+            committed = self._delivery == "transactional"
+            reader = Readback(self._client, self._topic, committed=committed)
+        self._readers[thread] = reader
+        return reader
 
 
 class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
@@ -232,10 +240,17 @@ class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
 class _OncePart(_Part):
     """Exactly once: the ledger says what the partition has already."""
 
-    def __init__(self, outlet: Outlet, partition: int, ledger: Ledger, job: int) -> None:
+    def __init__(
+        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
+    ) -> None:
         super().__init__(outlet, partition)
         self._ledger = ledger
         self._job = job
+        self._reader = reader
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
 
     def write_batch(self, values: list[ProducerRecords]) -> None:
         for records in values:
@@ -264,10 +279,9 @@ class _UnfencedPart(_OncePart):
     """
 
     def __init__(
-        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, read_back: _ReadBack
+        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
     ) -> None:
-        super().__init__(outlet, partition, ledger, job)
-        self._read_back = read_back
+        super().__init__(outlet, partition, ledger, job, reader)
         self._known = ledger.end
         self._sent = 0
         self._on_guard_until = time.monotonic() + _ON_GUARD_S
@@ -288,7 +302,7 @@ class _UnfencedPart(_OncePart):
 
     def _look_again(self, end: int) -> None:
         ours = made = 0
-        for stretch in self._read_back(self._partition, self._known, end):
+        for stretch in self._reader.read(self._partition, self._known, until=end):
             origins = origins_of(self._job, stretch.headers)[1]
             ours += len(origins[1])
             made += self._ledger.made(origins)

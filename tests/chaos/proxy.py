@@ -21,6 +21,7 @@ from kafka.protocol.consumer import FetchResponse, ListOffsetsResponse
 from kafka.protocol.metadata import FindCoordinatorResponse, MetadataResponse
 
 PRODUCE = 0
+_WRITES = {PRODUCE, 24, 25, 26}  # and what belongs to a transaction
 _REWRITTEN = {
     one.API_KEY: one
     for one in (FetchResponse, ListOffsetsResponse, FindCoordinatorResponse, MetadataResponse)
@@ -32,7 +33,7 @@ _LINGER_S = 60.0
 class Proxy:
     """Listens on a free port and passes everything on to ``target`` (host:port).
 
-    ``late_s``: each request waits up to so long, in its order, and is delivered even when its
+    ``late_s``: whatever writes waits up to so long, in its order, and is delivered even when its
     client has died in the meantime: appends of the dead.
     ``marks``: readers are told that these partitions end there, and see nothing from there on:
     the high watermark lags behind what was acknowledged.
@@ -104,8 +105,9 @@ class Proxy:
 
     # Called by the links.
 
-    def due(self) -> float:
-        return time.monotonic() + self._rng.uniform(0, self.late_s)
+    def due(self, request: bytes) -> float:
+        (api,) = struct.unpack_from(">h", request)
+        return time.monotonic() + (self._rng.uniform(0, self.late_s) if api in _WRITES else 0.0)
 
     def loses(self, api: int) -> bool:
         if api != PRODUCE or not self._acks_to_lose:
@@ -167,8 +169,8 @@ class _Link:
 
     def _take(self) -> None:
         for request in _frames(self._client):
-            self._waiting.put((self._proxy.due(), request))
-        self._waiting.put((self._proxy.due(), b""))
+            self._waiting.put((self._proxy.due(request), request))
+        self._waiting.put((0.0, b""))
 
     def _deliver(self) -> None:
         while True:

@@ -22,7 +22,7 @@ MakeTopic = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ewma_ops.connectors.sink.SETTLE_S", 0.0)
+    monkeypatch.setattr("ewma_ops.connectors.readback.SETTLE_S", 0.0)
     monkeypatch.setattr(readback, "_PATIENCE_S", 2.0)
 
 
@@ -93,7 +93,7 @@ def test_an_acknowledgement_lost_with_its_client(runs: Runs, proxy: Proxy) -> No
 def test_an_append_of_the_dead_within_the_settle_time(
     runs: Runs, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ewma_ops.connectors.sink.SETTLE_S", 1.0)
+    monkeypatch.setattr("ewma_ops.connectors.readback.SETTLE_S", 1.0)
     dead = runs.begin(None)
     hold_back(dead, proxy)
     runs.kill(dead)
@@ -154,7 +154,7 @@ def test_a_high_watermark_that_lags(
     runs: Runs, proxy: Proxy, lag_s: float, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     """What was acknowledged, and not durable here, cannot be seen by the successor at first."""
-    monkeypatch.setattr("ewma_ops.connectors.sink.SETTLE_S", 1.0)
+    monkeypatch.setattr("ewma_ops.connectors.readback.SETTLE_S", 1.0)
     dead = runs.begin(None)
     dead.write_batch([made(0, 10)])
     dead.snapshot()

@@ -21,7 +21,7 @@ MakeTopic = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ewma_ops.connectors.sink.SETTLE_S", 0.0)
+    monkeypatch.setattr("ewma_ops.connectors.readback.SETTLE_S", 0.0)
     monkeypatch.setattr(readback, "_PATIENCE_S", 2.0)
 
 
