@@ -20,7 +20,7 @@ from ewma_ops.connectors.exchange import send
 from ewma_ops.readings import Readings
 from ewma_ops.table import SeriesTable
 from ewma_ops.wire.records import ProducerRecords
-from tests.brokers import ApacheKafka, Record, produce, read_all
+from tests.brokers import ApacheKafka, Record, make_topic, produce, read_all
 from tests.jobs import (
     START_MS,
     Event,
@@ -225,6 +225,26 @@ def test_a_broker_that_goes_and_comes_back_is_ridden_out(
         run.send_signal(signal.SIGTERM)
         assert run.wait(10) == 0
     assert_same(job.events(len(sent)), pandas_says(sent))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failed_delivery_is_told_once(kafka: str, tmp_path: Path, workers: int) -> None:
+    """By each worker that it happens to: of a cluster, Bytewax loses the error now and then."""
+    job = Job(kafka, tmp_path, partitions=(2, 1, 1))
+    job.output = make_topic(kafka, 2, "small", {"max.message.bytes": "100"})
+    job.configure()
+    job.send(made_up(200, series=8))
+    with job.running(workers) as run:
+        assert run.stderr is not None
+        said: list[str] = []
+        while not said or "starting again" not in said[-1]:
+            said.append(run.stderr.readline())
+    told = [line for line in said if "was not delivered to partition" in line]
+    assert 1 <= len(told) <= workers
+    assert len(set(told)) == len(told)
+    assert f"raise max.message.bytes of topic '{job.output}'" in told[0]
+    assert " failed after " in said[-2]
+    assert len(said) == len(told) + 3
 
 
 def _payload(**fields: object) -> bytes:

@@ -159,6 +159,8 @@ class Outlet:
                 self.settle()
         except Exception as error:  # noqa: BLE001 - a raise in close aborts the process
             _log.error("closing the sink of topic %r: %s", self.topic, error)
+            if self._failure is not None:
+                self._failure.told = True
         abandon = self._failure is not None or self._in_transaction
         close_producer(self._producer, _CLOSE_S, abandon=abandon)
 

@@ -17,15 +17,22 @@ from queue import SimpleQueue
 from typing import Any
 
 from kafka import TopicPartition
-from kafka.protocol.consumer import FetchResponse, ListOffsetsResponse
+from kafka.protocol.consumer import FetchResponse, ListOffsetsResponse, OffsetCommitResponse
 from kafka.protocol.metadata import FindCoordinatorResponse, MetadataResponse
 
 PRODUCE = 0
 _WRITES = {PRODUCE, 24, 25, 26}  # and what belongs to a transaction
 _REWRITTEN = {
     one.API_KEY: one
-    for one in (FetchResponse, ListOffsetsResponse, FindCoordinatorResponse, MetadataResponse)
+    for one in (
+        FetchResponse,
+        ListOffsetsResponse,
+        OffsetCommitResponse,
+        FindCoordinatorResponse,
+        MetadataResponse,
+    )
 }
+_COORDINATOR_LOAD_IN_PROGRESS = 14
 _LINGER_S = 60.0
 """How long what a dead client has sent may be held."""
 
@@ -35,6 +42,7 @@ class Proxy:
 
     ``late_s``: whatever writes waits up to so long, in its order, and is delivered even when its
     client has died in the meantime: appends of the dead.
+    ``commits_to_refuse``: so many commits of offsets are answered as while a coordinator loads.
     ``marks``: readers are told that these partitions end there, and see nothing from there on:
     the high watermark lags behind what was acknowledged.
     """
@@ -46,6 +54,7 @@ class Proxy:
         self.late_s = 0.0
         self.marks: dict[TopicPartition, int] = {}
         self.acks_lost = 0
+        self.commits_to_refuse = 0
         self.flowing = threading.Event()
         self.flowing.set()
         self.waiting = threading.Event()
@@ -54,6 +63,7 @@ class Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._port = self._listening.getsockname()[1]
         self.address = f"127.0.0.1:{self._port}"
+        self.connections = 0
         self._links: set[_Link] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -101,6 +111,7 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
+            self.connections += 1
             self._links.add(_Link(self, client, broker))
 
     # Called by the links.
@@ -130,6 +141,12 @@ class Proxy:
             for topic in told.topics:
                 for at in topic.partitions:
                     at.offset = min(at.offset, self._mark(topic.name, at.partition_index))
+        elif isinstance(told, OffsetCommitResponse):
+            if self.commits_to_refuse:
+                self.commits_to_refuse -= 1
+                for topic in told.topics:
+                    for at in topic.partitions:
+                        at.error_code = _COORDINATOR_LOAD_IN_PROGRESS
         else:
             self._name_itself(told)
         told._version = version

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
-from ewma_ops.connectors import readback, sink
+from ewma_ops.connectors import KafkaSink, KafkaSource, readback, sink
 from ewma_ops.errors import DeliveryError
 from tests.brokers import Record, produce
 from tests.chaos.proxy import Proxy
-from tests.connectors.once import COMMITTED, Runs, got, made, pending, runs_of, values
+from tests.connectors.once import COMMITTED, KEY, Runs, got, made, pending, runs_of, values
 from tests.jobs import wait_until
 
 MakeTopic = Callable[..., str]
@@ -172,6 +172,18 @@ def test_a_high_watermark_that_lags(
         assert "10 records are there twice" in caplog.text
 
 
+def test_all_partitions_are_read_back_over_one_connection(proxy: Proxy, topic: MakeTopic) -> None:
+    """Each of its own made a start, and a stop that falls into it, long on a slow network."""
+    into = KafkaSink({"bootstrap_servers": proxy.address}, topic(proxy.address, 8), job="job")
+    first, *others = into.list_parts()
+    parts = [into.build_part("out", first, None)]
+    connections = proxy.connections
+    parts += [into.build_part("out", other, None) for other in others]
+    assert proxy.connections == connections
+    for part in parts:
+        part.close()
+
+
 def test_others_on_the_topic_are_no_strangers(
     proxy: Proxy, topic: MakeTopic, caplog: pytest.LogCaptureFixture, monkeypatch: Any
 ) -> None:
@@ -184,3 +196,22 @@ def test_others_on_the_topic_are_no_strangers(
             part.snapshot()
         assert len(written(runs, 33)) == 33
     assert "another run" not in caplog.text
+
+
+def test_a_coordinator_that_is_starting_is_asked_again_without_a_word(
+    kafka: str, proxy: Proxy, topic: MakeTopic, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = topic(kafka)
+    produce(kafka, name, [Record(b"v")] * 5)
+    client = {"bootstrap_servers": proxy.address}
+    source = KafkaSource(client, name, group_id=f"group-{name}")
+    assert source.list_parts() == [KEY]
+    part = source.build_part("in", KEY, 5)
+    proxy.commits_to_refuse = 2
+    part.next_batch()
+    consumer = KafkaConsumer(bootstrap_servers=kafka, group_id=f"group-{name}")
+    wait_until(lambda: consumer.committed(TopicPartition(name, 0)) == 5 and part.next_batch() == [])
+    wait_until(lambda: proxy.commits_to_refuse == 0)
+    consumer.close(autocommit=False)
+    part.close()
+    assert not [record for record in caplog.records if record.name.startswith("ewma_ops")]
