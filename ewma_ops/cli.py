@@ -82,12 +82,17 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.flow import identify
+    from ewma_ops.flow import begin, identify
     from ewma_ops.launcher import launch
     from ewma_ops.settings import load
 
     settings = load(options.config)
-    return launch(options.config, options.workers, identify=lambda: identify(settings))
+    return launch(
+        options.config,
+        options.workers,
+        identify=lambda: identify(settings),
+        begin=lambda: begin(settings),
+    )
 
 
 def _check(options: argparse.Namespace) -> int:

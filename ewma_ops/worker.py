@@ -191,7 +191,8 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
     jobs: list[Job] = []
 
     def build(stopping: threading.Event) -> Dataflow:
-        jobs.append(build_job(settings, stopping))
+        began = {} if recovery is None else RecoveryStore(recovery.directory).began
+        jobs.append(build_job(settings, stopping, began))
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.

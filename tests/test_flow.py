@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from tests.brokers import ApacheKafka, Record, make_topic, produce, read_all
 from tests.jobs import (
     START_MS,
     Event,
+    Finished,
     Job,
     Reading,
     Watch,
@@ -225,6 +227,32 @@ def test_a_broker_that_goes_and_comes_back_is_ridden_out(
         run.send_signal(signal.SIGTERM)
         assert run.wait(10) == 0
     assert_same(job.events(len(sent)), pandas_says(sent))
+
+
+@linux
+def test_latest_is_when_the_job_first_began(kafka: str, tmp_path: Path) -> None:
+    """Also when a run was killed before its first snapshot; what is older is not looked out for."""
+    job = Job(kafka, tmp_path, partitions=(2, 2, 1))
+    readings = made_up(300, series=10)
+    job.send(readings[:100])
+    job.run()
+    shutil.rmtree(job.state)
+    job.configure(input={"start": "latest", "stop": "never"}, recovery={"interval": "1min"})
+    with job.running() as run, Watch(kafka, job.output) as watch:
+        wait_until((job.state / "manifest.json").exists)
+        job.send(readings[100:200])
+        watch.until(200)
+        os.kill(run.pid, signal.SIGKILL)
+    job.send(readings[200:])
+    job.configure(input={"start": "latest"})
+    job.run()
+    assert len(read_all(kafka, job.output, 300)) == 300
+    assert_told_right(ewma("verify", str(job.path)), 200)
+
+
+def assert_told_right(done: Finished, readings: int) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{readings} readings" in done.stdout
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -87,6 +88,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         at-least-once. Another name means other records, which are all written.
     interval
         Time between two snapshots: how long a transaction stays open.
+    began
+        Where the flow began, by input partition: records of before are not looked out for.
 
     Raises
     ------
@@ -113,6 +116,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         delivery: Delivery = "exactly-once",
         job: str = "",
         interval: timedelta = timedelta(seconds=10),
+        began: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         if delivery not in _DELIVERIES:
             raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
@@ -122,6 +126,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         self._topic = topic
         self._delivery = delivery
         self._job = murmur2(job.encode())
+        self._began = began
         self._transaction_s = min(
             _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
         )
@@ -200,7 +205,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         )
 
     def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
-        ledger = Ledger(state)
+        ledger = Ledger(state, self._began)
         reader, settled_at = self._reader(), self._settled_at
         for stretch in reader.read(partition, ledger.base, until=until, settled_at=settled_at):
             ledger.recall(origins_of(self._job, stretch.headers)[1])

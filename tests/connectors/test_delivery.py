@@ -104,6 +104,14 @@ def test_what_others_wrote_is_known_or_left_out() -> None:
     assert pending(ledger.close_epoch()) == {0: [5, 7], 1: [0]}
 
 
+def test_what_is_from_before_the_beginning_is_not_waited_for() -> None:
+    ledger = Ledger(None, {0: 10, 1: 0})
+    ledger.recall(at((0, 3), (0, 9), (0, 10), (1, 0), (2, 5)))
+    assert len(ledger) == 3
+    assert ledger.admit(at((0, 10), (0, 11), (1, 0))).tolist() == [False, True, False]
+    assert pending(ledger.close_epoch()) == {2: [5]}
+
+
 def test_a_state_of_an_unknown_version_is_refused() -> None:
     with pytest.raises(StateError, match="version 2, this release reads 1"):
         Ledger(LedgerState(2, 0, {}))
