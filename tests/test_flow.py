@@ -143,7 +143,8 @@ def test_kills_lose_nothing_and_double_nothing(broker: str, tmp_path: Path) -> N
                     if victim == "worker":  # the launcher starts others in its place
                         watch.until(len(sent) + 300)
                         run.send_signal(signal.SIGTERM)
-                    assert run.wait(20) == (-signal.SIGKILL if victim == "launcher" else 0)
+                    said = run.communicate(timeout=20)[1]
+                    assert run.returncode == (-signal.SIGKILL if victim == "launcher" else 0), said
                 wait_until(partial(_are_gone, pids), 5)
         job.configure()
         assert ", epoch 1\n" not in job.run()
