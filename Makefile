@@ -22,7 +22,7 @@ demo: $(STAMP) ## real readings through a real flow, in this terminal, about 20 
 test: $(STAMP) ## all tests; Apache Kafka's where there is a JVM with Maven, or EWMA_KAFKA=host:port
 	@$(RUN)/python -m pytest $(ARGS)
 
-chaos: $(STAMP) ## kill the flow more than 500 times, in every mode, and count what it wrote; an hour
+chaos: $(STAMP) ## kill the flow more than 500 times, in every mode; or for long: ARGS="--soak 30"
 	@$(RUN)/python -m tests.chaos $(ARGS)
 
 lint: $(STAMP) ## style, format and types

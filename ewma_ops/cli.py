@@ -7,6 +7,8 @@ Exit codes: 0 well, 1 the environment failed, 2 a mistake that the user can mend
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read the output has enough of it; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except EwmaError as error:
         print(f"ewma: {error}", file=sys.stderr)
         return 2 if error.fault == "user" else 1
@@ -74,12 +82,17 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.flow import identify
+    from ewma_ops.flow import begin, identify
     from ewma_ops.launcher import launch
     from ewma_ops.settings import load
 
     settings = load(options.config)
-    return launch(options.config, options.workers, identify=lambda: identify(settings))
+    return launch(
+        options.config,
+        options.workers,
+        identify=lambda: identify(settings),
+        begin=lambda: begin(settings),
+    )
 
 
 def _check(options: argparse.Namespace) -> int:

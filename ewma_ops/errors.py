@@ -29,6 +29,9 @@ class EwmaError(Exception):
     retry: ClassVar[bool] = False
     """Whether the same call may succeed later with nothing changed."""
 
+    told: bool = False
+    """Whether it was logged where it could not be raised."""
+
 
 class ConfigError(EwmaError, ValueError):
     """An option, a key of the configuration file or an argument is wrong."""

@@ -10,10 +10,11 @@ The one place that joins connectors, codecs and operators; each of them knows no
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise, repeat
+from types import MappingProxyType
 from typing import NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
@@ -25,6 +26,7 @@ from prometheus_client import Counter
 
 import ewma_ops.operators as ew
 from ewma_ops.connectors.parts import part_key
+from ewma_ops.connectors.readback import ends
 from ewma_ops.connectors.sink import KafkaSink
 from ewma_ops.connectors.source import KafkaSource
 from ewma_ops.connectors.topics import look_up
@@ -38,7 +40,16 @@ from ewma_ops.settings import Settings
 from ewma_ops.table import SeriesTable
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Job", "build_job", "decoder_of", "encoder_of", "identify", "job_of", "warmed"]
+__all__ = [
+    "Job",
+    "begin",
+    "build_job",
+    "decoder_of",
+    "encoder_of",
+    "identify",
+    "job_of",
+    "warmed",
+]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -59,7 +70,11 @@ class Job(NamedTuple):
     source: KafkaSource
 
 
-def build_job(settings: Settings, stopping: threading.Event | None = None) -> Job:
+def build_job(
+    settings: Settings,
+    stopping: threading.Event | None = None,
+    began: Mapping[int, int] = MappingProxyType({}),
+) -> Job:
     """Build the dataflow of a configuration.
 
     Parameters
@@ -68,6 +83,8 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
         What to read, compute and write.
     stopping
         When set, the source ends and Bytewax takes a last snapshot.
+    began
+        Where the job began that this run goes on with, as :func:`begin` said then.
 
     Raises
     ------
@@ -84,10 +101,11 @@ def build_job(settings: Settings, stopping: threading.Event | None = None) -> Jo
         group_id=reads.group_id,
         on_lost=reads.on_lost,
         stopping=stopping,
+        began=began,
     )
     job = job_of(settings)
-    events = _sink(settings, settings.output.topic, job)
-    dead_letters = _sink(settings, settings.dead_letters.topic, job)
+    events = _sink(settings, settings.output.topic, job, began)
+    dead_letters = _sink(settings, settings.dead_letters.topic, job, began)
     policies = family.policies
     letters = _Letters(reads.topic, dead_letters.partitions, settings.dead_letters.max_bytes)
     decode = _Decode(decoder_of(settings), letters, keeps=policies.keeps_originals)
@@ -190,6 +208,20 @@ def identify(settings: Settings) -> dict[str, str]:
     return identity
 
 
+def begin(settings: Settings) -> dict[int, int]:
+    """Return where a job begins that begins now, where its start is ``"latest"``.
+
+    Noted once: a run that goes on with the job, also one before whose first snapshot another one
+    crashed, begins there too; and what the output has of older readings is none of its business.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        As of :func:`build_job`.
+    """
+    return ends(settings.kafka, settings.input.topic) if settings.input.start == "latest" else {}
+
+
 def job_of(settings: Settings) -> str:
     """Return whose events these are: what else they depend on than the readings' positions.
 
@@ -202,13 +234,14 @@ def job_of(settings: Settings) -> str:
     return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))
 
 
-def _sink(settings: Settings, topic: str, job: str) -> KafkaSink:
+def _sink(settings: Settings, topic: str, job: str, began: Mapping[int, int]) -> KafkaSink:
     recovery = settings.recovery
     return KafkaSink(
         settings.kafka,
         topic,
         delivery=settings.output.delivery,
         job=job,
+        began=began,
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )
 

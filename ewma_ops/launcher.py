@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.recovery import Identity, RecoveryStore, ResumePoint
+from ewma_ops.recovery import Begin, Identity, RecoveryStore, ResumePoint
 from ewma_ops.settings import load
 from ewma_ops.worker import LOST_PEER, STOP_SIGNALS, UNAVAILABLE
 
@@ -44,7 +44,11 @@ Command = Callable[[int, Sequence[str]], Sequence[str]]
 
 
 def launch(
-    config_path: Path, workers: int = 1, *, identify: Callable[[], Identity] | None = None
+    config_path: Path,
+    workers: int = 1,
+    *,
+    identify: Callable[[], Identity] | None = None,
+    begin: Begin = dict,
 ) -> int:
     """Run the job of a configuration file with a number of worker processes; return an exit code.
 
@@ -62,6 +66,8 @@ def launch(
         Processes, >= 1.
     identify : callable or None
         Says before each run what the recovery store belongs to; None takes the settings' own.
+    begin : callable
+        Says where in the input a job begins whose recovery store is new.
 
     Raises
     ------
@@ -84,7 +90,7 @@ def launch(
         if settings.recovery is not None:
             store = stack.enter_context(RecoveryStore(settings.recovery.directory))
         signals = stack.enter_context(_caught_signals())
-        return _keep_running(command, workers, store, identity, identify, signals)
+        return _keep_running(command, workers, store, identity, identify, signals, begin)
 
 
 def _keep_running(
@@ -94,11 +100,12 @@ def _keep_running(
     identity: Identity,
     identify: Callable[[], Identity],
     signals: Sequence[int],
+    begin: Begin = dict,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not mend."""
     failures, last_epoch = 0, 0
     while True:
-        point = None if store is None else store.prepare(identity)
+        point = None if store is None else store.prepare(identity, begin)
         began = time.monotonic()
         code = _run_once(command, workers, store, point, signals, PATIENCE_S)
         if code in (0, _USER_FAULT) or signals:

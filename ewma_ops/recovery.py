@@ -15,11 +15,11 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import final
+from typing import Any, final
 
 from bytewax.recovery import init_db_dir
 
@@ -29,6 +29,9 @@ __all__ = ["Identity", "RecoveryStore", "ResumePoint", "guard_parts", "purge_gho
 
 Identity = Mapping[str, str | int]
 """What makes a job this job: topics, partition counts, fingerprints, by readable names."""
+
+Begin = Callable[[], Mapping[int, int]]
+"""Says where a job that begins now begins: an offset for each input partition it knows of."""
 
 BYTEWAX = "0.21.1"
 SCHEMA = 5
@@ -115,13 +118,22 @@ class RecoveryStore:
         fd, self._lock_fd = self.lock_fd, None
         os.close(fd)
 
-    def prepare(self, identity: Identity) -> ResumePoint:
+    @property
+    def began(self) -> dict[int, int]:
+        """Offsets that the job began at, by input partition; empty where that was not noted."""
+        manifest = self.directory / _MANIFEST
+        began = _read_manifest(manifest).get("began", {}) if manifest.exists() else {}
+        return {int(partition): int(offset) for partition, offset in began.items()}
+
+    def prepare(self, identity: Identity, begin: Begin = dict) -> ResumePoint:
         """Make the store ready for a run: create or check it, and remove ghost snapshots.
 
         Parameters
         ----------
         identity : mapping of str to str or int
             What must not change between two runs of one job, by names a user understands.
+        begin : callable
+            Asked when the store is new; the answer is noted in it.
 
         Raises
         ------
@@ -135,7 +147,7 @@ class RecoveryStore:
             created = not self.parts.exists() and not (self.directory / _MANIFEST).exists()
             if created:
                 self._create()
-            _claim(self.directory, self.parts, identity)
+            _claim(self.directory, self.parts, identity, begin)
             point = purge_ghosts(self.parts)
         return ResumePoint(point.epoch, point.purged, created)
 
@@ -178,17 +190,17 @@ def guard_parts(directory: Path | str, identity: Identity) -> ResumePoint:
     directory = home if of_a_store else parts
     _lock(directory)  # until the process ends
     with _named_errors(directory):
-        _claim(directory, parts, identity)
+        _claim(directory, parts, identity, dict)
     return purge_ghosts(parts)
 
 
-def _claim(directory: Path, parts: Path, identity: Identity) -> None:
+def _claim(directory: Path, parts: Path, identity: Identity, begin: Begin) -> None:
     """Note in the manifest whose parts these are, or refuse them if they are another job's."""
     manifest = directory / _MANIFEST
     if not manifest.exists():
         _refuse_used(parts, manifest)
-        _write_manifest(manifest, identity)
-    was = _read_manifest(manifest)
+        _write_manifest(manifest, identity, begin())
+    was: dict[str, str | int] = _read_manifest(manifest)["job"]
     keys = [key for key in {**was, **identity} if was.get(key) != identity.get(key)]
     if keys:
         changes = "; ".join(
@@ -354,21 +366,22 @@ def _check_version() -> None:
         )
 
 
-def _write_manifest(path: Path, identity: Identity) -> None:
+def _write_manifest(path: Path, identity: Identity, began: Mapping[int, int]) -> None:
     """Replace the manifest whole: a reader finds the old one or the new one."""
     draft = path.with_suffix(".new")
     with draft.open("w", encoding="utf-8") as file:
-        json.dump({"format": FORMAT, "job": dict(identity)}, file, indent=2)
+        content = {"format": FORMAT, "job": dict(identity), "began": dict(began)}
+        json.dump(content, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
     _sync_directory(path.parent)
 
 
-def _read_manifest(path: Path) -> dict[str, str | int]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_bytes())
-        version, job = manifest["format"], dict(manifest["job"])
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        version, manifest["job"] = manifest["format"], dict(manifest["job"])
     except (ValueError, KeyError, TypeError):
         raise StateError(
             f"'{path}' is damaged: put it back from a copy, or begin anew in another directory"
@@ -378,7 +391,7 @@ def _read_manifest(path: Path) -> dict[str, str | int]:
             f"'{path}' has format {version!r}, not {FORMAT}: run the version of ewma_ops that "
             f"wrote it, or begin anew in another directory"
         )
-    return job
+    return manifest
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.flow import decoder_of, encoder_of, job_of, warmed
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import Origins
+from ewma_ops.recovery import RecoveryStore
 from ewma_ops.settings import Settings
 
 __all__ = ["Findings", "verify"]
@@ -117,14 +118,17 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
             'output.delivery is "at-least-once": its events do not say which reading they are '
             'of; only "exactly-once" and "transactional" can be verified'
         )
-    if settings.input.start in ("latest", "committed"):
+    start: object = settings.input.start
+    if start == "latest" and settings.recovery is not None:
+        start = RecoveryStore(settings.recovery.directory).began or start
+    if start in ("latest", "committed"):
         raise ConfigError(
-            f'input.start is "{settings.input.start}", and where that was is not known any more: '
-            'only a flow that began at "earliest" or at a time can be verified'
+            f'input.start is "{start}", and where that was is not known any more: only a flow that '
+            'began at "earliest" or at a time, or whose recovery store is here, can be verified'
         )
     source, target = _Topic(settings, settings.input.topic), _Topic(settings, settings.output.topic)
     try:
-        return _Comparison(settings, source, target).run(tell)
+        return _Comparison(settings, source, target, start).run(tell)
     finally:
         source.close()
         target.close()
@@ -154,6 +158,8 @@ class _Topic:
                 at = self._consumer.offsets_for_times(dict.fromkeys(self.tps, start), _LOOK_UP_MS)
                 found = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
                 firsts = {tp: found.get(tp, self._ends[tp]) for tp in self.tps}
+            if isinstance(start, dict):
+                firsts.update({tp: start[tp.partition] for tp in self.tps if tp.partition in start})
             for tp, first in firsts.items():
                 self._consumer.seek(tp, first)
         return {tp.partition: int(first) for tp, first in firsts.items()}
@@ -240,10 +246,9 @@ class _Order:
 
 
 class _Comparison:
-    def __init__(self, settings: Settings, source: _Topic, target: _Topic) -> None:
+    def __init__(self, settings: Settings, source: _Topic, target: _Topic, start: object) -> None:
         self._source, self._target = source, target
         self._job = murmur2(job_of(settings).encode())
-        reads = settings.input
         self._decoder = decoder_of(settings)
         self._encoder = encoder_of(settings)
         self._table, _ = warmed(settings)
@@ -252,10 +257,10 @@ class _Comparison:
         self._order = _Order()
         self._newest: dict[int, int] = {}
         self.found = Findings()
-        self._firsts = source.begin(reads.start)
+        self._firsts = source.begin(start)
         target.begin("earliest")
         self._reached = dict(self._firsts)
-        removed = sum(source.begins.values()) if reads.start == "earliest" else 0
+        removed = sum(source.begins.values()) if start == "earliest" else 0
         if removed:
             self.found.unknowable = f"retention has removed the first {removed:,} offsets"
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
-from ewma_ops.errors import EwmaError
+from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.slack import COARSE_S, wake_within
 
 __all__ = ["LOST_PEER", "UNAVAILABLE", "die_with", "leave", "main", "run_worker", "stop_on_signals"]
@@ -74,7 +75,7 @@ def run_worker(
     """
     stopping = stop_on_signals()
     recovery = parts and RecoveryConfig(parts)
-    with _wrapped_errors() as wrapped:
+    with _noted_errors() as noted:
         try:
             flow = build(stopping)
             _await_listening(addresses[:process_id])
@@ -87,8 +88,8 @@ def run_worker(
                 recovery_config=recovery,
             )
         except BaseException as error:  # noqa: BLE001  # an engine panic is no Exception
-            # Of a cluster comes "Send thread panic" and no cause: then what was wrapped tells.
-            cause = wrapped[-1] if wrapped and _first_of_ours(error) is None else error
+            # Of a cluster comes "Send thread panic" and no cause: then what was noted tells.
+            cause = noted[-1] if noted and _first_of_ours(error) is None else error
             return _report(cause, process_id if len(addresses) > 1 else None)
     return 0
 
@@ -104,19 +105,21 @@ def stop_on_signals() -> threading.Event:
 
 
 @contextlib.contextmanager
-def _wrapped_errors() -> Iterator[list[BaseException]]:
-    """Collect the errors that Bytewax wraps on their way out, some of which it then loses."""
-    wrapped: list[BaseException] = []
+def _noted_errors() -> Iterator[deque[BaseException]]:
+    """Collect our own errors and those that wrap them on their way out: Bytewax loses some."""
+    noted: deque[BaseException] = deque(maxlen=8)
 
-    def remember(self: BytewaxRuntimeError, *arguments: object) -> None:
-        RuntimeError.__init__(self, *arguments)
-        wrapped.append(self)
+    def note(self: BaseException, *arguments: object) -> None:
+        BaseException.__init__(self, *arguments)
+        if not isinstance(self, ReadingError):  # that ends no flow
+            noted.append(self)
 
-    BytewaxRuntimeError.__init__ = remember  # type: ignore[assignment]
+    BytewaxRuntimeError.__init__ = note  # type: ignore[method-assign]
+    EwmaError.__init__ = note  # type: ignore[method-assign]
     try:
-        yield wrapped
+        yield noted
     finally:
-        del BytewaxRuntimeError.__init__
+        del BytewaxRuntimeError.__init__, EwmaError.__init__
 
 
 def _await_listening(addresses: Sequence[str], limit_s: float = 10.0) -> None:
@@ -142,7 +145,8 @@ def _report(error: BaseException, process_id: int | None) -> int:
     name = "ewma" if process_id is None else f"ewma worker {process_id}"
     ours = _first_of_ours(error)
     if ours is not None:
-        print(f"{name}: {ours}", file=sys.stderr)
+        if not ours.told:
+            print(f"{name}: {ours}", file=sys.stderr)
         return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
         return LOST_PEER
@@ -187,7 +191,8 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
     jobs: list[Job] = []
 
     def build(stopping: threading.Event) -> Dataflow:
-        jobs.append(build_job(settings, stopping))
+        began = {} if recovery is None else RecoveryStore(recovery.directory).began
+        jobs.append(build_job(settings, stopping, began))
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.

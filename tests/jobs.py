@@ -78,7 +78,7 @@ class Job:
             "recovery": {"directory": str(self.state), "interval": "100ms"},
         }
         for table, keys in changes.items():
-            tables[table].update(keys)
+            tables.setdefault(table, {}).update(keys)
         self.path.write_text("".join(map(_table, tables, tables.values())))
 
     def run(self, workers: int = 1) -> str:

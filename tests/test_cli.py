@@ -25,6 +25,7 @@ from tests.jobs import (
     ewma,
     finished,
     made_up,
+    started,
     wait_until,
 )
 
@@ -65,6 +66,16 @@ def test_help_names_the_commands_and_their_options() -> None:
 )
 def test_mistakes_in_the_command_line(arguments: list[str], says: str) -> None:
     assert_told(ewma(*arguments), 2, says)
+
+
+def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
+    job = Job("127.0.0.1:1", tmp_path, partitions=())
+    with started([*EWMA, "check", str(job.path), "--offline"]) as check:
+        assert check.stdout is not None
+        check.stdout.close()
+        check.stdout = None
+        assert check.communicate(timeout=20)[1] == ""
+        assert check.returncode == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

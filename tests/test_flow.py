@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -28,10 +29,11 @@ from ewma_ops.readings import Readings
 from ewma_ops.settings import load
 from ewma_ops.table import SeriesTable
 from ewma_ops.wire.records import ProducerRecords
-from tests.brokers import ApacheKafka, Record, produce, read_all
+from tests.brokers import ApacheKafka, Record, make_topic, produce, read_all
 from tests.jobs import (
     START_MS,
     Event,
+    Finished,
     Job,
     Reading,
     Watch,
@@ -288,7 +290,8 @@ def test_kills_lose_nothing_and_double_nothing(broker: str, tmp_path: Path) -> N
                     if victim == "worker":  # the launcher starts others in its place
                         watch.until(len(sent) + 300)
                         run.send_signal(signal.SIGTERM)
-                    assert run.wait(20) == (-signal.SIGKILL if victim == "launcher" else 0)
+                    said = run.communicate(timeout=20)[1]
+                    assert run.returncode == (-signal.SIGKILL if victim == "launcher" else 0), said
                 wait_until(partial(_are_gone, pids), 5)
         job.configure()
         assert ", epoch 1\n" not in job.run()
@@ -372,6 +375,52 @@ def test_a_broker_that_goes_and_comes_back_is_ridden_out(
         run.send_signal(signal.SIGTERM)
         assert run.wait(10) == 0
     assert_same(job.events(len(sent)), pandas_says(sent))
+
+
+@linux
+def test_latest_is_when_the_job_first_began(kafka: str, tmp_path: Path) -> None:
+    """Also when a run was killed before its first snapshot; what is older is not looked out for."""
+    job = Job(kafka, tmp_path, partitions=(2, 2, 1))
+    readings = made_up(300, series=10)
+    job.send(readings[:100])
+    job.run()
+    shutil.rmtree(job.state)
+    job.configure(input={"start": "latest", "stop": "never"}, recovery={"interval": "1min"})
+    with job.running() as run, Watch(kafka, job.output) as watch:
+        wait_until((job.state / "manifest.json").exists)
+        job.send(readings[100:200])
+        watch.until(200)
+        os.kill(run.pid, signal.SIGKILL)
+    job.send(readings[200:])
+    job.configure(input={"start": "latest"})
+    job.run()
+    assert len(read_all(kafka, job.output, 300)) == 300
+    assert_told_right(ewma("verify", str(job.path)), 200)
+
+
+def assert_told_right(done: Finished, readings: int) -> None:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{readings} readings" in done.stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failed_delivery_is_told_once(kafka: str, tmp_path: Path, workers: int) -> None:
+    """By each worker that it happens to: of a cluster, Bytewax loses the error now and then."""
+    job = Job(kafka, tmp_path, partitions=(2, 1, 1))
+    job.output = make_topic(kafka, 2, "small", {"max.message.bytes": "100"})
+    job.configure()
+    job.send(made_up(200, series=8))
+    with job.running(workers) as run:
+        assert run.stderr is not None
+        said: list[str] = []
+        while not said or "starting again" not in said[-1]:
+            said.append(run.stderr.readline())
+    told = [line for line in said if "was not delivered to partition" in line]
+    assert 1 <= len(told) <= workers
+    assert len(set(told)) == len(told)
+    assert f"raise max.message.bytes of topic '{job.output}'" in told[0]
+    assert " failed after " in said[-2]
+    assert len(said) == len(told) + 3
 
 
 def _payload(**fields: object) -> bytes:

@@ -93,7 +93,9 @@ ROWS = {
         "serde.* deadletter history settings",
         "bytewax numpy prometheus_client",
     ),
-    "verify": _row("errors murmur2 flow readings settings connectors.* serde.*", "kafka numpy"),
+    "verify": _row(
+        "errors murmur2 flow readings recovery settings connectors.* serde.*", "kafka numpy"
+    ),
     "slack": _row(),
     "worker": _row("errors slack settings recovery flow connectors.*", "bytewax prometheus_client"),
     "launcher": _row("errors settings recovery worker"),

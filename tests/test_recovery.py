@@ -382,3 +382,11 @@ def test_an_unlocked_store_is_not_prepared(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     run(Path(sys.argv[1]), *ast.literal_eval(sys.argv[2]))
+
+
+def test_where_a_job_began_is_noted_once(tmp_path: Path) -> None:
+    with RecoveryStore(tmp_path / "state") as store:
+        assert store.began == {}
+        store.prepare(JOB, lambda: {0: 7, 10: 0})
+        store.prepare(JOB, lambda: {0: 9})
+        assert store.began == {0: 7, 10: 0}

@@ -12,7 +12,7 @@ import pytest
 
 from ewma_ops import verify as module
 from ewma_ops.cli import main
-from ewma_ops.connectors.delivery import IDENTITY_HEADER, identities
+from ewma_ops.connectors.delivery import identities
 from ewma_ops.errors import ConfigError
 from ewma_ops.flow import job_of
 from ewma_ops.murmur2 import murmur2
@@ -21,7 +21,8 @@ from ewma_ops.serde.json import JsonEncoder
 from ewma_ops.settings import Settings, load
 from ewma_ops.table import SeriesTable
 from ewma_ops.verify import verify
-from tests.brokers import Record, produce
+from tests.brokers import Record, produce, read_all
+from tests.jobs import START_MS, Job
 
 MakeTopic = Callable[..., str]
 
@@ -73,7 +74,7 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
     )
     names = identities(murmur2(job_of(settings).encode()), origins)
     events = [
-        Record(value, key.encode(), tuple(named), partition=int(key[1:]) % 2)
+        Record(value, key.encode(), named, partition=int(key[1:]) % 2)
         for key, value, named in zip(readings.series_ids, values, names, strict=True)
     ]
     return Written(config, settings, events)
@@ -123,7 +124,7 @@ def test_what_is_not_written_yet_is_told_apart(broker: str, written: Written) ->
 
 def test_events_of_other_jobs_are_nobodys_fault(broker: str, written: Written) -> None:
     other = identities(1, (np.array([0]), np.array([0])))[0]
-    written.write(broker, [Record(b"v", b"k"), Record(b"v", b"k", tuple(other)), *written.events])
+    written.write(broker, [Record(b"v", b"k"), Record(b"v", b"k", other), *written.events])
     assert verify(written.settings, lambda line: None).right
 
 
@@ -145,3 +146,34 @@ def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:
     config.write_text(text.replace('time = "ts"', 'start = "latest"'))
     with pytest.raises(ConfigError, match="where that was is not known any more"):
         verify(load(config))
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "transactional"])
+def test_a_real_run_of_every_kind_is_found_right(kafka: str, tmp_path: Path, delivery: str) -> None:
+    """Two fields, two smoothings by time, one of them of pairs, weights, and missing values."""
+    job = Job(kafka, tmp_path, partitions=(2, 3, 1))
+    tables: dict[str, dict[str, object]] = {
+        "input": {"value": ["quote.bid", "quote.ask"], "weight": "size"},
+        "smooth": {"beta": None, "missing": "decay", "weighting": "volume"},
+        "smooth.fast": {"halflife": "5s", "statistics": ["mean", "std", "cov"]},
+        "smooth.slow": {"span": 20, "statistics": ["mean", "n_eff", "sum"]},
+        "output": {"delivery": delivery},
+    }
+    job.configure(**tables)
+    rows = [
+        {
+            "series_id": f"s{i % 7}",
+            "ts": START_MS + 700 * (i - 3 * (i % 11 == 0)),
+            "quote": {"bid": None if i % 13 == 0 else 20 + i % 5, "ask": 21.5 + i % 3},
+            "size": 1 + i % 4,
+        }
+        for i in range(600)
+    ]
+    produce(kafka, job.input, [Record(json.dumps(r).encode(), b"k", (), None, 0) for r in rows])
+    job.run(workers=2)
+    found = verify(load(job.path), lambda _: None)
+    assert found.right, str(found)
+    assert found.events == 600
+    one = read_all(kafka, job.output, 600, isolation_level="read_committed")[0]
+    produce(kafka, job.output, [Record(one.value, one.key, tuple(one.headers))])
+    assert verify(load(job.path), lambda _: None).doubled == 1

@@ -31,6 +31,7 @@ from ewma_ops.errors import BrokerError, ConfigError, EwmaError
 
 __all__ = [
     "TopicView",
+    "abort_transaction",
     "check_options",
     "close_consumer",
     "close_producer",
@@ -191,10 +192,20 @@ def commit_transaction(producer: KafkaProducer, timeout_s: float) -> None:
     kafka.errors.KafkaError
         If the transaction failed, or it is not known in time whether it did.
     """
-    result = producer._transaction_manager.begin_commit()
+    _end_transaction(producer, producer._transaction_manager.begin_commit(), timeout_s)
+
+
+def abort_transaction(producer: KafkaProducer, timeout_s: float) -> None:
+    """Abort; errors as of :func:`commit_transaction`."""
+    _end_transaction(producer, producer._transaction_manager.begin_abort(), timeout_s)
+
+
+def _end_transaction(producer: KafkaProducer, result: Any, timeout_s: float) -> None:
     producer._sender.wakeup()
     if not result.wait(timeout_ms=timeout_s * 1000):
-        raise kafka_errors.KafkaTimeoutError(f"no answer to the commit within {timeout_s:g} s")
+        raise kafka_errors.KafkaTimeoutError(
+            f"no answer to the end of a transaction within {timeout_s:g} s"
+        )
 
 
 @contextlib.contextmanager

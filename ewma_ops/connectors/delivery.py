@@ -18,7 +18,8 @@ series overtake one another on their way, so that one is there and an earlier on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,8 @@ class Ledger:
     ----------
     state
         What :meth:`close_epoch` returned at the end of the epoch before the resumed one.
+    began
+        Where the flow began, by source partition: it makes nothing of what is before.
 
     Examples
     --------
@@ -65,16 +68,18 @@ class Ledger:
     LedgerState(version=1, base=40, pending={})
     """
 
-    def __init__(self, state: LedgerState | None = None) -> None:
+    def __init__(
+        self, state: LedgerState | None = None, began: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
         if state is not None and state[0] != _VERSION:
             raise StateError(
                 f"the state of the output has version {state[0]}, this release reads {_VERSION}: "
                 "resume with the release that wrote it, or start from an empty recovery directory"
             )
         self.base = 0 if state is None else state[1]
-        self._end = self.base
+        self.end = self.base
         self._recalled: dict[int, NDArray[np.int64]] = {} if state is None else dict(state[2])
-        self._handled: dict[int, int] = {}
+        self._handled: dict[int, int] = {p: offset - 1 for p, offset in began.items()}
 
     def __len__(self) -> int:
         return sum(map(len, self._recalled.values()))
@@ -84,11 +89,14 @@ class Ledger:
         partitions, offsets = origins
         for partition in np.unique(partitions).tolist():
             found = [offsets[partitions == partition], *self._offsets(partition)]
-            self._recalled[partition] = np.unique(np.concatenate(found))
+            recalled = np.unique(np.concatenate(found))
+            recalled = recalled[recalled > self._handled.get(partition, -1)]
+            if len(recalled):
+                self._recalled[partition] = recalled
 
     def reached(self, end: int) -> None:
         """Note that the topic was read back up to ``end``, or written up to it."""
-        self._end = max(self._end, end)
+        self.end = max(self.end, end)
 
     def admit(self, origins: Origins) -> NDArray[np.bool_]:
         """Note records that the flow has made; return which of them the topic does not have."""
@@ -104,6 +112,17 @@ class Ledger:
                 new[at] = recalled[place] != made
         return new
 
+    def made(self, origins: Origins) -> int:
+        """Return how many of some records the flow has made, or will never make again.
+
+        To be called when an epoch closes: it is a whole prefix of each source partition.
+        """
+        partitions, offsets = origins
+        return sum(
+            int(np.count_nonzero(offsets[partitions == partition] <= highest))
+            for partition, highest in self._handled.items()
+        )
+
     def close_epoch(self) -> LedgerState:
         """Return the state to resume from when this epoch is durable.
 
@@ -118,7 +137,7 @@ class Ledger:
                     self._recalled[partition] = left
                 else:
                     del self._recalled[partition]
-        self.base = self._end
+        self.base = self.end
         return LedgerState(_VERSION, self.base, dict(self._recalled))
 
     def _offsets(self, partition: int) -> list[NDArray[np.int64]]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import (
+    abort_transaction,
     close_producer,
     commit_transaction,
     connect_producer,
@@ -83,6 +84,7 @@ class Outlet:
         self._sent: deque[_Sent] = deque()
         self._futures = self._bytes = 0
         self._failure: DeliveryError | None = None
+        self._raised = False
         self._transactional = transactional_id is not None
         self._in_transaction = False
         self._producer = connect_producer(client, transactional_id, int(transaction_s * 1000))
@@ -109,6 +111,24 @@ class Outlet:
         self._bytes += size
         self._settle_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
 
+    def true_end(self, partition: int) -> int:
+        """Return where a partition ends, by a record that is written there and never seen.
+
+        Brokers may list too low an end, and fetch as if it were. But when they acknowledge a
+        record, what is before it can be read, or soon; and with a transactional id nothing of an
+        older run can come after it. The record is taken back: its transaction is aborted.
+        """
+        try:
+            self._producer.begin_transaction()
+            (mark,), _ = send(
+                self._producer, self.topic, partition, ProducerRecords([None], [None])
+            )
+            offset = mark.get(timeout=self._patience_s).offset
+            abort_transaction(self._producer, self._patience_s)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise self._fail(partition, error, sent=True) from error
+        return int(offset)
+
     def settle(self) -> None:
         """Wait until everything is acknowledged, and committed where that is asked, or raise."""
         self._settle_down_to(0, 0)
@@ -134,10 +154,13 @@ class Outlet:
         self.closed = True
         self._patience_s = _CLOSE_S
         try:
-            if not self._in_transaction:  # only a snapshot may commit one
+            # Only a snapshot may commit a transaction; and what was raised has been told.
+            if not self._in_transaction and not self._raised:
                 self.settle()
         except Exception as error:  # noqa: BLE001 - a raise in close aborts the process
             _log.error("closing the sink of topic %r: %s", self.topic, error)
+            if self._failure is not None:
+                self._failure.told = True
         abandon = self._failure is not None or self._in_transaction
         close_producer(self._producer, _CLOSE_S, abandon=abandon)
 
@@ -170,20 +193,25 @@ class Outlet:
     def _note(self, partition: int, error: Exception) -> None:
         # Called by the producer's thread. The first failure is the cause of those that follow.
         if self._failure is None:
-            self._fail(partition, error, sent=True)
+            self._failure = self._worded(partition, error, sent=True)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
+            self._raised = True
             raise self._failure
 
     def _fail(self, partition: int, error: Exception, *, sent: bool) -> DeliveryError:
         if self._failure is None:
-            self._failure = DeliveryError(
-                f"a record was not delivered to partition {partition} of topic {self.topic!r}: "
-                f"{type(error).__name__}: {error}; {self._mend(error, sent=sent)}. The flow stops "
-                "here, and writes it again when it is started again"
-            )
+            self._failure = self._worded(partition, error, sent=sent)
+        self._raised = True
         return self._failure
+
+    def _worded(self, partition: int, error: Exception, *, sent: bool) -> DeliveryError:
+        return DeliveryError(
+            f"a record was not delivered to partition {partition} of topic {self.topic!r}: "
+            f"{type(error).__name__}: {error}; {self._mend(error, sent=sent)}. The flow stops "
+            "here, and writes it again when it is started again"
+        )
 
     def _mend(self, error: Exception, *, sent: bool) -> str:
         if isinstance(error, kafka_errors.MessageSizeTooLargeError):

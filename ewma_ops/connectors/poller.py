@@ -9,9 +9,9 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from kafka import OffsetAndMetadata, TopicPartition
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from prometheus_client import Counter
 
@@ -23,6 +23,7 @@ from ewma_ops.connectors.client import (
     speaking_to,
     view_of,
 )
+from ewma_ops.connectors.commits import Commits
 from ewma_ops.connectors.exchange import poll
 from ewma_ops.connectors.feed import Feed, bytes_of, run_of
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
@@ -96,14 +97,11 @@ class Poller:
         self._bounded = bounded
         self._buffer_records = buffer_records
         self._on_lost = on_lost
-        self._lock = threading.Lock()  # guards the feeds, the totals and the offsets to commit
+        self._lock = threading.Lock()  # guards the feeds and the totals
         self._feeds: dict[int, Feed] = {}
         self._new: list[Feed] = []
         self._changed = False
         self._records = self._bytes = 0
-        self._durable: dict[int, int] = {}
-        self._committed: dict[int, int] = {}
-        self._committing = False
         self._room = threading.Event()
         self._arrived = threading.Event()
         self._turns = 0  # of the worker, since something was taken
@@ -114,6 +112,7 @@ class Poller:
         self._topic_id: object = None
         self._missing_since: float | None = None
         self._consumer = connect_consumer(client, group_id)
+        self._commits = Commits(self._consumer, topic, group_id)
         try:
             self._look_up()
         except BaseException:
@@ -203,8 +202,7 @@ class Poller:
 
     def durable(self, feed: Feed, offset: int) -> None:
         """Have ``offset`` committed to the group: everything before it is durable."""
-        with self._lock:
-            self._durable[feed.tp.partition] = offset
+        self._commits.durable(feed.tp.partition, offset)
 
     def remove(self, feed: Feed) -> None:
         """Stop reading a partition; close with the last one."""
@@ -269,7 +267,7 @@ class Poller:
                     self._room.wait(_POLL_S)
                 else:
                     self._poll()
-                self._commit()
+                self._commits.send()
                 self._watch()
         except EwmaError as error:
             self._error = error
@@ -277,7 +275,8 @@ class Poller:
             self._error = self._worded(error)
             self._error.__cause__ = error
         finally:
-            self._commit_last()
+            if self._error is None:
+                self._commits.send_last()
             close_consumer(self._consumer, _CLOSE_S)
 
     def _adopt(self) -> None:
@@ -348,47 +347,6 @@ class Poller:
         if feed.fetched > end:
             raise _lost(feed.tp, feed.fetched, self._begins[feed.tp], end)
         return end
-
-    def _commit(self) -> None:
-        if self._committing:
-            return
-        offsets = self._due()
-        if offsets:
-            self._committing = True
-            try:
-                self._consumer.commit_async(offsets, self._on_commit)
-            except kafka_errors.KafkaError as error:
-                self._on_commit(offsets, error)
-
-    def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        with self._lock:
-            durable, self._durable = self._durable, {}
-        return {
-            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in durable.items()
-            if self._committed.get(partition) != offset
-        }
-
-    def _on_commit(self, offsets: Mapping[TopicPartition, Any], answer: object) -> None:
-        self._committing = False
-        if isinstance(answer, Exception):
-            _log.warning(
-                "committing offsets of topic %r to group %r failed: %s; "
-                "nothing is lost, the next epoch commits again",
-                self._topic,
-                self._group_id,
-                answer,
-            )
-        else:
-            self._committed.update({tp.partition: at.offset for tp, at in offsets.items()})
-
-    def _commit_last(self) -> None:
-        offsets = self._due()
-        if offsets and self._error is None:
-            try:
-                self._consumer.commit(offsets, timeout_ms=1000)
-            except Exception as error:  # noqa: BLE001 - logged: commits are for onlookers
-                self._on_commit(offsets, error)
 
     def _watch(self) -> None:
         now = time.monotonic()

@@ -15,10 +15,11 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import close_consumer, connect_reader, positions, speaking_to
+from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import BrokerError, TopicError
 from ewma_ops.wire.records import Headers
 
-__all__ = ["SETTLE_S", "Readback", "Stretch", "touch"]
+__all__ = ["SETTLE_S", "Readback", "Stretch", "ends"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,24 +41,18 @@ class Stretch(NamedTuple):
     end: int
 
 
-def touch(client: Mapping[str, object], topic: str, partitions: int) -> float:
-    """Hear from the leader of every partition; return the moment (monotonic) of the last answer.
-
-    Raises
-    ------
-    BrokerError, ConfigError
-        If one does not answer, or the broker refuses the user.
-    """
-    readback = Readback(client, topic, 0.0, committed=False)
+def ends(client: Mapping[str, object], topic: str) -> dict[int, int]:
+    """Return the next offset of each partition of a topic; errors as of :meth:`Readback.read`."""
+    reader = Readback(client, topic, committed=False)
     try:
-        readback.look_up(*(TopicPartition(topic, partition) for partition in range(partitions)))
+        tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
+        return {tp.partition: end for tp, end in reader.look_up(*tps)[1].items()}
     finally:
-        readback.close()
-    return time.monotonic()
+        reader.close()
 
 
 class Readback:
-    """Reads partitions of one topic from an offset to their very end.
+    """Reads partitions of one topic from an offset to their very end, one after the other.
 
     Parameters
     ----------
@@ -65,23 +60,32 @@ class Readback:
         The ``[kafka]`` table.
     topic
         The topic.
-    settled_at
-        Moment (monotonic) up to which a dead client's records may still be appended.
     committed
         Whether to leave out what transactions have not committed.
     """
 
-    def __init__(
-        self, client: Mapping[str, object], topic: str, settled_at: float, *, committed: bool
-    ) -> None:
+    def __init__(self, client: Mapping[str, object], topic: str, *, committed: bool) -> None:
         self._client = client
         self._topic = topic
-        self._settled_at = settled_at
+        self.closed = False
         self._consumer = connect_reader(client, committed=committed)
 
     def close(self) -> None:
         """Close the consumer; never raises."""
-        close_consumer(self._consumer, _CLOSE_S)
+        if not self.closed:
+            self.closed = True
+            close_consumer(self._consumer, _CLOSE_S)
+
+    def settled_at(self, partitions: int) -> float:
+        """Hear from all leaders; return when (monotonic) what dead clients sent is settled.
+
+        Raises
+        ------
+        BrokerError, ConfigError
+            If one does not answer, or the broker refuses the user.
+        """
+        self.look_up(*(TopicPartition(self._topic, partition) for partition in range(partitions)))
+        return time.monotonic() + SETTLE_S
 
     def look_up(self, *tps: TopicPartition) -> tuple[dict[TopicPartition, int], ...]:
         """Return the first and the next offset of each partition, as the brokers list them."""
@@ -90,8 +94,13 @@ class Readback:
             begins = self._consumer.beginning_offsets(tps, wait_ms)
             return begins, self._consumer.end_offsets(tps, wait_ms)
 
-    def read(self, partition: int, base: int) -> Iterator[Stretch]:
+    def read(
+        self, partition: int, base: int, *, until: int = 0, settled_at: float = 0.0
+    ) -> Iterator[Stretch]:
         """Yield what there is from ``base`` on; ends when nothing more can be on its way.
+
+        That is not before ``until``, which is known to be there, and not before the moment
+        ``settled_at``.
 
         Raises
         ------
@@ -114,10 +123,10 @@ class Readback:
         with speaking_to(self._client, f"reading topic {self._topic!r} back"):
             self._consumer.assign([tp])
             self._consumer.seek(tp, max(base, begin))
-            yield from self._read_to_end(tp, max(base, end))
+            yield from self._read_to_end(tp, max(base, end, until), settled_at)
         self._consumer.assign([])
 
-    def _read_to_end(self, tp: TopicPartition, end: int) -> Iterator[Stretch]:
+    def _read_to_end(self, tp: TopicPartition, end: int, settled_at: float) -> Iterator[Stretch]:
         """Read until a look-up and a fetch, both after the settle time, show nothing new."""
         first = reached = positions(self._consumer)[tp]
         moved_at = told_at = time.monotonic()
@@ -133,10 +142,10 @@ class Readback:
                 reached, moved_at = at, now
                 yield Stretch([record.headers for record in records], at)
             if reached >= end and watermark is not None:
-                if settled and began >= self._settled_at:
+                if settled and began >= settled_at:
                     return
                 # Some brokers list too low an end, others fetch with an old watermark: ask both.
-                time.sleep(max(0.0, self._settled_at - now))
+                time.sleep(max(0.0, settled_at - now))
                 end = max(end, self.look_up(tp)[1][tp])
                 settled = True
             elif now > moved_at + _PATIENCE_S:

@@ -6,9 +6,12 @@ reads back; must not know what is in a record, nor which partition a key belongs
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -23,13 +26,19 @@ from ewma_ops.connectors.delivery import (
 )
 from ewma_ops.connectors.outlet import Outlet
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.connectors.readback import SETTLE_S, Readback, touch
+from ewma_ops.connectors.readback import Readback
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, DeliveryError
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.wire.records import Headers, ProducerRecords
 
 __all__ = ["Delivery", "KafkaSink"]
+
+_log = logging.getLogger(__name__)
+
+_NEVER = 1 << 62
+_NOBODYS = 0
+"""The number of no thread."""
 
 Delivery = Literal["exactly-once", "transactional", "at-least-once"]
 
@@ -38,10 +47,18 @@ _RECALLED = Counter(
     "Records that an earlier run had written already, so that they were not written again",
     ("topic",),
 )
+_DOUBLED = Counter(
+    "ewma_ops_doubled_records",
+    "Records that the topic has twice: another run wrote after this one had read it back",
+    ("topic",),
+)
 _DELIVERIES = ("exactly-once", "transactional", "at-least-once")
 _TRANSACTION_S = 60.0
 _LONGEST_TRANSACTION_S = 900.0
 """What brokers allow by default (transaction.max.timeout.ms)."""
+_ON_GUARD_S = 120.0
+"""How long a topic is watched for writes of others when others' are all that comes: as long as
+kafka-python by default keeps trying to deliver what it was given."""
 
 
 class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
@@ -70,6 +87,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         at-least-once. Another name means other records, which are all written.
     interval
         Time between two snapshots: how long a transaction stays open.
+    began
+        Where the flow began, by input partition: records of before are not looked out for.
 
     Raises
     ------
@@ -96,6 +115,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         delivery: Delivery = "exactly-once",
         job: str = "",
         interval: timedelta = timedelta(seconds=10),
+        began: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         if delivery not in _DELIVERIES:
             raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
@@ -105,12 +125,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         self._topic = topic
         self._delivery = delivery
         self._job = murmur2(job.encode())
+        self._began = began
         self._transaction_s = min(
             _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
         )
         self._partitions: int | None = None
         self._settled_at = 0.0
         self._outlets: dict[int, Outlet] = {}
+        self._readers: dict[int, Readback] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._topic!r})"
@@ -122,7 +144,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
             self._partitions = partition_count(self._client, self._topic)
             if self._delivery == "exactly-once":
                 # Early, so that the settle time passes while the engine starts.
-                self._settled_at = touch(self._client, self._topic, self._partitions) + SETTLE_S
+                reader = Readback(self._client, self._topic, committed=False)
+                self._readers[_NOBODYS] = reader
+                self._settled_at = reader.settled_at(self._partitions)
         return self._partitions
 
     def list_parts(self) -> list[str]:
@@ -149,11 +173,15 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         if self._delivery == "at-least-once":
             return _Part(outlet, partition)
         try:
-            ledger = self._recalled(partition, resume_state)
+            if self._delivery == "transactional":
+                ledger = self._recalled(partition, resume_state, outlet.true_end(partition))
+                return _OncePart(outlet, partition, ledger, self._job, self._reader())
+            ledger = self._recalled(partition, resume_state, 0)
+            return _UnfencedPart(outlet, partition, ledger, self._job, self._reader())
         except BaseException:
+            self._reader().close()
             outlet.release(partition)
             raise
-        return _OncePart(outlet, partition, ledger, self._job)
 
     def _shared_outlet(self, partition: int) -> Outlet:
         # One outlet for each worker: the worker's thread calls. A part that is there already is
@@ -175,17 +203,23 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
             transaction_s=self._transaction_s,
         )
 
-    def _recalled(self, partition: int, state: LedgerState | None) -> Ledger:
-        ledger = Ledger(state)
-        committed = self._delivery == "transactional"
-        readback = Readback(self._client, self._topic, self._settled_at, committed=committed)
-        try:
-            for stretch in readback.read(partition, ledger.base):
-                ledger.recall(origins_of(self._job, stretch.headers)[1])
-                ledger.reached(stretch.end)
-        finally:
-            readback.close()
+    def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
+        ledger = Ledger(state, self._began)
+        reader, settled_at = self._reader(), self._settled_at
+        for stretch in reader.read(partition, ledger.base, until=until, settled_at=settled_at):
+            ledger.recall(origins_of(self._job, stretch.headers)[1])
+            ledger.reached(stretch.end)
         return ledger
+
+    def _reader(self) -> Readback:
+        # One for each worker; the first takes over the one that looked the topic up.
+        thread = threading.get_ident()
+        reader = self._readers.get(thread) or self._readers.pop(_NOBODYS, None)
+        if reader is None or reader.closed:
+            committed = self._delivery == "transactional"
+            reader = Readback(self._client, self._topic, committed=committed)
+        self._readers[thread] = reader
+        return reader
 
 
 class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
@@ -210,10 +244,17 @@ class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
 class _OncePart(_Part):
     """Exactly once: the ledger says what the partition has already."""
 
-    def __init__(self, outlet: Outlet, partition: int, ledger: Ledger, job: int) -> None:
+    def __init__(
+        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
+    ) -> None:
         super().__init__(outlet, partition)
         self._ledger = ledger
         self._job = job
+        self._reader = reader
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
 
     def write_batch(self, values: list[ProducerRecords]) -> None:
         for records in values:
@@ -232,6 +273,64 @@ class _OncePart(_Part):
         self._outlet.settle()
         self._ledger.reached(self._outlet.ends.get(self._partition, 0))
         return self._ledger.close_epoch()
+
+
+class _UnfencedPart(_OncePart):
+    """Exactly once without a fence: looks out for what others append after the read-back.
+
+    Where more offsets are gone than records were sent, somebody else has written. What that was
+    is read: records that this run has not made yet are left out, the others are there twice.
+    """
+
+    def __init__(
+        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
+    ) -> None:
+        super().__init__(outlet, partition, ledger, job, reader)
+        self._known = ledger.end
+        self._sent = 0
+        self._on_guard_until = time.monotonic() + _ON_GUARD_S
+
+    def _new(self, records: ProducerRecords) -> ProducerRecords:
+        new = super()._new(records)
+        self._sent += len(new)
+        return new
+
+    def snapshot(self) -> LedgerState:
+        self._outlet.settle()
+        end = self._outlet.ends.get(self._partition, 0)
+        if end - self._known > self._sent:
+            self._look_again(end)
+        elif end - self._known == self._sent:  # else a broker did not tell an offset: wait
+            self._known, self._sent = end, 0
+        return super().snapshot()
+
+    def _look_again(self, end: int) -> None:
+        ours = made = 0
+        for stretch in self._reader.read(self._partition, self._known, until=end):
+            origins = origins_of(self._job, stretch.headers)[1]
+            ours += len(origins[1])
+            made += self._ledger.made(origins)
+            self._ledger.recall(origins)
+            self._ledger.reached(stretch.end)
+            self._known = stretch.end
+        if ours > self._sent:
+            _tell(self._outlet.topic, self._partition, made - self._sent, ours - made)
+        elif time.monotonic() > self._on_guard_until:
+            self._known = _NEVER  # a topic that others write to for good
+        self._sent = 0
+
+
+def _tell(topic: str, partition: int, doubled: int, left_out: int) -> None:
+    _DOUBLED.labels(topic).inc(doubled)
+    _log.error(
+        "another run of this job, or the last request of one that died, has written to partition "
+        "%d of topic %r after this run had read it back: %d records are there twice, %d will be "
+        'left out; let only one run at a time, or set output.delivery = "transactional"',
+        partition,
+        topic,
+        doubled,
+        left_out,
+    )
 
 
 def _identified(records: ProducerRecords, job: int) -> ProducerRecords:

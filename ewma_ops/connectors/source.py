@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Literal
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -57,6 +58,9 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
     buffer_records
         >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
 
+    began
+        Offsets at which partitions began that have no snapshot yet, in place of ``start``.
+
     Raises
     ------
     ConfigError
@@ -82,6 +86,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         on_lost: OnLost = "fail",
         stopping: threading.Event | None = None,
         buffer_records: int = 50_000,
+        began: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         _check(start, stop, group_id, buffer_records)
         if on_lost not in ("fail", "earliest"):
@@ -94,6 +99,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         self._on_lost = on_lost
         self._stopping = threading.Event() if stopping is None else stopping
         self._buffer_records = buffer_records
+        self._began = began
         self._partitions = 0
         self._pollers: dict[int, Poller] = {}
         self._ended_at: dict[int, int] = {}
@@ -122,7 +128,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
                 "with a new recovery directory"
             )
         poller = self._poller(partition)
-        feed = poller.add(partition, resume_state)
+        first = self._began.get(partition) if resume_state is None else resume_state
+        feed = poller.add(partition, first)
         return _Part(poller, feed, resume_state, self._stopping, self._ended_at)
 
     def commit(self) -> None:

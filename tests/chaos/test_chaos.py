@@ -6,37 +6,74 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.harness import Plan, run, surroundings
-
-ROUGH = (*Plan.actions, "broker", "answers")
+from tests.brokers import ApacheKafka
+from tests.chaos.harness import Surroundings, behind, run, surroundings
+from tests.chaos.job import Plan
+from tests.chaos.judge import Verdict
+from tests.chaos.proxy import Proxy
+from tests.chaos.steady import LONGEST_GAP_S, LONGEST_STOP_S, rescale
 
 pytestmark = pytest.mark.timeout(300)
 
+KILLED = ("worker", "worker", "launcher", "stop", "pause", "answers")
 
-def check(directory: Path, broker: str, plan: Plan, late_s: float = 0.0) -> None:
-    with surroundings(broker, directory, plan.seed, late_s) as (bootstrap, hurts):
-        verdict = run(bootstrap, directory / "run", plan, hurts)
+
+def check(verdict: Verdict, plan: Plan) -> None:
     assert verdict.right, f"{plan}: {verdict}"
     assert verdict.readings > 0
 
 
-def test_on_the_embedded_broker(tmp_path: Path) -> None:
-    check(tmp_path, "embedded", Plan(1, kills=3, seconds=20))
+@pytest.mark.parametrize("interval", ["1s", "0s"])
+def test_on_the_embedded_broker(tmp_path: Path, interval: str) -> None:
+    plan = Plan(1, kills=3, seconds=15, interval=interval)
+    with surroundings(plan, tmp_path) as around:
+        check(run(around, tmp_path / "run", plan), plan)
 
 
-@pytest.mark.usefixtures("own_kafka")  # skips where there is none
-def test_on_apache_kafka(tmp_path: Path) -> None:
-    check(tmp_path, "kafka", Plan(2, kills=4, seconds=25, actions=ROUGH), late_s=0.5)
+def test_on_apache_kafka(restartable_kafka: ApacheKafka, tmp_path: Path) -> None:
+    plan = Plan(2, 4, "kafka", seconds=20, late_s=0.5, actions=(*KILLED, "broker"))
+    with behind(restartable_kafka, plan.seed) as around:
+        check(run(around, tmp_path, plan), plan)
 
 
-@pytest.mark.usefixtures("own_kafka")
-def test_transactions_on_apache_kafka(tmp_path: Path) -> None:
-    check(tmp_path, "kafka", Plan(3, kills=3, seconds=20, delivery="transactional"))
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(3, 3, "kafka", seconds=15, late_s=0.6, delivery="transactional"),
+        Plan(4, 2, "kafka", seconds=15, lag_s=2.0, delivery="transactional", interval="0s"),
+    ],
+    ids=str,
+)
+def test_transactions_on_apache_kafka(kafka: str, tmp_path: Path, plan: Plan) -> None:
+    with Proxy(kafka, plan.seed) as proxy:
+        around = Surroundings(proxy.address, {"answers": lambda _: proxy.lose_answers()}, proxy)
+        check(run(around, tmp_path, plan), plan)
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "transactional"])
+def test_a_zombie_without_a_lock(kafka: str, tmp_path: Path, delivery: str) -> None:
+    """Its successor has a copy of the store, as on another machine: only a fence keeps it out."""
+    plan = Plan(5, kills=1, seconds=8, p=0, delivery=delivery, actions=["zombie"], workers=[1])
+    verdict = run(Surroundings(kafka), tmp_path, plan)
+    if delivery == "transactional":
+        check(verdict, plan)
+        assert verdict.hurts["zombie, fenced"] > 0
+    else:
+        assert verdict.doubled > 0
+        assert "another run of this job" in (tmp_path / "job.log").read_text()
+
+
+def test_moving_between_numbers_of_processes(kafka: str, tmp_path: Path) -> None:
+    plan = Plan(6, p=0.0)
+    verdict = rescale(Surroundings(kafka), tmp_path, plan, print)
+    check(verdict, plan)
+    assert verdict.slowest_stop_s < LONGEST_STOP_S
+    assert verdict.longest_gap_s < LONGEST_GAP_S
 
 
 def test_without_the_ledger_the_harness_sees_doubles(tmp_path: Path) -> None:
     """A control: a harness that cannot fail proves nothing."""
-    plan = Plan(4, kills=3, seconds=60, p=1.0, steps=["send"], workers=[1], actions=["nothing"])
+    plan = Plan(7, kills=3, seconds=60, p=1.0, steps=["send"], workers=[1], actions=["nothing"])
     plan.control = "no de-duplication"
-    with surroundings("embedded", tmp_path, plan.seed) as (bootstrap, hurts):
-        assert run(bootstrap, tmp_path / "run", plan, hurts).doubled > 0
+    with surroundings(plan, tmp_path) as around:
+        assert run(around, tmp_path / "run", plan).doubled > 0

@@ -1,4 +1,4 @@
-"""Every test of the source and the sink runs both ways that records can go through kafka-python."""
+"""Tests that ask for ``way`` run both ways that records can go through kafka-python."""
 
 from __future__ import annotations
 

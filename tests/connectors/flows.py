@@ -21,6 +21,9 @@ from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
 EPOCH = timedelta(milliseconds=100)
 
+both_ways = pytest.mark.usefixtures("way")
+"""Of tests of what depends on how records go through kafka-python."""
+
 
 def run(
     source: Source[Any],

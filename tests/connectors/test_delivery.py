@@ -19,6 +19,7 @@ from ewma_ops.connectors.delivery import (
 )
 from ewma_ops.errors import StateError
 from ewma_ops.wire.records import Headers, Origins
+from tests.connectors.once import pending
 
 Position = tuple[int, int]
 
@@ -30,15 +31,9 @@ def at(*positions: Position) -> Origins:
     )
 
 
-def pending(state: LedgerState) -> dict[int, list[int]]:
-    return {partition: offsets.tolist() for partition, offsets in state.pending.items()}
-
-
 def test_an_identity_goes_there_and_back() -> None:
     positions = at((0, 0), (2, 5), (2**31 - 1, 2**63 - 1))
-    headers: list[Any] = [
-        [("h", b"x"), *own] for own in identities(2**32 - 1, positions)
-    ]
+    headers: list[Any] = [[("h", b"x"), *own] for own in identities(2**32 - 1, positions)]
     assert {len(headers[i][-1][1]) for i in range(3)} == {16}
     places, (partitions, offsets) = origins_of(2**32 - 1, headers)
     assert places.tolist() == [0, 1, 2]
@@ -95,6 +90,24 @@ def test_an_epoch_that_was_never_durable_leaves_no_trace() -> None:
     ledger.admit(at((0, 1), (0, 2)))
     ledger.close_epoch()
     assert pending(state) == {0: [1, 2]}
+
+
+def test_what_others_wrote_is_known_or_left_out() -> None:
+    """An epoch has made 0 to 4; 3, 4, 5 and 7 are found where this run has written nothing."""
+    ledger = Ledger()
+    ledger.admit(at((0, 0), (0, 4), (0, 2)))
+    found = at((0, 3), (0, 4), (0, 5), (0, 7), (1, 0))
+    assert ledger.made(found) == 2
+    ledger.recall(found)
+    assert pending(ledger.close_epoch()) == {0: [5, 7], 1: [0]}
+
+
+def test_what_is_from_before_the_beginning_is_not_waited_for() -> None:
+    ledger = Ledger(None, {0: 10, 1: 0})
+    ledger.recall(at((0, 3), (0, 9), (0, 10), (1, 0), (2, 5)))
+    assert len(ledger) == 3
+    assert ledger.admit(at((0, 10), (0, 11), (1, 0))).tolist() == [False, True, False]
+    assert pending(ledger.close_epoch()) == {2: [5]}
 
 
 def test_a_state_of_an_unknown_version_is_refused() -> None:

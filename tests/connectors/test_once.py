@@ -5,79 +5,36 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import numpy as np
 import pytest
 from kafka import KafkaAdminClient
 
-from ewma_ops.connectors import KafkaSink, part_key, readback
+from ewma_ops.connectors import KafkaSink, readback
 from ewma_ops.connectors.delivery import IDENTITY_HEADER, LedgerState
 from ewma_ops.errors import ConfigError, DeliveryError, TopicError
 from ewma_ops.wire.records import ProducerRecords
 from tests.brokers import Record, produce, read_all
+from tests.connectors.once import COMMITTED, KEY, Runs, got, made, runs_of, values
 
 MakeTopic = Callable[..., str]
-
-KEY = part_key(0)
-
-
-def made(first: int, end: int, source: int = 0) -> ProducerRecords:
-    """Return the records of offsets ``first`` to ``end`` of an input partition."""
-    offsets = np.arange(first, end)
-    values: list[bytes | None] = [b"%d/%d" % (source, offset) for offset in offsets.tolist()]
-    keys: list[bytes | None] = [b"k"] * len(values)
-    return ProducerRecords(keys, values, None, (np.full(len(values), source, np.int32), offsets))
-
-
-def got(bootstrap: str, topic: str, n: int, **options: Any) -> list[bytes]:
-    return [record.value for record in read_all(bootstrap, topic, n, **options)]
-
-
-def values(first: int, end: int) -> list[bytes]:
-    return [b"0/%d" % offset for offset in range(first, end)]
-
-
-class Runs:
-    """Executions of a sink one after the other, each dying without a word."""
-
-    def __init__(self, bootstrap: str, topic: str, delivery: Any) -> None:
-        self.bootstrap, self.topic, self.delivery = bootstrap, topic, delivery
-        self.parts: list[Any] = []
-
-    def begin(self, state: LedgerState | None, **options: Any) -> Any:
-        client = {"bootstrap_servers": self.bootstrap, **options}
-        sink = KafkaSink(client, self.topic, delivery=self.delivery, job="job")
-        assert KEY in sink.list_parts()
-        self.parts.append(sink.build_part("out", KEY, state))
-        return self.parts[-1]
-
-    def end(self) -> None:
-        for part in self.parts:
-            part.close()
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ewma_ops.connectors.sink.SETTLE_S", 0.0)
+    monkeypatch.setattr("ewma_ops.connectors.readback.SETTLE_S", 0.0)
     monkeypatch.setattr(readback, "_PATIENCE_S", 2.0)
 
 
 @pytest.fixture(params=["exactly-once", "transactional"])
 def runs(request: pytest.FixtureRequest, kafka: str, topic: MakeTopic) -> Iterator[Runs]:
-    started = Runs(kafka, topic(kafka), request.param)
-    yield started
-    started.end()
+    with runs_of(kafka, topic(kafka), request.param) as started:
+        yield started
 
 
 @pytest.fixture
 def plain(broker: str, topic: MakeTopic) -> Iterator[Runs]:
-    started = Runs(broker, topic(broker), "exactly-once")
-    yield started
-    started.end()
-
-
-COMMITTED = {"isolation_level": "read_committed"}
+    with runs_of(broker, topic(broker), "exactly-once") as started:
+        yield started
 
 
 def test_an_epoch_that_was_durable_is_left_alone(runs: Runs) -> None:
@@ -151,36 +108,6 @@ def test_other_jobs_on_the_topic_do_not_count(plain: Runs) -> None:
     own.write_batch([made(0, 5)])
     own.snapshot()
     assert got(plain.bootstrap, plain.topic, 11) == [*values(0, 5), b"nobody's", *values(0, 5)]
-
-
-def test_a_late_append_of_the_dead_is_waited_for(
-    kafka: str, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ewma_ops.connectors.sink.SETTLE_S", 1.0)
-    runs = Runs(kafka, topic(kafka), "exactly-once")
-    dead = runs.begin(None)
-    late = threading.Timer(0.6, lambda: (dead.write_batch([made(0, 10)]), dead.snapshot()))
-    late.start()
-    heir = runs.begin(None)
-    late.join()
-    heir.write_batch([made(0, 12)])
-    heir.snapshot()
-    runs.end()
-    assert got(kafka, runs.topic, 12) == values(0, 12)
-
-
-def test_a_zombie_is_fenced_off_by_its_successor(kafka: str, topic: MakeTopic) -> None:
-    runs = Runs(kafka, topic(kafka), "transactional")
-    zombie = runs.begin(None, delivery_timeout_ms=5_000, request_timeout_ms=3_000)
-    zombie.write_batch([made(0, 10)])
-    zombie._outlet._producer.flush(10)
-    heir = runs.begin(None)
-    heir.write_batch([made(0, 5)])
-    with pytest.raises(DeliveryError, match="another run of this job has taken over"):
-        zombie.snapshot()
-    heir.snapshot()
-    runs.end()
-    assert got(kafka, runs.topic, 5, **COMMITTED) == values(0, 5)
 
 
 def test_another_jobs_open_transaction_is_waited_for(kafka: str, topic: MakeTopic) -> None:

@@ -16,11 +16,9 @@ from ewma_ops.demo.broker import EmbeddedBroker
 from ewma_ops.errors import BrokerError, DeliveryError
 from ewma_ops.wire.records import ProducerRecords
 from tests.brokers import ApacheKafka, Record, produce, read_all
-from tests.connectors.flows import copied, failure_of, run
+from tests.connectors.flows import both_ways, copied, failure_of, run
 
 MakeTopic = Callable[..., str]
-
-pytestmark = pytest.mark.usefixtures("way")
 
 QUICKLY = {"request_timeout_ms": 1_000, "delivery_timeout_ms": 2_000, "bootstrap_timeout_ms": 2_000}
 
@@ -53,6 +51,7 @@ def part() -> Iterator[Callable[..., Any]]:
         built.close()
 
 
+@both_ways
 def test_every_record_goes_to_the_partition_it_is_for(broker: str, topic: MakeTopic) -> None:
     """With 12 partitions: as text, "10" comes before "2"."""
     name = topic(broker, 12)
@@ -62,6 +61,7 @@ def test_every_record_goes_to_the_partition_it_is_for(broker: str, topic: MakeTo
     assert got == [[b"%d" % i for i in range(p, 600, 12)] for p in range(12)]
 
 
+@both_ways
 def test_all_that_kafka_takes_is_sent(broker: str, topic: MakeTopic, part: Any) -> None:
     """kafka-python's own send refuses a null beside a null, and a header without a value."""
     name = topic(broker)
@@ -86,6 +86,7 @@ def test_all_that_kafka_takes_is_sent(broker: str, topic: MakeTopic, part: Any) 
     assert all(abs(r.timestamp / 1000 - time.time()) < 60 for r in got)
 
 
+@both_ways
 def test_a_topic_is_copied(broker: str, topic: MakeTopic, tmp_path: Path) -> None:
     source, target = topic(broker, 3), topic(broker, 3)
     client = {"bootstrap_servers": broker}
@@ -136,6 +137,7 @@ def test_copying_through_crashes_loses_nothing(
         assert set(got[partition]) == {b"%d" % i for i in range(partition, 3_000, 2)}
 
 
+@both_ways
 def test_a_snapshot_waits_for_every_acknowledgement(
     broker: str, topic: MakeTopic, part: Any
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_snapshot_waits_for_every_acknowledgement(
     assert len(read_all(broker, name, 1_000)) == 1_000
 
 
+@both_ways
 def test_no_more_than_a_bound_is_under_way(
     embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +171,7 @@ def test_no_more_than_a_bound_is_under_way(
         assert writing._outlet._bytes <= 50_000
 
 
+@both_ways
 def test_a_record_larger_than_the_request_names_the_option(
     embedded: str, topic: MakeTopic, part: Any
 ) -> None:
@@ -177,6 +181,7 @@ def test_a_record_larger_than_the_request_names_the_option(
         writing.write_batch([records(bytes(100_001))])
 
 
+@both_ways
 def test_a_record_larger_than_the_topic_takes_names_the_topics_option(
     kafka: str, topic: MakeTopic, part: Any
 ) -> None:
@@ -201,6 +206,7 @@ def test_what_could_be_read_can_be_written(kafka: str, topic: MakeTopic, part: A
     assert len(read_all(kafka, name, 1)) == 1
 
 
+@both_ways
 def test_a_batch_that_is_too_large_for_the_topic_is_cut(
     kafka: str, topic: MakeTopic, part: Any
 ) -> None:
@@ -212,6 +218,7 @@ def test_a_batch_that_is_too_large_for_the_topic_is_cut(
     assert [r.value for r in read_all(kafka, name, 300)] == sent
 
 
+@both_ways
 def test_one_failure_stops_every_part(kafka: str, topic: MakeTopic, part: Any) -> None:
     to = sending(kafka, topic(kafka, 2, configs={"max.message.bytes": "50000"}))
     one, other = part(to, 0), part(to, 1)
@@ -242,6 +249,7 @@ def test_an_output_topic_that_is_deleted_stops_the_flow(kafka: str, topic: MakeT
     assert written < 1_000
 
 
+@both_ways
 def test_a_dead_broker_stops_the_flow_and_closing_does_not_raise(topic: MakeTopic) -> None:
     with EmbeddedBroker() as broker:
         name = topic(broker.bootstrap_servers)
@@ -262,6 +270,7 @@ def test_a_dead_broker_stops_the_flow_and_closing_does_not_raise(topic: MakeTopi
     assert not writing._outlet._producer._sender.is_alive()  # nothing is written later
 
 
+@both_ways
 def test_a_broker_restart_is_ridden_out(
     restartable_kafka: ApacheKafka, topic: MakeTopic, part: Any
 ) -> None:
@@ -311,6 +320,7 @@ def test_an_empty_run_is_nothing(embedded: str, topic: MakeTopic, part: Any) -> 
     writing.snapshot()
 
 
+@both_ways
 def test_columns_that_differ_in_length_are_an_error(
     embedded: str, topic: MakeTopic, part: Any
 ) -> None:

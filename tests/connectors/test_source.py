@@ -17,11 +17,9 @@ from ewma_ops.connectors import KafkaSource, part_key, poller
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.wire.records import ConsumerRecords
 from tests.brokers import ApacheKafka, Record, produce
-from tests.connectors.flows import failure_of, read, run, values
+from tests.connectors.flows import both_ways, failure_of, read, run, values
 
 MakeTopic = Callable[..., str]
-
-pytestmark = pytest.mark.usefixtures("way")
 
 
 def numbers(n: int, partitions: int) -> list[Record]:
@@ -81,6 +79,7 @@ def take(part: Any, n: int, timeout_s: float = 15.0) -> list[ConsumerRecords]:
     return runs
 
 
+@both_ways
 def test_everything_in_order_to_the_end(broker: str, topic: MakeTopic) -> None:
     name = topic(broker, 3)
     produce(broker, name, numbers(5_000, 3))
@@ -91,6 +90,7 @@ def test_everything_in_order_to_the_end(broker: str, topic: MakeTopic) -> None:
         assert offsets == list(range(len(offsets)))
 
 
+@both_ways
 def test_nulls_headers_and_times_survive(broker: str, topic: MakeTopic) -> None:
     name = topic(broker)
     headers = (("a", b"1"), ("a", b""), ("b", b"\xff"))
@@ -108,6 +108,7 @@ def test_nulls_headers_and_times_survive(broker: str, topic: MakeTopic) -> None:
     assert {(r.topic, r.partition) for r in runs} == {(name, 0)}
 
 
+@both_ways
 def test_no_headers_are_no_list(embedded: str, topic: MakeTopic) -> None:
     name = topic(embedded)
     produce(embedded, name, [Record(b"v")])
@@ -119,6 +120,7 @@ def test_an_empty_topic_ends(broker: str, topic: MakeTopic) -> None:
     assert read(source(broker, topic(broker, 4), stop="end")) == []
 
 
+@both_ways
 def test_the_end_is_that_of_the_start(broker: str, topic: MakeTopic, part: Any) -> None:
     name = topic(broker)
     produce(broker, name, numbers(100, 1))
@@ -153,6 +155,7 @@ def test_latest_is_settled_before_the_first_record(kafka: str, topic: MakeTopic,
     ]
 
 
+@both_ways
 def test_start_at_a_time(kafka: str, topic: MakeTopic) -> None:
     name = topic(kafka, 3)
     sent = [Record(b"%d" % i, partition=i % 2, timestamp_ms=1_000 + i) for i in range(100)]
@@ -186,6 +189,7 @@ def test_start_where_the_group_was(
     assert values(read(source(broker, name, start="committed", stop="end")), 0) == [b"new"]
 
 
+@both_ways
 def test_resuming_after_a_crash_loses_nothing(
     broker: str, topic: MakeTopic, tmp_path: Path
 ) -> None:
@@ -277,6 +281,7 @@ def test_stopping_ends_an_idle_flow_at_once(embedded: str, topic: MakeTopic) -> 
     assert time.monotonic() - started < 1.0
 
 
+@both_ways
 def test_stopping_leaves_what_was_not_taken(embedded: str, topic: MakeTopic, part: Any) -> None:
     name, stopping = topic(embedded), threading.Event()
     produce(embedded, name, numbers(10, 1))
@@ -289,6 +294,7 @@ def test_stopping_leaves_what_was_not_taken(embedded: str, topic: MakeTopic, par
     assert reading.snapshot() == 0
 
 
+@both_ways
 def test_64_partitions_share_a_consumer(broker: str, topic: MakeTopic) -> None:
     name = topic(broker, 64)
     produce(broker, name, numbers(6_400, 64))
@@ -354,6 +360,7 @@ def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
     assert time.monotonic() - began < 0.03
 
 
+@both_ways
 def test_memory_is_bounded_when_nothing_is_taken(
     embedded: str, topic: MakeTopic, part: Any
 ) -> None:
@@ -372,6 +379,7 @@ def test_memory_is_bounded_when_nothing_is_taken(
         assert values(runs, partition) == in_partition(20_000, 2, partition)
 
 
+@both_ways
 def test_bytes_are_bounded_too(
     embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +393,7 @@ def test_bytes_are_bounded_too(
     assert sum(map(len, take(reading, 200))) == 200
 
 
+@both_ways
 def test_an_offset_that_retention_removed(kafka: str, topic: MakeTopic, part: Any) -> None:
     name = topic(kafka)
     produce(kafka, name, numbers(100, 1))
@@ -397,6 +406,7 @@ def test_an_offset_that_retention_removed(kafka: str, topic: MakeTopic, part: An
     assert values(read(source(kafka, name, stop="end")), 0) == in_partition(100, 1, 0)[60:]
 
 
+@both_ways
 def test_retention_that_overtakes_a_running_flow(kafka: str, topic: MakeTopic, part: Any) -> None:
     name = topic(kafka)
     produce(kafka, name, numbers(400, 1))
@@ -412,6 +422,7 @@ def test_retention_that_overtakes_a_running_flow(kafka: str, topic: MakeTopic, p
         take(reading, 10_000)
 
 
+@both_ways
 def test_an_offset_that_is_not_there_yet(broker: str, topic: MakeTopic, part: Any) -> None:
     name = topic(broker)
     produce(broker, name, numbers(10, 1))
@@ -420,6 +431,7 @@ def test_an_offset_that_is_not_there_yet(broker: str, topic: MakeTopic, part: An
         take(reading, 1)
 
 
+@both_ways
 def test_the_offset_after_the_last_record_is_there(
     broker: str, topic: MakeTopic, part: Any
 ) -> None:
@@ -461,6 +473,7 @@ def test_a_topic_that_vanishes(
     admin.close()
 
 
+@both_ways
 def test_a_topic_that_is_created_anew(broker: str, topic: MakeTopic, part: Any) -> None:
     name = topic(broker)
     produce(broker, name, numbers(10, 1))
@@ -489,6 +502,7 @@ def test_a_topic_that_grows_is_said_once(
     assert caplog.text.count("has grown") == 1
 
 
+@both_ways
 def test_transaction_markers_are_passed(kafka: str, topic: MakeTopic, part: Any) -> None:
     name = topic(kafka)
     producer = KafkaProducer(bootstrap_servers=kafka, transactional_id=name)
@@ -521,6 +535,7 @@ def test_lag_is_a_metric(broker: str, topic: MakeTopic, part: Any) -> None:
     assert eventually(lambda: lag() == 0)
 
 
+@both_ways
 def test_a_broker_restart_is_ridden_out(
     restartable_kafka: ApacheKafka, topic: MakeTopic, part: Any
 ) -> None:

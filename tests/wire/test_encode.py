@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from ewma_ops.errors import ConfigError
 from ewma_ops.wire import encode
 from ewma_ops.wire.encode import encode_batch, set_producer
-from ewma_ops.wire.records import ProducerRecords
+from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords
 from tests.wire.builders import Record, compress, kafka_rows
 
 TIME_MS = 1_700_000_000_000
@@ -85,9 +88,45 @@ def test_the_same_bytes_as_kafka_python(records: ProducerRecords) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(producer_records())
-def test_many_at_once_is_the_same_as_one_by_one(records: ProducerRecords) -> None:
+@given(producer_records(), st.none() | st.tuples(st.text(max_size=70), st.integers(1, 200)))
+def test_many_at_once_is_the_same_as_one_by_one(
+    records: ProducerRecords, like: tuple[str, int] | None
+) -> None:
+    headers = None
+    if like is not None:
+        name, size = like
+        contents = np.random.default_rng(size).bytes(size * len(records))
+        headers = LikeHeaders(name, contents, size)
+    records = replace(records, headers=headers)
     assert encode._encode_many(records) == encode._encode_few(records)
+
+
+def test_headers_that_are_alike_are_those_of_each_record() -> None:
+    headers = LikeHeaders("id", b"aabbcc", 2)
+    each = [(("id", content),) for content in (b"aa", b"bb", b"cc")]
+    assert list(headers) == each
+    assert list(headers[1:]) == each[1:]
+    assert list(headers[3:1]) == []
+    assert headers[-1] == each[-1]
+    with pytest.raises(IndexError):
+        headers[3]
+
+
+def test_runs_are_joined_with_their_headers() -> None:
+    def run(n: int, headers: Sequence[Headers] | None) -> ProducerRecords:
+        return ProducerRecords([b"k"] * n, [b"v"] * n, headers)
+
+    alike = [run(2, LikeHeaders("id", b"ab", 1)), run(1, LikeHeaders("id", b"c", 1))]
+    joined = ProducerRecords.concat(alike).headers
+    assert isinstance(joined, LikeHeaders)
+    assert joined.contents == b"abc"
+    mixed = [run(1, None), *alike, run(1, LikeHeaders("x", b"de", 2)), run(1, [[("y", None)]])]
+    found = ProducerRecords.concat(mixed).headers
+    assert found is not None
+    assert [dict(headers) for headers in found] == [
+        {}, {"id": b"a"}, {"id": b"b"}, {"id": b"c"}, {"x": b"de"}, {"y": None},
+    ]  # fmt: skip
+    assert ProducerRecords.concat([run(1, None), run(2, None)]).headers is None
 
 
 def test_a_batch_of_many_widths_of_offsets_and_lengths() -> None:

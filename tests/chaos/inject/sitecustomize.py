@@ -2,8 +2,7 @@
 
 Python imports this by its name where the harness puts its directory on the path. ``EWMA_CHAOS``
 is a JSON object: ``directory`` (the harness's), ``seed``, ``p`` (the share of lives that end at a
-named step), ``steps`` (which), ``control`` (what to break on purpose) and ``lag_s`` (by how much
-a read-back sees less than there is).
+named step), ``steps`` (which) and ``control`` (what to break on purpose).
 """
 
 from __future__ import annotations
@@ -94,26 +93,6 @@ def mark_first_write(directory: Path) -> None:
     replace("ewma_ops.connectors.outlet", "Outlet", "write", marking)
 
 
-def lagging(lag_s: float) -> None:
-    """Let a read-back see nothing younger than ``lag_s``, as behind a lagging high watermark."""
-    from ewma_ops.connectors import readback
-
-    class Late(readback.Readback):
-        def _poll(self, tp: Any) -> list[Any]:
-            records = super()._poll(tp)
-            limit_ms = (time.time() - lag_s) * 1000
-            seen = [record for record in records if record.timestamp <= limit_ms]
-            if len(seen) < len(records):
-                self._consumer.seek(tp, records[len(seen)].offset)
-                self._consumer.highwater = lambda _: records[len(seen)].offset
-                self.look_up = lambda *tps: (dict.fromkeys(tps, 0), dict.fromkeys(tps, 0))  # type: ignore[method-assign]
-            elif "highwater" in vars(self._consumer):
-                del self._consumer.highwater, self.look_up
-            return seen
-
-    replace("ewma_ops.connectors.sink", "", "Readback", lambda _: Late)
-
-
 def break_on_purpose(control: str) -> None:
     import numpy as np
 
@@ -143,9 +122,6 @@ def break_on_purpose(control: str) -> None:
         replace("ewma_ops.connectors.delivery", "Ledger", "recall", up_to_the_highest)
     elif control == "no purge":
         replace("ewma_ops.recovery", "", "purge_ghosts", lambda _: unpurged)
-    elif control == "no lock":
-        replace("ewma_ops.recovery", "", "_lock", lambda _: lambda at: os.open(at, os.O_RDONLY))
-        replace("ewma_ops.worker", "", "die_with", lambda _: lambda pid: None)
 
 
 def main() -> None:
@@ -153,8 +129,6 @@ def main() -> None:
     if chaos.get("control"):
         break_on_purpose(chaos["control"])
     if "ewma_ops.worker" in sys.orig_argv:
-        if chaos.get("lag_s"):
-            lagging(chaos["lag_s"])
         mark_first_write(Path(chaos["directory"]))
         plan(chaos, Path(chaos["directory"]))
 

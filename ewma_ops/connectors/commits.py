@@ -1,0 +1,109 @@
+"""Offsets that are durable, committed to the consumer group for those who watch the lag.
+
+Knows the consumer's commits; nothing depends on them, so that a failure is told and no more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import errors as kafka_errors
+
+__all__ = ["Commits"]
+
+_log = logging.getLogger(__name__)
+
+_PAUSE_S = 0.5
+_PATIENCE_S = 10.0
+"""How long a group's coordinator may start before it is worth a word."""
+_LAST_MS = 1000
+
+
+class Commits:
+    """Commit what is durable of a topic, with the consumer that reads it, and never wait.
+
+    Parameters
+    ----------
+    consumer
+        Of the group that offsets are committed to.
+    topic, group_id
+        As of the source.
+    """
+
+    def __init__(self, consumer: KafkaConsumer, topic: str, group_id: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._group_id = group_id
+        self._lock = threading.Lock()
+        self._durable: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._committing = False
+        self._refused_since: float | None = None
+        self._not_before = 0.0
+
+    def durable(self, partition: int, offset: int) -> None:
+        """Note that everything before ``offset`` is durable."""
+        with self._lock:
+            self._durable[partition] = offset
+
+    def send(self) -> None:
+        """Commit what was noted, if no commit is under way."""
+        if self._committing or time.monotonic() < self._not_before:
+            return
+        offsets = self._due()
+        if offsets:
+            self._committing = True
+            try:
+                self._consumer.commit_async(offsets, self._on_answer)
+            except kafka_errors.KafkaError as error:
+                self._on_answer(offsets, error)
+
+    def send_last(self) -> None:
+        """Commit what was noted, and wait for a second at most; never raises."""
+        offsets = self._due()
+        if offsets:
+            try:
+                self._consumer.commit(offsets, timeout_ms=_LAST_MS)
+            except Exception as error:  # noqa: BLE001 - logged: commits are for onlookers
+                self._on_answer(offsets, error)
+
+    def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        with self._lock:
+            durable, self._durable = self._durable, {}
+        return {
+            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
+            for partition, offset in durable.items()
+            if self._committed.get(partition) != offset
+        }
+
+    def _on_answer(self, offsets: Mapping[TopicPartition, Any], answer: object) -> None:
+        self._committing = False
+        if not isinstance(answer, Exception):
+            self._refused_since = None
+            self._committed.update({tp.partition: at.offset for tp, at in offsets.items()})
+        elif not self._again(offsets, answer):
+            _log.warning(
+                "committing offsets of topic %r to group %r failed: %s; "
+                "nothing is lost, the next epoch commits again",
+                self._topic,
+                self._group_id,
+                answer,
+            )
+
+    def _again(self, offsets: Mapping[TopicPartition, Any], error: Exception) -> bool:
+        """Return whether this is no news yet, as while the group's coordinator starts."""
+        if not isinstance(error, kafka_errors.RetriableError):
+            return False
+        now = time.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        self._not_before = now + _PAUSE_S
+        with self._lock:
+            for tp, at in offsets.items():
+                self._durable.setdefault(tp.partition, at.offset)
+        return now < self._refused_since + _PATIENCE_S
