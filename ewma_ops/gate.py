@@ -64,6 +64,7 @@ class Gate:
         self.low, self.high = family.bounds
         self._max_lateness_ms = policies.max_lateness_ms
         self._timed, self._by_volume = family.by_time, family.by_volume
+        self.demands = family.by_time is not None or family.by_volume
         self._width = family.width
         self._whole = family.width > 1 and not family.fields
         self.watches = policies.watches

@@ -109,8 +109,9 @@ class SeriesTable:
         self._blocks = blocks_of(lines)
         self._names = self.family.names
         self._order = self.family.order([line.unit for line in lines])
-        self._one = lines[0] if self._order is None and len(lines) == 1 else None
         self._fields = self.family.fields
+        alone = self._order is None and len(lines) == 1 and not self._fields
+        self._alone = lines[0] if alone else None
         self._vector = self.family.width > 1 and not self.family.fields
 
     def update(self, readings: Readings, *, put_aside: bool = False) -> Smoothed:
@@ -212,7 +213,7 @@ class SeriesTable:
         ((1.0,), (3.0,))
         """
         gate, cause = self._gate, 0
-        if time_ms is None or weight is None:
+        if gate.demands and (time_ms is None or weight is None):
             gate.check_given(time_ms, weight)
         values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields
         if self._fields or not gate.low <= value <= gate.high:  # type: ignore[operator] # the same
@@ -225,6 +226,8 @@ class SeriesTable:
         if cause and gate.resets(cause):
             for block in self._blocks:
                 block.clear(row)
+        if self._alone is not None:
+            return self._alone.step(row, values, time_ms, weight, cause)
         return self._move(row, values, time_ms, weight, cause)
 
     def _move(
@@ -235,8 +238,6 @@ class SeriesTable:
         weight: float | None,
         cause: int,
     ) -> tuple[float, ...]:
-        if self._one is not None and not self._fields:
-            return self._one.step(row, values, time_ms, weight, cause)
         if self._fields and not self._apart and 0 < sum([x != x for x in values]) < len(values):
             self._part()
         flat: list[float] = []
@@ -250,7 +251,7 @@ class SeriesTable:
         n = len(entry.rows)
         weights, times, causes = entry.readings.weights, entry.times_ms, entry.causes
         steps = map(
-            self._move,
+            self._move if self._alone is None else self._alone.step,
             entry.rows.tolist(),
             entry.values.reshape(n, self.family.width).tolist(),
             repeat(None) if times is None else times.tolist(),
