@@ -88,10 +88,13 @@ ROWS = {
     "settings": _row("errors decay family history smooth_table", "msgspec tomli"),
     "summary": _row("composites family settings"),
     "recovery": _row("errors", "bytewax"),
+    "stages": _row(
+        "murmur2 policies readings deadletter serde.* wire.* connectors.parts",
+        "numpy prometheus_client",
+    ),
     "flow": _row(
-        "errors murmur2 decay smoothing policies readings table operators wire.* connectors.* "
-        "serde.* deadletter history settings",
-        "bytewax numpy prometheus_client",
+        "readings table operators wire.* connectors.* serde.* history settings stages",
+        "bytewax numpy",
     ),
     "verify": _row(
         "errors murmur2 flow readings recovery settings connectors.* serde.*", "kafka numpy"
