@@ -97,7 +97,7 @@ class SeriesTable:
         return len(self._index)
 
     def __contains__(self, series_id: str) -> bool:
-        return series_id in self._index.rows
+        return self._index.find(series_id) is not None
 
     @property
     def hashes(self) -> NDArray[np.uint32]:
@@ -218,7 +218,7 @@ class SeriesTable:
         values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields
         if self._fields or not gate.low <= value <= gate.high:  # type: ignore[operator] # the same
             values, cause = gate.values_of(series_id, values)
-        row = self._index.rows.get(series_id)
+        row = self._index.find(series_id)
         if row is None:
             row = int(self._locate([series_id])[0])
         if gate.watches and time_ms is not None:
@@ -393,7 +393,7 @@ class SeriesTable:
             check_mergeable(asked)
         for block in self._blocks:
             check_revisable(block.unit.smoothing)
-        row = self._index.rows.get(series_id)
+        row = self._index.find(series_id)
         if row is None:
             raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
         return row
@@ -423,7 +423,7 @@ class SeriesTable:
         for table, twin in ((self, other), (other, self)):
             if twin._apart and not table._apart:  # noqa: SLF001 - of this class
                 table._part()  # noqa: SLF001 - of this class
-        rows = self._locate(list(other._index.rows))
+        rows = self._locate(other._index.ids())
         for block, more in zip(self._blocks, other._blocks, strict=True):
             block.merge(more, rows)
         self._gate.merge(other._gate, rows)
