@@ -56,7 +56,7 @@ class SeriesTable:
 
     Notes
     -----
-    A series costs 24 bytes of state for the mean (32 by time), and about 130 bytes for its id and
+    A series costs 24 bytes of state for the mean (32 by time), and about 50 bytes for its id and
     its place in the index. Biased variances take 8 bytes more, unbiased ones 16 (24 by time),
     ``n_eff``, ``revision``, ``settled`` and ``rate`` by time 8, weighting ``last`` and ``linear``
     8, a policy for what is late or at equal times 8. A further field costs 8 bytes for its mean, 8
