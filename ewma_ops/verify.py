@@ -25,6 +25,7 @@ from ewma_ops.connectors.client import (
     speaking_to,
 )
 from ewma_ops.connectors.delivery import origins_of
+from ewma_ops.connectors.exchange import poll_records
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError
 from ewma_ops.flow import decoder_of, encoder_of, job_of, warmed
@@ -166,7 +167,7 @@ class _Topic:
 
     def poll(self) -> dict[int, list[Any]]:
         with speaking_to(self._client, self._reading):
-            polled = self._consumer.poll(timeout_ms=int(_POLL_S * 1000))
+            polled = poll_records(self._consumer, int(_POLL_S * 1000))
         self.idle = 0 if polled else self.idle + 1
         for tp in self.tps:  # some brokers list too low an end: look at that of the first fetch
             mark = self._consumer.highwater(tp)

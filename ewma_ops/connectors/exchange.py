@@ -23,7 +23,7 @@ from kafka import errors as kafka_errors
 from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import ProducerRecords
 
-__all__ = ["poll", "send", "take_runs"]
+__all__ = ["poll", "poll_records", "send", "take_runs"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ _GATHER_BYTES = 64 << 10
 """While records come: how long, and for how many, a broker waits before it answers a fetch."""
 _SILENCE_MS = 20
 """After so long without a record, the next one comes at once again."""
+_LONGEST_WAIT_MS = 500
+"""How long a broker may take to find anything, where it takes longer than was asked of it."""
 
 _in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
 
@@ -85,15 +87,35 @@ def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[
     }
 
 
+def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+    """Return what was fetched, one record at a time.
+
+    A broker that is slow to find anything may take longer the next time: some answer with nothing
+    when the wait is over, and would do so for ever.
+    """
+    polled: dict[TopicPartition, list[Any]] = consumer.poll(timeout_ms=timeout_ms)
+    wait_ms = consumer.config["fetch_max_wait_ms"] if polled else _patience_ms(consumer)
+    consumer._fetcher.config["fetch_max_wait_ms"] = wait_ms
+    return polled
+
+
 def _gathers(consumer: KafkaConsumer) -> bool:
     return bool(consumer._fetcher.config["fetch_min_bytes"] > consumer.config["fetch_min_bytes"])
 
 
 def _gather(consumer: KafkaConsumer, *, wanted: bool) -> None:
-    wait_ms, least = consumer.config["fetch_max_wait_ms"], consumer.config["fetch_min_bytes"]
+    wait_ms, least = _patience_ms(consumer), consumer.config["fetch_min_bytes"]
     if wanted:  # a fetch costs half a millisecond of CPU, for one record as for a thousand
-        wait_ms, least = min(wait_ms, _GATHER_MS), max(least, _GATHER_BYTES)
+        wait_ms = min(consumer.config["fetch_max_wait_ms"], _GATHER_MS)
+        least = max(least, _GATHER_BYTES)
     consumer._fetcher.config.update(fetch_max_wait_ms=wait_ms, fetch_min_bytes=least)
+
+
+def _patience_ms(consumer: KafkaConsumer) -> int:
+    """Return how long a broker may take for a fetch after one that brought nothing."""
+    asked: int = consumer.config["fetch_max_wait_ms"]
+    last: int = consumer._fetcher.config["fetch_max_wait_ms"]
+    return max(asked, min(2 * last, _LONGEST_WAIT_MS))
 
 
 def send(

@@ -15,6 +15,7 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import close_consumer, connect_reader, positions, speaking_to
+from ewma_ops.connectors.exchange import poll_records
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import BrokerError, TopicError
 from ewma_ops.wire.records import Headers
@@ -162,7 +163,7 @@ class Readback:
 
     def _poll(self, tp: TopicPartition) -> list[Any]:
         try:
-            polled = self._consumer.poll(timeout_ms=int(_POLL_S * 1000))
+            polled = poll_records(self._consumer, int(_POLL_S * 1000))
         except kafka_errors.OffsetOutOfRangeError:
             # Beyond a watermark that lags, or beyond the end: patience tells which.
             time.sleep(_POLL_S)

@@ -14,8 +14,8 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 from ewma_ops.connectors import runs_in, runs_out
-from ewma_ops.connectors.client import connect_consumer, connect_producer
-from ewma_ops.connectors.exchange import poll, send
+from ewma_ops.connectors.client import connect_consumer, connect_producer, connect_reader
+from ewma_ops.connectors.exchange import poll, poll_records, send
 from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import Headers, ProducerRecords
 from tests.brokers import Record, produce, read_all
@@ -180,6 +180,26 @@ def test_fetches_gather_only_while_records_come(embedded: str, topic: MakeTopic)
     assert 0.09 < time.monotonic() - began < 1
     assert asked.items() <= consumer._fetcher.config.items()
     consumer.close()
+
+
+def test_a_broker_that_finds_nothing_in_time_is_given_longer(
+    embedded: str, topic: MakeTopic
+) -> None:
+    name = topic(embedded)
+    reader = connect_reader({"bootstrap_servers": embedded})
+    reader.assign([TopicPartition(name, 0)])
+    reader.seek_to_beginning()
+    waits = []
+    for _ in range(7):
+        assert poll_records(reader, 20) == {}
+        waits.append(reader._fetcher.config["fetch_max_wait_ms"])
+    assert waits == [40, 80, 160, 320, 500, 500, 500]
+    produce(embedded, name, [Record(b"1")])
+    while not (polled := poll_records(reader, 200)):
+        pass
+    assert [record.value for run in polled.values() for record in run] == [b"1"]
+    assert reader._fetcher.config["fetch_max_wait_ms"] == 20
+    reader.close()
 
 
 def test_small_and_large_runs_keep_their_order(embedded: str, topic: MakeTopic) -> None:
