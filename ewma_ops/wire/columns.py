@@ -58,8 +58,8 @@ class Slices(Sequence["bytes | None"]):
 
     @property
     def nbytes(self) -> int:
-        """How much is kept for them: the whole buffer."""
-        return len(self._data)
+        """How many bytes they are together."""
+        return int(np.maximum(self._stops - self._starts, 0).sum())
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -280,7 +280,7 @@ def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     _expect((deltas >= 0).all() and (offsets <= last_offsets).all())
     _expect((offsets[1:] > offsets[:-1]).all())
     timestamps_ms = _timestamps(batches, counts, deltas_ms)
-    keys, values = Slices(data, key_starts, key_stops), _cut(data, starts, stops)
+    keys, values = Slices(data, key_starts, key_stops), Slices(data, starts, stops)
     return Columns(offsets, timestamps_ms, keys, values, headers, batches[-1].last_offset + 1)
 
 
