@@ -332,14 +332,19 @@ class _Comparison:
                 self._match(partition, [keys[i] for i in of.tolist()], offsets[of], digests[of])
 
     def _match(self, partition: int, keys: list[bytes], offsets: Offsets, digests: Offsets) -> None:
-        early = offsets >= self._reached.get(partition, 0)
-        if early.any() and partition in self._pending:
+        if partition not in self._pending:
+            return
+        early = offsets >= self._reached[partition]
+        waiting = self._early.get(partition, [])
+        if self._source.ended:  # what is early now is of readings that came while this ran
+            kept = np.flatnonzero(~early)
+            keys, offsets, digests = [keys[i] for i in kept], offsets[kept], digests[kept]
+        elif waiting or early.any():
             # The rest waits too: what is of one series must be looked at in its order.
-            at = int(np.flatnonzero(early)[0])
-            held = (keys[at:], offsets[at:], digests[at:])
-            self._early.setdefault(partition, []).append(held)
+            at = 0 if waiting else int(np.flatnonzero(early)[0])
+            self._early[partition] = [*waiting, (keys[at:], offsets[at:], digests[at:])]
             keys, offsets, digests = keys[:at], offsets[:at], digests[:at]
-        if not keys or partition not in self._pending:
+        if not keys:
             return
         pending = self._pending[partition]
         places, there = pending.find(offsets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -120,6 +120,43 @@ def test_what_is_not_written_yet_is_told_apart(broker: str, written: Written) ->
     found = verify(written.settings, lambda line: None)
     assert (found.missing, found.behind, found.right) == (0, 20, False)
     assert "not written yet: 20" in str(found)
+
+
+class _Sips(module._Topic):
+    """A topic that comes a few records at a time: of the input three, of the output fifty."""
+
+    sizes: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        super().__init__(settings, topic)
+        self._size = self.sizes[topic]
+        self._left: dict[int, list[Any]] = {}
+
+    def poll(self) -> dict[int, list[Any]]:
+        for partition, records in super().poll().items():
+            self._left.setdefault(partition, []).extend(records)
+        taken = {partition: records[: self._size] for partition, records in self._left.items()}
+        self._left = {p: records[self._size :] for p, records in self._left.items()}
+        return {partition: records for partition, records in taken.items() if records}
+
+    @property
+    def ended(self) -> bool:
+        return super().ended and not any(self._left.values())
+
+
+def test_what_is_written_ahead_of_what_was_read_is_in_order(
+    broker: str, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = written.settings
+    sizes = {settings.input.topic: 3, settings.output.topic: 50}
+    monkeypatch.setattr(_Sips, "sizes", sizes)
+    monkeypatch.setattr(module, "_Topic", _Sips)
+    lead = {"s0": 100, "s1": 100}  # these series run ahead of the others
+    places = enumerate(written.events)
+    ahead = sorted(places, key=lambda at: at[0] - lead.get(str(at[1].key, "utf-8"), 0))  # type: ignore[arg-type]
+    written.write(broker, [event for _, event in ahead])
+    found = verify(settings, lambda line: None)
+    assert found.right, found
 
 
 def test_events_of_other_jobs_are_nobodys_fault(broker: str, written: Written) -> None:
