@@ -164,7 +164,7 @@ class _Shared:
         self._shards = shards
         self._rows_of: list[NDArray[np.intp]] = []
         self._ids_of: dict[int, EncodedIds] = {}
-        self._members = 0
+        self._members = -1  # series when `_rows_of` was made
         self._newest: dict[int, NDArray[np.int64]] = {}
         self._due = Due(self)
 

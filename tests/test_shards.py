@@ -124,6 +124,16 @@ def test_shards_come_back_together_on_another_number_of_workers() -> None:
     assert means(found) == expected(first, second)
 
 
+def test_a_shard_without_a_series_comes_back_alone() -> None:
+    run = Readings(["a"] * 400, np.ones(400))
+    worker = Worker()
+    worker.take_in(pieces_of(run))
+    states = {len(state.series.id_sizes): state for state in worker.snapshots()}
+    assert set(states) == {0, 1}
+    [again] = Worker(states=(states[0],)).snapshots()
+    assert (again.shard, len(again.series.id_sizes)) == (states[0].shard, 0)
+
+
 def test_a_snapshot_holds_what_was_put_by_and_loses_no_output() -> None:
     run = run_of()
     worker = Worker()
