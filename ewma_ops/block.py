@@ -119,9 +119,7 @@ class Block:
         results = self.move(plan, values, times_ms, volumes, causes)
         named: dict[str, Floats] = {}
         for statistic, keys in self._keys:
-            result = results[statistic]
-            restored = np.empty_like(result)
-            restored[..., plan.order] = result
+            restored = plan.arrived(results[statistic])
             if restored.ndim == 2 and len(keys) != len(restored):  # a vector without names
                 named[str(keys[0])] = restored.T
                 continue

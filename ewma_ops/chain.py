@@ -51,8 +51,7 @@ class Chain:
         found = self.unit.composite.formula(x, feed)
         named: dict[str, Floats] = {}
         for (key,), result in zip(self.unit.keys.values(), found, strict=True):
-            named[str(key)] = restored = np.empty_like(result)
-            restored[plan.order] = result
+            named[str(key)] = plan.arrived(result)
         return named
 
     def step(

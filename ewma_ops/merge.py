@@ -113,9 +113,7 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
     if "variance" in one:
         after["variance"] = _moments(r, p, d * d, one["variance"], other["variance"], spreads)
     if "covariance" in one:
-        pairs = list(combinations(range(width), 2))
-        products = d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
-        found = _moments(r, p, products, one["covariance"], other["covariance"], spreads)
+        found = _moments(r, p, _products(d, width), one["covariance"], other["covariance"], spreads)
         after["covariance"] = found
     return after
 
@@ -169,9 +167,7 @@ def without(one: State, values: Floats, weight: float, width: int) -> dict[str, 
         found = r * (one["variance"] * spread + p * d * d) / divisor
         after["variance"] = np.where(scale > 0.0, np.maximum(found, 0.0), 0.0)
     if "covariance" in one:
-        pairs = list(combinations(range(width), 2))
-        products = d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
-        found = r * (one["covariance"] * spread + p * products) / divisor
+        found = r * (one["covariance"] * spread + p * _products(d, width)) / divisor
         after["covariance"] = np.where(scale > 0.0, found, 0.0)
     return after
 
@@ -222,6 +218,12 @@ def corrected(
         gain = p * (a[i] * d[j] + d[i] * a[j] + r * d[i] * d[j])
         after["covariance"] = one["covariance"] + np.where(spread > 0.0, gain, 0.0) / divisor
     return after
+
+
+def _products(d: Floats, width: int) -> Floats:
+    """Return d_i d_j of each pair of fields."""
+    pairs = list(combinations(range(width), 2))
+    return d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
 
 
 def _moments(

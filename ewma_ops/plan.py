@@ -13,7 +13,7 @@ one of two ways, and every recurrence runs over either with the same operations 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,12 @@ class Plan(NamedTuple):
     series: NDArray[np.intp]
     bounds: list[int]
     by_rounds: bool
+
+    def arrived(self, planned: NDArray[Any]) -> NDArray[Any]:
+        """Return columns, ``[..., n]``, in the order of arrival."""
+        restored = np.empty_like(planned)
+        restored[..., self.order] = planned
+        return restored
 
 
 def plan(rows: NDArray[np.intp], width: int = 1) -> Plan:

@@ -68,7 +68,7 @@ class _Deal:
             hashes = self.readings.hashes
             if hashes is None:
                 hashes = murmur2_column(self.readings.series_ids)
-            self._shard_of = (hashes % np.uint32(self._shards)).astype(np.uint16)
+            self._shard_of = _shard_of(hashes, self._shards)
         return self._shard_of
 
     def of(self, shards: list[int]) -> Readings:
@@ -155,6 +155,16 @@ class ShardState(NamedTuple):
     newest: dict[int, int]
 
 
+def _shard_of(hashes: NDArray[np.uint32], shards: int) -> NDArray[np.uint16]:
+    return (hashes % np.uint32(shards)).astype(np.uint16)
+
+
+def _rows_by_shard(table: SeriesTable, shards: int) -> list[NDArray[np.intp]]:
+    shard_of = _shard_of(table.hashes, shards)
+    ends = np.bincount(shard_of, minlength=shards).cumsum()
+    return np.split(np.argsort(shard_of, kind="stable"), ends[:-1])
+
+
 class _Shared:
     """The one table of a worker's shards."""
 
@@ -222,9 +232,7 @@ class _Shared:
         self.settle()
         if self._members != len(self.table):
             self._members = len(self.table)
-            shard_of = (self.table.hashes % np.uint32(self._shards)).astype(np.uint16)
-            ends = np.bincount(shard_of, minlength=self._shards).cumsum()
-            self._rows_of = np.split(np.argsort(shard_of, kind="stable"), ends[:-1])
+            self._rows_of = _rows_by_shard(self.table, self._shards)
         rows, ids = self._rows_of[shard], self._ids_of.get(shard)
         if ids is None or len(ids.sizes) < len(rows):
             ids = self._ids_of[shard] = self.table.encoded_ids(rows)
@@ -255,11 +263,8 @@ class WarmStart:
         table = SeriesTable(self._family)
         for readings in self._history:
             table.update(readings)
-        shard_of = table.hashes % np.uint32(self._shards)
-        return {
-            shard: table.snapshot(np.flatnonzero(shard_of == shard))
-            for shard in range(self._shards)
-        }
+        rows_of = _rows_by_shard(table, self._shards)
+        return {shard: table.snapshot(rows) for shard, rows in enumerate(rows_of)}
 
 
 class Tables(threading.local):

@@ -49,12 +49,9 @@ class Feed:
 
 def run_of(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecords:
     """Return the records before the offset ``end``."""
-    offsets, timestamps_ms, keys, values, headers, _ = columns
-    n = len(values) if end is None else int(np.searchsorted(offsets, end))
-    if n < len(values):
-        offsets, timestamps_ms, keys, values = offsets[:n], timestamps_ms[:n], keys[:n], values[:n]
-        headers = None if headers is None else headers[:n]
-    return ConsumerRecords(tp.topic, tp.partition, offsets, timestamps_ms, keys, values, headers)
+    if end is not None:
+        columns = columns.part(slice(int(np.searchsorted(columns.offsets, end))), end)
+    return ConsumerRecords(tp.topic, tp.partition, *columns[:-1])
 
 
 def bytes_of(pieces: Sequence[bytes | None]) -> int:

@@ -132,24 +132,8 @@ class PartitionRuns:
 def _cut(run: Columns, n: int) -> tuple[Columns, Columns | None]:
     if len(run.values) <= n:
         return run, None
-    offsets, timestamps_ms, keys, values, headers, next_offset = run
-    first = Columns(
-        offsets[:n],
-        timestamps_ms[:n],
-        keys[:n],
-        values[:n],
-        None if headers is None else headers[:n],
-        int(offsets[n - 1]) + 1,
-    )
-    rest = Columns(
-        offsets[n:],
-        timestamps_ms[n:],
-        keys[n:],
-        values[n:],
-        None if headers is None else headers[n:],
-        next_offset,
-    )
-    return first, rest
+    first = run.part(slice(n), int(run.offsets[n - 1]) + 1)
+    return first, run.part(slice(n, None), run.next_offset)
 
 
 def _epochs(buffer: bytes) -> Iterator[tuple[int, int]]:

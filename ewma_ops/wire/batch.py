@@ -118,17 +118,14 @@ def _segments(batches: Iterator[Batch]) -> Iterator[list[Batch]]:
 
 def _from(columns: Columns, from_offset: int) -> Columns:
     """Leave out the records before the offset."""
-    offsets, timestamps_ms, keys, values, headers, next_offset = columns
-    if next_offset >= from_offset and (not keys or offsets[0] >= from_offset):
+    next_offset = columns.next_offset
+    if next_offset >= from_offset and (not columns.keys or columns.offsets[0] >= from_offset):
         return columns
-    next_offset = max(next_offset, from_offset)
-    cut = int(np.searchsorted(offsets, from_offset))
-    headers = None if headers is None else headers[cut:]
-    if headers is not None and not any(headers):
-        headers = None
-    return Columns(
-        offsets[cut:], timestamps_ms[cut:], keys[cut:], values[cut:], headers, next_offset
-    )
+    cut = int(np.searchsorted(columns.offsets, from_offset))
+    left = columns.part(slice(cut, None), max(next_offset, from_offset))
+    if left.headers is not None and not any(left.headers):
+        left = left._replace(headers=None)
+    return left
 
 
 # --- batches ---

@@ -47,6 +47,18 @@ class Columns(NamedTuple):
     headers: list[Headers] | None
     next_offset: int
 
+    def part(self, where: slice, next_offset: int) -> Columns:
+        """Return some of the records, and another place to go on."""
+        headers = None if self.headers is None else self.headers[where]
+        return Columns(
+            self.offsets[where],
+            self.timestamps_ms[where],
+            self.keys[where],
+            self.values[where],
+            headers,
+            next_offset,
+        )
+
 
 class Slices(Sequence["bytes | None"]):
     """Byte strings that are cut out of a buffer only when they are asked for."""
