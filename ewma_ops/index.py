@@ -12,6 +12,7 @@ process to process. What has the same hash is compared byte by byte.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ _LEAST_SLOTS = 1 << 10
 _REMEMBERED = 1 << 14
 """Ids in a dictionary beside the columns: all of them while they are few, else the last found."""
 _WORD = 8
+_FIRST_BYTES = np.array([(1 << 8 * n) - 1 for n in range(_WORD + 1)], np.uint64)
+"""What to look at of a word of which n bytes are of the id."""
 _SPARE = bytes(_WORD)
 """Behind the UTF-8, so that a word can be read at any byte of it."""
 
@@ -112,13 +115,12 @@ class SeriesIndex:
             return np.fromiter(map(self._remembered.__getitem__, series_ids), np.intp)
         except KeyError:  # not remembered, or new
             pass
-        rows = self._probe(*_columns(series_ids))
+        rows = self._probe(series_ids)
         absent = np.flatnonzero(rows == _FREE)
         if len(absent):
-            known = len(self)
-            fresh: dict[str, int] = {}
-            new = [fresh.setdefault(series_ids[at], known + len(fresh)) for at in absent.tolist()]
-            rows[absent] = new
+            new = list(map(series_ids.__getitem__, absent.tolist()))
+            fresh = dict(zip(dict.fromkeys(new), count(len(self))))
+            rows[absent] = np.fromiter(map(fresh.__getitem__, new), np.intp, len(new))
             self._append(list(fresh))
         if len(self) <= _REMEMBERED:
             self._remembered.update(zip(series_ids, rows.tolist(), strict=True))
@@ -133,7 +135,7 @@ class SeriesIndex:
             If one of them is there already; nothing is changed then.
         """
         texts = _texts(ids, sizes)
-        if len(set(texts)) < len(texts) or (self._probe(*_columns(texts)) != _FREE).any():
+        if len(set(texts)) < len(texts) or (self._probe(texts) != _FREE).any():
             raise StateError(
                 "a series is in the state twice, so its parts are not of one moment: put back a "
                 "copy of the recovery directory that is, or start with a new one"
@@ -192,45 +194,41 @@ class SeriesIndex:
             left = self._slots[slot] != rows
             rows, slot = rows[left], (slot[left] + 1) & last
 
-    def _probe(self, hashes: NDArray[np.int64], encoded: EncodedIds) -> NDArray[np.intp]:
+    def _probe(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
         """Return the row of each id, or `_FREE`."""
-        last = len(self._slots) - 1
-        sizes = encoded.sizes.astype(np.int64)
-        starts = np.cumsum(sizes) - sizes
-        words = _words(encoded.utf8 + _SPARE)
-        known = self._hashes.values
+        hashes, encoded = _columns(series_ids)
         rows = np.full(len(hashes), _FREE, np.intp)
+        last, known = len(self._slots) - 1, self._hashes.values
         at, slot = np.arange(len(hashes)), hashes & last
-        while len(at):
+        while len(at) and len(known):
             found = self._slots[slot]
             taken = found != _FREE
-            if not taken.all():
-                at, slot, found = at[taken], slot[taken], found[taken]
-            same = known[found] == hashes[at]
-            same[same] = self._equal(found[same], words, starts[at[same]], sizes[at[same]])
-            rows[at[same]] = found[same]
-            at, slot = at[~same], (slot[~same] + 1) & last
+            same = taken & (known[found] == hashes[at])
+            rows[at] = np.where(same, found, _FREE)
+            on = np.flatnonzero(taken & ~same)
+            at, slot = at[on], (slot[on] + 1) & last
+        there = np.flatnonzero(rows != _FREE)
+        for alike in there[~self._equal(rows[there], encoded, there)].tolist():
+            row = self._probe_one(series_ids[alike])
+            rows[alike] = _FREE if row is None else row
         return rows
 
     def _equal(
-        self,
-        rows: NDArray[np.int32],
-        words: NDArray[np.uint64],
-        starts: NDArray[np.int64],
-        sizes: NDArray[np.int64],
+        self, rows: NDArray[np.intp], others: EncodedIds, at: NDArray[np.intp]
     ) -> NDArray[np.bool_]:
-        """Tell which ids of some rows are the same bytes as those at some places of others."""
-        own, ends = _words(self._utf8), self._ends.values
-        own_starts = ends[rows]
-        equal: NDArray[np.bool_] = ends[rows + 1] - own_starts == sizes
-        at, done = np.flatnonzero(equal), 0
+        """Tell which ids of some rows are the same bytes as some of others."""
+        own, words = _words(self._utf8), _words(others.utf8 + _SPARE)
+        ends, left = self._ends.values, others.sizes.astype(np.int64)
+        start, left = (np.cumsum(left) - left)[at], left[at]
+        own_start = ends[rows]
+        equal: NDArray[np.bool_] = ends[rows + 1] - own_start == left
+        at = np.arange(len(rows))
         while len(at):
-            differ = own[own_starts[at] + done] ^ words[starts[at] + done]
-            left = sizes[at] - done
-            differ <<= (8 * np.maximum(_WORD - left, 0)).astype(np.uint64)  # what is behind its end
-            equal[at[differ != 0]] = False
-            done += _WORD
-            at = at[(left > _WORD) & (differ == 0)]
+            differ = (own[own_start] ^ words[start]) & _FIRST_BYTES[np.minimum(left, _WORD)]
+            equal[at] &= differ == 0
+            on = np.flatnonzero(equal[at] & (left > _WORD))
+            at, left = at[on], left[on] - _WORD
+            own_start, start = own_start[on] + _WORD, start[on] + _WORD
         return equal
 
 

@@ -21,7 +21,7 @@ from ewma_ops.decay import Decay
 from ewma_ops.readings import Readings
 from ewma_ops.smoothing import Smoothing
 
-READINGS = 300_000
+READINGS = 1_000_000
 COLUMNS = 50_000
 ROUNDS = 3
 SMOOTHING = Smoothing(Decay(beta=0.9))
