@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -261,11 +262,17 @@ def _class_path() -> str:
     """Return Apache Kafka's jars, fetched by Maven once and remembered outside the repository."""
     name = f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}.classpath"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ewma_ops" / name
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with cache.with_suffix(".lock").open("w") as lock:
+        flock(lock, LOCK_EX)  # tests run side by side, and Maven's own cache is for one at a time
+        return _fetched(cache)
+
+
+def _fetched(cache: Path) -> str:
     if cache.is_file() and all(Path(jar).is_file() for jar in cache.read_text().split(":")):
         return cache.read_text()
     if shutil.which("mvn") is None:
         raise KafkaUnavailableError("no Maven: install mvn, or set EWMA_KAFKA=host:port")
-    cache.parent.mkdir(parents=True, exist_ok=True)
     scratch = cache.with_suffix(f".{os.getpid()}")
     command = ["mvn", "-B", "-q", "-f", str(POM), "dependency:build-classpath"]
     done = subprocess.run(
