@@ -41,6 +41,8 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FIRST_EPOCH = 1
 _MANIFEST = "manifest.json"
 _HEIR_S = 3.0
+_PAGE_BYTES = 16_384
+"""Of 4, 16 and 32 kB: 240, 135 and 90 ms of CPU for 42 MB, but 10 % more for many small epochs."""
 PARTITIONS = 4
 """Part files of a store. One is fastest (532 epochs/s, 4: 243, 16: 99, interval zero), but only
 one worker writes to a part: four let the workers of one machine write at the same time."""
@@ -158,9 +160,20 @@ class RecoveryStore:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         init_db_dir(draft, PARTITIONS)
+        _widen_pages(draft)
         _sync_directory(draft)
         draft.rename(self.parts)
         _sync_directory(self.directory)
+
+
+def _widen_pages(directory: Path) -> None:
+    """Give part files larger pages: snapshots are large, and take half the CPU time to write."""
+    for path in directory.glob("*.sqlite3"):
+        with contextlib.closing(sqlite3.connect(path)) as part:
+            part.execute("PRAGMA journal_mode = DELETE")  # under WAL the size cannot change
+            part.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            part.execute("VACUUM")
+            part.execute("PRAGMA journal_mode = WAL")
 
 
 def guard_parts(directory: Path | str, identity: Identity) -> ResumePoint:

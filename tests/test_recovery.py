@@ -207,6 +207,15 @@ def test_a_store_is_created_once_and_then_found_again(tmp_path: Path) -> None:
     assert run(state / "parts", [[("a", 1)], [("a", 1)]]) == [("a", 2)]
 
 
+def test_a_store_has_large_pages_and_keeps_its_journal(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    assert run(tmp_path / "parts", [[("a", 1)]]) == [("a", 1)]
+    for path in (tmp_path / "parts").glob("*.sqlite3"):
+        with contextlib.closing(sqlite3.connect(path)) as part:
+            assert part.execute("PRAGMA page_size").fetchone() == (16_384,)
+            assert part.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_a_creation_cut_short_is_done_again(tmp_path: Path) -> None:
     new_parts(tmp_path, 1)
     draft = tmp_path / "state" / "parts.new"
@@ -265,7 +274,7 @@ def test_part_files_of_two_stores_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
-@pytest.mark.parametrize("offset", [0, 100, 4096 * 3])
+@pytest.mark.parametrize("offset", [0, 100, 16_384 * 3])
 def test_a_damaged_part_file_is_refused(tmp_path: Path, offset: int) -> None:
     prepared(tmp_path)
     path = tmp_path / "parts" / "part-1.sqlite3"
