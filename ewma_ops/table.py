@@ -445,14 +445,14 @@ class SeriesTable:
             What `encoded_ids` returned of them, to save the time of it.
         """
         utf8, sizes = self._index.encoded(rows) if ids is None else ids
-        where = slice(len(self)) if rows is None else rows
+        where = np.arange(len(self)) if rows is None else rows
         return TableSnapshot(
             VERSION,
             self.family.fingerprint(),
             utf8,
             sizes,
             {
-                name: column[..., where].copy()
+                name: np.take(column, where, axis=-1)
                 for name, column in _columns(self._gate, self._blocks).items()
             },
             self._apart,
