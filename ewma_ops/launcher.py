@@ -304,4 +304,5 @@ def _start_line(workers: int, store: RecoveryStore | None, point: ResumePoint | 
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # at once, so that no worker's line gets into it
+    sys.stderr.flush()

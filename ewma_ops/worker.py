@@ -146,7 +146,8 @@ def _report(error: BaseException, process_id: int | None) -> int:
     ours = _first_of_ours(error)
     if ours is not None:
         if not ours.told:
-            print(f"{name}: {ours}", file=sys.stderr)
+            # One write: print makes two where Python is unbuffered, and workers speak at once.
+            sys.stderr.write(f"{name}: {ours}\n")
         return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
         return LOST_PEER
