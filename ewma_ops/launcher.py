@@ -21,7 +21,7 @@ from pathlib import Path
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.recovery import Begin, Identity, RecoveryStore, ResumePoint
 from ewma_ops.settings import load
-from ewma_ops.worker import LOST_PEER, STOP_SIGNALS, UNAVAILABLE
+from ewma_ops.worker import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, say
 
 __all__ = ["launch", "supervise"]
 
@@ -115,7 +115,7 @@ def _keep_running(
         failures, last_epoch = 1 if got_on else failures + 1, epoch
         while True:
             if code != UNAVAILABLE and failures >= _MOST_FAILURES:
-                _say(f"given up: {failures} runs in a row have failed without getting on")
+                say(f"given up: {failures} runs in a row have failed without getting on")
                 return 1
             if not _pause(failures, signals):
                 return 1 if code == UNAVAILABLE else code
@@ -125,14 +125,14 @@ def _keep_running(
             except EwmaError as error:
                 if not error.retry:
                     raise
-                _say(f"ewma: {error}")
+                say(f"ewma: {error}")
                 code, failures = UNAVAILABLE, failures + 1
 
 
 def _pause(failures: int, signals: Sequence[int]) -> bool:
     """Wait before the next run; return whether there is to be one."""
     pause_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
-    _say(f"starting again in {pause_s:g} s")
+    say(f"starting again in {pause_s:g} s")
     until = time.monotonic() + pause_s
     while time.monotonic() < until and not signals:
         time.sleep(_POLL_S)
@@ -190,12 +190,12 @@ def _run_once(
                 line = command(i, addresses)
                 child = subprocess.Popen(line, pass_fds=lock, stdin=subprocess.DEVNULL)
                 children.append(child)
-        _say(_start_line(workers, store, point))
+        say(_start_line(workers, store, point))
         outcome = _watch(children, signals, patience_s)
     finally:
         _kill(children)
     saved = "no state is kept" if store is None else outcome.state
-    _say(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}")
+    say(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}")
     return outcome.code
 
 
@@ -301,8 +301,3 @@ def _start_line(workers: int, store: RecoveryStore | None, point: ResumePoint | 
         return line
     line += f", state in '{store.directory}', epoch {point.epoch}"
     return f"{line} ({point.purged} ghost snapshots removed)" if point.purged else line
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")  # at once, so that no worker's line gets into it
-    sys.stderr.flush()

@@ -214,16 +214,21 @@ def corrected(
         gain = np.where(spread > 0.0, p * (2.0 * a * d + r * d * d), 0.0)
         after["variance"] = np.maximum(one["variance"] + gain / divisor, 0.0)
     if "covariance" in one:
-        i, j = (list(side) for side in zip(*combinations(range(width), 2), strict=True))
+        i, j = _pairs(width)
         gain = p * (a[i] * d[j] + d[i] * a[j] + r * d[i] * d[j])
         after["covariance"] = one["covariance"] + np.where(spread > 0.0, gain, 0.0) / divisor
     return after
 
 
-def _products(d: Floats, width: int) -> Floats:
-    """Return d_i d_j of each pair of fields."""
+def _pairs(width: int) -> tuple[list[int], list[int]]:
+    """Return the first and the second field of each pair."""
     pairs = list(combinations(range(width), 2))
-    return d[[i for i, _ in pairs]] * d[[j for _, j in pairs]]
+    return [i for i, _ in pairs], [j for _, j in pairs]
+
+
+def _products(d: Floats, width: int) -> Floats:
+    i, j = _pairs(width)
+    return d[i] * d[j]
 
 
 def _moments(

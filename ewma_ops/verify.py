@@ -335,14 +335,15 @@ class _Comparison:
         if partition not in self._pending:
             return
         early = offsets >= self._reached[partition]
-        waiting = self._early.get(partition, [])
+        waiting = partition in self._early
         if self._source.ended:  # what is early now is of readings that came while this ran
             kept = np.flatnonzero(~early)
             keys, offsets, digests = [keys[i] for i in kept], offsets[kept], digests[kept]
         elif waiting or early.any():
             # The rest waits too: what is of one series must be looked at in its order.
             at = 0 if waiting else int(np.flatnonzero(early)[0])
-            self._early[partition] = [*waiting, (keys[at:], offsets[at:], digests[at:])]
+            held = (keys[at:], offsets[at:], digests[at:])
+            self._early.setdefault(partition, []).append(held)
             keys, offsets, digests = keys[:at], offsets[:at], digests[:at]
         if not keys:
             return

@@ -28,7 +28,16 @@ from bytewax.run import cli_main
 from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.slack import COARSE_S, wake_within
 
-__all__ = ["LOST_PEER", "UNAVAILABLE", "die_with", "leave", "main", "run_worker", "stop_on_signals"]
+__all__ = [
+    "LOST_PEER",
+    "UNAVAILABLE",
+    "die_with",
+    "leave",
+    "main",
+    "run_worker",
+    "say",
+    "stop_on_signals",
+]
 
 LOST_PEER = 75
 """Exit code of a worker that ended only because another one was gone."""
@@ -146,14 +155,19 @@ def _report(error: BaseException, process_id: int | None) -> int:
     ours = _first_of_ours(error)
     if ours is not None:
         if not ours.told:
-            # One write: print makes two where Python is unbuffered, and workers speak at once.
-            sys.stderr.write(f"{name}: {ours}\n")
+            say(f"{name}: {ours}")
         return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
         return LOST_PEER
-    print(f"{name}: a fault in the program", file=sys.stderr)
+    say(f"{name}: a fault in the program")
     traceback.print_exception(error)
     return 1
+
+
+def say(line: str) -> None:
+    """Write a line to stderr, whole: other processes of the job may be speaking too."""
+    sys.stderr.write(f"{line}\n")  # print would write twice where Python is unbuffered
+    sys.stderr.flush()
 
 
 def die_with(launcher_pid: int) -> None:
@@ -209,7 +223,7 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         try:
             jobs[0].source.commit()
         except EwmaError as error:
-            print(f"the consumer group is behind by an epoch: {error}", file=sys.stderr)
+            say(f"the consumer group is behind by an epoch: {error}")
     return code
 
 
