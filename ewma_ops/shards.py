@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -48,13 +49,19 @@ _MANY_PER_SHARD = 4
 """With so many readings a shard, hardly any shard of a run goes without: none is left out."""
 
 
+_numbers = count()
+
+
 class _Deal:
     """A run of readings on its way to several shards.
 
-    Which reading goes to which shard is only found out if they do not all meet again.
+    Which reading goes to which shard is only found out if they do not all meet again. Runs that
+    have met go into the table by their number: the order in which Bytewax visits the shards is not
+    that in which the runs came, where some of them leave shards out.
     """
 
     def __init__(self, readings: Readings, shards: int) -> None:
+        self.number = next(_numbers)
         self.readings = readings
         self._shards = shards
         self._shard_of: NDArray[np.uint16] | None = None
@@ -92,6 +99,7 @@ class _Received(_Deal):
     """A piece that came from another process: by itself."""
 
     def __init__(self, readings: Readings, shard: int) -> None:
+        self.number = next(_numbers)
         self.readings = readings
         self.present = [shard]
 
@@ -137,7 +145,8 @@ class Due:
         """Take the readings into the table."""
         if not self.settled:
             self.settled = True
-            self._smoothed = self._table.take_in(self._shards_of)
+            ordered = sorted(self._shards_of.items(), key=lambda item: item[0].number)
+            self._smoothed = self._table.take_in(ordered)
             self._shards_of = {}
 
     def take(self) -> list[Smoothed]:
@@ -197,11 +206,11 @@ class _Shared:
         """Take in what was put by."""
         self._due.settle()
 
-    def take_in(self, shards_of: Mapping[_Deal, list[int]]) -> list[Smoothed]:
+    def take_in(self, dealt: Iterable[tuple[_Deal, list[int]]]) -> list[Smoothed]:
         """Take in the pieces of runs: a run at once, where all of it is here."""
         runs: list[Readings] = []
-        for dealt, shards in shards_of.items():
-            run = dealt.of(shards)
+        for deal, shards in dealt:
+            run = deal.of(shards)
             if len(run):
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import bytewax.operators as op
@@ -92,6 +93,29 @@ def test_a_short_run_wakes_only_the_shards_that_it_has_readings_for() -> None:
     assert {key for key, _ in deal([run], 64)} == {
         str(shard) for shard in (murmur2_column(run.series_ids) % 64).tolist()
     }
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_runs_enter_in_their_order_where_a_short_one_leaves_shards_out(*, told: bool) -> None:
+    short = run_of(3, first=400)
+    runs = [run_of(), short.take(np.flatnonzero(murmur2_column(IDS[:3]) % 4)), run_of(first=403)]
+    runs = runs if told else [replace(run, origins=None) for run in runs]
+    assert "0" not in dict(deal([runs[1]], 4))
+    assert means(Worker().take_in([p for run in runs for p in pieces_of(run)])) == expected(*runs)
+
+
+@pytest.mark.parametrize("lengths", [(9_000, 7, 9_000, 3, 9_000), (100, 5, 9_000, 1, 200)])
+def test_runs_of_any_lengths_enter_in_their_order(lengths: tuple[int, ...]) -> None:
+    draw = np.random.default_rng(3)
+    runs = [
+        Readings([f"s{i}" for i in draw.integers(0, 200, n)], draw.normal(size=n)) for n in lengths
+    ]
+    out: list[Smoothed] = []
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource(runs, batch_size=len(runs)))
+    op.output("out", ew.smooth_batches("smooth", up, FAMILY), TestingSink(out))
+    run_main(flow)
+    assert means(out) == expected(*runs)
 
 
 def test_pieces_travel_between_processes() -> None:
