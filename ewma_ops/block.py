@@ -43,7 +43,9 @@ class Block:
         self.state = {name: self._full(name, 0) for name in self._smoother.columns}
         if columns is not None:
             self.state = {
-                name: np.array(columns[self._prefix + name], ndmin=1 + bool(column.depth))
+                name: np.array(
+                    columns[self._prefix + name], column.dtype, ndmin=1 + bool(column.depth)
+                )
                 for name, column in self._smoother.columns.items()
             }
         self._stepper = Stepper(unit.smoothing, self.state, self._width)

@@ -23,7 +23,7 @@ from ewma_ops.index import EncodedIds, SeriesIndex
 from ewma_ops.merge import check_mergeable, check_revisable
 from ewma_ops.plan import plan, renewed
 from ewma_ops.readings import Readings, Smoothed
-from ewma_ops.snapshots import VERSION, TableSnapshot, check_fits, check_sound
+from ewma_ops.snapshots import VERSION, TableSnapshot, check_fits, check_sound, narrowed
 
 __all__ = ["SeriesTable", "TableSnapshot"]
 
@@ -450,9 +450,9 @@ class SeriesTable:
             VERSION,
             self.family.fingerprint(),
             utf8,
-            sizes,
+            sizes.astype(np.min_scalar_type(sizes.max(initial=0))),
             {
-                name: np.take(column, where, axis=-1)
+                name: narrowed(np.take(column, where, axis=-1))
                 for name, column in _columns(self._gate, self._blocks).items()
             },
             self._apart,

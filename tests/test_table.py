@@ -120,9 +120,21 @@ def test_a_damaged_snapshot_is_refused(column: str, damage: float) -> None:
     table = SeriesTable(HALF)
     table.update(Readings.of(["a"], [1.0]))
     snapshot = table.snapshot()
-    snapshot.columns[column][0] = damage
+    snapshot.columns[column] = np.array([damage])
     with pytest.raises(StateError, match="damaged state"):
         SeriesTable(HALF, snapshot)
+
+
+def test_a_snapshot_holds_whole_numbers_in_four_bytes() -> None:
+    table = SeriesTable(HALF)
+    table.update(Readings.of(["a", "b"], [1.0, 3.0]))
+    snapshot = table.snapshot()
+    assert snapshot.columns["count"].dtype == np.uint32
+    assert snapshot.id_sizes.dtype == np.uint8
+    snapshot.columns["count"] = np.array([2**32 - 1, 1], np.uint32)
+    again = SeriesTable(HALF, snapshot)
+    assert again.step("a", 2.0) == table.step("a", 2.0)
+    assert again.snapshot().columns["count"].tolist() == [2**32, 1]
 
 
 def test_a_snapshot_cut_short_is_refused() -> None:
@@ -218,9 +230,10 @@ def test_snapshots_of_several_fields_change_no_bit(missing: float) -> None:
 
 @pytest.mark.parametrize("missing", [(0.0, 0.3), (0.3, 0.0), (0.3, 0.3)])
 def test_a_table_takes_in_the_series_of_others(missing: tuple[float, float]) -> None:
-    parts = [quotes(400, missing=share) for share in missing]
-    for prefix, part in zip("xy", parts, strict=True):
-        part.series_ids[:] = [prefix + series_id for series_id in part.series_ids]
+    parts = []
+    for prefix, share in zip("xy", missing, strict=True):
+        part = quotes(400, missing=share)
+        parts.append(replace(part, series_ids=[prefix + one for one in part.series_ids]))
     tables = [SeriesTable(PAIR, fields=["bid", "ask"]) for _ in parts]
     halves = [np.arange(200), np.arange(200, 400)]
     joined = SeriesTable(PAIR, fields=["bid", "ask"])
