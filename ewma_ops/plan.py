@@ -47,18 +47,19 @@ class Plan(NamedTuple):
 def plan(rows: NDArray[np.intp], width: int = 1) -> Plan:
     """Lay out a batch: its i-th reading, of ``width`` values, is of the series at ``rows[i]``."""
     n = len(rows)
-    order = _by_row(rows)
+    order = _ascending(rows)
     grouped = rows[order]
     starts = np.flatnonzero(np.diff(grouped, prepend=-1))
     series = grouped[starts]
     if len(starts) == n:
         return Plan(order, series, [0, n], True)
     lengths = np.diff(starts, append=n)
-    if n * width < int(lengths.max()) * _SMALLEST_ROUND:
+    longest = int(lengths.max())
+    if n * width < longest * _SMALLEST_ROUND:
         return Plan(order, series, [*starts.tolist(), n], False)
-    longest_first = np.argsort(-lengths, kind="stable")
+    longest_first = _ascending(longest - lengths)
     ascending = lengths[longest_first[::-1]]
-    rounds = np.arange(ascending[-1])
+    rounds = np.arange(longest)
     bounds = np.zeros(len(rounds) + 1, np.intp)
     np.cumsum(len(starts) - np.searchsorted(ascending, rounds, side="right"), out=bounds[1:])
     place = np.empty(len(starts), np.intp)
@@ -111,10 +112,10 @@ def renewed(rows: NDArray[np.intp], resets: NDArray[np.bool_], free: int) -> Ren
     return Renewal(laid_out, grouped[ends], moved[ends])
 
 
-def _by_row(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+def _ascending(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
     """Sort stably: NumPy sorts 16 bits by radix, several times faster than more of them."""
-    order = np.argsort(rows.astype(np.uint16), kind="stable")
-    high = rows >> 16
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    high = numbers >> 16
     if high.any():
         order = order[np.argsort(high[order].astype(np.uint16), kind="stable")]
     return order
