@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["murmur2", "murmur2_column", "murmur2_runs", "partition_for"]
+from ewma_ops.spans import Buffer, Texts
+
+__all__ = ["murmur2", "murmur2_column", "partition_for"]
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
@@ -64,29 +66,9 @@ def murmur2_column(ids: Sequence[str]) -> NDArray[np.uint32]:
     """
     if len(ids) < _FEW:
         return np.array([murmur2(_utf8(series_id)) for series_id in ids], np.uint32)
-    text = "".join(ids)
-    data = _utf8(text)
-    if len(data) == len(text):
-        sizes = np.fromiter(map(len, ids), np.int64, len(ids))
-    else:
-        sizes = np.fromiter(map(len, map(_utf8, ids)), np.int64, len(ids))
-    return murmur2_runs(data, sizes)
-
-
-def murmur2_runs(data: bytes, sizes: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Hash each of n runs of bytes that lie end to end, the i-th of ``sizes[i]`` bytes.
-
-    Examples
-    --------
-    >>> murmur2_runs(b"21foobar", np.array([2, 6])).view("i4").tolist()
-    [-973932308, -790332482]
-    """
-    starts = np.cumsum(sizes) - sizes
-    # Four spare bytes let the tail of the last id be read as a whole word; then a word can be
-    # gathered at any byte.
-    spare = np.frombuffer(data + bytes(4), np.uint8)
-    words = np.ndarray((len(data) + 1,), np.dtype("<u4"), spare, 0, (1,))
-    return _hash_runs(data, words, starts, sizes)
+    utf8 = Texts.of(ids).utf8
+    words = np.ndarray((len(utf8.data) - 3,), np.dtype("<u4"), utf8.data, 0, (1,))
+    return _hash_runs(utf8.data, words, utf8.starts, utf8.sizes)
 
 
 def partition_for(hashes: NDArray[np.uint32], n: int) -> NDArray[np.int32]:
@@ -101,7 +83,7 @@ def partition_for(hashes: NDArray[np.uint32], n: int) -> NDArray[np.int32]:
 
 
 def _hash_runs(
-    data: bytes,
+    data: Buffer,
     words: NDArray[np.uint32],
     starts: NDArray[np.int64],
     sizes: NDArray[np.int64],
@@ -134,7 +116,7 @@ def _hash_runs(
     hashed *= m
     hashed ^= hashed >> np.uint32(15)
     for i in live.tolist():  # the few that are much longer than the rest
-        hashed[i] = murmur2(data[starts[i] : starts[i] + sizes[i]])
+        hashed[i] = murmur2(bytes(data[starts[i] : starts[i] + sizes[i]]))
     return hashed
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ewma_ops.errors import ReadingError
+from ewma_ops.spans import Texts
 
 __all__ = [
     "EARLIEST_MS",
@@ -109,7 +110,7 @@ class Readings:
     Parameters
     ----------
     series_ids
-        n series ids.
+        n series ids: a list, or a column of `Texts`.
     values
         float64[n], or [n, k] of k fields (quickest where each field is contiguous: Fortran
         order); NaN is a missing reading.
@@ -127,7 +128,7 @@ class Readings:
     The constructor takes the columns as they are; :meth:`of` converts and checks.
     """
 
-    series_ids: list[str]
+    series_ids: Sequence[str]
     values: NDArray[np.float64]
     times_ms: NDArray[np.int64] | None = None
     origins: Origins | None = None
@@ -193,7 +194,7 @@ class Readings:
         """Return the readings at positions ``at``, in that order."""
         ids = self.series_ids
         return Readings(
-            [ids[i] for i in at.tolist()],
+            ids.take(at) if isinstance(ids, Texts) else [ids[i] for i in at.tolist()],
             np.take(self.values.T, at, axis=-1).T,
             None if self.times_ms is None else self.times_ms[at],
             None if self.origins is None else self.origins.take(at),
@@ -208,7 +209,7 @@ class Readings:
         if len(parts) == 1:
             return parts[0]
         return Readings(
-            [series_id for part in parts for series_id in part.series_ids],
+            _concat_ids([part.series_ids for part in parts]),
             np.concatenate([part.values.T for part in parts], axis=-1).T,
             _concat([part.times_ms for part in parts]),
             _concat_origins([part.origins for part in parts]),
@@ -303,6 +304,11 @@ def _refuse(
             f"{what} {column[at]} of series {ids[at[0]]!r} is out of bounds: "
             f"give one within {bounds}"
         )
+
+
+def _concat_ids(ids: list[Sequence[str]]) -> Sequence[str]:
+    columns = [part for part in ids if isinstance(part, Texts)]
+    return Texts.concat(columns) if len(columns) == len(ids) else list(chain.from_iterable(ids))
 
 
 def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:

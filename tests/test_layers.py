@@ -47,7 +47,8 @@ ROWS = {
     "ewma_ops": _row("decay errors operators readings smoothing table"),
     # The maths: columns in, columns out.
     "errors": _row(pure=True),
-    "murmur2": _row("", "numpy", pure=True),
+    "spans": _row("", "numpy", pure=True),
+    "murmur2": _row("spans", "numpy", pure=True),
     "decay": _row("errors", "numpy", pure=True),
     "checks": _row("errors", pure=True),
     "policies": _row("checks errors decay", pure=True),
@@ -62,10 +63,10 @@ ROWS = {
     "smoother": _row("smoothing plan kernel weighing", "numpy", pure=True),
     "scalar": _row("smoothing weighing", "numpy", pure=True),
     "merge": _row("errors smoothing composites kernel weighing", "numpy", pure=True),
-    "index": _row("errors murmur2", "numpy", pure=True),
+    "index": _row("errors murmur2 spans", "numpy", pure=True),
     "block": _row("errors family plan kernel merge smoother scalar", "numpy", pure=True),
     "chain": _row("family plan kernel block", "numpy", pure=True),
-    "readings": _row("errors", "numpy msgspec", pure=True),
+    "readings": _row("errors spans", "numpy msgspec", pure=True),
     "table": _row(
         "errors snapshots family gate index merge plan block chain readings", "numpy", pure=True
     ),
@@ -75,13 +76,13 @@ ROWS = {
     "operators": _row("errors murmur2 family readings table shards", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),
-    "wire.*": _row("errors wire.*", "numpy crc32c", pure=True),
+    "wire.*": _row("errors spans wire.*", "numpy crc32c", pure=True),
     "connectors": _row("connectors.*"),
     "connectors.*": _row(
-        "errors wire.* murmur2 slack connectors.*", "kafka bytewax prometheus_client numpy"
+        "errors spans wire.* murmur2 slack connectors.*", "kafka bytewax prometheus_client numpy"
     ),
     "serde": _row("serde.*"),
-    "serde.*": _row("errors readings serde.*", "msgspec numpy"),
+    "serde.*": _row("errors spans readings serde.*", "msgspec numpy"),
     "deadletter": _row("errors readings wire.*"),
     # What joins them.
     "smooth_table": _row("errors decay smoothing composites family"),
@@ -89,7 +90,7 @@ ROWS = {
     "summary": _row("composites family settings"),
     "recovery": _row("errors", "bytewax"),
     "stages": _row(
-        "murmur2 policies readings deadletter serde.* wire.* connectors.parts",
+        "murmur2 policies spans readings deadletter serde.* wire.* connectors.parts",
         "numpy prometheus_client",
     ),
     "flow": _row(

@@ -11,7 +11,8 @@ import numpy as np
 from kafka import TopicPartition
 from prometheus_client import Gauge
 
-from ewma_ops.wire.columns import Columns, Slices
+from ewma_ops.spans import Spans
+from ewma_ops.wire.columns import Columns
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["Feed", "bytes_of", "run_of"]
@@ -56,7 +57,7 @@ def run_of(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRec
 
 def bytes_of(pieces: Sequence[bytes | None]) -> int:
     """Return how many bytes they are together."""
-    if isinstance(pieces, Slices):
+    if isinstance(pieces, Spans):
         return pieces.nbytes
     try:
         return sum(map(len, pieces))  # type: ignore[arg-type]  # None raises

@@ -12,6 +12,7 @@ import numpy as np
 from crc32c import crc32c
 
 from ewma_ops.errors import ConfigError, CorruptBatch
+from ewma_ops.spans import SPARE
 from ewma_ops.wire import codecs
 from ewma_ops.wire.columns import Batch, Columns, decode_records, read_record
 from ewma_ops.wire.layout import (
@@ -28,14 +29,13 @@ from ewma_ops.wire.layout import (
     PREFIX,
     TRANSACTIONAL,
 )
-from ewma_ops.wire.varint import OVERRUN
 
 __all__ = ["Columns", "Decompress", "decode_batches"]
 
 Decompress = Callable[[int, memoryview], bytes]
 """(codec number 1 .. 4, compressed records) -> records; raises on anything but good input."""
 
-_SEGMENT_BYTES = 512 << 10  # batches are decoded together until they hold this much
+_SEGMENT_BYTES = 1 << 20  # batches are decoded together until they hold this much
 _MAX_INT64 = 2**63 - 1
 
 
@@ -226,7 +226,7 @@ class _AbortedTransactions:
 
 
 def _is_abort_marker(records: memoryview) -> bool:
-    key = read_record(bytes(records) + OVERRUN, 0, len(records))[2]
+    key = read_record(bytes(records) + SPARE, 0, len(records))[2]
     if key is None or len(key) < 4:
         raise CorruptBatch(f"a control batch has the key {key!r}; at least 4 bytes are due")
     return key[2:4] == b"\0\0"

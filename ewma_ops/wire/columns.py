@@ -8,17 +8,17 @@ columns, and says what is wrong with a corrupt one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.errors import CorruptBatch
+from ewma_ops.spans import SPARE, Spans
 from ewma_ops.wire.records import Headers
 from ewma_ops.wire.varint import (
     ONE_BYTE,
-    OVERRUN,
     LongVarintError,
     read_varint,
     read_varints,
@@ -60,54 +60,6 @@ class Columns(NamedTuple):
         )
 
 
-class Slices(Sequence["bytes | None"]):
-    """Byte strings that are cut out of a buffer only when they are asked for."""
-
-    __slots__ = ("_data", "_starts", "_stops")
-
-    def __init__(self, data: bytes, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
-        self._data, self._starts, self._stops = data, starts, stops
-
-    @property
-    def nbytes(self) -> int:
-        """How many bytes they are together."""
-        return int(np.maximum(self._stops - self._starts, 0).sum())
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    @overload
-    def __getitem__(self, at: int) -> bytes | None: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Slices: ...
-
-    def __getitem__(self, at: int | slice) -> bytes | Slices | None:
-        if isinstance(at, slice):
-            return Slices(self._data, self._starts[at], self._stops[at])
-        start, stop = int(self._starts[at]), int(self._stops[at])
-        return None if stop < start else self._data[start:stop]
-
-    def __iter__(self) -> Iterator[bytes | None]:
-        return iter(_cut(self._data, self._starts, self._stops))
-
-    def __eq__(self, other: object) -> bool:
-        return list(self) == (list(other) if isinstance(other, Slices) else other)
-
-    __hash__ = None  # type: ignore[assignment]  # as of a list
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
-
-def _cut(data: bytes, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[bytes | None]:
-    spans = zip(starts.tolist(), stops.tolist(), strict=True)
-    pieces: list[bytes | None] = [data[start:stop] for start, stop in spans]
-    for row in np.flatnonzero(stops < starts).tolist():
-        pieces[row] = None
-    return pieces
-
-
 _Row = tuple[int, int, "bytes | None", "bytes | None", Headers]
 
 
@@ -137,7 +89,7 @@ def decode_records(batches: list[Batch]) -> tuple[Columns | None, CorruptBatch |
     failure
         What is wrong with the corrupt one, or ``None`` when there is none.
     """
-    data = b"".join([*(batch.records for batch in batches), OVERRUN])
+    data = b"".join([*(batch.records for batch in batches), SPARE])
     if sum(batch.n_records for batch in batches) >= _FEW_RECORDS:
         try:
             return _decode_many(data, batches), None
@@ -292,7 +244,7 @@ def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     _expect((deltas >= 0).all() and (offsets <= last_offsets).all())
     _expect((offsets[1:] > offsets[:-1]).all())
     timestamps_ms = _timestamps(batches, counts, deltas_ms)
-    keys, values = Slices(data, key_starts, key_stops), Slices(data, starts, stops)
+    keys, values = Spans(data, key_starts, key_stops), Spans(data, starts, stops)
     return Columns(offsets, timestamps_ms, keys, values, headers, batches[-1].last_offset + 1)
 
 
@@ -310,7 +262,7 @@ def _record_bounds(
         raise _DoubtError from None
     ends = np.empty_like(starts)
     ends[:-1] = starts[1:]
-    ends[-1] = len(data) - len(OVERRUN)
+    ends[-1] = len(data) - len(SPARE)
     _expect((starts < ends).all())
     sizes = np.array([len(batch.records) for batch in batches])
     filled = counts > 0
@@ -363,7 +315,7 @@ def _headers(
         rows = np.flatnonzero(counts > done)
         *of_names, behind = _spans(words, at[rows], ends[rows])
         *of_contents, at[rows] = _spans(words, behind, ends[rows])
-        names, contents = _cut(data, *of_names), _cut(data, *of_contents)
+        names, contents = list(Spans(data, *of_names)), list(Spans(data, *of_contents))
         texts: dict[bytes | None, str] = {name: _text(name) for name in set(names) if name}
         texts[b""] = ""
         try:

@@ -14,7 +14,6 @@ from ewma_ops.errors import CorruptBatch
 
 __all__ = [
     "ONE_BYTE",
-    "OVERRUN",
     "LongVarintError",
     "encode_varint",
     "read_varint",
@@ -23,9 +22,6 @@ __all__ = [
     "words_of",
     "write_varints",
 ]
-
-OVERRUN = bytes(64)
-"""Goes behind a buffer that is read without a bounds check per varint: zeros end any varint."""
 
 ONE_BYTE = [(byte >> 1) ^ -(byte & 1) for byte in range(128)]
 """The varints of one byte, to be looked up without a call."""
@@ -123,12 +119,12 @@ def read_varints(
 def varint_sizes(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many bytes the zigzag varint of each int32 value takes."""
     raw = _zigzag(values)
+    highest = int(raw.max(initial=0))
     sizes = np.ones(len(values), np.int64)
     for bits in (7, 14, 21, 28):
-        wider = raw >> bits != 0
-        if not wider.any():
+        if highest >> bits == 0:
             break
-        sizes += wider
+        sizes += raw >= 1 << bits
     return sizes
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ewma_ops.errors import CorruptBatch
+from ewma_ops.spans import SPARE
 from ewma_ops.wire.varint import (
-    OVERRUN,
     LongVarintError,
     encode_varint,
     read_varint,
@@ -39,20 +39,20 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 def test_worked_numbers(value: int, code: str) -> None:
     data = bytes.fromhex(code)
     assert encode_varint(value) == data
-    assert read_varint(data + OVERRUN, 0) == (value, len(data))
+    assert read_varint(data + SPARE, 0) == (value, len(data))
 
 
 @pytest.mark.parametrize("code", ["ff" * 10 + "01", "ff" * 9 + "02"])
 def test_more_than_64_bits_are_refused(code: str) -> None:
     with pytest.raises(CorruptBatch, match="byte 0 is longer than 64 bits"):
-        read_varint(bytes.fromhex(code) + OVERRUN, 0)
+        read_varint(bytes.fromhex(code) + SPARE, 0)
 
 
 @given(st.lists(INT64, min_size=1, max_size=40))
 def test_a_column_reads_as_its_varints_one_by_one(values: list[int]) -> None:
     codes = [encode_varint(value) for value in values]
     at = np.cumsum([0] + [len(code) for code in codes])
-    words = words_of(b"".join(codes) + OVERRUN)
+    words = words_of(b"".join(codes) + SPARE)
     if max(map(len, codes)) > 8:
         with pytest.raises(LongVarintError):
             read_varints(words, at[:-1])

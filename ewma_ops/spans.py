@@ -1,0 +1,286 @@
+"""Byte strings and texts as columns: a buffer, and where each of them begins and ends in it.
+
+Knows bytes; must not know what they are of, or where they come from.
+
+A million messages as Python objects cost more than all that is computed of them. So they stay in
+the buffer that they came in, and are looked at through windows: so many bytes from each of n
+places, as one array. To open a window takes as long for 64 bytes as for 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SPARE", "Buffer", "Spans", "Texts", "copy_into", "lay_out", "windows", "words_at"]
+
+Buffer = bytes | bytearray | NDArray[np.uint8]
+
+SPARE = bytes(64)
+"""Goes behind a buffer, so that a window of up to so many bytes can be opened at any of its bytes.
+
+Zeros also end any varint.
+"""
+
+_WORD = 8
+_SEPARATOR = "\0"
+
+
+class Spans(Sequence["bytes | None"]):
+    """n byte strings in a buffer, each of them or null; cut out of it when they are asked for.
+
+    Parameters
+    ----------
+    data
+        The buffer; it ends with `SPARE`.
+    starts, stops
+        int64[n]; a null stops before it starts.
+
+    Examples
+    --------
+    >>> spans = Spans.of([b"ab", None, b"c"])
+    >>> spans.take(np.array([2, 0])), spans.sizes.tolist()
+    ([b'c', b'ab'], [2, -1, 1])
+    """
+
+    __slots__ = ("data", "starts", "stops")
+
+    def __init__(self, data: Buffer, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
+        self.data, self.starts, self.stops = data, starts, stops
+
+    @classmethod
+    def of(cls, pieces: Sequence[bytes | None]) -> Spans:
+        """Lay byte strings end to end, unless they are columns already."""
+        if isinstance(pieces, Spans):
+            return pieces
+        n = len(pieces)
+        try:
+            sizes = np.fromiter(map(len, pieces), np.int64, n)  # type: ignore[arg-type]  # None raises, as it should
+            data = b"".join([*pieces, SPARE])  # type: ignore[list-item]  # there is no None
+        except TypeError:
+            sizes = np.array([-1 if piece is None else len(piece) for piece in pieces], np.int64)
+            data = b"".join([*(piece or b"" for piece in pieces), SPARE])
+        whole = np.maximum(sizes, 0)
+        starts = np.cumsum(whole) - whole
+        return cls(data, starts, starts + sizes)
+
+    @staticmethod
+    def concat(parts: Sequence[Spans]) -> Spans:
+        """Join one or more columns end to end, without what their buffers hold beside them."""
+        if len(parts) == 1:
+            return parts[0]
+        packed = [part.packed() for part in parts]
+        sizes = np.concatenate([part.sizes for part in parts])
+        whole = np.maximum(sizes, 0)
+        starts = np.cumsum(whole) - whole
+        return Spans(b"".join([*packed, SPARE]), starts, starts + sizes)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """int64[n] bytes, -1 for null."""
+        sizes: NDArray[np.int64] = np.maximum(self.stops - self.starts, -1)
+        return sizes
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they are together."""
+        return int(np.maximum(self.stops - self.starts, 0).sum())
+
+    def take(self, at: NDArray[np.intp]) -> Spans:
+        """Return those at the places ``at``, in that order, in the same buffer."""
+        return Spans(self.data, self.starts[at], self.stops[at])
+
+    def packed(self) -> bytes:
+        """Return them end to end."""
+        sizes = self.sizes
+        if len(self) and (self.starts[1:] == self.stops[:-1]).all() and sizes.min() >= 0:
+            return bytes(self.data[int(self.starts[0]) : int(self.stops[-1])])
+        np.maximum(sizes, 0, out=sizes)
+        ends = np.cumsum(sizes)
+        into = np.empty(int(sizes.sum()), np.uint8)
+        copy_into(into, ends - sizes, self)
+        return into.tobytes()
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, at: int) -> bytes | None: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Spans: ...
+
+    def __getitem__(self, at: int | slice) -> bytes | Spans | None:
+        if isinstance(at, slice):
+            return Spans(self.data, self.starts[at], self.stops[at])
+        start, stop = int(self.starts[at]), int(self.stops[at])
+        return None if stop < start else bytes(self.data[start:stop])
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        data = bytes(self.data)
+        spans = zip(self.starts.tolist(), np.maximum(self.stops, 0).tolist(), strict=True)
+        pieces: list[bytes | None] = [data[start:stop] for start, stop in spans]
+        for at in np.flatnonzero(self.stops < self.starts).tolist():
+            pieces[at] = None
+        return iter(pieces)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Spans) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.packed(), self.sizes)
+
+
+def _unpickled(packed: bytes, sizes: NDArray[np.int64]) -> Spans:
+    whole = np.maximum(sizes, 0)
+    starts = np.cumsum(whole) - whole
+    return Spans(packed + SPARE, starts, starts + sizes)
+
+
+class Texts(Sequence[str]):
+    r"""n texts as a column of their UTF-8; each is decoded when it is asked for.
+
+    A lone surrogate, which UTF-8 cannot hold, counts as its three bytes, so that there is a column
+    of any texts.
+
+    Examples
+    --------
+    >>> texts = Texts.of(["a", "été"])
+    >>> texts[1], texts.utf8, list(texts)
+    ('été', [b'a', b'\xc3\xa9t\xc3\xa9'], ['a', 'été'])
+    """
+
+    __slots__ = ("utf8",)
+
+    def __init__(self, utf8: Spans) -> None:
+        self.utf8 = utf8
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        """Encode texts, unless they are a column already."""
+        if isinstance(texts, Texts):
+            return texts
+        joined = _encoded(_SEPARATOR.join(texts))
+        bounds = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord(_SEPARATOR))
+        if len(bounds) != len(texts) - 1:  # there are none, or a text has a separator in it
+            return cls(Spans.of(list(map(_encoded, texts))))
+        starts, stops = np.zeros(len(texts), np.int64), np.empty(len(texts), np.int64)
+        starts[1:], stops[:-1], stops[-1] = bounds + 1, bounds, len(joined)
+        return cls(Spans(joined + SPARE, starts, stops))
+
+    @staticmethod
+    def concat(parts: Sequence[Texts]) -> Texts:
+        """Join one or more columns end to end."""
+        return Texts(Spans.concat([part.utf8 for part in parts]))
+
+    def take(self, at: NDArray[np.intp]) -> Texts:
+        """Return those at the places ``at``, in that order."""
+        return Texts(self.utf8.take(at))
+
+    def __len__(self) -> int:
+        return len(self.utf8)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Texts: ...
+
+    def __getitem__(self, at: int | slice) -> str | Texts:
+        if isinstance(at, slice):
+            return Texts(self.utf8[at])
+        start, stop = int(self.utf8.starts[at]), int(self.utf8.stops[at])
+        return bytes(self.utf8.data[start:stop]).decode("utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        data = bytes(self.utf8.data)
+        spans = zip(self.utf8.starts.tolist(), self.utf8.stops.tolist(), strict=True)
+        return (data[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Texts) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Texts, (self.utf8,)
+
+
+def windows(data: Buffer, width: int) -> NDArray[np.void]:
+    """View a buffer as the ``width`` bytes that begin at each of its bytes but the last."""
+    opened: NDArray[np.void] = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
+    return opened
+
+
+def words_at(data: Buffer, at: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
+    """Return uint64[n, count]: the 8-byte little-endian words that follow each of n places."""
+    opened = windows(data, _WORD * count)[at]
+    return opened.view("<u8").reshape(len(at), count)
+
+
+def copy_into(into: NDArray[np.uint8], at: NDArray[np.int64], spans: Spans) -> None:
+    """Copy byte strings to the places ``at`` of a buffer; of a null nothing.
+
+    Those of 2^k to 2^(k+1) - 1 bytes are copied together, by a window of 2^k at their beginning
+    and one at their end.
+    """
+    sizes = np.maximum(spans.stops - spans.starts, 0)
+    exponents = np.frexp(sizes)[1]  # of 2^k to 2^(k+1) - 1: k + 1; of 0: 0
+    for exponent in np.flatnonzero(np.bincount(exponents)).tolist():
+        if exponent == 0:
+            continue
+        width = 1 << (exponent - 1)
+        rows = np.flatnonzero(exponents == exponent)
+        source, target = windows(spans.data, width), windows(into, width)
+        begin, first = at[rows], spans.starts[rows]
+        left = sizes[rows] - width
+        target[begin] = source[first]
+        target[begin + left] = source[first + left]
+
+
+def lay_out(pieces: Sequence[bytes | Spans], n: int) -> Spans:
+    """Put n > 0 byte strings together, each of several pieces: bytes that all have, or its own.
+
+    None of them may be a null.
+
+    Examples
+    --------
+    >>> lay_out([b"<", Spans.of([b"a", b"bc"]), b">"], 2)
+    [b'<a>', b'<bc>']
+    """
+    sizes = [len(p) if isinstance(p, bytes) else p.stops - p.starts for p in pieces]
+    widths = [int(np.max(size)) for size in sizes]
+    # Behind each there is room for what a window has beside the last piece.
+    room = max((width for width in widths if width <= len(SPARE)), default=0)
+    ends = np.cumsum(sum(sizes, np.full(n, room)))
+    into = np.zeros(int(ends[-1]) + len(SPARE), np.uint8)
+    starts = np.zeros(n, np.int64)
+    starts[1:] = ends[:-1]
+    at = starts.copy()
+    for piece, size, width in zip(pieces, sizes, widths, strict=True):
+        if isinstance(piece, Spans) and width > len(SPARE):
+            copy_into(into, at, piece)
+        elif width:
+            window = np.void(piece) if isinstance(piece, bytes) else _cut(piece, width)
+            windows(into, width)[at] = window
+        at += size
+    return Spans(into, starts, at)
+
+
+def _cut(spans: Spans, width: int) -> NDArray[np.void]:
+    return windows(spans.data, width)[spans.starts]
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
