@@ -27,7 +27,8 @@ from ewma_ops.connectors.source import KafkaSource
 from ewma_ops.connectors.topics import look_up
 from ewma_ops.history import History, file_digest
 from ewma_ops.readings import Readings
-from ewma_ops.serde.json import JsonDecoder, JsonEncoder
+from ewma_ops.serde.events import JsonEncoder
+from ewma_ops.serde.json import JsonDecoder
 from ewma_ops.settings import Settings
 from ewma_ops.stages import Addressed, Decode, Encode, Letters, PutAside
 from ewma_ops.table import SeriesTable

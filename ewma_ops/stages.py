@@ -18,7 +18,9 @@ from ewma_ops.deadletter import letters
 from ewma_ops.murmur2 import murmur2_column, partition_for
 from ewma_ops.policies import CAUSES, Policies
 from ewma_ops.readings import Original, Origins, Readings, Rejected, Rejection, Smoothed
-from ewma_ops.serde.json import JsonDecoder, JsonEncoder
+from ewma_ops.serde.events import JsonEncoder
+from ewma_ops.serde.json import JsonDecoder
+from ewma_ops.spans import Spans, Texts
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
 __all__ = ["Addressed", "Decode", "Encode", "Letters", "PutAside"]
@@ -147,7 +149,8 @@ class Encode:
             # NumPy sorts 16-bit integers by radix, several times faster than longer ones.
             smoothed = smoothed.take(np.argsort(partitions.astype(np.uint16), kind="stable"))
         readings, values = smoothed.readings, self._encoder.encode(smoothed)
-        keys = list(map(str.encode, readings.series_ids))
+        ids = readings.series_ids
+        keys = Texts.of(ids).utf8 if isinstance(values, Spans) else list(map(str.encode, ids))
         ends = np.bincount(partitions).cumsum().tolist()
         for partition, (start, end) in enumerate(pairwise([0, *ends])):
             if start < end:

@@ -17,7 +17,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.flow import job_of
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import Readings
-from ewma_ops.serde.json import JsonEncoder
+from ewma_ops.serde.events import JsonEncoder
 from ewma_ops.settings import Settings, load
 from ewma_ops.table import SeriesTable
 from ewma_ops.verify import verify

@@ -22,6 +22,7 @@ from kafka.producer.sender import Sender
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from ewma_ops.connectors import fit
+from ewma_ops.spans import Spans
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.layout import HEADER, MAGIC
 from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords
@@ -121,6 +122,8 @@ def _size(records: ProducerRecords) -> int:
 
 
 def _total(pieces: Sequence[bytes | None]) -> int:
+    if isinstance(pieces, Spans):
+        return pieces.nbytes
     try:
         return len(b"".join(pieces))  # type: ignore[arg-type]  # the quickest way to ask both
     except TypeError:

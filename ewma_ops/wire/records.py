@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ewma_ops.spans import Spans
 
 __all__ = ["ConsumerRecords", "Headers", "LikeHeaders", "Origins", "ProducerRecords"]
 
@@ -119,8 +121,8 @@ class ProducerRecords:
         """Return the records at ``at``, in that order."""
         places, origins = at.tolist(), self.origins
         return ProducerRecords(
-            [self.keys[i] for i in places],
-            [self.values[i] for i in places],
+            _taken(self.keys, at),
+            _taken(self.values, at),
             None if self.headers is None else [self.headers[i] for i in places],
             None if origins is None else (origins[0][at], origins[1][at]),
         )
@@ -132,8 +134,8 @@ class ProducerRecords:
             return parts[0]
         origins = [part.origins for part in parts if part.origins is not None]
         return ProducerRecords(
-            [key for part in parts for key in part.keys],
-            [value for part in parts for value in part.values],
+            _joined([part.keys for part in parts]),
+            _joined([part.values for part in parts]),
             _join_headers(parts),
             (
                 np.concatenate([partitions for partitions, _ in origins]),
@@ -142,6 +144,15 @@ class ProducerRecords:
             if len(origins) == len(parts)
             else None,
         )
+
+
+def _taken(pieces: Sequence[bytes | None], at: NDArray[np.intp]) -> Sequence[bytes | None]:
+    return pieces.take(at) if isinstance(pieces, Spans) else [pieces[i] for i in at.tolist()]
+
+
+def _joined(parts: list[Sequence[bytes | None]]) -> Sequence[bytes | None]:
+    columns = [part for part in parts if isinstance(part, Spans)]
+    return Spans.concat(columns) if len(columns) == len(parts) else list(chain.from_iterable(parts))
 
 
 def _join_headers(parts: Sequence[ProducerRecords]) -> Sequence[Headers] | None:

@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from ewma_ops.connectors.delivery import IDENTITY_HEADER
 from ewma_ops.readings import Readings
-from ewma_ops.serde.json import JsonEncoder
+from ewma_ops.serde.events import JsonEncoder
 from ewma_ops.settings import load
 from ewma_ops.table import SeriesTable
 from ewma_ops.verify import verify

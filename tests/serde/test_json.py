@@ -1,4 +1,4 @@
-"""JSON in and out: what is kept, what is rejected and why, one message never harming another."""
+"""JSON in: what is kept, what is rejected and why, one message never harming another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.readings import LARGEST_VALUE, Readings, Smoothed
-from ewma_ops.serde.json import CAUSES, Decoded, JsonDecoder, JsonEncoder
+from ewma_ops.readings import Readings
+from ewma_ops.serde.json import CAUSES, Decoded, JsonDecoder
 
 GOOD = b'{"series_id": "s1", "ts": 1700000000000, "value": 21.5}'
 
@@ -358,66 +358,6 @@ def alone_empty() -> Readings:
     return Readings([], np.empty(0), np.empty(0, np.int64))
 
 
-def smoothed(
-    statistics: dict[str, list[float]], ids: list[str], times_ms: list[int] | None
-) -> Smoothed:
-    readings = Readings.of(ids, [1.5] * len(ids), times_ms)
-    return Smoothed(readings, {name: np.array(column) for name, column in statistics.items()})
-
-
-def test_an_event_has_the_shape_of_the_contract() -> None:
-    what = smoothed({"mean": [21.4]}, ["s1"], [1_700_000_000_000])
-    assert JsonEncoder(["mean"]).encode(what) == [
-        b'{"series_id":"s1","time":1700000000000,"value":1.5,"ewma":21.4}'
-    ]
-
-
-def test_further_statistics_follow_the_mean_by_name() -> None:
-    what = smoothed({"count": [3.0], "mean": [2.0], "n_eff": [1.25]}, ["a"], None)
-    assert JsonEncoder(["count", "mean", "n_eff"]).encode(what) == [
-        b'{"series_id":"a","value":1.5,"ewma":2.0,"count":3,"n_eff":1.25}'
-    ]
-
-
-def test_only_what_was_asked_for_is_written() -> None:
-    what = smoothed({"mean": [2.0], "n_eff": [1.25]}, ["a"], None)
-    assert JsonEncoder(["n_eff"]).encode(what) == [b'{"series_id":"a","value":1.5,"n_eff":1.25}']
-
-
-def test_what_there_is_not_is_null() -> None:
-    what = smoothed({"mean": [np.nan], "count": [np.nan]}, ["a"], None)
-    what.readings.values[0] = np.nan
-    assert JsonEncoder(["mean", "count"]).encode(what) == [
-        b'{"series_id":"a","value":null,"ewma":null,"count":null}'
-    ]
-
-
-def test_nothing_to_encode() -> None:
-    assert JsonEncoder(["mean"]).encode(smoothed({"mean": []}, [], [])) == []
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.text(st.characters(codec="utf-8"), min_size=1),
-            st.integers(-62_135_596_800_000, 253_402_300_799_999),
-            st.floats(-LARGEST_VALUE, LARGEST_VALUE) | st.just(np.nan),
-        ),
-        min_size=1,
-    )
-)
-def test_what_is_written_reads_back_the_same(events: list[tuple[str, int, float]]) -> None:
-    ids, times_ms, means = (list(column) for column in zip(*events, strict=True))
-    payloads = JsonEncoder(["mean"]).encode(smoothed({"mean": means}, ids, times_ms))
-    assert len(payloads) == len(events)
-    assert [json.loads(payload)["series_id"] for payload in payloads] == ids
-    decoded = JsonDecoder(value="ewma", time="time").decode(ids, payloads, [])
-    assert decoded.rejected == []
-    assert decoded.readings.series_ids == ids
-    np.testing.assert_array_equal(decoded.readings.times_ms, times_ms)
-    np.testing.assert_array_equal(decoded.readings.values, means)
-
-
 def test_several_fields_and_a_weight() -> None:
     decoder = JsonDecoder(["bid", "q.ask"], weight="n")
     payloads = [
@@ -468,15 +408,8 @@ def test_infinite_values_are_read_where_they_are_asked_for() -> None:
     assert [r.cause for r in decoded.rejected] == ["not-json", "wrong-type", "wrong-type"]
 
 
-def test_events_of_several_fields_and_smoothings() -> None:
-    readings = Readings.of(["a"], [[1.0, None]], [5])
-    names = ["bid_fast_mean", "bid_fast_count", "bid_ask_fast_corr"]
-    smoothed = Smoothed(readings, dict(zip(names, np.array([[1.0], [2.0], [np.nan]]), strict=True)))
-    [event] = JsonEncoder(names, ["bid", "ask"]).encode(smoothed)
-    assert event.startswith(b'{"series_id":"a","time":5,"bid":1.0,"ask":null,"bid_fast_ewma":1.0,')
-    assert event.endswith(b'"bid_fast_count":2,"bid_ask_fast_corr":null}')
-
-
-def test_events_without_two_keys_of_a_name() -> None:
-    with pytest.raises(ConfigError, match="'time': rename"):
-        JsonEncoder(["time_mean", "x_mean"], ["time", "x"])
+@pytest.mark.parametrize("field", [b"series_id", b"ts"])
+def test_half_a_character_is_no_text_even_where_infinite_values_are_read(field: bytes) -> None:
+    payload = GOOD.replace(b'"%b": ' % field, rb'"x": 1, "%b": "\ud800", "y": ' % field)
+    assert [r.cause for r in decode(payload, time="ts").rejected] == ["not-json"]
+    assert [r.cause for r in decode(payload, time="ts", infinite=True).rejected] == ["not-json"]
