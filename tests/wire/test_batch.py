@@ -129,7 +129,7 @@ def test_many_small_compressed_batches_come_as_one_run() -> None:
 
 def test_a_large_buffer_comes_in_runs() -> None:
     batches = [
-        kafka_batch([(n, 0, None, bytes(900), []) for n in range(k * 500, (k + 1) * 500)])
+        kafka_batch([(n, 0, None, bytes(1_800), []) for n in range(k * 500, (k + 1) * 500)])
         for k in range(5)
     ]
     runs = list(decode_batches(b"".join(batches), 0))
