@@ -17,6 +17,7 @@ for integers and strings", 2015, section 3.)
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count
 from operator import mul
@@ -157,7 +158,7 @@ class SeriesIndex:
         absent = np.flatnonzero(rows < 0)
         if len(absent):
             new = list(texts.take(absent)) if column else _chosen(series_ids, absent)
-            fresh = dict(zip(dict.fromkeys(new), count(len(self))))
+            fresh = defaultdict[str, int](count(len(self)).__next__)
             rows[absent] = np.fromiter(map(fresh.__getitem__, new), np.intp, len(new))
             self._append(Texts.of(list(fresh)))
         if not column and len(self) <= _REMEMBERED:
