@@ -61,12 +61,12 @@ class Smooth(NamedTuple):
 def test_what_comes_out_is_what_pandas_says(
     broker: str, tmp_path: Path, workers: int, smooth: Smooth
 ) -> None:
-    """Among the readings stand messages that nobody can read."""
+    """Among the readings, which are enough to be read by the column, stand some nobody can read."""
     job = Job(broker, tmp_path)
     job.configure(smooth={"beta": 0.9, **smooth._asdict()})
-    readings = made_up(6000, series=30)
+    readings = made_up(18_000, series=30)
     messages = [as_record(reading) for reading in readings]
-    for i in range(0, 6000, 500):
+    for i in range(0, 18_000, 1_500):
         messages.insert(i, Record(b'{"series_id": "sensor-1", "ts": 1', b"bad-%d" % i, HEADERS, i))
     offsets = produce(broker, job.input, messages)
 
@@ -74,7 +74,7 @@ def test_what_comes_out_is_what_pandas_says(
 
     adjust, ignore_na = smooth.start_up == "corrected", smooth.missing == "skip"
     said = pandas_says(readings, 0.9, adjust=adjust, ignore_na=ignore_na)
-    assert_same(job.events(6000), said)
+    assert_same(job.events(18_000), said)
     sent = {
         bad.key: (bad.value, [*HEADERS], b"%d" % offset, b"%d" % (bad.timestamp_ms or 0))
         for bad, offset in zip(messages, offsets, strict=True)
