@@ -127,7 +127,10 @@ class ApacheKafka:
         self._java = _java()
         self._class_path = _class_path()
         self._directory = directory
-        plain, sasl, controller = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        ports: set[int] = set()
+        while len(ports) < 3:  # asked for one by one, two may be the same
+            ports.add(free_port())
+        plain, sasl, controller = (f"127.0.0.1:{port}" for port in ports)
         self.bootstrap_servers = plain
         self.sasl_bootstrap_servers = sasl
         self._process: subprocess.Popen[bytes] | None = None
@@ -189,13 +192,16 @@ class ApacheKafka:
 
     def _format(self) -> None:
         command = ("format", "--standalone", "--cluster-id", "ewmaOpsTestClusterAAAA")
-        subprocess.run(
+        done = subprocess.run(
             self._command("kafka.tools.StorageTool", *command, "--config", str(self._config)),
-            check=True,
+            check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            text=True,
             timeout=120,
         )
+        if done.returncode:
+            raise RuntimeError(f"Kafka's storage cannot be formatted:\n{done.stdout}{done.stderr}")
 
     def _command(self, main: str, *arguments: str) -> list[str]:
         jvm = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
