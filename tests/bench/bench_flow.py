@@ -4,8 +4,9 @@ python -m tests.bench.bench_flow [--readings N] [--series N] [--rounds N] [--pic
 
 Every contender smooths the same topic in a process of its own, in interleaved rounds, since a
 machine's speed moves; medians. Time and CPU are those beyond a run with a third of the readings, so
-that imports and the joining of groups do not count. The peers are run by the Python that
-``EWMA_PEERS`` names, or this one; those that are not installed there are left out.
+that imports and the joining of groups do not count; for the fastest give two million readings. The
+peers are run by the Python that ``EWMA_PEERS`` names, or this one; those that are not installed
+there are left out.
 """
 
 from __future__ import annotations
@@ -64,25 +65,30 @@ def measure(
     """Return each contender's seconds and CPU seconds for a million readings."""
     few = fill(bootstrap, f"few-{series}", readings // SHARE, series)
     many = fill(bootstrap, f"many-{series}", readings, series)
-    scores: dict[str, list[Score]] = {name: [] for name in pythons}
+    runs: dict[str, list[tuple[Score, Score]]] = {name: [] for name in pythons}
     for done in range(rounds):
-        for name in list(scores):
+        for name in list(runs):
             print(f"  round {done + 1} of {rounds}: {CONTENDERS[name]:24}", end="\r", flush=True)
             try:
-                scores[name].append(_score(name, pythons[name], few, many))
+                runs[name].append(_pair(name, pythons[name], few, many))
             except RuntimeError as reason:
                 if name == OURS:
                     raise
-                del scores[name]
+                del runs[name]
                 print(f"{CONTENDERS[name]}: left out, {reason}")
-    return {name: Score(*map(median, zip(*each, strict=True))) for name, each in scores.items()}
+    return {name: _score(pairs, many.readings - few.readings) for name, pairs in runs.items()}
 
 
-def _score(name: str, python: str, few: Contest, many: Contest) -> Score:
+def _pair(name: str, python: str, few: Contest, many: Contest) -> tuple[Score, Score]:
     script, options = (OURS, ["--exactly-once"]) if name == ONCE else (name, [])
     less, more = (run(script, contest, *options, python=python) for contest in (few, many))
-    per_million = 1e6 / (many.readings - few.readings)
-    differences = (max(b - a, 1e-3) * per_million for a, b in zip(less, more, strict=True))
+    return less, more
+
+
+def _score(pairs: list[tuple[Score, Score]], readings: int) -> Score:
+    """Return what a million readings take: of medians, as a start may take a second more."""
+    less, more = (map(median, zip(*scores, strict=True)) for scores in zip(*pairs, strict=True))
+    differences = (max(b - a, 1e-3) * 1e6 / readings for a, b in zip(less, more, strict=True))
     return Score(*differences)
 
 
