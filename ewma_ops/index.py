@@ -171,9 +171,12 @@ class SeriesIndex:
         Raises
         ------
         StateError
-            If one of them is there already; nothing is changed then.
+            If one of them is there already, or they are not as long as is told; nothing is changed
+            then.
         """
         ends = np.cumsum(sizes, dtype=np.int64)
+        if int(ends[-1] if len(ends) else 0) != len(ids):
+            raise StateError(f"{len(ids)} bytes of ids where {ends[-1:]} are told: damaged state")
         texts = Texts(Spans(ids + SPARE, ends - sizes, ends))
         if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
             raise StateError(

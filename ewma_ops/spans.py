@@ -27,6 +27,8 @@ Zeros also end any varint.
 
 _WORD = 8
 _SEPARATOR = "\0"
+_LEAN = 8
+"""How many times its strings a buffer may be that is kept for long."""
 
 
 class Spans(Sequence["bytes | None"]):
@@ -93,6 +95,12 @@ class Spans(Sequence["bytes | None"]):
         """Return those at the places ``at``, in that order, in the same buffer."""
         return Spans(self.data, self.starts[at], self.stops[at])
 
+    def lean(self) -> Spans:
+        """Return them in a buffer of their own, if this one is many times what they are."""
+        if len(self.data) <= _LEAN * self.nbytes + len(SPARE):
+            return self
+        return _laid_end_to_end(self.packed(), self.sizes)
+
     def packed(self) -> bytes:
         """Return them end to end."""
         sizes = self.sizes
@@ -120,8 +128,9 @@ class Spans(Sequence["bytes | None"]):
         return None if stop < start else bytes(self.data[start:stop])
 
     def __iter__(self) -> Iterator[bytes | None]:
-        data = bytes(self.data)
-        spans = zip(self.starts.tolist(), np.maximum(self.stops, 0).tolist(), strict=True)
+        data, low = _bytes_of(self)
+        stops = np.maximum(self.stops - low, 0).tolist()
+        spans = zip((self.starts - low).tolist(), stops, strict=True)
         pieces: list[bytes | None] = [data[start:stop] for start, stop in spans]
         for at in np.flatnonzero(self.stops < self.starts).tolist():
             pieces[at] = None
@@ -136,10 +145,20 @@ class Spans(Sequence["bytes | None"]):
         return repr(list(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.packed(), self.sizes)
+        return _laid_end_to_end, (self.packed(), self.sizes)
 
 
-def _unpickled(packed: bytes, sizes: NDArray[np.int64]) -> Spans:
+def _bytes_of(spans: Spans) -> tuple[bytes, int]:
+    """Return the part of the buffer that holds the byte strings, and where it begins."""
+    if isinstance(spans.data, bytes):
+        return spans.data, 0
+    if not len(spans):
+        return b"", 0
+    low = int(spans.starts.min())
+    return bytes(spans.data[low : max(int(spans.stops.max()), low)]), low
+
+
+def _laid_end_to_end(packed: bytes, sizes: NDArray[np.int64]) -> Spans:
     whole = np.maximum(sizes, 0)
     starts = np.cumsum(whole) - whole
     return Spans(packed + SPARE, starts, starts + sizes)
@@ -201,8 +220,9 @@ class Texts(Sequence[str]):
         return bytes(self.utf8.data[start:stop]).decode("utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
-        data = bytes(self.utf8.data)
-        spans = zip(self.utf8.starts.tolist(), self.utf8.stops.tolist(), strict=True)
+        data, low = _bytes_of(self.utf8)
+        starts, stops = self.utf8.starts - low, self.utf8.stops - low
+        spans = zip(starts.tolist(), stops.tolist(), strict=True)
         return (data[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans)
 
     def __eq__(self, other: object) -> bool:

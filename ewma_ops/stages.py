@@ -156,5 +156,10 @@ class Encode:
             if start < end:
                 own = slice(start, end)
                 origins = None if readings.origins is None else readings.origins.take(own)
-                records = ProducerRecords(keys[own], values[own], origins=origins)
+                # A run's buffers would be kept by what is not sent yet, however little that is.
+                records = ProducerRecords(_lean(keys[own]), _lean(values[own]), origins=origins)
                 yield part_key(partition), records
+
+
+def _lean(pieces: Sequence[bytes | None]) -> Sequence[bytes | None]:
+    return pieces.lean() if isinstance(pieces, Spans) else pieces

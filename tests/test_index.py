@@ -298,3 +298,8 @@ def test_an_index_that_doubles_stays_at_most_half_full(lay: Lay) -> None:
         assert index.find(ids[at // 2]) == at // 2
     assert index.locate(lay(ids)).tolist() == list(range(len(ids)))
     assert index.ids() == ids
+
+
+def test_ids_that_are_not_as_long_as_told_are_refused() -> None:
+    with pytest.raises(StateError, match="damaged state"):
+        SeriesIndex().extend(b"abab", np.array([5, 10], np.uint8))

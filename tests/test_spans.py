@@ -354,3 +354,22 @@ def pieces_of(n: int) -> st.SearchStrategy[bytes | list[bytes]]:
         bytes.__mul__, st.binary(max_size=4), st.integers(0, 75)
     )
     return piece | st.lists(piece, min_size=n, max_size=n)
+
+
+def test_what_is_little_of_a_buffer_gets_one_of_its_own() -> None:
+    spans = Spans.of([b"abc", None, *[bytes(100)] * 9])
+    little, much = spans[:2], spans[2:]
+    assert little.lean() == little
+    assert len(little.lean().data) == 3 + len(SPARE)
+    assert much.lean() is much
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, lambda data: np.frombuffer(data, np.uint8)])
+def test_strings_are_cut_out_of_any_part_of_any_buffer(kind: Callable[[bytes], Any]) -> None:
+    pieces = [b"a", b"", None, b"bcd", None]
+    whole = Spans.of(pieces)
+    spans = Spans(kind(bytes(whole.data)), whole.starts, whole.stops)
+    for start in range(len(pieces) + 1):
+        for stop in range(start, len(pieces) + 1):
+            assert list(spans[start:stop]) == pieces[start:stop]
+    assert list(Texts(spans.take(np.array([3, 0, 1])))) == ["bcd", "a", ""]

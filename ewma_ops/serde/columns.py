@@ -38,7 +38,7 @@ class ColumnReader:
         """
         if len(payloads) < _FEW or len(self._paths.ids) > 1:
             return None
-        if self._waits:
+        if self._waits > 0:
             self._waits -= 1
             return None
         shape = self._shape or self._learn(payloads)
