@@ -58,27 +58,21 @@ class Spans(Sequence["bytes | None"]):
         """Lay byte strings end to end, unless they are columns already."""
         if isinstance(pieces, Spans):
             return pieces
-        n = len(pieces)
         try:
-            sizes = np.fromiter(map(len, pieces), np.int64, n)  # type: ignore[arg-type]  # None raises, as it should
-            data = b"".join([*pieces, SPARE])  # type: ignore[list-item]  # there is no None
+            sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))  # type: ignore[arg-type]  # None raises, as it should
+            data = b"".join(pieces)  # type: ignore[arg-type]  # there is no None
         except TypeError:
             sizes = np.array([-1 if piece is None else len(piece) for piece in pieces], np.int64)
-            data = b"".join([*(piece or b"" for piece in pieces), SPARE])
-        whole = np.maximum(sizes, 0)
-        starts = np.cumsum(whole) - whole
-        return cls(data, starts, starts + sizes)
+            data = b"".join([piece or b"" for piece in pieces])
+        return _laid_end_to_end(data, sizes)
 
     @staticmethod
     def concat(parts: Sequence[Spans]) -> Spans:
         """Join one or more columns end to end, without what their buffers hold beside them."""
         if len(parts) == 1:
             return parts[0]
-        packed = [part.packed() for part in parts]
         sizes = np.concatenate([part.sizes for part in parts])
-        whole = np.maximum(sizes, 0)
-        starts = np.cumsum(whole) - whole
-        return Spans(b"".join([*packed, SPARE]), starts, starts + sizes)
+        return _laid_end_to_end(b"".join([part.packed() for part in parts]), sizes)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
