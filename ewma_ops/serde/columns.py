@@ -6,6 +6,9 @@ know what to do with the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeGuard
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +17,17 @@ from ewma_ops.serde.fields import Fields, Paths
 from ewma_ops.serde.shape import Shape, learn, read_floats, read_integers
 from ewma_ops.spans import Spans, Texts
 
-__all__ = ["ColumnReader"]
+__all__ = ["ColumnReader", "are_many"]
 
 _FEW = 1_536
-"""Fewer payloads than this are read more quickly one by one (measured)."""
+"""Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
 _SAMPLES = 3
 _MOST_PATIENCE = 64
+
+
+def are_many(pieces: Sequence[bytes | None]) -> TypeGuard[Spans]:
+    """Tell whether byte strings are a column, and so many that it is worth to stay with it."""
+    return isinstance(pieces, Spans) and len(pieces) >= _FEW
 
 
 class ColumnReader:
@@ -31,12 +39,12 @@ class ColumnReader:
         self._shape: Shape | None = None
         self._patience = self._waits = 0
 
-    def read(self, payloads: Spans) -> tuple[NDArray[np.bool_], Fields] | None:
+    def read(self, payloads: Sequence[bytes | None]) -> tuple[NDArray[np.bool_], Fields] | None:
         """Return which payloads have the shape, and what is in those.
 
         ``None`` if they are few, or hardly any has it; then they are left alone for some runs.
         """
-        if len(payloads) < _FEW or len(self._paths.ids) > 1:
+        if not are_many(payloads) or len(self._paths.ids) > 1:
             return None
         if self._waits > 0:
             self._waits -= 1

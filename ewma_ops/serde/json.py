@@ -24,10 +24,10 @@ from ewma_ops.readings import (
     Readings,
     Rejection,
 )
-from ewma_ops.serde.columns import ColumnReader
+from ewma_ops.serde.columns import ColumnReader, are_many
 from ewma_ops.serde.fields import Fields, Paths
 from ewma_ops.serde.rows import RowReader, not_utf8
-from ewma_ops.spans import Spans, Texts
+from ewma_ops.spans import Texts, taken
 
 __all__ = ["CAUSES", "LONGEST_ID", "Decoded", "JsonDecoder"]
 
@@ -164,14 +164,14 @@ class JsonDecoder:
         return Decoded(places, readings.take(places), [rejected[i] for i in sorted(rejected)])
 
     def _read(self, payloads: Sequence[bytes | None], rejected: dict[int, Rejection]) -> Fields:
-        read = self._columns.read(payloads) if isinstance(payloads, Spans) else None
+        read = self._columns.read(payloads)
         if read is None:
             return self._rows.read(payloads, range(len(payloads)), rejected)
         alike, fields = read
         if alike.all():
             return fields
         others = np.flatnonzero(~alike)
-        rest = self._rows.read(Spans.of(payloads).take(others), others.tolist(), rejected)
+        rest = self._rows.read(taken(payloads, others), others.tolist(), rejected)
         return fields.merged(np.flatnonzero(alike), rest, others)
 
     def _check(
@@ -212,16 +212,20 @@ def _times_of_records(
 
 
 def _ids_of(keys: Sequence[bytes | None], rejected: dict[int, Rejection]) -> Sequence[str]:
-    if isinstance(keys, Spans) and (keys.stops > keys.starts).all() and keys.packed().isascii():
+    if are_many(keys) and (keys.stops > keys.starts).all() and keys.packed().isascii():
         return Texts(keys)
-    texts: list[str] = []
-    for i, key in enumerate(keys):
-        try:
-            texts.append("" if key is None else key.decode())
-        except UnicodeDecodeError as error:
-            texts.append("-")
-            rejected.setdefault(i, Rejection(i, "not-utf8", f"the key is {not_utf8(error)}"))
-        if not texts[-1]:
+    try:
+        texts = list(map(bytes.decode, keys))  # type: ignore[arg-type]  # None raises, as it should
+    except (TypeError, UnicodeDecodeError):
+        texts = []
+        for i, key in enumerate(keys):
+            try:
+                texts.append("" if key is None else key.decode())
+            except UnicodeDecodeError as error:
+                texts.append("-")
+                rejected.setdefault(i, Rejection(i, "not-utf8", f"the key is {not_utf8(error)}"))
+    if not all(texts):
+        for i in (i for i, text in enumerate(texts) if not text):
             rejected.setdefault(i, Rejection(i, "no-series-id", "the record has no key"))
     return texts
 
