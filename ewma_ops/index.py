@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import StateError
 from ewma_ops.murmur2 import murmur2_column
-from ewma_ops.spans import SPARE, Spans, Texts, words_at
+from ewma_ops.spans import SPARE, Spans, Texts, taken, utf8_of, words_at
 
 __all__ = ["EncodedIds", "SeriesIndex"]
 
@@ -125,7 +125,7 @@ class SeriesIndex:
         """Return the row of a series id, if it has one."""
         row = self._remembered.get(series_id)
         if row is None:
-            row = self._probe_one(_utf8(series_id))
+            row = self._probe_one(utf8_of(series_id))
             if row is not None:
                 if len(self._remembered) == _REMEMBERED:
                     self._remembered.clear()
@@ -157,7 +157,7 @@ class SeriesIndex:
         rows = self._probe(texts)
         absent = np.flatnonzero(rows < 0)
         if len(absent):
-            new = list(texts.take(absent)) if column else _chosen(series_ids, absent)
+            new = list(taken(series_ids, absent))
             fresh = defaultdict[str, int](count(len(self)).__next__)
             rows[absent] = np.fromiter(map(fresh.__getitem__, new), np.intp, len(new))
             self._append(Texts.of(list(fresh)))
@@ -174,9 +174,10 @@ class SeriesIndex:
             If one of them is there already, or they are not as long as is told; nothing is changed
             then.
         """
+        told = int(sizes.sum(dtype=np.int64))
+        if told != len(ids):
+            raise StateError(f"{len(ids)} bytes of ids where {told} are told: damaged state")
         ends = np.cumsum(sizes, dtype=np.int64)
-        if int(ends[-1] if len(ends) else 0) != len(ids):
-            raise StateError(f"{len(ids)} bytes of ids where {ends[-1:]} are told: damaged state")
         texts = Texts(Spans(ids + SPARE, ends - sizes, ends))
         if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
             raise StateError(
@@ -263,7 +264,7 @@ class SeriesIndex:
         else:
             equal = self._equal(rows[there], texts.take(there), heads[there])
         for alike in there[~equal].tolist():
-            row = self._probe_one(_utf8(texts[alike]))
+            row = self._probe_one(utf8_of(texts[alike]))
             rows[alike] = -1 if row is None else row
         return rows
 
@@ -319,7 +320,7 @@ def _hashes(texts: Texts, heads: NDArray[np.uint64]) -> NDArray[np.uint64]:
         rows = rows[on]
     hashes: NDArray[np.uint64] = _mixed(total >> np.uint64(64 - _HASH_BITS))
     for row in long.tolist():
-        hashes[row] = _hash_one(_utf8(texts[row]))
+        hashes[row] = _hash_one(utf8_of(texts[row]))
     return hashes
 
 
@@ -343,11 +344,3 @@ def _mixed(hashed: Any) -> Any:
     """Deal hashes out anew: those of s1, s2, s3 lie in a row, and would be in each other's way."""
     hashed = (hashed ^ hashed >> 16) * 0x7FEB352D & _HASH
     return hashed ^ hashed >> 15
-
-
-def _chosen(series_ids: Sequence[str], at: NDArray[np.intp]) -> list[str]:
-    return list(map(series_ids.__getitem__, at.tolist()))
-
-
-def _utf8(series_id: str) -> bytes:
-    return series_id.encode("utf-8", "surrogatepass")

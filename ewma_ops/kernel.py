@@ -22,17 +22,29 @@ divided out, so that it is right after any gap, when both C and Q are next to no
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.plan import Plan
 
-__all__ = ["accumulate", "counts", "latest", "means"]
+__all__ = ["accumulate", "counts", "latest", "means", "pairs"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+def pairs(width: int) -> tuple[list[int], list[int]]:
+    """Return the first and the second field of each pair of so many fields.
+
+    Examples
+    --------
+    >>> pairs(3)
+    ([0, 0, 1], [1, 2, 2])
+    """
+    both = list(combinations(range(width), 2))
+    return [i for i, _ in both], [j for _, j in both]
 
 
 def accumulate(plan: Plan, factors: Floats, gains: Floats, state: Floats) -> Floats:

@@ -6,12 +6,12 @@ Knows columns of state; must not know series ids or tables.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops import kernel
 from ewma_ops.composites import Composite
 from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.kernel import Floats
@@ -214,20 +214,14 @@ def corrected(
         gain = np.where(spread > 0.0, p * (2.0 * a * d + r * d * d), 0.0)
         after["variance"] = np.maximum(one["variance"] + gain / divisor, 0.0)
     if "covariance" in one:
-        i, j = _pairs(width)
+        i, j = kernel.pairs(width)
         gain = p * (a[i] * d[j] + d[i] * a[j] + r * d[i] * d[j])
         after["covariance"] = one["covariance"] + np.where(spread > 0.0, gain, 0.0) / divisor
     return after
 
 
-def _pairs(width: int) -> tuple[list[int], list[int]]:
-    """Return the first and the second field of each pair."""
-    pairs = list(combinations(range(width), 2))
-    return [i for i, _ in pairs], [j for _, j in pairs]
-
-
 def _products(d: Floats, width: int) -> Floats:
-    i, j = _pairs(width)
+    i, j = kernel.pairs(width)
     return d[i] * d[j]
 
 

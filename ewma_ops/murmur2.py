@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.spans import Buffer, Texts
+from ewma_ops.spans import Buffer, Texts, utf8_of, view_at_each_byte
 
 __all__ = ["murmur2", "murmur2_column", "partition_for"]
 
@@ -65,10 +65,9 @@ def murmur2_column(ids: Sequence[str]) -> NDArray[np.uint32]:
     [-973932308, -790332482]
     """
     if len(ids) < _FEW:
-        return np.array([murmur2(_utf8(series_id)) for series_id in ids], np.uint32)
+        return np.array([murmur2(utf8_of(series_id)) for series_id in ids], np.uint32)
     utf8 = Texts.of(ids).utf8
-    words = np.ndarray((len(utf8.data) - 3,), np.dtype("<u4"), utf8.data, 0, (1,))
-    return _hash_runs(utf8.data, words, utf8.starts, utf8.sizes)
+    return _hash_runs(utf8.data, view_at_each_byte(utf8.data, "<u4"), utf8.starts, utf8.sizes)
 
 
 def partition_for(hashes: NDArray[np.uint32], n: int) -> NDArray[np.int32]:
@@ -118,7 +117,3 @@ def _hash_runs(
     for i in live.tolist():  # the few that are much longer than the rest
         hashed[i] = murmur2(bytes(data[starts[i] : starts[i] + sizes[i]]))
     return hashed
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

@@ -43,6 +43,7 @@ from ewma_ops.shards import (
     deal,
     settle,
 )
+from ewma_ops.spans import utf8_of
 from ewma_ops.table import SeriesTable
 
 __all__ = ["smooth", "smooth_batches"]
@@ -271,7 +272,7 @@ def _settle(batch: list[tuple[str, Iterable[_Out] | Due]]) -> Iterable[_Out]:
 
 @lru_cache(maxsize=1 << 16)
 def _shard_of(series_id: str, shards: int) -> int:
-    return murmur2(series_id.encode("utf-8", "surrogatepass")) % shards
+    return murmur2(utf8_of(series_id)) % shards
 
 
 def _to_items(smoothed: Smoothed) -> Iterable[_Out]:

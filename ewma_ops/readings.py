@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ewma_ops.errors import ReadingError
-from ewma_ops.spans import Texts
+from ewma_ops.spans import joined, taken
 
 __all__ = [
     "EARLIEST_MS",
@@ -192,9 +192,8 @@ class Readings:
 
     def take(self, at: NDArray[np.intp]) -> Readings:
         """Return the readings at positions ``at``, in that order."""
-        ids = self.series_ids
         return Readings(
-            ids.take(at) if isinstance(ids, Texts) else [ids[i] for i in at.tolist()],
+            taken(self.series_ids, at),
             np.take(self.values.T, at, axis=-1).T,
             None if self.times_ms is None else self.times_ms[at],
             None if self.origins is None else self.origins.take(at),
@@ -209,7 +208,7 @@ class Readings:
         if len(parts) == 1:
             return parts[0]
         return Readings(
-            _concat_ids([part.series_ids for part in parts]),
+            joined([part.series_ids for part in parts]),
             np.concatenate([part.values.T for part in parts], axis=-1).T,
             _concat([part.times_ms for part in parts]),
             _concat_origins([part.origins for part in parts]),
@@ -304,11 +303,6 @@ def _refuse(
             f"{what} {column[at]} of series {ids[at[0]]!r} is out of bounds: "
             f"give one within {bounds}"
         )
-
-
-def _concat_ids(ids: list[Sequence[str]]) -> Sequence[str]:
-    columns = [part for part in ids if isinstance(part, Texts)]
-    return Texts.concat(columns) if len(columns) == len(ids) else list(chain.from_iterable(ids))
 
 
 def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:

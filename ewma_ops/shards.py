@@ -209,8 +209,8 @@ class _Shared:
     def take_in(self, dealt: Iterable[tuple[_Deal, list[int]]]) -> list[Smoothed]:
         """Take in the pieces of runs: a run at once, where all of it is here."""
         runs: list[Readings] = []
-        for deal, shards in dealt:
-            run = deal.of(shards)
+        for one, shards in dealt:
+            run = one.of(shards)
             if len(run):
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)

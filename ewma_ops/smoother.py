@@ -16,7 +16,6 @@ covariance    float64 the same of each two fields
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ class Smoother:
 
     def __init__(self, smoothing: Smoothing, width: int = 1) -> None:
         self.smoothing = smoothing
-        self.pairs = list(combinations(range(width), 2)) if smoothing.pairs else []
+        self._left, self._right = kernel.pairs(width if smoothing.pairs else 0)
         self.weighing = Weighing(smoothing)
         self._width = width
         self._decay = smoothing.decay
@@ -61,7 +60,7 @@ class Smoother:
         if smoothing.squares:
             columns["variance"] = Column(np.float64, 0.0, self._width)
         if smoothing.pairs:
-            columns["covariance"] = Column(np.float64, 0.0, len(self.pairs))
+            columns["covariance"] = Column(np.float64, 0.0, len(self._left))
         return columns
 
     def advance(
@@ -140,8 +139,7 @@ class Smoother:
             before = kernel.accumulate(plan, a, gains, state["variance"])
             after["variance"] = before * a + gains
         if "covariance" in state:
-            left, right = [i for i, _ in self.pairs], [j for _, j in self.pairs]
-            gains = deviations[left] * deviations[right] * b
+            gains = deviations[self._left] * deviations[self._right] * b
             before = kernel.accumulate(plan, a, gains, state["covariance"])
             after["covariance"] = before * a + gains
         return after
@@ -186,8 +184,7 @@ class Smoother:
         }
 
     def _corr(self, covariance: Floats, deviation: Floats) -> Floats:
-        left, right = [i for i, _ in self.pairs], [j for _, j in self.pairs]
-        scale = deviation[left] * deviation[right]
+        scale = deviation[self._left] * deviation[self._right]
         flat = scale == 0.0
         corr = np.where(flat, np.nan, covariance / np.where(flat, 1.0, scale))
         return np.minimum(np.maximum(corr, -1.0), 1.0)

@@ -10,12 +10,27 @@ places, as one array. To open a window takes as long for 64 bytes as for 8.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from itertools import chain
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPARE", "Buffer", "Spans", "Texts", "copy_into", "lay_out", "windows", "words_at"]
+__all__ = [
+    "SPARE",
+    "Buffer",
+    "Spans",
+    "Texts",
+    "copy_into",
+    "joined",
+    "lay_out",
+    "split",
+    "taken",
+    "utf8_of",
+    "view_at_each_byte",
+    "windows",
+    "words_at",
+]
 
 Buffer = bytes | bytearray | NDArray[np.uint8]
 
@@ -31,7 +46,25 @@ _LEAN = 8
 """How many times its strings a buffer may be that is kept for long."""
 
 
-class Spans(Sequence["bytes | None"]):
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Column(Sequence[T_co]):
+    """What looks like the list of its items."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, type(self)) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+class Spans(_Column["bytes | None"]):
     """n byte strings in a buffer, each of them or null; cut out of it when they are asked for.
 
     Parameters
@@ -130,14 +163,6 @@ class Spans(Sequence["bytes | None"]):
             pieces[at] = None
         return iter(pieces)
 
-    def __eq__(self, other: object) -> bool:
-        return list(self) == (list(other) if isinstance(other, Spans) else other)
-
-    __hash__ = None  # type: ignore[assignment]  # as of a list
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _laid_end_to_end, (self.packed(), self.sizes)
 
@@ -158,7 +183,7 @@ def _laid_end_to_end(packed: bytes, sizes: NDArray[np.int64]) -> Spans:
     return Spans(packed + SPARE, starts, starts + sizes)
 
 
-class Texts(Sequence[str]):
+class Texts(_Column[str]):
     r"""n texts as a column of their UTF-8; each is decoded when it is asked for.
 
     A lone surrogate, which UTF-8 cannot hold, counts as its three bytes, so that there is a column
@@ -181,13 +206,10 @@ class Texts(Sequence[str]):
         """Encode texts, unless they are a column already."""
         if isinstance(texts, Texts):
             return texts
-        joined = _encoded(_SEPARATOR.join(texts))
-        bounds = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord(_SEPARATOR))
-        if len(bounds) != len(texts) - 1:  # there are none, or a text has a separator in it
-            return cls(Spans.of(list(map(_encoded, texts))))
-        starts, stops = np.zeros(len(texts), np.int64), np.empty(len(texts), np.int64)
-        starts[1:], stops[:-1], stops[-1] = bounds + 1, bounds, len(joined)
-        return cls(Spans(joined + SPARE, starts, stops))
+        utf8 = split(utf8_of(_SEPARATOR.join(texts)), ord(_SEPARATOR))
+        if len(utf8) != len(texts):  # there are none, or a text has a separator in it
+            utf8 = Spans.of(list(map(utf8_of, texts)))
+        return cls(utf8)
 
     @staticmethod
     def concat(parts: Sequence[Texts]) -> Texts:
@@ -219,22 +241,50 @@ class Texts(Sequence[str]):
         spans = zip(starts.tolist(), stops.tolist(), strict=True)
         return (data[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans)
 
-    def __eq__(self, other: object) -> bool:
-        return list(self) == (list(other) if isinstance(other, Texts) else other)
-
-    __hash__ = None  # type: ignore[assignment]  # as of a list
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
     def __reduce__(self) -> tuple[Any, ...]:
         return Texts, (self.utf8,)
 
 
+def split(data: bytes, separator: int) -> Spans:
+    """Cut bytes wherever one byte stands, as ``bytes.split`` does.
+
+    Examples
+    --------
+    >>> split(b"a,bc,", ord(","))
+    [b'a', b'bc', b'']
+    """
+    bounds = np.flatnonzero(np.frombuffer(data, np.uint8) == separator)
+    return Spans(data + SPARE, np.append(0, bounds + 1), np.append(bounds, len(data)))
+
+
+_COLUMNS: tuple[Any, ...] = (Spans, Texts)
+
+
+def taken(items: Sequence[T], at: NDArray[np.intp]) -> Sequence[T]:
+    """Return the items at some places: of a column as a column, of another sequence as a list."""
+    if isinstance(items, _COLUMNS):
+        column: Sequence[T] = items.take(at)
+        return column
+    return [items[i] for i in at.tolist()]
+
+
+def joined(parts: Sequence[Sequence[T]]) -> Sequence[T]:
+    """Join one or more sequences end to end: columns of one kind to a column, others to a list."""
+    for kind in _COLUMNS:
+        if all(isinstance(part, kind) for part in parts):
+            column: Sequence[T] = kind.concat(parts)
+            return column
+    return list(chain.from_iterable(parts))
+
+
+def view_at_each_byte(data: Buffer, dtype: str) -> NDArray[Any]:
+    """View a buffer as the item of a dtype that begins at each of its bytes but the last."""
+    return np.ndarray((len(data) - np.dtype(dtype).itemsize + 1,), dtype, data, strides=(1,))
+
+
 def windows(data: Buffer, width: int) -> NDArray[np.void]:
     """View a buffer as the ``width`` bytes that begin at each of its bytes but the last."""
-    opened: NDArray[np.void] = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
-    return opened
+    return view_at_each_byte(data, f"V{width}")
 
 
 def words_at(data: Buffer, at: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
@@ -296,5 +346,6 @@ def _cut(spans: Spans, width: int) -> NDArray[np.void]:
     return windows(spans.data, width)[spans.starts]
 
 
-def _encoded(text: str) -> bytes:
+def utf8_of(text: str) -> bytes:
+    """Encode any text; a lone surrogate, which UTF-8 cannot hold, as three bytes."""
     return text.encode("utf-8", "surrogatepass")

@@ -33,6 +33,7 @@ from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import Origins
 from ewma_ops.recovery import RecoveryStore
 from ewma_ops.settings import Settings
+from ewma_ops.spans import utf8_of
 
 __all__ = ["Findings", "verify"]
 
@@ -310,7 +311,7 @@ class _Comparison:
             )
             readings = smoothed.readings
             assert readings.origins is not None
-            ids = (i.encode("utf-8", "surrogatepass") for i in readings.series_ids)
+            ids = map(utf8_of, readings.series_ids)
             digests = _digests(ids, self._encoder.encode(smoothed))
             self._pending[partition].add(readings.origins.offsets, digests)
             self._reached[partition] = int(offsets[-1]) + 1

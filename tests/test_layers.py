@@ -73,7 +73,7 @@ ROWS = {
     "history": _row("errors readings", "numpy pyarrow"),
     # Bytewax operators: no Kafka.
     "shards": _row("errors murmur2 family index readings table", "bytewax numpy"),
-    "operators": _row("errors murmur2 family readings table shards", "bytewax numpy"),
+    "operators": _row("errors murmur2 spans family readings table shards", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),
     "wire.*": _row("errors spans wire.*", "numpy crc32c", pure=True),
@@ -98,7 +98,7 @@ ROWS = {
         "bytewax numpy",
     ),
     "verify": _row(
-        "errors murmur2 flow readings recovery settings connectors.* serde.*", "kafka numpy"
+        "errors murmur2 spans flow readings recovery settings connectors.* serde.*", "kafka numpy"
     ),
     "slack": _row(),
     "worker": _row("errors slack settings recovery flow connectors.*", "bytewax prometheus_client"),

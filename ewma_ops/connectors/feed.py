@@ -5,17 +5,14 @@ Knows columns and offsets; must not know who fetches, or who takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from kafka import TopicPartition
 from prometheus_client import Gauge
 
-from ewma_ops.spans import Spans
 from ewma_ops.wire.columns import Columns
 from ewma_ops.wire.records import ConsumerRecords
 
-__all__ = ["Feed", "bytes_of", "run_of"]
+__all__ = ["Feed", "run_of"]
 
 _LAG = Gauge(
     "ewma_ops_consumer_lag",
@@ -53,13 +50,3 @@ def run_of(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRec
     if end is not None:
         columns = columns.part(slice(int(np.searchsorted(columns.offsets, end))), end)
     return ConsumerRecords(tp.topic, tp.partition, *columns[:-1])
-
-
-def bytes_of(pieces: Sequence[bytes | None]) -> int:
-    """Return how many bytes they are together."""
-    if isinstance(pieces, Spans):
-        return pieces.nbytes
-    try:
-        return sum(map(len, pieces))  # type: ignore[arg-type]  # None raises
-    except TypeError:
-        return sum(len(piece) for piece in pieces if piece is not None)

@@ -25,10 +25,10 @@ from ewma_ops.connectors.client import (
 )
 from ewma_ops.connectors.commits import Commits
 from ewma_ops.connectors.exchange import poll
-from ewma_ops.connectors.feed import Feed, bytes_of, run_of
+from ewma_ops.connectors.feed import Feed, run_of
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
 from ewma_ops.wire.columns import Columns
-from ewma_ops.wire.records import ConsumerRecords
+from ewma_ops.wire.records import ConsumerRecords, bytes_of
 
 __all__ = ["OnLost", "Poller", "Start"]
 

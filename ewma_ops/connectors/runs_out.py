@@ -22,10 +22,9 @@ from kafka.producer.sender import Sender
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from ewma_ops.connectors import fit
-from ewma_ops.spans import Spans
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.layout import HEADER, MAGIC
-from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords
+from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords, bytes_of
 
 __all__ = ["append", "misfits"]
 
@@ -115,19 +114,10 @@ def _size(records: ProducerRecords) -> int:
     n = len(records.values)
     if len(records.keys) != n or (records.headers is not None and len(records.headers) != n):
         raise ValueError(f"columns differ in length: {len(records.keys)} keys, {n} values")
-    size = HEADER.size + _RECORD_BYTES * n + _total(records.keys) + _total(records.values)
+    size = HEADER.size + _RECORD_BYTES * n + bytes_of(records.keys) + bytes_of(records.values)
     if records.headers is not None:
         size += _headers_size(records.headers)
     return size
-
-
-def _total(pieces: Sequence[bytes | None]) -> int:
-    if isinstance(pieces, Spans):
-        return pieces.nbytes
-    try:
-        return len(b"".join(pieces))  # type: ignore[arg-type]  # the quickest way to ask both
-    except TypeError:
-        return len(b"".join([piece for piece in pieces if piece is not None]))
 
 
 def _headers_size(headers: Sequence[Headers]) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ewma_ops.errors import ConfigError
 from ewma_ops.readings import Smoothed, event_key
 from ewma_ops.serde.shape import is_plain
-from ewma_ops.spans import SPARE, Spans, Texts, lay_out
+from ewma_ops.spans import Spans, Texts, lay_out, split
 
 __all__ = ["JsonEncoder"]
 
@@ -69,25 +69,27 @@ class JsonEncoder:
         readings = smoothed.readings
         columns: list[list[Any]] = np.atleast_2d(readings.values.T).tolist()
         columns += [_numbers(name, smoothed.statistics[name]) for name in self._statistics]
+        timed = readings.times_ms is not None
         if readings.times_ms is not None:
             columns.insert(0, readings.times_ms.tolist())
         if len(readings) >= _FEW:
             ids = Texts.of(readings.series_ids).utf8
             if is_plain(ids):
-                return cast("Sequence[bytes]", self._by_columns(ids, columns))  # no event is null
-        return self._by_rows(readings.series_ids, columns)
+                events = self._by_columns(ids, columns, timed=timed)
+                return cast("Sequence[bytes]", events)  # none of them is null
+        return self._by_rows(readings.series_ids, columns, timed=timed)
 
-    def _by_columns(self, ids: Spans, columns: list[list[Any]]) -> Spans:
-        first, *keys = self._keys
-        if len(columns) < len(keys):
-            keys = keys[1:]  # without a time
-        pieces: list[bytes | Spans] = [b"{" + first + b'"', ids, b'",' + keys[0]]
-        for key, column in zip([*keys[1:], b"}"], columns, strict=True):
-            pieces += [_text_of(column), b"," + key if key != b"}" else key]
-        return lay_out(pieces, len(ids))
+    def _by_columns(self, ids: Spans, columns: list[list[Any]], *, timed: bool) -> Spans:
+        first, time, *others = self._keys
+        keys = [time, *others] if timed else others
+        pieces: list[bytes | Spans] = [b"{" + first + b'"', ids]
+        ahead = b'",'
+        for key, column in zip(keys, columns, strict=True):
+            pieces += [ahead + key, _text_of(column)]
+            ahead = b","
+        return lay_out([*pieces, b"}"], len(ids))
 
-    def _by_rows(self, ids: Sequence[str], columns: list[list[Any]]) -> list[bytes]:
-        timed = len(columns) == len(self._keys) - 1
+    def _by_rows(self, ids: Sequence[str], columns: list[list[Any]], *, timed: bool) -> list[bytes]:
         event = self._timed_event if timed else self._event
         lines = self._encode_lines(list(map(event, ids, *columns))).split(b"\n")
         lines.pop()  # after the last line break stands nothing
@@ -96,12 +98,7 @@ class JsonEncoder:
 
 def _text_of(numbers: list[Any]) -> Spans:
     """Return the JSON of each number."""
-    text = msgspec.json.encode(numbers)
-    commas = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
-    starts, stops = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
-    starts[0], starts[1:] = 1, commas + 1
-    stops[:-1], stops[-1] = commas, len(text) - 1
-    return Spans(text + SPARE, starts, stops)
+    return split(msgspec.json.encode(numbers)[1:-1], ord(","))
 
 
 def _numbers(name: str, column: NDArray[np.float64]) -> list[Any]:

@@ -117,21 +117,22 @@ class Shape:
 
     def match(self, payloads: Spans, wanted: Container[str | None]) -> Matched:
         """Look for the shape in payloads, and for the values of the paths that are wanted."""
-        data, stops = payloads.data, payloads.stops
-        found = Matched(stops > payloads.starts, {}, {})
-        at = np.where(found.matches, payloads.starts, 0)
-        stops = np.where(found.matches, stops, 0)
+        data, matches = payloads.data, payloads.stops > payloads.starts
+        at = np.where(matches, payloads.starts, 0)
+        stops = np.where(matches, payloads.stops, 0)
+        texts: dict[str, Spans] = {}
+        numbers: dict[str, Spans] = {}
         for hole, text, after in zip(self._holes, self._between, self._between[1:], strict=False):
-            at = np.minimum(_behind(data, at, stops, text, found.matches), stops)
+            at = np.minimum(_behind(data, at, stops, text, matches), stops)
             ends = _special if hole.is_text else _equal_to(after[0])
             spans = Spans(data, at, _until(data, at, stops, ends))
             at = spans.stops
             if hole.path is not None and hole.path in wanted:
-                (found.texts if hole.is_text else found.numbers)[hole.path] = spans
+                (texts if hole.is_text else numbers)[hole.path] = spans
             elif not hole.is_text:
-                found.matches[:] &= read_floats(spans, found.matches)[1]
-        found.matches[:] &= _behind(data, at, stops, self._between[-1], found.matches) == stops
-        return found
+                matches &= read_floats(spans, matches)[1]
+        matches &= _behind(data, at, stops, self._between[-1], matches) == stops
+        return Matched(matches, texts, numbers)
 
 
 def learn(payload: bytes) -> Shape | None:

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.spans import Spans
+from ewma_ops.spans import Spans, joined, taken
 
-__all__ = ["ConsumerRecords", "Headers", "LikeHeaders", "Origins", "ProducerRecords"]
+__all__ = [
+    "ConsumerRecords",
+    "Headers",
+    "LikeHeaders",
+    "Origins",
+    "ProducerRecords",
+    "bytes_of",
+]
 
 Headers = Sequence[tuple[str, bytes | None]]
 """The headers of one record, in order; a name may repeat."""
@@ -121,8 +128,8 @@ class ProducerRecords:
         """Return the records at ``at``, in that order."""
         places, origins = at.tolist(), self.origins
         return ProducerRecords(
-            _taken(self.keys, at),
-            _taken(self.values, at),
+            taken(self.keys, at),
+            taken(self.values, at),
             None if self.headers is None else [self.headers[i] for i in places],
             None if origins is None else (origins[0][at], origins[1][at]),
         )
@@ -134,8 +141,8 @@ class ProducerRecords:
             return parts[0]
         origins = [part.origins for part in parts if part.origins is not None]
         return ProducerRecords(
-            _joined([part.keys for part in parts]),
-            _joined([part.values for part in parts]),
+            joined([part.keys for part in parts]),
+            joined([part.values for part in parts]),
             _join_headers(parts),
             (
                 np.concatenate([partitions for partitions, _ in origins]),
@@ -146,13 +153,14 @@ class ProducerRecords:
         )
 
 
-def _taken(pieces: Sequence[bytes | None], at: NDArray[np.intp]) -> Sequence[bytes | None]:
-    return pieces.take(at) if isinstance(pieces, Spans) else [pieces[i] for i in at.tolist()]
-
-
-def _joined(parts: list[Sequence[bytes | None]]) -> Sequence[bytes | None]:
-    columns = [part for part in parts if isinstance(part, Spans)]
-    return Spans.concat(columns) if len(columns) == len(parts) else list(chain.from_iterable(parts))
+def bytes_of(pieces: Sequence[bytes | None]) -> int:
+    """Return how many bytes they are together; TypeError if one is neither bytes nor null."""
+    if isinstance(pieces, Spans):
+        return pieces.nbytes
+    try:
+        return len(b"".join(pieces))  # type: ignore[arg-type]  # the quickest way to ask both
+    except TypeError:
+        return len(b"".join([piece for piece in pieces if piece is not None]))
 
 
 def _join_headers(parts: Sequence[ProducerRecords]) -> Sequence[Headers] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.errors import CorruptBatch
+from ewma_ops.spans import view_at_each_byte
 
 __all__ = [
     "ONE_BYTE",
@@ -84,8 +85,7 @@ _CODES = [_encode(value) for value in range(1024)]  # what nearly all of them ar
 
 def words_of(data: bytes) -> NDArray[np.uint64]:
     """View `data` as the 8-byte little-endian word that begins at each position but the last 7."""
-    words: NDArray[np.uint64] = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
-    return words
+    return view_at_each_byte(data, "<u8")
 
 
 def read_varints(
