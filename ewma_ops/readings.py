@@ -5,11 +5,11 @@ Knows shapes and dtypes; must not know how they arrive, what is computed of them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import chain
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -207,12 +207,13 @@ class Readings:
         """Join runs of readings end to end; all have the same optional columns."""
         if len(parts) == 1:
             return parts[0]
+        hashed = all(part.hashes is not None for part in parts)
         return Readings(
             joined([part.series_ids for part in parts]),
             np.concatenate([part.values.T for part in parts], axis=-1).T,
             _concat([part.times_ms for part in parts]),
             _concat_origins([part.origins for part in parts]),
-            _concat([part.hashes for part in parts]),
+            _concat([part.hashes if hashed else None for part in parts]),
             _concat([part.weights for part in parts]),
             _concat_originals([part.originals for part in parts]),
         )
@@ -254,6 +255,32 @@ class Smoothed:
         """Return the readings at positions ``at`` with their statistics, in that order."""
         statistics = {name: column[at] for name, column in self.statistics.items()}
         return Smoothed(self.readings.take(at), statistics)
+
+
+R = TypeVar("R", bound=Sized)
+
+
+def grouped(runs: Iterable[R], most: int = 8_192) -> Iterator[list[R]]:
+    """Group short runs, in order: up to ``most`` items a group, or one run that is longer.
+
+    A step costs as much for a short run as for a group of them. The default is as many readings
+    as stay in a processor's cache on their way (measured).
+
+    Examples
+    --------
+    >>> list(grouped(["a", "bc", "def", "g"], 3))
+    [['a', 'bc'], ['def'], ['g']]
+    """
+    group: list[R] = []
+    size = 0
+    for run in runs:
+        if group and size + len(run) > most:
+            yield group
+            group, size = [], 0
+        group.append(run)
+        size += len(run)
+    if group:
+        yield group
 
 
 def event_key(name: str) -> str:
@@ -308,7 +335,7 @@ def _refuse(
 def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
     present = [column for column in columns if column is not None]
     if present and len(present) != len(columns):
-        raise ReadingError("some readings have a column (times, hashes) that others lack")
+        raise ReadingError("some readings have a column (times, weights) that others lack")
     return np.concatenate(present) if present else None
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -27,7 +28,7 @@ from ewma_ops.errors import StateError
 from ewma_ops.family import Family
 from ewma_ops.index import EncodedIds
 from ewma_ops.murmur2 import murmur2_column
-from ewma_ops.readings import Origins, Readings, Smoothed
+from ewma_ops.readings import Origins, Readings, Smoothed, grouped
 from ewma_ops.table import SeriesTable, TableSnapshot
 
 __all__ = [
@@ -42,12 +43,8 @@ __all__ = [
     "settle",
 ]
 
-_RUN = 8_192
-"""Readings that are taken in together, about: as many as stay in a processor's cache (measured)."""
-
-_MANY_PER_SHARD = 4
-"""With so many readings a shard, hardly any shard of a run goes without: none is left out."""
-
+_MANY_PER_SHARD = 2
+"""With so many readings a shard, few shards of a run go without: none is left out."""
 
 _numbers = count()
 
@@ -75,6 +72,7 @@ class _Deal:
             hashes = self.readings.hashes
             if hashes is None:
                 hashes = murmur2_column(self.readings.series_ids)
+                self.readings = replace(self.readings, hashes=hashes)
             self._shard_of = _shard_of(hashes, self._shards)
         return self._shard_of
 
@@ -82,7 +80,8 @@ class _Deal:
         """Return the readings of some shards, in order."""
         if len(shards) == len(self.present):
             return self.readings
-        return self.readings.take(np.flatnonzero(np.isin(self._dealt(), shards)))
+        own = np.isin(self._dealt(), shards)  # first, as it gives the readings their hashes
+        return self.readings.take(np.flatnonzero(own))
 
 
 class Piece(NamedTuple):
@@ -92,6 +91,7 @@ class Piece(NamedTuple):
     shard: int
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Bytewax pickles twice, to measure and to send: both must come out alike.
         return _received, (self.deal.of([self.shard]), self.shard)
 
 
@@ -116,16 +116,7 @@ def deal(runs: Iterable[Readings], shards: int) -> list[tuple[str, Piece]]:
 
 def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
     """Join short runs, since a call costs as much for one."""
-    parts: list[Readings] = []
-    size = 0
-    for run in runs:
-        if parts and size + len(run) > _RUN:
-            yield Readings.concat(parts)
-            parts, size = [], 0
-        parts.append(run)
-        size += len(run)
-    if parts:
-        yield Readings.concat(parts)
+    return map(Readings.concat, grouped(runs))
 
 
 class Due:
@@ -219,19 +210,25 @@ class _Shared:
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
         """Raise where a reading is not newer than the state: the two are of different moments."""
-        for partition in np.flatnonzero(np.bincount(origins.partitions)).tolist():
-            offsets = origins.offsets[origins.partitions == partition]
-            newest = self._newest_of(partition)
-            steps = np.diff(offsets, prepend=newest[shards].max())
-            if (steps <= 0).any():
-                at = int(np.flatnonzero(steps <= 0)[0])
-                raise StateError(
-                    f"offset {offsets[at]} of input partition {partition} came after "
-                    f"{offsets[at] - steps[at]}: the state has taken it in already, so the parts "
-                    "of the recovery directory are not of one moment; put back a copy that is, or "
-                    "start with a new recovery directory"
-                )
-            newest[shards] = offsets[-1]
+        partitions, offsets = origins
+        if (partitions[1:] < partitions[:-1]).any():
+            order = np.argsort(partitions, kind="stable")
+            partitions, offsets = partitions[order], offsets[order]
+        firsts = np.append(0, (partitions[1:] != partitions[:-1]).nonzero()[0] + 1)
+        newest = [self._newest_of(partition) for partition in partitions[firsts].tolist()]
+        before = np.append(0, offsets[:-1])
+        before[firsts] = [of_shards[shards].max() for of_shards in newest]
+        if (offsets <= before).any():
+            at = int(np.flatnonzero(offsets <= before)[0])
+            raise StateError(
+                f"offset {offsets[at]} of input partition {partitions[at]} came after "
+                f"{before[at]}: the state has taken it in already, so the parts "
+                "of the recovery directory are not of one moment; put back a copy that is, or "
+                "start with a new recovery directory"
+            )
+        lasts = [*(firsts[1:] - 1).tolist(), -1]
+        for of_shards, last in zip(newest, offsets[lasts].tolist(), strict=True):
+            of_shards[shards] = last
 
     def _newest_of(self, partition: int) -> NDArray[np.int64]:
         return self._newest.setdefault(partition, np.full(self._shards, -1, np.int64))

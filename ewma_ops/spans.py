@@ -270,6 +270,8 @@ def taken(items: Sequence[T], at: NDArray[np.intp]) -> Sequence[T]:
 
 def joined(parts: Sequence[Sequence[T]]) -> Sequence[T]:
     """Join one or more sequences end to end: columns of one kind to a column, others to a list."""
+    if len(parts) == 1:
+        return parts[0]
     for kind in _COLUMNS:
         if all(isinstance(part, kind) for part in parts):
             column: Sequence[T] = kind.concat(parts)

@@ -17,10 +17,18 @@ from ewma_ops.connectors.parts import part_key
 from ewma_ops.deadletter import letters
 from ewma_ops.murmur2 import murmur2_column, partition_for
 from ewma_ops.policies import CAUSES, Policies
-from ewma_ops.readings import Original, Origins, Readings, Rejected, Rejection, Smoothed
+from ewma_ops.readings import (
+    Original,
+    Origins,
+    Readings,
+    Rejected,
+    Rejection,
+    Smoothed,
+    grouped,
+)
 from ewma_ops.serde.events import JsonEncoder
 from ewma_ops.serde.json import JsonDecoder
-from ewma_ops.spans import Spans, Texts
+from ewma_ops.spans import Spans, Texts, joined
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
 __all__ = ["Addressed", "Decode", "Encode", "Letters", "PutAside"]
@@ -54,7 +62,7 @@ class Letters:
         at = np.array([rejection.at for rejection in rejections], np.intp)
         told = letters(records, rejections, self._max_bytes)
         part = part_key(records.partition % self._partitions)
-        return part, replace(told, origins=_origins(records, at))
+        return part, replace(told, origins=_origins([records], at))
 
     def of_readings(self, rejected: Rejected) -> Iterable[Addressed]:
         """Yield the letters of readings that kept their original records."""
@@ -87,17 +95,29 @@ class Decode:
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
         """Yield the readings of each run, and the letters of what is none."""
-        for records in batch:
-            decoded = self._decoder.decode(records.keys, records.values, records.timestamps_ms)
-            if len(decoded.readings) > 0:
-                _READINGS.inc(len(decoded.readings))
-                yield replace(
-                    decoded.readings,
-                    origins=_origins(records, decoded.kept),
-                    originals=_originals(records, decoded.kept) if self._keeps else None,
-                )
-            if decoded.rejected:
-                yield self._letters.of(records, decoded.rejected)
+        for runs in grouped(batch):
+            yield from self._decode(runs)
+
+    def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
+        decoded = self._decoder.decode(
+            joined([run.keys for run in runs]),
+            joined([run.values for run in runs]),
+            np.concatenate([run.timestamps_ms for run in runs]),
+        )
+        if len(decoded.readings) > 0:
+            _READINGS.inc(len(decoded.readings))
+            yield replace(
+                decoded.readings,
+                origins=_origins(runs, decoded.kept),
+                originals=_originals(runs, decoded.kept) if self._keeps else None,
+            )
+        start, rejected = 0, decoded.rejected
+        for run in runs if rejected else ():
+            end = start + len(run)
+            own = [one._replace(at=one.at - start) for one in rejected if start <= one.at < end]
+            if own:
+                yield self._letters.of(run, own)
+            start = end
 
 
 class PutAside:
@@ -117,15 +137,20 @@ class PutAside:
                 yield from self._letters.of_readings(smoothed.rejected)
 
 
-def _origins(records: ConsumerRecords, at: NDArray[np.intp]) -> Origins:
-    return Origins(np.full(len(at), records.partition, np.int32), records.offsets[at])
-
-
-def _originals(records: ConsumerRecords, at: NDArray[np.intp]) -> list[Original]:
-    headers = repeat(()) if records.headers is None else records.headers
-    every = list(
-        map(Original, records.keys, records.values, headers, records.timestamps_ms.tolist())
+def _origins(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> Origins:
+    partitions = np.array([run.partition for run in runs], np.int32)
+    every = Origins(
+        partitions.repeat([len(run) for run in runs]),
+        np.concatenate([run.offsets for run in runs]),
     )
+    return every if len(at) == len(every.offsets) else every.take(at)
+
+
+def _originals(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> list[Original]:
+    every: list[Original] = []
+    for run in runs:
+        headers = repeat(()) if run.headers is None else run.headers
+        every += map(Original, run.keys, run.values, headers, run.timestamps_ms.tolist())
     return every if len(at) == len(every) else [every[i] for i in at.tolist()]
 
 

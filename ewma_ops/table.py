@@ -153,7 +153,7 @@ class SeriesTable:
                 block.carry(anew.last, anew.series)
                 block.clear(slice(free, None))
         kept = entry.readings
-        if kept.hashes is None and len(kept) >= _SMALLEST_BATCH:
+        if kept.hashes is None and len(kept):
             kept = replace(kept, hashes=self.hashes[entry.rows])
         return Smoothed(kept, statistics, entry.rejected, entry.tally)
 

@@ -68,6 +68,7 @@ def test_taking_and_joining_keep_every_column() -> None:
         Origins(np.zeros(3, np.int32), np.array([5, 6, 7])),
         np.array([1, 2, 3], np.uint32),
     )
+    assert whole.origins is not None
     joined = Readings.concat([whole.take(np.array([2])), whole.take(np.array([0, 1]))])
     assert joined.series_ids == ["c", "a", "b"]
     assert joined.values.tolist() == [3.0, 1.0, 2.0]
@@ -77,6 +78,8 @@ def test_taking_and_joining_keep_every_column() -> None:
     assert joined.origins.offsets.tolist() == [7, 5, 6]
     assert joined.hashes is not None
     assert joined.hashes.tolist() == [3, 1, 2]
+    unhashed = Readings(["d"], np.array([4.0]), np.array([40]), whole.origins.take(slice(1)))
+    assert Readings.concat([whole, unhashed]).hashes is None
 
 
 def test_joining_timed_and_untimed_readings_is_refused() -> None:

@@ -127,6 +127,13 @@ def test_pieces_travel_between_processes() -> None:
     assert means(found) == expected(first, second)
 
 
+@pytest.mark.parametrize("n", [3, 5, 400])
+def test_a_piece_is_pickled_alike_each_time(n: int) -> None:
+    """Bytewax pickles it to measure it, and again to send it: else the receiver is lost."""
+    for piece in pieces_of(run_of(n)):
+        assert pickle.dumps(piece) == pickle.dumps(piece)
+
+
 def test_two_workers_of_one_process_share_runs_not_tables() -> None:
     first, second = run_of(), run_of(first=400)
     workers, found = (Worker(), Worker()), []
@@ -178,6 +185,25 @@ def test_a_reading_that_the_state_has_taken_in_is_refused(how: str) -> None:
         late = [pickle.loads(pickle.dumps(piece)) for piece in late]
     with pytest.raises(StateError, match="offset 399 of input partition 0 came after 399"):
         resumed.take_in(late)
+
+
+def mixed(partitions: list[int], offsets: list[int]) -> Readings:
+    origins = Origins(np.array(partitions, np.int32), np.array(offsets))
+    return Readings(IDS[: len(offsets)], np.ones(len(offsets)), origins=origins)
+
+
+def test_positions_are_compared_within_a_partition_however_they_are_mixed() -> None:
+    worker = Worker()
+    worker.take_in(pieces_of(mixed([0, 2, 0, 2, 0], [10, 5, 11, 6, 15])))
+    worker.take_in(pieces_of(mixed([1, 2, 0], [0, 7, 16])))
+    for partitions, offsets, told in [
+        ([1, 2, 0], [1, 7, 17], "offset 7 of input partition 2 came after 7"),
+        ([1, 0, 1], [3, 18, 2], "offset 2 of input partition 1 came after 3"),
+        ([0], [9], "offset 9 of input partition 0 came after 16"),
+    ]:
+        resumed = Worker(states=worker.snapshots())
+        with pytest.raises(StateError, match=told):
+            resumed.take_in(pieces_of(mixed(partitions, offsets)))
 
 
 def test_a_state_that_holds_a_series_twice_is_refused() -> None:

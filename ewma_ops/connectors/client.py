@@ -66,7 +66,7 @@ _READER = {
     "fetch_max_bytes": 16 << 20,
 }
 _PRODUCER = {
-    "linger_ms": 1,
+    "linger_ms": 0.3,  # what is written to several partitions together goes as one request
     "batch_size": 512 << 10,  # half of what a topic takes
     "max_block_ms": 30_000,
     "max_request_size": 4 << 20,  # above what topics take: let the topic's own limit rule

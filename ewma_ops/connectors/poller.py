@@ -52,10 +52,12 @@ _VANISHED_S = 10.0
 """How long a topic may be missing, as it can be while brokers start, before it has vanished."""
 _LOOK_UP_S = 10.0
 _CLOSE_S = 5.0
+_TURNS_BEFORE_REST = 3
+_SHORT_REST_S = 0.002
+_TURNS_BEFORE_LONG_REST = 32
+"""More than a flow has steps: with each turn, whatever is under way in it gets a step further."""
 _REST_S = 0.01
 _LONG_REST_S = 0.05
-_TURNS_BEFORE_REST = 32
-"""More than a flow has steps: with each turn, whatever is under way in it gets a step further."""
 
 
 class Poller:
@@ -155,15 +157,15 @@ class Poller:
 
     @property
     def rests(self) -> bool:
-        """Whether nothing has come for so long that the worker waits in :meth:`rest`."""
+        """Whether nothing has come for some turns, so that the worker waits in :meth:`rest`."""
         return self._turns > _TURNS_BEFORE_REST
 
     def rest(self, feed: Feed) -> None:
-        """Wait for records of any partition, if none came for many turns.
+        """Wait for records of any partition, if none came for some turns.
 
-        The first partition waits for all: up to 10 ms, as the worker may have more to do than
-        this, or 50 ms if it reads the whole topic. This wakes it when something comes, and seldom
-        else; the engine by itself looks a thousand times a second.
+        The first partition waits for all: up to 2 ms at first, as the worker may have more to do
+        than this; then up to 10 ms, or 50 ms if it reads the whole topic. This wakes it when
+        something comes, and seldom else; the engine by itself looks a thousand times a second.
         """
         if feed is not next(iter(self._feeds.values()), None):
             return
@@ -171,8 +173,12 @@ class Poller:
         if self.rests:
             self._arrived.clear()
             if self._records == 0:
-                whole = len(self._feeds) == self._partitions
-                self._arrived.wait(_LONG_REST_S if whole else _REST_S)
+                self._arrived.wait(self._rest_s())
+
+    def _rest_s(self) -> float:
+        if self._turns <= _TURNS_BEFORE_LONG_REST:
+            return _SHORT_REST_S
+        return _LONG_REST_S if len(self._feeds) == self._partitions else _REST_S
 
     def take(self, feed: Feed) -> list[ConsumerRecords]:
         """Return what has been read of a partition since the last call; never waits.

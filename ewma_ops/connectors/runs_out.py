@@ -60,7 +60,7 @@ def append(
         for piece, size in _pieces(records, accumulator.config["batch_size"]):
             if size > most and len(piece) == 1:
                 raise kafka_errors.MessageSizeTooLargeError(f"the record has about {size} bytes")
-            if _append(accumulator, tp, piece, size, futures):
+            if _append(accumulator, tp, piece, size, futures) and not _lingers(accumulator, tp):
                 producer._sender.wakeup()
             total += size
     finally:
@@ -92,6 +92,17 @@ def _append(
         queue.append(batch)
         accumulator._incomplete.add(batch)
         return True
+
+
+def _lingers(accumulator: RecordAccumulator, tp: TopicPartition) -> bool:
+    """Tell whether another partition's batch lingers: when it is sent the sender sees all."""
+    since = time.monotonic() - accumulator.config["linger_ms"] / 1000
+    for other, queue in list(accumulator._batches.items()):
+        if other != tp:
+            with accumulator._tp_lock(other):
+                if queue and queue[0].attempts == 0 and queue[0].last_attempt > since:
+                    return True
+    return False
 
 
 def _pieces(records: ProducerRecords, limit: int) -> Iterator[tuple[ProducerRecords, int]]:
@@ -273,6 +284,7 @@ _READS = {
     (RecordAccumulator, "append"): (
         "_appends_in_progress", "_tp_lock", "_batches", "_closed", "_incomplete", "try_append",
     ),
+    (RecordAccumulator, "ready"): ("_batches", "_tp_lock", "attempts", "last_attempt"),
     (RecordAccumulator, "split_and_reenqueue"): (
         "_record_futures", "rebind", "buffer", "base_sequence",
     ),

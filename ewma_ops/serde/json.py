@@ -177,11 +177,16 @@ class JsonDecoder:
     def _check(
         self, path: str, column: NDArray[np.float64], rejected: dict[int, Rejection]
     ) -> None:
-        bad = ((column < self._lowest) | (column > self._highest)) & np.isfinite(column)
-        bounds = f"not between {self._lowest:.6g} and {self._highest:.6g}"
-        if path == self._weight:
-            bad = (column < 0.0) | (column > LARGEST_WEIGHT)
+        weighs = path == self._weight
+        low, high = (0.0, LARGEST_WEIGHT) if weighs else (self._lowest, self._highest)
+        if _within(column, low, high):
+            return
+        bad = (column < low) | (column > high)
+        if weighs:
             bounds = f"not between 0 and {LARGEST_WEIGHT:.3g}"
+        else:
+            bad &= np.isfinite(column)
+            bounds = f"not between {low:.6g} and {high:.6g}"
         for i in np.flatnonzero(bad).tolist():
             detail = f"{path} is {column[i]}: {bounds}"
             rejected.setdefault(i, Rejection(i, "out-of-range", detail))
@@ -192,10 +197,10 @@ class JsonDecoder:
     def _times_of(self, moments: NDArray[Any], rejected: dict[int, Rejection]) -> NDArray[np.int64]:
         assert self._paths.time is not None
         _reject_outside(moments, self._paths.time, rejected)
-        broken = moments != np.rint(moments) if moments.dtype == np.float64 else ()
-        for i in np.flatnonzero(broken).tolist():
-            detail = f"{self._paths.time} is {moments[i]}: not a whole number of milliseconds"
-            rejected.setdefault(i, Rejection(i, "wrong-type", detail))
+        if moments.dtype == np.float64:
+            for i in (moments != np.rint(moments)).nonzero()[0].tolist():
+                detail = f"{self._paths.time} is {moments[i]}: not a whole number of milliseconds"
+                rejected.setdefault(i, Rejection(i, "wrong-type", detail))
         if rejected:
             moments[list(rejected)] = 0
         return moments.astype(np.int64)
@@ -204,7 +209,7 @@ class JsonDecoder:
 def _times_of_records(
     times_ms: NDArray[np.int64], rejected: dict[int, Rejection]
 ) -> NDArray[np.int64]:
-    for i in np.flatnonzero(times_ms < 0).tolist():
+    for i in (times_ms < 0).nonzero()[0].tolist():
         detail = f"the record's timestamp is {times_ms[i]}"
         rejected.setdefault(i, Rejection(i, "no-time", detail))
     _reject_outside(times_ms, "the record's timestamp", rejected)
@@ -231,14 +236,26 @@ def _ids_of(keys: Sequence[bytes | None], rejected: dict[int, Rejection]) -> Seq
 
 
 def _reject_outside(times_ms: NDArray[Any], name: str, rejected: dict[int, Rejection]) -> None:
+    if _within(times_ms, EARLIEST_MS, LATEST_MS):
+        return
     for i in np.flatnonzero((times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)).tolist():
         detail = f"{name} is {times_ms[i]:.16g} ms, outside the years 1 to 9999"
         rejected.setdefault(i, Rejection(i, "time-out-of-range", detail))
 
 
 def _reject_long(ids: Sequence[str], rejected: dict[int, Rejection]) -> None:
-    sizes = ids.utf8.sizes if isinstance(ids, Texts) else np.fromiter(map(len, ids), np.int64)
-    for i in np.flatnonzero(sizes > LONGEST_ID).tolist():
-        if (characters := len(ids[i])) > LONGEST_ID:
+    if isinstance(ids, Texts):
+        longest = int(ids.utf8.sizes.max(initial=0))
+    else:
+        longest = max(map(len, ids), default=0)
+    if longest <= LONGEST_ID:
+        return
+    for i, characters in enumerate(map(len, ids)):
+        if characters > LONGEST_ID:
             detail = f"the series id has {characters} characters, at most {LONGEST_ID}"
             rejected.setdefault(i, Rejection(i, "id-too-long", detail))
+
+
+def _within(column: NDArray[Any], low: float, high: float) -> bool:
+    """Tell whether all are within bounds; a NaN is not."""
+    return not len(column) or bool(low <= column.min() and column.max() <= high)

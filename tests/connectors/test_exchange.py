@@ -221,6 +221,34 @@ def test_small_and_large_runs_keep_their_order(embedded: str, topic: MakeTopic) 
     assert [r.headers for r in got[1:4]] == [[("n", b"%d" % j)] for j in range(3)]
 
 
+def test_partitions_that_are_written_together_are_sent_together(
+    embedded: str, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = topic(embedded, partitions=3)
+    producer = connect_producer({"bootstrap_servers": embedded, "linger_ms": 200})
+    producer.partitions_for(name)
+    woken: list[float] = []
+    wake_up = producer._sender.wakeup
+
+    def wake_up_noted() -> None:
+        woken.append(time.monotonic())
+        wake_up()
+
+    monkeypatch.setattr(producer._sender, "wakeup", wake_up_noted)
+    for _ in range(2):
+        woken.clear()
+        began = time.monotonic()
+        futures = [
+            send(producer, name, partition, ProducerRecords([None], [b"v"]))[0][0]
+            for partition in (0, 1, 2)
+        ]
+        for future in futures:
+            future.get(timeout=10)
+        assert 0.15 < time.monotonic() - began < 5
+        assert len(woken) == 1
+    producer.close(5)
+
+
 @pytest.mark.usefixtures("way")
 def test_when_a_batch_is_split_each_record_has_its_own_fate(kafka: str, topic: MakeTopic) -> None:
     name = topic(kafka, configs={"max.message.bytes": "50000"})
