@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ewma_ops.checkpoints import checkpointing
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.recovery import Begin, Identity, RecoveryStore, ResumePoint
 from ewma_ops.settings import load
@@ -191,7 +192,8 @@ def _run_once(
                 child = subprocess.Popen(line, pass_fds=lock, stdin=subprocess.DEVNULL)
                 children.append(child)
         say(_start_line(workers, store, point))
-        outcome = _watch(children, signals, patience_s)
+        with contextlib.nullcontext() if store is None else checkpointing(store.parts):
+            outcome = _watch(children, signals, patience_s)
     finally:
         _kill(children)
     saved = "no state is kept" if store is None else outcome.state

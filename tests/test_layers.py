@@ -89,6 +89,7 @@ ROWS = {
     "settings": _row("errors decay family history smooth_table", "msgspec tomli"),
     "summary": _row("composites family settings"),
     "recovery": _row("errors", "bytewax"),
+    "checkpoints": _row(""),
     "stages": _row(
         "murmur2 policies spans readings deadletter serde.* wire.* connectors.parts",
         "numpy prometheus_client",
@@ -102,7 +103,7 @@ ROWS = {
     ),
     "slack": _row(),
     "worker": _row("errors slack settings recovery flow connectors.*", "bytewax prometheus_client"),
-    "launcher": _row("errors settings recovery worker"),
+    "launcher": _row("errors settings recovery checkpoints worker"),
     "cli": _row(
         "ewma_ops errors settings summary recovery flow launcher verify worker connectors.* demo.*"
     ),
