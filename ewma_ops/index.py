@@ -188,27 +188,28 @@ class SeriesIndex:
 
     def ids(self) -> list[str]:
         """Return all ids, by row."""
-        return list(self._texts())
+        return list(self.texts())
 
     def encoded(self, rows: NDArray[np.intp] | None = None) -> EncodedIds:
         """Return all ids, or those of some rows."""
-        texts = self._texts() if rows is None else self._texts().take(rows)
+        texts = self.texts() if rows is None else self.texts().take(rows)
         return EncodedIds(texts.utf8.packed(), texts.utf8.sizes.astype(np.uint32))
 
-    def _texts(self) -> Texts:
-        ends = self._ends.values
+    def texts(self, first: int = 0) -> Texts:
+        """Return the ids of the rows from one on, as a column that must not outlive the next id."""
+        ends = self._ends.values[first:]
         return Texts(Spans(self._utf8, ends[:-1], ends[1:]))
 
     def hashes(self) -> NDArray[np.uint32]:
         """Return the stable hash of every id, by row."""
         known = self._stable.size
         if known < len(self):
-            self._stable.extend(murmur2_column(self._texts()[known:]))
+            self._stable.extend(murmur2_column(self.texts(known)))
         return self._stable.values
 
     def keep(self, rows: NDArray[np.intp]) -> None:
         """Forget every id but those of some rows, which move up."""
-        kept = self._texts().take(rows)
+        kept = self.texts().take(rows)
         self._clear()
         self._append(kept)
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import StateError
 from ewma_ops.family import Family
-from ewma_ops.index import EncodedIds
+from ewma_ops.members import Members, shard_of
 from ewma_ops.murmur2 import murmur2_column
 from ewma_ops.readings import Origins, Readings, Smoothed, grouped
 from ewma_ops.table import SeriesTable, TableSnapshot
@@ -45,6 +45,9 @@ __all__ = [
 
 _MANY_PER_SHARD = 2
 """With so many readings a shard, few shards of a run go without: none is left out."""
+
+_MANY_SERIES = 32_768
+"""So many new ones are told apart at once: a millisecond or two that no snapshot waits for."""
 
 _numbers = count()
 
@@ -73,7 +76,7 @@ class _Deal:
             if hashes is None:
                 hashes = murmur2_column(self.readings.series_ids)
                 self.readings = replace(self.readings, hashes=hashes)
-            self._shard_of = _shard_of(hashes, self._shards)
+            self._shard_of = shard_of(hashes, self._shards)
         return self._shard_of
 
     def of(self, shards: list[int]) -> Readings:
@@ -155,16 +158,6 @@ class ShardState(NamedTuple):
     newest: dict[int, int]
 
 
-def _shard_of(hashes: NDArray[np.uint32], shards: int) -> NDArray[np.uint16]:
-    return (hashes % np.uint32(shards)).astype(np.uint16)
-
-
-def _rows_by_shard(table: SeriesTable, shards: int) -> list[NDArray[np.intp]]:
-    shard_of = _shard_of(table.hashes, shards)
-    ends = np.bincount(shard_of, minlength=shards).cumsum()
-    return np.split(np.argsort(shard_of, kind="stable"), ends[:-1])
-
-
 class _Shared:
     """The one table of a worker's shards."""
 
@@ -172,9 +165,7 @@ class _Shared:
         self.table = SeriesTable(family)
         self.joined: set[int] = set()
         self._shards = shards
-        self._rows_of: list[NDArray[np.intp]] = []
-        self._ids_of: dict[int, EncodedIds] = {}
-        self._members = -1  # series when `_rows_of` was made
+        self._members = Members(shards)
         self._newest: dict[int, NDArray[np.int64]] = {}
         self._due = Due(self)
 
@@ -182,7 +173,9 @@ class _Shared:
         """Make room for a shard, with what was kept of it."""
         self.joined.add(shard)
         if state is not None:
+            self._catch_up()
             self.table.absorb(state.series)
+            self._members.add_to(shard, state.series.ids)
             for partition, offset in state.newest.items():
                 self._newest_of(partition)[shard] = offset
 
@@ -206,7 +199,16 @@ class _Shared:
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
-        return [self.table.update(run, put_aside=True) for run in _joined(runs)]
+        smoothed = [self.table.update(run, put_aside=True) for run in _joined(runs)]
+        if len(self.table) - self._members.known >= _MANY_SERIES:
+            self._catch_up()
+        return smoothed
+
+    def _catch_up(self) -> None:
+        """Have the members know every series of the table."""
+        known = self._members.known
+        if known < len(self.table):
+            self._members.add(self.table.ids(known), self.table.hashes[known:])
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
         """Raise where a reading is not newer than the state: the two are of different moments."""
@@ -236,14 +238,9 @@ class _Shared:
     def snapshot(self, shard: int) -> ShardState:
         """Copy what there is of a shard."""
         self.settle()
-        if self._members != len(self.table):
-            self._members = len(self.table)
-            self._rows_of = _rows_by_shard(self.table, self._shards)
-        rows, ids = self._rows_of[shard], self._ids_of.get(shard)
-        if ids is None or len(ids.sizes) < len(rows):
-            ids = self._ids_of[shard] = self.table.encoded_ids(rows)
+        self._catch_up()
         newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
-        return ShardState(shard, self.table.snapshot(rows, ids), newest)
+        return ShardState(shard, self.table.snapshot(*self._members.of(shard)), newest)
 
 
 class WarmStart:
@@ -269,8 +266,9 @@ class WarmStart:
         table = SeriesTable(self._family)
         for readings in self._history:
             table.update(readings)
-        rows_of = _rows_by_shard(table, self._shards)
-        return {shard: table.snapshot(rows) for shard, rows in enumerate(rows_of)}
+        members = Members(self._shards)
+        members.add(table.ids(), table.hashes)
+        return {shard: table.snapshot(*members.of(shard)) for shard in range(self._shards)}
 
 
 class Tables(threading.local):

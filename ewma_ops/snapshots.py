@@ -5,6 +5,7 @@ Knows arrays by name; must not know tables, or what is computed of the state.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,25 +14,93 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import StateError
 
-__all__ = ["VERSION", "TableSnapshot", "check_fits", "check_sound", "narrowed"]
+__all__ = [
+    "VERSION",
+    "PackedIds",
+    "TableSnapshot",
+    "check_sound",
+    "narrowed",
+    "packed",
+]
 
-VERSION = 3
+VERSION = 4
+
+
+class PackedIds(NamedTuple):
+    """The UTF-8 of n ids end to end, in blocks that were `packed`; and uint[n] bytes of each."""
+
+    blocks: tuple[bytes, ...]
+    sizes: NDArray[np.unsignedinteger[Any]]
+
+    @classmethod
+    def of(cls, blocks: tuple[bytes, ...], sizes: NDArray[np.uint32]) -> PackedIds:
+        """Keep the sizes in as few bytes as hold them."""
+        return cls(blocks, sizes.astype(np.min_scalar_type(sizes.max(initial=0))))
+
+    @classmethod
+    def plain(cls, utf8: bytes, sizes: NDArray[np.uint32]) -> PackedIds:
+        """Take ids as they are, in no time."""
+        return cls.of((packed(utf8, small=False),), sizes)
+
+    def utf8(self) -> bytes:
+        """Return the ids end to end.
+
+        Raises
+        ------
+        StateError
+            If the blocks are damaged.
+        """
+        try:
+            return b"".join(map(zlib.decompress, self.blocks))
+        except zlib.error as error:
+            raise StateError(f"series ids cannot be unpacked ({error}): damaged state") from None
 
 
 class TableSnapshot(NamedTuple):
     """The state of a table as plain arrays: independent of the table, and picklable.
 
-    ``ids`` is the UTF-8 of all series ids end to end, ``id_sizes`` the bytes of each; ``apart``
-    tells that each field has weights of its own, since a reading lacked only some of them. Whole
-    numbers are `narrowed`, the sizes to as few bytes as hold them.
+    ``apart`` tells that each field has weights of its own, since a reading lacked only some of
+    them. Whole numbers are `narrowed`.
     """
 
     version: int
     fingerprint: str
-    ids: bytes
-    id_sizes: NDArray[np.integer[Any]]
+    ids: PackedIds
     columns: dict[str, NDArray[Any]]
     apart: bool = False
+
+    @classmethod
+    def of(
+        cls, fingerprint: str, ids: PackedIds, columns: Mapping[str, NDArray[Any]], *, apart: bool
+    ) -> TableSnapshot:
+        """Make a snapshot of this version."""
+        narrow = {name: narrowed(column) for name, column in columns.items()}
+        return cls(VERSION, fingerprint, ids, narrow, apart)
+
+    def check_fits(self, fingerprint: str) -> None:
+        """Refuse a snapshot of another version or of another smoothing.
+
+        Raises
+        ------
+        StateError
+            Naming both.
+        """
+        if self.version != VERSION:
+            raise StateError(
+                f"the snapshot has version {self.version}, this release reads {VERSION}: "
+                "resume with the release that wrote it, or start from an empty recovery directory"
+            )
+        if self.fingerprint != fingerprint:
+            raise StateError(
+                f"the snapshot was taken with {self.fingerprint}, but the flow now asks for "
+                f"{fingerprint}: resume with the old options, or start from an empty recovery "
+                "directory to smooth from the beginning"
+            )
+
+
+def packed(utf8: bytes, *, small: bool = True) -> bytes:
+    """Return text as a block of `PackedIds`: a third of it in 200 ns an id, or whole at once."""
+    return zlib.compress(utf8, zlib.Z_BEST_SPEED if small else zlib.Z_NO_COMPRESSION)
 
 
 def narrowed(column: NDArray[Any]) -> NDArray[Any]:
@@ -49,27 +118,6 @@ def narrowed(column: NDArray[Any]) -> NDArray[Any]:
     if column.min() < 0 or column.max() > np.iinfo(np.uint32).max:
         return column
     return column.astype(np.uint32)
-
-
-def check_fits(snapshot: TableSnapshot, fingerprint: str) -> None:
-    """Refuse a snapshot of another version or of another smoothing.
-
-    Raises
-    ------
-    StateError
-        Naming both.
-    """
-    if snapshot.version != VERSION:
-        raise StateError(
-            f"the snapshot has version {snapshot.version}, this release reads {VERSION}: "
-            "resume with the release that wrote it, or start from an empty recovery directory"
-        )
-    if snapshot.fingerprint != fingerprint:
-        raise StateError(
-            f"the snapshot was taken with {snapshot.fingerprint}, but the flow now asks for "
-            f"{fingerprint}: resume with the old options, or start from an empty recovery "
-            "directory to smooth from the beginning"
-        )
 
 
 def check_sound(columns: Mapping[str, NDArray[Any]], n: int) -> None:

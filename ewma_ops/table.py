@@ -19,11 +19,12 @@ from ewma_ops.chain import Chain, blocks_of, line_of, parted
 from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.family import Asked, Family
 from ewma_ops.gate import Entry, Gate
-from ewma_ops.index import EncodedIds, SeriesIndex
+from ewma_ops.index import SeriesIndex
 from ewma_ops.merge import check_mergeable, check_revisable
 from ewma_ops.plan import plan, renewed
 from ewma_ops.readings import Readings, Smoothed
-from ewma_ops.snapshots import VERSION, TableSnapshot, check_fits, check_sound, narrowed
+from ewma_ops.snapshots import PackedIds, TableSnapshot, check_sound
+from ewma_ops.spans import Texts
 
 __all__ = ["SeriesTable", "TableSnapshot"]
 
@@ -130,9 +131,8 @@ class SeriesTable:
         Raises
         ------
         ReadingError
-            If decay is by time and the readings have none, if weighting is by volume and they
-            have no weights, if values have another shape than the fields, or if one does not
-            enter by its policy.
+            If the readings lack times, weights or fields that the family needs, or if one does
+            not enter by its policy.
         """
         self._gate.check_shape(readings)
         known = len(self)
@@ -428,12 +428,12 @@ class SeriesTable:
             block.merge(more, rows)
         self._gate.merge(other._gate, rows)
 
-    def encoded_ids(self, rows: NDArray[np.intp]) -> EncodedIds:
-        """Return the ids of some series, by the order in which they came; they never change."""
-        return self._index.encoded(rows)
+    def ids(self, first: int = 0) -> Texts:
+        """Return the ids of all series but the ``first``; to be used before others are added."""
+        return self._index.texts(first)
 
     def snapshot(
-        self, rows: NDArray[np.intp] | None = None, ids: EncodedIds | None = None
+        self, rows: NDArray[np.intp] | None = None, ids: PackedIds | None = None
     ) -> TableSnapshot:
         """Copy the state. The table goes on unchanged.
 
@@ -442,21 +442,15 @@ class SeriesTable:
         rows
             intp[m]: of which series, by the order in which they came; ``None`` for all.
         ids
-            What `encoded_ids` returned of them, to save the time of it.
+            Theirs, where they are packed already.
         """
-        utf8, sizes = self._index.encoded(rows) if ids is None else ids
         where = np.arange(len(self)) if rows is None else rows
-        return TableSnapshot(
-            VERSION,
-            self.family.fingerprint(),
-            utf8,
-            sizes.astype(np.min_scalar_type(sizes.max(initial=0))),
-            {
-                name: narrowed(np.take(column, where, axis=-1))
-                for name, column in _columns(self._gate, self._blocks).items()
-            },
-            self._apart,
-        )
+        columns = {
+            name: np.take(column, where, axis=-1)
+            for name, column in _columns(self._gate, self._blocks).items()
+        }
+        ids = PackedIds.plain(*self._index.encoded(rows)) if ids is None else ids
+        return TableSnapshot.of(self.family.fingerprint(), ids, columns, apart=self._apart)
 
     def absorb(self, snapshot: TableSnapshot) -> None:
         """Take in the series of a snapshot, none of which is in the table yet.
@@ -470,13 +464,13 @@ class SeriesTable:
             If the snapshot was taken with another smoothing or by an unknown version, is damaged,
             or holds a series that is in the table.
         """
-        check_fits(snapshot, self.family.fingerprint())
-        n, first = len(snapshot.id_sizes), len(self)
+        snapshot.check_fits(self.family.fingerprint())
+        n, first = len(snapshot.ids.sizes), len(self)
         units = self.family.units(apart=snapshot.apart)
         gate = Gate(self.family, snapshot.columns)
         lines = [line_of(unit, snapshot.columns) for unit in units]
         check_sound(_columns(gate, blocks_of(lines)), n)
-        self._index.extend(snapshot.ids, snapshot.id_sizes)
+        self._index.extend(snapshot.ids.utf8(), snapshot.ids.sizes)
         if not first:
             self._gate = gate
             self._bind(lines, apart=snapshot.apart)

@@ -68,11 +68,14 @@ ROWS = {
     "chain": _row("family plan kernel block", "numpy", pure=True),
     "readings": _row("errors spans", "numpy msgspec", pure=True),
     "table": _row(
-        "errors snapshots family gate index merge plan block chain readings", "numpy", pure=True
+        "errors snapshots family gate index merge plan block chain readings spans",
+        "numpy",
+        pure=True,
     ),
     "history": _row("errors readings", "numpy pyarrow"),
     # Bytewax operators: no Kafka.
-    "shards": _row("errors murmur2 family index readings table", "bytewax numpy"),
+    "members": _row("snapshots spans", "numpy"),
+    "shards": _row("errors murmur2 family members readings table", "bytewax numpy"),
     "operators": _row("errors murmur2 spans family readings table shards", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),

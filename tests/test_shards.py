@@ -141,7 +141,7 @@ def test_two_workers_of_one_process_share_runs_not_tables() -> None:
         for i, worker in enumerate(workers):
             found += worker.take_in([p for p in pieces_of(run) if p.shard % 2 == i])
     assert means(found) == expected(first, second)
-    assert sum(len(state.series.id_sizes) for w in workers for state in w.snapshots()) == 50
+    assert sum(len(state.series.ids.sizes) for w in workers for state in w.snapshots()) == 50
 
 
 def test_shards_come_back_together_on_another_number_of_workers() -> None:
@@ -159,10 +159,10 @@ def test_a_shard_without_a_series_comes_back_alone() -> None:
     run = Readings(["a"] * 400, np.ones(400))
     worker = Worker()
     worker.take_in(pieces_of(run))
-    states = {len(state.series.id_sizes): state for state in worker.snapshots()}
+    states = {len(state.series.ids.sizes): state for state in worker.snapshots()}
     assert set(states) == {0, 1}
     [again] = Worker(states=(states[0],)).snapshots()
-    assert (again.shard, len(again.series.id_sizes)) == (states[0].shard, 0)
+    assert (again.shard, len(again.series.ids.sizes)) == (states[0].shard, 0)
 
 
 def test_a_snapshot_holds_what_was_put_by_and_loses_no_output() -> None:
@@ -170,7 +170,7 @@ def test_a_snapshot_holds_what_was_put_by_and_loses_no_output() -> None:
     worker = Worker()
     due = worker.on_batch(pieces_of(run))
     states = worker.snapshots()
-    assert sum(len(state.series.id_sizes) for state in states) == 50
+    assert sum(len(state.series.ids.sizes) for state in states) == 50
     assert means(list(settle(due))) == expected(run)
     assert list(settle(due)) == []
 

@@ -130,7 +130,7 @@ def test_a_snapshot_holds_whole_numbers_in_four_bytes() -> None:
     table.update(Readings.of(["a", "b"], [1.0, 3.0]))
     snapshot = table.snapshot()
     assert snapshot.columns["count"].dtype == np.uint32
-    assert snapshot.id_sizes.dtype == np.uint8
+    assert snapshot.ids.sizes.dtype == np.uint8
     snapshot.columns["count"] = np.array([2**32 - 1, 1], np.uint32)
     again = SeriesTable(HALF, snapshot)
     assert again.step("a", 2.0) == table.step("a", 2.0)
