@@ -271,16 +271,19 @@ class WarmStart:
         return {shard: table.snapshot(*members.of(shard)) for shard in range(self._shards)}
 
 
-class Tables(threading.local):
-    """The table of each worker of a step, which is a thread, for as long as a shard uses it."""
+class Tables:
+    """The table of each worker of a step, which is a thread, for as long as a shard uses it.
+
+    Not a ``threading.local``: to Python, a thread of Bytewax's is a new one at each call.
+    """
 
     def __init__(self, family: Family, shards: int, warm_start: WarmStart | None = None) -> None:
         self.family, self._shards, self._warm_start = family, shards, warm_start
-        self._shared: weakref.ref[_Shared] | None = None
+        self._shared = weakref.WeakValueDictionary[int, _Shared]()
 
     def maybe_shared(self) -> _Shared | None:
         """Return this worker's table, if a shard is in it."""
-        return None if self._shared is None else self._shared()
+        return self._shared.get(threading.get_ident())
 
     def join(self, shard: int, state: ShardState | None) -> _Shared:
         """Add a shard, with what was kept of it or is known of it, to the table of this worker.
@@ -290,8 +293,7 @@ class Tables(threading.local):
         """
         shared = self.maybe_shared()
         if shared is None or shard in shared.joined:
-            shared = _Shared(self.family, self._shards)
-            self._shared = weakref.ref(shared)
+            shared = self._shared[threading.get_ident()] = _Shared(self.family, self._shards)
         if state is None and self._warm_start is not None:
             state = self._warm_start.take(shard)
         shared.join(shard, state)

@@ -26,7 +26,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from ewma_ops.errors import EwmaError, ReadingError
-from ewma_ops.slack import COARSE_S, wake_within
+from ewma_ops.threads import COARSE_S, wake_within
 
 __all__ = [
     "LOST_PEER",

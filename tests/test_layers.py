@@ -82,7 +82,7 @@ ROWS = {
     "wire.*": _row("errors spans wire.*", "numpy crc32c", pure=True),
     "connectors": _row("connectors.*"),
     "connectors.*": _row(
-        "errors spans wire.* murmur2 slack connectors.*", "kafka bytewax prometheus_client numpy"
+        "errors spans wire.* murmur2 threads connectors.*", "kafka bytewax prometheus_client numpy"
     ),
     "serde": _row("serde.*"),
     "serde.*": _row("errors spans readings serde.*", "msgspec numpy"),
@@ -104,8 +104,10 @@ ROWS = {
     "verify": _row(
         "errors murmur2 spans flow readings recovery settings connectors.* serde.*", "kafka numpy"
     ),
-    "slack": _row(),
-    "worker": _row("errors slack settings recovery flow connectors.*", "bytewax prometheus_client"),
+    "threads": _row(),
+    "worker": _row(
+        "errors threads settings recovery flow connectors.*", "bytewax prometheus_client"
+    ),
     "launcher": _row("errors settings recovery checkpoints worker"),
     "cli": _row(
         "ewma_ops errors settings summary recovery flow launcher verify worker connectors.* demo.*"

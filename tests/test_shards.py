@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import pickle
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
 import numpy as np
 import pytest
 from bytewax.dataflow import Dataflow
-from bytewax.testing import TestingSink, TestingSource, run_main
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 import ewma_ops.operators as ew
 from ewma_ops.decay import Decay
@@ -228,6 +231,28 @@ def test_a_flow_that_is_run_again_begins_anew(batch_size: int) -> None:
     run_main(flow)
     assert out == first
     assert max(reading.statistics["count"] for _, reading in out) == 200.0
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_shards_of_a_worker_share_a_table_whenever_they_come(
+    tmp_path: Path, *, resumed: bool
+) -> None:
+    """Bytewax's own threads are strangers to Python at each call: nothing local to them stays."""
+    runs = [*(run_of(3, 3 * i) for i in range(30)), run_of(400, 90)]
+    out: list[Smoothed] = []
+    flow = Dataflow("flow")
+    source: list[Any] = [*runs, TestingSource.ABORT(), run_of(400, 490)] if resumed else runs
+    up = op.input("in", flow, TestingSource(source))
+    smoothed = ew.smooth_batches("smooth", up, Smoothing(Decay(beta=0.5)))
+    op.output("out", smoothed, TestingSink(out))
+    init_db_dir(tmp_path, 1)
+    recovery = RecoveryConfig(str(tmp_path))
+    options: dict[str, Any] = {"epoch_interval": timedelta(0), "recovery_config": recovery}
+    cluster_main(flow, [], 0, **options)
+    if resumed:
+        out.clear()
+        cluster_main(flow, [], 0, **options)
+    assert max(map(len, out)) == 400
 
 
 def test_the_table_goes_with_the_last_shard() -> None:

@@ -20,7 +20,7 @@ from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.poller import OnLost, Poller, Start
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, TopicError
-from ewma_ops.slack import FINE_S, wake_within
+from ewma_ops.threads import FINE_S, stay_known, wake_within
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["KafkaSource"]
@@ -120,6 +120,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
     ) -> _Part:
         """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
         wake_within(FINE_S)  # this is the worker's thread; the one that started it may doze
+        stay_known()
         partition = int(for_part)
         if partition >= self._partitions:
             raise TopicError(

@@ -11,8 +11,8 @@ from ewma_ops.decay import Decay
 from ewma_ops.family import Family
 from ewma_ops.flow import build_job
 from ewma_ops.settings import DeadLetters, Input, KafkaOptions, Output, Settings
-from ewma_ops.slack import COARSE_S, wake_within
 from ewma_ops.smoothing import Smoothing
+from ewma_ops.threads import COARSE_S, wake_within
 
 
 def settings(bootstrap: str, topic: str, output: str, *, forever: bool, once: bool) -> Settings:
