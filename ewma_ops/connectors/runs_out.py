@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kafka import KafkaProducer, TopicPartition, codec
 from kafka import errors as kafka_errors
@@ -31,6 +32,9 @@ __all__ = ["append", "misfits"]
 _RECORD_BYTES = 16
 """What a record takes beside key, value and headers: up to 21, mostly 7 to 12."""
 _SPREAD = 1.1  # equal numbers of records differ a little in size
+
+_newest: WeakKeyDictionary[RecordAccumulator, RunBatch] = WeakKeyDictionary()
+"""The batch that was opened last in each accumulator."""
 
 
 def append(
@@ -52,7 +56,7 @@ def append(
         If the columns differ in length.
     """
     accumulator = producer._accumulator
-    most = producer.config["max_request_size"]
+    most, linger_s = producer.config["max_request_size"], producer.config["linger_ms"] / 1000
     futures: list[Any] = []
     total = 0
     accumulator._appends_in_progress.increment()
@@ -60,7 +64,8 @@ def append(
         for piece, size in _pieces(records, accumulator.config["batch_size"]):
             if size > most and len(piece) == 1:
                 raise kafka_errors.MessageSizeTooLargeError(f"the record has about {size} bytes")
-            if _append(accumulator, tp, piece, size, futures) and not _lingers(accumulator, tp):
+            newest = _newest.get(accumulator)
+            if _append(accumulator, tp, piece, size, futures) and not _lingers(newest, linger_s):
                 producer._sender.wakeup()
             total += size
     finally:
@@ -91,18 +96,15 @@ def _append(
         batch.try_extend(records, size, futures)
         queue.append(batch)
         accumulator._incomplete.add(batch)
+        _newest[accumulator] = batch
         return True
 
 
-def _lingers(accumulator: RecordAccumulator, tp: TopicPartition) -> bool:
-    """Tell whether another partition's batch lingers: when it is sent the sender sees all."""
-    since = time.monotonic() - accumulator.config["linger_ms"] / 1000
-    for other, queue in list(accumulator._batches.items()):
-        if other != tp:
-            with accumulator._tp_lock(other):
-                if queue and queue[0].attempts == 0 and queue[0].last_attempt > since:
-                    return True
-    return False
+def _lingers(batch: RunBatch | None, linger_s: float) -> bool:
+    """Tell whether a batch lingers: when that is over, the sender looks at all there is by now."""
+    if batch is None or batch.drained is not None or batch.attempts:
+        return False
+    return bool(time.monotonic() - batch.last_attempt < linger_s)
 
 
 def _pieces(records: ProducerRecords, limit: int) -> Iterator[tuple[ProducerRecords, int]]:
@@ -284,12 +286,12 @@ _READS = {
     (RecordAccumulator, "append"): (
         "_appends_in_progress", "_tp_lock", "_batches", "_closed", "_incomplete", "try_append",
     ),
-    (RecordAccumulator, "ready"): ("_batches", "_tp_lock", "attempts", "last_attempt"),
+    (RecordAccumulator, "ready"): ("attempts", "last_attempt"),
     (RecordAccumulator, "split_and_reenqueue"): (
         "_record_futures", "rebind", "buffer", "base_sequence",
     ),
     (RecordAccumulator, "drain_batches_for_one_node"): (
-        "set_producer_state", "next_offset", "close", "size_in_bytes",
+        "set_producer_state", "next_offset", "close", "size_in_bytes", "drained",
     ),
     (ProducerBatch, "__init__"): ("produce_future", "records", "last_append"),
     (ProducerBatch, "record_count"): ("next_offset",),
