@@ -16,7 +16,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import count
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -75,7 +74,6 @@ class _Deal:
             hashes = self.readings.hashes
             if hashes is None:
                 hashes = murmur2_column(self.readings.series_ids)
-                self.readings = replace(self.readings, hashes=hashes)
             self._shard_of = shard_of(hashes, self._shards)
         return self._shard_of
 
@@ -83,8 +81,7 @@ class _Deal:
         """Return the readings of some shards, in order."""
         if len(shards) == len(self.present):
             return self.readings
-        own = np.isin(self._dealt(), shards)  # first, as it gives the readings their hashes
-        return self.readings.take(np.flatnonzero(own))
+        return self.readings.take(np.flatnonzero(np.isin(self._dealt(), shards)))
 
 
 class Piece(NamedTuple):
