@@ -58,7 +58,7 @@ class Members:
             if start < stop:
                 own = order[start:stop]
                 utf8 = laid_out[ends[start] : ends[stop]].tobytes()
-                roll.add(self.known + own, sizes[own].astype(np.uint32), utf8)
+                roll.add(self.known + own, PackedIds.narrow(sizes[own]), utf8)
         self.known += len(ids)
 
     def add_to(self, shard: int, ids: PackedIds) -> None:
@@ -76,11 +76,13 @@ class _Roll:
 
     def __init__(self) -> None:
         self._rows: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
-        self._sizes: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)]
+        self._sizes: list[NDArray[np.unsignedinteger[Any]]] = [np.empty(0, np.uint8)]
         self._blocks: list[bytes] = []
         self._last = b""
 
-    def add(self, rows: NDArray[np.intp], sizes: NDArray[np.uint32], utf8: bytes) -> None:
+    def add(
+        self, rows: NDArray[np.intp], sizes: NDArray[np.unsignedinteger[Any]], utf8: bytes
+    ) -> None:
         self._rows.append(rows)
         self._sizes.append(sizes)
         self._last += utf8
@@ -91,7 +93,7 @@ class _Roll:
         self._seal()
         *sealed, last = ids.blocks
         self._blocks += sealed
-        self.add(rows, ids.sizes.astype(np.uint32), ids._replace(blocks=(last,)).utf8())
+        self.add(rows, ids.sizes, ids._replace(blocks=(last,)).utf8())
 
     def _seal(self) -> None:
         if self._last:
@@ -101,7 +103,7 @@ class _Roll:
     def member(self) -> Member:
         self._rows, self._sizes = _in_one(self._rows), _in_one(self._sizes)
         blocks = (*self._blocks, packed(self._last, small=False))
-        return Member(self._rows[0], PackedIds.of(blocks, self._sizes[0]))
+        return Member(self._rows[0], PackedIds(blocks, self._sizes[0]))
 
 
 def _in_one(columns: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -33,14 +33,14 @@ class PackedIds(NamedTuple):
     sizes: NDArray[np.unsignedinteger[Any]]
 
     @classmethod
-    def of(cls, blocks: tuple[bytes, ...], sizes: NDArray[np.uint32]) -> PackedIds:
-        """Keep the sizes in as few bytes as hold them."""
-        return cls(blocks, sizes.astype(np.min_scalar_type(sizes.max(initial=0))))
-
-    @classmethod
     def plain(cls, utf8: bytes, sizes: NDArray[np.uint32]) -> PackedIds:
         """Take ids as they are, in no time."""
-        return cls.of((packed(utf8, small=False),), sizes)
+        return cls((packed(utf8, small=False),), cls.narrow(sizes))
+
+    @staticmethod
+    def narrow(sizes: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:
+        """Return sizes in as few bytes as hold them."""
+        return sizes.astype(np.min_scalar_type(sizes.max(initial=0)))
 
     def utf8(self) -> bytes:
         """Return the ids end to end.
