@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from ewma_ops.recovery import open_part, part_files
+
 __all__ = ["checkpointing"]
 
 _log = logging.getLogger(__name__)
@@ -52,8 +54,8 @@ def _keep_short(parts: Path, stopping: threading.Event) -> None:
     try:
         with contextlib.ExitStack() as stack:
             opened = {
-                path: stack.enter_context(contextlib.closing(_open(path)))
-                for path in sorted(parts.glob("*.sqlite3"))
+                path: stack.enter_context(contextlib.closing(open_part(path)))
+                for path in part_files(parts)
             }
             seen: dict[Path, int] = {}
             while not stopping.wait(_PERIOD_S):
@@ -68,10 +70,6 @@ def _keep_short(parts: Path, stopping: threading.Event) -> None:
             parts,
             error,
         )
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
 
 
 def _written_ns(path: Path) -> int:

@@ -25,7 +25,15 @@ from bytewax.recovery import init_db_dir
 
 from ewma_ops.errors import ConfigError, EwmaError, StateError
 
-__all__ = ["Identity", "RecoveryStore", "ResumePoint", "guard_parts", "purge_ghosts"]
+__all__ = [
+    "Identity",
+    "RecoveryStore",
+    "ResumePoint",
+    "guard_parts",
+    "open_part",
+    "part_files",
+    "purge_ghosts",
+]
 
 Identity = Mapping[str, str | int]
 """What makes a job this job: topics, partition counts, fingerprints, by readable names."""
@@ -168,7 +176,7 @@ class RecoveryStore:
 
 def _widen_pages(directory: Path) -> None:
     """Give part files larger pages: snapshots are large, and take half the CPU time to write."""
-    for path in directory.glob("*.sqlite3"):
+    for path in part_files(directory):
         with contextlib.closing(sqlite3.connect(path)) as part:
             part.execute("PRAGMA journal_mode = DELETE")  # under WAL the size cannot change
             part.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
@@ -334,13 +342,23 @@ def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
     return int(min(frontiers.values()))
 
 
+def part_files(directory: Path) -> list[Path]:
+    """Return the files of the parts in a directory, in order."""
+    return sorted(directory.glob("*.sqlite3"))
+
+
+def open_part(path: Path) -> sqlite3.Connection:
+    """Open a part file that exists; ``sqlite3.Error`` if it does not or cannot be written to."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+
+
 def _open_parts(directory: Path, stack: contextlib.ExitStack) -> list[sqlite3.Connection]:
     """Open all part files; refuse when one is missing, damaged or of another store."""
     counts: dict[int, int] = {}
     parts: list[sqlite3.Connection] = []
-    for path in sorted(directory.glob("*.sqlite3")):
+    for path in part_files(directory):
         with _named_errors(path):
-            part = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+            part = open_part(path)
             parts.append(stack.enter_context(contextlib.closing(part)))
             _check_part(path, part)
             counts.update(part.execute("SELECT part_index, part_count FROM parts"))

@@ -92,7 +92,7 @@ ROWS = {
     "settings": _row("errors decay family history smooth_table", "msgspec tomli"),
     "summary": _row("composites family settings"),
     "recovery": _row("errors", "bytewax"),
-    "checkpoints": _row(""),
+    "checkpoints": _row("recovery"),
     "stages": _row(
         "murmur2 policies spans readings deadletter serde.* wire.* connectors.parts",
         "numpy prometheus_client",
