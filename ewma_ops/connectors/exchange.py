@@ -30,11 +30,6 @@ _log = logging.getLogger(__name__)
 _RECORD_OVERHEAD = 96
 """Bytes of a batch's header and of a record's fields, at most."""
 
-_GATHER_MS = 4
-_GATHER_BYTES = 64 << 10
-"""While records come: how long, and for how many, a broker waits before it answers a fetch."""
-_SILENCE_MS = 20
-"""After so long without a record, the next one comes at once again."""
 _LONGEST_WAIT_MS = 500
 """How long a broker may take to find anything, where it takes longer than was asked of it."""
 
@@ -68,54 +63,25 @@ def _misfits(client: KafkaConsumer | KafkaProducer) -> list[str]:
 
 
 def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Columns]]:
-    """Return what was fetched, as columns: a few runs of each partition, in order.
-
-    While records keep coming, the broker gathers them for a few milliseconds; the first one after
-    a silence comes at once.
-    """
-    polled = {}
-    if _gathers(consumer):
-        polled = consumer.poll(timeout_ms=min(timeout_ms, _SILENCE_MS))
-        timeout_ms -= _SILENCE_MS
-    if not polled and timeout_ms > 0:
-        _gather(consumer, wanted=False)
-        polled = consumer.poll(timeout_ms=timeout_ms)
-    _gather(consumer, wanted=bool(polled))
+    """Return what was fetched, as columns: a few runs of each partition, in order."""
     return {
         tp: [run for of, items in groupby(fetched, type) for run in _runs(of, items)]
-        for tp, fetched in polled.items()
+        for tp, fetched in poll_records(consumer, timeout_ms).items()
     }
 
 
 def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
-    """Return what was fetched, one record at a time.
+    """Return what was fetched, as the consumer has it.
 
     A broker that is slow to find anything may take longer the next time: some answer with nothing
     when the wait is over, and would do so for ever.
     """
     polled: dict[TopicPartition, list[Any]] = consumer.poll(timeout_ms=timeout_ms)
-    wait_ms = consumer.config["fetch_max_wait_ms"] if polled else _patience_ms(consumer)
-    consumer._fetcher.config["fetch_max_wait_ms"] = wait_ms
+    asked_ms: int = consumer.config["fetch_max_wait_ms"]
+    ruling = consumer._fetcher.config
+    longer_ms = max(asked_ms, min(2 * ruling["fetch_max_wait_ms"], _LONGEST_WAIT_MS))
+    ruling["fetch_max_wait_ms"] = asked_ms if polled else longer_ms
     return polled
-
-
-def _gathers(consumer: KafkaConsumer) -> bool:
-    return bool(consumer._fetcher.config["fetch_min_bytes"] > consumer.config["fetch_min_bytes"])
-
-
-def _gather(consumer: KafkaConsumer, *, wanted: bool) -> None:
-    wait_ms, least = _patience_ms(consumer), consumer.config["fetch_min_bytes"]
-    if wanted:  # a fetch costs half a millisecond of CPU, for one record as for a thousand
-        wait_ms = min(consumer.config["fetch_max_wait_ms"], _GATHER_MS)
-        least = max(least, _GATHER_BYTES)
-    consumer._fetcher.config.update(fetch_max_wait_ms=wait_ms, fetch_min_bytes=least)
-
-
-def _patience_ms(consumer: KafkaConsumer) -> int:
-    """Return how long a broker may take for a fetch after one that brought nothing."""
-    asked: int = consumer.config["fetch_max_wait_ms"]
-    last: int = consumer._fetcher.config["fetch_max_wait_ms"]
-    return max(asked, min(2 * last, _LONGEST_WAIT_MS))
 
 
 def send(

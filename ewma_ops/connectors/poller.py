@@ -47,6 +47,9 @@ _LOST = Counter(
 )
 _BUFFER_BYTES = 64 << 20
 _POLL_S = 0.25
+_GATHER_S = 0.006
+"""From one fetch at the end of the topic to the next: each costs 3 ms of CPU, all the way to the
+output, for one record as for a hundred."""
 _WATCH_S = 1.0
 _VANISHED_S = 10.0
 """How long a topic may be missing, as it can be while brokers start, before it has vanished."""
@@ -110,7 +113,7 @@ class Poller:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
-        self._next_watch = 0.0
+        self._next_fetch = self._next_watch = 0.0
         self._topic_id: object = None
         self._missing_since: float | None = None
         self._consumer = connect_consumer(client, group_id)
@@ -272,6 +275,7 @@ class Poller:
                 if self._records > self._buffer_records or self._bytes > _BUFFER_BYTES:
                     self._room.wait(_POLL_S)
                 else:
+                    self._gather()
                     self._poll()
                 self._commits.send()
                 self._watch()
@@ -298,7 +302,14 @@ class Poller:
                 if feed in feeds:
                     self._consumer.seek(feed.tp, feed.fetched)
 
+    def _gather(self) -> None:
+        """Let records gather; the first one after a silence was waited for, and comes at once."""
+        rest_s = self._next_fetch - time.monotonic()
+        if rest_s > 0:
+            self._closing.wait(rest_s)
+
     def _poll(self) -> None:
+        began = time.monotonic()
         try:
             polled = poll(self._consumer, int(_POLL_S * 1000))
         except kafka_errors.OffsetOutOfRangeError as error:
@@ -313,6 +324,8 @@ class Poller:
         for feed in list(self._feeds.values()):
             if feed.tp in reached and not feed.finished:
                 self._deliver(feed, polled.get(feed.tp, ()), reached[feed.tp])
+        if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
+            self._next_fetch = began + _GATHER_S
 
     def _skipped(self, error: kafka_errors.OffsetOutOfRangeError) -> bool:
         """Go on at the beginning of a partition, where that is what happened and is wanted."""

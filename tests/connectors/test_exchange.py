@@ -165,23 +165,6 @@ def test_positions_carry_the_leader_epoch(kafka: str, topic: MakeTopic) -> None:
     consumer.close()
 
 
-@pytest.mark.usefixtures("way")
-def test_fetches_gather_only_while_records_come(embedded: str, topic: MakeTopic) -> None:
-    name = topic(embedded)
-    consumer = reading(embedded, name)
-    asked = {"fetch_max_wait_ms": 500, "fetch_min_bytes": 1}
-    assert asked.items() <= consumer._fetcher.config.items()
-    produce(embedded, name, [Record(b"1")])
-    assert values(take(consumer, 1)) == [b"1"]
-    assert consumer._fetcher.config["fetch_max_wait_ms"] < 10
-    assert consumer._fetcher.config["fetch_min_bytes"] > 1_000
-    began = time.monotonic()
-    assert poll(consumer, 100) == {}
-    assert 0.09 < time.monotonic() - began < 1
-    assert asked.items() <= consumer._fetcher.config.items()
-    consumer.close()
-
-
 def test_a_broker_that_finds_nothing_in_time_is_given_longer(
     embedded: str, topic: MakeTopic
 ) -> None:

@@ -363,6 +363,28 @@ def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
 
 
 @both_ways
+def test_records_gather_at_the_end_of_the_topic_only(
+    embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "_GATHER_S", 2.0)
+    name = topic(embedded)
+    produce(embedded, name, numbers(500, 1))
+    reading = part(source(embedded, name, client={"max_poll_records": 10}))
+    began = time.monotonic()
+    take(reading, 500)
+    assert time.monotonic() - began < 2.0  # fifty polls, none of which waited
+    time.sleep(2.5)
+    began = time.monotonic()
+    produce(embedded, name, [Record(b"after a silence")])
+    take(reading, 1)
+    assert time.monotonic() - began < 1.5
+    produce(embedded, name, [Record(b"one")])
+    produce(embedded, name, [Record(b"another")])
+    assert values(take(reading, 1), 0) == [b"one", b"another"]
+    assert time.monotonic() - began > 1.5
+
+
+@both_ways
 def test_memory_is_bounded_when_nothing_is_taken(
     embedded: str, topic: MakeTopic, part: Any
 ) -> None:
