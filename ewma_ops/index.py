@@ -40,6 +40,7 @@ _HASH_BITS = 31
 """One less than there is room for, so that no hash is that of a free slot."""
 _HASH = (1 << _HASH_BITS) - 1
 _LEAST_BITS = 10
+_AT_A_TIME = 1 << 16  # of a grown index: what it takes on the way stays small beside it
 _REMEMBERED = 1 << 14
 """Ids in a dictionary beside the columns: all of them while they are few, else the last found."""
 _WORD = 8
@@ -225,7 +226,8 @@ class SeriesIndex:
             entries = np.concatenate([self._slots[self._slots != _FREE], entries])
             self._bits = (2 * len(self)).bit_length()
             self._slots = np.full(1 << self._bits, _FREE)
-        self._occupy(entries)
+        for start in range(0, len(entries), _AT_A_TIME):
+            self._occupy(entries[start : start + _AT_A_TIME])
 
     def _occupy(self, entries: NDArray[np.uint64]) -> None:
         slot, last = self._first_slots(entries >> _HASH_AT), len(self._slots) - 1
