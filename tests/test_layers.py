@@ -20,7 +20,10 @@ ROOT = "ewma_ops"
 MODULE_LINES = 500
 FUNCTION_LINES = 50
 
-KAFKA_INSIDE = {f"ewma_ops.connectors.{n}" for n in ("client", "exchange", "runs_in", "runs_out")}
+KAFKA_INSIDE = {
+    f"ewma_ops.connectors.{name}"
+    for name in ("client", "network", "exchange", "runs_in", "runs_out")
+}
 """The only modules that may touch kafka-python's inside."""
 KAFKA_PUBLIC = {"kafka", "kafka.admin", "kafka.errors", "kafka.structs"}
 DYNAMIC_IMPORTS = {"ewma_ops.wire.codecs"}

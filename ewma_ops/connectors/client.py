@@ -1,8 +1,8 @@
 """Connections to Kafka: options merged and checked, errors put into words.
 
-May touch kafka-python's inside, as may `exchange`, `runs_in` and `runs_out`, and no other module;
-must not know what is read or written. Its test lists what it uses of the inside, and tells when an
-upgrade moved it.
+May touch kafka-python's inside, as may `network`, `exchange`, `runs_in` and `runs_out`, and no
+other module; must not know what is read or written. Its test lists what it uses of the inside, and
+tells when an upgrade moved it.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -13,7 +13,6 @@ import contextlib
 import difflib
 import logging
 import os
-import selectors
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from kafka import (
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.exchange import take_runs
+from ewma_ops.connectors.network import CREDENTIALS, net_client
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
 
 __all__ = [
@@ -57,7 +57,7 @@ _EVERY = {
 }
 _CONSUMER = {
     "metadata_max_age_ms": 30_000,  # how soon a vanished or grown topic is noticed
-    "max_poll_records": 16_000,
+    "max_poll_records": 64_000,  # what a fetch brings of four partitions
     "fetch_max_bytes": 16 << 20,
 }
 _READER = {
@@ -67,7 +67,7 @@ _READER = {
 }
 _PRODUCER = {
     "linger_ms": 0.3,  # what is written to several partitions together goes as one request
-    "batch_size": 512 << 10,  # half of what a topic takes
+    "batch_size": 900 << 10,  # a little less than a topic takes
     "max_block_ms": 30_000,
     "max_request_size": 4 << 20,  # above what topics take: let the topic's own limit rule
 }
@@ -297,7 +297,7 @@ def in_words(error: Exception, client: Mapping[str, object], doing: str) -> Ewma
     """Return the error to raise instead of one of kafka-python's."""
     servers = servers_of(client)
     what = f"{type(error).__name__}: {error}"
-    if isinstance(error, _CREDENTIALS):
+    if isinstance(error, CREDENTIALS):
         user = client.get("sasl_plain_username")
         return ConfigError(
             f"the broker at {servers} refused user {user!r}: correct kafka.sasl_plain_username, "
@@ -322,11 +322,6 @@ def in_words(error: Exception, client: Mapping[str, object], doing: str) -> Ewma
     return BrokerError(f"{doing} at {servers} failed: {what}")
 
 
-_CREDENTIALS = (
-    kafka_errors.SaslAuthenticationFailedError,
-    kafka_errors.UnsupportedSaslMechanismError,
-    kafka_errors.IllegalSaslStateError,
-)
 _UNREACHABLE = (
     kafka_errors.KafkaTimeoutError,
     kafka_errors.KafkaConnectionError,
@@ -347,7 +342,7 @@ def _connect(
     made: list[Any] = []
 
     def kafka_client(**settings: Any) -> Any:
-        made.append(_net_client(settings))
+        made.append(net_client(settings))
         return made[-1]
 
     with speaking_to(client, "connecting"):
@@ -357,47 +352,6 @@ def _connect(
             for started in made:  # kafka-python leaves its thread and its sockets behind
                 started.close()
             raise
-
-
-class _Selector(selectors.DefaultSelector):
-    """Tells that a socket is not registered without asking the kernel four times who it is.
-
-    kafka-python asks that before each time it waits for one.
-    """
-
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._fd_to_key[self._fileobj_lookup(fileobj)]  # type: ignore[attr-defined,no-any-return]
-
-
-def _net_client(settings: Mapping[str, Any]) -> Any:
-    """Return kafka-python's network client, three faults of its release 3.0.12 mended."""
-    net_client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**{**settings, "selector": _Selector})
-    manager = net_client._manager
-    build_transport, connect = manager._build_transport, manager._connect
-
-    async def hear_the_last_word(*arguments: Any, **named: Any) -> Any:
-        # What comes together with the end of a connection, as a refusal does, is thrown away.
-        transport = await build_transport(*arguments, **named)
-        receive = transport._sock_recv
-
-        def sock_recv() -> tuple[bytes, Exception | None]:
-            data, error = receive()
-            return data, None if data else error
-
-        transport._sock_recv = sock_recv
-        return transport
-
-    async def remember_a_refusal(node: Any, connection: Any, **named: Any) -> None:
-        # A refused password is forgotten at once, and tried until the time-out.
-        await connect(node, connection, **named)
-        if isinstance(connection.init_future.exception, _CREDENTIALS):
-            manager._auth_failures[node.node_id] = connection.init_future.exception
-
-    manager._build_transport = hear_the_last_word
-    manager._connect = remember_a_refusal
-    # The option of this name does not reach the requests.
-    manager.cluster.config["allow_auto_create_topics"] = False
-    return net_client
 
 
 def _options(

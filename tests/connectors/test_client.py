@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-import selectors
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient
-from kafka.net.connection import KafkaConnection
-from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from ewma_ops.connectors import create_topic, partition_count
 from ewma_ops.connectors.client import (
-    _Selector,
     check_options,
     connect_consumer,
     connect_producer,
@@ -162,28 +157,13 @@ def test_the_inside_of_kafka_python_is_where_it_was(embedded: str, topic: MakeTo
         consumer._net: ("_io_thread", "stop", "wakeup"),
         producer: ("_accumulator", "_metadata", "_sender"),
         producer._sender: ("force_close", "wakeup"),
-        consumer._manager: ("_auth_failures", "_build_transport", "_connect"),
-        KafkaTCPTransport: ("_sock_recv",),
-        KafkaSSLTransport: ("_sock_recv",),
-        KafkaConnection: ("init_future",),
     }
     missing = [(of, part) for of, parts in used.items() for part in parts if not hasattr(of, part)]
     assert missing == []
     assert consumer._net._io_thread is None  # the thread that polls serves the sockets
-    assert (
-        type(consumer._net._selector) is type(producer._sender._client._net._selector) is _Selector
-    )
     assert view_of(producer, name).partitions == 2
     consumer.close()
     producer.close(5)
-
-
-def test_a_socket_that_is_not_registered_is_told_quickly() -> None:
-    with _Selector() as selector, socket.socket() as one, socket.socket() as other:
-        key = selector.register(one, selectors.EVENT_READ)
-        assert selector.get_key(one) == key
-        with pytest.raises(KeyError, match=str(other.fileno())):
-            selector.get_key(other)
 
 
 @pytest.mark.parametrize(

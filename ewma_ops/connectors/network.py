@@ -1,0 +1,92 @@
+"""The sockets of kafka-python's clients, and what its release 3.0.12 does amiss there.
+
+May touch kafka-python's inside; must not know what is sent, or to whom. Connections, requests and
+their time-outs stay kafka-python's own.
+"""
+
+# ruff: noqa: SLF001 - kafka-python's inside
+
+from __future__ import annotations
+
+import selectors
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka import errors as kafka_errors
+
+__all__ = ["CREDENTIALS", "Received", "Selector", "net_client", "receiver"]
+
+CREDENTIALS = (
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.IllegalSaslStateError,
+)
+"""What says that a broker knows who asks, and will not have it."""
+
+_RECEIVED_BYTES = 1 << 20  # what a broker sends of one partition at a time
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+Received = tuple[memoryview, Exception | None]
+
+
+def net_client(settings: Mapping[str, Any]) -> Any:
+    """Return kafka-python's network client, its faults mended."""
+    client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**{**settings, "selector": Selector})
+    manager = client._manager
+    build_transport, connect = manager._build_transport, manager._connect
+    received = memoryview(bytearray(_RECEIVED_BYTES))  # for all: each is done with it at once
+
+    async def receive_at_once(*arguments: Any, **named: Any) -> Any:
+        transport = await build_transport(*arguments, **named)
+        transport._sock_recv = receiver(transport, received)
+        return transport
+
+    async def remember_a_refusal(node: Any, connection: Any, **named: Any) -> None:
+        # A refused password is forgotten at once, and tried until the time-out.
+        await connect(node, connection, **named)
+        if isinstance(connection.init_future.exception, CREDENTIALS):
+            manager._auth_failures[node.node_id] = connection.init_future.exception
+
+    manager._build_transport = receive_at_once
+    manager._connect = remember_a_refusal
+    # The option of this name does not reach the requests.
+    manager.cluster.config["allow_auto_create_topics"] = False
+    return client
+
+
+def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
+    """Return what takes all that has come on a transport, up to the size of ``into``.
+
+    kafka-python takes 4 KiB at a time, and whoever waits for the interpreter gets it at each. It
+    also throws away what comes together with the end of a connection, as a refusal does.
+    """
+
+    def receive() -> Received:
+        size = 0
+        try:
+            while size < len(into):
+                came = transport._sock.recv_into(into[size:])
+                if came == 0:
+                    raise ConnectionError("socket disconnected")
+                size += came
+        except _NOT_NOW:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the connection
+            if size == 0:
+                return into[:0], kafka_errors.KafkaConnectionError(error)
+        return into[:size], None
+
+    return receive
+
+
+class Selector(selectors.DefaultSelector):
+    """Tells that a socket is not registered without asking the kernel four times who it is.
+
+    kafka-python asks that before each time it waits for one.
+    """
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """Return the key that the socket was registered with; KeyError if it was not."""
+        return self._fd_to_key[self._fileobj_lookup(fileobj)]  # type: ignore[attr-defined,no-any-return]
