@@ -117,27 +117,34 @@ class ApacheKafka:
     """One combined broker and controller in KRaft mode, in ``directory``.
 
     Ports and data stay the same over ``stop``, ``kill`` and ``start``. There is a second listener
-    with SASL/PLAIN for ``user`` and ``password``. Topics must be created: nothing is automatic.
+    with SASL/PLAIN for ``user`` and ``password``, and with ``tls`` a third one, whose certificate
+    is signed by itself: ``certificate``. Topics must be created: nothing is automatic.
     """
 
     user = "smoother"
     password = "right-password"
 
-    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, properties: Mapping[str, str] | None = None, *, tls: bool = False
+    ) -> None:
         self._java = _java()
         self._class_path = _class_path()
         self._directory = directory
         ports: set[int] = set()
-        while len(ports) < 3:  # asked for one by one, two may be the same
+        while len(ports) < 4:  # asked for one by one, two may be the same
             ports.add(free_port())
-        plain, sasl, controller = (f"127.0.0.1:{port}" for port in ports)
+        plain, sasl, secure, controller = (f"127.0.0.1:{port}" for port in ports)
         self.bootstrap_servers = plain
         self.sasl_bootstrap_servers = sasl
+        self.tls_bootstrap_servers = secure
+        self.certificate = directory / "certificate.pem"
         self._process: subprocess.Popen[bytes] | None = None
         self._log = directory / "kafka.log"
         self._config = directory / "server.properties"
         directory.mkdir(parents=True, exist_ok=True)
         settings = self._settings(plain, sasl, controller) | dict(properties or {})
+        if tls:
+            self._add_tls(settings, secure)
         self._config.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         self._format()
 
@@ -207,6 +214,21 @@ class ApacheKafka:
         jvm = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         return [self._java, *jvm, quiet, "-cp", self._class_path, main, *arguments]
+
+    def _add_tls(self, settings: dict[str, str], address: str) -> None:
+        """Make a key and its certificate, and a listener that shows it."""
+        store = str(self._directory / "key.p12")
+        keytool = [str(Path(self._java).resolve().with_name("keytool")), "-keystore", store]
+        keytool += ["-storepass", self.password, "-alias", "broker"]
+        make = ["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker", "-ext", "san=ip:127.0.0.1"]
+        show = ["-exportcert", "-rfc", "-file", str(self.certificate)]
+        for command in (make, show):
+            subprocess.run([*keytool, *command], check=True, capture_output=True, timeout=60)
+        settings["listeners"] += f",TLS://{address}"
+        settings["advertised.listeners"] += f",TLS://{address}"
+        settings["listener.security.protocol.map"] += ",TLS:SSL"
+        settings["listener.name.tls.ssl.keystore.location"] = store
+        settings["listener.name.tls.ssl.keystore.password"] = self.password
 
     def _last_output(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]

@@ -33,7 +33,7 @@ def embedded() -> Iterator[str]:
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """Apache Kafka started by the tests; shared, so never stopped by one of them."""
     try:
-        broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+        broker = ApacheKafka(tmp_path_factory.mktemp("kafka"), tls=True)
     except KafkaUnavailableError as reason:
         _unavailable(str(reason))
     with broker:

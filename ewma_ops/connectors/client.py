@@ -26,7 +26,7 @@ from kafka import (
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.exchange import take_runs
-from ewma_ops.connectors.network import CREDENTIALS, net_client
+from ewma_ops.connectors.network import CREDENTIALS, BadCertificateError, net_client
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
 
 __all__ = [
@@ -302,6 +302,11 @@ def in_words(error: Exception, client: Mapping[str, object], doing: str) -> Ewma
         return ConfigError(
             f"the broker at {servers} refused user {user!r}: correct kafka.sasl_plain_username, "
             f"sasl_plain_password or sasl_mechanism ({what})"
+        )
+    if isinstance(error, BadCertificateError):
+        return ConfigError(
+            f"the certificate of the broker at {servers} is not trusted: set kafka.ssl_cafile to "
+            f"the file of its authority, and connect by a name that it is made out to ({what})"
         )
     if isinstance(error, kafka_errors.AuthorizationError):
         return ConfigError(

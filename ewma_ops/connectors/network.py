@@ -16,7 +16,7 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka import errors as kafka_errors
 
-__all__ = ["CREDENTIALS", "Received", "Selector", "net_client", "receiver"]
+__all__ = ["CREDENTIALS", "BadCertificateError", "Received", "Selector", "net_client", "receiver"]
 
 CREDENTIALS = (
     kafka_errors.SaslAuthenticationFailedError,
@@ -24,6 +24,11 @@ CREDENTIALS = (
     kafka_errors.IllegalSaslStateError,
 )
 """What says that a broker knows who asks, and will not have it."""
+
+
+class BadCertificateError(kafka_errors.KafkaError):  # type: ignore[misc]  # it has no types
+    """The certificate that a broker shows is not trusted, or is another one's."""
+
 
 _RECEIVED_BYTES = 1 << 20  # what a broker sends of one partition at a time
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -38,8 +43,14 @@ def net_client(settings: Mapping[str, Any]) -> Any:
     build_transport, connect = manager._build_transport, manager._connect
     received = memoryview(bytearray(_RECEIVED_BYTES))  # for all: each is done with it at once
 
-    async def receive_at_once(*arguments: Any, **named: Any) -> Any:
-        transport = await build_transport(*arguments, **named)
+    async def receive_at_once(node: Any, **named: Any) -> Any:
+        try:
+            transport = await build_transport(node, **named)
+        except kafka_errors.KafkaConnectionError as error:
+            if isinstance(error.__context__, ssl.SSLCertVerificationError):
+                # As a refused password, it would be tried until the time-out.
+                manager._auth_failures[node.node_id] = BadCertificateError(error.__context__)
+            raise
         transport._sock_recv = receiver(transport, received)
         return transport
 
