@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from ewma_ops.connectors import create_topic, partition_count
-    from ewma_ops.connectors.client import check_options
+    from ewma_ops.connectors.options import check_options
     from ewma_ops.flow import warmed
     from ewma_ops.settings import load
     from ewma_ops.summary import describe

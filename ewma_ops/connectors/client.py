@@ -1,4 +1,4 @@
-"""Connections to Kafka: options merged and checked, errors put into words.
+"""Connections to Kafka: made, ended, and their errors put into words.
 
 May touch kafka-python's inside, as may `network`, `exchange`, `runs_in` and `runs_out`, and no
 other module; must not know what is read or written. Its test lists what it uses of the inside, and
@@ -10,9 +10,7 @@ tells when an upgrade moved it.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -27,12 +25,12 @@ from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.exchange import take_runs
 from ewma_ops.connectors.network import CREDENTIALS, BadCertificateError, net_client
+from ewma_ops.connectors.options import CONSUMER, PRODUCER, READER, options_of, servers_of
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
 
 __all__ = [
     "TopicView",
     "abort_transaction",
-    "check_options",
     "close_consumer",
     "close_producer",
     "commit_offsets",
@@ -43,67 +41,12 @@ __all__ = [
     "connect_reader",
     "in_words",
     "positions",
-    "servers_of",
     "speaking_to",
     "view_of",
 ]
 
 _log = logging.getLogger(__name__)
 
-_EVERY = {
-    "bootstrap_timeout_ms": 10_000,  # a missing broker is told within seconds
-    "reconnect_backoff_max_ms": 1_000,  # a restarted one is found again within a second
-    "metrics_enabled": False,  # nobody reads them, and they cost a tenth of the throughput
-}
-_CONSUMER = {
-    "metadata_max_age_ms": 30_000,  # how soon a vanished or grown topic is noticed
-    "max_poll_records": 64_000,  # what a fetch brings of four partitions
-    "fetch_max_bytes": 16 << 20,
-}
-_READER = {
-    "fetch_max_wait_ms": 20,  # at the end of a topic nothing is to come
-    "max_poll_records": 20_000,
-    "fetch_max_bytes": 16 << 20,
-}
-_PRODUCER = {
-    "linger_ms": 0.3,  # what is written to several partitions together goes as one request
-    "batch_size": 900 << 10,  # a little less than a topic takes
-    "max_block_ms": 30_000,
-    "max_request_size": 4 << 20,  # above what topics take: let the topic's own limit rule
-}
-_OURS: dict[str, dict[str, object]] = {
-    "consumer": {"enable_auto_commit": False, "auto_offset_reset": "none"},
-    "producer": {"acks": "all", "enable_idempotence": True},
-}
-_KINDS = {bool: "true or false", int: "a whole number", str: "text"}
-_FREE = {"bootstrap_servers", "client_id", "api_version"}
-"""Options that take more than one kind of value."""
-_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_OWNED = {
-    **dict.fromkeys(
-        ("enable_auto_commit", "auto_commit_interval_ms", "default_offset_commit_callback"),
-        "offsets are committed when what was read is durable",
-    ),
-    **dict.fromkeys(
-        ("group_id", "group_instance_id", "partition_assignment_strategy"),
-        "Bytewax assigns the partitions, and the group, for commits only, is named elsewhere",
-    ),
-    "auto_offset_reset": "where to start is the source's own option: start",
-    "consumer_timeout_ms": "where to end is the source's own option: stop",
-    **dict.fromkeys(
-        ("key_serializer", "value_serializer", "key_deserializer", "value_deserializer"),
-        "connectors carry bytes; decoding and encoding are steps of the flow",
-    ),
-    **dict.fromkeys(
-        ("acks", "enable_idempotence", "retries", "max_in_flight_requests_per_connection"),
-        "no record may be lost or change its place",
-    ),
-    **dict.fromkeys(
-        ("transactional_id", "transaction_timeout_ms"), "how to deliver is an option of the output"
-    ),
-    "partitioner": "the sink writes to the partition it is told",
-    "allow_auto_create_topics": "looking a topic up never creates it",
-}
 _ANSWER_TIMEOUT_S = 10.0
 
 
@@ -131,7 +74,7 @@ def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsum
     BrokerError
         If no broker answers in time.
     """
-    consumer = _connect(KafkaConsumer, client, "consumer", {**_CONSUMER, "group_id": group_id})
+    consumer = _connect(KafkaConsumer, client, "consumer", {**CONSUMER, "group_id": group_id})
     _serve_by_caller(consumer)
     take_runs(consumer)
     return consumer
@@ -148,7 +91,7 @@ def connect_reader(client: Mapping[str, object], *, committed: bool = False) -> 
         Whether to leave out what transactions have not committed.
     """
     isolation_level = "read_committed" if committed else "read_uncommitted"
-    own = {**client, **_READER, "isolation_level": isolation_level}
+    own = {**client, **READER, "isolation_level": isolation_level}
     return _connect(KafkaConsumer, own, "consumer", {"group_id": None})
 
 
@@ -163,7 +106,7 @@ def connect_producer(
     unfinished is aborted, when this returns.
     """
     if transactional_id is None:
-        producer = _connect(KafkaProducer, client, "producer", _PRODUCER)
+        producer = _connect(KafkaProducer, client, "producer", PRODUCER)
         take_runs(producer)
         return producer
     transactions: dict[str, object] = {
@@ -171,7 +114,7 @@ def connect_producer(
         "transaction_timeout_ms": transaction_timeout_ms,
         "retry_backoff_ms": 10,  # initialising waits for several answers, one after the other
     }
-    producer = _connect(KafkaProducer, client, "producer", {**_PRODUCER, **transactions})
+    producer = _connect(KafkaProducer, client, "producer", {**PRODUCER, **transactions})
     try:
         with speaking_to(client, f"taking over transactional id {transactional_id!r}"):
             producer.init_transactions()
@@ -343,7 +286,7 @@ def _connect(
     role: str,
     defaults: Mapping[str, object],
 ) -> Any:
-    options = _options(client, factory, role, defaults)
+    options = options_of(client, factory, role, defaults)
     made: list[Any] = []
 
     def kafka_client(**settings: Any) -> Any:
@@ -357,60 +300,3 @@ def _connect(
             for started in made:  # kafka-python leaves its thread and its sockets behind
                 started.close()
             raise
-
-
-def _options(
-    client: Mapping[str, object],
-    factory: Callable[..., Any],
-    role: str,
-    defaults: Mapping[str, object],
-) -> dict[str, object]:
-    """Return what of ``client`` and of our own this kind of client takes."""
-    check_options(client)
-    known = factory.DEFAULT_CONFIG  # type: ignore[attr-defined]  # each of the three has it
-    name = f"{client.get('client_id', 'ewma_ops')}-{role}"
-    merged = {**_EVERY, **defaults, **client, **_OURS.get(role, {}), "client_id": name}
-    api_version = merged.get("api_version")
-    if isinstance(api_version, list):  # TOML has no tuples
-        merged["api_version"] = tuple(api_version)
-    return {option: value for option, value in merged.items() if option in known}
-
-
-def check_options(client: Mapping[str, object]) -> None:
-    """Raise ConfigError unless ``client`` holds options that may be set, each known by its name."""
-    known: dict[str, object] = {}
-    for factory in (KafkaConsumer, KafkaProducer, KafkaAdminClient):
-        known.update(factory.DEFAULT_CONFIG)
-    for option, value in client.items():
-        if option in _OWNED:
-            raise ConfigError(f"kafka.{option} cannot be set: {_OWNED[option]}; remove it")
-        if option not in known:
-            near = difflib.get_close_matches(option, known.keys() - _OWNED.keys(), 1)
-            raise ConfigError(
-                f"kafka.{option} is not an option of kafka-python"
-                + (f": did you mean {near[0]}?" if near else ": remove it")
-            )
-        usual = known[option]
-        wanted = next((kind for kind in (bool, int, str) if isinstance(usual, kind)), None)
-        numeric = wanted is int and isinstance(value, float)
-        if option not in _FREE and wanted and not numeric and type(value) is not wanted:
-            raise ConfigError(
-                f"kafka.{option} = {value!r} must be {_KINDS[wanted]}, for example {usual!r}"
-            )
-        if option.startswith("ssl_") and option.endswith("file") and not os.path.exists(str(value)):
-            raise ConfigError(
-                f"kafka.{option} = {value!r}: there is no such file; correct the path"
-            )
-    protocol = client.get("security_protocol", _PROTOCOLS[0])
-    if protocol not in _PROTOCOLS:  # kafka-python takes any other for PLAINTEXT
-        raise ConfigError(
-            f"kafka.security_protocol = {protocol!r}: it must be one of {', '.join(_PROTOCOLS)}"
-        )
-    if not client.get("bootstrap_servers"):
-        raise ConfigError('kafka.bootstrap_servers is missing: for example "127.0.0.1:9092"')
-
-
-def servers_of(client: Mapping[str, object]) -> str:
-    """Return the addresses in ``client`` as text."""
-    servers = client.get("bootstrap_servers", "")
-    return servers if isinstance(servers, str) else ",".join(map(str, servers))  # type: ignore[call-overload]  # any sequence

@@ -28,12 +28,11 @@ class Feed:
     the partition ended when the flow started, ``None`` until a fetch has told.
     """
 
-    __slots__ = ("bytes", "end", "fetched", "finished", "lag", "listed_end", "runs", "taken", "tp")
+    __slots__ = ("bytes", "end", "fetched", "finished", "lag", "runs", "taken", "tp")
 
-    def __init__(self, tp: TopicPartition, first: int, listed_end: int) -> None:
+    def __init__(self, tp: TopicPartition, first: int) -> None:
         self.tp = tp
         self.fetched = self.taken = first
-        self.listed_end = listed_end
         self.end: int | None = None
         self.finished = False
         self.runs: list[ConsumerRecords] = []

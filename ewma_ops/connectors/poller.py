@@ -1,6 +1,6 @@
 """One consumer and its thread, read ahead for the parts of one worker, in bounded memory.
 
-Knows offsets and the consumer's life; must not know Bytewax, nor what is in a record.
+Knows when to fetch, and the consumer's life; must not know Bytewax, nor what is in a record.
 """
 
 from __future__ import annotations
@@ -9,51 +9,36 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from prometheus_client import Counter
 
 from ewma_ops.connectors.client import (
     close_consumer,
     connect_consumer,
     in_words,
     positions,
-    speaking_to,
     view_of,
 )
 from ewma_ops.connectors.commits import Commits
 from ewma_ops.connectors.exchange import poll
 from ewma_ops.connectors.feed import Feed, run_of
+from ewma_ops.connectors.offsets import Offsets, OnLost, Start
+from ewma_ops.connectors.topics import TopicWatch
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
 from ewma_ops.wire.columns import Columns
 from ewma_ops.wire.records import ConsumerRecords, bytes_of
 
-__all__ = ["OnLost", "Poller", "Start"]
+__all__ = ["Poller"]
 
 _log = logging.getLogger(__name__)
 
-Start = Literal["earliest", "latest", "committed"] | int
-"""Where to begin without a snapshot; a number is a time in milliseconds since the epoch, UTC."""
-
-OnLost = Literal["fail", "earliest"]
-"""What is done where retention has removed records before they were read."""
-
-_LOST = Counter(
-    "ewma_ops_lost_offsets",
-    "Offsets of the input that retention removed before they were read",
-    ("topic", "partition"),
-)
 _BUFFER_BYTES = 64 << 20
 _POLL_S = 0.25
 _GATHER_S = 0.006
 """From one fetch at the end of the topic to the next: each costs 3 ms of CPU, all the way to the
 output, for one record as for a hundred."""
 _WATCH_S = 1.0
-_VANISHED_S = 10.0
-"""How long a topic may be missing, as it can be while brokers start, before it has vanished."""
-_LOOK_UP_S = 10.0
 _CLOSE_S = 5.0
 _TURNS_BEFORE_REST = 3
 _SHORT_REST_S = 0.002
@@ -96,12 +81,9 @@ class Poller:
     ) -> None:
         self._client = client
         self._topic = topic
-        self._group_id = group_id
         self._partitions = partitions
-        self._start = start
         self._bounded = bounded
         self._buffer_records = buffer_records
-        self._on_lost = on_lost
         self._lock = threading.Lock()  # guards the feeds and the totals
         self._feeds: dict[int, Feed] = {}
         self._new: list[Feed] = []
@@ -114,12 +96,19 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
         self._next_fetch = self._next_watch = 0.0
-        self._topic_id: object = None
-        self._missing_since: float | None = None
+        self._topic_watch = TopicWatch(topic, partitions)
         self._consumer = connect_consumer(client, group_id)
         self._commits = Commits(self._consumer, topic, group_id)
         try:
-            self._look_up()
+            self._offsets = Offsets(
+                client,
+                self._consumer,
+                topic,
+                group_id,
+                partitions=partitions,
+                start=start,
+                on_lost=on_lost,
+            )
         except BaseException:
             close_consumer(self._consumer, _CLOSE_S)
             raise
@@ -135,23 +124,9 @@ class Poller:
         return self._closing.is_set()
 
     def add(self, partition: int, resume_state: int | None) -> Feed:
-        """Begin to read a partition: at ``resume_state``, or at ``start`` where it is ``None``.
-
-        Raises
-        ------
-        TopicError
-            If the partition no longer has that offset, unless ``on_lost`` allows for it. That it
-            does not have it yet is told by :meth:`take`, after the first fetch: not every broker
-            lists its true end.
-        """
+        """Begin to read a partition where :meth:`Offsets.first` says; errors as of that."""
         tp = TopicPartition(self._topic, partition)
-        begin, end = self._begins[tp], self._ends[tp]
-        first = self._first_offset(tp) if resume_state is None else resume_state
-        if first < begin:
-            if self._on_lost == "fail":
-                raise _lost(tp, first, begin, end)
-            first = _skip(tp, first, begin)
-        feed = Feed(tp, first, end)
+        feed = Feed(tp, self._offsets.first(tp, resume_state))
         with self._lock:
             self._feeds[partition] = feed
             self._new.append(feed)
@@ -236,35 +211,6 @@ class Poller:
         if self._thread.is_alive():
             _log.warning("the consumer of topic %r is still busy: left behind", self._topic)
 
-    def _look_up(self) -> None:
-        tps = [TopicPartition(self._topic, partition) for partition in range(self._partitions)]
-        wait_ms = int(_LOOK_UP_S * 1000)
-        with speaking_to(self._client, f"looking up the offsets of topic {self._topic!r}"):
-            self._begins = self._consumer.beginning_offsets(tps, wait_ms)
-            self._ends = self._consumer.end_offsets(tps, wait_ms)
-            if isinstance(self._start, int):
-                at = self._consumer.offsets_for_times(dict.fromkeys(tps, self._start), wait_ms)
-                # Without a record that late there is no offset, or one without a time.
-                self._timed = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
-
-    def _first_offset(self, tp: TopicPartition) -> int:
-        if isinstance(self._start, int):
-            return int(self._timed.get(tp, self._ends[tp]))
-        if self._start == "latest":
-            return int(self._ends[tp])
-        if self._start == "committed":
-            with speaking_to(self._client, f"looking up what group {self._group_id!r} committed"):
-                committed = self._consumer.committed(tp, timeout_ms=int(_LOOK_UP_S * 1000))
-            if committed is not None:
-                return int(committed)
-            _log.info(
-                "group %r has committed nothing for partition %d of topic %r: read from the start",
-                self._group_id,
-                tp.partition,
-                self._topic,
-            )
-        return int(self._begins[tp])
-
     # Called by the thread.
 
     def _run(self) -> None:
@@ -313,7 +259,7 @@ class Poller:
         try:
             polled = poll(self._consumer, int(_POLL_S * 1000))
         except kafka_errors.OffsetOutOfRangeError as error:
-            if not self._skipped(error):
+            if not self._offsets.skipped(error):
                 raise
             return
         except kafka_errors.RetriableError as error:
@@ -327,20 +273,9 @@ class Poller:
         if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
             self._next_fetch = began + _GATHER_S
 
-    def _skipped(self, error: kafka_errors.OffsetOutOfRangeError) -> bool:
-        """Go on at the beginning of a partition, where that is what happened and is wanted."""
-        if self._on_lost == "fail" or not error.args:
-            return False
-        ((tp, offset),) = error.args[0].items()
-        begin = self._consumer.beginning_offsets([tp], int(_LOOK_UP_S * 1000))[tp]
-        if offset >= begin:
-            return False
-        self._consumer.seek(tp, _skip(tp, offset, begin))
-        return True
-
     def _deliver(self, feed: Feed, fetched: Sequence[Columns], reached: int) -> None:
         if feed.end is None:
-            feed.end = self._true_end(feed)
+            feed.end = self._offsets.end(feed.tp, feed.fetched)
         finished = self._bounded and feed.end is not None and reached >= feed.end
         runs = [run_of(feed.tp, columns, feed.end if finished else None) for columns in fetched]
         if finished:
@@ -358,15 +293,6 @@ class Poller:
         if runs:
             self._arrived.set()
 
-    def _true_end(self, feed: Feed) -> int | None:
-        high_watermark = self._consumer.highwater(feed.tp)
-        if high_watermark is None:
-            return None
-        end = max(feed.listed_end, int(high_watermark))
-        if feed.fetched > end:
-            raise _lost(feed.tp, feed.fetched, self._begins[feed.tp], end)
-        return end
-
     def _watch(self) -> None:
         now = time.monotonic()
         if now < self._next_watch:
@@ -375,46 +301,11 @@ class Poller:
         for feed in list(self._feeds.values()):
             if feed.end is not None:
                 feed.lag.set(max(0, self._consumer.highwater(feed.tp) - feed.taken))
-        self._watch_topic(now)
-
-    def _watch_topic(self, now: float) -> None:
-        view = view_of(self._consumer, self._topic)
-        if view.partitions == 0:
-            if self._missing_since is None:
-                self._missing_since = now
-            if now - self._missing_since > _VANISHED_S:
-                raise TopicError(
-                    f"topic {self._topic!r} has vanished while it was read: create it again and "
-                    "start the flow with a new recovery directory"
-                )
-            return
-        self._missing_since = None
-        if self._topic_id is None:
-            self._topic_id = view.topic_id
-        if view.topic_id not in (None, self._topic_id):
-            raise TopicError(
-                f"topic {self._topic!r} was deleted and created anew while it was read: its "
-                "offsets mean other records now; start the flow with a new recovery directory"
-            )
-        if view.partitions > self._partitions:
-            _log.warning(
-                "topic %r has grown from %d to %d partitions: restart the flow to read the new "
-                "ones; a series that moves to another partition may arrive out of order",
-                self._topic,
-                self._partitions,
-                view.partitions,
-            )
-            self._partitions = view.partitions
+        self._topic_watch.look(view_of(self._consumer, self._topic), now)
 
     def _worded(self, error: Exception) -> EwmaError:
         if isinstance(error, kafka_errors.OffsetOutOfRangeError) and error.args:
-            ((tp, offset),) = error.args[0].items()
-            try:
-                begin = self._consumer.beginning_offsets([tp])[tp]
-                end = self._consumer.end_offsets([tp])[tp]
-            except kafka_errors.KafkaError:
-                begin, end = self._begins[tp], self._ends[tp]
-            return _lost(tp, offset, begin, end)
+            return self._offsets.lost(error)
         if isinstance(error, kafka_errors.LogTruncationError):
             return TopicError(
                 f"topic {self._topic!r} was truncated below what was read already, or deleted and "
@@ -423,34 +314,3 @@ class Poller:
         if isinstance(error, (kafka_errors.KafkaError, OSError)):
             return in_words(error, self._client, f"reading topic {self._topic!r}")
         return BrokerError(f"reading topic {self._topic!r}: {type(error).__name__}: {error}")
-
-
-def _skip(tp: TopicPartition, offset: int, begin: int) -> int:
-    _LOST.labels(tp.topic, str(tp.partition)).inc(begin - offset)
-    _log.warning(
-        "retention removed %d offsets (%d to %d) of partition %d of topic %r before they were "
-        "read: going on without them, as input.on_lost says",
-        begin - offset,
-        offset,
-        begin,
-        tp.partition,
-        tp.topic,
-    )
-    return begin
-
-
-def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> TopicError:
-    if offset < begin:
-        happened = (
-            f"retention removed {begin - offset} offsets before they were read: lengthen the "
-            'topic\'s retention; to go on without them set input.on_lost = "earliest"'
-        )
-    else:
-        happened = (
-            "the topic was truncated, or deleted and created anew: to read what it has now, start "
-            "the flow with a new recovery directory"
-        )
-    return TopicError(
-        f"partition {tp.partition} of topic {tp.topic!r} cannot be read from offset {offset}, "
-        f"it has {begin} to {end}: {happened}"
-    )

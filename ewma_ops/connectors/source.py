@@ -16,8 +16,9 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from ewma_ops.connectors.client import commit_offsets
 from ewma_ops.connectors.feed import Feed
+from ewma_ops.connectors.offsets import OnLost, Start
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.connectors.poller import OnLost, Poller, Start
+from ewma_ops.connectors.poller import Poller
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, TopicError
 from ewma_ops.threads import FINE_S, stay_known, wake_within

@@ -1,24 +1,30 @@
-"""What topics there are, and how to make one.
+"""What topics there are, how to make one, and what becomes of one that is read.
 
-Knows the admin client's questions; must not know what is read or written.
+Knows what brokers say of topics; must not know what is read or written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import time
 from collections.abc import Mapping, Sequence
 
 from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
 
-from ewma_ops.connectors.client import TopicView, connect_admin, servers_of, speaking_to
+from ewma_ops.connectors.client import TopicView, connect_admin, speaking_to
+from ewma_ops.connectors.options import servers_of
 from ewma_ops.errors import TopicError
 
-__all__ = ["create_topic", "look_up", "partition_count"]
+__all__ = ["TopicWatch", "create_topic", "look_up", "partition_count"]
+
+_log = logging.getLogger(__name__)
 
 _ANSWER_TIMEOUT_S = 10.0
+_VANISHED_S = 10.0
+"""How long a topic may be missing, as it can be while brokers start, before it has vanished."""
 
 
 def partition_count(client: Mapping[str, object], topic: str) -> int:
@@ -65,6 +71,62 @@ def create_topic(client: Mapping[str, object], topic: str, partitions: int) -> N
         with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
             admin.create_topics([new])
         admin.wait_for_topics([topic], timeout_ms=int(_ANSWER_TIMEOUT_S * 1000))
+
+
+class TopicWatch:
+    """Notice when a topic vanishes, is created anew, or grows while it is read.
+
+    Parameters
+    ----------
+    topic
+        Its name.
+    partitions
+        How many it had at the start.
+    """
+
+    def __init__(self, topic: str, partitions: int) -> None:
+        self._topic = topic
+        self._partitions = partitions
+        self._topic_id: object = None
+        self._missing_since: float | None = None
+
+    def look(self, view: TopicView, now: float) -> None:
+        """Take notice of what brokers say of it at a time in seconds, of any clock.
+
+        Raises
+        ------
+        TopicError
+            If it has been missing for long, or is another one by now.
+        """
+        if view.partitions == 0:
+            self._miss(now)
+            return
+        self._missing_since = None
+        if self._topic_id is None:
+            self._topic_id = view.topic_id
+        if view.topic_id not in (None, self._topic_id):
+            raise TopicError(
+                f"topic {self._topic!r} was deleted and created anew while it was read: its "
+                "offsets mean other records now; start the flow with a new recovery directory"
+            )
+        if view.partitions > self._partitions:
+            _log.warning(
+                "topic %r has grown from %d to %d partitions: restart the flow to read the new "
+                "ones; a series that moves to another partition may arrive out of order",
+                self._topic,
+                self._partitions,
+                view.partitions,
+            )
+            self._partitions = view.partitions
+
+    def _miss(self, now: float) -> None:
+        if self._missing_since is None:
+            self._missing_since = now
+        if now - self._missing_since > _VANISHED_S:
+            raise TopicError(
+                f"topic {self._topic!r} has vanished while it was read: create it again and "
+                "start the flow with a new recovery directory"
+            )
 
 
 def _no_such_topic(client: Mapping[str, object], topic: str, topics: Sequence[str]) -> TopicError:

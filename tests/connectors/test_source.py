@@ -13,7 +13,7 @@ from bytewax.testing import TestingSink
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
-from ewma_ops.connectors import KafkaSource, part_key, poller
+from ewma_ops.connectors import KafkaSource, part_key, poller, topics
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.wire.records import ConsumerRecords
 from tests.brokers import ApacheKafka, Record, produce
@@ -484,7 +484,7 @@ def test_a_missing_topic(embedded: str) -> None:
 def test_a_topic_that_vanishes(
     broker: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller, "_VANISHED_S", 1.0)
+    monkeypatch.setattr(topics, "_VANISHED_S", 1.0)
     name = topic(broker)
     produce(broker, name, numbers(10, 1))
     reading = part(source(broker, name, client={"metadata_max_age_ms": 200}))
