@@ -136,9 +136,9 @@ def draw(scores: dict[str, Score], series: int, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Print the tables and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--readings", type=int, default=500_000)
+    parser.add_argument("--readings", type=int, default=1_500_000)
     parser.add_argument("--series", type=int, nargs="*", default=[1_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=CONTENDERS)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     options = parser.parse_args(arguments)
