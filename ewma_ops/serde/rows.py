@@ -9,6 +9,7 @@ names what is wrong with the rest.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +31,6 @@ __all__ = ["RowReader", "not_utf8"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
-_BEYOND_MS = 1 << 62
 _SHORT_TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d))?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 """What RFC 3339 lacks of ISO 8601: a date alone, and a time without seconds."""
 
@@ -261,15 +261,18 @@ def _time(found: object, path: str) -> float:
 
 def _milliseconds(moment: float | datetime) -> float:
     if not isinstance(moment, datetime):
-        return min(max(moment, -_BEYOND_MS), _BEYOND_MS)
+        try:
+            return float(moment)
+        except OverflowError:
+            return math.inf if moment > 0 else -math.inf
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return (moment - _EPOCH) // _MS
 
 
 def _moments(column: list[Any]) -> NDArray[np.float64]:
+    # Every whole number of milliseconds within the bounds is exact as a float.
     try:
-        # Every whole number of milliseconds within the bounds is exact as a float.
         return np.array(column, np.float64)
     except (TypeError, OverflowError):
         return np.array(list(map(_milliseconds, column)), np.float64)

@@ -32,6 +32,10 @@ ODD = [
     *('"é😀"', '"a\tb"', '"\x7f"', '"1970-01-01T00:00:01Z"', "-5", "1.5", "1e3", "253402300800000"),
     *('"%s"' % ("x" * 128), '"%s"' % ("x" * 129), " 1", "1 ", '"', '"a', "{", "]", "\0"),
 ]
+ODD_TIMES = [
+    *("1e19", "-1e300", "9" * 30, "9" * 400, "123456789012345678", "7.5", "1e400", '"now"'),
+    *('"2026-01-31"', '"2026-01-31T12:00:00.123Z"', '"9999-12-31T23:59:59-05:00"'),
+]
 TELLING = b'"\\{}[],:0159-+.eEnul \t\n\0\x1f\x7f\x80\xc3\xa9\xffa'
 """Bytes that mean something in JSON, or that JSON or ASCII has not."""
 
@@ -116,7 +120,8 @@ def filled(parts: Template, draw: Random, odd: float = 0.0) -> bytes:
 
 def _value(leaf: Leaf, draw: Random, odd: float) -> bytes:
     if odd and draw.random() < odd:
-        return draw.choice(ODD).encode()
+        most = ODD_TIMES if leaf.kind == "time" and draw.random() < 0.5 else ODD
+        return draw.choice(most).encode()
     if leaf.kind == "text":
         size = draw.choice([1, 2, 5, 7, 8, 9, 15, 16, 17, 30, 128])
         return b'"%b"' % "".join(draw.choices(PLAIN, k=size)).encode()

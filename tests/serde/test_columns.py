@@ -272,6 +272,33 @@ def test_payloads_of_one_shape_and_others_come_to_the_same(
     check_as_by_rows(runs, options, draw.choice(AROUND))
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(DECODERS), SEEDS)
+def test_what_becomes_of_a_message_depends_on_no_other(
+    decoder: tuple[dict[str, Any], Kinds], seed: int
+) -> None:
+    """Neither the reading nor the cause and the detail of a rejection: by rows or by columns."""
+    options, kinds = decoder
+    draw = random.Random(seed)
+    payloads = run_of(template(draw, kinds), draw, 24, draw.choice([0.1, 0.5, 0.9]))
+    keys = [draw.choice([b"k", b"k", b"", None, b"\xff"]) for _ in payloads]
+    times = [draw.choice([5, 5, -1, 1 << 60]) for _ in payloads]
+    fresh = JsonDecoder(**options)
+    alone = [
+        told(fresh.decode([key], [payload], [time]))
+        for key, payload, time in zip(keys, payloads, times, strict=True)
+    ]
+    for batch in (list(payloads), Spans.of(payloads)):
+        together = JsonDecoder(**options).decode(keys, batch, times)
+        rejected = {rejection.at: rejection for rejection in together.rejected}
+        place = {at: i for i, at in enumerate(together.kept.tolist())}
+        for i, expected in enumerate(alone):
+            at = np.array([place[i]] if i in place else [], np.intp)
+            found = [rejected[i]._replace(at=0)] if i in rejected else []
+            kept = np.arange(len(at))
+            assert told(Decoded(kept, together.readings.take(at), found)) == expected, payloads[i]
+
+
 CHANGES = st.tuples(
     st.integers(0, 100),
     st.integers(0, 3),
