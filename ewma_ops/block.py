@@ -37,7 +37,7 @@ class Block:
     def __init__(self, unit: Unit, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
         self.unit = unit
         self._width = len(unit.places)
-        self._smoother = Smoother(unit.smoothing, self._width)
+        self._smoother = Smoother(unit.smoothing, self._width, unbiased=unit.unbiased)
         self._prefix = f"{unit.name}/" if unit.name else ""
         self._keys = list(unit.keys.items())
         self.state = {name: self._full(name, 0) for name in self._smoother.columns}

@@ -27,6 +27,9 @@ class Unit(NamedTuple):
     """One smoothing of fields that are observed together: its name, and the places of the fields.
 
     ``keys[statistic]`` names each row of the result; what is named ``None`` is not wanted.
+    ``unbiased`` tells how second moments are kept: in the units of single fields and pairs as in
+    the unit of all fields, even where none of their own statistics is unbiased. Their state is
+    copied from it, and their outputs have the same bits.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Unit(NamedTuple):
     smoothing: Smoothing
     places: tuple[int, ...]
     keys: dict[str, list[str | None]]
+    unbiased: bool
 
 
 class ChainUnit(NamedTuple):
@@ -213,14 +217,19 @@ class Family:
         everything = range(self.width)
         single = [s for s in smoothing.statistics if s not in PAIRED]
         alone = replace(smoothing, statistics=single)
-        units = [self._unit(name, alone, (place,), self.fields[place]) for place in everything]
+        kept = smoothing.unbiased and alone.squares
+        units = [
+            self._unit(name, alone, (place,), self.fields[place])._replace(unbiased=kept)
+            for place in everything
+        ]
         if smoothing.pairs:
             statistics = ["mean", *(s for s in smoothing.statistics if s in PAIRED)]
             paired = replace(smoothing, statistics=statistics)
             for pair in combinations(everything, 2):
                 own = "*".join(self.fields[place] for place in pair)
                 unit = self._unit(name, paired, pair, own)
-                units.append(unit._replace(keys={**unit.keys, "mean": [None, None]}))
+                keys: dict[str, list[str | None]] = {**unit.keys, "mean": [None, None]}
+                units.append(unit._replace(keys=keys, unbiased=smoothing.unbiased))
         return units
 
     def order(self, units: Sequence[Unit | ChainUnit]) -> list[int] | None:
@@ -246,14 +255,15 @@ class Family:
             else:
                 of = fields
             keys[statistic] = [self._key(one, decay, statistic) for one in of]
-        return Unit("/".join(filter(None, (decay, own))), decay, smoothing, places, keys)
+        name = "/".join(filter(None, (decay, own)))
+        return Unit(name, decay, smoothing, places, keys, smoothing.unbiased)
 
     def _chain(self, name: str, composite: Composite, place: int) -> ChainUnit:
         field = self.fields[place] if self.fields else ""
         own = "/".join(filter(None, (name, field)))
         stages = {
-            stage: Unit("/".join(filter(None, (own, stage))), name, smoothing, (0,), {})
-            for stage, smoothing in composite.stages
+            stage: Unit("/".join(filter(None, (own, stage))), name, s, (0,), {}, s.unbiased)
+            for stage, s in composite.stages
         }
         keys: dict[str, list[str | None]] = {
             statistic: [self._key(field, name, statistic)] for statistic in composite.statistics

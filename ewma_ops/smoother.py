@@ -8,7 +8,7 @@ The state of a series is a row of the columns of `weighing`, and of these, k fie
 ============= ======= ======================================================================
 mean          float64 m, the weighted mean; always properly weighted, whatever the start-up
 held          float64 the value before (weighting ``last`` and ``linear``)
-variance      float64 W unbiased, or C biased if nothing unbiased is asked for; 0 before
+variance      float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
 covariance    float64 the same of each two fields
 ============= ======= ======================================================================
 """
@@ -39,12 +39,17 @@ class Smoother:
         What to compute.
     width
         How many fields there are.
+    unbiased
+        Whether second moments are kept unbiased; ``None``: if an unbiased statistic is asked for.
     """
 
-    def __init__(self, smoothing: Smoothing, width: int = 1) -> None:
+    def __init__(
+        self, smoothing: Smoothing, width: int = 1, *, unbiased: bool | None = None
+    ) -> None:
         self.smoothing = smoothing
         self._left, self._right = kernel.pairs(width if smoothing.pairs else 0)
-        self.weighing = Weighing(smoothing)
+        unbiased = smoothing.unbiased if unbiased is None else unbiased
+        self.weighing = Weighing(smoothing, unbiased=unbiased)
         self._width = width
         self._decay = smoothing.decay
         self._corrected = smoothing.start_up != "uncorrected"

@@ -23,7 +23,7 @@ __all__ = [
     "packed",
 ]
 
-VERSION = 4
+VERSION = 5
 
 
 class PackedIds(NamedTuple):

@@ -79,7 +79,7 @@ class Weighed(NamedTuple):
 class Weighing:
     """Weigh the readings of planned batches by the rules of one `Smoothing`."""
 
-    def __init__(self, smoothing: Smoothing) -> None:
+    def __init__(self, smoothing: Smoothing, *, unbiased: bool) -> None:
         self.decay = smoothing.decay
         self.by_time = smoothing.decay.by_time
         self.by_duration = smoothing.by_duration
@@ -88,9 +88,9 @@ class Weighing:
         self.decays = np.array(smoothing.policies.decays)
         self.moments = smoothing.squares or smoothing.pairs
         self.needs_idle = self.by_time and bool(self.decays.any())
-        self.columns = self._columns(smoothing)
+        self.columns = self._columns(smoothing, unbiased=unbiased)
 
-    def _columns(self, smoothing: Smoothing) -> dict[str, Column]:
+    def _columns(self, smoothing: Smoothing, *, unbiased: bool) -> dict[str, Column]:
         asked = set(smoothing.statistics)
         columns = {
             "weight": Column(np.float64, smoothing.prior_weight or 0.0),
@@ -101,13 +101,13 @@ class Weighing:
         aged = "rate" in asked or ("settled" in asked and self.start_n is None)
         if self.by_time and aged:
             columns["oldest_ms"] = Column(np.int64, ALWAYS)
-        if self.by_time and smoothing.unbiased:
+        if self.by_time and unbiased:
             columns["weighed"] = Column(np.int64, 0)
         if "revision" in asked:
             columns["revision"] = Column(np.int64, 0)
         if not asked.isdisjoint(("n_eff", "sem")):
             columns["concentration"] = Column(np.float64, 1.0)
-        if smoothing.unbiased:
+        if unbiased:
             columns["spread"] = Column(np.float64, 0.0)
         return columns
 
