@@ -1,4 +1,6 @@
-"""Real brokers for the tests: Apache Kafka from Maven's jars, and how to talk to any broker.
+"""Real brokers for the tests: Apache Kafka, one or a cluster, and how to talk to any broker.
+
+Apache Kafka runs from Maven's jars.
 
 The embedded broker is the demo's own, ``ewma_ops.demo.broker.EmbeddedBroker``.
 """
@@ -13,13 +15,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
 from ewma_ops.demo.broker import free_port, speaks_kafka, tied_to_parent
 
@@ -50,11 +54,12 @@ def make_topic(
     partitions: int = 1,
     name_prefix: str = "topic",
     configs: Mapping[str, str] | None = None,
+    replication: int = 1,
     **options: Any,
 ) -> str:
     """Create a topic with a name never used before, wait until it is served, return its name."""
     name = f"{name_prefix}-{os.getpid()}-{next(_numbers)}"
-    topic = NewTopic(name, partitions, 1, topic_configs=dict(configs or {}))
+    topic = NewTopic(name, partitions, replication, topic_configs=dict(configs or {}))
     admin = KafkaAdminClient(bootstrap_servers=bootstrap, **options)
     try:
         admin.create_topics([topic], wait_for_metadata=True)
@@ -119,21 +124,31 @@ class ApacheKafka:
     Ports and data stay the same over ``stop``, ``kill`` and ``start``. There is a second listener
     with SASL/PLAIN for ``user`` and ``password``, and with ``tls`` a third one, whose certificate
     is signed by itself: ``certificate``. Topics must be created: nothing is automatic.
+
+    Alone by default; ``quorum`` (node id to address of the controller) makes it node ``node_id``
+    of a cluster: see :class:`KafkaCluster`.
     """
 
     user = "smoother"
     password = "right-password"
 
     def __init__(
-        self, directory: Path, properties: Mapping[str, str] | None = None, *, tls: bool = False
+        self,
+        directory: Path,
+        properties: Mapping[str, str] | None = None,
+        *,
+        tls: bool = False,
+        node_id: int = 1,
+        quorum: Mapping[int, str] | None = None,
+        heap: str = "512m",
     ) -> None:
         self._java = _java()
         self._class_path = _class_path()
         self._directory = directory
-        ports: set[int] = set()
-        while len(ports) < 4:  # asked for one by one, two may be the same
-            ports.add(free_port())
-        plain, sasl, secure, controller = (f"127.0.0.1:{port}" for port in ports)
+        self._heap = heap
+        self.node_id = node_id
+        taken = set((quorum or {}).values())
+        plain, sasl, secure, controller = free_addresses(4, taken)
         self.bootstrap_servers = plain
         self.sasl_bootstrap_servers = sasl
         self.tls_bootstrap_servers = secure
@@ -142,11 +157,14 @@ class ApacheKafka:
         self._log = directory / "kafka.log"
         self._config = directory / "server.properties"
         directory.mkdir(parents=True, exist_ok=True)
-        settings = self._settings(plain, sasl, controller) | dict(properties or {})
+        settings = self._settings(plain, sasl, controller)
+        if quorum is not None:
+            settings |= _quorum_settings(settings, controller, node_id, quorum)
+        settings |= dict(properties or {})
         if tls:
             self._add_tls(settings, secure)
         self._config.write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
-        self._format()
+        self._format(() if quorum else ("--standalone",))
 
     def __enter__(self) -> ApacheKafka:
         self.start()
@@ -155,8 +173,18 @@ class ApacheKafka:
     def __exit__(self, *exception: object) -> None:
         self.kill()
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped or killed since; a paused one is running."""
+        return self._process is not None
+
     def start(self, timeout_s: float = 60.0) -> None:
         """Start the broker and wait until it serves metadata."""
+        self.launch()
+        self.wait_until_ready(timeout_s)
+
+    def launch(self) -> None:
+        """Start the broker and do not wait."""
         assert self._process is None, "already running"
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -166,11 +194,25 @@ class ApacheKafka:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until the broker serves metadata."""
+        assert self._process is not None, "not running"
         deadline = time.monotonic() + timeout_s
         while not speaks_kafka(self.bootstrap_servers):
             assert self._process.poll() is None, f"Apache Kafka died:\n{self._last_output()}"
             assert time.monotonic() < deadline, f"Apache Kafka is late:\n{self._last_output()}"
             time.sleep(0.05)
+
+    def pause(self) -> None:
+        """Stop the process in its tracks (SIGSTOP), as a virtual machine that is suspended."""
+        assert self._process is not None, "not running"
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process go on (SIGCONT)."""
+        assert self._process is not None, "not running"
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self, timeout_s: float = 60.0) -> None:
         """Stop the broker as an operator would (SIGTERM) and wait for its end."""
@@ -197,8 +239,8 @@ class ApacheKafka:
             process.wait()
             raise
 
-    def _format(self) -> None:
-        command = ("format", "--standalone", "--cluster-id", "ewmaOpsTestClusterAAAA")
+    def _format(self, options: Sequence[str]) -> None:
+        command = ("format", *options, "--cluster-id", "ewmaOpsTestClusterAAAA")
         done = subprocess.run(
             self._command("kafka.tools.StorageTool", *command, "--config", str(self._config)),
             check=False,
@@ -211,7 +253,7 @@ class ApacheKafka:
             raise RuntimeError(f"Kafka's storage cannot be formatted:\n{done.stdout}{done.stderr}")
 
     def _command(self, main: str, *arguments: str) -> list[str]:
-        jvm = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        jvm = [f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         return [self._java, *jvm, quiet, "-cp", self._class_path, main, *arguments]
 
@@ -241,7 +283,7 @@ class ApacheKafka:
         one += ["transaction.state.log.min.isr", "share.coordinator.state.topic.min.isr"]
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
+            "node.id": str(self.node_id),
             "controller.quorum.bootstrap.servers": controller,
             "listeners": f"{clients},CONTROLLER://{controller}",
             "advertised.listeners": clients,
@@ -266,6 +308,175 @@ class ApacheKafka:
 
 
 _INTERNAL_TOPICS = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+
+
+def _quorum_settings(
+    alone: Mapping[str, str], controller: str, node_id: int, quorum: Mapping[int, str]
+) -> dict[str, str]:
+    """Return what differs for one node of several from the settings of one alone."""
+    factor = str(min(3, len(quorum)))
+    replicated = {name: factor for name in alone if name.endswith(".replication.factor")}
+    in_sync = {name: str(max(1, int(factor) - 1)) for name in alone if name.endswith(".min.isr")}
+    return {
+        **replicated,
+        **in_sync,
+        "default.replication.factor": factor,
+        "min.insync.replicas": str(max(1, int(factor) - 1)),
+        "controller.quorum.voters": ",".join(f"{n}@{at}" for n, at in quorum.items()),
+        "controller.quorum.bootstrap.servers": "",
+        "listeners": alone["listeners"].replace(controller, quorum[node_id]),
+        # Defaults are for networks: a lost replica or controller is noticed within seconds here.
+        "replica.lag.time.max.ms": "3000",
+        "controller.quorum.election.timeout.ms": "1000",
+        "controller.quorum.fetch.timeout.ms": "2000",
+    }
+
+
+class KafkaCluster:
+    """Apache Kafka as it is run in earnest: three brokers by default, replication 3, two in sync.
+
+    Each node is broker and controller, so that :meth:`controller` finds one to kill, and each is
+    an :class:`ApacheKafka` to stop, kill, pause and start. One of three may be away, not two.
+
+    Parameters
+    ----------
+    directory
+        Where the nodes have their data and their logs.
+    brokers
+        How many nodes, >= 1.
+    properties
+        Of every broker, over the defaults.
+    heap
+        Of each JVM.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        brokers: int = 3,
+        properties: Mapping[str, str] | None = None,
+        *,
+        heap: str = "256m",
+    ) -> None:
+        quorum = dict(enumerate(free_addresses(brokers), 1))
+
+        def node(node_id: int) -> ApacheKafka:
+            at = directory / f"broker-{node_id}"
+            return ApacheKafka(at, properties, node_id=node_id, quorum=quorum, heap=heap)
+
+        with ThreadPoolExecutor(brokers) as pool:  # each formats its storage with a JVM of its own
+            self.brokers = tuple(pool.map(node, quorum))
+        self.bootstrap_servers = ",".join(broker.bootstrap_servers for broker in self.brokers)
+
+    def __enter__(self) -> KafkaCluster:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+
+    def start(self, timeout_s: float = 120.0) -> None:
+        """Start all brokers that are down, resume the others; wait until every replica is in."""
+        for broker in self.brokers:
+            if broker.running:
+                broker.resume()
+            else:
+                broker.launch()
+        for broker in self.brokers:
+            broker.wait_until_ready(timeout_s)
+        self.wait_until_whole(timeout_s)
+
+    def stop(self) -> None:
+        """Stop all brokers as an operator would, one after the other."""
+        for broker in self.brokers:
+            broker.stop()
+
+    def kill(self) -> None:
+        """Stop all brokers as a power cut would."""
+        for broker in self.brokers:
+            broker.kill()
+
+    def broker(self, node_id: int) -> ApacheKafka:
+        """Return the broker with an id: 1 to n."""
+        return self.brokers[node_id - 1]
+
+    def leader(self, topic: str, partition: int = 0) -> ApacheKafka:
+        """Return the broker that leads a partition."""
+        (found,) = (p for p in self._partitions(topic) if p["partition_index"] == partition)
+        return self.broker(found["leader_id"])
+
+    def controller(self) -> ApacheKafka:
+        """Return the broker that is the active controller."""
+        quorum = self._ask(lambda admin: admin.describe_metadata_quorum())
+        return self.broker(quorum["topics"][0]["partitions"][0]["leader_id"])
+
+    def reassign(
+        self, topic: str, replicas: Mapping[int, Sequence[int]], timeout_s: float = 60.0
+    ) -> None:
+        """Move partitions (number to ids of brokers, the leader first); wait for the end."""
+        moves = {TopicPartition(topic, p): list(ids) for p, ids in replicas.items()}
+        for tp, error in self._ask(lambda a: a.alter_partition_reassignments(moves)).items():
+            assert error is None, f"{tp} cannot be moved to brokers {moves[tp]}: {error}"
+        self._wait(
+            lambda: not self._ask(lambda a: a.list_partition_reassignments(list(moves))),
+            timeout_s,
+            f"{topic} is not moved to {dict(replicas)}",
+        )
+        self._ask(lambda a: a.elect_leaders(0, {topic: list(replicas)}, raise_errors=False))
+        self._wait(
+            lambda: all(self.leader(topic, p).node_id == ids[0] for p, ids in replicas.items()),
+            timeout_s,
+            f"{topic} is not led as in {dict(replicas)}",
+        )
+
+    def wait_until_whole(self, timeout_s: float = 60.0) -> None:
+        """Wait until all brokers are registered and every replica of every partition is in sync."""
+        self._wait(self._whole, timeout_s, "the cluster is not whole")
+
+    def _whole(self) -> bool:
+        nodes = self._ask(lambda admin: admin.describe_cluster())["brokers"]
+        return len(nodes) == len(self.brokers) and all(
+            len(partition["isr_nodes"]) == len(partition["replica_nodes"])
+            for topic in self._ask(lambda admin: admin.describe_topics())
+            for partition in topic["partitions"]
+        )
+
+    def _partitions(self, topic: str) -> list[dict[str, Any]]:
+        (found,) = self._ask(lambda admin: admin.describe_topics([topic]))
+        partitions: list[dict[str, Any]] = found["partitions"]
+        return partitions
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        """Ask with a client of its own: none remembers a broker that is away."""
+        up = [broker.bootstrap_servers for broker in self.brokers if broker.running]
+        admin = KafkaAdminClient(bootstrap_servers=up, request_timeout_ms=5000)
+        try:
+            return question(admin)
+        finally:
+            admin.close()
+
+    @staticmethod
+    def _wait(until: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        last: object = None
+        while True:
+            try:
+                if until():
+                    return
+            except KafkaError as error:  # an election is under way: ask again
+                last = error
+            assert time.monotonic() < deadline, f"{otherwise} after {timeout_s:g} s ({last})"
+            time.sleep(0.1)
+
+
+def free_addresses(n: int, taken: Iterable[str] = ()) -> list[str]:
+    """Return n different loopback addresses with free ports, none of them ``taken``."""
+    found: dict[str, None] = {}
+    while len(found) < n:  # asked for one by one, two may be the same
+        address = f"127.0.0.1:{free_port()}"
+        if address not in taken:
+            found[address] = None
+    return list(found)
 
 
 def _java() -> str:

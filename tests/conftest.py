@@ -9,11 +9,11 @@ from typing import NoReturn
 import pytest
 
 from ewma_ops.demo.broker import EmbeddedBroker
-from tests.brokers import ApacheKafka, KafkaUnavailableError, make_topic
+from tests.brokers import ApacheKafka, KafkaCluster, KafkaUnavailableError, make_topic
 
 collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compared with
 
-_NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka"}
+_NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka", "kafka_cluster"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,6 +65,26 @@ def restartable_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apac
         _unavailable(str(reason))
     with broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    try:
+        cluster = KafkaCluster(tmp_path_factory.mktemp("cluster"))
+    except KafkaUnavailableError as reason:
+        _unavailable(str(reason))
+    with cluster:
+        yield cluster
+
+
+@pytest.fixture
+def kafka_cluster(_cluster: KafkaCluster) -> KafkaCluster:
+    """Three brokers of Apache Kafka, all up when the test begins: to stop, kill, pause and start.
+
+    Topics need ``replication=3`` to survive one of them.
+    """
+    _cluster.start()
+    return _cluster
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.apache_kafka)])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from kafka.errors import KafkaError
 
 from ewma_ops.demo.broker import EmbeddedBroker, free_port, speaks_kafka
 from ewma_ops.errors import BrokerError, ConfigError
-from tests.brokers import ApacheKafka, KafkaUnavailableError, Record, make_topic, produce, read_all
+from tests.brokers import (
+    ApacheKafka,
+    KafkaCluster,
+    KafkaUnavailableError,
+    Record,
+    make_topic,
+    produce,
+    read_all,
+)
 
 
 def test_what_is_produced_is_read_back(broker: str, topic: Callable[..., str]) -> None:
@@ -140,6 +149,30 @@ def test_apache_kafka_keeps_its_data_over_a_stop_and_a_kill(
     restartable_kafka.start()
     produce(address, name, [Record(b"third", partition=0)])
     assert [r.value for r in read_all(address, name, 3)] == [b"first", b"second", b"third"]
+
+
+def test_a_cluster_loses_nothing_while_one_of_three_is_away(kafka_cluster: KafkaCluster) -> None:
+    address = kafka_cluster.bootstrap_servers
+    name = make_topic(address, partitions=3, replication=3)
+    leaders = {p: kafka_cluster.leader(name, p).node_id for p in range(3)}
+    assert sorted(leaders.values()) == [1, 2, 3]
+    kafka_cluster.reassign(name, {0: [2, 3, 1], 1: [2, 1, 3]})
+    assert [kafka_cluster.leader(name, p).node_id for p in range(3)][:2] == [2, 2]
+
+    killed = kafka_cluster.controller()
+    killed.kill()
+    records = [Record(b"%d" % i, partition=i % 3) for i in range(30)]
+    produce(address, name, records, acks="all")
+    assert kafka_cluster.controller() is not killed
+    kafka_cluster.start()  # whole again before the next one goes
+
+    paused = kafka_cluster.leader(name, 0)
+    paused.pause()
+    produce(address, name, records, acks="all", request_timeout_ms=2000)
+    kafka_cluster.start()
+    assert Counter(record.value for record in read_all(address, name, 60)) == Counter(
+        2 * [record.value for record in records]
+    )
 
 
 @pytest.mark.parametrize(
