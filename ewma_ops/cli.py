@@ -1,7 +1,8 @@
 """The command line: ``ewma run | check | verify | demo | feed``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
-Exit codes: 0 well, 1 the environment failed, 2 a mistake that the user can mend.
+Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
+signal n.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ewma_ops import __version__
+from ewma_ops.decay import duration_ms
 from ewma_ops.errors import EwmaError
+from ewma_ops.relay import write_line
 
 __all__ = ["main"]
 
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except EwmaError as error:
-        print(f"ewma: {error}", file=sys.stderr)
+        write_line(f"ewma: {error}")
         return 2 if error.fault == "user" else 1
     except KeyboardInterrupt:
         return 130
@@ -48,6 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="smooth a topic as a configuration file says")
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
     run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (1)")
+    run.add_argument(
+        "--grace", type=_seconds, default="20s", metavar="TIME", help="of a graceful stop (20s)"
+    )
+    run.add_argument(
+        "--wait",
+        type=_seconds,
+        default="60s",
+        metavar="TIME",
+        help="how long brokers may be away at the start (60s)",
+    )
     run.set_defaults(command=_run)
 
     check = commands.add_parser("check", help="validate a configuration file, and its topics")
@@ -81,6 +94,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        return 0.0 if text == "0" else duration_ms(text) / 1000
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _run(options: argparse.Namespace) -> int:
     from ewma_ops.flow import begin, identify
     from ewma_ops.launcher import launch
@@ -92,6 +112,8 @@ def _run(options: argparse.Namespace) -> int:
         options.workers,
         identify=lambda: identify(settings),
         begin=lambda: begin(settings),
+        grace_s=options.grace,
+        wait_s=options.wait,
     )
 
 

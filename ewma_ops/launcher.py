@@ -8,26 +8,32 @@ that was cleaned, under a lock that is held from the first run to the last.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ewma_ops.checkpoints import checkpointing
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.recovery import Begin, Identity, RecoveryStore, ResumePoint
+from ewma_ops.relay import Relay, relayed_stderr
 from ewma_ops.settings import load
-from ewma_ops.worker import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, say
+from ewma_ops.worker import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals, say
 
-__all__ = ["launch", "supervise"]
+__all__ = ["GRACE_S", "WAIT_S", "launch", "supervise"]
 
-PATIENCE_S = 30.0
-"""How long a graceful stop may take before the workers are killed."""
+GRACE_S = 20.0
+"""How long a graceful stop may take before the workers are killed: less than Kubernetes' 30 s."""
+WAIT_S = 60.0
+"""How long the first start waits for brokers."""
 
 _SETTLE_S = 1.0
 _POLL_S = 0.05
@@ -39,9 +45,17 @@ _MOST_FAILURES = 5
 """In a row, without an epoch in between: then it is no accident."""
 _LONG_LIFE_S = 60.0
 """A run that lived this long got on, also where no store can tell."""
+_CLOCK_STEP_S = 5.0
+"""What the wall clock may be set back by: Bytewax delays the next snapshot by as much."""
 
 Command = Callable[[int, Sequence[str]], Sequence[str]]
 """Makes the command line of one worker from its place and the addresses of all."""
+
+T = TypeVar("T")
+
+
+class _StoppedError(Exception):
+    """A stop signal came while nothing was running."""
 
 
 def launch(
@@ -50,12 +64,17 @@ def launch(
     *,
     identify: Callable[[], Identity] | None = None,
     begin: Begin = dict,
+    grace_s: float = GRACE_S,
+    wait_s: float = WAIT_S,
 ) -> int:
     """Run the job of a configuration file with a number of worker processes; return an exit code.
 
     A run that fails is followed by another one, from the last snapshot, after a pause that
     doubles up to 30 s. Not where the fault is the user's, and not when five in a row failed
-    without getting on; what may heal, such as a broker that is away, is waited for without end.
+    without getting on; what may heal, such as a broker that is away, is waited for: for
+    ``wait_s`` before the first run, indefinitely after it.
+
+    Nothing here waits for whoever reads standard error: `ewma_ops.relay`.
 
     Call it from the main thread: signals and the life of the workers hang on that.
 
@@ -69,6 +88,16 @@ def launch(
         Says before each run what the recovery store belongs to; None takes the settings' own.
     begin : callable
         Says where in the input a job begins whose recovery store is new.
+    grace_s : float
+        Seconds a graceful stop may take, > 0.
+    wait_s : float
+        Seconds that brokers may be away at the first start, >= 0.
+
+    Returns
+    -------
+    int
+        0 after the end of the input or a graceful stop; 1 when the environment failed, or a stop
+        took too long; 2 for a mistake of the user; 128 + n after a second signal n.
 
     Raises
     ------
@@ -86,12 +115,18 @@ def launch(
         return [*worker, *place, f"--launcher={os.getpid()}"]
 
     with contextlib.ExitStack() as stack:
-        identity = identify()
+        stack.enter_context(relayed_stderr())
+        signals = stack.enter_context(_caught_signals())
+        try:
+            identity = _once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
+        except _StoppedError:
+            return 1
         store = None
         if settings.recovery is not None:
             store = stack.enter_context(RecoveryStore(settings.recovery.directory))
-        signals = stack.enter_context(_caught_signals())
-        return _keep_running(command, workers, store, identity, identify, signals, begin)
+        return _keep_running(
+            command, workers, store, identity, identify, signals, begin, grace_s, wait_s
+        )
 
 
 def _keep_running(
@@ -102,42 +137,100 @@ def _keep_running(
     identify: Callable[[], Identity],
     signals: Sequence[int],
     begin: Begin = dict,
+    grace_s: float = GRACE_S,
+    wait_s: float = WAIT_S,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not mend."""
     failures, last_epoch = 0, 0
-    while True:
-        point = None if store is None else store.prepare(identity, begin)
-        began = time.monotonic()
-        code = _run_once(command, workers, store, point, signals, PATIENCE_S)
-        if code in (0, _USER_FAULT) or signals:
-            return code
-        epoch = 0 if point is None else point.epoch
-        got_on = epoch > last_epoch or time.monotonic() - began > _LONG_LIFE_S
-        failures, last_epoch = 1 if got_on else failures + 1, epoch
+
+    def prepared(identity: Identity) -> ResumePoint | None:
+        return store and store.prepare(identity, lambda: _unless_stopped(begin, signals))
+
+    def prepared_again() -> ResumePoint | None:
+        return prepared(_unless_stopped(identify, signals))
+
+    try:
+        point = _once_ready(lambda: prepared(identity), signals, wait_s)
         while True:
-            if code != UNAVAILABLE and failures >= _MOST_FAILURES:
-                say(f"given up: {failures} runs in a row have failed without getting on")
-                return 1
-            if not _pause(failures, signals):
-                return 1 if code == UNAVAILABLE else code
-            try:
-                identity = identify()
-                break
-            except EwmaError as error:
-                if not error.retry:
-                    raise
-                say(f"ewma: {error}")
-                code, failures = UNAVAILABLE, failures + 1
+            began = time.monotonic()
+            outcome = _run_once(command, workers, store, point, signals, grace_s)
+            code = 1 if outcome.code == UNAVAILABLE else outcome.code
+            if signals or (code in (0, _USER_FAULT) and not outcome.again):
+                return code
+            epoch = 0 if point is None else point.epoch
+            got_on = epoch > last_epoch or time.monotonic() - began > _LONG_LIFE_S
+            last_epoch = epoch
+            if not outcome.again:
+                failures = 1 if got_on else failures + 1
+                if outcome.code != UNAVAILABLE and failures >= _MOST_FAILURES:
+                    say(f"giving up: {failures} consecutive runs failed without making progress")
+                    return 1
+                _pause(failures, signals)
+            point = _once_ready(prepared_again, signals, failures=failures)
+    except _StoppedError:
+        return 1
 
 
-def _pause(failures: int, signals: Sequence[int]) -> bool:
-    """Wait before the next run; return whether there is to be one."""
+def _once_ready(
+    make: Callable[[], T],
+    signals: Sequence[int],
+    wait_s: float = math.inf,
+    *,
+    failures: int = 0,
+) -> T:
+    """Call until it does not fail of what may heal, for at most ``wait_s`` seconds.
+
+    Raises
+    ------
+    EwmaError
+        What does not heal, or has not healed in time.
+    _StoppedError
+        On a stop signal.
+    """
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            return make()
+        except EwmaError as error:
+            if not error.retry or time.monotonic() >= until:
+                raise
+            say(f"ewma: {error}")
+        failures += 1
+        _pause(failures, signals, until)
+
+
+def _unless_stopped(ask: Callable[[], T], signals: Sequence[int]) -> T:
+    """Ask brokers something in a thread of its own, which a stop signal leaves behind."""
+    answers: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="ewma_ops-asking", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        if signals:
+            raise _StoppedError
+        thread.join(_POLL_S)
+    if errors:
+        raise errors[0]
+    return answers[0]
+
+
+def _pause(failures: int, signals: Sequence[int], until: float = math.inf) -> None:
+    """Wait before the next try, longer with each failure; `_StoppedError` on a stop signal."""
     pause_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
-    say(f"starting again in {pause_s:g} s")
-    until = time.monotonic() + pause_s
-    while time.monotonic() < until and not signals:
+    pause_s = min(pause_s, max(0.0, until - time.monotonic()))
+    say(f"starting again in {pause_s:.3g} s")
+    end = time.monotonic() + pause_s
+    while time.monotonic() < end and not signals:
         time.sleep(_POLL_S)
-    return not signals
+    if signals:
+        raise _StoppedError
 
 
 def supervise(
@@ -146,7 +239,7 @@ def supervise(
     store: RecoveryStore | None = None,
     point: ResumePoint | None = None,
     *,
-    patience_s: float = PATIENCE_S,
+    grace_s: float = GRACE_S,
 ) -> int:
     """Start processes, wait for their end and say how it came about.
 
@@ -160,7 +253,7 @@ def supervise(
         Locked store, whose lock every worker inherits.
     point : ResumePoint or None
         Where the run begins, for the first line printed.
-    patience_s : float
+    grace_s : float
         Seconds a graceful stop may take, > 0.
 
     Returns
@@ -169,8 +262,17 @@ def supervise(
         0 after the end of the input or a graceful stop; a failed worker's own code; 1 when one was
         killed or did not stop in time; 128 + n after a second signal n.
     """
-    with _caught_signals() as signals:
-        return _run_once(command, workers, store, point, signals, patience_s)
+    with relayed_stderr(), _caught_signals() as signals:
+        return _run_once(command, workers, store, point, signals, grace_s).code
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    code: int
+    text: str
+    state: str = "the next start resumes from the last snapshot"
+    again: bool = False
+    """Whether another run is to follow although this one did not fail."""
 
 
 def _run_once(
@@ -179,57 +281,88 @@ def _run_once(
     store: RecoveryStore | None,
     point: ResumePoint | None,
     signals: Sequence[int],
-    patience_s: float,
-) -> int:
+    grace_s: float,
+) -> _Outcome:
     began = time.monotonic()
     addresses = _free_addresses(workers)
     lock = () if store is None else (store.lock_fd,)
     children: list[subprocess.Popen[bytes]] = []
+    clock = None if store is None else _WallClock()
     try:
-        with _blocked_signals():
+        with _blocked_signals(), _worker_stderr() as stderr:
             for i in range(workers):
                 line = command(i, addresses)
-                child = subprocess.Popen(line, pass_fds=lock, stdin=subprocess.DEVNULL)
+                child = subprocess.Popen(
+                    line, pass_fds=lock, stdin=subprocess.DEVNULL, stderr=stderr
+                )
                 children.append(child)
         say(_start_line(workers, store, point))
         with contextlib.nullcontext() if store is None else checkpointing(store.parts):
-            outcome = _watch(children, signals, patience_s)
+            outcome = _watch(children, signals, grace_s, clock)
     finally:
         _kill(children)
     saved = "no state is kept" if store is None else outcome.state
     say(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}")
-    return outcome.code
+    return outcome
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    code: int
-    text: str
-    state: str = "the next start resumes from the last snapshot"
+@contextlib.contextmanager
+def _worker_stderr() -> Iterator[int | None]:
+    """Yield what workers write their log to: a pipe into the relay, where there is one."""
+    relay = sys.stderr
+    if not isinstance(relay, Relay):
+        yield None
+        return
+    ours, theirs = os.pipe()
+    relay.forward(ours)
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+
+
+class _WallClock:
+    """Notices that the wall clock was set back."""
+
+    def __init__(self) -> None:
+        self._highest = time.time() - time.monotonic()
+
+    def set_back_s(self) -> float:
+        """Return by how many seconds it is behind where it was."""
+        ahead = time.time() - time.monotonic()
+        self._highest = max(self._highest, ahead)
+        return self._highest - ahead
 
 
 def _watch(
-    children: Sequence[subprocess.Popen[bytes]], signals: Sequence[int], patience_s: float
+    children: Sequence[subprocess.Popen[bytes]],
+    signals: Sequence[int],
+    grace_s: float,
+    clock: _WallClock | None = None,
 ) -> _Outcome:
     """Wait until all have ended by themselves, or until there is a reason to kill them."""
     kill_at: float | None = None
+    again = False
     while _running(children):
         if _failed(children):
             _wait_all(children, _SETTLE_S)
             break
         if len(signals) > 1:
             return _Outcome(128 + signals[1], "killed by a second signal")
-        if signals and kill_at is None:
-            kill_at = time.monotonic() + patience_s
+        if clock is not None and not again and (set_back_s := clock.set_back_s()) > _CLOCK_STEP_S:
+            say(f"the clock was set back by {set_back_s:.0f} s: starting the workers again")
+            again = True
+        if (signals or again) and kill_at is None:
+            kill_at = time.monotonic() + grace_s
             for child in children:
                 child.send_signal(signal.SIGTERM)
         if kill_at is not None and time.monotonic() > kill_at:
-            return _Outcome(1, f"killed, not stopped within {patience_s:g} s,")
+            return _Outcome(1, f"killed, not stopped within {grace_s:g} s,")
         time.sleep(_POLL_S)
     failed = _failed(children)
     if failed:
         return _blame(failed)
-    return _Outcome(0, "stopped" if signals else "finished", "state saved")
+    return _Outcome(0, "stopped" if signals or again else "finished", "state saved", again)
 
 
 def _running(children: Sequence[subprocess.Popen[bytes]]) -> int:
@@ -267,11 +400,18 @@ def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
 
 @contextlib.contextmanager
 def _caught_signals() -> Iterator[list[int]]:
-    """Collect the stop signals instead of dying of them."""
+    """Collect the stop signals instead of dying of them.
+
+    A terminal that is closed sends SIGHUP twice, as the kernel and the shell both do: of that one
+    the second is not a second wish.
+    """
     caught: list[int] = []
-    before = [
-        (number, signal.signal(number, lambda n, _: caught.append(n))) for number in STOP_SIGNALS
-    ]
+
+    def catch(number: int, _: object) -> None:
+        if not (caught and number == signal.SIGHUP):
+            caught.append(number)
+
+    before = [(number, signal.signal(number, catch)) for number in caught_signals()]
     try:
         yield caught
     finally:

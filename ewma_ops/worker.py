@@ -30,7 +30,9 @@ from ewma_ops.threads import COARSE_S, wake_within
 
 __all__ = [
     "LOST_PEER",
+    "STOP_SIGNALS",
     "UNAVAILABLE",
+    "caught_signals",
     "die_with",
     "leave",
     "main",
@@ -45,7 +47,7 @@ LOST_PEER = 75
 UNAVAILABLE = 69
 """Exit code of a worker that failed of what may heal, such as a broker that is away."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -59,8 +61,8 @@ def run_worker(
 ) -> int:
     """Run one process of a dataflow until its sources end, and return an exit code.
 
-    SIGTERM and SIGINT only set the event that ``build`` is given; a source that then reports its
-    end makes Bytewax take a last snapshot, which is a graceful stop.
+    SIGTERM, SIGINT and SIGHUP only set the event that ``build`` is given; a source that then
+    reports its end makes Bytewax take a last snapshot, which is a graceful stop.
 
     Parameters
     ----------
@@ -103,10 +105,16 @@ def run_worker(
     return 0
 
 
+def caught_signals() -> list[signal.Signals]:
+    """Return the stop signals, without SIGHUP if it is ignored, as under ``nohup``."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP)]
+
+
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set from now on; call it from the main thread."""
+    """Return an event that the stop signals set from now on; call it from the main thread."""
     stopping = threading.Event()
-    for number in STOP_SIGNALS:
+    for number in caught_signals():
         signal.signal(number, lambda *_: stopping.set())
     # The launcher blocks them until here, so that a stop during the imports is graceful too.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

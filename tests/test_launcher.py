@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,9 +39,9 @@ directory = "{}"
 
 @contextmanager
 def launcher(
-    directory: Path, workers: int = 1, limit: int = 10**9, mode: str = "ok", patience_s: float = 30
+    directory: Path, workers: int = 1, limit: int = 10**9, mode: str = "ok", grace_s: float = 30
 ) -> Iterator[subprocess.Popen[str]]:
-    options = json.dumps([workers, limit, mode, patience_s])
+    options = json.dumps([workers, limit, mode, grace_s])
     line = [sys.executable, str(ROOT / "tests" / "ticking.py"), "launcher", str(directory), options]
     pipe = subprocess.PIPE
     child = subprocess.Popen(line, env=ENV, stdout=pipe, stderr=pipe, text=True)
@@ -99,7 +101,7 @@ def test_a_stop_keeps_the_state_for_any_number_of_workers(tmp_path: Path) -> Non
     assert lines(tmp_path) == {key: list(range(1, limit + 1)) for key in "012"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_during_the_start_is_graceful(tmp_path: Path, number: signal.Signals) -> None:
     with launcher(tmp_path, 2) as child:
         assert child.stdout is not None
@@ -165,7 +167,7 @@ def test_a_worker_stuck_before_it_is_connected_is_killed(tmp_path: Path) -> None
 
 
 def test_a_stop_is_bounded_in_time(tmp_path: Path) -> None:
-    with launcher(tmp_path, 1, mode="deaf", patience_s=0.5) as child:
+    with launcher(tmp_path, 1, mode="deaf", grace_s=0.5) as child:
         await_progress(tmp_path)
         child.send_signal(signal.SIGTERM)
         assert "not stopped within 0.5 s" in told(child, 5)[-1]
@@ -180,6 +182,71 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         assert "second signal" in told(child, 5)[-1]
         assert child.returncode == 128 + signal.SIGINT
+
+
+def test_a_terminal_that_is_closed_stops_the_flow_gracefully(tmp_path: Path) -> None:
+    with launcher(tmp_path, 2) as child:
+        await_progress(tmp_path)
+        for pid in [child.pid, *worker_pids(child), child.pid]:  # the kernel and the shell
+            os.kill(pid, signal.SIGHUP)
+        assert told(child)[-1].endswith("state saved")
+        assert child.returncode == 0
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with launcher(tmp_path) as child:
+            await_progress(tmp_path)
+            for pid in [child.pid, *worker_pids(child)]:
+                os.kill(pid, signal.SIGHUP)
+            await_progress(tmp_path, beyond=lines(tmp_path)["0"][-1] + 20)
+            child.send_signal(signal.SIGTERM)
+            assert told(child)[-1].endswith("state saved")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def fill(pipe: int) -> None:
+    """Fill a pipe, so that the next write to it waits."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, bytes(512))
+    os.set_blocking(pipe, True)
+
+
+@linux
+@pytest.mark.parametrize("death", ["worker", "stop"])
+def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path, death: str) -> None:
+    reader, writer = os.pipe()
+    fill(writer)
+    options = json.dumps([2, 10**9, "noisy", 30])
+    line = [sys.executable, str(ROOT / "tests" / "ticking.py"), "launcher", str(tmp_path), options]
+    with subprocess.Popen(line, env=ENV, stderr=writer, stdout=subprocess.DEVNULL) as child:
+        os.close(writer)
+        try:
+            await_progress(tmp_path, beyond=300)  # with a line to the log for each
+            pids = worker_pids(child)  # type: ignore[arg-type]
+            if death == "worker":
+                os.kill(pids[0], signal.SIGKILL)
+            else:
+                child.send_signal(signal.SIGTERM)
+            await_gone(pids, 10)
+            assert child.wait(10) == (1 if death == "worker" else 0)
+        finally:
+            child.kill()
+            os.close(reader)
+
+
+def test_a_log_whose_reader_is_gone_ends_nothing(tmp_path: Path) -> None:
+    with launcher(tmp_path, mode="noisy") as child:
+        await_progress(tmp_path)
+        assert child.stderr is not None
+        child.stderr.close()
+        await_progress(tmp_path, beyond=lines(tmp_path)["0"][-1] + 50)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
 
 
 def test_a_second_launcher_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
@@ -209,9 +276,9 @@ class Workers:
         )
         return [sys.executable, "-c", program, str(self.codes)]
 
-    def run(self, signals: Sequence[int] = (), identify: Any = dict) -> int:
+    def run(self, signals: Sequence[int] = (), identify: Any = dict, begin: Any = dict) -> int:
         with RecoveryStore(self.config.parent / "state") as store:
-            return _keep_running(self.command, 1, store, identify(), identify, signals)
+            return _keep_running(self.command, 1, store, identify(), identify, signals, begin)
 
 
 @pytest.fixture
@@ -237,7 +304,7 @@ def test_five_failures_without_progress_are_enough(
     assert Workers(tmp_path, *[1] * 9).run() == 1
     told = capsys.readouterr().err
     assert told.count("started 1 worker") == 5
-    assert "given up: 5 runs in a row have failed without getting on" in told
+    assert "giving up: 5 consecutive runs failed without making progress" in told
 
 
 @pytest.mark.usefixtures("_at_once")
@@ -259,6 +326,53 @@ def test_a_broker_that_is_away_between_two_runs_is_waited_for(
 
     assert Workers(tmp_path, 1, 0).run(identify=identify) == 0
     assert capsys.readouterr().err.count("ewma: no broker") == 2
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_broker_that_is_away_when_the_job_begins_is_waited_for(tmp_path: Path) -> None:
+    answers: list[Any] = [BrokerError("no broker"), {0: 7}]
+
+    def begin() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert Workers(tmp_path, 0).run(begin=begin) == 0
+    assert RecoveryStore(tmp_path / "state").began == {0: 7}
+
+
+def away() -> Any:
+    raise BrokerError("no broker answered")
+
+
+def test_a_first_start_waits_for_brokers_as_long_as_it_is_asked_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Workers(tmp_path).config
+    began = time.monotonic()
+    with pytest.raises(BrokerError, match="no broker answered"):
+        launch(config, identify=away, wait_s=1.0)
+    assert 1.0 <= time.monotonic() - began < 20
+    assert capsys.readouterr().err.count("ewma: no broker answered") >= 2
+    with pytest.raises(BrokerError, match="no broker answered"):
+        launch(config, identify=away, wait_s=0.0)
+    assert "starting again" not in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_stop_is_heard_while_brokers_do_not_answer(tmp_path: Path) -> None:
+    silence = threading.Event()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    began = time.monotonic()
+
+    def identify() -> dict[str, str | int]:
+        silence.wait(60)
+        return {}
+
+    assert launch(Workers(tmp_path).config, identify=identify) == 1
+    silence.set()
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.usefixtures("_at_once")

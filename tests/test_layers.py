@@ -108,12 +108,14 @@ ROWS = {
         "errors murmur2 spans flow readings recovery settings connectors.* serde.*", "kafka numpy"
     ),
     "threads": _row(),
+    "relay": _row(),
     "worker": _row(
         "errors threads settings recovery flow connectors.*", "bytewax prometheus_client"
     ),
-    "launcher": _row("errors settings recovery checkpoints worker"),
+    "launcher": _row("errors settings recovery checkpoints relay worker"),
     "cli": _row(
-        "ewma_ops errors settings summary recovery flow launcher verify worker connectors.* demo.*"
+        "ewma_ops errors decay settings summary recovery flow launcher relay verify worker "
+        "connectors.* demo.*"
     ),
     "demo": _row("demo.*"),
     "demo.*": _row(

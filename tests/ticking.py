@@ -35,6 +35,8 @@ class _Ticks(StatefulSourcePartition[tuple[str, int], int]):
         if self.last == self.limit or (self.stop.is_set() and self.mode != "deaf"):
             raise StopIteration
         self.last += 1
+        if self.mode == "noisy":
+            print("noise " * 200, file=sys.stderr)
         if self.mode == "broker-fails" and self.key == "0" and self.last > 20:
             try:
                 raise OSError("connection reset")
@@ -118,7 +120,7 @@ def worker_program(directory: str, place: str, addresses: str, limit: str, mode:
 def launcher_program(directory: str, options: str) -> int:
     from ewma_ops.launcher import supervise
 
-    workers, limit, mode, patience_s = json.loads(options)
+    workers, limit, mode, grace_s = json.loads(options)
 
     def worker(place: int, addresses: Sequence[str]) -> list[str]:
         line = command(Path(directory), place, addresses, limit, mode)
@@ -127,7 +129,7 @@ def launcher_program(directory: str, options: str) -> int:
 
     with RecoveryStore(Path(directory) / "state") as store:
         point = store.prepare({})
-        return supervise(worker, workers, store, point, patience_s=patience_s)
+        return supervise(worker, workers, store, point, grace_s=grace_s)
 
 
 def lines(directory: Path) -> dict[str, list[int]]:
