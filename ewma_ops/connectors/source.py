@@ -6,7 +6,6 @@ Knows Bytewax's epochs and hands offsets to the poller; must not know kafka-pyth
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from types import MappingProxyType
@@ -26,7 +25,6 @@ from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["KafkaSource"]
 
-_PAUSE_S = 0.001
 _AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
 
 
@@ -205,10 +203,10 @@ class _Part(StatefulSourcePartition[ConsumerRecords, int]):
     def next_awake(self) -> datetime | None:
         if not self._idle:
             return None
-        if self._poller.rests:
-            return _AT_ONCE
-        # On a common beat, so that Bytewax wakes once for all idle parts.
-        return datetime.fromtimestamp((time.time() // _PAUSE_S + 1) * _PAUSE_S, timezone.utc)
+        # Bytewax compares this with the wall clock, and so does the millisecond that it waits by
+        # itself for None: if that clock is set back, they wait until it has caught up. The pause
+        # of an idle part is taken in `Poller.rest`.
+        return _AT_ONCE
 
     def snapshot(self) -> int:
         self._snapshot = self._offset
