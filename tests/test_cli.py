@@ -131,11 +131,17 @@ def test_a_missing_topic_is_named_before_anything_runs(job: Job, table: str) -> 
         assert "started" not in done.stderr
 
 
+def test_times_are_given_with_their_unit(job: Job) -> None:
+    for option in ("--grace=20", "--wait=soon"):
+        done = ewma("run", option, str(job.path))
+        assert_told(done, 2, "is not a duration", '"90s"')
+
+
 def test_no_broker(job: Job) -> None:
     address = f"127.0.0.1:{free_port()}"
     job.configure(kafka={"bootstrap_servers": address, "bootstrap_timeout_ms": 500})
-    for command in ("run", "check"):
-        done = ewma(command, str(job.path))
+    for command in (["run", "--wait=1s"], ["run", "--wait=0"], ["check"]):
+        done = ewma(*command, str(job.path))
         assert_told(done, 1, f"no Kafka broker answered at {address}", "kafka.bootstrap_servers")
 
 
