@@ -16,6 +16,7 @@ from ewma_ops.block import Block
 from ewma_ops.family import ChainUnit, Family, Unit
 from ewma_ops.kernel import Floats, Ints
 from ewma_ops.plan import Plan
+from ewma_ops.policies import MISSING
 
 __all__ = ["Chain", "blocks_of", "line_of", "parted"]
 
@@ -60,11 +61,11 @@ class Chain:
         values: Sequence[float],
         time_ms: int | None,
         volume: float | None = None,
-        cause: int = 0,
+        causes: int = 0,
     ) -> tuple[float, ...]:
         """Move one series on by one reading, to the same bits."""
         (x,) = values
-        feed = _One(self._stages, x != x, row, time_ms, volume, cause)
+        feed = _One(self._stages, x != x, row, time_ms, volume, causes)
         return tuple(map(float, self.unit.composite.formula(x, feed)))
 
 
@@ -80,8 +81,11 @@ class _Columns(NamedTuple):
 
     def __call__(self, stage: str, values: Floats) -> tuple[Floats, ...]:
         block = self.stages[stage]
-        fed = np.where(self.missing, np.nan, values)[None]
-        found = block.move(self.plan, fed, self.times_ms, self.volumes, self.causes)
+        fed = np.where(self.missing, np.nan, values)
+        causes = self.causes
+        if causes is not None:
+            causes = causes | np.where(np.isnan(fed) & ~self.missing, MISSING, 0).astype(np.uint8)
+        found = block.move(self.plan, fed[None], self.times_ms, self.volumes, causes)
         return tuple([np.atleast_2d(found[s])[0] for s in block.unit.smoothing.statistics])
 
     def before(self, stage: str, values: Floats) -> Floats:
@@ -101,11 +105,12 @@ class _One(NamedTuple):
     row: int
     time_ms: int | None
     volume: float | None
-    cause: int
+    causes: int
 
     def __call__(self, stage: str, values: float) -> tuple[float, ...]:
         fed = np.nan if self.missing else float(values)
-        return self.stages[stage].step(self.row, [fed], self.time_ms, self.volume, self.cause)
+        causes = self.causes | (MISSING if fed != fed and not self.missing else 0)
+        return self.stages[stage].step(self.row, [fed], self.time_ms, self.volume, causes)
 
     def before(self, stage: str, values: float) -> float:
         mean = float(self.stages[stage].state["mean"][0][self.row])

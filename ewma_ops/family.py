@@ -54,6 +54,9 @@ class ChainUnit(NamedTuple):
 class Family:
     """Smoothings and composites by name, of fields by name.
 
+    They share the readings, and so the bounds, the newest time of a series, resets and dead
+    letters; whether weights decay past what is not observed, each decides by its own policies.
+
     Parameters
     ----------
     smoothings
@@ -86,7 +89,8 @@ class Family:
         Raises
         ------
         ConfigError
-            If a name is empty or comes twice, or a statistic of two fields is asked of one.
+            If a name is empty or comes twice, a statistic of two fields is asked of one, or
+            smoothings differ in more of their policies than skip and decay.
 
         Examples
         --------
@@ -114,13 +118,14 @@ class Family:
             if isinstance(fields, str) or not names or not all(names) or len(set(names)) != width:
                 raise ConfigError(f"fields = {fields!r}: give a list of names, each once")
         family = cls(tuple(named.items()), names if len(names) > 1 else (), width)
+        first = family.smoothings[0][1].policies
         for one in named.values():
             paired = ", ".join(name for name in one.statistics if name in PAIRED)
             if paired and len(family.fields) < 2:
                 raise ConfigError(f"{paired} is of two fields, but there is one: name two or more")
             if isinstance(one, Composite) and width > 1 and not family.fields:
                 raise ConfigError(f"{one.name} is not of vectors: name the fields")
-            if one.policies.of_reading != family.policies.of_reading:
+            if one.policies.of_reading != first.of_reading:
                 raise ConfigError(
                     f"smoothings {list(named)} differ in what becomes of a reading: give all the "
                     "same bounds and policies; only skip and decay may differ"
@@ -159,8 +164,9 @@ class Family:
 
     @property
     def policies(self) -> Policies:
-        """What is done with readings out of the ordinary: the same for all that is asked."""
-        return self.smoothings[0][1].policies
+        """What is done with unusual readings, as all that is asked for agrees on."""
+        first, *others = [one.policies for _, one in self.smoothings]
+        return first.joined(others)
 
     @property
     def by_volume(self) -> bool:

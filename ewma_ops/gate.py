@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import ReadingError
 from ewma_ops.family import Family
-from ewma_ops.policies import CAUSES, EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
+from ewma_ops.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
 from ewma_ops.readings import Readings, Rejected, Rejection
 from ewma_ops.weighing import NEVER
 
@@ -25,15 +25,12 @@ __all__ = ["Entry", "Gate"]
 _COLUMN = "/newest_ms"
 """No unit has a column of this name."""
 
-_GRAVITY = ("take", "clip", "skip", "decay", "reset", "dead-letter")
-"""Of several causes the one counts that is dealt with most gravely."""
-
 
 class Entry(NamedTuple):
     """What enters of a run of readings.
 
     ``readings`` as they came, their ``values`` and ``times_ms`` as they enter, ``rows`` of their
-    series; ``causes`` by code, ``resets`` where a series starts anew. ``None``: nothing of it.
+    series; ``causes`` as sets, ``resets`` where a series starts anew. ``None``: nothing of it.
     """
 
     readings: Readings
@@ -49,6 +46,12 @@ class Entry(NamedTuple):
 class Gate:
     """Apply the policies of a family.
 
+    What is decided here is decided for all smoothings of the family: the bounds (the narrowest
+    that any of them computes within), which values and times enter, whether a series starts anew,
+    whether a reading is a dead letter, and the newest time of a series. So a smoothing gives the
+    bits that it gives alone with the same bounds; whether its weights decay past what does not
+    enter, it looks up by the causes of the reading in policies of its own.
+
     Parameters
     ----------
     family
@@ -59,12 +62,13 @@ class Gate:
 
     def __init__(self, family: Family, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
         policies = family.policies
-        self._policies = policies.by_code
-        self._gravity = [_GRAVITY.index(policy) for policy in policies.by_code]
+        self._policies, self._causes = policies.by_set, policies.cause_by_set
+        self._refused = np.array([policy == "dead-letter" for policy in self._policies])
+        self._reset = np.array([policy == "reset" for policy in self._policies])
         self.low, self.high = family.bounds
         self._max_lateness_ms = policies.max_lateness_ms
-        self._timed, self._by_volume = family.by_time, family.by_volume
-        self.demands = family.by_time is not None or family.by_volume
+        self._timed, self.by_volume = family.by_time, family.by_volume
+        self.demands = self._timed is not None or self.by_volume
         self._width = family.width
         self._whole = family.width > 1 and not family.fields
         self.watches = policies.watches
@@ -101,9 +105,9 @@ class Gate:
             theirs = other.newest_ms[: len(rows)]
             self.newest_ms[rows] = np.maximum(self.newest_ms[rows], theirs)
 
-    def resets(self, cause: int) -> bool:
-        """Tell whether a series starts anew with a reading with which something is amiss."""
-        return self._policies[cause] == "reset"
+    def resets(self, causes: int) -> bool:
+        """Tell whether a series starts anew with a reading that has these causes."""
+        return self._policies[causes] == "reset"
 
     def check_shape(self, readings: Readings) -> None:
         """Refuse readings that lack what the family needs of each.
@@ -130,7 +134,7 @@ class Gate:
                 f"{what} by time, but a reading has none: "
                 "give (time, value) pairs, or a half-life counted in readings"
             )
-        if weights is None and self._by_volume:
+        if weights is None and self.by_volume:
             raise ReadingError(
                 "weighting is by volume, but a reading has no weight: give weights with the "
                 "readings"
@@ -142,8 +146,10 @@ class Gate:
             if value < self.low or value > self.high:
                 raise ReadingError(self._told_of_value(series_id, value))
 
-    def values_of(self, series_id: str, values: Sequence[float]) -> tuple[Sequence[float], int]:
-        """Return the values of one reading as they enter, and the code of what is amiss.
+    def values_of(
+        self, series_id: str, values: Sequence[float], weight: float | None
+    ) -> tuple[Sequence[float], int]:
+        """Return the values of one reading as they enter, and the set of their causes.
 
         Raises
         ------
@@ -151,19 +157,25 @@ class Gate:
             If the reading does not enter.
         """
         entering: list[float] = []
-        cause = 0
+        causes = MISSING if self.by_volume and weight != weight else 0
         for value in values:
-            amiss, mended = self._mended(value)
-            if self._policies[amiss] == "dead-letter":
-                raise ReadingError(self._told_of_value(series_id, value))
-            cause = self._graver(cause, amiss)
-            entering.append(mended)
-        return entering, cause
+            cause, entered = self._entering(value)
+            causes |= cause
+            entering.append(entered)
+        if self._policies[causes] == "dead-letter":
+            raise ReadingError(self._told_of_values(series_id, values, causes))
+        return entering, causes
 
     def time_of(
-        self, series_id: str, row: int, values: Sequence[float], time_ms: int, cause: int
+        self,
+        series_id: str,
+        row: int,
+        values: Sequence[float],
+        weight: float | None,
+        time_ms: int,
+        causes: int,
     ) -> tuple[Sequence[float], int, int]:
-        """Return values and time of one reading as they enter, and the cause, by the time too.
+        """Return values and time of one reading as they enter, and the causes with the time's.
 
         Raises
         ------
@@ -171,12 +183,14 @@ class Gate:
             If the reading does not enter.
         """
         observed = (all if self._whole else any)(value == value for value in values)
-        amiss, entering_ms = self._clock(row, time_ms, cause, observed)
-        if self._policies[amiss] == "dead-letter":
+        if self.by_volume:
+            observed = observed and weight == weight
+        cause, entering_ms = self._clock(row, time_ms, causes, observed)
+        if self._policies[cause] == "dead-letter":
             raise ReadingError(self._told_of_time(series_id, row, time_ms))
-        if self._policies[amiss] in ("skip", "decay"):
+        if self._policies[cause] in ("skip", "decay"):
             values = [math.nan] * len(values)
-        return values, entering_ms, self._graver(cause, amiss)
+        return values, entering_ms, causes | cause
 
     def sift(self, readings: Readings, rows: NDArray[np.intp], *, put_aside: bool) -> Entry:
         """Return what enters of a run of readings, and move on the newest times.
@@ -198,6 +212,8 @@ class Gate:
         values, times = readings.values, readings.times_ms
         empty = not values.size
         fine = empty or (self.low <= values.min() and values.max() <= self.high)
+        if not empty and fine and self.by_volume and readings.weights is not None:
+            fine = bool(readings.weights.min() >= 0.0)  # not where one is missing
         if empty or (fine and not self.watches):
             return Entry(readings, values, times, rows)
         causes = np.zeros(len(readings), np.uint8)
@@ -219,18 +235,17 @@ class Gate:
         values = readings.values
         absent = np.isnan(values)
         causes[absent if absent.ndim == 1 else absent.any(axis=1)] = MISSING
-        if self._policies[MISSING] == "dead-letter":
-            for i in np.flatnonzero(causes).tolist():
-                details[i] = self._told_of_value(readings.series_ids[i], math.nan)
+        if self.by_volume and readings.weights is not None:
+            causes[np.isnan(readings.weights)] = MISSING
         odd = ~absent & ~((values >= self.low) & (values <= self.high))
         if odd.any():
             values = values.copy(order="K")
         for place in map(tuple, np.argwhere(odd).tolist()):
-            i, value = place[0], float(values[place])
-            amiss, values[place] = self._mended(value)
-            causes[i] = self._graver(int(causes[i]), amiss)
-            if self._policies[amiss] == "dead-letter":
-                details.setdefault(i, self._told_of_value(readings.series_ids[i], value))
+            cause, values[place] = self._entering(float(values[place]))
+            causes[place[0]] |= cause
+        for i in np.flatnonzero(self._refused[causes]).tolist():
+            came = np.atleast_1d(readings.values[i]).tolist()
+            details[i] = self._told_of_values(readings.series_ids[i], came, int(causes[i]))
         return values
 
     def _sift_times(
@@ -245,31 +260,35 @@ class Gate:
         values, entering = values.copy(order="K"), readings.times_ms.copy()
         absent = np.isnan(values.reshape(len(values), -1)).sum(axis=1)
         observed = absent == 0 if self._whole else absent < values[:1].size
+        if self.by_volume and readings.weights is not None:
+            observed &= ~np.isnan(readings.weights)
         columns = rows.tolist(), entering.tolist(), causes.tolist(), observed.tolist()
         for i, (row, time_ms, cause, seen) in enumerate(zip(*columns, strict=True)):
             if i in details:
                 continue
-            amiss, entering_ms = self._clock(row, time_ms, cause, seen)
-            if not amiss:
+            untimely, entering_ms = self._clock(row, time_ms, cause, seen)
+            if not untimely:
                 continue
-            causes[i] = self._graver(cause, amiss)
+            causes[i] |= untimely
             entering[i] = entering_ms
-            if self._policies[amiss] in ("skip", "decay"):
+            if self._policies[untimely] in ("skip", "decay"):
                 values[i] = math.nan
-            elif self._policies[amiss] == "dead-letter":
+            elif self._policies[untimely] == "dead-letter":
                 details[i] = self._told_of_time(readings.series_ids[i], row, time_ms)
         return values, entering
 
     def _entry(self, entry: Entry, details: dict[int, str]) -> Entry:
         readings, values, times, rows, causes = entry[:5]
         assert causes is not None
-        counts = np.bincount(causes, minlength=1 + len(CAUSES))[1:].tolist()
-        tally = {cause: n for cause, n in zip(CAUSES, counts, strict=True) if n}
+        tally: dict[str, int] = {}
+        for cause, n in list(zip(self._causes, np.bincount(causes).tolist(), strict=False))[1:]:
+            if n:
+                tally[cause] = tally.get(cause, 0) + n
         rejected = None
         if details:
             aside = np.array(sorted(details), np.intp)
             kept = np.delete(np.arange(len(readings)), aside)
-            names = [CAUSES[code - 1] for code in causes[aside].tolist()]
+            names = [self._causes[found] for found in causes[aside].tolist()]
             rejections = [
                 Rejection(i, name, details[at])
                 for i, (at, name) in enumerate(zip(aside.tolist(), names, strict=True))
@@ -279,25 +298,25 @@ class Gate:
             values = np.take(values.T, kept, axis=-1).T
             times = None if times is None else times[kept]
         resets = None
-        if "reset" in self._policies:
-            begins = np.array([policy == "reset" for policy in self._policies])[causes]
-            resets = begins if begins.any() else None
+        begins = self._reset[causes]
+        if begins.any():
+            resets = begins
         return Entry(readings, values, times, rows, causes, resets, rejected, tally)
 
-    def _mended(self, value: float) -> tuple[int, float]:
-        """Return what is amiss with a value, and what enters in its place."""
+    def _entering(self, value: float) -> tuple[int, float]:
+        """Return the cause that a value has, and what enters in its place."""
         if self.low <= value <= self.high:
             return 0, value
         if value != value:
             return MISSING, value
-        amiss = NON_FINITE if math.isinf(value) else OUT_OF_RANGE
-        if self._policies[amiss] == "clip":
-            return amiss, min(max(value, self.low), self.high)
-        return amiss, math.nan
+        cause = NON_FINITE if math.isinf(value) else OUT_OF_RANGE
+        if self._policies[cause] == "clip":
+            return cause, min(max(value, self.low), self.high)
+        return cause, math.nan
 
-    def _clock(self, row: int, time_ms: int, cause: int, observed: bool) -> tuple[int, int]:
-        """Move on the newest time; return what is amiss with a time, and what enters for it."""
-        if self._policies[cause] == "reset":
+    def _clock(self, row: int, time_ms: int, causes: int, observed: bool) -> tuple[int, int]:
+        """Move on the newest time; return the cause that a time has, and what enters for it."""
+        if self._policies[causes] == "reset":
             self._newest[row] = NEVER
         newest = self._newest[row]
         if not observed:
@@ -314,8 +333,13 @@ class Gate:
             self._newest[row] = time_ms
         return LATE, newest - self._max_lateness_ms if policy == "clip" else time_ms
 
-    def _graver(self, cause: int, other: int) -> int:
-        return other if self._gravity[other] > self._gravity[cause] else cause
+    def _told_of_values(self, series_id: str, values: Sequence[float], causes: int) -> str:
+        """Say why a reading is a dead letter: the first value with the cause that counts."""
+        counts = self._causes[causes]
+        for value in values:
+            if self._causes[self._entering(value)[0]] == counts:
+                return self._told_of_value(series_id, value)
+        return f"series {series_id!r} has a reading without a weight: give one, or another policy"
 
     def _told_of_value(self, series_id: str, value: float) -> str:
         if value != value:

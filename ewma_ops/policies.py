@@ -1,23 +1,42 @@
-"""What is done with readings out of the ordinary: a policy for each cause.
+"""What is done with unusual readings: a policy for each cause, and which one counts.
 
 Knows causes, policies and which of them go together; must not know readings, tables, or how
 anything is computed.
+
+A reading can have several causes: each of its values may have one, and its time may. It is treated
+as a whole, by one policy: the most severe of those of its causes, in the order of `SEVERITY`. That
+is settled here once, for every set of causes, and looked up by whoever has a reading in hand.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
+from typing import Any
 
 from ewma_ops.checks import number, one_of
 from ewma_ops.decay import duration_ms
 from ewma_ops.errors import ConfigError
 
-__all__ = ["CAUSES", "EQUAL_TIMES", "LATE", "MISSING", "NON_FINITE", "OUT_OF_RANGE", "Policies"]
+__all__ = [
+    "CAUSES",
+    "EQUAL_TIMES",
+    "LATE",
+    "MISSING",
+    "NON_FINITE",
+    "OUT_OF_RANGE",
+    "SEVERITY",
+    "Policies",
+]
 
-MISSING, NON_FINITE, OUT_OF_RANGE, LATE, EQUAL_TIMES = range(1, 6)
-"""Codes of the causes; 0 is a reading in order."""
+MISSING, NON_FINITE, OUT_OF_RANGE, LATE, EQUAL_TIMES = (1 << bit for bit in range(5))
+"""The causes, as bits: the causes of a reading are a set of them, and 0 is a usual reading."""
+
+SEVERITY = ("take", "clip", "skip", "decay", "reset", "dead-letter")
+"""The policies, from the mildest to the most severe."""
 
 _VALUE = ("dead-letter", "skip", "decay", "reset", "clip")
 _ALLOWED = {
@@ -29,7 +48,9 @@ _ALLOWED = {
 }
 
 CAUSES = tuple(cause.replace("_", "-") for cause in _ALLOWED)
-"""Every cause, in the order of its code from 1: what is amiss with a reading."""
+"""Every cause by name, in the order of the bits: what is unusual about a reading."""
+
+_SETS = range(1 << len(CAUSES))
 
 
 @dataclass(frozen=True)
@@ -110,20 +131,57 @@ class Policies:
                 )
 
     @property
-    def by_code(self) -> tuple[str, ...]:
-        """The policy by the code of the cause; what is in order is taken."""
-        return ("take", *(str(getattr(self, cause)) for cause in _ALLOWED))
+    def by_cause(self) -> dict[str, str]:
+        """The policy for each of `CAUSES`."""
+        return {name: getattr(self, field) for name, field in zip(CAUSES, _ALLOWED, strict=True)}
+
+    @cached_property
+    def cause_by_set(self) -> tuple[str, ...]:
+        """The cause whose policy counts, by the set of causes: if several are, the first of them.
+
+        ``""`` for none.
+        """
+
+        def most_severe(causes: list[str]) -> str:
+            return max(causes, key=lambda cause: SEVERITY.index(self.by_cause[cause]), default="")
+
+        return tuple(
+            most_severe([cause for bit, cause in enumerate(CAUSES) if causes >> bit & 1])
+            for causes in _SETS
+        )
+
+    @cached_property
+    def by_set(self) -> tuple[str, ...]:
+        """The policy that counts, by the set of causes; a usual reading is taken."""
+        policies = {"": "take", **self.by_cause}
+        return tuple(policies[cause] for cause in self.cause_by_set)
 
     @property
     def decays(self) -> tuple[bool, ...]:
-        """Whether weights decay past a reading without a value, by the code of its cause."""
-        return tuple((self.by_code[code or MISSING] == "decay") for code in range(1 + len(CAUSES)))
+        """Whether weights decay past what is not observed, by the set of causes.
+
+        What is not observed in a reading without a cause is missing.
+        """
+        return tuple(self.by_set[causes or MISSING] == "decay" for causes in _SETS)
 
     @property
     def of_reading(self) -> tuple[object, ...]:
-        """What holds for a reading as a whole: not whether weights decay past it."""
-        policies = ["skip" if policy == "decay" else policy for policy in self.by_code]
+        """What smoothings of the same readings must agree on: all but skip or decay."""
+        policies = ["skip" if policy == "decay" else policy for policy in self.by_cause.values()]
         return (*policies, self.lowest, self.highest, self.max_lateness_ms)
+
+    def joined(self, others: Iterable[Policies]) -> Policies:
+        """Return the policies of several smoothings of the same readings.
+
+        They agree, but where some decay and others skip: that is a decay.
+        """
+        every = [self, *others]
+        decaying: dict[str, Any] = {
+            field: "decay"
+            for field in _ALLOWED
+            if any(getattr(policies, field) == "decay" for policies in every)
+        }
+        return replace(self, by_time=all(policies.by_time for policies in every), **decaying)
 
     @property
     def keeps_originals(self) -> bool:
@@ -137,7 +195,7 @@ class Policies:
 
     def describe(self) -> str:
         """Return one line for people: the policy for each cause but a missing value."""
-        told = dict(zip(CAUSES, self.by_code[1:], strict=True))
+        told = self.by_cause
         del told["missing"]
         if math.isfinite(self.lowest) or math.isfinite(self.highest):
             told["out-of-range"] += f" (beyond {self.lowest:g} and {self.highest:g})"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from ewma_ops.policies import MISSING
 from ewma_ops.smoothing import OF_READING, PAIRED, Smoothing
 from ewma_ops.weighing import NEVER, TINY
 
@@ -88,11 +89,11 @@ class Stepper:
         values: Sequence[float],
         time_ms: int | None,
         volume: float | None = None,
-        cause: int = 0,
+        causes: int = 0,
     ) -> tuple[float, ...]:
         """Take in one reading of the series at ``row``; NaN in any field: it is missing.
 
-        ``cause`` is the code of why it is.
+        ``causes`` is the set of why it is.
 
         Returns
         -------
@@ -100,7 +101,7 @@ class Stepper:
             The statistics in the order they were asked for; each of all fields or pairs in turn,
             or once if it is of the reading.
         """
-        by = self._weigh(row, values, time_ms, volume, cause)
+        by = self._weigh(row, values, time_ms, volume, causes)
         x = values if by.observed else [0.0] * len(values)
         if self._by_duration:
             x = [self._over_gap(row, i, v, by) for i, v in enumerate(x)]
@@ -121,7 +122,7 @@ class Stepper:
         values: Sequence[float],
         time_ms: int | None,
         volume: float | None = None,  # noqa: ARG002 - not weighed by
-        cause: int = 0,
+        causes: int = 0,
     ) -> tuple[float, ...]:
         """Take in one reading of one field where nothing but the mean is asked for."""
         (value,) = values
@@ -138,7 +139,7 @@ class Stepper:
             if self._by_time:
                 assert time_ms is not None  # the table refuses readings without
                 gap = self._gap(row, time_ms, observed)
-            retained, added = self._factors(observed, count, gap, cause)
+            retained, added = self._factors(observed, count, gap, causes)
             kept = self._weight[row] * retained
             weight = kept + added
             whole = self._start_n and observed and count >= self._start_n
@@ -159,17 +160,18 @@ class Stepper:
         values: Sequence[float],
         time_ms: int | None,
         volume: float | None,
-        cause: int,
+        causes: int,
     ) -> _Weights:
         observed = all(map(float.__eq__, values, values))
         gap = idle = 0
         if self._by_volume:
             assert volume is not None  # the table refuses readings without
-            observed = observed and volume > 0.0
+            if not volume > 0.0:
+                observed, causes = False, causes | MISSING
         if self._by_time:
             assert time_ms is not None  # the table refuses readings without
             gap = self._gap(row, time_ms, observed)
-            if not observed and self._decays[cause]:
+            if not observed and self._decays[causes]:
                 idle = gap if gap > 0 else 0
             if self._by_duration:
                 observed = observed and gap >= 0
@@ -177,7 +179,7 @@ class Stepper:
         if observed:
             count += 1
             self._count[row] = count
-        retained, added = self._factors(observed, count, gap, cause)
+        retained, added = self._factors(observed, count, gap, causes)
         if self._by_volume and volume is not None:
             added *= volume if observed else 0.0
         kept = self._weight[row] * retained
@@ -201,12 +203,12 @@ class Stepper:
             columns["newest_ms"][row] = time_ms
         return 0 if newest == NEVER else time_ms - newest
 
-    def _factors(self, observed: bool, count: int, gap: int, cause: int) -> tuple[float, float]:
+    def _factors(self, observed: bool, count: int, gap: int, causes: int) -> tuple[float, float]:
         """Retention of the earlier weights, and the weight of this reading."""
         if not observed:
             if self._by_time or count < self._start_n:
                 return 1.0, 0.0
-            return self._beta if self._decays[cause] else 1.0, 0.0
+            return self._beta if self._decays[causes] else 1.0, 0.0
         if self._start_n:
             if count <= self._start_n:
                 return 1.0, 1.0

@@ -90,8 +90,8 @@ class Smoother:
         volumes
             float64[n] in the plan's order; needed for weighting by volume.
         causes
-            uint8[n] in the plan's order: by its code, why a reading has no value; ``None`` where
-            all are simply missing.
+            uint8[n] in the plan's order: the set of causes of each reading, as `policies` numbers
+            them; ``None`` where there is none, and what is not observed is simply missing.
         state
             The columns of the state, one element a series of ``plan.series``.
 

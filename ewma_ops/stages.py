@@ -124,7 +124,7 @@ class PutAside:
     """What was out of the ordinary counted, and what may not enter to addressed dead letters."""
 
     def __init__(self, policies: Policies, letters: Letters) -> None:
-        self._policy = dict(zip(CAUSES, policies.by_code[1:], strict=True))
+        self._policy = policies.by_cause
         self._letters = letters
 
     def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:

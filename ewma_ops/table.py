@@ -212,23 +212,24 @@ class SeriesTable:
         >>> table.step("s", 1.0), table.step("s", 4.0)
         ((1.0,), (3.0,))
         """
-        gate, cause = self._gate, 0
+        gate, causes = self._gate, 0
         if gate.demands and (time_ms is None or weight is None):
             gate.check_given(time_ms, weight)
         values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields
-        if self._fields or not gate.low <= value <= gate.high:  # type: ignore[operator] # the same
-            values, cause = gate.values_of(series_id, values)
+        usual = not (self._fields or gate.by_volume) and gate.low <= value <= gate.high  # type: ignore[operator] # the same
+        if not usual:
+            values, causes = gate.values_of(series_id, values, weight)
         row = self._index.find(series_id)
         if row is None:
             row = int(self._locate([series_id])[0])
         if gate.watches and time_ms is not None:
-            values, time_ms, cause = gate.time_of(series_id, row, values, time_ms, cause)
-        if cause and gate.resets(cause):
+            values, time_ms, causes = gate.time_of(series_id, row, values, weight, time_ms, causes)
+        if causes and gate.resets(causes):
             for block in self._blocks:
                 block.clear(row)
         if self._alone is not None:
-            return self._alone.step(row, values, time_ms, weight, cause)
-        return self._move(row, values, time_ms, weight, cause)
+            return self._alone.step(row, values, time_ms, weight, causes)
+        return self._move(row, values, time_ms, weight, causes)
 
     def _move(
         self,
@@ -236,7 +237,7 @@ class SeriesTable:
         values: Sequence[float],
         time_ms: int | None,
         weight: float | None,
-        cause: int,
+        causes: int,
     ) -> tuple[float, ...]:
         if self._fields and not self._apart and 0 < sum([x != x for x in values]) < len(values):
             self._part()
@@ -244,7 +245,7 @@ class SeriesTable:
         for line in self._lines:
             places = line.unit.places
             own = values if len(places) == len(values) else [values[i] for i in places]
-            flat += line.step(row, own, time_ms, weight, cause)
+            flat += line.step(row, own, time_ms, weight, causes)
         return tuple(flat) if self._order is None else tuple([flat[i] for i in self._order])
 
     def _step_through(self, entry: Entry) -> dict[str, NDArray[np.float64]]:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ewma_ops import kernel
 from ewma_ops.kernel import Floats, Ints
 from ewma_ops.plan import Plan
+from ewma_ops.policies import MISSING
 from ewma_ops.smoothing import Smoothing
 
 __all__ = ["ALWAYS", "NEVER", "TINY", "Column", "Weighed", "Weighing"]
@@ -121,7 +122,7 @@ class Weighing:
         state: Mapping[str, NDArray[Any]],
     ) -> Weighed:
         """Move the state of the plan's series on by its readings, in place."""
-        passed = self.decays[0 if causes is None else causes]
+        passed = self._passed(volumes, causes)
         gap = idle = before = None
         if self.by_time:
             assert times_ms is not None  # the table refuses readings without
@@ -158,6 +159,15 @@ class Weighing:
             observed, shares, rests, weight, count, weighed, revision, gap, idle, age,
             *self._concentrations(plan, shares, rests, state),
         )  # fmt: skip
+
+    def _passed(
+        self, volumes: Floats | None, causes: NDArray[np.uint8] | None
+    ) -> NDArray[np.bool_]:
+        """Tell past which readings weights decay, if they are not observed."""
+        every = np.uint8(0) if causes is None else causes
+        if self.by_volume and volumes is not None:
+            every = every | np.where(volumes > 0.0, 0, MISSING).astype(np.uint8)
+        return np.asarray(self.decays[every])
 
     def _by_count(
         self, observed: NDArray[np.bool_], passed: NDArray[np.bool_], count: Ints

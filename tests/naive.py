@@ -29,7 +29,7 @@ sum w < min_weight.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -378,33 +378,95 @@ class Policies:
     max_lateness: int
 
 
+SEVERITY = ("take", "clip", "skip", "decay", "reset", "dead-letter")
+
+Reading = tuple[int, Sequence[float]]
+"""The time of a reading, and the value of each of its fields."""
+
+
 def governed(
     series: Series, rules: Rules, policies: Policies, statistics: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Smooth a series under policies: what is skipped is left out, a reset is another series.
+    """Smooth a series of one field under policies."""
+    readings = [(time, [value]) for time, value in series]
+    (found,), _ = governed_fields(readings, rules, policies, statistics)
+    return found
+
+
+def governed_fields(
+    readings: Sequence[Reading], rules: Rules, policies: Policies, statistics: Sequence[str]
+) -> tuple[list[dict[str, list[float]]], list[int]]:
+    """Smooth the fields of a series under policies; also return which readings do not enter.
+
+    Of all the causes that the values and the time of a reading have, the one with the most severe
+    policy decides about the reading: under "decay" all fields decay that are not observed, under
+    any other that is let through, they are left out, and a reset is another series. What is not
+    entered (a dead letter) has no result.
 
     ``rules.missing`` is to be ``"decay"``: what then stays missing does.
     """
-    results: dict[str, list[float]] = {name: [] for name in statistics}
-    past: list[tuple[int, float]] = []
-    for time, value in series:
-        cause, value = amiss_with_value(value, policies)
-        newest = max((t for t, x in past if not math.isnan(x)), default=-math.inf)
-        if cause and policies.by_cause[cause] == "reset":
-            past, newest = [], -math.inf
-        late = "late" if time < newest - policies.max_lateness else None
-        untimely = "equal_times" if time == newest else late
-        policy = policies.by_cause.get(untimely or "", "take")
-        if not math.isnan(value) and policy != "take":
-            cause, value = untimely, value if policy in ("clip", "reset") else NAN
-            past = [] if policy == "reset" else past
-            time = int(newest) - policies.max_lateness if policy == "clip" else time
-        if not (math.isnan(value) and cause and policies.by_cause[cause] == "skip"):
-            past = [*past, (time, value)]
-        found = smooth(past, rules, statistics) if past else {}
-        for name, column in results.items():
-            column.append(float(found[name][-1]) if past else 0.0 if name == "count" else NAN)
-    return results
+    width = len(readings[0][1])
+    pasts: list[list[list[tuple[int, float]]]] = [[] for _ in range(width)]
+    shown: list[list[tuple[int, int]]] = [[] for _ in range(width)]
+    newest, refused = -math.inf, []
+    for at, (time, came) in enumerate(readings):
+        entering = [amiss_with_value(value, policies) for value in came]
+        causes = {cause for cause, _ in entering if cause}
+        values = [value for _, value in entering]
+        policy = most_severe(causes, policies)
+        if policy == "dead-letter":
+            refused.append(at)
+            continue
+        since = -math.inf if policy == "reset" else newest
+        untimely = None
+        if any(not math.isnan(value) for value in values):
+            late = "late" if time < since - policies.max_lateness else None
+            untimely = "equal_times" if time == since else late
+        timely = policies.by_cause.get(untimely or "", "take")
+        if timely == "dead-letter":
+            refused.append(at)
+            continue
+        if untimely and timely != "take":
+            policy = most_severe({*causes, untimely}, policies)
+            if timely in ("skip", "decay"):
+                values = [NAN] * width
+            elif timely == "clip":
+                time = int(since) - policies.max_lateness
+        if policy == "reset":
+            since = -math.inf
+        if any(not math.isnan(value) for value in values):
+            since = max(since, time)
+        newest = since
+        for field, value in enumerate(values):
+            past = pasts[field]
+            if policy == "reset" or not past:
+                past.append([])
+            if not math.isnan(value) or policy == "decay":
+                past[-1].append((time, value))
+            shown[field].append((len(past) - 1, len(past[-1]) - 1))
+    return [read_off(*one, rules, statistics) for one in zip(pasts, shown, strict=True)], refused
+
+
+def most_severe(causes: Iterable[str], policies: Policies) -> str:
+    every = ["take", *(policies.by_cause[cause] for cause in causes)]
+    return max(every, key=SEVERITY.index)
+
+
+def read_off(
+    pasts: list[list[tuple[int, float]]],
+    shown: list[tuple[int, int]],
+    rules: Rules,
+    statistics: Sequence[str],
+) -> dict[str, list[float]]:
+    """Smooth each of the series that followed one another; show them where readings were."""
+    found = [smooth(past, rules, statistics) if past else {} for past in pasts]
+    return {
+        name: [
+            float(found[i][name][j]) if j >= 0 else 0.0 if name == "count" else NAN
+            for i, j in shown
+        ]
+        for name in statistics
+    }
 
 
 def amiss_with_value(value: float, policies: Policies) -> tuple[str | None, float]:

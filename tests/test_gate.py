@@ -7,6 +7,7 @@ import math
 import pickle
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -213,6 +214,111 @@ def test_a_vector_is_whole_or_missing() -> None:
     vectors = [(5, [1.0, 10.0]), (9, [99.0, 20.0]), (6, [4.0, 40.0])]  # 9 was not taken
     found = update(SeriesTable(smoothing, fields=2), vectors).statistics["mean"]
     np.testing.assert_allclose(found, [[1, 10], [1, 10], [3, 30]])
+
+
+BOTH_WAYS = pytest.mark.parametrize("smallest", [0, 1 << 30], ids=["columns", "steps"])
+
+
+@BOTH_WAYS
+def test_of_several_causes_in_one_reading_the_most_severe_policy_counts(
+    smallest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each smoothing by policies of its own, whichever stands first."""
+    monkeypatch.setattr("ewma_ops.table._SMALLEST_BATCH", smallest)
+    common: dict[str, Any] = {"statistics": ["mean", "sum"], "out_of_range": "skip"}
+    x = Smoothing(HALF, missing="skip", lowest=-10, highest=10, **common)
+    y = Smoothing(HALF, missing="decay", lowest=-10, highest=10, **common)
+    for asked in ({"x": x, "y": y}, {"y": y, "x": x}):
+        for odd in ([99.0, NAN], [NAN, 99.0]):
+            table = SeriesTable(asked, fields=["a", "b"])
+            found = update(table, [(0, [1.0, 1.0]), (1, odd)])
+            sums = {name: column[-1] for name, column in found.statistics.items()}
+            assert [sums[f"{field}_y_sum"] for field in "ab"] == [0.5, 0.5]
+            assert [sums[f"{field}_x_sum"] for field in "ab"] == [1.0, 1.0]
+            assert found.tally == {"missing": 1}
+
+
+@BOTH_WAYS
+def test_of_several_values_that_cannot_be_the_cause_names_the_value(
+    smallest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ewma_ops.table._SMALLEST_BATCH", smallest)
+    smoothing = Smoothing(HALF, missing="dead-letter", non_finite="skip", highest=10)
+    for values, cause, says in [
+        ([NAN, 99.0], "missing", "has a reading without a value"),
+        ([99.0, NAN], "missing", "has a reading without a value"),
+        ([INF, 99.0], "out-of-range", "value 99.0 of series 's' is out of bounds"),
+    ]:
+        found = update(SeriesTable(smoothing, fields=["a", "b"]), [(0, values)], put_aside=True)
+        assert found.rejected is not None
+        [rejection] = found.rejected.rejections
+        assert rejection.cause == cause
+        assert says in rejection.detail
+        with pytest.raises(ReadingError) as raised:
+            SeriesTable(smoothing, fields=["a", "b"]).step("s", values, 0)
+        assert str(raised.value) == rejection.detail
+
+
+def test_the_bounds_are_those_within_which_every_smoothing_can_compute() -> None:
+    mean = Smoothing(HALF, out_of_range="skip")
+    var = Smoothing(HALF, out_of_range="skip", statistics=["mean", "var"])
+    readings = Readings.of(["s"] * 2, [1.0, 1e200])
+    alone = SeriesTable({"x": mean}).update(readings).statistics["x_mean"]
+    beside = SeriesTable({"x": mean, "y": var}).update(readings).statistics["x_mean"]
+    assert (alone[1], beside[1]) == (2e200 / 3, 1.0)
+
+
+# Weights --------------------------------------------------------------------------------------
+
+
+def weighed(weights: list[float], values: list[Any]) -> Readings:
+    n = len(values)
+    readings = Readings.of(["s"] * n, values, range(n), finite=False)
+    return replace(readings, weights=np.array(weights))  # from a decoder, where one may be missing
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("weight", [0.0, NAN])
+def test_what_weighs_nothing_is_missing_whatever_else_is_unusual(
+    smallest: int, weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ewma_ops.table._SMALLEST_BATCH", smallest)
+    smoothing = Smoothing(
+        HALF, weighting="volume", missing="decay", out_of_range="skip", highest=10,
+        statistics=["mean", "sum"],
+    )  # fmt: skip
+    table = SeriesTable(smoothing, fields=["a", "b"])
+    found = table.update(weighed([1.0, weight], [[1.0, 1.0], [2.0, 99.0]])).statistics
+    assert (found["a_sum"][-1], found["b_sum"][-1]) == (0.5, 0.5)
+
+
+@BOTH_WAYS
+def test_a_reading_without_its_weight_has_the_policy_of_a_missing_one(
+    smallest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ewma_ops.table._SMALLEST_BATCH", smallest)
+    reset = Smoothing(HALF, weighting="volume", missing="reset")
+    found = SeriesTable(reset).update(weighed([1.0, NAN, 2.0], [1.0, 2.0, 4.0]))
+    np.testing.assert_array_equal(found.statistics["mean"], [1.0, NAN, 4.0])
+    assert found.tally == {"missing": 1}
+    table = SeriesTable(reset)
+    rows = [table.step("s", x, 0, w)[0] for x, w in [(1.0, 1.0), (2.0, NAN), (4.0, 2.0)]]
+    np.testing.assert_array_equal(rows, [1.0, NAN, 4.0])
+
+    refused = Smoothing(HALF, weighting="volume", missing="dead-letter", late="skip")
+    table = SeriesTable(refused)
+    found = table.update(weighed([1.0, NAN, 2.0], [1.0, 2.0, 4.0]), put_aside=True)
+    assert found.rejected is not None
+    [rejection] = found.rejected.rejections
+    assert rejection.cause == "missing"
+    assert "a reading without a weight" in rejection.detail
+
+
+def test_a_reading_without_its_weight_does_not_move_the_newest_time() -> None:
+    table = SeriesTable(Smoothing(HALF, weighting="volume", late="skip"))
+    readings = weighed([1.0, NAN, 1.0], [1.0, 2.0, 4.0])
+    late = replace(readings, times_ms=np.array([0, 9, 5]))
+    assert table.update(late).tally == {"missing": 1}
 
 
 # State ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from ewma_ops.decay import Decay
 from ewma_ops.errors import ConfigError
 from ewma_ops.family import Family
+from ewma_ops.policies import EQUAL_TIMES, MISSING, NON_FINITE, OUT_OF_RANGE
 from ewma_ops.smoothing import Smoothing
 
 BOUNDS: dict[str, Any] = {"lowest": 0, "highest": 1}
@@ -21,7 +22,13 @@ def smoothing(decay: Decay | None = None, **options: Any) -> Smoothing:
 
 def test_what_is_left_out_is_as_it_always_was() -> None:
     policies = smoothing().policies
-    assert policies.by_code == ("take", "skip", "dead-letter", "dead-letter", "take", "take")
+    assert list(policies.by_cause.values()) == [
+        "skip",
+        "dead-letter",
+        "dead-letter",
+        "take",
+        "take",
+    ]
     assert not policies.watches
 
 
@@ -76,3 +83,26 @@ def test_smoothings_of_the_same_readings_may_differ_in_what_decays_only() -> Non
 def test_a_policy_that_needs_more_state_cannot_resume_without() -> None:
     assert smoothing().fingerprint() != smoothing(late="skip").fingerprint()
     assert smoothing().fingerprint() == smoothing(out_of_range="clip", **BOUNDS).fingerprint()
+
+
+def test_of_several_causes_the_most_severe_policy_counts() -> None:
+    policies = smoothing(out_of_range="decay", equal_times="reset", **BOUNDS).policies
+    assert policies.by_set[0] == "take"
+    assert policies.by_set[MISSING] == "skip"
+    assert policies.by_set[MISSING | OUT_OF_RANGE] == "decay"
+    assert policies.by_set[MISSING | OUT_OF_RANGE | EQUAL_TIMES] == "reset"
+    assert policies.by_set[MISSING | NON_FINITE | EQUAL_TIMES] == "dead-letter"
+    assert policies.cause_by_set[MISSING | OUT_OF_RANGE] == "out-of-range"
+    both = smoothing(out_of_range="reset", equal_times="reset", **BOUNDS).policies
+    assert both.cause_by_set[OUT_OF_RANGE | EQUAL_TIMES] == "out-of-range"
+    assert both.cause_by_set[MISSING | EQUAL_TIMES] == "equal-times"
+
+
+def test_what_a_family_agrees_on_does_not_depend_on_its_order() -> None:
+    one = smoothing(Decay(halflife="1s"), missing="decay", late="skip", max_lateness="1s")
+    other = smoothing(late="decay", max_lateness="1s")
+    there, back = (Family.of(dict(pairs)).policies for pairs in (
+        [("x", one), ("y", other)], [("y", other), ("x", one)]
+    ))  # fmt: skip
+    assert there == back
+    assert (there.missing, there.late) == ("decay", "decay")
