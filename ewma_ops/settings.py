@@ -7,10 +7,9 @@ What a password is stays inside: neither `repr` nor `describe` nor an error show
 from __future__ import annotations
 
 import difflib
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, timedelta, timezone
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,6 +21,10 @@ from ewma_ops.decay import duration_ms
 from ewma_ops.errors import ConfigError
 from ewma_ops.family import Family
 from ewma_ops.history import file_digest
+from ewma_ops.kafka_table import FIRST_KEY, KafkaOptions, read_options
+from ewma_ops.masking import masked
+from ewma_ops.moments import FORMS, moment_ms
+from ewma_ops.option_names import SECRETS, SHOWN, shown
 from ewma_ops.smooth_table import KEYS, read_smoothings
 
 __all__ = [
@@ -34,19 +37,13 @@ __all__ = [
     "load",
 ]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LARGEST_FILE = 256 << 10
+_MOST_DOTS = 500
+_MOST_NESTED = 8
 _MOST_TOLD = 15
 _LONGEST_TRANSACTION = timedelta(minutes=5)
-_SECRET = re.compile("password|secret|token", re.IGNORECASE)
-_USER_IN_URL = re.compile(r"://[^/@\s]*@")
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_ELSEWHERE = {
-    "group_id": "it is input.group_id",
-    "auto_offset_reset": "input.start says where to begin",
-    "enable_auto_commit": "offsets are committed once they are durable",
-}
 _FIRST_KEYS = {
-    "kafka": 'bootstrap_servers = "127.0.0.1:9092"',
+    "kafka": FIRST_KEY,
     "input": 'topic = "readings"',
     "smooth": 'beta = 0.9 or halflife = "5min"',
     "output": 'topic = "smoothed"',
@@ -63,14 +60,6 @@ _Topic = Annotated[
     ),
 ]
 _SHARDS = (Annotated[int, Meta(ge=1, le=1024)], "a whole number from 1 to 1024")
-_SERVERS = (
-    _Text | Annotated[list[_Text], Meta(min_length=1)],
-    'text such as "127.0.0.1:9092", or a list of such',
-)
-_OPTION = (
-    str | bool | int | float | list[str | int],
-    "text, a number, true or false, or a list of text or whole numbers",
-)
 _Struct = TypeVar("_Struct", bound=Struct)
 
 
@@ -98,7 +87,7 @@ class Input(Struct, frozen=True, kw_only=True):
     weight: Annotated[str | None, Meta(description="a payload field")] = None
     start: Annotated[
         Literal["earliest", "latest", "committed"] | int,
-        Meta(description='"earliest", "latest", "committed" or a time like 2026-01-31T00:00:00Z'),
+        Meta(description=f'"earliest", "latest", "committed" or a time such as {FORMS}'),
     ] = "earliest"
     stop: Annotated[Literal["never", "end"], Meta(description='"never" or "end"')] = "never"
     on_lost: Annotated[
@@ -139,17 +128,6 @@ class Recovery(Struct, frozen=True, kw_only=True):
     ] = timedelta(seconds=10)
 
 
-class KafkaOptions(dict[str, object]):
-    """Connection options by kafka-python's own names; shown as in the file, secrets masked."""
-
-    def __init__(self, options: Mapping[str, object], written: Mapping[str, object]) -> None:
-        super().__init__(options)
-        self.shown = {key: _shown(key, value) for key, value in written.items()}
-
-    def __repr__(self) -> str:
-        return f"{{{', '.join(f'{key!r}: {shown}' for key, shown in self.shown.items())}}}"
-
-
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts."""
 
@@ -176,6 +154,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return {
             **({} if warm is None else {"warm start": file_digest(warm)}),
             "input topic": self.input.topic,
+            "isolation level": self.kafka.isolation_level,
             "output topic": self.output.topic,
             "dead-letter topic": self.dead_letters.topic,
             "group": self.input.group_id,
@@ -201,13 +180,14 @@ _KEYS: dict[str, tuple[str, ...]] = {
 def load(path: Path | str) -> Settings:
     """Read and check a configuration file.
 
-    ``${NAME}`` in the values of ``[kafka]`` stands for the environment variable ``NAME``.
+    ``${NAME}`` in the values of ``[kafka]`` stands for the environment variable ``NAME``, and
+    ``${file:PATH}`` for the content of a file.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not TOML, or any key in it is wrong. All mistakes are told
-        together, each with its key, its value and what to write.
+        If the file cannot be read, is larger than 256 KiB or not TOML, or any key in it is wrong.
+        All mistakes are told together, each with its key, its value and what to write.
     """
     tables = _parse(path)
     mistakes: list[str] = []
@@ -242,8 +222,10 @@ def load(path: Path | str) -> Settings:
 
 def _parse(path: Path | str) -> dict[str, Any]:
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-        return msgspec.toml.decode(text, type=dict[str, Any])
+        text = _text(path)
+        tables = msgspec.toml.decode(text, type=dict[str, Any])
+    except ConfigError:
+        raise
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; give the path of a TOML file") from None
     except OSError as error:
@@ -258,10 +240,46 @@ def _parse(path: Path | str) -> dict[str, Any]:
             f'{path}, {where}: {what}; write tables as [input] and keys as topic = "readings", '
             "text in quotes, each key once"
         ) from None
+    if _deeper(tables, _MOST_NESTED):
+        raise ConfigError(
+            f"{path}: tables and lists are nested more than {_MOST_NESTED} deep, which no "
+            "key needs; remove dots and brackets"
+        )
+    return tables
+
+
+def _text(path: Path | str) -> str:
+    """Read a file that the parser can take in a moment: its time grows as the dots' square."""
+    with Path(path).open("rb") as file:
+        content = file.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(
+            f"{path}: larger than {_LARGEST_FILE:,} bytes, which is the most that is read; "
+            "give the path of a configuration file"
+        )
+    text = content.decode("utf-8-sig")
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise ConfigError(
+                f"{path}, line {number}: more than {_MOST_DOTS:,} dots in one line; break a list "
+                "into lines, and write keys without dots"
+            )
+    return text
+
+
+def _deeper(value: object, limit: int) -> bool:
+    """Return whether tables and lists are nested more than ``limit`` deep."""
+    level: list[Any] = [value]
+    for _ in range(limit):
+        parts = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [inner for part in parts for inner in part if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def _told(path: Path | str, mistakes: list[str]) -> str:
-    cut = [text if len(text) <= 240 else text[:239] + "…" for text in mistakes]
+    cut = [text if len(text) <= 240 else text[:239] + "…" for text in map(masked, mistakes)]
     if len(cut) == 1:
         return f"{path}: {cut[0]}"
     if len(cut) > _MOST_TOLD:
@@ -275,9 +293,11 @@ def _refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
             continue
         if not isinstance(value, dict) and (home := _home(name)):
             mistakes.append(f"{name} = {_shown(name, value)} stands in no table; move it to {home}")
-        else:
-            shown = f"[{name}]" if isinstance(value, dict) else f"{name} = {_shown(name, value)}"
-            mistakes.append(f"{shown} is not known; {_nearest(name, _KEYS)}")
+        elif name in SHOWN | SECRETS:
+            mistakes.append(f"{name} stands in no table; move it to [kafka]")
+        else:  # its value may be a secret
+            unknown = f"[{name}]" if isinstance(value, dict) else name
+            mistakes.append(f"{unknown} is not known; {_nearest(name, _KEYS)}")
 
 
 def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str]) -> None:
@@ -313,7 +333,7 @@ def _table(name: str, tables: dict[str, Any], mistakes: list[str]) -> dict[str, 
         return None
     values = tables.get(name, {})
     if not isinstance(values, dict):
-        mistakes.append(f"{name} = {_shown(name, values)} must be a table; write [{name}]")
+        mistakes.append(f"{name} must be a table; write [{name}]")
         return None
     return values
 
@@ -354,35 +374,7 @@ def _value(
 
 def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | None:
     values = _table("kafka", tables, mistakes)
-    if values is None:
-        return None
-    if "bootstrap_servers" not in values:
-        mistakes.append(f"kafka.bootstrap_servers is missing; add {_FIRST_KEYS['kafka']}")
-    options: dict[str, object] = {}
-    for key, written in values.items():
-        if key in _ELSEWHERE:
-            mistakes.append(f"kafka.{key} cannot be set: {_ELSEWHERE[key]}")
-            continue
-        try:
-            value = _substituted(written)
-        except KeyError as error:
-            mistakes.append(
-                f"kafka.{key} needs the environment variable {error.args[0]}, which is not set; "
-                "set it where ewma runs"
-            )
-            continue
-        kind, bound = _SERVERS if key == "bootstrap_servers" else _OPTION
-        convert = partial(msgspec.convert, type=kind)
-        options[key] = _value("kafka", key, {key: value}, convert, bound, mistakes)
-    return KafkaOptions(options, values)
-
-
-def _substituted(value: object) -> object:
-    if isinstance(value, str):
-        return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
-    if isinstance(value, list):
-        return [_substituted(part) for part in value]
-    return value
+    return None if values is None else read_options(values, mistakes)
 
 
 def _read_smooth(
@@ -434,17 +426,11 @@ def _fields(value: object) -> str | tuple[str, ...]:
 def _start(value: object) -> str | int:
     if value in ("earliest", "latest", "committed"):
         return str(value)
-    if isinstance(value, str):
-        kind = datetime if len(value) > len("2026-01-31") else date
-        value = msgspec.convert(value, kind)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
-    if not isinstance(value, datetime):
+    if isinstance(value, (datetime, date)):  # TOML has moments of its own
+        value = value.isoformat()
+    if not isinstance(value, str):
         raise ValueError(value)
-    moment = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
-    if moment < _EPOCH:
-        raise ValueError(value)
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return moment_ms(value)
 
 
 def _interval(value: object) -> timedelta:
@@ -477,9 +463,8 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _shown(key: str, value: object) -> str:
-    if _SECRET.search(key):
-        return "***"
+    if key in SHOWN:
+        return shown(key, value)
     # JSON has no NaN, and no line break inside a text.
     text = repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
-    text = _USER_IN_URL.sub("://***@", text)
     return text if len(text) <= 60 else text[:59] + "…"

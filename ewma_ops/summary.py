@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 
 from ewma_ops.composites import Composite
 from ewma_ops.family import Asked
+from ewma_ops.masking import masked
 from ewma_ops.settings import Settings
 
 __all__ = ["describe"]
@@ -44,7 +45,7 @@ def describe(settings: Settings) -> str:
             else f"{recovery.directory}, every {recovery.interval.total_seconds():g} s",
         ),
     ]
-    return "\n".join(f"{name:<13}{text}" for name, text in lines)
+    return masked("\n".join(f"{name:<13}{text}" for name, text in lines))
 
 
 def _smooths(name: str, asked: Asked) -> list[tuple[str, str]]:

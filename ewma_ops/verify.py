@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from numpy.typing import NDArray
 
 from ewma_ops.connectors.client import (
     close_consumer,
+    connect_input_reader,
     connect_reader,
     positions,
     speaking_to,
@@ -128,7 +129,11 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
             f'input.start is "{start}", and where that was is not known any more: only a flow that '
             'began at "earliest" or at a time, or whose recovery store is here, can be verified'
         )
-    source, target = _Topic(settings, settings.input.topic), _Topic(settings, settings.output.topic)
+    committed = settings.output.delivery == "transactional"
+    source = _Topic(settings, settings.input.topic, connect_input_reader(settings.kafka))
+    target = _Topic(
+        settings, settings.output.topic, connect_reader(settings.kafka, committed=committed)
+    )
     try:
         return _Comparison(settings, source, target, start).run(tell)
     finally:
@@ -139,11 +144,10 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
 class _Topic:
     """A topic read from its first record of interest to where it ends now."""
 
-    def __init__(self, settings: Settings, topic: str) -> None:
+    def __init__(self, settings: Settings, topic: str, consumer: KafkaConsumer) -> None:
         client = settings.kafka
         self.tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
-        committed = settings.output.delivery == "transactional"
-        self._consumer = connect_reader(client, committed=committed)
+        self._consumer = consumer
         self._client, self._reading = client, f"reading topic {topic!r}"
         with speaking_to(self._client, self._reading):
             self._consumer.assign(self.tps)

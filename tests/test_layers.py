@@ -85,15 +85,23 @@ ROWS = {
     "wire.*": _row("errors spans wire.*", "numpy crc32c", pure=True),
     "connectors": _row("connectors.*"),
     "connectors.*": _row(
-        "errors spans wire.* murmur2 threads connectors.*", "kafka bytewax prometheus_client numpy"
+        "errors spans wire.* murmur2 threads masking option_names connectors.*",
+        "kafka bytewax prometheus_client numpy",
     ),
     "serde": _row("serde.*"),
     "serde.*": _row("errors spans readings serde.*", "msgspec numpy"),
     "deadletter": _row("errors readings wire.*"),
     # What joins them.
     "smooth_table": _row("errors decay smoothing composites family"),
-    "settings": _row("errors decay family history smooth_table", "msgspec tomli"),
-    "summary": _row("composites family settings"),
+    "masking": _row(),
+    "moments": _row(pure=True),
+    "option_names": _row("masking"),
+    "kafka_table": _row("masking option_names", "msgspec"),
+    "settings": _row(
+        "errors decay family history kafka_table masking moments option_names smooth_table",
+        "msgspec tomli",
+    ),
+    "summary": _row("composites family masking settings"),
     "recovery": _row("errors", "bytewax"),
     "checkpoints": _row("recovery"),
     "stages": _row(

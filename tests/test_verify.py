@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
+from kafka import KafkaConsumer
 
 from ewma_ops import verify as module
 from ewma_ops.cli import main
@@ -127,8 +128,8 @@ class _Sips(module._Topic):
 
     sizes: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, settings: Settings, topic: str) -> None:
-        super().__init__(settings, topic)
+    def __init__(self, settings: Settings, topic: str, consumer: KafkaConsumer) -> None:
+        super().__init__(settings, topic, consumer)
         self._size = self.sizes[topic]
         self._left: dict[int, list[Any]] = {}
 

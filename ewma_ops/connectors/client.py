@@ -25,8 +25,17 @@ from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.exchange import take_runs
 from ewma_ops.connectors.network import CREDENTIALS, BadCertificateError, net_client
-from ewma_ops.connectors.options import CONSUMER, PRODUCER, READER, options_of, servers_of
+from ewma_ops.connectors.options import (
+    CONSUMER,
+    PRODUCER,
+    READER,
+    isolation_of,
+    options_of,
+    servers_of,
+    shown_of,
+)
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
+from ewma_ops.masking import masked
 
 __all__ = [
     "TopicView",
@@ -37,6 +46,7 @@ __all__ = [
     "commit_transaction",
     "connect_admin",
     "connect_consumer",
+    "connect_input_reader",
     "connect_producer",
     "connect_reader",
     "in_words",
@@ -75,6 +85,7 @@ def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsum
         If no broker answers in time.
     """
     consumer = _connect(KafkaConsumer, client, "consumer", {**CONSUMER, "group_id": group_id})
+    _end_where_decided(consumer)
     _serve_by_caller(consumer)
     take_runs(consumer)
     return consumer
@@ -149,6 +160,36 @@ def _end_transaction(producer: KafkaProducer, result: Any, timeout_s: float) -> 
         raise kafka_errors.KafkaTimeoutError(
             f"no answer to the end of a transaction within {timeout_s:g} s"
         )
+
+
+def connect_input_reader(client: Mapping[str, object]) -> KafkaConsumer:
+    """Connect a consumer without a group, to read again what a source reads with these options.
+
+    Errors as of :func:`connect_consumer`.
+    """
+    reader = connect_reader(client, committed=isolation_of(client) == "read_committed")
+    _end_where_decided(reader)
+    return reader
+
+
+def _end_where_decided(consumer: KafkaConsumer) -> None:
+    """Have ``highwater`` end before the first transaction that is open, where it hides what is.
+
+    Nothing is readable from there on, neither for a bounded source nor as a lag.
+    """
+    if consumer.config["isolation_level"] != "read_committed":
+        return
+    fetcher = consumer._fetcher
+    parse = fetcher._parse_fetched_data
+
+    def parse_decided(fetch: Any) -> Any:
+        partition = fetch.partition_data
+        stable = partition.last_stable_offset
+        if stable is not None and 0 <= stable < partition.high_watermark:
+            partition.high_watermark = stable
+        return parse(fetch)
+
+    fetcher._parse_fetched_data = parse_decided
 
 
 @contextlib.contextmanager
@@ -239,11 +280,11 @@ def speaking_to(client: Mapping[str, object], doing: str) -> Iterator[None]:
 def in_words(error: Exception, client: Mapping[str, object], doing: str) -> EwmaError:
     """Return the error to raise instead of one of kafka-python's."""
     servers = servers_of(client)
-    what = f"{type(error).__name__}: {error}"
+    what = masked(f"{type(error).__name__}: {error}")
     if isinstance(error, CREDENTIALS):
-        user = client.get("sasl_plain_username")
+        user = shown_of(client, "sasl_plain_username").strip('"')
         return ConfigError(
-            f"the broker at {servers} refused user {user!r}: correct kafka.sasl_plain_username, "
+            f"the broker at {servers} refused user '{user}': correct kafka.sasl_plain_username, "
             f"sasl_plain_password or sasl_mechanism ({what})"
         )
     if isinstance(error, BadCertificateError):

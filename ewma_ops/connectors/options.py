@@ -7,14 +7,33 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.masking import Secret, mask_logs
+from ewma_ops.option_names import (
+    DEFAULT_ISOLATION,
+    SECRETS,
+    foreign,
+    is_address,
+    refused_choice,
+    remember_secrets,
+    shown,
+)
 
-__all__ = ["CONSUMER", "PRODUCER", "READER", "check_options", "options_of", "servers_of"]
+__all__ = [
+    "CONSUMER",
+    "PRODUCER",
+    "READER",
+    "check_options",
+    "isolation_of",
+    "options_of",
+    "servers_of",
+    "shown_of",
+]
 
 _EVERY = {
     "bootstrap_timeout_ms": 10_000,  # a missing broker is told within seconds
@@ -22,6 +41,7 @@ _EVERY = {
     "metrics_enabled": False,  # nobody reads them, and they cost a tenth of the throughput
 }
 CONSUMER = {
+    "isolation_level": DEFAULT_ISOLATION,  # what a transaction took back is no reading
     "metadata_max_age_ms": 30_000,  # how soon a vanished or grown topic is noticed
     "max_poll_records": 64_000,  # what a fetch brings of four partitions
     "fetch_max_bytes": 16 << 20,
@@ -44,7 +64,12 @@ _OURS: dict[str, dict[str, object]] = {
 _KINDS = {bool: "true or false", int: "a whole number", str: "text"}
 _FREE = {"bootstrap_servers", "client_id", "api_version"}
 """Options that take more than one kind of value."""
-_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_TEXTS = SECRETS | {
+    "compression_type", "proxy_url", "sasl_mechanism", "sasl_plain_username", "socks5_proxy",
+    "ssl_cafile", "ssl_certfile", "ssl_ciphers", "ssl_crlfile", "ssl_keyfile",
+}  # fmt: skip
+"""Options that are text, where kafka-python's default is none."""
+_OLDEST_BROKER = (2, 7)
 _OWNED = {
     **dict.fromkeys(
         ("enable_auto_commit", "auto_commit_interval_ms", "default_offset_commit_callback"),
@@ -67,6 +92,7 @@ _OWNED = {
     **dict.fromkeys(
         ("transactional_id", "transaction_timeout_ms"), "how to deliver is an option of the output"
     ),
+    "check_crcs": "a damaged batch must stop the flow, not be smoothed",
     "partitioner": "the sink writes to the partition it is told",
     "allow_auto_create_topics": "looking a topic up never creates it",
 }
@@ -95,35 +121,90 @@ def check_options(client: Mapping[str, object]) -> None:
     for factory in (KafkaConsumer, KafkaProducer, KafkaAdminClient):
         known.update(factory.DEFAULT_CONFIG)
     for option, value in client.items():
+        other = foreign(option, value)
+        remember_secrets(option if other is None else other.name or option, value)
         if option in _OWNED:
             raise ConfigError(f"kafka.{option} cannot be set: {_OWNED[option]}; remove it")
         if option not in known:
-            near = difflib.get_close_matches(option, known.keys() - _OWNED.keys(), 1)
-            raise ConfigError(
-                f"kafka.{option} is not an option of kafka-python"
-                + (f": did you mean {near[0]}?" if near else ": remove it")
-            )
-        usual = known[option]
-        wanted = next((kind for kind in (bool, int, str) if isinstance(usual, kind)), None)
-        numeric = wanted is int and isinstance(value, float)
-        if option not in _FREE and wanted and not numeric and type(value) is not wanted:
-            raise ConfigError(
-                f"kafka.{option} = {value!r} must be {_KINDS[wanted]}, for example {usual!r}"
-            )
-        if option.startswith("ssl_") and option.endswith("file") and not os.path.exists(str(value)):
-            raise ConfigError(
-                f"kafka.{option} = {value!r}: there is no such file; correct the path"
-            )
-    protocol = client.get("security_protocol", _PROTOCOLS[0])
-    if protocol not in _PROTOCOLS:  # kafka-python takes any other for PLAINTEXT
-        raise ConfigError(
-            f"kafka.security_protocol = {protocol!r}: it must be one of {', '.join(_PROTOCOLS)}"
-        )
+            raise _unknown(option, value, known.keys() - _OWNED.keys())
+        _check_kind(option, value, known[option])
+        _check_value(option, value)
     if not client.get("bootstrap_servers"):
         raise ConfigError('kafka.bootstrap_servers is missing: for example "127.0.0.1:9092"')
+    mask_logs("kafka", "ewma_ops")
+
+
+def _unknown(option: str, value: object, known: Iterable[str]) -> ConfigError:
+    if (other := foreign(option, value)) is not None:
+        return ConfigError(f"kafka.{option} {other}")
+    near = difflib.get_close_matches(option, known, 1)
+    return ConfigError(
+        f"kafka.{option} is not an option of kafka-python"
+        + (f": did you mean {near[0]}?" if near else ": remove it")
+    )
+
+
+def _check_kind(option: str, value: object, usual: object) -> None:
+    usual = "some text" if option in _TEXTS else usual
+    wanted = next((kind for kind in (bool, int, str) if isinstance(usual, kind)), None)
+    kind = str if isinstance(value, Secret) else type(value)
+    numeric = wanted is int and kind is float
+    if option not in _FREE and wanted and not numeric and kind is not wanted:
+        raise ConfigError(
+            f"kafka.{option} = {shown(option, value)} must be {_KINDS[wanted]}, for example "
+            f"{usual!r}"
+        )
+
+
+def _check_value(option: str, value: object) -> None:
+    if (refused := refused_choice(option, value)) is not None:
+        raise ConfigError(f"kafka.{refused}")
+    if option.startswith("ssl_") and option.endswith("file") and not os.path.exists(str(value)):
+        raise ConfigError(
+            f"kafka.{option} = {shown(option, value)}: there is no such file; correct the path"
+        )
+    if option == "bootstrap_servers":
+        _check_servers(value)
+    if option == "api_version":
+        _check_version(value)
+
+
+def _check_version(value: object) -> None:
+    numbers = tuple(value) if isinstance(value, (list, tuple)) else ()
+    if not numbers or any(type(n) is not int for n in numbers) or numbers < _OLDEST_BROKER:
+        raise ConfigError(
+            f"kafka.api_version = {shown('api_version', value)}: it must be a list of numbers, and "
+            "at least [2, 7], as older requests leave out headers and transactions; remove it, and "
+            "the broker is asked"
+        )
+
+
+def _check_servers(value: object) -> None:
+    """Refuse what is not an address: kafka-python would print it, and a password in it."""
+    servers = value.split(",") if isinstance(value, str) else value
+    for server in servers if isinstance(servers, (list, tuple)) else ():
+        if not is_address(str(server)):
+            raise ConfigError(
+                f"kafka.bootstrap_servers = {shown('bootstrap_servers', value)}: each server must "
+                'be host:port, such as "127.0.0.1:9092"; user and password go into '
+                "sasl_plain_username and sasl_plain_password, the protocol into security_protocol"
+            )
+
+
+def isolation_of(client: Mapping[str, object]) -> str:
+    """Return which records of the input are read: those of aborted transactions or not."""
+    return str(client.get("isolation_level", DEFAULT_ISOLATION))
+
+
+def shown_of(client: Mapping[str, object], option: str) -> str:
+    """Return the value of an option, or the word ``none``, as it may be shown."""
+    value = client.get(option)
+    return "none" if value is None else shown(option, value)
 
 
 def servers_of(client: Mapping[str, object]) -> str:
-    """Return the addresses in ``client`` as text."""
+    """Return the addresses in ``client`` as text that may be shown."""
     servers = client.get("bootstrap_servers", "")
-    return servers if isinstance(servers, str) else ",".join(map(str, servers))  # type: ignore[call-overload]  # any sequence
+    listed = [servers] if isinstance(servers, str) else servers
+    assert isinstance(listed, (list, tuple))
+    return ",".join(shown("bootstrap_servers", server)[1:-1] for server in listed)

@@ -51,6 +51,7 @@ def test_the_inside_of_kafka_python_is_where_it_was(embedded: str, topic: MakeTo
     producer.partitions_for(name)
     used: dict[Any, tuple[str, ...]] = {
         consumer: ("_cluster", "_fetcher", "_net", "_subscription"),
+        consumer._fetcher: ("_parse_fetched_data",),
         consumer._net: ("_io_thread", "stop", "wakeup"),
         producer: ("_accumulator", "_metadata", "_sender"),
         producer._sender: ("force_close", "wakeup"),

@@ -47,6 +47,7 @@ def test_what_delivery_rests_on(embedded: str) -> None:
         ("key_serializer", "bytes"),
         ("group_id", "Bytewax"),
         ("partitioner", "partition"),
+        ("check_crcs", "damaged"),
     ],
 )
 def test_options_that_are_ours_are_refused_with_the_reason(option: str, says: str) -> None:
@@ -84,8 +85,25 @@ def test_the_time_limit_is_ten_seconds_unless_set(embedded: str) -> None:
         ("compression", "gzip", "did you mean compression_type"),
         ("ssl_cafile", "/no/such/file", "there is no such file"),
         ("security_protocol", "TLS", "PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+        ("security_protocol", "sasl_ssl", "did you mean SASL_SSL?"),
+        ("sasl_mechanism", "scram-sha-512", "did you mean SCRAM-SHA-512?"),
+        ("isolation_level", "read_commited", "did you mean read_committed?"),
+        ("compression_type", "gz", "gzip, snappy, lz4, zstd"),
+        ("sasl_plain_password", 12345, "must be text"),
+        ("api_version", [0, 11], "at least .2, 7."),
+        ("api_version", "2.8", "must be a list of numbers"),
+        ("bootstrap_servers", "http://127.0.0.1:1", "each server must be host:port"),
+        ("bootstrap_servers", ["127.0.0.1:1", "a:b"], "each server must be host:port"),
+        ("bootstrap.servers", "a:1", 'write bootstrap_servers = "a:1"'),
     ],
 )
 def test_a_wrong_option_is_told_without_connecting(option: str, value: object, says: str) -> None:
     with pytest.raises(ConfigError, match=rf"kafka.{option} .*{says}"):
         check_options({"bootstrap_servers": "127.0.0.1:1", option: value})
+
+
+@pytest.mark.parametrize("server", ["host", "127.0.0.1:9092", "[::1]:9092", "::1", "a_b.c-d:1"])
+def test_addresses_of_every_form(server: str) -> None:
+    check_options({"bootstrap_servers": server, "api_version": [2, 8]})
+    check_options({"bootstrap_servers": [server, "other:1"]})
+    check_options({"bootstrap_servers": f"{server}, other:1"})
