@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from ewma_ops.errors import ReadingError
 from ewma_ops.family import Family
 from ewma_ops.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
-from ewma_ops.readings import Readings, Rejected, Rejection
+from ewma_ops.readings import (
+    LARGEST_WEIGHT,
+    SMALLEST_WEIGHT,
+    WEIGHTS,
+    Readings,
+    Rejected,
+    Rejection,
+)
 from ewma_ops.weighing import NEVER
 
 __all__ = ["Entry", "Gate"]
@@ -138,6 +145,22 @@ class Gate:
             raise ReadingError(
                 "weighting is by volume, but a reading has no weight: give weights with the "
                 "readings"
+            )
+
+    def check_weight(self, series_id: str, weight: float | None) -> None:
+        """Refuse what no reading can weigh, where readings have weights; NaN is missing.
+
+        Raises
+        ------
+        ReadingError
+            Naming the weight and its bounds.
+        """
+        if not self.by_volume or weight is None or weight == 0.0 or weight != weight:
+            return
+        if not SMALLEST_WEIGHT <= weight <= LARGEST_WEIGHT:
+            raise ReadingError(
+                f"weight {weight} of series {series_id!r} is out of bounds: give one within "
+                f"{WEIGHTS}"
             )
 
     def check_bounds(self, series_id: str, values: Sequence[float]) -> None:

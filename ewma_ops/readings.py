@@ -23,6 +23,8 @@ __all__ = [
     "LARGEST_VALUE",
     "LARGEST_WEIGHT",
     "LATEST_MS",
+    "SMALLEST_WEIGHT",
+    "WEIGHTS",
     "Original",
     "Origins",
     "Reading",
@@ -32,6 +34,7 @@ __all__ = [
     "Smoothed",
     "SmoothedReading",
     "event_key",
+    "weighable",
 ]
 
 EARLIEST_MS = -62_135_596_800_000
@@ -43,8 +46,27 @@ LATEST_MS = 253_402_300_799_999
 LARGEST_WEIGHT = 2.0**500
 """Greatest weight of a reading: a sum of any number of them is still finite."""
 
+SMALLEST_WEIGHT = 2.0**-1022
+"""Least weight of a reading that weighs anything: below it a float has fewer digits."""
+
 LARGEST_VALUE = 2.0**1022
 """Greatest magnitude of a value: the difference of two is still a finite float64."""
+
+
+WEIGHTS = f"{SMALLEST_WEIGHT:.3g} and {LARGEST_WEIGHT:.3g}, or 0"
+"""The bounds of a weight, in words."""
+
+
+def weighable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which weights a reading may have: 0, or what has all digits of a float.
+
+    Examples
+    --------
+    >>> weighable(np.array([0.0, 1e-310, 1.0, np.nan, -1.0]))
+    array([ True, False,  True, False, False])
+    """
+    found = (weights >= SMALLEST_WEIGHT) & (weights <= LARGEST_WEIGHT)
+    return np.asarray(found | (weights == 0.0))
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -121,7 +143,8 @@ class Readings:
     hashes
         uint32[n], the stable hash of each series id once it has been computed.
     weights
-        float64[n], what each reading weighs, finite and >= 0; ``None`` where all weigh alike.
+        float64[n], what each reading weighs: 0, or from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`;
+        ``None`` where all weigh alike.
     originals
         The record of each reading, where a policy may send it to the dead letters; else ``None``.
 
@@ -155,8 +178,8 @@ class Readings:
         ------
         ReadingError
             If the columns differ in length, a value is infinite, beyond `LARGEST_VALUE` or not a
-            number, a weight is not between 0 and `LARGEST_WEIGHT`, or a time is not an integer
-            from `EARLIEST_MS` to `LATEST_MS`.
+            number, a weight is neither 0 nor from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`, or a time
+            is not an integer from `EARLIEST_MS` to `LATEST_MS`.
 
         Examples
         --------
@@ -183,8 +206,7 @@ class Readings:
             beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
             _refuse(ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)")
         if heavy is not None:
-            bad = ~((heavy >= 0.0) & (heavy <= LARGEST_WEIGHT))
-            _refuse(ids, "weight", heavy, bad, f"0 and {LARGEST_WEIGHT:.3g}")
+            _refuse(ids, "weight", heavy, ~weighable(heavy), WEIGHTS)
         return cls(ids, column, times, weights=heavy)
 
     def __len__(self) -> int:

@@ -198,12 +198,13 @@ class SeriesTable:
         time_ms
             Event time in milliseconds since the epoch; needed for decay by time.
         weight
-            >= 0; needed for weighting by volume.
+            0, or from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`; needed for weighting by volume.
 
         Raises
         ------
         ReadingError
-            If decay is by time and there is none, or if it does not enter by its policy.
+            If decay is by time and there is none, if the weight is out of bounds, or if it does
+            not enter by its policy.
 
         Examples
         --------
@@ -215,6 +216,8 @@ class SeriesTable:
         gate, causes = self._gate, 0
         if gate.demands and (time_ms is None or weight is None):
             gate.check_given(time_ms, weight)
+        if gate.by_volume:
+            gate.check_weight(series_id, weight)
         values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields
         usual = not (self._fields or gate.by_volume) and gate.low <= value <= gate.high  # type: ignore[operator] # the same
         if not usual:
@@ -334,6 +337,7 @@ class SeriesTable:
         ReadingError
             If there is no such series, or no evidence would be left.
         """
+        self._gate.check_weight(series_id, weight)
         row = self._revisable(series_id)
         values = np.array(value, np.float64, ndmin=1)
         self._put(row, [block.without(row, values, time_ms, weight) for block in self._blocks])
@@ -384,6 +388,7 @@ class SeriesTable:
                 f"{old!r} cannot be corrected to {new!r}, since one of them is missing: retract "
                 "the reading, or take it in late"
             )
+        self._gate.check_weight(series_id, weight)
         self._gate.check_bounds(series_id, after.tolist())
         row = self._revisable(series_id)
         states = [block.corrected(row, before, after, time_ms, weight) for block in self._blocks]

@@ -19,10 +19,11 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.readings import (
     EARLIEST_MS,
     LARGEST_VALUE,
-    LARGEST_WEIGHT,
     LATEST_MS,
+    WEIGHTS,
     Readings,
     Rejection,
+    weighable,
 )
 from ewma_ops.serde.columns import ColumnReader, are_many
 from ewma_ops.serde.fields import Fields, Paths
@@ -177,15 +178,14 @@ class JsonDecoder:
     def _check(
         self, path: str, column: NDArray[np.float64], rejected: dict[int, Rejection]
     ) -> None:
-        weighs = path == self._weight
-        low, high = (0.0, LARGEST_WEIGHT) if weighs else (self._lowest, self._highest)
-        if _within(column, low, high):
+        low, high = self._lowest, self._highest
+        if path == self._weight:
+            bad = ~(weighable(column) | np.isnan(column))
+            bounds = f"not between {WEIGHTS}"
+        elif _within(column, low, high):
             return
-        bad = (column < low) | (column > high)
-        if weighs:
-            bounds = f"not between 0 and {LARGEST_WEIGHT:.3g}"
         else:
-            bad &= np.isfinite(column)
+            bad = ((column < low) | (column > high)) & np.isfinite(column)
             bounds = f"not between {low:.6g} and {high:.6g}"
         for i in np.flatnonzero(bad).tolist():
             detail = f"{path} is {column[i]}: {bounds}"

@@ -374,6 +374,16 @@ def test_several_fields_and_a_weight() -> None:
     assert [(r.at, r.cause) for r in decoded.rejected] == [(3, "out-of-range"), (4, "wrong-type")]
 
 
+def test_a_weight_that_loses_digits_is_out_of_range() -> None:
+    decoder = JsonDecoder("value", weight="n")
+    weights = ["0", "1e-310", "2.3e-308", "3e150", "4e150", "null"]
+    payloads = [b'{"series_id":"a","value":1,"n":%s}' % text.encode() for text in weights]
+    decoded = decoder.decode([None] * 6, payloads, [0] * 6)
+    assert decoded.kept.tolist() == [0, 2, 3, 5]
+    assert [(r.at, r.cause) for r in decoded.rejected] == [(1, "out-of-range"), (4, "out-of-range")]
+    assert decoded.rejected[0].detail == "n is 1e-310: not between 2.23e-308 and 3.27e+150, or 0"
+
+
 def test_values_out_of_bounds_are_rejected() -> None:
     payloads = [b'{"series_id":"a","value":%d}' % value for value in (-2, -1, 3, 4)]
     decoded = JsonDecoder(lowest=-1, highest=3).decode([None] * 4, payloads, [0] * 4)
