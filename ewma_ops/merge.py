@@ -67,7 +67,10 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
 
     With p and r the shares of the two sums of weights and d = m_other - m_one:
     m = m_one + p d, C = r C_one + p C_other + r p d_i d_j, U = r^2 U_one + p^2 U_other,
-    Q = r^2 Q_one + p^2 Q_other + 2 r p.
+    Q = r^2 Q_one + p^2 Q_other + 2 r p. Unbiased moments, C / Q: see `_blend`.
+
+    Exact to rounding. Only where a state's own earlier readings weigh less than 2^-1022 of its
+    newest, and so do those of the other state, does it not tell which of them weigh more.
 
     Parameters
     ----------
@@ -105,17 +108,48 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
         after["concentration"] = np.where(weight > 0.0, both, 1.0)
     d = other["mean"] - one["mean"]
     after["mean"] = np.where(p > 0.5, other["mean"] - d * r, one["mean"] + d * p)
-    spreads = None
+    a, b, c = r, p, r * p
     if "spread" in one:
-        spread = r * r * one["spread"] + p * p * other["spread"] + 2.0 * r * p
-        after["spread"] = spread
-        spreads = (one["spread"], other["spread"], spread)
+        after["spread"] = r * r * one["spread"] + p * p * other["spread"] + 2.0 * r * p
+        a, b, c = _blend(r, p, one, other)
     if "variance" in one:
-        after["variance"] = _moments(r, p, d * d, one["variance"], other["variance"], spreads)
+        after["variance"] = a * one["variance"] + b * other["variance"] + c * (d * d)
     if "covariance" in one:
-        found = _moments(r, p, _products(d, width), one["covariance"], other["covariance"], spreads)
-        after["covariance"] = found
+        own = a * one["covariance"] + b * other["covariance"]
+        after["covariance"] = own + c * _products(d, width)
     return after
+
+
+def _blend(r: Floats, p: Floats, one: State, other: State) -> tuple[Floats, Floats, Floats]:
+    """Return a, b and c of the unbiased moments, a W_one + b W_other + c d_i d_j.
+
+    With s the smaller of the shares r and p over the greater, and Q of the state that weighs more:
+
+        W = ((1 + s) (s Q_less W_less + Q W) + s d_i d_j) / (s (s Q_less + 2) + Q)
+
+    Where s and Q are next to nothing their ratio counts, so both are divided by the greater of
+    them; of a single reading Q is 0, and s cancels, also where it is too small for a float.
+    """
+    counted = "weighed" if "weighed" in one else "count"
+    swapped = r > p
+    less, more = _in_turn(swapped, one["spread"], other["spread"])
+    n_less, n_more = _in_turn(swapped, one[counted], other[counted])
+    greater = np.maximum(r, p)
+    ratio = np.minimum(r, p) / np.where(greater > 0.0, greater, 1.0)
+    scale = np.maximum(ratio, more)
+    lost = scale == 0.0
+    scale = np.where(lost, 1.0, scale)
+    s = np.where(lost, n_more < 2, ratio / scale)
+    q = np.where(lost, n_more >= 2, more / scale)
+    s, q = np.where(n_less == 0, 0.0, s), np.where(n_less == 0, 1.0, q)
+    divisor = s * (ratio * less + 2.0) + q
+    own = (1.0 + ratio) / divisor
+    a, b = _in_turn(swapped, own * s * less, own * q)
+    return a, b, s / divisor
+
+
+def _in_turn(swapped: NDArray[np.bool_], first: Any, second: Any) -> tuple[Any, Any]:
+    return np.where(swapped, second, first), np.where(swapped, first, second)
 
 
 def without(one: State, values: Floats, weight: float, width: int) -> dict[str, NDArray[Any]]:
@@ -223,21 +257,3 @@ def corrected(
 def _products(d: Floats, width: int) -> Floats:
     i, j = kernel.pairs(width)
     return d[i] * d[j]
-
-
-def _moments(
-    r: Floats,
-    p: Floats,
-    products: Floats,
-    one: Floats,
-    other: Floats,
-    spreads: tuple[Floats, Floats, Floats] | None,
-) -> Floats:
-    if spreads is None:
-        return r * one + p * other + r * p * products
-    first, second, whole = spreads
-    summed = r * (one * first) + p * (other * second) + r * p * products
-    kept = np.where(p > 0.5, other, one)
-    divisor = np.where(whole > 0.0, whole, 1.0)
-    found: Floats = np.where(whole > 0.0, summed / divisor, kept)
-    return found

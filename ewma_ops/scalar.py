@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.policies import MISSING
 from ewma_ops.smoothing import OF_READING, PAIRED, Smoothing
-from ewma_ops.weighing import NEVER, TINY
+from ewma_ops.weighing import NEVER, TINY, most_equal
 
 __all__ = ["Stepper"]
 
@@ -27,6 +27,7 @@ class _Weights(NamedTuple):
 
     share: float
     rest: float
+    weighs: bool
     weight: float
     seen: int
     gap_ms: int
@@ -63,6 +64,7 @@ class Stepper:
         self._idles = self._by_time and any(self._decays)
         self._enough = max(1, smoothing.min_periods)
         self._two = 1 if smoothing.start_up == "prior" else 2
+        self._most = most_equal(smoothing)
         self._statistics = tuple(smoothing.statistics)
         self._pairs = list(combinations(range(width), 2)) if smoothing.pairs else []
         # Reading one element through a memoryview costs half of what an array asks for it.
@@ -187,11 +189,12 @@ class Stepper:
         self._weight[row] = 1.0 if self._start_n and observed and count >= self._start_n else weight
         total = weight if weight > TINY else TINY
         share, rest = added / total, kept / total
+        weighs = (added if self._by_volume else share) > 0.0
         if self._by_duration and observed and count == 1:
-            share, rest = 1.0, 0.0
+            share, rest, weighs = 1.0, 0.0, True
         if "revision" in self._columns:
-            self._columns["revision"][row] += gap < 0 and share > 0.0
-        return _Weights(share, rest, weight, count, gap, idle, observed)
+            self._columns["revision"][row] += gap < 0 and weighs
+        return _Weights(share, rest, weighs, weight, count, gap, idle, observed)
 
     def _gap(self, row: int, time_ms: int, observed: bool) -> int:
         columns = self._columns
@@ -241,9 +244,9 @@ class Stepper:
         """Second moments, y <- a y + b d_i d_j; U; Q; the readings that weighed anything."""
         columns, after = self._columns, {}
         share = by.share
-        r = by.rest if share > 0.0 else 1.0
+        r = by.rest if by.weighs else 1.0
         if "weighed" in columns:
-            columns["weighed"][row] += share > 0.0
+            columns["weighed"][row] += by.weighs
         after["weighed"] = [columns["weighed"][row] if "weighed" in columns else by.seen]
         if "concentration" in columns:
             u = columns["concentration"][row] * (r * r) + share * share
@@ -255,9 +258,12 @@ class Stepper:
             columns["spread"][row] = spread = before * (r * r) + doubled * r
             after["spread"] = [spread]
             a, b = 1.0, share
-            if share > 0.0:
+            if by.weighs:
                 divisor = r * before + doubled
-                a, b = before / divisor, share / divisor
+                if divisor > 0.0:
+                    a, b = before / divisor, share / divisor
+                elif after["weighed"][0] == self._two:
+                    a, b = 0.0, 0.5
         if "variance" in columns:
             after["variance"] = [
                 _moved(c, row, a, d * d * b)
@@ -295,9 +301,10 @@ class Stepper:
         if name in OF_READING:
             return [self._of_reading(name, row, moments, by)]
         defined = moments["weighed"][0] >= self._two
+        if self._most is not None:
+            defined = defined and by.seen <= self._most
         if name in PAIRED:
-            covariances = [c if defined else math.nan for c in moments["covariance"]]
-            return covariances if name == "cov" else self._corr(covariances, moments["variance"])
+            return self._of_pairs(name, moments, defined)
         share = self._alpha * by.weight if self._uncorrected else 1.0
         if name == "mean":
             return [share * m for m in means] if self._uncorrected else means
@@ -327,6 +334,15 @@ class Stepper:
         if name == "n_eff":
             return moments["n_eff"][0]
         return self._settled(row, by) if name == "settled" else self._rate(row, by)
+
+    def _of_pairs(self, name: str, moments: dict[str, list[float]], defined: bool) -> list[float]:
+        covariances = moments["covariance"]
+        if name == "cov_biased":
+            spread = moments.get("spread")
+            return covariances if spread is None else [c * spread[0] for c in covariances]
+        if not defined:
+            return [math.nan] * len(covariances)
+        return covariances if name == "cov" else self._corr(covariances, moments["variance"])
 
     def _corr(self, covariances: list[float], variances: list[float]) -> list[float]:
         results = []

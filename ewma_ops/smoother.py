@@ -54,7 +54,6 @@ class Smoother:
         self._decay = smoothing.decay
         self._corrected = smoothing.start_up != "uncorrected"
         self._enough = max(1, smoothing.min_periods)
-        self._two = 1 if smoothing.start_up == "prior" else 2
         self.columns = self._columns()
 
     def _columns(self) -> dict[str, Column]:
@@ -153,11 +152,13 @@ class Smoother:
         self, by: Weighed, mean: Floats, moments: Mapping[str, Floats]
     ) -> dict[str, Callable[[], Floats]]:
         def unbiased(name: str) -> Floats:
-            return np.where(by.weighed >= self._two, moments[name], np.nan)
+            defined = by.weighed >= self.weighing.two
+            if self.weighing.most is not None:
+                defined &= by.seen <= self.weighing.most
+            return np.where(defined, moments[name], np.nan)
 
-        def biased() -> Floats:
-            variance = moments["variance"]
-            return variance if by.spread is None else variance * by.spread
+        def biased(name: str = "variance") -> Floats:
+            return moments[name] if by.spread is None else moments[name] * by.spread
 
         def n_eff() -> Floats:
             assert by.concentration is not None
@@ -185,6 +186,7 @@ class Smoother:
             "std_biased": lambda: np.sqrt(biased()),
             "mean_square": lambda: share() * (biased() + mean * mean),
             "cov": lambda: unbiased("covariance"),
+            "cov_biased": lambda: biased("covariance"),
             "corr": lambda: self._corr(unbiased("covariance"), np.sqrt(moments["variance"])),
         }
 

@@ -17,7 +17,7 @@ from ewma_ops.policies import Policies
 
 __all__ = ["OF_READING", "PAIRED", "STATISTICS", "Smoothing"]
 
-PAIRED = ("cov", "corr")
+PAIRED = ("cov", "cov_biased", "corr")
 """Statistics of two fields."""
 
 OF_READING = ("count", "n_eff", "settled", "rate", "revision")
@@ -40,7 +40,7 @@ STATISTICS = (
     *PAIRED,
 )
 _UNBIASED = {"var", "std", "sem", "cov", "corr"}
-_BIASED = {"var_biased", "std_biased", "mean_square"}
+_BIASED = {"var_biased", "std_biased", "mean_square", "cov_biased"}
 _START_UPS = ("corrected", "uncorrected", "first", "simple", "prior")
 _WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
 _LARGEST = 2.0**1022
@@ -78,8 +78,9 @@ class Smoothing:
 
         ``"var"`` and ``"std"``, unbiased for weighted observations (pandas ``bias=False``);
         ``"var_biased"`` and ``"std_biased"``; ``"sem"``, std / sqrt(n_eff), the standard error of
-        the mean; ``"mean_square"``, the mean of the squared values; ``"cov"`` (unbiased) and
-        ``"corr"``, of each two fields.
+        the mean; ``"mean_square"``, the mean of the squared values; ``"cov"`` (unbiased),
+        ``"cov_biased"`` (pandas ``bias=True``) and ``"corr"``, of each two fields. What is
+        unbiased is undefined where only one reading has a weight: with beta = 0 after any.
 
         ``"rate"``, readings per second; decay by time only. The first reading opens the
         observation and is not counted, so it is unbiased from the second on.
@@ -267,7 +268,7 @@ class Smoothing:
     @property
     def squares(self) -> bool:
         """Whether a variance of each field is needed."""
-        return not (_BIASED | _UNBIASED - {"cov"}).isdisjoint(self.statistics)
+        return not ((_BIASED | _UNBIASED) - {"cov", "cov_biased"}).isdisjoint(self.statistics)
 
     @property
     def pairs(self) -> bool:

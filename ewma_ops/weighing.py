@@ -31,7 +31,7 @@ from ewma_ops.plan import Plan
 from ewma_ops.policies import MISSING
 from ewma_ops.smoothing import Smoothing
 
-__all__ = ["ALWAYS", "NEVER", "TINY", "Column", "Weighed", "Weighing"]
+__all__ = ["ALWAYS", "NEVER", "TINY", "Column", "Weighed", "Weighing", "most_equal"]
 
 NEVER = int(np.iinfo(np.int64).min)
 """The newest time of a series without a reading."""
@@ -39,8 +39,8 @@ NEVER = int(np.iinfo(np.int64).min)
 ALWAYS = int(np.iinfo(np.int64).max)
 """The oldest time of a series without a reading."""
 
-TINY = float(np.finfo(np.float64).tiny)
-"""Keeps 0 / 0 (no reading yet, and this one is missing) at 0; far below any sum of weights."""
+TINY = 5e-324
+"""Keeps 0 / 0 (no reading yet, and this one is missing) at 0; no sum of weights is below it."""
 
 
 class Column(NamedTuple):
@@ -77,6 +77,17 @@ class Weighed(NamedTuple):
     portions: Floats | None
 
 
+def most_equal(smoothing: Smoothing) -> int | None:
+    """Return after how many readings only the newest has a weight; ``None``: never.
+
+    So it is with beta = 0, but for a simple start. The effective number is 1 then, and nothing
+    unbiased is defined.
+    """
+    if smoothing.decay.by_time or smoothing.decay.beta > 0.0:
+        return None
+    return smoothing.start_n or 0
+
+
 class Weighing:
     """Weigh the readings of planned batches by the rules of one `Smoothing`."""
 
@@ -85,7 +96,9 @@ class Weighing:
         self.by_time = smoothing.decay.by_time
         self.by_duration = smoothing.by_duration
         self.by_volume = smoothing.weighting == "volume"
+        self.two = 1 if smoothing.start_up == "prior" else 2
         self.start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up)
+        self.most = most_equal(smoothing)
         self.decays = np.array(smoothing.policies.decays)
         self.moments = smoothing.squares or smoothing.pairs
         self.needs_idle = self.by_time and bool(self.decays.any())
@@ -145,19 +158,23 @@ class Weighing:
         if self.by_volume:
             assert volumes is not None  # the table refuses readings without
             added *= np.where(observed, volumes, 0.0)
-        shares, rests, weight = self._shares(plan, retained, added, observed, count, state)
+            weighs = added > 0.0  # of shares the least would be 0
+            shares, rests, weight = self._shares(plan, retained, added, observed, count, state)
+        else:
+            shares, rests, weight = self._shares(plan, retained, added, observed, count, state)
+            weighs = shares > 0.0
         weighed = count
         if "weighed" in state:
-            weighed = kernel.counts(plan, shares > 0.0, state["weighed"])
+            weighed = kernel.counts(plan, weighs, state["weighed"])
         revision = None
         if "revision" in state and gap is not None:
-            revision = kernel.counts(plan, (gap < 0) & (shares > 0.0), state["revision"])
+            revision = kernel.counts(plan, (gap < 0) & weighs, state["revision"])
         age = None
         if "oldest_ms" in state and before is not None and times_ms is not None:
             age = _age(plan, observed, times_ms, before, state["oldest_ms"])
         return Weighed(
             observed, shares, rests, weight, count, weighed, revision, gap, idle, age,
-            *self._concentrations(plan, shares, rests, state),
+            *self._concentrations(plan, shares, rests, weighs, weighed, state),
         )  # fmt: skip
 
     def _passed(
@@ -225,13 +242,18 @@ class Weighing:
         return shares, rests, weight
 
     def _concentrations(
-        self, plan: Plan, shares: Floats, rests: Floats, state: Mapping[str, NDArray[Any]]
+        self,
+        plan: Plan,
+        shares: Floats,
+        rests: Floats,
+        weighs: NDArray[np.bool_],
+        weighed: Ints,
+        state: Mapping[str, NDArray[Any]],
     ) -> tuple[Floats | None, Floats | None, Floats | None, Floats | None]:
         """Return U and Q after each reading, and a and b of the second moments."""
         concentration = spread = factors = portions = None
         if not self.moments and "concentration" not in state:
             return concentration, spread, factors, portions
-        weighs = shares > 0.0
         r = np.where(weighs, rests, 1.0)
         squared = r * r
         if "concentration" in state:
@@ -244,8 +266,16 @@ class Weighing:
             before = kernel.accumulate(plan, squared, gains, state["spread"])
             spread = before * squared + gains
             divisors = np.where(weighs, r * before + doubled, 1.0)
+            lost = np.flatnonzero(divisors == 0.0) if self.by_volume else ()
+            if len(lost):
+                divisors[lost] = 1.0
             factors = np.where(weighs, before / divisors, 1.0)
             portions = shares / divisors
+            if len(lost):
+                # A share too small for a float cancels if there was one reading: W = d_i d_j / 2.
+                second = weighed[lost] == self.two
+                factors[lost] = np.where(second, 0.0, 1.0)
+                portions[lost] = np.where(second, 0.5, 0.0)
         elif self.moments:
             factors, portions = r, r * shares
         return concentration, spread, factors, portions

@@ -47,7 +47,7 @@ CLOCKS: dict[str, list[Rules]] = {
 WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
 CHUNKINGS = ("step", "batch", "cuts", "items-flow", "batches-flow", "killed-flow")
 
-BIASED = ("var_biased", "std_biased", "mean_square")
+BIASED = ("var_biased", "std_biased", "mean_square", "cov_biased")
 UNBIASED = ("var", "std", "sem", "cov", "corr")
 
 
@@ -262,10 +262,12 @@ def by_definition(rules: Rules, kind: str) -> dict[str, list[Expected]]:
                 found[f"{field}_{name}"].append(Expected(columns[name], np.abs(scales[name])))
         paired = [s for s in statistics_of(rules) if s in PAIRED]
         if paired:
-            columns = naive.smooth(fields[0], rules, paired, volumes, values[:, 1])
-            deviations = np.abs(columns["cov"] / columns["corr"])
-            found["a_b_cov"].append(Expected(columns["cov"], deviations))
-            found["a_b_corr"].append(Expected(columns["corr"], np.ones(len(times))))
+            columns = naive.smooth(fields[0], rules, PAIRED, volumes, values[:, 1])
+            scales = {"corr": np.ones(len(times))}
+            for name in ("cov", "cov_biased"):
+                scales[name] = np.abs(columns[name] / columns["corr"])
+            for name in paired:
+                found[f"a_b_{name}"].append(Expected(columns[name], scales[name]))
     return dict(found)
 
 

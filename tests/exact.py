@@ -91,6 +91,18 @@ def moments(weights: Sequence[int], values: Sequence[float], one: int = ONE) -> 
     )
 
 
+def covariances(
+    weights: Sequence[int], left: Sequence[float], right: Sequence[float]
+) -> tuple[float, float]:
+    """Return the covariance, unbiased and biased."""
+    (x, per_x), (y, per_y) = _whole(left), _whole(right)
+    weight, squares = sum(weights), sum(w * w for w in weights)
+    products = sum(w * a * b for w, a, b in zip(weights, x, y, strict=True))
+    totals = [sum(w * a for w, a in zip(weights, column, strict=True)) for column in (x, y)]
+    spread, unit = products * weight - totals[0] * totals[1], per_x * per_y
+    return _ratio(spread, (weight**2 - squares) * unit), _ratio(spread, weight**2 * unit)
+
+
 def running(beta: float, values: Sequence[float]) -> list[Moments]:
     """Return the moments after each reading under count decay, a missing one (NaN) decaying too."""
     kept, of = beta.as_integer_ratio()

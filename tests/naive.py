@@ -43,6 +43,9 @@ Ints = NDArray[np.int64]
 NAN = math.nan
 LN2 = math.log(2.0)
 
+NEVER = 1 << 62
+"""More ticks than there are."""
+
 NOTHING = -1e9
 """Log2 of a weight of 0, as a unit: a tick of it leaves nothing."""
 
@@ -141,6 +144,11 @@ class Windows:
         n, k = self.ticks.shape
         extras = self.extras[:, :, None] + self.extras[:, None, :]
         extras[:, range(k), range(k)] = -np.inf
+        if self.rules.beta == 0.0:  # nothing is left of what is not the newest
+            seen = np.isfinite(self.extras)
+            newest = np.where(seen, self.ticks, NEVER).min(axis=1, initial=NEVER)
+            gone = self.ticks > newest[:, None]
+            extras[gone[:, :, None] | gone[:, None, :]] = -np.inf
         ticks = self.ticks[:, :, None] + self.ticks[:, None, :]
         return relative(ticks.reshape(n, -1), extras.reshape(n, -1), self.rules.unit)
 
@@ -202,6 +210,7 @@ def look_back(
     values, second, times = values[places], second[places], times[places]
     unseen = places > np.arange(len(count))[:, None]
     if rules.by_duration:
+        *_, second = over_gaps(rules, count, now, times, second)
         ticks, extras, values = over_gaps(rules, count, now, times, values)
     elif rules.start_up in ("first", "simple"):
         ticks, extras = start_weights(rules, observed, times)
@@ -346,10 +355,18 @@ def corr(windows: Windows) -> Floats:
 
 def var_biased(windows: Windows) -> Floats:
     """Return sum w (x - m)^2 / sum w, which is the sum over pairs by the shares of the weight."""
-    scaled, values = windows.scaled, windows.values
+    return covariance_biased(windows, windows.values, windows.values)
+
+
+def cov_biased(windows: Windows) -> Floats:
+    return covariance_biased(windows, windows.values, windows.others)
+
+
+def covariance_biased(windows: Windows, left: Floats, right: Floats) -> Floats:
+    scaled = windows.scaled
     shares = scaled / scaled.sum(axis=1)[:, None]
     products = (shares[:, :, None] * shares[:, None, :]).reshape(len(shares), -1)
-    return over_pairs(products, values, values) / 2
+    return over_pairs(products, left, right) / 2
 
 
 def rate(windows: Windows) -> Floats:
@@ -494,5 +511,6 @@ STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "std_biased": lambda windows: np.sqrt(var_biased(windows)),
     "mean_square": lambda windows: weighted(windows, windows.values**2),
     "cov": lambda windows: covariance(windows, windows.values, windows.others),
+    "cov_biased": cov_biased,
     "corr": corr,
 }

@@ -319,7 +319,7 @@ def test_any_order_of_arrival_and_any_parts_end_in_the_same_state(
 @law
 @given(
     streams(),
-    st.sampled_from([s for s in SMOOTHINGS if mergeable(s) and s.decay != Decay(beta=0.0)]),
+    st.sampled_from([s for s in SMOOTHINGS if mergeable(s)]),
     st.floats(0, 1),
 )
 def test_two_halves_merge_into_the_whole(

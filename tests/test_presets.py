@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -54,6 +55,46 @@ def test_like_pandas(adjust: bool, ignore_na: bool, option: dict[str, Any]) -> N
         expected["sum"] = window.sum()
     for name, column in expected.items():
         np.testing.assert_allclose(got[name], column, rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(("adjust", "ignore_na"), [*itertools.product((True, False), repeat=2)])
+@pytest.mark.parametrize("option", [{"alpha": 1.0}, {"span": 1.0}, {"com": 0.0}])
+def test_nothing_unbiased_is_defined_where_only_the_newest_weighs(
+    option: dict[str, float], adjust: bool, ignore_na: bool
+) -> None:
+    frame = pd.DataFrame({"a": [2.0, 5.0, math.nan, 4.0], "b": [1.0, 7.0, 7.0, 3.0]})
+    how: dict[str, Any] = {**option, "adjust": adjust, "ignore_na": ignore_na}
+    names = ["mean", "var", "std", "sem", "var_biased", "cov", "cov_biased", "corr"]
+    smoothing = Smoothing.like_pandas(**how, statistics=names)
+    window = frame.ewm(**how)
+    expected = {"mean": window.mean(), "var": window.var(), "std": window.std()}
+    expected["var_biased"] = window.var(bias=True)
+    pairs = {"cov": window.cov(), "cov_biased": window.cov(bias=True), "corr": window.corr()}
+    polars = pl.Series([2.0, 5.0, None, 4.0]).ewm_var(
+        alpha=1.0, adjust=adjust, ignore_nulls=ignore_na
+    )
+    assert np.isnan(polars.to_numpy()).all()
+    table = SeriesTable(smoothing, fields=["a", "b"])
+    rows = [table.step("s", row) for row in frame.to_numpy().tolist()]
+    batch = SeriesTable(smoothing, fields=["a", "b"]).update(
+        Readings.of(["s"] * 4 + ["t"] * 96, frame.to_numpy().tolist() * 25)
+    )
+    found = dict(zip(table.family.names, np.array(rows).T, strict=True))
+    for name, column in found.items():
+        np.testing.assert_array_equal(batch.statistics[name][:4], column, name)
+    for name, frames in expected.items():
+        for field in ("a", "b"):
+            np.testing.assert_array_equal(found[f"{field}_{name}"], frames[field], name)
+    for name, frames in pairs.items():
+        np.testing.assert_array_equal(found[f"a_b_{name}"], frames.xs("a", level=1)["b"], name)
+    assert np.isnan(found["a_sem"]).all()
+
+
+def test_a_simple_start_has_variances_until_only_the_newest_weighs() -> None:
+    smoothing = Smoothing(Decay(beta=0.0), "simple", start_n=3, statistics=["mean", "var"])
+    table = SeriesTable(smoothing)
+    found = [table.step("s", value) for value in (1.0, 4.0, 7.0, 9.0)]
+    np.testing.assert_allclose(found, [(1, math.nan), (2.5, 4.5), (4, 9), (9, math.nan)])
 
 
 def test_like_pandas_with_times() -> None:

@@ -202,16 +202,21 @@ def test_a_pair_is_of_the_readings_that_have_both(missing: float) -> None:
 def test_pandas_agrees_on_pairs() -> None:
     frame = pd.DataFrame(quotes(200, missing=0.0).values, columns=["a", "b"])
     readings = Readings.of(["s"] * 200, frame.to_numpy())
-    smoothing = Smoothing.like_pandas(span=9, statistics=["mean", "var", "cov", "corr"])
+    biased = Smoothing.like_pandas(span=9, statistics=["mean", "cov_biased"])
+    alone = SeriesTable(biased, fields=["a", "b"]).update(readings).statistics["a_b_cov_biased"]
+    names = ["mean", "var", "cov", "cov_biased", "corr"]
+    smoothing = Smoothing.like_pandas(span=9, statistics=names)
     got = SeriesTable(smoothing, fields=["a", "b"]).update(readings).statistics
     window = frame.ewm(span=9)
     expected = {
         "a_var": window.var()["a"],
         "a_b_cov": window.cov().xs("a", level=1)["b"],
+        "a_b_cov_biased": window.cov(bias=True).xs("a", level=1)["b"],
         "a_b_corr": window.corr().xs("a", level=1)["b"],
     }
     for name, column in expected.items():
         np.testing.assert_allclose(got[name], column, rtol=1e-9)
+    np.testing.assert_allclose(alone, expected["a_b_cov_biased"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.2])
@@ -297,6 +302,42 @@ def test_values_too_large_to_square_are_refused() -> None:
     table = SeriesTable(Smoothing(Decay(beta=0.5), statistics=["mean", "var"]))
     with pytest.raises(ReadingError, match="out of bounds"):
         table.update(Readings.of(["s"], [1e200]))
+
+
+@pytest.mark.parametrize("weight", [1e-310, 5e-324, 2.0**501, -1.0, math.nan])
+def test_weights_that_lose_digits_are_refused(weight: float) -> None:
+    smoothing = Smoothing(Decay(halflife="1s"), weighting="volume")
+    table = SeriesTable(smoothing)
+    table.step("s", 1.0, 0, 2.0)
+    bounds = "2.23e-308 and 3.27e\\+150, or 0"
+    for call in (
+        lambda: table.step("s", 5.0, 0, weight),
+        lambda: table.retract("s", 1.0, 0, weight),
+        lambda: table.correct("s", 1.0, 2.0, 0, weight),
+        lambda: Readings.of(["s"], [5.0], [0], [weight]),
+    ):
+        with pytest.raises(ReadingError, match=f"weight .* of series 's' .* {bounds}"):
+            call()
+
+
+@pytest.mark.parametrize("weight", [2.0**-1022, 1e-300, 2.0**500])
+@pytest.mark.parametrize("decay", [Decay(beta=0.5), Decay(halflife="1s")])
+def test_the_least_and_the_greatest_weight_weigh_in_full(decay: Decay, weight: float) -> None:
+    smoothing = Smoothing(decay, weighting="volume", statistics=["mean", "var", "n_eff"])
+    table, whole, other = (SeriesTable(smoothing) for _ in range(3))
+    values, times = [5.0, 7.0], [0, 1000]
+    for value, time_ms in zip(values, times, strict=True):
+        found = table.step("s", value, time_ms, weight)
+    assert found == pytest.approx((19 / 3, 2.0, 1.8), rel=1e-14)
+    ids, weights = ["s"] * 100, [weight, weight, *[0.0] * 98]
+    readings = Readings.of(ids, values + [1.0] * 98, times + [1000] * 98, weights)
+    columns = whole.update(readings).statistics.values()
+    assert tuple(float(column[-1]) for column in columns) == found
+    other.update(readings.take(np.array([1])))
+    merged = SeriesTable(smoothing)
+    merged.update(readings.take(np.array([0])))
+    merged.merge(other)
+    assert merged.step("s", math.nan, 1000, weight) == pytest.approx(found, rel=1e-14)
 
 
 def test_weighting_by_volume_needs_weights() -> None:
