@@ -304,7 +304,7 @@ def test_values_too_large_to_square_are_refused() -> None:
         table.update(Readings.of(["s"], [1e200]))
 
 
-@pytest.mark.parametrize("weight", [1e-310, 5e-324, 2.0**501, -1.0, math.nan])
+@pytest.mark.parametrize("weight", [1e-310, 5e-324, 2.0**501, -1.0])
 def test_weights_that_lose_digits_are_refused(weight: float) -> None:
     smoothing = Smoothing(Decay(halflife="1s"), weighting="volume")
     table = SeriesTable(smoothing)
