@@ -120,7 +120,7 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from ewma_ops.connectors import create_topic, partition_count
     from ewma_ops.connectors.options import check_options
-    from ewma_ops.flow import warmed
+    from ewma_ops.flow import letters_cut, warmed
     from ewma_ops.settings import load
     from ewma_ops.summary import describe
 
@@ -138,6 +138,9 @@ def _check(options: argparse.Namespace) -> int:
         if options.create_topics:
             create_topic(settings.kafka, topic, partitions)
         print(f"{topic}: {partition_count(settings.kafka, topic)} partitions")
+    _, why = letters_cut(settings)
+    if why:
+        print(f"\n{why}")
     return 0
 
 

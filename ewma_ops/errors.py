@@ -15,6 +15,7 @@ __all__ = [
     "DeliveryError",
     "EwmaError",
     "ReadingError",
+    "RefusedError",
     "StateError",
     "TopicError",
 ]
@@ -65,6 +66,13 @@ class BrokerError(EwmaError):
 
 class DeliveryError(BrokerError):
     """A record was handed to Kafka and not acknowledged: the flow stops rather than lose it."""
+
+
+class RefusedError(DeliveryError):
+    """Kafka refused a record and always will: somebody has to change a topic or a permission."""
+
+    fault = "user"
+    retry = False
 
 
 class TopicError(BrokerError):

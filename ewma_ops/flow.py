@@ -9,6 +9,7 @@ The one place that joins connectors, codecs and operators; each of them knows no
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
@@ -24,7 +25,7 @@ import ewma_ops.operators as ew
 from ewma_ops.connectors.readback import ends
 from ewma_ops.connectors.sink import KafkaSink
 from ewma_ops.connectors.source import KafkaSource
-from ewma_ops.connectors.topics import look_up
+from ewma_ops.connectors.topics import largest_record, look_up
 from ewma_ops.history import History, file_digest
 from ewma_ops.readings import Readings
 from ewma_ops.serde.events import JsonEncoder
@@ -42,8 +43,11 @@ __all__ = [
     "encoder_of",
     "identify",
     "job_of",
+    "letters_cut",
     "warmed",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
@@ -90,7 +94,7 @@ def build_job(
     events = _sink(settings, settings.output.topic, job, began)
     dead_letters = _sink(settings, settings.dead_letters.topic, job, began)
     policies = family.policies
-    letters = Letters(reads.topic, dead_letters.partitions, settings.dead_letters.max_bytes)
+    letters = Letters(reads.topic, dead_letters.partitions, _letter_bytes(settings))
     decode = Decode(decoder_of(settings), letters, keeps=policies.keeps_originals)
     encode = Encode(encoder_of(settings), events.partitions)
 
@@ -105,6 +109,34 @@ def build_job(
     put_aside = op.flat_map_batch("put-aside", smoothed, PutAside(policies, letters))
     op.output("dead-letters", op.merge("letters", unreadable, put_aside), dead_letters)
     return Job(flow, source)
+
+
+def letters_cut(settings: Settings) -> tuple[int, str]:
+    """Return how many bytes a dead letter may have, and why those are fewer than were asked for.
+
+    The topic's own limit rules, as a letter that it does not take would stop the flow.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        As of :func:`build_job`.
+    """
+    topic, asked = settings.dead_letters.topic, settings.dead_letters.max_bytes
+    largest = largest_record(settings.kafka, topic)
+    if largest is None or asked <= largest:
+        return asked, ""
+    return largest, (
+        f"dead_letters.max_bytes is {asked}, and topic {topic!r} takes {largest} bytes: larger "
+        f"letters are cut to that; set dead_letters.max_bytes = {largest}, or raise "
+        "max.message.bytes of the topic"
+    )
+
+
+def _letter_bytes(settings: Settings) -> int:
+    max_bytes, why = letters_cut(settings)
+    if why:
+        _log.warning("%s", why)
+    return max_bytes
 
 
 def decoder_of(settings: Settings) -> JsonDecoder:

@@ -42,7 +42,7 @@ _USER_FAULT = 2
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _MOST_FAILURES = 5
-"""In a row, without an epoch in between: then it is no accident."""
+"""In a row, without a position that moved in between: then it is no accident."""
 _LONG_LIFE_S = 60.0
 """A run that lived this long got on, also where no store can tell."""
 _CLOCK_STEP_S = 5.0
@@ -141,7 +141,7 @@ def _keep_running(
     wait_s: float = WAIT_S,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not mend."""
-    failures, last_epoch = 0, 0
+    failures, last_positions = 0, None
 
     def prepared(identity: Identity) -> ResumePoint | None:
         return store and store.prepare(identity, lambda: _unless_stopped(begin, signals))
@@ -157,9 +157,10 @@ def _keep_running(
             code = 1 if outcome.code == UNAVAILABLE else outcome.code
             if signals or (code in (0, _USER_FAULT) and not outcome.again):
                 return code
-            epoch = 0 if point is None else point.epoch
-            got_on = epoch > last_epoch or time.monotonic() - began > _LONG_LIFE_S
-            last_epoch = epoch
+            positions = None if point is None else point.positions
+            moved = None not in (positions, last_positions) and positions != last_positions
+            got_on = moved or time.monotonic() - began > _LONG_LIFE_S
+            last_positions = positions
             if not outcome.again:
                 failures = 1 if got_on else failures + 1
                 if outcome.code != UNAVAILABLE and failures >= _MOST_FAILURES:

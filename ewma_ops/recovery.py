@@ -15,8 +15,9 @@ import os
 import shutil
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
@@ -49,6 +50,7 @@ NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FIRST_EPOCH = 1
 _MANIFEST = "manifest.json"
 _HEIR_S = 3.0
+_SMALL_BYTES = 1_024
 _PAGE_BYTES = 16_384
 """Of 4, 16 and 32 kB: 240, 135 and 90 ms of CPU for 42 MB, but 10 % more for many small epochs."""
 PARTITIONS = 4
@@ -68,11 +70,14 @@ class ResumePoint:
         Ghost snapshots removed, >= 0.
     created : bool
         Whether the store is new.
+    positions : int
+        A digest of how far the run before got: the same where no position has moved since.
     """
 
     epoch: int
     purged: int
     created: bool = False
+    positions: int = field(default=0, repr=False, compare=False)
 
 
 @final
@@ -159,7 +164,7 @@ class RecoveryStore:
                 self._create()
             _claim(self.directory, self.parts, identity, begin)
             point = purge_ghosts(self.parts)
-        return ResumePoint(point.epoch, point.purged, created)
+        return replace(point, created=created)
 
     def _create(self) -> None:
         """Create the parts beside their place and move them in: whole, or not at all."""
@@ -281,7 +286,24 @@ def purge_ghosts(parts_directory: Path) -> ResumePoint:
             with part:
                 cursor = part.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
             purged += cursor.rowcount
-    return ResumePoint(epoch, purged)
+        positions = _digest_positions(parts)
+    return ResumePoint(epoch, purged, positions=positions)
+
+
+def _digest_positions(parts: Sequence[sqlite3.Connection]) -> int:
+    """Digest the newest small snapshot of each key.
+
+    The positions of source and sink are among the small ones, and every epoch writes those of the
+    source again: also an epoch in which nothing happened. The large ones are state, which does not
+    change unless a position does.
+    """
+    query = (
+        "SELECT step_id, state_key, MAX(snap_epoch), ser_change FROM snaps "
+        "WHERE LENGTH(ser_change) <= ? GROUP BY step_id, state_key"
+    )
+    rows = [row for part in parts for row in part.execute(query, (_SMALL_BYTES,))]
+    newest = sorted((step, key, change) for step, key, _, change in rows)
+    return zlib.crc32(repr(newest).encode())
 
 
 def _lock(directory: Path) -> int:

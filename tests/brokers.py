@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError
 
 from ewma_ops.demo.broker import free_port, speaks_kafka, tied_to_parent
@@ -66,6 +66,23 @@ def make_topic(
     finally:
         admin.close()
     return name
+
+
+def set_configs(bootstrap: str, topic: str, configs: Mapping[str, str]) -> None:
+    """Change options of a topic, and wait until they hold."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic, list(configs))
+    try:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(configs))])
+        deadline = time.monotonic() + 10
+        while True:
+            told = admin.describe_configs([asked], config_filter="all")["topic"][topic]
+            if {name: told[name]["value"] for name in configs} == dict(configs):
+                return
+            assert time.monotonic() < deadline, f"{topic} has not taken {configs}: {told}"
+            time.sleep(0.05)
+    finally:
+        admin.close()
 
 
 def produce(bootstrap: str, topic: str, records: Iterable[Record], **options: Any) -> list[int]:

@@ -407,20 +407,18 @@ def assert_told_right(done: Finished, readings: int) -> None:
 def test_a_failed_delivery_is_told_once(kafka: str, tmp_path: Path, workers: int) -> None:
     """By each worker that it happens to: of a cluster, Bytewax loses the error now and then."""
     job = Job(kafka, tmp_path, partitions=(2, 1, 1))
-    job.output = make_topic(kafka, 2, "small", {"max.message.bytes": "100"})
+    job.dead_letters = make_topic(kafka, 2, "compacted", {"cleanup.policy": "compact"})
     job.configure()
-    job.send(made_up(200, series=8))
-    with job.running(workers) as run:
-        assert run.stderr is not None
-        said: list[str] = []
-        while not said or "starting again" not in said[-1]:
-            said.append(run.stderr.readline())
+    produce(kafka, job.input, [Record(b"bad", partition=i % 2) for i in range(200)])
+    done = ewma("run", str(job.path), f"--workers={workers}")
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
     told = [line for line in said if "was not delivered to partition" in line]
     assert 1 <= len(told) <= workers
     assert len(set(told)) == len(told)
-    assert f"raise max.message.bytes of topic '{job.output}'" in told[0]
-    assert " failed after " in said[-2]
-    assert len(said) == len(told) + 3
+    assert f"set cleanup.policy=delete for topic '{job.dead_letters}'" in told[0]
+    assert " failed after " in said[-1]
+    assert len(said) == len(told) + 2
 
 
 def _payload(**fields: object) -> bytes:

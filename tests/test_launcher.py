@@ -307,6 +307,44 @@ def test_five_failures_without_progress_are_enough(
     assert "giving up: 5 consecutive runs failed without making progress" in told
 
 
+class Epochs(Workers):
+    """Each run ends an epoch, with a snapshot of a position, and then fails."""
+
+    def __init__(self, directory: Path, *positions: int) -> None:
+        super().__init__(directory, *positions)
+
+    def command(self, place: int, addresses: Sequence[str]) -> list[str]:
+        program = (
+            "import pathlib, sqlite3, sys; path = pathlib.Path(sys.argv[1]); "
+            "at, *rest = path.read_text().split(); path.write_text(' '.join(rest)); "
+            "part = sqlite3.connect(sys.argv[2]); "
+            "n, = part.execute('SELECT COUNT(*) FROM exs').fetchone(); "
+            "part.execute('INSERT INTO exs VALUES (0, ?, 1, ?)', (n, n + 1)); "
+            "part.execute('INSERT INTO fronts VALUES (0, ?, 0, ?)', (n, n + 2)); "
+            "snapshot = ('s', 'k', n + 1, at.encode()); "
+            "part.execute('INSERT INTO snaps VALUES (0, ?, ?, ?, ?)', snapshot); "
+            "part.commit(); sys.exit(1)"
+        )
+        part = self.config.parent / "state" / "parts" / "part-0.sqlite3"
+        return [sys.executable, "-c", program, str(self.codes), str(part)]
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_an_epoch_in_which_nothing_moved_is_no_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Epochs(tmp_path, *[7] * 12).run() == 1
+    assert capsys.readouterr().err.count("started 1 worker") == 6  # the first one got to 7
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_positions_that_move_are_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Epochs(tmp_path, *range(9), *[9] * 9).run() == 1
+    assert capsys.readouterr().err.count("started 1 worker") == 15
+
+
 @pytest.mark.usefixtures("_at_once")
 def test_what_may_heal_is_waited_for_without_end(tmp_path: Path) -> None:
     assert Workers(tmp_path, *[UNAVAILABLE] * 8, 0).run() == 0

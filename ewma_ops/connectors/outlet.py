@@ -23,7 +23,7 @@ from ewma_ops.connectors.client import (
     view_of,
 )
 from ewma_ops.connectors.exchange import send
-from ewma_ops.errors import DeliveryError
+from ewma_ops.errors import DeliveryError, RefusedError
 from ewma_ops.wire.records import ProducerRecords
 
 __all__ = ["Outlet"]
@@ -40,6 +40,33 @@ _FENCED = (
     kafka_errors.ProducerFencedError,
     kafka_errors.InvalidProducerEpochError,
 )
+
+
+_REFUSALS: dict[type[Exception] | tuple[type[Exception], ...], str] = {
+    (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError): (
+        "raise max.message.bytes of topic {topic!r}"
+    ),
+    kafka_errors.InvalidRecordError: (
+        "a topic with cleanup.policy=compact takes no record without a key, so set "
+        "cleanup.policy=delete for topic {topic!r}, or write to another topic"
+    ),
+    kafka_errors.InvalidTimestampError: (
+        "set message.timestamp.before.max.ms and message.timestamp.after.max.ms of topic "
+        "{topic!r} to their defaults, and this machine's clock right"
+    ),
+    kafka_errors.AuthorizationError: (
+        "grant the user Write on topic {topic!r}, and IdempotentWrite where brokers want it"
+    ),
+    kafka_errors.PolicyViolationError: (
+        "ask who runs the brokers what their policy for topic {topic!r} wants"
+    ),
+    (kafka_errors.UnsupportedForMessageFormatError, kafka_errors.UnsupportedCompressionTypeError): (
+        "remove message.format.version from topic {topic!r}, or set another "
+        "kafka.compression_type (now {compression_type})"
+    ),
+    kafka_errors.InvalidTopicError: "write to a topic whose name Kafka takes, not {topic!r}",
+}
+"""What a broker refuses for good, and what has to be changed so that it does not."""
 
 
 class _Sent(NamedTuple):
@@ -207,27 +234,31 @@ class Outlet:
         return self._failure
 
     def _worded(self, partition: int, error: Exception, *, sent: bool) -> DeliveryError:
-        return DeliveryError(
+        what = (
             f"a record was not delivered to partition {partition} of topic {self.topic!r}: "
-            f"{type(error).__name__}: {error}; {self._mend(error, sent=sent)}. The flow stops "
-            "here, and writes it again when it is started again"
+            f"{type(error).__name__}: {error}"
         )
-
-    def _mend(self, error: Exception, *, sent: bool) -> str:
-        if isinstance(error, kafka_errors.MessageSizeTooLargeError):
-            if sent:
-                return f"raise max.message.bytes of topic {self.topic!r}"
-            return f"raise kafka.max_request_size (now {self._options['max_request_size']} bytes)"
+        refusal = next((fix for kinds, fix in _REFUSALS.items() if isinstance(error, kinds)), None)
+        if refusal is not None:
+            if not sent:
+                refusal = "raise kafka.max_request_size (now {max_request_size} bytes)"
+            fix = refusal.format(topic=self.topic, **self._options)
+            return RefusedError(
+                f"{what}. The broker will not take it later either: {fix}, then start the flow "
+                "again, which goes on with this record"
+            )
         if isinstance(error, _FENCED):
-            return "another run of this job has taken over: let only one run at a time"
-        if isinstance(error, kafka_errors.AuthorizationError):
-            return "grant the user Write on the topic, and IdempotentWrite where brokers want it"
-        if isinstance(error, kafka_errors.RetriableError):
-            return (
+            fix = "another run of this job has taken over: let only one run at a time"
+        elif isinstance(error, kafka_errors.RetriableError):
+            fix = (
                 "bring the brokers or the topic back, or raise kafka.delivery_timeout_ms "
                 f"(now {self._options['delivery_timeout_ms']})"
             )
-        return "see what the broker says of it" if sent else "it cannot be sent as it is"
+        else:
+            fix = "see what the broker says of it" if sent else "it cannot be sent as it is"
+        return DeliveryError(
+            f"{what}; {fix}. The flow stops here, and writes it again when it is started again"
+        )
 
     def _watch(self) -> None:
         now = view_of(self._producer, self.topic).partitions

@@ -258,7 +258,7 @@ class _OncePart(_Part):
 
     def write_batch(self, values: list[ProducerRecords]) -> None:
         for records in values:
-            self._outlet.write(self._partition, _identified(self._new(records), self._job))
+            self._outlet.write(self._partition, identified(self._new(records), self._job))
 
     def _new(self, records: ProducerRecords) -> ProducerRecords:
         if records.origins is None:
@@ -333,7 +333,7 @@ def _tell(topic: str, partition: int, doubled: int, left_out: int) -> None:
     )
 
 
-def _identified(records: ProducerRecords, job: int) -> ProducerRecords:
+def identified(records: ProducerRecords, job: int) -> ProducerRecords:
     assert records.origins is not None
     own: Sequence[Headers] = identities(job, records.origins)
     if records.headers is not None:

@@ -12,13 +12,20 @@ import time
 from collections.abc import Mapping, Sequence
 
 from kafka import errors as kafka_errors
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from ewma_ops.connectors.client import TopicView, connect_admin, speaking_to
-from ewma_ops.connectors.options import servers_of
+from ewma_ops.connectors.options import PRODUCER, servers_of
 from ewma_ops.errors import TopicError
 
-__all__ = ["TopicWatch", "create_topic", "look_up", "partition_count"]
+__all__ = [
+    "TopicWatch",
+    "create_topic",
+    "largest_record",
+    "look_up",
+    "partition_count",
+    "topic_configs",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +63,58 @@ def look_up(client: Mapping[str, object], topic: str) -> TopicView:
             if not issubclass(error, kafka_errors.RetriableError) or time.monotonic() > deadline:
                 raise error(topic)
             time.sleep(0.1)
+
+
+def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict[str, str]:
+    """Return the values of some options of a topic, such as ``"max.message.bytes"``.
+
+    Those are left out that the brokers do not tell: the user may lack DescribeConfigs on the topic,
+    and some brokers know no such option.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        If no broker answers, or an option of the connection is wrong.
+    """
+    asked = ConfigResource(ConfigResourceType.TOPIC, topic, None)  # one by name ends Tansu
+    doing = f"reading the options of topic {topic!r}"
+    with connect_admin(client) as admin, speaking_to(client, doing):
+        try:
+            answer = admin.describe_configs([asked], config_filter="all")
+        except _NOT_TOLD as error:
+            _log.debug("%s: %s", doing, error)
+            return {}
+    told = answer.get("topic", {}).get(topic, {})
+    return {
+        name: str(told[name]["value"])
+        for name in names
+        if name in told and told[name].get("value") is not None
+    }
+
+
+def largest_record(client: Mapping[str, object], topic: str) -> int | None:
+    """Return how many bytes a record of a topic may have: key, value and headers together.
+
+    That is the topic's ``max.message.bytes``, or ``kafka.max_request_size`` where that is less,
+    without what a batch of one record has beside it. Whether it is compressed does not count.
+    ``None`` where the brokers do not tell. Errors as of :func:`topic_configs`.
+    """
+    told = topic_configs(client, topic, "max.message.bytes").get("max.message.bytes", "")
+    if not told.isdecimal():
+        return None
+    request_bytes = client.get("max_request_size", PRODUCER["max_request_size"])
+    assert isinstance(request_bytes, int)
+    return max(0, min(int(told), request_bytes) - _BATCH_BYTES)
+
+
+_BATCH_BYTES = 128
+"""The header of a batch, 61 bytes, the numbers of a record, up to 31, and an identity, 22."""
+
+_NOT_TOLD = (
+    kafka_errors.AuthorizationError,
+    kafka_errors.UnsupportedVersionError,
+    kafka_errors.IncompatibleBrokerVersion,
+)
 
 
 def create_topic(client: Mapping[str, object], topic: str, partitions: int) -> None:

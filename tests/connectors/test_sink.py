@@ -13,9 +13,9 @@ from kafka import KafkaAdminClient
 
 from ewma_ops.connectors import KafkaSink, KafkaSource, outlet, part_key
 from ewma_ops.demo.broker import EmbeddedBroker
-from ewma_ops.errors import BrokerError, DeliveryError
+from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
 from ewma_ops.wire.records import ProducerRecords
-from tests.brokers import ApacheKafka, Record, produce, read_all
+from tests.brokers import ApacheKafka, Record, produce, read_all, set_configs
 from tests.connectors.flows import both_ways, copied, failure_of, run
 
 MakeTopic = Callable[..., str]
@@ -177,7 +177,7 @@ def test_a_record_larger_than_the_request_names_the_option(
 ) -> None:
     writing = part(sending(embedded, topic(embedded), max_request_size=100_000))
     writing.write_batch([records(bytes(99_000))])
-    with pytest.raises(DeliveryError, match=r"raise kafka\.max_request_size \(now 100000 bytes"):
+    with pytest.raises(RefusedError, match=r"raise kafka\.max_request_size \(now 100000 bytes"):
         writing.write_batch([records(bytes(100_001))])
 
 
@@ -190,10 +190,26 @@ def test_a_record_larger_than_the_topic_takes_names_the_topics_option(
     writing.write_batch([records(b"fits")])
     writing.snapshot()
     writing.write_batch([records(bytes(60_000))])
-    with pytest.raises(DeliveryError, match=f"raise max.message.bytes of topic '{name}'"):
+    with pytest.raises(RefusedError, match=f"raise max.message.bytes of topic '{name}'") as found:
         writing.snapshot()
+    assert (found.value.fault, found.value.retry) == ("user", False)
     with pytest.raises(DeliveryError, match="partition 0"):  # and it stays so
         writing.write_batch([records(b"later")])
+
+
+@both_ways
+def test_a_record_without_a_key_on_a_compacted_topic_names_the_option(
+    kafka: str, topic: MakeTopic, part: Any
+) -> None:
+    name = topic(kafka, configs={"cleanup.policy": "compact"})
+    writing = part(sending(kafka, name))
+    writing.write_batch([ProducerRecords([None], [b"v"])])
+    with pytest.raises(RefusedError, match=f"set cleanup.policy=delete for topic '{name}'"):
+        writing.snapshot()
+    set_configs(kafka, name, {"cleanup.policy": "delete"})
+    again = part(sending(kafka, name))
+    again.write_batch([ProducerRecords([None], [b"v"])])
+    again.snapshot()
 
 
 def test_what_could_be_read_can_be_written(kafka: str, topic: MakeTopic, part: Any) -> None:

@@ -9,7 +9,7 @@ from kafka import KafkaAdminClient
 
 from ewma_ops.connectors import create_topic, partition_count
 from ewma_ops.connectors.client import TopicView, connect_consumer, view_of
-from ewma_ops.connectors.topics import TopicWatch
+from ewma_ops.connectors.topics import TopicWatch, topic_configs
 from ewma_ops.errors import BrokerError, ConfigError, TopicError
 
 MakeTopic = Callable[..., str]
@@ -38,6 +38,15 @@ def test_a_missing_topic_is_an_error_and_stays_missing(broker: str, topic: MakeT
 def test_a_topic_name_that_cannot_be(kafka: str) -> None:
     with pytest.raises(ConfigError, match="not a topic name"):
         partition_count({"bootstrap_servers": kafka}, "no spaces allowed")
+
+
+def test_the_options_of_a_topic_that_the_broker_tells(broker: str, topic: MakeTopic) -> None:
+    client = {"bootstrap_servers": broker}
+    name = topic(broker, configs={"max.message.bytes": "20000"})
+    assert topic_configs(client, name, "max.message.bytes", "no.such.option") == {
+        "max.message.bytes": "20000"
+    }
+    assert topic_configs(client, "no-such-topic", "max.message.bytes") == {}
 
 
 def test_create_topic_once_or_twice(broker: str, topic: MakeTopic) -> None:
