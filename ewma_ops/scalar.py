@@ -60,6 +60,7 @@ class Stepper:
         self._beta = 1.0 if self._by_time else decay.beta
         self._uncorrected = smoothing.start_up == "uncorrected"
         self._start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up) or 0
+        self._adds_to_1 = self._start_n > 0 and not self._by_volume
         self._decays = smoothing.policies.decays
         self._idles = self._by_time and any(self._decays)
         self._enough = max(1, smoothing.min_periods)
@@ -186,7 +187,8 @@ class Stepper:
             added *= volume if observed else 0.0
         kept = self._weight[row] * retained
         weight = kept + added
-        self._weight[row] = 1.0 if self._start_n and observed and count >= self._start_n else weight
+        whole = self._adds_to_1 and observed and count >= self._start_n
+        self._weight[row] = 1.0 if whole else weight
         total = weight if weight > TINY else TINY
         share, rest = added / total, kept / total
         weighs = (added if self._by_volume else share) > 0.0

@@ -98,6 +98,12 @@ class Smoothing:
         ``"observation"``: every reading weighs 1. ``"volume"``: it weighs what its weight says.
         By duration, and decay by time only: ``"last"``, a value is held until the next reading;
         ``"next"``, it held since the reading before; ``"linear"``, it changed in a straight line.
+
+        With ``start_up="first"``: by volume, the mean is the average of value times weight over
+        the average of the weights, both started from the first reading and updated with
+        y <- f y + (1 - f) g, f being what is kept of a weight. By duration, the value was that of
+        the first reading at all times before it: v <- f v + (1 - f) h, h being the mean of the
+        held or interpolated value over the gap.
     non_finite
         What is done with an infinite value: as for ``missing``, or ``"clip"``: the bound that is
         next to it is taken in its place.
@@ -223,7 +229,7 @@ class Smoothing:
             raise ConfigError(
                 f'weighting "{weighting}" needs decay by time: give a half-life such as "5min"'
             )
-        start_ups = ("corrected",) if by_duration else ("corrected", "prior")
+        start_ups = ("corrected", "first", *(() if by_duration else ("prior",)))
         if self.start_up not in start_ups:
             raise ConfigError(
                 f'weighting "{weighting}" does not go with start_up "{self.start_up}": '

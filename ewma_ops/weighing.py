@@ -227,7 +227,7 @@ class Weighing:
         Returns the reading's share of it, the rest, and the sum before it was set to 1.
         """
         factors, gains = retained, added
-        if self.start_n is not None:
+        if self.start_n is not None and not self.by_volume:
             whole = observed & (count >= self.start_n)
             factors, gains = np.where(whole, 0.0, retained), np.where(whole, 1.0, added)
         kept = kernel.accumulate(plan, factors, gains, state["weight"])

@@ -79,11 +79,11 @@ IMPOSSIBLE: dict[str, Callable[[Cell], bool]] = {
     "a value is held over a missing reading: nothing decays for it": lambda c: (
         c.by_duration and c.missing == "decay"
     ),
-    "what is held lasts from reading to reading, and nothing was held before": lambda c: (
-        c.by_duration and c.start_up != "corrected"
+    "a signal starts with its first reading, which at most stands for all before": lambda c: (
+        c.by_duration and c.start_up not in ("corrected", "first")
     ),
     "these starts add all weights up to 1, and volumes do not": lambda c: (
-        c.weighting == "volume" and c.start_up in ("uncorrected", "first", "simple")
+        c.weighting == "volume" and c.start_up in ("uncorrected", "simple")
     ),
     "weights that add up to 1 make the sum the mean": lambda c: (
         c.statistic == "sum" and c.start_up in ("first", "simple")

@@ -18,9 +18,12 @@ Definitions, at reading j of the series (from 0), i running over the observed re
   g = 1 - beta. Time decay: f = 2 ** (-gap / halflife), g = 1 - f, the gap being to T, and 0 for a
   late reading. The weights are the coefficients of the x in that v. ``"first"`` is n = 1.
 * ``start_up="prior"``: one more reading before all, at the time of the first.
-* by volume: every w_i times the volume of i; without a volume the reading is missing.
+* by volume: every w_i times the volume of i; without a volume the reading is missing. With
+  ``start_up="first"``: v = y / z, with y <- f y + g w x and z <- f z + g w from y = w x and z = w
+  of the first, so that w_i is g f ... f times the volume, and f ... f times it of the first.
 * by duration: the mean of a signal through the readings, weighed by 2 ** (-(T - s) / halflife) ds;
-  the late are missing. A gap weighs what that is between its ends.
+  the late are missing. A gap weighs what that is between its ends. Before the first reading there
+  is no signal, or with ``start_up="first"`` its value since ever.
 
 All but the count are undefined before max(1, min_periods) observed readings, and where
 sum w < min_weight.
@@ -248,6 +251,9 @@ def over_gaps(
     alone = (count > 0) & ~begun.any(axis=1)
     extras = np.where(begun, np.log2(rules.lost(gaps)), -np.inf)
     extras = np.column_stack([np.where(alone, 0.0, -np.inf), extras])
+    if rules.start_up == "first" and len(times):
+        ticks[:, 0] = now - times[0]
+        extras[:, 0] = np.where(count > 0, 0.0, -np.inf)
     return ticks, extras, np.array([values[0] if len(values) else NAN, *held])
 
 
@@ -267,6 +273,8 @@ def start_weights(rules: Rules, observed: NDArray[np.bool_], times: Ints) -> tup
         starting = k < rules.start_n
         own = np.where(starting, -np.log2(k + 1.0), np.log2(g) - np.log2(f + g))
         kept = np.where(starting, np.log2(np.maximum(k, 1) / (k + 1.0)), -np.log2(f + g))
+        if rules.weighting == "volume":
+            own, kept = np.where(starting, 0.0, np.log2(g)), np.zeros(len(times))
     after = np.cumsum(np.where(starting, 0, ticks))
     kept_since = np.cumsum(kept)
     last = np.maximum(np.cumsum(observed) - 1, 0)[:, None]

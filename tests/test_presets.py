@@ -201,3 +201,42 @@ def test_ten_thousand_random_series_in_one_run() -> None:
     for name, peer in peers.items():
         column = peer.droplevel(0).sort_index().to_numpy()[places]
         assert not (np.abs(got[name][places] - column) > 24 * exact.ULP * scales[name]).any(), name
+
+
+@pytest.mark.parametrize("ignore_na", [True, False])
+def test_a_first_start_by_volume_is_one_average_over_another(ignore_na: bool) -> None:
+    volumes = SOURCE.uniform(0.1, 50, 300)
+    missing: Any = "skip" if ignore_na else "decay"
+    smoothing = Smoothing(Decay(span=9), "first", missing, weighting="volume")
+    table = SeriesTable(smoothing)
+    got = table.update(Readings.of(["s"] * 300, VALUES, weights=volumes)).statistics["mean"]
+    how: dict[str, Any] = {"span": 9, "adjust": False}
+    over = pd.Series(VALUES * volumes).ewm(**how).mean() / pd.Series(volumes).ewm(**how).mean()
+    np.testing.assert_allclose(got, over, rtol=1e-12)
+
+
+@pytest.mark.parametrize("decay", [Decay(span=9), Decay(halflife="7s")])
+def test_a_first_start_with_equal_volumes_is_one_without(decay: Decay) -> None:
+    names = ["mean", "var", "n_eff"]
+    plain = Smoothing(decay, "first", statistics=names)
+    by_volume = Smoothing(decay, "first", statistics=names, weighting="volume")
+    for weight in (1.0, 1e-100, 3e7):
+        readings = Readings.of(["s"] * 300, VALUES, TIMES, [weight] * 300)
+        wanted = SeriesTable(plain).update(readings).statistics
+        for name, column in SeriesTable(by_volume).update(readings).statistics.items():
+            np.testing.assert_allclose(column, wanted[name], rtol=1e-9)
+
+
+def test_a_first_start_by_duration_is_that_of_operators_on_inhomogeneous_series() -> None:
+    """G. Zumbach and U. Muller, "Operators on inhomogeneous time series", 2001."""
+    for weighting in ("last", "next", "linear"):
+        smoothing = Smoothing(Decay(halflife="7s"), "first", weighting=weighting)
+        got = smooth(smoothing)["mean"]
+        v = VALUES[0]
+        assert got[0] == v
+        for i, gap in enumerate(np.diff(TIMES), start=1):
+            a = gap / 7000 * math.log(2)
+            mu = math.exp(-a)
+            nu = {"last": 1.0, "next": mu, "linear": (1 - mu) / a if a else 1.0}[weighting]
+            v = mu * v + (nu - mu) * VALUES[i - 1] + (1 - nu) * VALUES[i]
+            assert got[i] == pytest.approx(v, rel=1e-9)
