@@ -101,22 +101,21 @@ class Family:
         """
         if isinstance(smoothing, Family):
             return smoothing
-        named = {"": smoothing} if isinstance(smoothing, Asked) else dict(smoothing)
-        for name, one in named.items():
-            if not isinstance(one, Asked):
-                raise ConfigError(f"{name!r} is {one!r}: it must be a Smoothing or a Composite")
-        if not named:
-            raise ConfigError("no smoothing is given: give one, or several by name")
+        named = _by_name(smoothing)
         if isinstance(fields, int):
             if isinstance(fields, bool) or not 1 <= fields <= MOST_FIELDS:
                 raise ConfigError(f"fields = {fields!r}: give names, or 1 to {MOST_FIELDS}")
             names: tuple[str, ...] = ()
             width = fields
         else:
-            names = tuple(fields)
+            listed = isinstance(fields, Sequence) and not isinstance(fields, (str, bytes))
+            names = tuple(fields) if listed else ()
             width = len(names)
-            if isinstance(fields, str) or not names or not all(names) or len(set(names)) != width:
-                raise ConfigError(f"fields = {fields!r}: give a list of names, each once")
+            texts = all(isinstance(name, str) and name for name in names)
+            if not texts or not 0 < width == len(set(names)):
+                raise ConfigError(
+                    f"fields = {fields!r}: give a list of names, each once, or how many there are"
+                )
         family = cls(tuple(named.items()), names if len(names) > 1 else (), width)
         first = family.smoothings[0][1].policies
         for one in named.values():
@@ -278,3 +277,20 @@ class Family:
 
     def _key(self, of: str, decay: str, statistic: str) -> str:
         return "_".join(filter(None, (of, decay, statistic)))
+
+
+def _by_name(smoothing: object) -> dict[str, Asked]:
+    if not isinstance(smoothing, (Asked, Mapping)):
+        raise ConfigError(
+            f"smoothing is {smoothing!r}: give a Smoothing or a Composite, such as "
+            'Smoothing(Decay(beta=0.9)), or several by name, {"fast": ..., "slow": ...}'
+        )
+    named = {"": smoothing} if isinstance(smoothing, Asked) else dict(smoothing)
+    for name, one in named.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{name!r} is not the name of a smoothing: it must be a str")
+        if not isinstance(one, Asked):
+            raise ConfigError(f"{name!r} is {one!r}: it must be a Smoothing or a Composite")
+    if not named:
+        raise ConfigError("no smoothing is given: give one, or several by name")
+    return named

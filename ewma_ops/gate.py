@@ -124,7 +124,8 @@ class Gate:
         ReadingError
             Naming what is lacking.
         """
-        self.check_given(readings.times_ms, readings.weights)
+        if len(readings):
+            self.check_given(readings.series_ids[0], readings.times_ms, readings.weights)
         values, width = readings.values, self._width
         if values.size != len(readings) * width:
             raise ReadingError(
@@ -132,19 +133,19 @@ class Gate:
                 f"give ({len(readings)}, {width})"
             )
 
-    def check_given(self, times_ms: object, weights: object) -> None:
+    def check_given(self, series_id: str, times_ms: object, weights: object) -> None:
         """Refuse what has no time or no weight where one is needed."""
         timed = self._timed
         if times_ms is None and timed is not None:
             what = f"{timed.decay} decays" if timed.decay.by_time else "what is late is told"
             raise ReadingError(
-                f"{what} by time, but a reading has none: "
-                "give (time, value) pairs, or a half-life counted in readings"
+                f"{what} by time, but a reading has none: give (time, value) pairs, or a half-life "
+                f"counted in readings (series {series_id!r})"
             )
         if weights is None and self.by_volume:
             raise ReadingError(
                 "weighting is by volume, but a reading has no weight: give weights with the "
-                "readings"
+                f"readings, such as Reading(value, time_ms, weight) (series {series_id!r})"
             )
 
     def check_weight(self, series_id: str, weight: float | None) -> None:

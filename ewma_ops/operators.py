@@ -8,12 +8,15 @@ Knows Bytewax and what users hand in; must not know Kafka, JSON or files, nor ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from functools import lru_cache
-from itertools import repeat
-from math import nan
-from numbers import Integral, Real
+from itertools import groupby, repeat
+from math import inf, nan
+from numbers import Integral, Rational, Real
+from pathlib import PurePath
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -26,6 +29,11 @@ from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.family import Asked, Family
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.readings import (
+    EARLIEST_MS,
+    LARGEST_WEIGHT,
+    LATEST_MS,
+    SMALLEST_WEIGHT,
+    WEIGHTS,
     Reading,
     Readings,
     Smoothed,
@@ -48,7 +56,7 @@ from ewma_ops.table import SeriesTable
 
 __all__ = ["smooth", "smooth_batches"]
 
-Number = float | int | None
+Number = float | int | Decimal | Rational | None
 Fields = Number | Sequence[Number] | Mapping[str, Number]
 Value = Fields | tuple[int | datetime, Fields] | Reading
 """What `smooth` takes of a series: a value, a (time, value) pair, or a reading."""
@@ -86,19 +94,21 @@ class _Items(NamedTuple):
 class _ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
     """One shard of `smooth`: few readings go on item by item, others by the column."""
 
-    def __init__(self, tables: Tables, resume_state: ShardState | None) -> None:
+    def __init__(self, step_id: str, tables: Tables, resume_state: ShardState | None) -> None:
         super().__init__(tables, resume_state)
+        self._step_id = step_id
         self._names = tuple(map(event_key, tables.family.names))
 
     def on_batch(self, values: list[_Items | Piece]) -> tuple[Iterable[Iterable[_Out] | Due], bool]:
-        shared = self.shared(values[0].shard)
         out: list[Iterable[_Out] | Due] = []
-        for value in values:
-            if isinstance(value, Piece):
-                out.append(shared.put_by(value))
-            else:
-                shared.settle()
-                out.append([self._step(shared.table, item) for item in value.items])
+        with _named(self._step_id):
+            shared = self.shared(values[0].shard)
+            for value in values:
+                if isinstance(value, Piece):
+                    out.append(shared.put_by(value))
+                else:
+                    shared.settle()
+                    out.append([self._step(shared.table, item) for item in value.items])
         return out, StatefulBatchLogic.RETAIN
 
     def _step(self, table: SeriesTable, item: _Item) -> _Out:
@@ -113,7 +123,7 @@ class _ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
 
 @operator
 def smooth_batches(
-    step_id: str,  # noqa: ARG001 - Bytewax's decorator uses it
+    step_id: str,
     up: Stream[Readings],
     smoothing: Smoothings,
     shards: int = 16,
@@ -174,14 +184,15 @@ def smooth_batches(
     """
     _check_shards(shards)
     tables = _tables(Family.of(smoothing, fields), shards, warm_start)
-    dealt = op.flat_map_batch("deal", up, lambda batch: deal(batch, shards))
+    named = _naming(step_id)
+    dealt = op.flat_map_batch("deal", up, named(lambda batch: deal(_checked(batch), shards)))
     due = op.stateful_batch("update", dealt, lambda resumed: BatchShard(tables, resumed))
-    return op.flat_map_batch("settle", due, settle)
+    return op.flat_map_batch("settle", due, named(settle))
 
 
 @operator
 def smooth(
-    step_id: str,  # noqa: ARG001 - Bytewax's decorator uses it
+    step_id: str,
     up: KeyedStream[Value],
     smoothing: Smoothings,
     shards: int = 16,
@@ -195,8 +206,9 @@ def smooth(
     step_id
         Unique id of the step.
     up
-        Keyed by series id. A value is a number; or a ``(time, value)`` pair, with the time in
-        milliseconds since the epoch (int) or as an aware ``datetime``; or a `Reading`. ``None``
+        Keyed by series id, a ``str``. A value is a real number (``int``, ``float``, ``Decimal``,
+        ``Fraction``, a NumPy scalar, but no ``bool``); or a ``(time, value)`` pair, with the time
+        in milliseconds since the epoch (int) or as an aware ``datetime``; or a `Reading`. ``None``
         or NaN is a missing reading. With several fields, a list of numbers or a mapping by name
         stands for the number. Within a series, in order.
     smoothing, shards, fields, warm_start
@@ -210,11 +222,11 @@ def smooth(
     Raises
     ------
     ConfigError
-        If ``shards`` is out of bounds, or names do not go together.
+        If an option is of another kind or out of bounds, or names do not go together.
     ReadingError
-        While the flow runs: if a value is not a number, has no time and the decay is by time, or
-        has the policy ``"dead-letter"``, as infinite ones have unless told otherwise. The message
-        names the series and the value.
+        While the flow runs: if the stream is not keyed, a value is not a number, has no time and
+        the decay is by time, or has the policy ``"dead-letter"``, as infinite ones have by
+        default. The message names the step, the series and the value.
 
     Examples
     --------
@@ -234,29 +246,88 @@ def smooth(
     _check_shards(shards)
     family = Family.of(smoothing, fields)
     tables = _tables(family, shards, warm_start)
-    dealt = op.flat_map_batch("deal", up, lambda batch: _deal(batch, shards, family))
-    due = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(tables, resumed))
-    return op.flat_map_batch("settle", due, _settle)
+    named = _naming(step_id)
+    dealt = op.flat_map_batch("deal", up, named(lambda batch: _deal(batch, shards, family)))
+    due = op.stateful_batch("update", dealt, lambda resumed: _ItemShard(step_id, tables, resumed))
+    return op.flat_map_batch("settle", due, named(_settle))
 
 
-def _check_shards(shards: int) -> None:
-    if shards not in range(1, MAX_SHARDS + 1):
+def _check_shards(shards: object) -> None:
+    whole = isinstance(shards, Integral) and not isinstance(shards, bool)
+    if not whole or shards not in range(1, MAX_SHARDS + 1):
         raise ConfigError(f"shards = {shards!r}: give a whole number from 1 to {MAX_SHARDS}")
 
 
 def _tables(family: Family, shards: int, history: Iterable[Readings] | None) -> Tables:
-    return Tables(family, shards, None if history is None else WarmStart(history, family, shards))
+    if history is None:
+        return Tables(family, shards, None)
+    if isinstance(history, (str, bytes, PurePath)) or hasattr(history, "__arrow_c_stream__"):
+        raise ConfigError(
+            f"warm_start is a {type(history).__name__}: give ewma_ops.history.History(...) of it, "
+            "or a list of Readings"
+        )
+    if isinstance(history, (Readings, Iterator)) or not isinstance(history, Iterable):
+        raise ConfigError(
+            f"warm_start is a {type(history).__name__}, which cannot be iterated over again and "
+            "again: give a list of Readings, or a History"
+        )
+    return Tables(family, shards, WarmStart(history, family, shards))
+
+
+@contextmanager
+def _named(step_id: str) -> Iterator[None]:
+    """Have errors about readings name the step."""
+    try:
+        yield
+    except ReadingError as error:
+        raise ReadingError(f"{error} (step {step_id!r})") from None
+
+
+def _naming(step_id: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    def naming(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def named(batch: Any) -> Any:
+            with _named(step_id):
+                return act(batch)
+
+        return named
+
+    return naming
+
+
+def _checked(runs: list[Readings]) -> list[Readings]:
+    for run in runs:
+        if not isinstance(run, Readings):
+            raise ReadingError(
+                f"{_shown(run)} is not Readings: make columns with Readings.of, or use smooth for "
+                "(series id, value) pairs"
+            )
+    return runs
 
 
 def _deal(
     batch: list[tuple[str, Value]], shards: int, family: Family
 ) -> Iterable[tuple[str, _Items | Piece]]:
+    _check_keys(batch)
     if len(batch) >= _FEW or (family.width > 1 and not family.fields):
-        return deal([_to_readings(batch, family)], shards)
+        return deal(_to_readings(batch, family), shards)
     runs: dict[int, list[_Item]] = {}
     for item in _to_some(batch, family):
         runs.setdefault(_shard_of(item.series_id, shards), []).append(item)
     return [(str(shard), _Items(shard, items)) for shard, items in runs.items()]
+
+
+def _check_keys(batch: list[Any]) -> None:
+    for item in batch:
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise ReadingError(
+                f"{_shown(item)} is not a (series id, value) pair, as smooth takes them: key the "
+                "stream first, for example with op.key_on"
+            )
+        if not isinstance(item[0], str):
+            raise ReadingError(
+                f"series id {_shown(item[0])} (value {_shown(item[1])}) is not a str: convert it, "
+                "for example in op.key_on or with op.map and str()"
+            )
 
 
 def _settle(batch: list[tuple[str, Iterable[_Out] | Due]]) -> Iterable[_Out]:
@@ -297,92 +368,120 @@ def _to_some(batch: list[tuple[str, Value]], family: Family) -> Iterable[_Item]:
         if plain and type(value) is float:
             yield _Item(series_id, value, None, None)
         else:
-            reading = _to_readings([(series_id, value)], family)
-            times, weights = reading.times_ms, reading.weights
-            yield _Item(
-                series_id,
-                reading.values[0].tolist(),
-                None if times is None else int(times[0]),
-                None if weights is None else float(weights[0]),
-            )
+            yield _to_item(series_id, value, family)
 
 
-def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Readings:
-    try:
-        ids = [series_id for series_id, _ in batch]
-        values: list[Any] = [value for _, value in batch]
-    except (TypeError, ValueError):
-        raise ReadingError(
-            "smooth takes a keyed stream of (series id, value): make one with op.key_on"
-        ) from None
-    if family.width == 1 and set(map(type, values)) <= {float, int, NoneType}:
-        return Readings.of(ids, values, finite=False)
-    readings = [_to_reading(series_id, value, family) for series_id, value in batch]
-    column: Any = [reading.value for reading in readings]
-    return Readings.of(
-        ids,
-        column,
-        _given("time", ids, [reading.time_ms for reading in readings]),
-        _given("weight", ids, [reading.weight for reading in readings]),
-        finite=False,
-    )
-
-
-def _given(what: str, ids: list[str], column: list[Any]) -> list[Any] | None:
-    without = column.count(None)
-    if 0 < without < len(column):
-        raise ReadingError(
-            f"series {ids[column.index(None)]!r} has a value without a {what} among others with "
-            f"one: give every value a {what}, or none"
+def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Iterable[Readings]:
+    """Return columns; where some values have a time or a weight and others none, several."""
+    ids = [series_id for series_id, _ in batch]
+    values: list[Any] = [value for _, value in batch]
+    if family.width == 1 and set(map(type, values)) <= {float, NoneType}:
+        return [Readings.of(ids, values, finite=False)]
+    items = [_to_item(series_id, value, family) for series_id, value in batch]
+    return [
+        Readings.of(ids, found, None if untimed else times, None if unweighed else weights,
+                    finite=False)
+        for (untimed, unweighed), alike in groupby(
+            items, lambda item: (item.time_ms is None, item.weight is None)
         )
-    return None if without else column
+        for ids, found, times, weights in [zip(*alike, strict=True)]
+    ]  # fmt: skip
 
 
-def _to_reading(series_id: str, value: object, family: Family) -> Reading:
-    time: object
-    found: object
+def _to_item(series_id: str, value: object, family: Family) -> _Item:
+    time: object = None
+    found: object = value
     weight: float | None = None
     if isinstance(value, Reading):
-        time, found, weight = value.time_ms, value.value, value.weight
+        time, found = value.time_ms, value.value
+        if value.weight is not None:
+            weight = _to_weight(series_id, value.weight)
     elif isinstance(value, tuple) and len(value) == 2:
         time, found = value
-    else:
-        time, found = None, value
+        if isinstance(found, datetime):
+            raise ReadingError(
+                f"value {_shown(value)} of series {series_id!r} ends with a time: give "
+                "(time, value), the time first"
+            )
     time_ms = _to_ms(series_id, time)
     if family.width == 1:
-        return Reading(_to_number(series_id, value, found), time_ms, weight)
+        return _Item(series_id, _to_number(series_id, value, found), time_ms, weight)
     if isinstance(found, Mapping):
+        if found and found.keys().isdisjoint(family.fields):
+            raise ReadingError(
+                f"value {_shown(value)} of series {series_id!r} has none of the fields "
+                f"{', '.join(family.fields) or '(they have no names)'}: rename them, or name in "
+                "fields= what it has"
+            )
         found = [found.get(field) for field in family.fields]
     elif found is None:
         found = [None] * family.width
     if not isinstance(found, (Sequence, np.ndarray)) or len(found) != family.width:
         raise ReadingError(
-            f"value {value!r} of series {series_id!r} is not a list of {family.width} numbers, or "
-            f"a mapping of {', '.join(family.fields) or 'named fields'}"
+            f"value {_shown(value)} of series {series_id!r} is not a list of {family.width} "
+            f"numbers, or a mapping of {', '.join(family.fields) or 'named fields'}: map it to one"
         )
     numbers = found.tolist() if isinstance(found, np.ndarray) else found
-    return Reading([_to_number(series_id, value, number) for number in numbers], time_ms, weight)
+    column = [_to_number(series_id, value, number) for number in numbers]
+    return _Item(series_id, column, time_ms, weight)
 
 
 def _to_number(series_id: str, value: object, number: object) -> float:
     if number is None:
         return nan
-    if isinstance(number, bool) or not isinstance(number, Real):
+    if isinstance(number, bool) or not isinstance(number, (Real, Decimal)):
+        hint = ""
+        if isinstance(number, Mapping):
+            hint = "; several numbers of a mapping are taken by name, with fields=[...]"
         raise ReadingError(
-            f"value {value!r} of series {series_id!r} is not a number, a (time, number) pair or a "
-            "Reading: map it to one of them first"
+            f"value {_shown(value)} of series {series_id!r} is not a number, a (time, number) "
+            f"pair or a Reading: map it to one of them first{hint}"
         )
-    return float(number)
+    try:
+        return float(number)
+    except OverflowError:  # an int or a Fraction: other numbers become infinite by themselves
+        return inf if number > 0 else -inf  # type: ignore[operator] # every number compares
+    except ValueError:
+        raise ReadingError(
+            f"value {_shown(value)} of series {series_id!r} is a signaling NaN: use a quiet one, "
+            "or None"
+        ) from None
+
+
+def _to_weight(series_id: str, weight: object) -> float:
+    number = _to_number(series_id, weight, weight)
+    if number != 0.0 and not SMALLEST_WEIGHT <= number <= LARGEST_WEIGHT:
+        raise ReadingError(
+            f"weight {_shown(weight)} of series {series_id!r} is out of bounds: give one within "
+            f"{WEIGHTS}"
+        )
+    return number
 
 
 def _to_ms(series_id: str, time: object) -> int | None:
     if time is None:
         return None
-    if isinstance(time, datetime) and time.tzinfo is not None:
+    if isinstance(time, datetime):
+        if time.tzinfo is None:
+            raise ReadingError(
+                f"time {_shown(time)} of series {series_id!r} must be a datetime with a time zone: "
+                "if it is UTC, use time.replace(tzinfo=timezone.utc)"
+            )
         return (time - _EPOCH) // _MILLISECOND
-    if isinstance(time, Integral) and not isinstance(time, bool):
-        return int(time)
-    raise ReadingError(
-        f"time {time!r} of series {series_id!r} must be an int (milliseconds since the epoch) or "
-        "a datetime with a time zone"
-    )
+    if not isinstance(time, Integral) or isinstance(time, bool):
+        raise ReadingError(
+            f"time {_shown(time)} of series {series_id!r} must be an int (milliseconds since the "
+            "epoch) or a datetime with a time zone; in a pair it comes before the value"
+        )
+    time_ms = int(time)
+    if not EARLIEST_MS <= time_ms <= LATEST_MS:
+        raise ReadingError(
+            f"time {_shown(time)} of series {series_id!r} is out of bounds: give one within "
+            f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)"
+        )
+    return time_ms
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"

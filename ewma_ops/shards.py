@@ -16,14 +16,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import count, groupby
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
-from ewma_ops.errors import StateError
+from ewma_ops.errors import ReadingError, StateError
 from ewma_ops.family import Family
 from ewma_ops.members import Members, shard_of
 from ewma_ops.murmur2 import murmur2_column
@@ -115,8 +115,9 @@ def deal(runs: Iterable[Readings], shards: int) -> list[tuple[str, Piece]]:
 
 
 def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
-    """Join short runs, since a call costs as much for one."""
-    return map(Readings.concat, grouped(runs))
+    """Join short runs that have the same columns, since a call costs as much for one."""
+    for _, alike in groupby(runs, lambda run: (run.times_ms is None, run.weights is None)):
+        yield from map(Readings.concat, grouped(alike))
 
 
 class Due:
@@ -262,6 +263,10 @@ class WarmStart:
     def _read(self) -> dict[int, TableSnapshot]:
         table = SeriesTable(self._family)
         for readings in self._history:
+            if not isinstance(readings, Readings):
+                raise ReadingError(
+                    f"warm_start holds {readings!r:.100}: give Readings, as Readings.of makes them"
+                )
             table.update(readings)
         members = Members(self._shards)
         members.add(table.ids(), table.hashes)

@@ -215,7 +215,7 @@ class SeriesTable:
         """
         gate, causes = self._gate, 0
         if gate.demands and (time_ms is None or weight is None):
-            gate.check_given(time_ms, weight)
+            gate.check_given(series_id, time_ms, weight)
         if gate.by_volume:
             gate.check_weight(series_id, weight)
         values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields

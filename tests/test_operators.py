@@ -9,11 +9,14 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
 import numpy as np
+import pandas as pd
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
@@ -406,10 +409,200 @@ def test_decay_by_time_needs_times(batch_size: int) -> None:
     assert "a reading has none: give (time, value) pairs" in str(cause(raised.value))
 
 
-def test_a_stream_without_keys_is_named() -> None:
+def says(items: list[Any], smoothing: Any = HALF, **how: Any) -> str:
+    """Run a flow that fails; return what it says, which is ours and names the step."""
     with pytest.raises(BytewaxRuntimeError) as raised:
-        smooth([1.0] * 1000, batch_size=1000)
-    assert cause(raised.value) is not None
+        smooth(items, smoothing, **how)
+    error = cause(raised.value)
+    assert isinstance(error, ReadingError)
+    assert "(step 'flow.smooth')" in str(error)
+    return str(error)
+
+
+NUMBERS: list[Any] = [
+    Decimal("1.5"),
+    Fraction(3, 2),
+    np.float32(1.5),
+    np.float64(1.5),
+    np.longdouble(1.5),
+]
+
+
+@pytest.mark.parametrize("batch_size", [1, 300])
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: type(number).__name__)
+def test_any_real_number_is_a_value(number: Any, batch_size: int) -> None:
+    items = [("a", number), ("a", np.int64(2)), ("a", (5, Decimal("2.5")))] + [("b", number)] * 150
+    out = smooth(items, batch_size=batch_size)
+    assert [reading.ewma for _, reading in out[:2]] == pytest.approx([1.5, 11 / 6])
+    assert all(type(reading.value) is float for _, reading in out)
+    fields = smooth([("a", {"x": number, "y": number}), ("a", [number, 2])], fields=["x", "y"])
+    assert fields[-1][1].value == [1.5, 2.0]
+    volume = Smoothing(Decay(beta=0.5), weighting="volume")
+    weighed = [("w", Reading(number, 5, number)), ("w", Reading(4.0, 6, 3))]
+    assert smooth(weighed, volume)[-1][1].ewma == pytest.approx((0.75 * 1.5 + 3 * 4) / 3.75)
+
+
+@pytest.mark.parametrize("number", [Decimal("Infinity"), 10**400, Fraction(10**400), -(10**400)])
+@pytest.mark.parametrize("batch_size", [1, 300])
+def test_a_number_too_large_is_infinite(number: Any, batch_size: int) -> None:
+    clip = Smoothing(Decay(beta=0.5), non_finite="clip", lowest=-1, highest=1)
+    out = smooth([("a", number)] * 300, clip, batch_size=batch_size)
+    assert {abs(reading.ewma) for _, reading in out} == {1.0}
+    assert "inf of series 'a' is out of bounds" in says([("a", number)], batch_size=batch_size)
+    assert math.isnan(smooth([("a", Decimal("NaN"))])[0][1].value)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2000])
+@pytest.mark.parametrize(
+    ("item", "wanted"),
+    [
+        (1.0, "1.0 is not a (series id, value) pair"),
+        (None, "None is not a (series id, value) pair"),
+        ("ab", "'ab' is not a (series id, value) pair"),
+        ({"id": "a", "value": 1.0}, "is not a (series id, value) pair, as smooth takes them: key"),
+        (("a", 5, 1.0), "('a', 5, 1.0) is not a (series id, value) pair"),
+        (SmoothedReading(1.0, 1.0), "is not a (series id, value) pair"),
+        ((5, 1.0), "series id 5 (value 1.0) is not a str: convert it"),
+        ((None, 1.0), "series id None (value 1.0) is not a str"),
+        ((b"a", 1.0), "series id b'a' (value 1.0) is not a str"),
+    ],
+)
+def test_a_stream_without_keys_is_named(item: Any, wanted: str, batch_size: int) -> None:
+    assert wanted in says([item] * 1000, batch_size=batch_size)
+
+
+DAY = datetime(2026, 1, 1)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("batch_size", [1, 2000])
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ({"value": 1.0}, "is not a number, a (time, number) pair or a Reading: map it to one of"),
+        ({"value": 1.0}, "several numbers of a mapping are taken by name, with fields=[...]"),
+        ([1.0, 2.0], "value [1.0, 2.0] of series 'a' is not a number"),
+        (1 + 2j, "value (1+2j) of series 'a' is not a number"),
+        (np.bool_(True), "of series 'a' is not a number"),
+        (np.array([1.0]), "of series 'a' is not a number"),
+        (Decimal("sNaN"), "value Decimal('sNaN') of series 'a' is a signaling NaN"),
+        ((1.0, 1_700_000_000_000), "in a pair it comes before the value"),
+        ((1.0, DAY), "of series 'a' ends with a time: give (time, value), the time first"),
+        ((DAY, 1.0), "if it is UTC, use time.replace(tzinfo=timezone.utc)"),
+        (("2026-01-01T00:00:00Z", 1.0), "time '2026-01-01T00:00:00Z' of series 'a' must be an int"),
+        ((True, 1.0), "time True of series 'a' must be an int"),
+        ((10**30, 1.0), "of series 'a' is out of bounds: give one within -62135596800000 and"),
+        ((5, "1.0"), "value (5, '1.0') of series 'a' is not a number"),
+        (Reading("x"), "of series 'a' is not a number"),  # type: ignore[arg-type] # wrong
+        (Reading(1.0, "x"), "time 'x' of series 'a' must be an int"),  # type: ignore[arg-type]
+        (Reading(1.0, 5, "x"), "value 'x' of series 'a' is not a number"),  # type: ignore[arg-type]
+        (Reading(1.0, 5, -1), "weight -1 of series 'a' is out of bounds: give one within"),
+        (Reading(1.0, 5, math.nan), "weight nan of series 'a' is out of bounds"),
+        (Reading(1.0, 5, 1e-310), "weight 1e-310 of series 'a' is out of bounds"),
+        ("x" * 1000, "…"),
+    ],
+)
+def test_what_is_no_value_is_named_with_what_to_do(
+    value: Any, wanted: str, batch_size: int
+) -> None:
+    said = says([("a", value)] * 1000, batch_size=batch_size)
+    assert wanted in said
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize("batch_size", [1, 2000])
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ({"bdi": 1.0, "aks": 2.0}, "has none of the fields bid, ask: rename them, or name in"),
+        ([1.0, 2.0, 3.0], "of series 'a' is not a list of 2 numbers, or a mapping of bid, ask"),
+        ({"bid": 1.0, "ask": "x"}, "of series 'a' is not a number"),
+        ((1.0, [1.0, 2.0]), "time 1.0 of series 'a' must be an int"),
+    ],
+)
+def test_what_is_no_value_of_several_fields_is_named(
+    value: Any, wanted: str, batch_size: int
+) -> None:
+    assert wanted in says([("a", value)] * 1000, batch_size=batch_size, fields=["bid", "ask"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 200, 2000])
+@pytest.mark.parametrize("fields", [1, 2])
+def test_some_values_may_have_a_time_and_others_none(batch_size: int, fields: int) -> None:
+    items: list[Any] = []
+    for i in range(1000):
+        value: Any = float(i % 7) if fields == 1 else [float(i % 7), 1.0]
+        items.append((f"s{i % 3}", (i, value) if i % 5 == 0 else value))
+    out = by_series(smooth(items, batch_size=batch_size, fields=fields, shards=2))
+    untimed = [(i, v[1]) if isinstance(v, tuple) else (i, v) for i, v in items]
+    wanted = by_series(smooth(untimed, batch_size=1, fields=fields))
+    assert {i: [r.ewma for r in rs] for i, rs in out.items()} == {
+        i: [r.ewma for r in rs] for i, rs in wanted.items()
+    }
+
+
+def test_a_reading_without_a_time_or_a_weight_is_named() -> None:
+    assert "(series 'a')" in says([("a", 1.0)], BY_TIME)
+    volume = Smoothing(Decay(beta=0.5), weighting="volume")
+    assert "such as Reading(value, time_ms, weight)" in says([("a", 1.0)], volume)
+
+
+@pytest.mark.parametrize("run", [("a", 1.0), 1.0, None, [1.0]])
+def test_columns_that_are_none_are_named(run: Any) -> None:
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource([run]))
+    op.output("out", ew.smooth_batches("smooth", up, HALF), TestingSink([]))
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        run_main(flow)
+    assert "is not Readings: make columns with Readings.of" in str(cause(raised.value))
+    assert "(step 'flow.smooth')" in str(cause(raised.value))
+
+
+def test_columns_without_times_are_named() -> None:
+    flow = Dataflow("flow")
+    up = op.input("in", flow, TestingSource([Readings.of(["a"], [1.0])]))
+    op.output("out", ew.smooth_batches("smooth", up, BY_TIME), TestingSink([]))
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        run_main(flow)
+    assert "(series 'a') (step 'flow.smooth')" in str(cause(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"smoothing": Decay(beta=0.5)}, "give a Smoothing or a Composite, such as"),
+        ({"smoothing": 0.9}, "smoothing is 0.9: give a Smoothing"),
+        ({"smoothing": [HALF]}, "or several by name"),
+        ({"smoothing": {"x": 0.9}}, "'x' is 0.9: it must be a Smoothing or a Composite"),
+        ({"smoothing": {1: HALF}}, "1 is not the name of a smoothing: it must be a str"),
+        ({"fields": "bid"}, "fields = 'bid': give a list of names"),
+        ({"fields": None}, "fields = None: give a list of names"),
+        ({"fields": 2.0}, "fields = 2.0: give a list of names"),
+        ({"fields": [1, 2]}, "give a list of names, each once, or how many there are"),
+        ({"fields": 0}, "fields = 0: give names, or 1 to"),
+        ({"fields": ["a", "a"]}, "each once"),
+        ({"shards": True}, "shards = True: give a whole number"),
+        ({"shards": 2.0}, "shards = 2.0: give a whole number"),
+        ({"warm_start": "past.parquet"}, "warm_start is a str: give ewma_ops.history.History"),
+        ({"warm_start": Path("past.parquet")}, "give ewma_ops.history.History(...) of it"),
+        ({"warm_start": pd.DataFrame({"value": [1.0]})}, "warm_start is a DataFrame: give ewma"),
+        ({"warm_start": Readings.of(["a"], [1.0])}, "warm_start is a Readings, which cannot be"),
+        ({"warm_start": iter([])}, "give a list of Readings, or a History"),
+        ({"warm_start": 5}, "warm_start is a int, which cannot be iterated over"),
+    ],
+)
+@pytest.mark.parametrize("operator", [ew.smooth, ew.smooth_batches])
+def test_an_option_of_another_kind_is_named(
+    options: dict[str, Any], wanted: str, operator: Any
+) -> None:
+    flow = Dataflow("flow")
+    up: Any = op.input("in", flow, TestingSource([]))
+    with pytest.raises(ConfigError) as raised:
+        operator("smooth", up, **{"smoothing": HALF, **options})
+    assert wanted in str(raised.value)
+
+
+def test_a_warm_start_of_another_kind_is_named() -> None:
+    assert "warm_start holds 5: give Readings" in says([("a", 1.0)], warm_start=[5])
 
 
 @pytest.mark.parametrize("shards", [0, -1, 1025, 2.5, "8"])
