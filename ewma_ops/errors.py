@@ -9,16 +9,25 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 __all__ = [
+    "START_OVER",
     "BrokerError",
     "ConfigError",
     "CorruptBatch",
     "DeliveryError",
+    "DiskError",
     "EwmaError",
     "ReadingError",
     "RefusedError",
     "StateError",
     "TopicError",
 ]
+
+
+START_OVER = (
+    "start over with a new recovery directory: exactly once all the same, where the input topic "
+    'still has every reading and input.start is not "latest"'
+)
+"""What helps where the state is lost."""
 
 
 class EwmaError(Exception):
@@ -56,6 +65,12 @@ class StateError(EwmaError):
     """A snapshot or a recovery store does not belong to this flow, or is damaged."""
 
     fault = "user"
+
+
+class DiskError(EwmaError):
+    """The recovery store cannot be read or written at the moment, such as on a full disk."""
+
+    retry = True
 
 
 class BrokerError(EwmaError):

@@ -18,13 +18,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ewma_ops.checkpoints import checkpointing
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.recovery import Begin, Identity, RecoveryStore, ResumePoint
+from ewma_ops.recovery import Begin, Identity, RecoveryStore, ResumePoint, Sound
 from ewma_ops.relay import Relay, relayed_stderr
+from ewma_ops.sealed import check_pickle
 from ewma_ops.settings import load
 from ewma_ops.worker import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals, say
 
@@ -119,13 +121,23 @@ def launch(
         signals = stack.enter_context(_caught_signals())
         try:
             identity = _once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
+            store = None
+            if settings.recovery is not None:
+                store = RecoveryStore(settings.recovery.directory)
+                _once_ready(partial(stack.enter_context, store), signals, wait_s)
         except _StoppedError:
             return 1
-        store = None
-        if settings.recovery is not None:
-            store = stack.enter_context(RecoveryStore(settings.recovery.directory))
         return _keep_running(
-            command, workers, store, identity, identify, signals, begin, grace_s, wait_s
+            command,
+            workers,
+            store,
+            identity,
+            identify,
+            signals,
+            begin,
+            grace_s,
+            wait_s,
+            check_pickle,
         )
 
 
@@ -139,12 +151,15 @@ def _keep_running(
     begin: Begin = dict,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
+    sound: Sound | None = None,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not mend."""
     failures, last_positions = 0, None
 
     def prepared(identity: Identity) -> ResumePoint | None:
-        return store and store.prepare(identity, lambda: _unless_stopped(begin, signals))
+        if store is None:
+            return None
+        return store.prepare(identity, lambda: _unless_stopped(begin, signals), sound)
 
     def prepared_again() -> ResumePoint | None:
         return prepared(_unless_stopped(identify, signals))

@@ -45,7 +45,6 @@ from ewma_ops.shards import (
     Due,
     Piece,
     Shard,
-    ShardState,
     Tables,
     WarmStart,
     deal,
@@ -94,7 +93,7 @@ class _Items(NamedTuple):
 class _ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
     """One shard of `smooth`: few readings go on item by item, others by the column."""
 
-    def __init__(self, step_id: str, tables: Tables, resume_state: ShardState | None) -> None:
+    def __init__(self, step_id: str, tables: Tables, resume_state: bytes | None) -> None:
         super().__init__(tables, resume_state)
         self._step_id = step_id
         self._names = tuple(map(event_key, tables.family.names))

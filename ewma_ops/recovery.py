@@ -7,16 +7,13 @@ and the manifest that ties a store to its job. It must not know Kafka, the setti
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import importlib.metadata
 import json
 import os
 import shutil
 import sqlite3
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +21,10 @@ from typing import Any, final
 
 from bytewax.recovery import init_db_dir
 
-from ewma_ops.errors import ConfigError, EwmaError, StateError
+from ewma_ops.errors import START_OVER, ConfigError, DiskError, StateError
+from ewma_ops.store_faults import named_errors
+from ewma_ops.store_lock import PRIVATE_DIRECTORY, PRIVATE_FILE, lock_directory
+from ewma_ops.wal import is_damaged
 
 __all__ = [
     "Identity",
@@ -39,17 +39,18 @@ __all__ = [
 Identity = Mapping[str, str | int]
 """What makes a job this job: topics, partition counts, fingerprints, by readable names."""
 
+Sound = Callable[[object], None]
+"""Refuses a snapshot, as Bytewax stored it, that may not be unpickled."""
+
 Begin = Callable[[], Mapping[int, int]]
 """Says where a job that begins now begins: an offset for each input partition it knows of."""
 
 BYTEWAX = "0.21.1"
 SCHEMA = 5
 SQLITE = (3, 37, 0)
-FORMAT = 1
-NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+FORMAT = 2
 FIRST_EPOCH = 1
 _MANIFEST = "manifest.json"
-_HEIR_S = 3.0
 _SMALL_BYTES = 1_024
 _PAGE_BYTES = 16_384
 """Of 4, 16 and 32 kB: 240, 135 and 90 ms of CPU for 42 MB, but 10 % more for many small epochs."""
@@ -120,7 +121,7 @@ class RecoveryStore:
         return self._lock_fd
 
     def __enter__(self) -> RecoveryStore:
-        self._lock_fd = _lock(self.directory)
+        self._lock_fd = lock_directory(self.directory)
         return self
 
     def __exit__(
@@ -140,7 +141,9 @@ class RecoveryStore:
         began = _read_manifest(manifest).get("began", {}) if manifest.exists() else {}
         return {int(partition): int(offset) for partition, offset in began.items()}
 
-    def prepare(self, identity: Identity, begin: Begin = dict) -> ResumePoint:
+    def prepare(
+        self, identity: Identity, begin: Begin = dict, sound: Sound | None = None
+    ) -> ResumePoint:
         """Make the store ready for a run: create or check it, and remove ghost snapshots.
 
         Parameters
@@ -149,6 +152,8 @@ class RecoveryStore:
             What must not change between two runs of one job, by names a user understands.
         begin : callable
             Asked when the store is new; the answer is noted in it.
+        sound : callable or None
+            Given each snapshot as it is stored, before Bytewax unpickles it.
 
         Raises
         ------
@@ -158,12 +163,14 @@ class RecoveryStore:
             The directory cannot be written to.
         """
         _ = self.lock_fd
-        with _named_errors(self.directory):
+        with named_errors(self.directory):
             created = not self.parts.exists() and not (self.directory / _MANIFEST).exists()
             if created:
                 self._create()
             _claim(self.directory, self.parts, identity, begin)
             point = purge_ghosts(self.parts)
+            if sound is not None:
+                _check_snapshots(self.parts, sound)
         return replace(point, created=created)
 
     def _create(self) -> None:
@@ -171,8 +178,16 @@ class RecoveryStore:
         _check_version()
         draft = self.directory / "parts.new"
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        init_db_dir(draft, PARTITIONS)
+        draft.mkdir(mode=PRIVATE_DIRECTORY)
+        try:
+            init_db_dir(draft, PARTITIONS)
+        except RuntimeError as error:  # Bytewax's, with SQLite's reason as its cause
+            reason = error.__cause__ or error
+            raise DiskError(
+                f"the recovery store '{self.directory}' cannot be made: {reason}"
+            ) from error
+        for path in part_files(draft):
+            path.chmod(PRIVATE_FILE)  # SQLite gives the same to the logs beside it
         _widen_pages(draft)
         _sync_directory(draft)
         draft.rename(self.parts)
@@ -189,7 +204,9 @@ def _widen_pages(directory: Path) -> None:
             part.execute("PRAGMA journal_mode = WAL")
 
 
-def guard_parts(directory: Path | str, identity: Identity) -> ResumePoint:
+def guard_parts(
+    directory: Path | str, identity: Identity, sound: Sound | None = None
+) -> ResumePoint:
     """Lock and clean part files that Bytewax's own command line will use, for this process's life.
 
     Parameters
@@ -197,7 +214,7 @@ def guard_parts(directory: Path | str, identity: Identity) -> ResumePoint:
     directory : Path or str
         What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock and
         its manifest.
-    identity : mapping of str to str or int
+    identity, sound
         As of ``RecoveryStore.prepare``.
 
     Raises
@@ -214,10 +231,13 @@ def guard_parts(directory: Path | str, identity: Identity) -> ResumePoint:
     home = parts.resolve().parent
     of_a_store = RecoveryStore(home).parts == parts.resolve() and (home / _MANIFEST).exists()
     directory = home if of_a_store else parts
-    _lock(directory)  # until the process ends
-    with _named_errors(directory):
+    lock_directory(directory)  # until the process ends
+    with named_errors(directory):
         _claim(directory, parts, identity, dict)
-    return purge_ghosts(parts)
+    point = purge_ghosts(parts)
+    if sound is not None:
+        _check_snapshots(parts, sound)
+    return point
 
 
 def _claim(directory: Path, parts: Path, identity: Identity, begin: Begin) -> None:
@@ -271,7 +291,7 @@ def purge_ghosts(parts_directory: Path) -> ResumePoint:
     """
     _check_version()
     purged = 0
-    with contextlib.ExitStack() as stack, _named_errors(parts_directory):
+    with contextlib.ExitStack() as stack, named_errors(parts_directory):
         parts = _open_parts(parts_directory, stack)
         epoch = _resume_epoch(parts)
         for part in parts:
@@ -280,7 +300,7 @@ def purge_ghosts(parts_directory: Path) -> ResumePoint:
                 raise StateError(
                     f"the files in '{parts_directory}' are of different ages: one has dropped "
                     f"what is older than epoch {commit}, another knows of epoch {epoch} only: "
-                    f"put back files of one moment, or begin anew in another directory"
+                    f"restore a copy of the whole directory, or {START_OVER}"
                 )
         for part in parts:
             with part:
@@ -306,42 +326,18 @@ def _digest_positions(parts: Sequence[sqlite3.Connection]) -> int:
     return zlib.crc32(repr(newest).encode())
 
 
-def _lock(directory: Path) -> int:
-    """Take the lock of a directory, made if absent; return the open file that holds it."""
-    with contextlib.ExitStack() as undo, _named_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        undo.callback(os.close, fd)
-        patient_until = time.monotonic() + _HEIR_S
-        while not _try_lock(fd):
-            holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
-            # Workers outlive a launcher that was killed by a moment.
-            orphans = holder.isdigit() and not _is_alive(int(holder))
-            if not orphans or time.monotonic() > patient_until:
-                raise StateError(_held_by(directory, holder))
-            time.sleep(0.05)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        undo.pop_all()
-    return fd
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _held_by(directory: Path, holder: str) -> str:
-    text = f"the recovery store '{directory}' is in use by process {holder or 'unknown'}"
-    if holder.isdigit() and not _is_alive(int(holder)):
-        return (
-            f"{text}, which is gone while a worker it started is still alive: wait until "
-            f"that has ended (`fuser {directory / 'lock'}` names it)"
-        )
-    return f"{text}: stop that run first, or give this one another directory"
+def _check_snapshots(parts_directory: Path, sound: Sound) -> None:
+    """Have every snapshot looked at that Bytewax may load; call it when ghosts are purged."""
+    query = "SELECT step_id, state_key, snap_epoch, ser_change FROM snaps"
+    with contextlib.ExitStack() as stack, named_errors(parts_directory):
+        for part in _open_parts(parts_directory, stack):
+            for step, key, epoch, pickled in part.execute(query):
+                try:
+                    sound(pickled)
+                except StateError as error:
+                    raise StateError(
+                        f"'{parts_directory}', step {step}, part {key}, epoch {epoch}: {error}"
+                    ) from None
 
 
 def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
@@ -379,7 +375,9 @@ def _open_parts(directory: Path, stack: contextlib.ExitStack) -> list[sqlite3.Co
     counts: dict[int, int] = {}
     parts: list[sqlite3.Connection] = []
     for path in part_files(directory):
-        with _named_errors(path):
+        with named_errors(path):
+            if is_damaged(path.with_name(f"{path.name}-wal")):
+                raise sqlite3.DatabaseError("its log lacks what was committed to it")
             part = open_part(path)
             parts.append(stack.enter_context(contextlib.closing(part)))
             _check_part(path, part)
@@ -387,8 +385,9 @@ def _open_parts(directory: Path, stack: contextlib.ExitStack) -> list[sqlite3.Co
     wanted = max(counts.values(), default=PARTITIONS)
     if len(parts) != wanted or sorted(counts.items()) != [(i, wanted) for i in range(wanted)]:
         raise StateError(
-            f"'{directory}' holds {len(parts)} part files, not the {wanted} of one recovery "
-            f"store: put back the files that belong together, or begin anew in another directory"
+            f"'{directory}' holds {len(parts)} part files that do not belong together, not the "
+            f"{wanted} of one recovery store: restore a copy of the whole directory, "
+            f"or {START_OVER}"
         )
     return parts
 
@@ -398,9 +397,9 @@ def _check_part(path: Path, part: sqlite3.Connection) -> None:
     if version != SCHEMA:
         raise StateError(
             f"'{path}' has schema version {version}, not {SCHEMA} as Bytewax {BYTEWAX} writes it: "
-            f"run the version that wrote it, or begin anew in another directory"
+            f"run the version that wrote it, or {START_OVER}"
         )
-    (verdict,) = part.execute("PRAGMA quick_check(1)").fetchone()
+    (verdict,) = part.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
 
@@ -422,9 +421,15 @@ def _check_version() -> None:
 def _write_manifest(path: Path, identity: Identity, began: Mapping[int, int]) -> None:
     """Replace the manifest whole: a reader finds the old one or the new one."""
     draft = path.with_suffix(".new")
-    with draft.open("w", encoding="utf-8") as file:
-        content = {"format": FORMAT, "job": dict(identity), "began": dict(began)}
-        json.dump(content, file, indent=2)
+    draft.unlink(missing_ok=True)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+    with open(fd, "w", encoding="utf-8") as file:
+        content = {
+            "format": FORMAT,
+            "job": dict(identity),
+            "began": {str(partition): offset for partition, offset in began.items()},
+        }
+        json.dump({**content, "checksum": _checksum(content)}, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
@@ -434,47 +439,24 @@ def _write_manifest(path: Path, identity: Identity, began: Mapping[int, int]) ->
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
-        version, manifest["job"] = manifest["format"], dict(manifest["job"])
-    except (ValueError, KeyError, TypeError):
-        raise StateError(
-            f"'{path}' is damaged: put it back from a copy, or begin anew in another directory"
-        ) from None
+        version = manifest["format"]
+        if version == FORMAT:
+            sound = manifest.pop("checksum") == _checksum(manifest)
+            manifest["job"] = dict(manifest["job"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        version, sound = FORMAT, False
     if version != FORMAT:
         raise StateError(
             f"'{path}' has format {version!r}, not {FORMAT}: run the version of ewma_ops that "
-            f"wrote it, or begin anew in another directory"
+            f"wrote it, or {START_OVER}"
         )
+    if not sound:
+        raise StateError(f"'{path}' is damaged: restore a copy of it, or {START_OVER}")
     return manifest
 
 
-@contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system and SQLite raise into sentences about ``path``."""
-    try:
-        yield
-    except (FileExistsError, NotADirectoryError):
-        raise ConfigError(
-            f"the recovery directory '{path}' is, or lies in, a file: name a directory"
-        ) from None
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error), error.errno in NOT_ALLOWED) from error
-    except sqlite3.OperationalError as error:
-        not_allowed = any(word in str(error) for word in ("readonly", "unable to open"))
-        raise _unusable(path, str(error), not_allowed) from error
-    except sqlite3.DatabaseError as error:
-        raise StateError(
-            f"'{path}' is damaged ({error}): put it back from a copy, together with the other "
-            f"part files of the same moment, or begin anew in another directory"
-        ) from error
-
-
-def _unusable(path: Path, reason: str, not_allowed: bool) -> EwmaError:
-    if not_allowed:
-        return ConfigError(
-            f"the recovery store '{path}' cannot be written to ({reason}): make it writable "
-            f"for user id {os.geteuid()}, or name another directory"
-        )
-    return EwmaError(f"the recovery store '{path}' cannot be used: {reason}")
+def _checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def _sync_directory(path: Path) -> None:
@@ -483,16 +465,6 @@ def _sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _shown(value: str | int | None) -> str:

@@ -28,6 +28,7 @@ from ewma_ops.family import Family
 from ewma_ops.members import Members, shard_of
 from ewma_ops.murmur2 import murmur2_column
 from ewma_ops.readings import Origins, Readings, Smoothed, grouped
+from ewma_ops.sealed import open_sealed, seal
 from ewma_ops.table import SeriesTable, TableSnapshot
 
 __all__ = [
@@ -47,6 +48,8 @@ _MANY_PER_SHARD = 2
 
 _MANY_SERIES = 32_768
 """So many new ones are told apart at once: a millisecond or two that no snapshot waits for."""
+
+_KIND = "shard"
 
 _numbers = count()
 
@@ -154,6 +157,25 @@ class ShardState(NamedTuple):
     shard: int
     series: TableSnapshot
     newest: dict[int, int]
+
+    def sealed(self) -> bytes:
+        """Return it as Bytewax keeps it."""
+        numbers, columns = self.series.plain()
+        newest = list(self.newest.items())
+        return seal(_KIND, {"shard": self.shard, "newest": newest, **numbers}, columns)
+
+    @classmethod
+    def opened(cls, data: object) -> ShardState:
+        """Make a state of what :meth:`sealed` returned.
+
+        Raises
+        ------
+        StateError
+            If it is damaged or of another release.
+        """
+        numbers, columns = open_sealed(data, _KIND)
+        series = TableSnapshot.of_plain(numbers, columns)
+        return cls(numbers["shard"], series, dict(numbers["newest"]))
 
 
 class _Shared:
@@ -306,15 +328,15 @@ V = TypeVar("V")
 W = TypeVar("W")
 
 
-class Shard(StatefulBatchLogic[V, W, ShardState], Generic[V, W]):
+class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
     """What Bytewax holds of a shard: its place in the worker's table."""
 
-    def __init__(self, tables: Tables, resume_state: ShardState | None) -> None:
+    def __init__(self, tables: Tables, resume_state: bytes | None) -> None:
         self._tables = tables
         self._joined: tuple[int, _Shared] | None = None
         if resume_state is not None:
-            shard = resume_state.shard
-            self._joined = shard, tables.join(shard, resume_state)
+            state = ShardState.opened(resume_state)
+            self._joined = state.shard, tables.join(state.shard, state)
 
     def shared(self, shard: int) -> _Shared:
         """Return the worker's table; a new shard learns from its first readings which it is."""
@@ -322,11 +344,11 @@ class Shard(StatefulBatchLogic[V, W, ShardState], Generic[V, W]):
             self._joined = shard, self._tables.join(shard, None)
         return self._joined[1]
 
-    def snapshot(self) -> ShardState:
+    def snapshot(self) -> bytes:
         """Copy the shard's state, with all it has been given."""
         assert self._joined is not None  # Bytewax asks after the first readings
         shard, shared = self._joined
-        return shared.snapshot(shard)
+        return shared.snapshot(shard).sealed()
 
 
 class BatchShard(Shard[Piece, Due]):

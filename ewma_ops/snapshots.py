@@ -57,7 +57,7 @@ class PackedIds(NamedTuple):
 
 
 class TableSnapshot(NamedTuple):
-    """The state of a table as plain arrays: independent of the table, and picklable.
+    """The state of a table as plain arrays: independent of the table.
 
     ``apart`` tells that each field has weights of its own, since a reading lacked only some of
     them. Whole numbers are `narrowed`.
@@ -77,6 +77,29 @@ class TableSnapshot(NamedTuple):
         narrow = {name: narrowed(column) for name, column in columns.items()}
         return cls(VERSION, fingerprint, ids, narrow, apart)
 
+    def plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return it as numbers and text, and as arrays and bytes by name: see :meth:`of_plain`."""
+        numbers = {"table": [self.version, self.fingerprint, self.apart, len(self.ids.blocks)]}
+        blocks = {f"ids/{i}": block for i, block in enumerate(self.ids.blocks)}
+        columns = {f"state/{name}": column for name, column in self.columns.items()}
+        return numbers, {**blocks, "sizes": self.ids.sizes, **columns}
+
+    @classmethod
+    def of_plain(
+        cls, numbers: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]
+    ) -> TableSnapshot:
+        """Make a snapshot of what :meth:`plain` returned; whether it fits is not checked here."""
+        version, fingerprint, apart, blocks = numbers["table"]
+        ids = PackedIds(
+            tuple(columns[f"ids/{i}"].tobytes() for i in range(blocks)), columns["sizes"]
+        )
+        state = {
+            name.removeprefix("state/"): column
+            for name, column in columns.items()
+            if name.startswith("state/")
+        }
+        return cls(version, fingerprint, ids, state, apart)
+
     def check_fits(self, fingerprint: str) -> None:
         """Refuse a snapshot of another version or of another smoothing.
 
@@ -88,7 +111,7 @@ class TableSnapshot(NamedTuple):
         if self.version != VERSION:
             raise StateError(
                 f"the snapshot has version {self.version}, this release reads {VERSION}: "
-                "resume with the release that wrote it, or start from an empty recovery directory"
+                "resume with the release that wrote it, or start over with a new recovery directory"
             )
         if self.fingerprint != fingerprint:
             raise StateError(

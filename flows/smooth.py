@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.flow import build_job, identify
 from ewma_ops.recovery import guard_parts
+from ewma_ops.sealed import check_pickle
 from ewma_ops.settings import load
 from ewma_ops.worker import stop_on_signals
 
@@ -32,7 +33,7 @@ def _guard_recovery(identity: Mapping[str, str]) -> None:
     flags.add_argument("-i", "--process-id", type=int, default=os.getenv("BYTEWAX_PROCESS_ID", "0"))
     known, _ = flags.parse_known_args()
     if known.recovery_directory is not None and known.process_id == 0:
-        guard_parts(known.recovery_directory, identity)
+        guard_parts(known.recovery_directory, identity, check_pickle)
 
 
 try:

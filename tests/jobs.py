@@ -195,7 +195,7 @@ def assert_told(done: Finished, code: int, *words: str) -> None:
     """Check that a program ended with a code and one screen that says these words."""
     assert done.returncode == code, done.stderr
     for word in words:
-        assert word in done.stderr
+        assert word in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr) < 24 * 80, "more than one screen"
 

@@ -78,14 +78,14 @@ ROWS = {
     "history": _row("errors readings", "numpy pyarrow"),
     # Bytewax operators: no Kafka.
     "members": _row("snapshots spans", "numpy"),
-    "shards": _row("errors murmur2 family members readings table", "bytewax numpy"),
+    "shards": _row("errors murmur2 family members readings sealed table", "bytewax numpy"),
     "operators": _row("errors murmur2 spans family readings table shards", "bytewax numpy"),
     # Bytes and columns: no maths.
     "wire": _row("wire.*", pure=True),
     "wire.*": _row("errors spans wire.*", "numpy crc32c", pure=True),
     "connectors": _row("connectors.*"),
     "connectors.*": _row(
-        "errors spans wire.* murmur2 threads masking option_names connectors.*",
+        "errors spans wire.* murmur2 sealed threads masking option_names connectors.*",
         "kafka bytewax prometheus_client numpy",
     ),
     "serde": _row("serde.*"),
@@ -102,7 +102,10 @@ ROWS = {
         "msgspec tomli",
     ),
     "summary": _row("composites family masking settings"),
-    "recovery": _row("errors", "bytewax"),
+    "store_faults": _row("errors"),
+    "wal": _row("", "numpy"),
+    "store_lock": _row("errors store_faults"),
+    "recovery": _row("errors store_faults store_lock wal", "bytewax"),
     "checkpoints": _row("recovery"),
     "stages": _row(
         "murmur2 policies spans readings deadletter serde.* wire.* connectors.parts",
@@ -117,10 +120,11 @@ ROWS = {
     ),
     "threads": _row(),
     "relay": _row(),
+    "sealed": _row("errors", "numpy crc32c"),
     "worker": _row(
         "errors threads settings recovery flow connectors.*", "bytewax prometheus_client"
     ),
-    "launcher": _row("errors settings recovery checkpoints relay worker"),
+    "launcher": _row("errors settings recovery checkpoints relay sealed worker"),
     "cli": _row(
         "ewma_ops errors decay settings summary recovery flow launcher relay verify worker "
         "connectors.* demo.*"
@@ -133,7 +137,7 @@ ROWS = {
     ),
     "flows": _row(),
     "flows.*": _row("ewma_ops operators composites history demo.data", "bytewax pyarrow"),
-    "flows.smooth": _row("errors flow recovery settings worker"),
+    "flows.smooth": _row("errors flow recovery sealed settings worker"),
 }
 
 

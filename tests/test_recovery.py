@@ -258,7 +258,7 @@ def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> No
 def test_missing_part_files_are_refused(tmp_path: Path) -> None:
     prepared(tmp_path)
     (tmp_path / "parts" / "part-2.sqlite3").unlink()
-    with pytest.raises(StateError, match="holds 3 part files, not the 4"):
+    with pytest.raises(StateError, match=r"holds 3 part files .*, not the 4"):
         prepared(tmp_path)
     for path in (tmp_path / "parts").iterdir():
         path.unlink()

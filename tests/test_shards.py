@@ -41,7 +41,7 @@ class Worker:
 
     def __init__(self, shards: int = 4, states: tuple[ShardState, ...] = ()) -> None:
         self.tables = Tables(FAMILY, shards)
-        self.logics = {state.shard: BatchShard(self.tables, state) for state in states}
+        self.logics = {state.shard: BatchShard(self.tables, state.sealed()) for state in states}
 
     def on_batch(self, pieces: list[Piece]) -> list[tuple[str, Due]]:
         due: list[tuple[str, Due]] = []
@@ -55,7 +55,7 @@ class Worker:
         return list(settle(self.on_batch(pieces)))
 
     def snapshots(self) -> tuple[ShardState, ...]:
-        return tuple(logic.snapshot() for logic in self.logics.values())
+        return tuple(ShardState.opened(logic.snapshot()) for logic in self.logics.values())
 
 
 def pieces_of(run: Readings, shards: int = 4) -> list[Piece]:

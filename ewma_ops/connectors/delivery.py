@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.errors import StateError
+from ewma_ops.errors import START_OVER, StateError
+from ewma_ops.sealed import open_sealed, seal
 from ewma_ops.wire.records import Headers, LikeHeaders, Origins
 
 __all__ = ["IDENTITY_HEADER", "Ledger", "LedgerState", "identities", "origins_of"]
@@ -34,6 +35,7 @@ IDENTITY_HEADER = "ewma"
 """Short, as it is on every event."""
 
 _VERSION = 1
+_KIND = "sink partition"
 _IDENTITY = np.dtype([("job", ">u4"), ("partition", ">i4"), ("offset", ">i8")])
 
 
@@ -43,6 +45,18 @@ class LedgerState(NamedTuple):
     version: int
     base: int
     pending: dict[int, NDArray[np.int64]]
+
+    def sealed(self) -> bytes:
+        """Return it as Bytewax keeps it."""
+        pending = {str(partition): offsets for partition, offsets in self.pending.items()}
+        return seal(_KIND, {"version": self.version, "base": self.base}, pending)
+
+    @classmethod
+    def opened(cls, data: object) -> LedgerState:
+        """Make a state of what :meth:`sealed` returned; `StateError` if it is damaged."""
+        numbers, columns = open_sealed(data, _KIND)
+        pending = {int(partition): offsets for partition, offsets in columns.items()}
+        return cls(numbers["version"], numbers["base"], pending)
 
 
 class Ledger:
@@ -74,7 +88,7 @@ class Ledger:
         if state is not None and state[0] != _VERSION:
             raise StateError(
                 f"the state of the output has version {state[0]}, this release reads {_VERSION}: "
-                "resume with the release that wrote it, or start from an empty recovery directory"
+                f"resume with the release that wrote it, or {START_OVER}"
             )
         self.base = 0 if state is None else state[1]
         self.end = self.base

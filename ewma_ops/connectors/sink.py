@@ -61,7 +61,7 @@ _ON_GUARD_S = 120.0
 kafka-python by default keeps trying to deliver what it was given."""
 
 
-class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
+class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     """Write to a topic, one part per Kafka partition: exactly once, or at least once.
 
     Items are ``(part_key(partition), ProducerRecords)``. A record that Kafka does not
@@ -161,7 +161,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         self,
         step_id: str,  # noqa: ARG002 - Bytewax's signature
         for_part: str,
-        resume_state: LedgerState | None,
+        resume_state: bytes | None,
     ) -> _Part:
         """Begin to write to a partition, having read back what an earlier run left there."""
         partition = int(for_part)
@@ -173,10 +173,11 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         if self._delivery == "at-least-once":
             return _Part(outlet, partition)
         try:
+            state = None if resume_state is None else LedgerState.opened(resume_state)
             if self._delivery == "transactional":
-                ledger = self._recalled(partition, resume_state, outlet.true_end(partition))
+                ledger = self._recalled(partition, state, outlet.true_end(partition))
                 return _OncePart(outlet, partition, ledger, self._job, self._reader())
-            ledger = self._recalled(partition, resume_state, 0)
+            ledger = self._recalled(partition, state, 0)
             return _UnfencedPart(outlet, partition, ledger, self._job, self._reader())
         except BaseException:
             self._reader().close()
@@ -222,7 +223,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "LedgerState | None"]):
         return reader
 
 
-class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
+class _Part(StatefulSinkPartition[ProducerRecords, "bytes | None"]):
     """At least once."""
 
     def __init__(self, outlet: Outlet, partition: int) -> None:
@@ -233,7 +234,7 @@ class _Part(StatefulSinkPartition[ProducerRecords, "LedgerState | None"]):
         for records in values:
             self._outlet.write(self._partition, records)
 
-    def snapshot(self) -> LedgerState | None:
+    def snapshot(self) -> bytes | None:
         self._outlet.settle()
         return None
 
@@ -269,10 +270,10 @@ class _OncePart(_Part):
         _RECALLED.labels(self._outlet.topic).inc(int(np.count_nonzero(~new)))
         return records.take(np.flatnonzero(new))
 
-    def snapshot(self) -> LedgerState:
+    def snapshot(self) -> bytes:
         self._outlet.settle()
         self._ledger.reached(self._outlet.ends.get(self._partition, 0))
-        return self._ledger.close_epoch()
+        return self._ledger.close_epoch().sealed()
 
 
 class _UnfencedPart(_OncePart):
@@ -295,7 +296,7 @@ class _UnfencedPart(_OncePart):
         self._sent += len(new)
         return new
 
-    def snapshot(self) -> LedgerState:
+    def snapshot(self) -> bytes:
         self._outlet.settle()
         end = self._outlet.ends.get(self._partition, 0)
         if end - self._known > self._sent:

@@ -20,15 +20,17 @@ from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.poller import Poller
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, TopicError
+from ewma_ops.sealed import open_sealed, seal
 from ewma_ops.threads import FINE_S, stay_known, wake_within
 from ewma_ops.wire.records import ConsumerRecords
 
-__all__ = ["KafkaSource"]
+__all__ = ["KafkaSource", "opened_offset", "sealed_offset"]
 
+_KIND = "source partition"
 _AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
 
 
-class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
+class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     """Read a topic, one part per Kafka partition, as runs of records in columns.
 
     A snapshot is the offset after the last record returned. Offsets are also committed to the
@@ -115,7 +117,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         self,
         step_id: str,  # noqa: ARG002 - Bytewax's signature
         for_part: str,
-        resume_state: int | None,
+        resume_state: bytes | None,
     ) -> _Part:
         """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
         wake_within(FINE_S)  # this is the worker's thread; the one that started it may doze
@@ -128,9 +130,10 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
                 "with a new recovery directory"
             )
         poller = self._poller(partition)
-        first = self._began.get(partition) if resume_state is None else resume_state
+        resumed = None if resume_state is None else opened_offset(resume_state)
+        first = self._began.get(partition) if resumed is None else resumed
         feed = poller.add(partition, first)
-        return _Part(poller, feed, resume_state, self._stopping, self._ended_at)
+        return _Part(poller, feed, resumed, self._stopping, self._ended_at)
 
     def commit(self) -> None:
         """Commit the offsets at which the parts of this process ended.
@@ -167,7 +170,17 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, int]):
         return poller
 
 
-class _Part(StatefulSourcePartition[ConsumerRecords, int]):
+def sealed_offset(offset: int) -> bytes:
+    """Return the state of a part as Bytewax keeps it."""
+    return seal(_KIND, {"offset": offset})
+
+
+def opened_offset(data: object) -> int:
+    """Return the offset that a part resumes from; `StateError` if it is damaged."""
+    return int(open_sealed(data, _KIND).numbers["offset"])
+
+
+class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
     def __init__(
         self,
         poller: Poller,
@@ -208,9 +221,9 @@ class _Part(StatefulSourcePartition[ConsumerRecords, int]):
         # of an idle part is taken in `Poller.rest`.
         return _AT_ONCE
 
-    def snapshot(self) -> int:
+    def snapshot(self) -> bytes:
         self._snapshot = self._offset
-        return self._offset
+        return sealed_offset(self._offset)
 
     def close(self) -> None:
         self._ended_at[self._feed.tp.partition] = self._offset

@@ -34,8 +34,9 @@ def values(first: int, end: int) -> list[bytes]:
     return [b"0/%d" % offset for offset in range(first, end)]
 
 
-def pending(state: LedgerState) -> dict[int, list[int]]:
-    return {partition: offsets.tolist() for partition, offsets in state.pending.items()}
+def pending(state: LedgerState | bytes) -> dict[int, list[int]]:
+    found = (LedgerState.opened(state) if isinstance(state, bytes) else state).pending
+    return {partition: offsets.tolist() for partition, offsets in found.items()}
 
 
 class Runs:
@@ -45,11 +46,13 @@ class Runs:
         self.bootstrap, self.topic, self.delivery = bootstrap, topic, delivery
         self.parts: list[Any] = []
 
-    def begin(self, state: LedgerState | None, **options: Any) -> Any:
+    def begin(self, state: LedgerState | bytes | None, **options: Any) -> Any:
         client = {"bootstrap_servers": self.bootstrap, **options}
         sink = KafkaSink(client, self.topic, delivery=self.delivery, job="job")
         assert KEY in sink.list_parts()
-        self.parts.append(sink.build_part("out", KEY, state))
+        self.parts.append(
+            sink.build_part("out", KEY, state.sealed() if isinstance(state, LedgerState) else state)
+        )
         return self.parts[-1]
 
     def kill(self, part: Any) -> None:

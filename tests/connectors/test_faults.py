@@ -11,6 +11,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from ewma_ops.connectors import KafkaSink, KafkaSource, readback, sink
+from ewma_ops.connectors.source import sealed_offset
 from ewma_ops.errors import DeliveryError
 from tests.brokers import Record, produce
 from tests.chaos.proxy import Proxy
@@ -221,7 +222,7 @@ def test_a_coordinator_that_is_starting_is_asked_again_without_a_word(
     client = {"bootstrap_servers": proxy.address}
     source = KafkaSource(client, name, group_id=f"group-{name}")
     assert source.list_parts() == [KEY]
-    part = source.build_part("in", KEY, 5)
+    part = source.build_part("in", KEY, sealed_offset(5))
     proxy.commits_to_refuse = 2
     part.next_batch()
     consumer = KafkaConsumer(bootstrap_servers=kafka, group_id=f"group-{name}")
