@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,72 @@ from numpy.typing import NDArray
 from ewma_ops.errors import ReadingError
 from ewma_ops.family import Unit
 from ewma_ops.kernel import Floats, Ints
-from ewma_ops.merge import corrected, merged, without
+from ewma_ops.merge import (
+    corrected,
+    depends_on_times,
+    merged,
+    newest_weight,
+    rebased,
+    without,
+)
 from ewma_ops.plan import Plan
+from ewma_ops.readings import LARGEST_WEIGHT
 from ewma_ops.scalar import Stepper
 from ewma_ops.smoother import Smoother
 
-__all__ = ["Block"]
+__all__ = ["Block", "Ends"]
+
+
+class Ends(NamedTuple):
+    """The times of the newest and of the oldest reading that a retracted one leaves, if given."""
+
+    newest_ms: int | None = None
+    oldest_ms: int | None = None
+
+    def newest(self, time_ms: int, newest_ms: int, *, needed: bool) -> int:
+        """Return the newest time that is left, once the reading at ``time_ms`` is retracted.
+
+        Raises
+        ------
+        ReadingError
+            If it is needed and not given, or cannot be.
+        """
+        given = self.newest_ms
+        if time_ms < newest_ms or (given is None and not needed):
+            return newest_ms
+        if given is None:
+            raise ReadingError(
+                f"the reading at {time_ms} ms is the newest of its series, and what the series "
+                "shows or takes depends on which is the newest of the others, which is not kept: "
+                "give its time as newest_ms"
+            )
+        if given > newest_ms:
+            raise ReadingError(f"newest_ms = {given} is after the newest reading, at {newest_ms}")
+        return given
+
+    def oldest(self, time_ms: int, oldest_ms: int, newest_ms: int) -> int:
+        """Return the oldest time that is left.
+
+        Raises
+        ------
+        ReadingError
+            If it is not given, or cannot be.
+        """
+        given = self.oldest_ms
+        if time_ms > oldest_ms:
+            return oldest_ms
+        if given is None:
+            raise ReadingError(
+                f"the reading at {time_ms} ms is the oldest of its series, and rate and settled "
+                "depend on which is the oldest of the others, which is not kept: give its time as "
+                "oldest_ms"
+            )
+        if not oldest_ms <= given <= newest_ms:
+            raise ReadingError(
+                f"oldest_ms = {given} must be within {oldest_ms} and {newest_ms}, the times of the "
+                "readings"
+            )
+        return given
 
 
 class Block:
@@ -155,16 +215,42 @@ class Block:
             column[..., rows] = found[name]
 
     def without(
-        self, row: int, values: Floats, time_ms: int, weight: float
+        self, row: int, values: Floats, time_ms: int | None, weight: float, ends: Ends
     ) -> dict[str, NDArray[Any]]:
         """Return the state of one series as if a reading had not come."""
         one, own = self._at(row), values[list(self.unit.places)]
         if np.isnan(own).any():
             return one
-        return without(one, own, self._faded(one, time_ms, weight), self._width)
+        smoothing = self.unit.smoothing
+        prior = smoothing.start_up == "prior"
+        after = without(one, own, self._faded(one, time_ms, weight), self._width, prior=prior)
+        if time_ms is None or not smoothing.decay.by_time:
+            after["weight"][0] = rebased(smoothing, one, float(after["weight"][0]))
+        else:
+            self._set_ends(after, time_ms, ends)
+        return after
+
+    def _set_ends(self, after: dict[str, NDArray[Any]], time_ms: int, ends: Ends) -> None:
+        """Set the times of the newest and the oldest reading that are left, if one was an end."""
+        newest = int(after["newest_ms"][0])
+        before = ends.newest(time_ms, newest, needed=depends_on_times(self.unit.smoothing))
+        if before != newest:
+            retained = self.unit.smoothing.decay.retention_of(newest - before)
+            weight = float(after["weight"][0])
+            most = int(after["count"][0]) * (1.0 + 1e-6)
+            if self.unit.smoothing.weighting == "volume":
+                most *= LARGEST_WEIGHT
+            if not weight <= most * retained:
+                raise ReadingError(
+                    f"newest_ms = {before} is too long before {newest}: the readings that are left "
+                    "would weigh more than they can; give the time of the newest of them"
+                )
+            after["weight"][0], after["newest_ms"][0] = weight / retained, before
+        if "oldest_ms" in after:
+            after["oldest_ms"][0] = ends.oldest(time_ms, int(after["oldest_ms"][0]), before)
 
     def corrected(
-        self, row: int, old: Floats, new: Floats, time_ms: int, weight: float
+        self, row: int, old: Floats, new: Floats, time_ms: int | None, weight: float
     ) -> dict[str, NDArray[Any]]:
         """Return the state of one series as if a reading had come with another value."""
         one, places = self._at(row), list(self.unit.places)
@@ -176,8 +262,12 @@ class Block:
     def _at(self, row: int) -> dict[str, NDArray[Any]]:
         return {name: column[..., row : row + 1] for name, column in self.state.items()}
 
-    def _faded(self, one: Mapping[str, NDArray[Any]], time_ms: int, weight: float) -> float:
-        """Return what a reading weighs by now."""
+    def _faded(self, one: Mapping[str, NDArray[Any]], time_ms: int | None, weight: float) -> float:
+        """Return what a reading weighs now; under count decay it is the newest."""
+        if not self.unit.smoothing.decay.by_time:
+            return newest_weight(self.unit.smoothing, one, weight)
+        if time_ms is None:
+            raise ReadingError("give the time of the reading: its weight decays by time")
         age = int(one["newest_ms"][0]) - time_ms
         if age < 0:
             raise ReadingError(

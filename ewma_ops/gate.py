@@ -112,6 +112,14 @@ class Gate:
             theirs = other.newest_ms[: len(rows)]
             self.newest_ms[rows] = np.maximum(self.newest_ms[rows], theirs)
 
+    def newest_of(self, row: int) -> int | None:
+        """Return the newest time of a series, if a policy depends on it."""
+        return int(self.newest_ms[row]) if self.watches else None
+
+    def set_newest(self, row: int, newest_ms: int) -> None:
+        """Set the newest time of a series, once its newest reading is retracted."""
+        self.newest_ms[row] = newest_ms
+
     def resets(self, causes: int) -> bool:
         """Tell whether a series starts anew with a reading that has these causes."""
         return self._policies[causes] == "reset"

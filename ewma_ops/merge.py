@@ -18,15 +18,29 @@ from ewma_ops.kernel import Floats
 from ewma_ops.smoothing import Smoothing
 from ewma_ops.weighing import NEVER
 
-__all__ = ["check_mergeable", "check_revisable", "corrected", "merged", "without"]
+__all__ = [
+    "check_mergeable",
+    "check_revisable",
+    "corrected",
+    "depends_on_times",
+    "merged",
+    "newest_weight",
+    "rebased",
+    "without",
+]
 
 State = Mapping[str, NDArray[Any]]
+
+_ALONE = {"concentration": 1.0, "spread": 0.0, "variance": 0.0, "covariance": 0.0}
+"""What the state of a single reading is."""
 
 _LEAST_LEFT = 1e-9
 """Of the weight of what is taken back: with less left, rounding is all there would be."""
 
 
-def check_mergeable(smoothing: Smoothing | Composite) -> None:
+def check_mergeable(
+    smoothing: Smoothing | Composite, what: str = "tables cannot be merged"
+) -> None:
     """Refuse what cannot be merged.
 
     Raises
@@ -44,22 +58,30 @@ def check_mergeable(smoothing: Smoothing | Composite) -> None:
     elif any(smoothing.policies.decays) and not smoothing.decay.by_time:
         reason = "missing readings are not counted, and decay past them"
     if reason is not None:
-        raise ConfigError(f"tables cannot be merged: {reason}")
+        raise ConfigError(f"{what}: {reason}")
 
 
-def check_revisable(smoothing: Smoothing) -> None:
+def check_revisable(smoothing: Smoothing | Composite) -> None:
     """Refuse what readings cannot be taken back from, or corrected in.
 
     Raises
     ------
     ConfigError
-        If the state does not say what a reading weighs by now.
+        If the state does not say what a reading weighs now.
     """
-    if not smoothing.decay.by_time:
+    if isinstance(smoothing, Composite) or smoothing.decay.by_time:
+        check_mergeable(smoothing, "a reading cannot be retracted or corrected")
+    elif any(smoothing.policies.decays):
         raise ConfigError(
-            f"{smoothing.decay} does not tell how old a reading is: readings can be taken back or "
-            "corrected only under decay by time, for example Decay(halflife='5min')"
+            "a reading cannot be retracted or corrected: the weights decay past missing readings, "
+            'which are not counted; use "skip" in place of "decay"'
         )
+
+
+def depends_on_times(smoothing: Smoothing) -> bool:
+    """Tell whether a statistic depends on which reading is the newest."""
+    names = {"sum", "rate", "settled", "revision"}
+    return smoothing.min_weight > 0.0 or not names.isdisjoint(smoothing.statistics)
 
 
 def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[str, NDArray[Any]]:
@@ -152,7 +174,29 @@ def _in_turn(swapped: NDArray[np.bool_], first: Any, second: Any) -> tuple[Any, 
     return np.where(swapped, second, first), np.where(swapped, first, second)
 
 
-def without(one: State, values: Floats, weight: float, width: int) -> dict[str, NDArray[Any]]:
+def newest_weight(smoothing: Smoothing, one: State, weight: float) -> float:
+    """Return the part of the sum of weights that is the newest reading's, under count decay."""
+    start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up)
+    count, total = int(one["count"][0]), float(one["weight"][0])
+    if start_n is None:
+        return weight
+    if smoothing.weighting == "volume":
+        return weight if count <= start_n else smoothing.decay.alpha * weight
+    return total / max(count, 1) if count <= start_n else total * smoothing.decay.alpha
+
+
+def rebased(smoothing: Smoothing, one: State, left: float) -> float:
+    """Return the sum of weights as of the reading before, once the newest is taken back."""
+    start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up)
+    if start_n is None or smoothing.weighting == "volume":
+        return left / smoothing.decay.beta
+    count = int(one["count"][0]) - 1
+    return 1.0 if count >= start_n else float(count)
+
+
+def without(
+    one: State, values: Floats, weight: float, width: int, *, prior: bool = False
+) -> dict[str, NDArray[Any]]:
     """Take one reading back: the recurrences with its weight negated.
 
     With p = -w / (S - w) and r = S / (S - w): m + p d, r (C + p d_i d_j), r^2 U - p^2,
@@ -168,6 +212,8 @@ def without(one: State, values: Floats, weight: float, width: int) -> dict[str, 
         What it weighs by now.
     width
         How many fields there are.
+    prior
+        Whether one reading, with the prior, has a variance.
 
     Raises
     ------
@@ -178,7 +224,7 @@ def without(one: State, values: Floats, weight: float, width: int) -> dict[str, 
     if int(one["count"][0]) < 2 or not left > _LEAST_LEFT * weight:
         raise ReadingError(
             "the reading cannot be taken back: it is all the series has, or was never observed; "
-            "evict the series, or give the value and time it came with"
+            "correct it, or give the value, the time and the weight that it came with"
         )
     p, r = -weight / left, (left + weight) / left
     after = {name: column.copy() for name, column in one.items()}
@@ -190,6 +236,11 @@ def without(one: State, values: Floats, weight: float, width: int) -> dict[str, 
         after["revision"][0] += 1
     d = values[:, None] - one["mean"]
     after["mean"] = one["mean"] + p * d
+    if int(after["weighed" if "weighed" in one else "count"][0]) < 2 and not prior:
+        for name, alone in _ALONE.items():
+            if name in after:
+                after[name][:] = alone
+        return after
     if "concentration" in one:
         after["concentration"] = np.minimum(r * r * one["concentration"] - p * p, 1.0)
     spread = scale = np.ones(1)
@@ -228,7 +279,8 @@ def corrected(
     Raises
     ------
     ReadingError
-        If all there is weighs less: it was never observed.
+        If all there is weighs less: it was never observed; or if it outweighs the rest so far that
+        an unbiased moment cannot be told.
     """
     total = float(one["weight"][0])
     if not 0.0 < weight <= total * (1.0 + _LEAST_LEFT):
@@ -238,6 +290,12 @@ def corrected(
         )
     after = {name: column.copy() for name, column in one.items()}
     p, r = min(weight / total, 1.0), max(total - weight, 0.0) / total
+    several = int(one["weighed" if "weighed" in one else "count"][0]) > 1
+    if "spread" in one and several and not r > _LEAST_LEFT:
+        raise ReadingError(
+            "the reading cannot be corrected: what all others weigh is lost to rounding beside it, "
+            "and with it an unbiased variance; leave the unbiased statistics out"
+        )
     a, d = old[:, None] - one["mean"], (new - old)[:, None]
     after["mean"] = one["mean"] + p * d
     if "revision" in one:

@@ -20,9 +20,10 @@ from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.family import Asked, Family
 from ewma_ops.gate import Entry, Gate
 from ewma_ops.index import SeriesIndex
-from ewma_ops.merge import check_mergeable, check_revisable
+from ewma_ops.merge import check_mergeable
 from ewma_ops.plan import plan, renewed
 from ewma_ops.readings import Readings, Smoothed
+from ewma_ops.revisions import Revisable
 from ewma_ops.snapshots import PackedIds, TableSnapshot, check_sound
 from ewma_ops.spans import Texts
 
@@ -32,7 +33,7 @@ __all__ = ["SeriesTable", "TableSnapshot"]
 _SMALLEST_BATCH = 96
 
 
-class SeriesTable:
+class SeriesTable(Revisable):
     """Smooth the readings of any number of series.
 
     A series' outputs do not depend, in one bit, on how its readings are cut into batches, on the
@@ -312,101 +313,6 @@ class SeriesTable:
             block.take(kept)
         self._gate.take(kept)
         return n - len(kept)
-
-    def retract(
-        self,
-        series_id: str,
-        value: float | Sequence[float],
-        time_ms: int,
-        weight: float = 1.0,
-    ) -> None:
-        """Take back a reading: go on as if it had never come.
-
-        Exact to rounding, which what is taken back makes larger the more it outweighs the rest.
-        Decay by time only. Nothing is changed if an error is raised.
-
-        Parameters
-        ----------
-        series_id, value, time_ms, weight
-            The reading as it came.
-
-        Raises
-        ------
-        ConfigError
-            If a smoothing is not by time, or cannot be taken apart.
-        ReadingError
-            If there is no such series, or no evidence would be left.
-        """
-        self._gate.check_weight(series_id, weight)
-        row = self._revisable(series_id)
-        values = np.array(value, np.float64, ndmin=1)
-        self._put(row, [block.without(row, values, time_ms, weight) for block in self._blocks])
-
-    def correct(
-        self,
-        series_id: str,
-        old: float | Sequence[float],
-        new: float | Sequence[float],
-        time_ms: int,
-        weight: float = 1.0,
-    ) -> None:
-        """Correct the value of a reading: go on as if it had come with the other one.
-
-        The same as to take it back and take in the right one with the same time, but one step and
-        one revision, and possible however much of the series it is. Exact to rounding. Decay by
-        time only. Nothing is changed if an error is raised.
-
-        Parameters
-        ----------
-        series_id, old, time_ms, weight
-            The reading as it came.
-        new
-            The value that it should have come with; missing where the old one is.
-
-        Raises
-        ------
-        ConfigError
-            If a smoothing is not by time, or cannot be taken apart.
-        ReadingError
-            If there is no such series, it cannot have had such a reading, or the new value is out
-            of bounds.
-
-        Examples
-        --------
-        >>> from ewma_ops import Decay, Smoothing
-        >>> smoothing = Smoothing(Decay(halflife="1s"), statistics=["mean", "revision"])
-        >>> table = SeriesTable(smoothing)
-        >>> table.step("s", 100.0, 0), table.step("s", 4.0, 1000)
-        ((100.0, 0.0), (36.0, 0.0))
-        >>> table.correct("s", old=100.0, new=1.0, time_ms=0)
-        >>> table.step("s", float("nan"), 1000)
-        (3.0, 1.0)
-        """
-        before, after = (np.array(value, np.float64, ndmin=1) for value in (old, new))
-        if (np.isnan(before) != np.isnan(after)).any():
-            raise ReadingError(
-                f"{old!r} cannot be corrected to {new!r}, since one of them is missing: retract "
-                "the reading, or take it in late"
-            )
-        self._gate.check_weight(series_id, weight)
-        self._gate.check_bounds(series_id, after.tolist())
-        row = self._revisable(series_id)
-        states = [block.corrected(row, before, after, time_ms, weight) for block in self._blocks]
-        self._put(row, states)
-
-    def _revisable(self, series_id: str) -> int:
-        for _, asked in self.family.smoothings:
-            check_mergeable(asked)
-        for block in self._blocks:
-            check_revisable(block.unit.smoothing)
-        row = self._index.find(series_id)
-        if row is None:
-            raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
-        return row
-
-    def _put(self, row: int, states: Sequence[Mapping[str, NDArray[Any]]]) -> None:
-        for block, state in zip(self._blocks, states, strict=True):
-            block.put(row, state)
 
     def merge(self, other: SeriesTable) -> None:
         """Take in all series of another table, as if their readings had come to this one.
