@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 from ewma_ops.checks import number, one_of
@@ -135,22 +135,15 @@ class Policies:
         """The policy for each of `CAUSES`."""
         return {name: getattr(self, field) for name, field in zip(CAUSES, _ALLOWED, strict=True)}
 
-    @cached_property
+    @property
     def cause_by_set(self) -> tuple[str, ...]:
         """The cause whose policy counts, by the set of causes: if several are, the first of them.
 
         ``""`` for none.
         """
+        return _causes_that_count(tuple(self.by_cause.values()))
 
-        def most_severe(causes: list[str]) -> str:
-            return max(causes, key=lambda cause: SEVERITY.index(self.by_cause[cause]), default="")
-
-        return tuple(
-            most_severe([cause for bit, cause in enumerate(CAUSES) if causes >> bit & 1])
-            for causes in _SETS
-        )
-
-    @cached_property
+    @property
     def by_set(self) -> tuple[str, ...]:
         """The policy that counts, by the set of causes; a usual reading is taken."""
         policies = {"": "take", **self.by_cause}
@@ -162,7 +155,8 @@ class Policies:
 
         What is not observed in a reading without a cause is missing.
         """
-        return tuple(self.by_set[causes or MISSING] == "decay" for causes in _SETS)
+        by_set = self.by_set
+        return tuple(by_set[causes or MISSING] == "decay" for causes in _SETS)
 
     @property
     def of_reading(self) -> tuple[object, ...]:
@@ -202,6 +196,16 @@ class Policies:
         if self.max_lateness_ms:
             told["late"] += f" (by more than {self.max_lateness_ms / 1000:g} s)"
         return ", ".join(f"{cause} {policy}" for cause, policy in told.items())
+
+
+@lru_cache(maxsize=1 << 10)
+def _causes_that_count(policies: tuple[str, ...]) -> tuple[str, ...]:
+    severity = [SEVERITY.index(policy) for policy in policies]
+    return tuple(
+        CAUSES[max(present, key=severity.__getitem__)] if present else ""
+        for causes in _SETS
+        for present in [[bit for bit in range(len(CAUSES)) if causes >> bit & 1]]
+    )
 
 
 def _milliseconds(max_lateness: object) -> int:
