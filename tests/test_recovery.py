@@ -247,11 +247,11 @@ def test_used_parts_without_a_manifest_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 2, "job": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 3, "job": {}}'])
 def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> None:
     prepared(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 2)"):
+    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 3)"):
         prepared(tmp_path)
 
 
