@@ -120,7 +120,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from ewma_ops.connectors import create_topic, partition_count
     from ewma_ops.connectors.options import check_options
-    from ewma_ops.flow import letters_cut, warmed
+    from ewma_ops.connectors.topic_configs import concerns
+    from ewma_ops.flow import letters_cut, topic_uses, warmed
     from ewma_ops.settings import load
     from ewma_ops.summary import describe
 
@@ -141,7 +142,10 @@ def _check(options: argparse.Namespace) -> int:
     _, why = letters_cut(settings)
     if why:
         print(f"\n{why}")
-    return 0
+    found = concerns(settings.kafka, topic_uses(settings))
+    for concern in found:
+        print(f"{'error' if concern.grave else 'warning'}: {concern.text}", file=sys.stderr)
+    return 2 if any(concern.grave for concern in found) else 0
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ import ewma_ops.operators as ew
 from ewma_ops.connectors.readback import ends
 from ewma_ops.connectors.sink import KafkaSink
 from ewma_ops.connectors.source import KafkaSource
+from ewma_ops.connectors.topic_configs import Use, refuse_or_warn
 from ewma_ops.connectors.topics import largest_record, look_up
 from ewma_ops.history import History, file_digest
 from ewma_ops.readings import Readings
@@ -44,6 +45,7 @@ __all__ = [
     "identify",
     "job_of",
     "letters_cut",
+    "topic_uses",
     "warmed",
 ]
 
@@ -220,7 +222,18 @@ def identify(settings: Settings) -> dict[str, str]:
         identity[f"{name} topic id"] = str(view.topic_id)
         if name != "input":
             identity[f"{name} partitions"] = str(view.partitions)
+    refuse_or_warn(settings.kafka, topic_uses(settings))
     return identity
+
+
+def topic_uses(settings: Settings) -> list[Use]:
+    """Return what the job's topics are for, to look at their settings."""
+    exact = settings.output.delivery != "at-least-once"
+    return [
+        Use(settings.input.topic, "input", record_time=settings.input.time is None),
+        Use(settings.output.topic, "output", exact),
+        Use(settings.dead_letters.topic, "dead letters", exact),
+    ]
 
 
 def begin(settings: Settings) -> dict[int, int]:
