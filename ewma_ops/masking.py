@@ -58,9 +58,14 @@ class Secret(str):
     def __reduce__(self) -> tuple[type[Secret], tuple[str, str]]:
         return Secret, (str.__str__(self), self.template)
 
+    @property
+    def from_file(self) -> bool:
+        """Whether a file holds it, or a part of it."""
+        return f"${{{_FILE}" in self.template
+
     def read_again(self) -> Secret:
         """Return what the template stands for now; the same as before where that cannot be read."""
-        if f"${{{_FILE}" not in self.template:
+        if not self.from_file:
             return self
         try:
             return Secret(_expand(self.template), self.template)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from kafka import (
@@ -22,9 +22,16 @@ from kafka import (
     TopicPartition,
 )
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from ewma_ops.connectors.exchange import take_runs
-from ewma_ops.connectors.network import CREDENTIALS, BadCertificateError, net_client
+from ewma_ops.connectors.network import (
+    CREDENTIALS,
+    BadCertificateError,
+    net_client,
+    token_provider,
+)
+from ewma_ops.connectors.oauth import provider_of
 from ewma_ops.connectors.options import (
     CONSUMER,
     PRODUCER,
@@ -32,8 +39,8 @@ from ewma_ops.connectors.options import (
     isolation_of,
     options_of,
     servers_of,
-    shown_of,
 )
+from ewma_ops.connectors.trouble import explain, refusal
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
 from ewma_ops.masking import masked
 
@@ -52,6 +59,7 @@ __all__ = [
     "in_words",
     "positions",
     "speaking_to",
+    "topic_settings",
     "view_of",
 ]
 
@@ -202,6 +210,24 @@ def connect_admin(client: Mapping[str, object]) -> Iterator[KafkaAdminClient]:
         admin.close()
 
 
+def topic_settings(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the settings of topics that a broker lists; some list only those that were set.
+
+    Unlike ``KafkaAdminClient.describe_configs`` this raises where the user may not ask.
+    """
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+    request = admin._describe_configs_request(resources)
+    settings = {}
+    for result in admin._manager.run(admin._manager.send, request).results:
+        error = kafka_errors.for_code(result.error_code)
+        if error is kafka_errors.UnknownTopicOrPartitionError:
+            continue
+        if error is not kafka_errors.NoError:
+            raise error(result.error_message)
+        settings[result.resource_name] = {entry.name: entry.value for entry in result.configs}
+    return settings
+
+
 def commit_offsets(
     client: Mapping[str, object], group_id: str, topic: str, offsets: Mapping[int, int]
 ) -> None:
@@ -282,11 +308,7 @@ def in_words(error: Exception, client: Mapping[str, object], doing: str) -> Ewma
     servers = servers_of(client)
     what = masked(f"{type(error).__name__}: {error}")
     if isinstance(error, CREDENTIALS):
-        user = shown_of(client, "sasl_plain_username").strip('"')
-        return ConfigError(
-            f"the broker at {servers} refused user '{user}': correct kafka.sasl_plain_username, "
-            f"sasl_plain_password or sasl_mechanism ({what})"
-        )
+        return refusal(error, client)
     if isinstance(error, BadCertificateError):
         return ConfigError(
             f"the certificate of the broker at {servers} is not trusted: set kafka.ssl_cafile to "
@@ -301,6 +323,8 @@ def in_words(error: Exception, client: Mapping[str, object], doing: str) -> Ewma
             f"{doing}: not a topic name: use up to 249 of A-Z a-z 0-9 . _ - ({what})"
         )
     if isinstance(error, _UNREACHABLE):
+        if (explained := explain(client, doing)) is not None:
+            return explained
         protocol = client.get("security_protocol", "PLAINTEXT")
         return BrokerError(
             f"{doing}: no Kafka broker answered at {servers} in time: start it, or correct "
@@ -328,6 +352,8 @@ def _connect(
     defaults: Mapping[str, object],
 ) -> Any:
     options = options_of(client, factory, role, defaults)
+    if (provider := provider_of(client)) is not None:
+        options["sasl_oauth_token_provider"] = token_provider(*provider)
     made: list[Any] = []
 
     def kafka_client(**settings: Any) -> Any:

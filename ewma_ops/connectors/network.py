@@ -15,8 +15,21 @@ from typing import Any
 
 from kafka import KafkaConsumer
 from kafka import errors as kafka_errors
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
-__all__ = ["CREDENTIALS", "BadCertificateError", "Received", "Selector", "net_client", "receiver"]
+from ewma_ops.connectors import trouble
+from ewma_ops.errors import ConfigError
+from ewma_ops.masking import Secret
+
+__all__ = [
+    "CREDENTIALS",
+    "BadCertificateError",
+    "Received",
+    "Selector",
+    "net_client",
+    "receiver",
+    "token_provider",
+]
 
 CREDENTIALS = (
     kafka_errors.SaslAuthenticationFailedError,
@@ -44,6 +57,7 @@ def net_client(settings: Mapping[str, Any]) -> Any:
     received = memoryview(bytearray(_RECEIVED_BYTES))  # for all: each is done with it at once
 
     async def receive_at_once(node: Any, **named: Any) -> Any:
+        _read_secrets_again(manager.config)
         try:
             transport = await build_transport(node, **named)
         except kafka_errors.KafkaConnectionError as error:
@@ -55,16 +69,73 @@ def net_client(settings: Mapping[str, Any]) -> Any:
         return transport
 
     async def remember_a_refusal(node: Any, connection: Any, **named: Any) -> None:
-        # A refused password is forgotten at once, and tried until the time-out.
+        _authenticate_with_what_holds_now(connection)
         await connect(node, connection, **named)
-        if isinstance(connection.init_future.exception, CREDENTIALS):
-            manager._auth_failures[node.node_id] = connection.init_future.exception
+        _note(manager, node, connection)
+        error = connection.init_future.exception
+        # A refused password is forgotten at once, and tried until the time-out.
+        if isinstance(error, (*CREDENTIALS, ConfigError)):
+            if trouble.patient(manager.config, error):
+                manager._auth_failures.pop(node.node_id, None)
+            else:
+                manager._auth_failures[node.node_id] = error
 
     manager._build_transport = receive_at_once
     manager._connect = remember_a_refusal
     # The option of this name does not reach the requests.
     manager.cluster.config["allow_auto_create_topics"] = False
     return client
+
+
+def token_provider(
+    token: Callable[[], str], extensions: Callable[[], dict[str, str]]
+) -> AbstractTokenProvider:
+    """Return an object that kafka-python takes as ``sasl_oauth_token_provider``."""
+
+    class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # it has no types
+        def token(self) -> str:
+            return token()
+
+        def extensions(self) -> dict[str, str]:
+            return extensions()
+
+    return TokenProvider()
+
+
+def _read_secrets_again(config: dict[str, Any]) -> None:
+    for option, value in config.items():
+        if isinstance(value, Secret):
+            config[option] = value.read_again()
+
+
+def _authenticate_with_what_holds_now(connection: Any) -> None:
+    """Have a connection read its secrets whenever it authenticates, also a second time."""
+    authenticate = connection._sasl_authenticate
+
+    async def authenticate_anew(*given: Any, **named: Any) -> None:
+        _read_secrets_again(connection.config)
+        await authenticate(*given, **named)
+
+    connection._sasl_authenticate = authenticate_anew
+
+
+def _note(manager: Any, node: Any, connection: Any) -> None:
+    """Note how an attempt to connect ended, and whether the broker hangs up after its greeting."""
+    servers = manager.config["bootstrap_servers"]
+    bootstrap = manager.cluster.is_bootstrap(node.node_id)
+    error = connection.init_future.exception
+    if error is not None:
+        attempt = trouble.Attempt(node.host, node.port, bootstrap, error)
+        trouble.note(servers, node.node_id, attempt)
+        return
+    trouble.clear(manager.config, node.node_id)
+
+    def hung_up(error: BaseException) -> None:
+        if not manager.cluster.brokers():
+            attempt = trouble.Attempt(node.host, node.port, bootstrap, error, greeted=True)
+            trouble.note(servers, node.node_id, attempt)
+
+    connection.close_future.add_errback(hung_up)
 
 
 def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:

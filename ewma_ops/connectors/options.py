@@ -12,6 +12,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
+from ewma_ops.connectors.oauth import OWN_OPTIONS, provider_of
 from ewma_ops.errors import ConfigError
 from ewma_ops.masking import Secret, mask_logs
 from ewma_ops.option_names import (
@@ -117,7 +118,7 @@ def options_of(
 
 def check_options(client: Mapping[str, object]) -> None:
     """Raise ConfigError unless ``client`` holds options that may be set, each known by its name."""
-    known: dict[str, object] = {}
+    known: dict[str, object] = {**OWN_OPTIONS}
     for factory in (KafkaConsumer, KafkaProducer, KafkaAdminClient):
         known.update(factory.DEFAULT_CONFIG)
     for option, value in client.items():
@@ -131,7 +132,25 @@ def check_options(client: Mapping[str, object]) -> None:
         _check_value(option, value)
     if not client.get("bootstrap_servers"):
         raise ConfigError('kafka.bootstrap_servers is missing: for example "127.0.0.1:9092"')
+    _check_user(client)
+    provider_of(client)
     mask_logs("kafka", "ewma_ops")
+
+
+def _check_user(client: Mapping[str, object]) -> None:
+    """Refuse a protocol that asks for a user, without one: kafka-python tries until a time-out."""
+    if not str(client.get("security_protocol")).startswith("SASL"):
+        return
+    mechanism = client.get("sasl_mechanism")
+    if mechanism is None:
+        raise ConfigError(
+            f"kafka.sasl_mechanism is missing, which {client['security_protocol']} needs: for "
+            'example sasl_mechanism = "SCRAM-SHA-512"'
+        )
+    if str(mechanism).startswith(("PLAIN", "SCRAM")):
+        for option in ("sasl_plain_username", "sasl_plain_password"):
+            if client.get(option) is None:
+                raise ConfigError(f"kafka.{option} is missing, which {mechanism} needs")
 
 
 def _unknown(option: str, value: object, known: Iterable[str]) -> ConfigError:

@@ -36,7 +36,8 @@ def test_the_inside_of_kafka_python_is_where_it_was(embedded: str) -> None:
         consumer._manager: ("_auth_failures", "_build_transport", "_connect", "cluster"),
         KafkaTCPTransport: ("_sock_recv", "_read_from_sock"),
         KafkaSSLTransport: ("_sock_recv", "_read_from_sock"),
-        KafkaConnection: ("init_future", "data_received"),
+        KafkaConnection: ("init_future", "close_future", "data_received", "_sasl_authenticate"),
+        consumer._manager.cluster: ("brokers", "is_bootstrap"),
     }
     missing = [(of, part) for of, parts in used.items() for part in parts if not hasattr(of, part)]
     assert missing == []
