@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from kafka import errors as kafka_errors
-from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.admin import NewTopic
 
-from ewma_ops.connectors.client import TopicView, connect_admin, speaking_to
+from ewma_ops.connectors.client import TopicView, connect_admin, speaking_to, topic_settings
 from ewma_ops.connectors.options import PRODUCER, servers_of
 from ewma_ops.errors import TopicError
 
@@ -76,20 +76,14 @@ def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict
     BrokerError, ConfigError
         If no broker answers, or an option of the connection is wrong.
     """
-    asked = ConfigResource(ConfigResourceType.TOPIC, topic, None)  # one by name ends Tansu
     doing = f"reading the options of topic {topic!r}"
     with connect_admin(client) as admin, speaking_to(client, doing):
         try:
-            answer = admin.describe_configs([asked], config_filter="all")
+            told = topic_settings(admin, [topic]).get(topic, {})
         except _NOT_TOLD as error:
             _log.debug("%s: %s", doing, error)
             return {}
-    told = answer.get("topic", {}).get(topic, {})
-    return {
-        name: str(told[name]["value"])
-        for name in names
-        if name in told and told[name].get("value") is not None
-    }
+    return {name: str(told[name]) for name in names if told.get(name) is not None}
 
 
 def largest_record(client: Mapping[str, object], topic: str) -> int | None:
