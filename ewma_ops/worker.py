@@ -25,6 +25,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
+from ewma_ops.endpoint import serve_metrics
 from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.threads import COARSE_S, wake_within
 
@@ -207,13 +208,11 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
     from ewma_ops.settings import load
 
     settings = load(config)
-    # Bytewax's metrics endpoint: every process of a machine needs a port of its own.
-    first_port = int(os.environ.get("BYTEWAX_DATAFLOW_API_PORT", "3030"))
-    os.environ["BYTEWAX_DATAFLOW_API_PORT"] = str(first_port + process_id)
     recovery = settings.recovery
     jobs: list[Job] = []
 
     def build(stopping: threading.Event) -> Dataflow:
+        serve_metrics(process_id)
         began = {} if recovery is None else RecoveryStore(recovery.directory).began
         jobs.append(build_job(settings, stopping, began))
         return jobs[0].flow

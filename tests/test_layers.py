@@ -121,9 +121,10 @@ ROWS = {
     ),
     "threads": _row(),
     "relay": _row(),
+    "endpoint": _row("errors", "prometheus_client"),
     "sealed": _row("errors", "numpy crc32c"),
     "worker": _row(
-        "errors threads settings recovery flow connectors.*", "bytewax prometheus_client"
+        "endpoint errors threads settings recovery flow connectors.*", "bytewax prometheus_client"
     ),
     "launcher": _row("errors settings recovery checkpoints relay sealed worker"),
     "cli": _row(
