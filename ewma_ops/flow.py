@@ -156,6 +156,7 @@ def decoder_of(settings: Settings) -> JsonDecoder:
         highest=highest,
         nulls=policies.missing != "dead-letter",
         infinite=policies.non_finite != "dead-letter",
+        max_id_bytes=reads.max_id_bytes,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import chain
 from numbers import Real
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "LARGEST_VALUE",
     "LARGEST_WEIGHT",
     "LATEST_MS",
+    "MAX_ID_BYTES",
     "SMALLEST_WEIGHT",
     "WEIGHTS",
     "Original",
@@ -31,6 +32,7 @@ __all__ = [
     "Readings",
     "Rejected",
     "Rejection",
+    "Rejections",
     "Smoothed",
     "SmoothedReading",
     "event_key",
@@ -69,6 +71,10 @@ def weighable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(found | (weights == 0.0))
 
 
+MAX_ID_BYTES = 1_024
+"""UTF-8 bytes of an id from Kafka, by default: a series keeps its id, an event has it twice."""
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """One reading of a series: its value, and its event time where it has one.
 
@@ -103,6 +109,76 @@ class Rejection(NamedTuple):
     at: int
     cause: str
     detail: str
+
+
+class Rejections(Sequence[Rejection]):
+    """What was rejected of a run, as columns: places in ascending order, causes and details.
+
+    Parameters
+    ----------
+    places
+        intp[n], of the records or readings.
+    causes, details
+        n texts each.
+
+    Examples
+    --------
+    >>> rejections = Rejections.of({5: ("empty", "the value is empty"), 2: ("missing", "no x")})
+    >>> rejections[0], rejections.within(3, 9).places.tolist()
+    (Rejection(at=2, cause='missing', detail='no x'), [2])
+    """
+
+    __slots__ = ("causes", "details", "places")
+
+    def __init__(
+        self, places: NDArray[np.intp], causes: Sequence[str], details: Sequence[str]
+    ) -> None:
+        self.places, self.causes, self.details = places, causes, details
+
+    @classmethod
+    def of(cls, reasons: Mapping[int, tuple[str, str]]) -> Rejections:
+        """Make columns of cause and detail by place."""
+        places = sorted(reasons)
+        causes, details = (
+            zip(*map(reasons.__getitem__, places), strict=True) if places else ((), ())
+        )
+        return cls(np.array(places, np.intp), causes, details)
+
+    def within(self, start: int, stop: int) -> Rejections:
+        """Return those at the places from ``start`` to ``stop``, counted from there."""
+        lo, hi = np.searchsorted(self.places, (start, stop)).tolist()
+        return Rejections(self.places[lo:hi] - start, self.causes[lo:hi], self.details[lo:hi])
+
+    def take(self, at: NDArray[np.intp]) -> Rejections:
+        """Return some of them, in the order of ``at``."""
+        which = at.tolist()
+        causes, details = self.causes, self.details
+        return Rejections(self.places[at], [causes[i] for i in which], [details[i] for i in which])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Rejection: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Rejections: ...
+
+    def __getitem__(self, at: int | slice) -> Rejection | Rejections:
+        if isinstance(at, slice):
+            return Rejections(self.places[at], self.causes[at], self.details[at])
+        return Rejection(int(self.places[at]), self.causes[at], self.details[at])
+
+    def __iter__(self) -> Iterator[Rejection]:
+        return map(Rejection, self.places.tolist(), self.causes, self.details)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Rejections) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 class Original(NamedTuple):

@@ -25,6 +25,7 @@ from ewma_ops.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.masking import masked
 from ewma_ops.moments import FORMS, moment_ms
 from ewma_ops.option_names import SECRETS, SHOWN, shown
+from ewma_ops.readings import MAX_ID_BYTES
 from ewma_ops.smooth_table import KEYS, read_smoothings
 
 __all__ = [
@@ -90,6 +91,9 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description=f'"earliest", "latest", "committed" or a time such as {FORMS}'),
     ] = "earliest"
     stop: Annotated[Literal["never", "end"], Meta(description='"never" or "end"')] = "never"
+    max_id_bytes: Annotated[
+        int, Meta(ge=1, le=65_536, description="a whole number of bytes from 1 to 65536")
+    ] = MAX_ID_BYTES
     on_lost: Annotated[
         Literal["fail", "earliest"],
         Meta(description='"fail", or "earliest" to go on where the topic begins'),
@@ -162,6 +166,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "time": repr(self.input.time),
             "value": repr(self.input.value),
             "weight": repr(self.input.weight),
+            "longest id": str(self.input.max_id_bytes),
             "shards": str(self.shards),
             "smoothing": self.family.fingerprint(),
         }

@@ -5,6 +5,7 @@ Know records, readings, events and letters by the column; must not know settings
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise, repeat
@@ -22,7 +23,7 @@ from ewma_ops.readings import (
     Origins,
     Readings,
     Rejected,
-    Rejection,
+    Rejections,
     Smoothed,
     grouped,
 )
@@ -53,16 +54,15 @@ class Letters:
         self._partitions = partitions
         self._max_bytes = max_bytes
 
-    def of(self, records: ConsumerRecords, rejections: Sequence[Rejection]) -> Addressed:
+    def of(self, records: ConsumerRecords, rejections: Rejections) -> Addressed:
         """Return the letters of some of a run's records, counted by cause."""
-        for rejection in rejections:
-            _DEAD_LETTERS.labels(rejection.cause).inc()
-            if rejection.cause in CAUSES:
-                _POLICIES.labels(rejection.cause, "dead-letter").inc()
-        at = np.array([rejection.at for rejection in rejections], np.intp)
-        told = letters(records, rejections, self._max_bytes)
+        for cause, n in Tally(rejections.causes).items():
+            _DEAD_LETTERS.labels(cause).inc(n)
+            if cause in CAUSES:
+                _POLICIES.labels(cause, "dead-letter").inc(n)
+        made = letters(records, rejections, self._max_bytes)
         part = part_key(records.partition % self._partitions)
-        return part, replace(told, origins=_origins([records], at))
+        return part, replace(made, origins=_origins([records], rejections.places))
 
     def of_readings(self, rejected: Rejected) -> Iterable[Addressed]:
         """Yield the letters of readings that kept their original records."""
@@ -81,8 +81,9 @@ class Letters:
                 [original.value for original in own],
                 [original.headers for original in own],
             )
-            rejections = [rejected.rejections[i] for i in places.tolist()]
-            yield self.of(records, [r._replace(at=at) for at, r in enumerate(rejections)])
+            why = [rejected.rejections[i] for i in places.tolist()]
+            causes, details = [one.cause for one in why], [one.detail for one in why]
+            yield self.of(records, Rejections(np.arange(len(why)), causes, details))
 
 
 class Decode:
@@ -112,10 +113,10 @@ class Decode:
                 originals=_originals(runs, decoded.kept) if self._keeps else None,
             )
         start, rejected = 0, decoded.rejected
-        for run in runs if rejected else ():
+        for run in runs if len(rejected) else ():
             end = start + len(run)
-            own = [one._replace(at=one.at - start) for one in rejected if start <= one.at < end]
-            if own:
+            own = rejected.within(start, end)
+            if len(own):
                 yield self._letters.of(run, own)
             start = end
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ewma_ops.deadletter import letters
-from ewma_ops.readings import Rejection
-from ewma_ops.wire.records import ConsumerRecords, Headers
+from ewma_ops.readings import Rejection, Rejections
+from ewma_ops.spans import Spans
+from ewma_ops.wire.records import ConsumerRecords, EncodedHeaders, Headers
 
 
 def records(headers: list[Headers] | None) -> ConsumerRecords:
@@ -57,3 +59,32 @@ def test_the_original_headers_stay_in_front_in_order() -> None:
 
 def test_no_rejections_no_letters() -> None:
     assert len(letters(records(None), [])) == 0
+
+
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("max_bytes", [1_000_000, 300, 100])
+@pytest.mark.parametrize("headed", [False, True])
+def test_many_letters_are_what_each_is_alone(
+    *, columns: bool, max_bytes: int, headed: bool
+) -> None:
+    n = 200
+    keys: list[bytes | None] = [None if i % 5 == 0 else b"k" * (i % 90) for i in range(n)]
+    values: list[bytes | None] = [None if i % 7 == 0 else b"v" * (3 * i) for i in range(n)]
+    headers: list[Headers] = [[("h", b"x" * i), ("é", None)][: i % 3] for i in range(n)]
+    run = ConsumerRecords(
+        "réadings",
+        3,
+        np.arange(n) * 7,
+        np.where(np.arange(n) % 2, -1, 1_700_000_000_000),
+        Spans.of(keys) if columns else keys,
+        Spans.of(values) if columns else values,
+        (EncodedHeaders.of(headers) if columns else headers) if headed else None,
+    )
+    why = {i: ("empty", f"dé\0tail {10**i}"[:90]) for i in range(0, n, 3)}
+    rejected = Rejections.of(why)
+    made = letters(run, rejected, max_bytes)
+    alone = [letters(run, [one], max_bytes) for one in rejected]
+    assert list(made.keys) == [one.keys[0] for one in alone]
+    assert list(made.values) == [one.values[0] for one in alone]
+    assert made.headers is not None
+    assert [list(one) for one in made.headers] == [list((one.headers or [])[0]) for one in alone]

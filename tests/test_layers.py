@@ -91,7 +91,7 @@ ROWS = {
     ),
     "serde": _row("serde.*"),
     "serde.*": _row("errors spans readings serde.*", "msgspec numpy"),
-    "deadletter": _row("errors readings wire.*"),
+    "deadletter": _row("readings spans wire.*", "msgspec numpy"),
     # What joins them.
     "smooth_table": _row("errors decay smoothing composites family"),
     "masking": _row(),
@@ -99,7 +99,8 @@ ROWS = {
     "option_names": _row("masking"),
     "kafka_table": _row("masking option_names", "msgspec"),
     "settings": _row(
-        "errors decay family history kafka_table masking moments option_names smooth_table",
+        "errors decay family history kafka_table masking moments option_names readings "
+        "smooth_table",
         "msgspec tomli",
     ),
     "summary": _row("composites family masking settings"),

@@ -25,7 +25,13 @@ from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from ewma_ops.connectors import fit
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.layout import HEADER, MAGIC
-from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords, bytes_of
+from ewma_ops.wire.records import (
+    EncodedHeaders,
+    Headers,
+    LikeHeaders,
+    ProducerRecords,
+    bytes_of,
+)
 
 __all__ = ["append", "misfits"]
 
@@ -136,6 +142,8 @@ def _size(records: ProducerRecords) -> int:
 def _headers_size(headers: Sequence[Headers]) -> int:
     if isinstance(headers, LikeHeaders) and len(headers):
         return len(headers) * _header_size(headers[0])
+    if isinstance(headers, EncodedHeaders):
+        return headers.encoded.nbytes + len(headers)
     return sum(map(_header_size, headers))
 
 

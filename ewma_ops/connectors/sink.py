@@ -30,7 +30,7 @@ from ewma_ops.connectors.readback import Readback
 from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import ConfigError, DeliveryError
 from ewma_ops.murmur2 import murmur2
-from ewma_ops.wire.records import Headers, ProducerRecords
+from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
 
 __all__ = ["Delivery", "KafkaSink"]
 
@@ -335,8 +335,12 @@ def _tell(topic: str, partition: int, doubled: int, left_out: int) -> None:
 
 
 def identified(records: ProducerRecords, job: int) -> ProducerRecords:
+    """Return the records with their identity as one more header."""
     assert records.origins is not None
-    own: Sequence[Headers] = identities(job, records.origins)
-    if records.headers is not None:
-        own = [[*theirs, *ours] for theirs, ours in zip(records.headers, own, strict=True)]
-    return ProducerRecords(records.keys, records.values, own, records.origins)
+    own = identities(job, records.origins)
+    headers: Sequence[Headers] = own
+    if isinstance(records.headers, EncodedHeaders):
+        headers = records.headers.followed_by(own)
+    elif records.headers is not None:
+        headers = [[*theirs, *ours] for theirs, ours in zip(records.headers, own, strict=True)]
+    return ProducerRecords(records.keys, records.values, headers, records.origins)

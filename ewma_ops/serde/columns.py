@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.serde.fields import Fields, Paths
 from ewma_ops.serde.shape import Shape, learn, read_floats, read_integers
+from ewma_ops.serde.times import read_times
 from ewma_ops.spans import Spans, Texts
 
 __all__ = ["ColumnReader", "are_many"]
@@ -35,7 +36,7 @@ class ColumnReader:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._digits = {*paths.numbers, *([] if paths.time is None else [paths.time])}
+        self._times = set() if paths.time is None else {paths.time}
         self._shape: Shape | None = None
         self._patience = self._waits = 0
 
@@ -71,11 +72,13 @@ class ColumnReader:
         return None
 
     def _serves(self, shape: Shape) -> bool:
-        return shape.texts >= set(self._paths.ids) and shape.numbers >= self._digits
+        texts, numbers = shape.texts, shape.numbers
+        times_are = texts >= self._times or numbers >= self._times
+        return texts >= set(self._paths.ids) and numbers >= set(self._paths.numbers) and times_are
 
     def _read(self, shape: Shape, payloads: Spans) -> tuple[NDArray[np.bool_], Fields]:
         paths = self._paths
-        found = shape.match(payloads, self._digits | set(paths.ids))
+        found = shape.match(payloads, {*paths.numbers, *paths.ids} | self._times)
         alike = found.matches
         ids = times_ms = None
         if paths.ids:
@@ -83,7 +86,10 @@ class ColumnReader:
             alike &= spans.stops > spans.starts
             ids = Texts(spans)
         if paths.time is not None:
-            times_ms, good = read_integers(found.numbers[paths.time])
+            if paths.time in found.texts:
+                times_ms, good = read_times(found.texts[paths.time])
+            else:
+                times_ms, good = read_integers(found.numbers[paths.time])
             alike &= good
         numbers = []
         for path in paths.numbers:

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from ewma_ops.spans import Texts
 
-__all__ = ["Fields", "Paths"]
+__all__ = ["Fields", "Paths", "Reasons"]
+
+
+Reasons = dict[int, tuple[str, str]]
+"""Why payloads are no readings: cause and detail by place. The first one that is noted counts."""
 
 
 class Paths(NamedTuple):

@@ -9,7 +9,7 @@ what cannot be read, or is out of bounds, is rejected, alone, with a cause.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,17 +20,18 @@ from ewma_ops.readings import (
     EARLIEST_MS,
     LARGEST_VALUE,
     LATEST_MS,
+    MAX_ID_BYTES,
     WEIGHTS,
     Readings,
-    Rejection,
+    Rejections,
     weighable,
 )
 from ewma_ops.serde.columns import ColumnReader, are_many
-from ewma_ops.serde.fields import Fields, Paths
+from ewma_ops.serde.fields import Fields, Paths, Reasons
 from ewma_ops.serde.rows import RowReader, not_utf8
 from ewma_ops.spans import Texts, taken
 
-__all__ = ["CAUSES", "LONGEST_ID", "Decoded", "JsonDecoder"]
+__all__ = ["CAUSES", "Decoded", "JsonDecoder"]
 
 CAUSES = (
     "tombstone",
@@ -49,9 +50,6 @@ CAUSES = (
 )
 """Every cause a rejection can have."""
 
-LONGEST_ID = 65_536
-"""Characters of a series id: an event holds it twice, and must fit into a message."""
-
 
 class Decoded(NamedTuple):
     """What a run of payloads came to.
@@ -62,7 +60,7 @@ class Decoded(NamedTuple):
 
     kept: NDArray[np.intp]
     readings: Readings
-    rejected: list[Rejection]
+    rejected: Rejections
 
 
 class JsonDecoder:
@@ -88,6 +86,8 @@ class JsonDecoder:
     infinite
         Whether a number too large for a float64 is taken as infinite, and the words ``Infinity``,
         ``-Infinity`` and ``NaN`` are read, which JSON has not; or else all of them rejected.
+    max_id_bytes
+        Most bytes of a series id, as UTF-8.
 
     A path is the name of a field, or names joined with "." for nested objects. Of a key that
     stands twice in an object the last counts. Other fields are skipped unread.
@@ -116,6 +116,7 @@ class JsonDecoder:
         *,
         nulls: bool = True,
         infinite: bool = False,
+        max_id_bytes: int = MAX_ID_BYTES,
     ) -> None:
         if series_id is None:
             series_id = ()
@@ -133,6 +134,7 @@ class JsonDecoder:
             )
         self._paths, self._weight = Paths(ids, time, numbers), weight
         self._lowest, self._highest, self._nulls = lowest, highest, nulls
+        self._max_id_bytes = max_id_bytes
         self._rows = RowReader(self._paths, infinite=infinite)
         self._columns = ColumnReader(self._paths)
 
@@ -143,7 +145,7 @@ class JsonDecoder:
         timestamps_ms: NDArray[np.int64] | Sequence[int],
     ) -> Decoded:
         """Decode a run of records: their keys, values and timestamps (-1 for none)."""
-        rejected: dict[int, Rejection] = {}
+        rejected: Reasons = {}
         fields = self._read(values, rejected)
         ids = _ids_of(keys, rejected) if fields.ids is None else fields.ids
         if fields.times_ms is None:
@@ -156,15 +158,15 @@ class JsonDecoder:
         several = len(fields.numbers) > 1
         column = np.array(fields.numbers).T if several else fields.numbers[0]
         readings = Readings(ids, column, times_ms, weights=weights)
-        _reject_long(ids, rejected)
+        _reject_long(ids, self._max_id_bytes, rejected)
         if not rejected:
-            return Decoded(np.arange(len(ids)), readings, [])
+            return Decoded(np.arange(len(ids)), readings, Rejections.of({}))
         kept = np.ones(len(ids), np.bool_)
         kept[list(rejected)] = False
         places = np.flatnonzero(kept)
-        return Decoded(places, readings.take(places), [rejected[i] for i in sorted(rejected)])
+        return Decoded(places, readings.take(places), Rejections.of(rejected))
 
-    def _read(self, payloads: Sequence[bytes | None], rejected: dict[int, Rejection]) -> Fields:
+    def _read(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Fields:
         read = self._columns.read(payloads)
         if read is None:
             return self._rows.read(payloads, range(len(payloads)), rejected)
@@ -175,9 +177,7 @@ class JsonDecoder:
         rest = self._rows.read(taken(payloads, others), others.tolist(), rejected)
         return fields.merged(np.flatnonzero(alike), rest, others)
 
-    def _check(
-        self, path: str, column: NDArray[np.float64], rejected: dict[int, Rejection]
-    ) -> None:
+    def _check(self, path: str, column: NDArray[np.float64], rejected: Reasons) -> None:
         low, high = self._lowest, self._highest
         if path == self._weight:
             bad = ~(weighable(column) | np.isnan(column))
@@ -187,36 +187,32 @@ class JsonDecoder:
         else:
             bad = ((column < low) | (column > high)) & np.isfinite(column)
             bounds = f"not between {low:.6g} and {high:.6g}"
-        for i in np.flatnonzero(bad).tolist():
-            detail = f"{path} is {column[i]}: {bounds}"
-            rejected.setdefault(i, Rejection(i, "out-of-range", detail))
+        for i, value in _items(column, bad):
+            rejected.setdefault(i, ("out-of-range", f"{path} is {value}: {bounds}"))
         if not self._nulls:
             for i in np.flatnonzero(np.isnan(column)).tolist():
-                rejected.setdefault(i, Rejection(i, "missing", f"{path} is absent or null"))
+                rejected.setdefault(i, ("missing", f"{path} is absent or null"))
 
-    def _times_of(self, moments: NDArray[Any], rejected: dict[int, Rejection]) -> NDArray[np.int64]:
+    def _times_of(self, moments: NDArray[Any], rejected: Reasons) -> NDArray[np.int64]:
         assert self._paths.time is not None
         _reject_outside(moments, self._paths.time, rejected)
         if moments.dtype == np.float64:
-            for i in (moments != np.rint(moments)).nonzero()[0].tolist():
-                detail = f"{self._paths.time} is {moments[i]}: not a whole number of milliseconds"
-                rejected.setdefault(i, Rejection(i, "wrong-type", detail))
+            for i, moment in _items(moments, moments != np.rint(moments)):
+                detail = f"{self._paths.time} is {moment}: not a whole number of milliseconds"
+                rejected.setdefault(i, ("wrong-type", detail))
         if rejected:
             moments[list(rejected)] = 0
         return moments.astype(np.int64)
 
 
-def _times_of_records(
-    times_ms: NDArray[np.int64], rejected: dict[int, Rejection]
-) -> NDArray[np.int64]:
-    for i in (times_ms < 0).nonzero()[0].tolist():
-        detail = f"the record's timestamp is {times_ms[i]}"
-        rejected.setdefault(i, Rejection(i, "no-time", detail))
+def _times_of_records(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray[np.int64]:
+    for i, time_ms in _items(times_ms, times_ms < 0):
+        rejected.setdefault(i, ("no-time", f"the record's timestamp is {time_ms}"))
     _reject_outside(times_ms, "the record's timestamp", rejected)
     return times_ms
 
 
-def _ids_of(keys: Sequence[bytes | None], rejected: dict[int, Rejection]) -> Sequence[str]:
+def _ids_of(keys: Sequence[bytes | None], rejected: Reasons) -> Sequence[str]:
     if are_many(keys) and (keys.stops > keys.starts).all() and keys.packed().isascii():
         return Texts(keys)
     try:
@@ -228,32 +224,39 @@ def _ids_of(keys: Sequence[bytes | None], rejected: dict[int, Rejection]) -> Seq
                 texts.append("" if key is None else key.decode())
             except UnicodeDecodeError as error:
                 texts.append("-")
-                rejected.setdefault(i, Rejection(i, "not-utf8", f"the key is {not_utf8(error)}"))
+                rejected.setdefault(i, ("not-utf8", f"the key is {not_utf8(error)}"))
     if not all(texts):
         for i in (i for i, text in enumerate(texts) if not text):
-            rejected.setdefault(i, Rejection(i, "no-series-id", "the record has no key"))
+            rejected.setdefault(i, ("no-series-id", "the record has no key"))
     return texts
 
 
-def _reject_outside(times_ms: NDArray[Any], name: str, rejected: dict[int, Rejection]) -> None:
+def _reject_outside(times_ms: NDArray[Any], name: str, rejected: Reasons) -> None:
     if _within(times_ms, EARLIEST_MS, LATEST_MS):
         return
-    for i in np.flatnonzero((times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)).tolist():
-        detail = f"{name} is {times_ms[i]:.16g} ms, outside the years 1 to 9999"
-        rejected.setdefault(i, Rejection(i, "time-out-of-range", detail))
+    for i, time_ms in _items(times_ms, (times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)):
+        detail = f"{name} is {time_ms:.16g} ms, outside the years 1 to 9999"
+        rejected.setdefault(i, ("time-out-of-range", detail))
 
 
-def _reject_long(ids: Sequence[str], rejected: dict[int, Rejection]) -> None:
-    if isinstance(ids, Texts):
-        longest = int(ids.utf8.sizes.max(initial=0))
-    else:
-        longest = max(map(len, ids), default=0)
-    if longest <= LONGEST_ID:
-        return
-    for i, characters in enumerate(map(len, ids)):
-        if characters > LONGEST_ID:
-            detail = f"the series id has {characters} characters, at most {LONGEST_ID}"
-            rejected.setdefault(i, Rejection(i, "id-too-long", detail))
+def _reject_long(ids: Sequence[str], max_bytes: int, rejected: Reasons) -> None:
+    if not isinstance(ids, Texts):
+        if _MOST_UTF8 * max(map(len, ids), default=0) <= max_bytes:
+            return
+        ids = Texts.of(ids)
+    sizes = ids.utf8.sizes
+    for i, size in _items(sizes, sizes > max_bytes):
+        detail = f"the series id has {size} bytes, at most {max_bytes} (input.max_id_bytes)"
+        rejected.setdefault(i, ("id-too-long", detail))
+
+
+_MOST_UTF8 = 4
+"""Bytes of a character, at most."""
+
+
+def _items(column: NDArray[Any], where: NDArray[np.bool_]) -> Iterator[tuple[int, Any]]:
+    """Return place and value of some items, as Python's own: quicker to look at, one by one."""
+    return zip(np.flatnonzero(where).tolist(), column[where].tolist(), strict=True)
 
 
 def _within(column: NDArray[Any], low: float, high: float) -> bool:

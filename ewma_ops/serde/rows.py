@@ -10,10 +10,8 @@ names what is wrong with the rest.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
 from json import loads
 from operator import attrgetter
 from typing import Any
@@ -23,16 +21,11 @@ import numpy as np
 from msgspec import Struct, defstruct
 from numpy.typing import NDArray
 
-from ewma_ops.errors import ConfigError, ReadingError
-from ewma_ops.readings import Rejection
-from ewma_ops.serde.fields import Fields, Paths
+from ewma_ops.errors import ConfigError
+from ewma_ops.serde.fields import Fields, Paths, Reasons
+from ewma_ops.serde.times import read_time, times_of
 
 __all__ = ["RowReader", "not_utf8"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MS = timedelta(milliseconds=1)
-_SHORT_TIME = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d))?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
-"""What RFC 3339 lacks of ISO 8601: a date alone, and a time without seconds."""
 
 
 class RowReader:
@@ -57,7 +50,7 @@ class RowReader:
         self._infinite = infinite
         leaves: dict[str, tuple[Any, ...]] = dict.fromkeys(self._ids, (str | int,))
         if self._time is not None:
-            leaves[self._time] = (int | float | datetime,)
+            leaves[self._time] = (int | float | str,)
         leaves |= dict.fromkeys(self._numbers, (float | None, np.nan))
         self._row, where = _row_type(leaves)
         self._get = {path: attrgetter(names) for path, names in where.items()}
@@ -70,68 +63,84 @@ class RowReader:
             rename={name: head for head, name in self._loose.items()},
         )
         self._decode_loosely = msgspec.json.Decoder(loose).decode
-        self._blank = self._build(["-"] * len(self._ids), 0, [np.nan] * len(self._numbers))
+        self._steps = {path: path.split(".") for path in leaves}
+        self._nested = any(len(steps) > 1 for steps in self._steps.values())
+        self._blank = self._build_blank()
 
     def read(
         self,
         payloads: Sequence[bytes | None],
         places: Sequence[int],
-        rejected: dict[int, Rejection],
+        rejected: Reasons,
     ) -> Fields:
         """Return what is in payloads, of which the i-th is that at ``places[i]`` of a run.
 
-        Of what cannot be read is said why, by place; in its row stands something.
+        Of what cannot be read cause and detail are noted, by place; in its row stands something.
         """
         pieces = list(payloads)
         rows: list[Any] = []
+        slow: dict[int, dict[str, Any]] = {}
         left = map(self._decode, pieces)  # type: ignore[arg-type]  # None raises, as it should
         while True:
             try:
                 rows.extend(left)  # keeps what it got before an error, and goes on after it
                 break
-            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
                 at = len(rows)
-                rows.append(self._decode_slowly(places[at], pieces[at], rejected))
-        return Fields(
-            self._read_ids(rows, places, rejected) if self._ids else None,
-            None if self._time is None else _moments(self._column(self._time, rows)),
-            # None is NaN
-            [np.array(self._column(path, rows), np.float64) for path in self._numbers],
-        )
+                rows.append(self._blank)
+                try:
+                    slow[at] = self._decode_slowly(pieces[at], error)
+                except _Refused as refused:
+                    rejected[places[at]] = refused.args
+        times_ms = None
+        if self._time is not None:
+            column = self._column(self._time, rows, slow)
+            times_ms = _moments(self._time, column, places, rejected)
+        ids = self._read_ids(rows, slow, places, rejected) if self._ids else None
+        # None is NaN
+        numbers = [np.array(self._column(path, rows, slow), np.float64) for path in self._numbers]
+        return Fields(ids, times_ms, numbers)
 
-    def _column(self, path: str, rows: list[Any]) -> list[Any]:
-        return list(map(self._get[path], rows))
+    def _column(self, path: str, rows: list[Any], slow: dict[int, dict[str, Any]]) -> list[Any]:
+        column = list(map(self._get[path], rows))
+        for at, found in slow.items():
+            column[at] = found[path]
+        return column
 
     def _read_ids(
-        self, rows: list[Any], places: Sequence[int], rejected: dict[int, Rejection]
+        self,
+        rows: list[Any],
+        slow: dict[int, dict[str, Any]],
+        places: Sequence[int],
+        rejected: Reasons,
     ) -> list[str]:
-        columns = [_as_text(self._column(path, rows)) for path in self._ids]
+        columns = [_as_text(self._column(path, rows, slow)) for path in self._ids]
         for path, column in zip(self._ids, columns, strict=True):
             if not all(column):
                 for i in (places[at] for at, part in enumerate(column) if not part):
-                    rejected.setdefault(i, Rejection(i, "no-series-id", f"{path} is empty"))
+                    rejected.setdefault(i, ("no-series-id", f"{path} is empty"))
         return columns[0] if len(columns) == 1 else list(map("/".join, zip(*columns, strict=True)))
 
-    def _decode_slowly(
-        self, index: int, payload: bytes | None, rejected: dict[int, Rejection]
-    ) -> Any:
-        """Return the row of one payload, or reject it and return a row to fill its place."""
-        try:
-            fields = self._parse(payload)
-            ids = [_id_part(self._at(fields, path), path) for path in self._ids]
-            time_ms = 0 if self._time is None else _time(self._at(fields, self._time), self._time)
-            numbers = [self._number(self._at(fields, path), path) for path in self._numbers]
-            return self._build(ids, time_ms, numbers)
-        except _Refused as refused:
-            rejected[index] = Rejection(index, refused.cause, str(refused))
-            return self._blank
+    def _decode_slowly(self, payload: bytes | None, error: Exception) -> dict[str, Any]:
+        """Return what is in a payload that the usual way refused, by path, or refuse it."""
+        found = self._parse(payload, error)
+        fields: dict[str, Any] = {}
+        for path in self._ids:
+            fields[path] = _id_part(self._at(found, path), path)
+        if self._time is not None:
+            fields[self._time] = _time(self._at(found, self._time), self._time)
+        for path in self._numbers:
+            fields[path] = self._number(self._at(found, path), path)
+        return fields
 
-    def _parse(self, payload: bytes | None) -> Any:
+    def _parse(self, payload: bytes | None, error: Exception) -> Any:
         if payload is None:
             raise _Refused("tombstone", "the value is null")
         if not payload.strip():
             raise _Refused("empty", "the value is empty")
         try:
+            if self._is_final(error):
+                raise error
             return self._decode_loosely(payload)
         except msgspec.MsgspecError as error:
             if self._infinite:
@@ -145,8 +154,20 @@ class RowReader:
         except UnicodeDecodeError as error:
             raise _Refused("not-utf8", not_utf8(error)) from None
 
+    def _is_final(self, error: Exception) -> bool:
+        """Tell whether the slow way would say the same: it is not JSON, or no object at all.
+
+        Of nested objects it reads what the structs skip.
+        """
+        if self._infinite or self._nested or not isinstance(error, msgspec.DecodeError):
+            return False
+        if isinstance(error, msgspec.ValidationError):
+            text = str(error)
+            return text.startswith("Expected `object`, got ") and "$" not in text
+        return True
+
     def _at(self, fields: Any, path: str) -> Any:
-        head, *rest = path.split(".")
+        head, *rest = self._steps[path]
         found = getattr(fields, self._loose[head])
         for name in rest:
             if found is None:
@@ -168,14 +189,15 @@ class RowReader:
                 return np.inf if found > 0 else -np.inf
             raise _Refused("out-of-range", f"{path} is too large for a 64-bit float") from None
 
-    def _build(self, ids: Sequence[str | int], time_ms: float, numbers: list[float]) -> Any:
-        leaves: dict[str, Any] = dict(zip(self._ids, ids, strict=True))
-        leaves |= zip(self._numbers, numbers, strict=True)
+    def _build_blank(self) -> Any:
+        """Return a row for the place of one that could not be read."""
+        leaves: dict[str, Any] = dict.fromkeys(self._ids, "-")
+        leaves |= dict.fromkeys(self._numbers, np.nan)
         if self._time is not None:
-            leaves[self._time] = time_ms
+            leaves[self._time] = 0
         fields: dict[str, Any] = {}
         for path, leaf in leaves.items():
-            *outer, last = path.split(".")
+            *outer, last = self._steps[path]
             inner = fields
             for name in outer:
                 inner = inner.setdefault(name, {})
@@ -183,10 +205,8 @@ class RowReader:
         return msgspec.convert(fields, self._row)
 
 
-class _Refused(ReadingError):
-    def __init__(self, cause: str, detail: str) -> None:
-        super().__init__(detail)
-        self.cause = cause
+class _Refused(Exception):
+    """A payload is no reading."""
 
 
 def _refused(payload: bytes, error: msgspec.MsgspecError) -> _Refused:
@@ -251,31 +271,39 @@ def _time(found: object, path: str) -> float:
         return found
     if not isinstance(found, str):
         raise _Refused("wrong-type", f"{path} is {_shown(found)}: not milliseconds, nor ISO 8601")
-    short = _SHORT_TIME.fullmatch(found)
-    full = f"{short[1]}T{short[2] or '00:00'}:00{short[3] or ''}" if short else found
-    try:
-        return _milliseconds(msgspec.convert(full, datetime))
-    except msgspec.ValidationError:
-        raise _Refused("not-a-time", f"{path} is {_shown(found)}: not ISO 8601") from None
+    time_ms = read_time(found)
+    if time_ms is None:
+        raise _Refused("not-a-time", _no_time(path, found))
+    return time_ms
 
 
-def _milliseconds(moment: float | datetime) -> float:
-    if not isinstance(moment, datetime):
-        try:
-            return float(moment)
-        except OverflowError:
-            return math.inf if moment > 0 else -math.inf
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return (moment - _EPOCH) // _MS
+def _no_time(path: str, text: str) -> str:
+    return f"{path} is {_shown(text)}: not ISO 8601"
 
 
-def _moments(column: list[Any]) -> NDArray[np.float64]:
+def _moments(
+    path: str, column: list[Any], places: Sequence[int], rejected: Reasons
+) -> NDArray[np.float64]:
+    """Return numbers and texts as milliseconds; reject texts that are no times."""
+    at = [i for i, kind in enumerate(map(type, column)) if kind is str]
+    if at:
+        texts = [column[i] for i in at]
+        for i, text, time_ms in zip(at, texts, times_of(texts), strict=True):
+            if time_ms is None:
+                rejected[places[i]] = "not-a-time", _no_time(path, text)
+            column[i] = time_ms or 0
     # Every whole number of milliseconds within the bounds is exact as a float.
     try:
         return np.array(column, np.float64)
-    except (TypeError, OverflowError):
-        return np.array(list(map(_milliseconds, column)), np.float64)
+    except OverflowError:
+        return np.array(list(map(_as_float, column)), np.float64)
+
+
+def _as_float(moment: float) -> float:
+    try:
+        return float(moment)
+    except OverflowError:
+        return math.inf if moment > 0 else -math.inf
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

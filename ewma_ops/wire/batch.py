@@ -15,6 +15,7 @@ from ewma_ops.errors import ConfigError, CorruptBatch
 from ewma_ops.spans import SPARE
 from ewma_ops.wire import codecs
 from ewma_ops.wire.columns import Batch, Columns, decode_records, read_record
+from ewma_ops.wire.headers import EncodedHeaders
 from ewma_ops.wire.layout import (
     CODEC_MASK,
     CODEC_NAMES,
@@ -123,7 +124,12 @@ def _from(columns: Columns, from_offset: int) -> Columns:
         return columns
     cut = int(np.searchsorted(columns.offsets, from_offset))
     left = columns.part(slice(cut, None), max(next_offset, from_offset))
-    if left.headers is not None and not any(left.headers):
+    headers = left.headers
+    if isinstance(headers, EncodedHeaders):
+        some = bool(headers.counts.any())
+    else:
+        some = headers is not None and any(headers)
+    if not some:
         left = left._replace(headers=None)
     return left
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import CorruptBatch
 from ewma_ops.spans import SPARE, Spans
-from ewma_ops.wire.records import Headers
+from ewma_ops.wire.headers import EncodedHeaders, Headers
 from ewma_ops.wire.varint import (
     ONE_BYTE,
     LongVarintError,
@@ -44,7 +44,7 @@ class Columns(NamedTuple):
     timestamps_ms: NDArray[np.int64]
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
-    headers: list[Headers] | None
+    headers: Sequence[Headers] | None
     next_offset: int
 
     def part(self, where: slice, next_offset: int) -> Columns:
@@ -237,7 +237,9 @@ def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     header_counts, at = read_varints(words, at)
     headers = None
     if header_counts.any():
-        headers, at = _headers(data, words, header_counts, at, ends)
+        begin = at
+        at = _skip_headers(words, header_counts, at, ends)
+        headers = EncodedHeaders(header_counts, Spans(data, begin, at))
     _expect((at == ends).all())
     offsets = np.repeat([batch.base_offset for batch in batches], counts) + deltas
     last_offsets = np.repeat([batch.last_offset for batch in batches], counts)
@@ -299,35 +301,22 @@ def _spans(
     return at, at + np.maximum(sizes, -1), at + np.maximum(sizes, 0)
 
 
-def _headers(
-    data: bytes,
+def _skip_headers(
     words: NDArray[np.uint64],
     counts: NDArray[np.int64],
     at: NDArray[np.int64],
     ends: NDArray[np.int64],
-) -> tuple[list[Headers], NDArray[np.int64]]:
-    """Read the first header of all records that have one, then the second, and so on."""
+) -> NDArray[np.int64]:
+    """Return where headers end: the first of all records that have one, then the second ..."""
     rounds = int(counts.max())
     _expect(counts.min() >= 0 and rounds <= _HEADER_ROUNDS)
-    headers: list[list[tuple[str, bytes | None]]] = [[] for _ in range(len(counts))]
     at = at.copy()
     for done in range(rounds):
         rows = np.flatnonzero(counts > done)
-        *of_names, behind = _spans(words, at[rows], ends[rows])
-        *of_contents, at[rows] = _spans(words, behind, ends[rows])
-        names, contents = list(Spans(data, *of_names)), list(Spans(data, *of_contents))
-        texts: dict[bytes | None, str] = {name: _text(name) for name in set(names) if name}
-        texts[b""] = ""
-        try:
-            pairs = list(zip(map(texts.__getitem__, names), contents, strict=True))
-        except KeyError:  # a header without a name
-            raise _DoubtError from None
-        if done == 0 and len(rows) == len(counts):
-            headers = [[pair] for pair in pairs]
-        else:
-            for row, pair in zip(rows.tolist(), pairs, strict=True):
-                headers[row].append(pair)
-    return [*headers], at
+        names, name_ends, behind = _spans(words, at[rows], ends[rows])
+        _expect((name_ends >= names).all())
+        _, _, at[rows] = _spans(words, behind, ends[rows])
+    return at
 
 
 def _timestamps(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.spans import Spans, copy_into, windows
+from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders, encode_headers
 from ewma_ops.wire.layout import (
     CODEC_NAMES,
     CRC_AT,
@@ -26,7 +27,7 @@ from ewma_ops.wire.layout import (
     MAGIC,
     TRANSACTIONAL,
 )
-from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords
+from ewma_ops.wire.records import ProducerRecords
 from ewma_ops.wire.varint import encode_varint, varint_sizes, write_varints
 
 __all__ = ["Compress", "encode_batch", "set_producer"]
@@ -56,7 +57,7 @@ def encode_batch(
     Parameters
     ----------
     records
-        At least one. The quick way is for none with headers, or `LikeHeaders`.
+        At least one. The quick way is for none with headers, `LikeHeaders` or `EncodedHeaders`.
     timestamp_ms
         The time of writing, milliseconds since the epoch, UTC: every record's timestamp.
     codec
@@ -83,8 +84,8 @@ def encode_batch(
     if count == 0:
         raise ConfigError("a batch of 0 records cannot be sent: encode at least 1")
     headers = records.headers
-    alike = headers is None or isinstance(headers, LikeHeaders)
-    batch = _encode_many(records) if alike and count >= _FEW_RECORDS else _encode_few(records)
+    columns = headers is None or isinstance(headers, (LikeHeaders, EncodedHeaders))
+    batch = _encode_many(records) if columns and count >= _FEW_RECORDS else _encode_few(records)
     attributes = TRANSACTIONAL if transactional else 0
     if codec:
         if compress is None:
@@ -162,13 +163,7 @@ def _sized(piece: bytes | None) -> tuple[bytes, bytes]:
 
 def _header_bytes(headers: Headers) -> bytes:
     """Encode the headers of one record, with their count."""
-    if not headers:
-        return _NO_HEADERS
-    pieces = [encode_varint(len(headers))]
-    for name, content in headers:
-        pieces += _sized(name.encode("utf-8", "surrogateescape"))
-        pieces += _sized(content)
-    return b"".join(pieces)
+    return encode_varint(len(headers)) + encode_headers(headers) if headers else _NO_HEADERS
 
 
 # --- all at once ---
@@ -179,12 +174,19 @@ def _encode_many(records: ProducerRecords) -> bytearray:
     count = len(records)
     keys, values = Spans.of(records.keys), Spans.of(records.values)
     key_sizes, value_sizes = keys.sizes, values.sizes
-    tail = _NO_HEADERS if records.headers is None else _header_bytes(records.headers[0])
+    headers = records.headers
+    tail = _NO_HEADERS
+    tail_bytes: int | NDArray[np.int64] = len(tail)
+    if isinstance(headers, EncodedHeaders):
+        tail_bytes = varint_sizes(headers.counts) + headers.encoded.sizes
+    elif headers is not None:
+        tail = _header_bytes(headers[0])
+        tail_bytes = len(tail)
     deltas = np.arange(count)
     delta_widths = varint_sizes(deltas)
     key_widths, value_widths = varint_sizes(key_sizes), varint_sizes(value_sizes)
     key_bytes, value_bytes = np.maximum(key_sizes, 0), np.maximum(value_sizes, 0)
-    bodies = 2 + delta_widths + key_widths + key_bytes + value_widths + value_bytes + len(tail)
+    bodies = 2 + delta_widths + key_widths + key_bytes + value_widths + value_bytes + tail_bytes
     body_widths = varint_sizes(bodies)
     sizes = body_widths + bodies
     ends = HEADER.size + sizes.cumsum()
@@ -203,8 +205,12 @@ def _encode_many(records: ProducerRecords) -> bytearray:
     write_varints(out, at, value_sizes)
     at += value_widths
     copy_into(out, at, values)
-    if isinstance(records.headers, LikeHeaders):
-        _write_tails(out, at + value_bytes, tail, records.headers)
+    at += value_bytes
+    if isinstance(headers, LikeHeaders):
+        _write_tails(out, at, tail, headers)
+    elif isinstance(headers, EncodedHeaders):
+        write_varints(out, at, headers.counts)
+        copy_into(out, at + varint_sizes(headers.counts), headers.encoded)
     return batch
 
 

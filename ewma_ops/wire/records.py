@@ -8,61 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.spans import Spans, joined, taken
+from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders
 
 __all__ = [
     "ConsumerRecords",
+    "EncodedHeaders",
     "Headers",
     "LikeHeaders",
     "Origins",
     "ProducerRecords",
     "bytes_of",
+    "headers_at",
 ]
-
-Headers = Sequence[tuple[str, bytes | None]]
-"""The headers of one record, in order; a name may repeat."""
-
-
-class LikeHeaders(Sequence[Headers]):
-    """One header on each record: all of one name, with contents of one size > 0, end to end.
-
-    Examples
-    --------
-    >>> LikeHeaders("id", b"aabb", 2)[1]
-    (('id', b'bb'),)
-    """
-
-    __slots__ = ("contents", "name", "size")
-
-    def __init__(self, name: str, contents: bytes, size: int) -> None:
-        self.name, self.contents, self.size = name, contents, size
-
-    def __len__(self) -> int:
-        return len(self.contents) // self.size
-
-    @overload
-    def __getitem__(self, at: int) -> Headers: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> LikeHeaders: ...
-
-    def __getitem__(self, at: int | slice) -> Headers | LikeHeaders:
-        if isinstance(at, slice):
-            start, stop, _ = at.indices(len(self))
-            contents = self.contents[start * self.size : max(start, stop) * self.size]
-            return LikeHeaders(self.name, contents, self.size)
-        start = range(len(self))[at] * self.size
-        return ((self.name, self.contents[start : start + self.size]),)
-
-    def like(self, other: LikeHeaders) -> bool:
-        """Tell whether another's headers are of the same name and size."""
-        return (other.name, other.size) == (self.name, self.size)
-
 
 Origins = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Where in the input each record is from: its partition and its offset."""
@@ -92,7 +54,7 @@ class ConsumerRecords:
     timestamps_ms: NDArray[np.int64]
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
-    headers: list[Headers] | None = None
+    headers: Sequence[Headers] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -126,11 +88,11 @@ class ProducerRecords:
 
     def take(self, at: NDArray[np.intp]) -> ProducerRecords:
         """Return the records at ``at``, in that order."""
-        places, origins = at.tolist(), self.origins
+        origins = self.origins
         return ProducerRecords(
             taken(self.keys, at),
             taken(self.values, at),
-            None if self.headers is None else [self.headers[i] for i in places],
+            None if self.headers is None else headers_at(self.headers, at),
             None if origins is None else (origins[0][at], origins[1][at]),
         )
 
@@ -163,6 +125,13 @@ def bytes_of(pieces: Sequence[bytes | None]) -> int:
         return len(b"".join([piece for piece in pieces if piece is not None]))
 
 
+def headers_at(headers: Sequence[Headers], at: NDArray[np.intp]) -> Sequence[Headers]:
+    """Return the headers of the records at some places."""
+    if isinstance(headers, EncodedHeaders):
+        return headers.take(at)
+    return [headers[i] for i in at.tolist()]
+
+
 def _join_headers(parts: Sequence[ProducerRecords]) -> Sequence[Headers] | None:
     headers = [part.headers for part in parts]
     if all(one is None for one in headers):
@@ -172,6 +141,9 @@ def _join_headers(parts: Sequence[ProducerRecords]) -> Sequence[Headers] | None:
         alike = [one for one in headers if isinstance(one, LikeHeaders) and first.like(one)]
         if len(alike) == len(headers):
             return LikeHeaders(first.name, b"".join([one.contents for one in alike]), first.size)
+    encoded = [one for one in headers if isinstance(one, EncodedHeaders)]
+    if len(encoded) == len(headers):
+        return EncodedHeaders.concat(encoded)
     return [
         one
         for part, own in zip(parts, headers, strict=True)

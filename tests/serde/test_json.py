@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ewma_ops.errors import ConfigError
 from ewma_ops.readings import Readings
 from ewma_ops.serde.json import CAUSES, Decoded, JsonDecoder
+from ewma_ops.spans import Spans
 
 GOOD = b'{"series_id": "s1", "ts": 1700000000000, "value": 21.5}'
 
@@ -26,7 +27,7 @@ def decode(
 
 
 def only(decoded: Decoded) -> tuple[str, float, int]:
-    assert decoded.rejected == []
+    assert not len(decoded.rejected)
     assert decoded.kept.tolist() == [0]
     readings = decoded.readings
     assert readings.times_ms is not None
@@ -164,7 +165,7 @@ def test_every_part_of_an_id_is_needed(payload: bytes, expected: str) -> None:
         (b'"a\\u0000b"', "a\0b"),
         (b'"a\\nb"', "a\nb"),
         (rb'"\ud83d\ude00"', "😀"),
-        (b'"' + b"x" * 10_000 + b'"', "x" * 10_000),
+        (b'"' + b"x" * 1_024 + b'"', "x" * 1_024),
         (b"0", "0"),
         (b"-5", "-5"),
         (b"123456789012345678901234567890", "123456789012345678901234567890"),
@@ -172,6 +173,22 @@ def test_every_part_of_an_id_is_needed(payload: bytes, expected: str) -> None:
 )
 def test_unusual_ids_are_kept(series_id: bytes, expected: str) -> None:
     assert only(decode(b'{"value": 1, "series_id": ' + series_id + b"}"))[0] == expected
+
+
+@pytest.mark.parametrize("n", [1, 2_000])
+@pytest.mark.parametrize(("max_id_bytes", "fits"), [(8, False), (9, True)])
+def test_an_id_has_so_many_bytes_at_most(n: int, max_id_bytes: int, fits: bool) -> None:
+    decoder = JsonDecoder(max_id_bytes=max_id_bytes)
+    payload = '{"series_id": "été-é1", "value": 1}'.encode()
+    decoded = decoder.decode([None] * n, Spans.of([payload] * n), [0] * n)
+    assert len(decoded.readings) == (n if fits else 0)
+    assert {why[1:] for why in decoded.rejected} == (
+        set()
+        if fits
+        else {
+            ("id-too-long", "the series id has 9 bytes, at most 8 (input.max_id_bytes)"),
+        }
+    )
 
 
 def test_integer_and_text_ids_name_the_same_series() -> None:
