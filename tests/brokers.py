@@ -26,6 +26,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError
 
 from ewma_ops.demo.broker import free_port, speaks_kafka, tied_to_parent
+from tests.patience import PATIENCE_S
 
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 _MINIMUM_JAVA = 17
@@ -100,13 +101,13 @@ def produce(bootstrap: str, topic: str, records: Iterable[Record], **options: An
             )
             for record in records
         ]
-        return [future.get(timeout=30).offset for future in futures]
+        return [future.get(timeout=PATIENCE_S).offset for future in futures]
     finally:
         producer.close(timeout=10)
 
 
 def read_all(
-    bootstrap: str, topic: str, n: int, timeout_s: float = 30.0, **options: Any
+    bootstrap: str, topic: str, n: int, timeout_s: float = PATIENCE_S, **options: Any
 ) -> list[Any]:
     """Read a topic from its start, no group: ``n`` records, and any that follow at once.
 
@@ -320,6 +321,7 @@ class ApacheKafka:
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "log.cleaner.dedupe.buffer.size": str(4 << 20),
+            "log.cleaner.backoff.ms": "500",
             **dict.fromkeys(one, "1"),
         }
 

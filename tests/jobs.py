@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.brokers import Record, make_topic, produce, read_all
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 EWMA = (sys.executable, "-m", "ewma_ops.cli")
@@ -149,7 +150,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def until(self, n: int, limit_s: float = 40.0) -> None:
+    def until(self, n: int, limit_s: float = PATIENCE_S) -> None:
         """Wait until so many different readings have an event."""
         deadline = time.monotonic() + limit_s
         while len(self._readings) < n:
@@ -159,12 +160,12 @@ class Watch:
                 self._readings |= {(r.key, json.loads(r.value)["time"]) for r in run}
 
 
-def ewma(*arguments: str, limit_s: float = 60, **variables: str) -> Finished:
+def ewma(*arguments: str, limit_s: float = PATIENCE_S, **variables: str) -> Finished:
     """Run the ``ewma`` command to its end."""
     return finished([*EWMA, *arguments], limit_s, **variables)
 
 
-def finished(command: Sequence[str], limit_s: float = 60, **variables: str) -> Finished:
+def finished(command: Sequence[str], limit_s: float = PATIENCE_S, **variables: str) -> Finished:
     """Run a program to its end."""
     return subprocess.run(
         command,
@@ -200,7 +201,7 @@ def assert_told(done: Finished, code: int, *words: str) -> None:
     assert len(done.stderr) < 24 * 80, "more than one screen"
 
 
-def wait_until(true: Callable[[], bool], limit_s: float = 20.0) -> None:
+def wait_until(true: Callable[[], bool], limit_s: float = PATIENCE_S) -> None:
     """Wait for something to become true, or fail."""
     deadline = time.monotonic() + limit_s
     while not true():

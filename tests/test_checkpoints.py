@@ -12,6 +12,8 @@ import pytest
 from bytewax.recovery import init_db_dir
 
 from ewma_ops.checkpoints import checkpointing
+from tests.jobs import wait_until
+from tests.patience import PATIENCE_S
 
 ROW = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('s', ?, 1, ?)"
 SNAPSHOT = bytes(100_000)
@@ -37,10 +39,13 @@ def rows_in_file(path: Path, directory: Path) -> int:
 
 
 def await_rows(path: Path, directory: Path, rows: int) -> None:
-    deadline = time.monotonic() + 10
-    while rows_in_file(path, directory) < rows:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    def are_there() -> bool:
+        try:
+            return rows_in_file(path, directory) >= rows
+        except sqlite3.DatabaseError:  # copied in the middle of a checkpoint
+            return False
+
+    wait_until(are_there)
 
 
 def test_what_is_committed_reaches_the_file_while_its_writer_goes_on(tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_a_log_that_cannot_be_emptied_is_said_and_harms_nobody(
     log = tmp_path / "part-0.sqlite3-wal"
     log.write_bytes(b"x")
     with caplog.at_level(logging.WARNING), checkpointing(tmp_path):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while "are left to those who write them" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.05)

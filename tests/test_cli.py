@@ -28,6 +28,7 @@ from tests.jobs import (
     started,
     wait_until,
 )
+from tests.patience import PATIENCE_S
 
 Changes = Mapping[str, Mapping[str, object]]
 MakeTopic = Callable[..., str]
@@ -74,7 +75,7 @@ def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
         assert check.stdout is not None
         check.stdout.close()
         check.stdout = None
-        assert check.communicate(timeout=20)[1] == ""
+        assert check.communicate(timeout=PATIENCE_S)[1] == ""
         assert check.returncode == 128 + signal.SIGPIPE
 
 
@@ -209,7 +210,7 @@ def test_a_recovery_directory_in_use(job: Job) -> None:
         done = ewma("run", str(job.path))
         assert_told(done, 2, f"'{job.state}' is in use by process {run.pid}", "another directory")
         run.send_signal(signal.SIGTERM)
-        assert run.wait(10) == 0
+        assert run.wait(PATIENCE_S) == 0
     job.configure()
     job.run()
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
-import struct
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from ewma_ops.recovery import open_part, part_files
+from tests.clocks import Clock, compiler
 from tests.jobs import (
     BYTEWAX,
     EWMA,
@@ -24,33 +22,15 @@ from tests.jobs import (
     started,
     wait_until,
 )
+from tests.patience import PATIENCE_S
 
-SHIFTED = Path(__file__).parent / "clock" / "shifted.c"
 MINUTES_NS = 60 * 10**9
-
-
-class Clock:
-    """The wall clock of the processes that have `environment`; others keep theirs."""
-
-    def __init__(self, directory: Path) -> None:
-        self._shift = directory / "shift"
-        self.turn(0)
-        library = directory / "shifted.so"
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            pytest.skip("no C compiler: what shifts a clock cannot be compiled")
-        command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(SHIFTED), "-ldl"]
-        subprocess.run(command, check=True, timeout=120)
-        self.environment = {"LD_PRELOAD": str(library), "EWMA_CLOCK_SHIFT": str(self._shift)}
-
-    def turn(self, by_ns: int) -> None:
-        """Show the time that is ``by_ns`` nanoseconds later than it is."""
-        with self._shift.open("r+b" if self._shift.exists() else "wb") as file:
-            file.write(struct.pack("q", by_ns))
 
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Clock:
+    if compiler() is None:
+        pytest.skip("no C compiler: what shifts a clock cannot be compiled")
     return Clock(tmp_path)
 
 
@@ -76,9 +56,9 @@ def test_a_clock_set_back_stalls_nothing(embedded: str, tmp_path: Path, clock: C
         for at, minutes in enumerate((-10, -30, 0), 1):
             clock.turn(minutes * MINUTES_NS)
             job.send(readings[100 * at : 100 * (at + 1)])
-            watch.until(100 * (at + 1), limit_s=30)
+            watch.until(100 * (at + 1))
         run.send_signal(signal.SIGTERM)
-        said = run.communicate(timeout=20)[1]
+        said = run.communicate(timeout=PATIENCE_S)[1]
         assert run.returncode == 0, said
     assert said.count("the clock was set back by 600 s: starting the workers again") == 1
     assert "Traceback" not in said
@@ -94,11 +74,11 @@ def test_the_source_reads_on_by_itself(embedded: str, tmp_path: Path, clock: Clo
         with job.sending(20, 200) as sent:
             watch.until(100)
             for jump in range(1, 11):
-                clock.turn(-jump * MINUTES_NS)
-                watch.until(len(sent) + 20, limit_s=20)
-        watch.until(len(sent), limit_s=20)
+                clock.turn(-10 * jump * MINUTES_NS)
+                watch.until(len(sent) + 20)
+        watch.until(len(sent))
         run.send_signal(signal.SIGTERM)
-        run.communicate(timeout=20)
+        run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 0
 
 
@@ -113,7 +93,7 @@ def test_snapshots_go_on_after_a_clock_was_set_back(
         watch.until(100)
         clock.turn(-10 * MINUTES_NS)
         before = newest_epoch(job)
-        wait_until(lambda: newest_epoch(job) > before + 20, limit_s=40)
+        wait_until(lambda: newest_epoch(job) > before + 20)
         run.send_signal(signal.SIGTERM)
-        run.communicate(timeout=20)
+        run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 0

@@ -18,6 +18,7 @@ from ewma_ops.settings import load
 from ewma_ops.verify import verify
 from tests.brokers import read_all
 from tests.jobs import Job, ewma
+from tests.patience import PATIENCE_S
 
 MakeTopic = Callable[..., str]
 OWN_KEYS = {"series_id": None, "time": None}
@@ -125,7 +126,7 @@ def test_ends_and_lag_are_those_of_what_can_be_read(kafka: str, topic: MakeTopic
         offsets = Offsets(
             client, consumer, name, "group", partitions=1, start="earliest", on_lost="fail"
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         values: list[bytes | None] = []
         while consumer.position(tp) < 10 and time.monotonic() < deadline:
             values += [

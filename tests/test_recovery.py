@@ -22,6 +22,7 @@ from bytewax.testing import TestingSink
 
 from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.recovery import RecoveryStore, ResumePoint, guard_parts, purge_ghosts
+from tests.patience import PATIENCE_S
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 JOB: dict[str, str | int] = {"input topic": "readings", "output partitions": 4}
@@ -96,7 +97,7 @@ def run_and_crash(
             (path,) = (p for p in parts.glob("*.sqlite3") if rows(p, "SELECT 1 FROM fronts"))
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as part:
                 part.execute("BEGIN IMMEDIATE")
-                child.communicate("go\n", timeout=30)
+                child.communicate("go\n", timeout=PATIENCE_S)
     assert child.returncode < 0
 
 
@@ -376,7 +377,7 @@ def test_parts_given_to_bytewax_itself_are_locked_and_cleaned(tmp_path: Path) ->
         assert child.stdout.readline() == "1\n"
         with pytest.raises(StateError, match=f"in use by process {child.pid}"):
             prepared(tmp_path / "state")
-        child.communicate("", timeout=10)
+        child.communicate("", timeout=PATIENCE_S)
     prepared(tmp_path / "state")
     with pytest.raises(StateError, match="belongs to another job: output partitions was 4, now 8"):
         guard_parts(parts, {**JOB, "output partitions": 8})

@@ -22,6 +22,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from ewma_ops.errors import BrokerError, ConfigError, ReadingError
 from ewma_ops.recovery import RecoveryStore
 from ewma_ops.worker import die_with, leave, run_worker
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -141,7 +142,7 @@ def lines(directory: Path) -> dict[str, list[int]]:
     return out
 
 
-def await_progress(directory: Path, beyond: int = 40, limit_s: float = 30) -> None:
+def await_progress(directory: Path, beyond: int = 40, limit_s: float = PATIENCE_S) -> None:
     until = time.monotonic() + limit_s
     while not all(ns and ns[-1] > beyond for ns in lines(directory).values()):
         assert time.monotonic() < until, "the flow does not get on"

@@ -14,6 +14,7 @@ from ewma_ops.connectors.client import (
 )
 from ewma_ops.demo.broker import free_port
 from ewma_ops.errors import BrokerError, ConfigError
+from tests.patience import slowness
 
 MakeTopic = Callable[..., str]
 
@@ -23,7 +24,7 @@ def test_no_broker_is_told_within_the_time_limit() -> None:
     started = time.monotonic()
     with pytest.raises(BrokerError, match=f"no Kafka broker answered at {address}"):
         partition_count({"bootstrap_servers": address, "bootstrap_timeout_ms": 500}, "topic")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 5 * slowness()
 
 
 def test_password(kafka_sasl: tuple[str, str, str]) -> None:
@@ -40,7 +41,7 @@ def test_password(kafka_sasl: tuple[str, str, str]) -> None:
     started = time.monotonic()
     with pytest.raises(ConfigError, match=f"refused user '{user}'.*sasl_plain_password") as wrong:
         partition_count({**client, "sasl_plain_password": "wrong"}, "behind-a-password")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 5 * slowness()
     assert "wrong" not in str(wrong.value).split("(")[0]
 
 

@@ -19,6 +19,7 @@ from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.wire.records import ConsumerRecords
 from tests.brokers import ApacheKafka, Record, produce
 from tests.connectors.flows import both_ways, failure_of, read, run, values
+from tests.patience import PATIENCE_S, slowness
 
 MakeTopic = Callable[..., str]
 
@@ -45,7 +46,7 @@ def committed(bootstrap: str, topic: str) -> dict[int, int]:
     return {tp.partition: at.offset for tp, at in offsets.items() if at.offset >= 0}
 
 
-def eventually(what: Callable[[], bool], timeout_s: float = 15.0) -> bool:
+def eventually(what: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + timeout_s
     while not what():
         if time.monotonic() > deadline:
@@ -70,7 +71,7 @@ def part() -> Iterator[Callable[..., Any]]:
         built.close()
 
 
-def take(part: Any, n: int, timeout_s: float = 15.0) -> list[ConsumerRecords]:
+def take(part: Any, n: int, timeout_s: float = PATIENCE_S) -> list[ConsumerRecords]:
     """Call ``next_batch`` until it gave ``n`` records."""
     runs: list[ConsumerRecords] = []
     deadline = time.monotonic() + timeout_s
@@ -280,7 +281,7 @@ def test_stopping_ends_an_idle_flow_at_once(embedded: str, topic: MakeTopic) -> 
     started = time.monotonic()
     stopping.set()
     flow.join(10)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 1.0 * slowness()
 
 
 @both_ways
@@ -347,7 +348,7 @@ def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
     assert other.next_awake() < datetime.now(timezone.utc)  # at once: the wait is in next_batch
     began = time.monotonic()
     assert one.next_batch() == other.next_batch() == []
-    assert 0.03 < time.monotonic() - began < 0.5
+    assert 0.03 < time.monotonic() - began < 0.5 * slowness()
     sending = threading.Thread(target=produce, args=(embedded, name, numbers(2, 2)))
     sending.start()
     turns = 0
@@ -360,7 +361,7 @@ def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
     assert values(runs, 1) == [b"1"]
     began = time.monotonic()
     one.next_batch()  # what was taken may be under way in the flow: no wait
-    assert time.monotonic() - began < 0.03
+    assert time.monotonic() - began < 0.03 * slowness()
 
 
 @both_ways
@@ -373,12 +374,12 @@ def test_records_gather_at_the_end_of_the_topic_only(
     reading = part(source(embedded, name, client={"max_poll_records": 10}))
     began = time.monotonic()
     take(reading, 500)
-    assert time.monotonic() - began < 2.0  # fifty polls, none of which waited
+    assert time.monotonic() - began < 2.0 * slowness()  # fifty polls, none of which waited
     time.sleep(2.5)
     began = time.monotonic()
     produce(embedded, name, [Record(b"after a silence")])
     take(reading, 1)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 1.5 * slowness()
     produce(embedded, name, [Record(b"one")])
     produce(embedded, name, [Record(b"another")])
     assert values(take(reading, 1), 0) == [b"one", b"another"]
@@ -579,7 +580,7 @@ def test_a_broker_restart_is_ridden_out(
         time.sleep(0.01)
     restartable_kafka.start()
     produce(address, name, numbers(100, 2))
-    after = [values(take(one, 50, timeout_s=60), p) for p, one in enumerate(parts)]
+    after = [values(take(one, 50, timeout_s=PATIENCE_S), p) for p, one in enumerate(parts)]
     assert before == after == [in_partition(100, 2, p) for p in range(2)]
     for one in parts:
         one.snapshot()

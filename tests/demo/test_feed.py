@@ -14,6 +14,7 @@ from ewma_ops.demo.data import RecordedReading, recorded_readings
 from ewma_ops.demo.feed import LABEL_HEADER, MALFORMED, MALFORMED_EVERY, Feeder, feed
 from ewma_ops.errors import BrokerError
 from tests.brokers import read_all
+from tests.patience import slowness
 
 READINGS = [
     RecordedReading("seattle", 1_000, 39.4),
@@ -75,7 +76,7 @@ def test_pace(feeder_of: MakeFeeder) -> None:
     feeder, _ = feeder_of()
     start_s = time.perf_counter()
     feeder.send(READINGS * 100, readings_per_s=500)
-    assert time.perf_counter() - start_s == pytest.approx(0.6, abs=0.2)
+    assert 0.4 < time.perf_counter() - start_s < 0.8 * slowness()
 
 
 def test_stopping_ends_an_endless_feed(feeder_of: MakeFeeder) -> None:
@@ -85,7 +86,7 @@ def test_stopping_ends_an_endless_feed(feeder_of: MakeFeeder) -> None:
     threading.Timer(0.2, stopping.set).start()
     start_s = time.perf_counter()
     feeder.send(endless, readings_per_s=5)
-    assert time.perf_counter() - start_s < 2
+    assert time.perf_counter() - start_s < 2 * slowness()
 
 
 def test_feed_goes_on_with_synthetic_ticks(

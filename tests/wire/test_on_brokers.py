@@ -13,6 +13,7 @@ from kafka.consumer.fetcher import Fetcher
 
 from tests.brokers import Record as ToProduce
 from tests.brokers import produce
+from tests.patience import PATIENCE_S
 from tests.wire.builders import Record, outcome
 
 CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
@@ -57,7 +58,7 @@ def read(
             bootstrap_servers=bootstrap, auto_offset_reset="earliest", group_id=None, **options
         )
         consumer.assign([partition])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while consumer.position(partition) < until and time.monotonic() < deadline:
             for batch in consumer.poll(100).values():
                 theirs += [(r.offset, r.timestamp, r.key, r.value, list(r.headers)) for r in batch]
