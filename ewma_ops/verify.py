@@ -27,7 +27,7 @@ from ewma_ops.connectors.client import (
 )
 from ewma_ops.connectors.delivery import origins_of
 from ewma_ops.connectors.exchange import poll_records
-from ewma_ops.connectors.topics import partition_count
+from ewma_ops.connectors.topics import partition_count, topic_configs
 from ewma_ops.errors import ConfigError
 from ewma_ops.flow import decoder_of, encoder_of, job_of, warmed
 from ewma_ops.murmur2 import murmur2
@@ -56,8 +56,8 @@ class Findings:
     """What was found; ``examples`` names the first few faults.
 
     ``missing`` are readings without an event although a later one of their input partition has
-    one, ``behind`` those after the last one that has. ``unknowable`` says why values could not be
-    recomputed, where they could not.
+    one, ``behind`` those after the last one that has. ``orphaned`` are events whose readings
+    compaction has removed. ``unknowable`` says what cannot be known, where that is so.
     """
 
     readings: int = 0
@@ -69,14 +69,19 @@ class Findings:
     wrong: int = 0
     disordered: int = 0
     spread: int = 0
+    orphaned: int = 0
     unknowable: str = ""
     examples: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
         """Whether every reading has exactly one event, in order and as recomputed."""
-        faults = self.missing + self.behind + self.doubled + self.wrong + self.disordered
-        return not faults and not self.unknowable
+        return not self.faults and not self.unknowable
+
+    @property
+    def faults(self) -> int:
+        """How many faults were found, of all kinds."""
+        return self.missing + self.behind + self.doubled + self.wrong + self.disordered
 
     def __str__(self) -> str:
         read = f"{self.readings:,} readings, {self.rejected:,} dead letters"
@@ -95,7 +100,9 @@ class Findings:
                 "and with it their values, is of no law; write each series to one partition"
             )
         if self.unknowable:
-            lines.append(f"values not checked: {self.unknowable}")
+            lines.append(f"cannot be known: {self.unknowable}")
+        if self.orphaned:
+            lines.append(f"events of readings that are gone, not checked: {self.orphaned:,}")
         return "\n".join([*lines, *self.examples])
 
 
@@ -155,6 +162,11 @@ class _Topic:
             self._ends = dict(self._consumer.end_offsets(self.tps, _LOOK_UP_MS))
         self._fetched: set[TopicPartition] = set()
         self.idle = 0
+        policy = topic_configs(client, topic, "cleanup.policy").get("cleanup.policy", "")
+        self._compacted = "compact" in policy.split(",")
+        self._next: dict[int, int] = {}
+        self._gaps: dict[int, list[tuple[int, int]]] = {}
+        self.gone = 0
 
     def begin(self, start: object) -> dict[int, int]:
         """Go to ``start``; return the first offset of each partition."""
@@ -168,7 +180,8 @@ class _Topic:
                 firsts.update({tp: start[tp.partition] for tp in self.tps if tp.partition in start})
             for tp, first in firsts.items():
                 self._consumer.seek(tp, first)
-        return {tp.partition: int(first) for tp, first in firsts.items()}
+        self._next = {tp.partition: int(first) for tp, first in firsts.items()}
+        return dict(self._next)
 
     def poll(self) -> dict[int, list[Any]]:
         with speaking_to(self._client, self._reading):
@@ -179,7 +192,28 @@ class _Topic:
             if mark is not None and tp not in self._fetched:
                 self._fetched.add(tp)
                 self._ends[tp] = max(self._ends[tp], mark)
-        return {tp.partition: records for tp, records in polled.items()}
+        found = {tp.partition: records for tp, records in polled.items()}
+        if self._compacted:
+            for partition, records in found.items():
+                self._note_gaps(partition, np.array([record.offset for record in records]))
+        return found
+
+    def _note_gaps(self, partition: int, offsets: Offsets) -> None:
+        """Note offsets without a record: compaction has removed them, or they are a marker's."""
+        before = np.concatenate([[self._next[partition]], offsets[:-1] + 1])
+        for at in np.flatnonzero(offsets > before).tolist():
+            self._gaps.setdefault(partition, []).append((int(before[at]), int(offsets[at])))
+            self.gone += int(offsets[at] - before[at])
+        self._next[partition] = int(offsets[-1]) + 1
+
+    def are_gone(self, partition: int, offsets: Offsets) -> NDArray[np.bool_]:
+        """Return which offsets, of those read so far, compaction may have removed."""
+        gaps = np.array(self._gaps.get(partition, []), np.int64).reshape(-1, 2)
+        if not len(gaps):
+            return np.zeros(len(offsets), np.bool_)
+        at = np.searchsorted(gaps[:, 0], offsets, side="right") - 1
+        inside: NDArray[np.bool_] = (at >= 0) & (offsets < gaps[at, 1])
+        return inside
 
     @property
     def ended(self) -> bool:
@@ -303,7 +337,13 @@ class _Comparison:
         return pending, early
 
     def _read_input(self) -> None:
-        for partition, records in self._source.poll().items():
+        polled = self._source.poll()
+        if self._source.gone and not self.found.unknowable:
+            self.found.unknowable = (
+                "the input topic is compacted and some of its readings are gone: neither what "
+                "their events said, nor values that depend on them"
+            )
+        for partition, records in polled.items():
             offsets = np.array([record.offset for record in records], np.int64)
             times = np.array([-1 if r.timestamp is None else r.timestamp for r in records])
             keys = [record.key for record in records]
@@ -356,7 +396,9 @@ class _Comparison:
         places, there = pending.find(offsets)
         self._newest[partition] = max(int(offsets.max()), self._newest.get(partition, -1))
         old = offsets < self._firsts[partition]
-        self._note("doubled", partition, keys, offsets, ~there & ~old)
+        gone = self._source.are_gone(partition, offsets) & ~there
+        self.found.orphaned += int(np.count_nonzero(gone))
+        self._note("doubled", partition, keys, offsets, ~there & ~old & ~gone)
         if not self.found.unknowable:
             same = np.zeros(len(offsets), np.bool_)
             same[there] = pending.digests[places[there]] == digests[there]
@@ -387,14 +429,26 @@ class _Comparison:
             self.found.examples.append(text)
 
     def _close(self) -> Findings:
+        if self._target.gone:
+            self._tell_events_gone()
         for partition, pending in self._pending.items():
-            missing = pending.offsets[pending.offsets < self._newest.get(partition, -1)]
+            passed = pending.offsets < self._newest.get(partition, -1)
+            self.found.behind += int(np.count_nonzero(~passed))
+            if self._target.gone:  # an event that was there and one that never was look the same
+                continue
+            missing = pending.offsets[passed]
             self.found.missing += len(missing)
-            self.found.behind += len(pending.offsets) - len(missing)
             for offset in missing[:_MOST_EXAMPLES].tolist():
                 self._example(f"missing: input {partition}/{offset}")
         self.found.spread = len(self._order.spread)
         return self.found
+
+    def _tell_events_gone(self) -> None:
+        told = (
+            "the output topic is compacted and some of its events are gone: which readings had "
+            "one; set cleanup.policy=delete for a topic of events"
+        )
+        self.found.unknowable += f"; {told}" if self.found.unknowable else told
 
 
 def _digests(keys: Iterable[bytes], values: Iterable[bytes]) -> Offsets:

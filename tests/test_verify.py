@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pytest
-from kafka import KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from ewma_ops import verify as module
 from ewma_ops.cli import main
@@ -23,7 +24,7 @@ from ewma_ops.settings import Settings, load
 from ewma_ops.table import SeriesTable
 from ewma_ops.verify import verify
 from tests.brokers import Record, produce, read_all
-from tests.jobs import START_MS, Job
+from tests.jobs import START_MS, Job, ewma, wait_until
 
 MakeTopic = Callable[..., str]
 
@@ -215,3 +216,61 @@ def test_a_real_run_of_every_kind_is_found_right(kafka: str, tmp_path: Path, del
     one = read_all(kafka, job.output, 600, isolation_level="read_committed")[0]
     produce(kafka, job.output, [Record(one.value, one.key, tuple(one.headers))])
     assert verify(load(job.path), lambda _: None).doubled == 1
+
+
+COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(1 << 20),
+    "segment.ms": "100",
+    "min.cleanable.dirty.ratio": "0.01",
+    "max.compaction.lag.ms": "100",
+}
+
+
+def compact(bootstrap: str, topic: str, records: int) -> None:
+    """Have a topic of one partition compacted, until some of its first records are gone."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(COMPACTED))])
+    admin.close()
+
+    def left() -> int:  # the newest segment is never compacted: one more record closes it
+        produce(bootstrap, topic, [Record(b"{}", b"closes a segment")])
+        return sum(record.offset < records for record in read_all(bootstrap, topic, 1))
+
+    wait_until(lambda: left() < records)
+
+
+def test_what_compaction_has_removed_from_the_input_is_not_called_doubled_or_wrong(
+    kafka: str, tmp_path: Path
+) -> None:
+    job = Job(kafka, tmp_path, partitions=(1, 1, 1))
+    rows = [{"series_id": f"s{i % 3}", "ts": START_MS + i, "value": float(i)} for i in range(300)]
+    keys = [b"k%d" % (i % 3) for i in range(300)]
+    sent = [json.dumps(row).encode() for row in rows]
+    produce(kafka, job.input, [Record(v, k) for v, k in zip(sent, keys, strict=True)])
+    job.run()
+    compact(kafka, job.input, 300)
+    job.run()
+    told = ewma("verify", str(job.path))
+    found = verify(load(job.path), lambda _: None)
+    assert (found.missing, found.doubled, found.wrong, found.right) == (0, 0, 0, False), str(found)
+    assert 0 < found.orphaned < 300
+    assert "cannot be known: the input topic is compacted and some of its readings" in told.stdout
+    assert told.stdout.splitlines()[-1] == "exactly once as far as it can be known"
+    assert told.returncode == 1
+    event = read_all(kafka, job.output, 300)[-1]
+    produce(kafka, job.output, [Record(event.value, event.key, tuple(event.headers))])
+    assert verify(load(job.path), lambda _: None).doubled == 1
+
+
+def test_what_compaction_has_removed_from_the_output_is_not_called_missing(
+    kafka: str, tmp_path: Path
+) -> None:
+    job = Job(kafka, tmp_path, partitions=(1, 1, 1))
+    rows = [{"series_id": f"s{i % 3}", "ts": START_MS + i, "value": float(i)} for i in range(300)]
+    produce(kafka, job.input, [Record(json.dumps(row).encode()) for row in rows])
+    job.run()
+    compact(kafka, job.output, 300)
+    found = verify(load(job.path), lambda _: None)
+    assert (found.missing, found.doubled, found.wrong, found.right) == (0, 0, 0, False), str(found)
+    assert "the output topic is compacted and some of its events are gone" in str(found)
