@@ -1,6 +1,7 @@
-"""``make chaos``: more than 500 kills in every mode, moves, and the controls that must fail.
+"""``make chaos``: every kind of kill and hurt, in every mode, moves, and controls that must fail.
 
-    make chaos ARGS="--share 0.1"      a tenth of the kills
+    make chaos ARGS="--share 0.1"      a tenth of the kills and hurts
+    make chaos ARGS="--only modes"     one campaign: modes, hurts, cluster, moves or controls
     make chaos ARGS="--soak 30"        instead: 30 minutes at a steady rate, a kill each minute
     make chaos ARGS="--seed 7"         the same again
 
@@ -19,9 +20,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.chaos.harness import ROUGH, Surroundings, run, surroundings
-from tests.chaos.job import Plan
+from tests.chaos.harness import CLUSTERED, ROUGH, run, surroundings
 from tests.chaos.judge import Verdict
+from tests.chaos.plan import Plan
+from tests.chaos.scene import Surroundings
 from tests.chaos.steady import ROUND_TRIP, rescale, soak
 
 FENCED = (*ROUGH, "zombie")
@@ -31,22 +33,56 @@ MOVES = (*ROUND_TRIP, 1, 1)
 Run = Callable[[Surroundings, Path, Plan], Verdict]
 
 
-def campaign(seed: int, share: float) -> list[Plan]:
-    """Return what is run; together more than 500 kills, where ``share`` is 1."""
-    rows = [
-        Plan(0, 110),
-        Plan(0, 50, interval="0s"),
-        Plan(0, 110, "kafka", actions=ROUGH),
-        Plan(0, 60, "kafka", actions=ROUGH, late_s=0.6),
-        Plan(0, 40, "kafka", actions=ROUGH, interval="0s"),
-        Plan(0, 20, "kafka", lag_s=0.6),
-        Plan(0, 80, "kafka", actions=FENCED, late_s=0.6, delivery="transactional"),
-        Plan(0, 30, "kafka", actions=FENCED, lag_s=2.0, delivery="transactional"),
-        Plan(0, 30, "kafka", delivery="transactional", interval="0s"),
-    ]
+MODES = [
+    Plan(0, 150),
+    Plan(0, 70, interval="0s"),
+    Plan(0, 150, "kafka", actions=ROUGH),
+    Plan(0, 80, "kafka", actions=ROUGH, late_s=0.6),
+    Plan(0, 60, "kafka", actions=ROUGH, interval="0s"),
+    Plan(0, 30, "kafka", lag_s=0.6),
+    Plan(0, 110, "kafka", actions=FENCED, late_s=0.6, delivery="transactional"),
+    Plan(0, 40, "kafka", actions=FENCED, lag_s=2.0, delivery="transactional"),
+    Plan(0, 40, "kafka", delivery="transactional", interval="0s"),
+]
+"""Together more than 500 kills."""
+
+BOUNDARIES = (
+    "damaged snapshot",
+    "input partition",
+    "output partition",
+    "input again",
+    "output again",
+    "letters again",
+    "bomb",
+    "long ids",
+    "blocked log",
+    "closed log",
+    "clock",
+    "garbage",
+)
+"""What a job must survive or stop at with the right sentence; all of it is in ``hurts.HURTS``."""
+
+CLUSTER = [Plan(0, 300, "cluster", 5400.0, 300, actions=CLUSTERED, once=BOUNDARIES, check_every=50)]
+"""In one run, to its end."""
+
+HURTS = [
+    Plan(0, 0, "kafka", actions=("worker", "pause"), once=(name,), check_every=5)
+    for name in BOUNDARIES
+]
+"""One of each alone, so that it is plain which one does harm."""
+
+CAMPAIGNS = {"modes": MODES, "hurts": HURTS, "cluster": CLUSTER}
+
+
+def drawn(plans: list[Plan], seed: int, share: float) -> list[Plan]:
+    """Return plans with seeds of their own, and a share of their kills and hurts."""
     return [
-        dataclasses.replace(plan, seed=seed + i, kills=round(plan.kills * share))
-        for i, plan in enumerate(rows)
+        dataclasses.replace(
+            plan,
+            seed=seed + i,
+            blows=max(len(plan.once) + 1, round(plan.blows * share)),
+        )
+        for i, plan in enumerate(plans)
     ]
 
 
@@ -65,6 +101,7 @@ class Report:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
+        self.kinds: Counter[str] = Counter()
         self.kills: Counter[str] = Counter()
         self.wrong = 0
 
@@ -77,7 +114,9 @@ class Report:
         directory = Path(tempfile.mkdtemp(prefix="chaos-"))
         with surroundings(plan, directory) as around:
             verdict = what(around, directory / "run", plan)
-        self.kills[f"{plan.broker}, {plan.delivery}, interval {plan.interval}"] += verdict.kills
+        mode = f"{plan.broker}, {plan.delivery}, interval {plan.interval}"
+        self.kills[mode] += verdict.blows
+        self.kinds += verdict.deaths + verdict.hurts + verdict.stops
         as_wanted = verdict.right != bool(plan.control)
         if as_wanted:
             shutil.rmtree(directory)
@@ -92,7 +131,8 @@ def main() -> int:
         prog="make chaos", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--share", type=float, default=1.0, help="of the kills")
+    parser.add_argument("--share", type=float, default=1.0, help="of the kills and hurts")
+    parser.add_argument("--only", choices=[*CAMPAIGNS, "moves", "controls"], help="one campaign")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="a kill each minute")
     parser.add_argument("--rate", type=int, default=1000, help="readings a second, of the soak")
     options = parser.parse_args()
@@ -101,23 +141,27 @@ def main() -> int:
     if options.soak is not None:
         soak_it(report, options.seed, options.soak, options.rate)
     else:
-        hurt_it(report, options.seed, options.share)
-    for mode, kills in sorted(report.kills.items()):
-        report.tell(f"{kills:4} kills: {mode}")
-    report.tell(f"{report.kills.total()} kills, {report.wrong} runs not as they must be")
+        hurt_it(report, options.seed, options.share, options.only)
+    report.tell("all runs together, by kind:")
+    for kind, n in sorted(report.kinds.items()):
+        report.tell(f"{n:4} {kind}")
+    for mode, blows in sorted(report.kills.items()):
+        report.tell(f"{blows:4} kills and hurts: {mode}")
+    report.tell(f"{report.kills.total()} kills and hurts, {report.wrong} runs not as they must be")
     return 1 if report.wrong else 0
 
 
-def hurt_it(report: Report, seed: int, share: float) -> None:
-    for plan in campaign(seed, share):
-        report.tell(f"{plan}, {plan.kills} kills ...")
-        verdict = report.do(plan, run)
-        report.tell(f"{plan}: {verdict}\n{verdict.details()}")
-    for delivery in ("exactly-once", "transactional"):
+def hurt_it(report: Report, seed: int, share: float, only: str | None) -> None:
+    for name, plans in CAMPAIGNS.items():
+        for plan in drawn(plans, seed, share) if only in (None, name) else ():
+            report.tell(f"{name}: {plan}, {plan.blows} kills and hurts ...")
+            verdict = report.do(plan, lambda a, d, p: run(a, d, p, report.tell))
+            report.tell(f"{plan}: {verdict}\n{verdict.details()}")
+    for delivery in ("exactly-once", "transactional") if only in (None, "moves") else ():
         plan = Plan(seed, 0, "kafka", delivery=delivery, p=0.0)
         verdict = report.do(plan, lambda a, d, p: rescale(a, d, p, report.tell, MOVES))
         report.tell(f"{plan}, moved: {verdict}")
-    for plan in controls(seed):
+    for plan in controls(seed) if only in (None, "controls") else ():
         verdict = report.do(plan, run)
         seen = "NOT seen, and must be" if verdict.right else "seen, as it must be"
         report.tell(f"{plan}: {seen}: {verdict}")

@@ -1,6 +1,6 @@
 """Run the real job, hurt it in every way there is, and hold what it wrote against the truth.
 
-    python -m tests.chaos.harness --seed 7 --kills 30 --broker kafka --directory /tmp/chaos
+    python -m tests.chaos.harness --seed 7 --blows 30 --broker kafka --directory /tmp/chaos
 
 Everything is drawn from the seed; only the operating system's timing is not. Imports no pytest.
 """
@@ -9,128 +9,83 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import random
-import signal
 import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
 from ewma_ops.demo.broker import EmbeddedBroker
-from tests.brokers import ApacheKafka
-from tests.chaos.job import PARTITIONS_OUT, Feeder, Job, Plan
-from tests.chaos.judge import Verdict, expected, judge, positions
+from tests.brokers import ApacheKafka, KafkaCluster
+from tests.chaos.hurts import HURTS, deal
+from tests.chaos.job import PARTITIONS_LETTERS, PARTITIONS_OUT, Job
+from tests.chaos.judge import Verdict
+from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
+from tests.chaos.scene import Scene, Surroundings
 
-ROUGH = (*Plan.actions, "broker", "answers", "answers")
-"""What can be done to a job on Apache Kafka."""
+__all__ = ["CLUSTERED", "ROUGH", "behind", "run", "surroundings"]
 
-Hurt = Callable[[random.Random], None]
+ROUGH = (*Plan.actions, "start", "broker", "answers", "answers")
+"""What can be done to a job on one Apache Kafka."""
 
+BROKERS = ("leader", "controller", "rolling restart", "reassignment", "stopped broker", "quota")
+CLUSTERED = (*Plan.actions, "start", "start", "clock", "garbage", *BROKERS)
+"""What can be done to a job on three brokers, as often as one likes."""
 
-@dataclass
-class Surroundings:
-    """Where a job runs: the broker's address, and further ways to hurt, by name."""
-
-    bootstrap: str
-    hurts: Mapping[str, Hurt] = field(default_factory=dict)
-    proxy: Proxy | None = None
+Tell = Callable[[str], None]
 
 
-def run(around: Surroundings, directory: Path, plan: Plan) -> Verdict:
+def run(around: Surroundings, directory: Path, plan: Plan, tell: Tell = lambda _: None) -> Verdict:
     """Feed, hurt and judge."""
     rng = random.Random(f"{plan.seed} main")
-    job = Job(around.bootstrap, directory, plan)
-    feeder = Feeder(around.bootstrap, job.source, plan)
-    verdict = Verdict()
-    feeder.start()
-    until = time.monotonic() + plan.seconds
+    scene = Scene(around, directory, plan)
+    scene.feeder.start()
     deaths = directory / "deaths"
-    with _faults(around.proxy, job):
-        try:
-            while (
-                verdict.kills + len(list(deaths.iterdir())) < plan.kills
-                and time.monotonic() < until
-                and keep_running(job, rng, verdict)
-            ):
-                if rng.random() < plan.patient:
-                    job.await_writing()
-                time.sleep(rng.uniform(*plan.pause_s))
-                verdict.kills += hurt(job, rng, verdict, around.hurts)
-        except BaseException:
-            job.kill()
-            raise
-    (directory / "calm").touch()
     try:
-        finish(job, feeder, rng, verdict)
+        with _faults(around.proxy, scene.job):
+            _hurt(scene, rng, tell)
+        scene.finish()
     finally:
-        job.kill()
-    verdict.deaths = Counter(mark.read_text() for mark in deaths.iterdir())
-    verdict.kills += sum(verdict.deaths.values())
-    return verdict
+        scene.close()
+    marks = Counter(mark.read_text() for mark in deaths.iterdir())
+    scene.verdict.deaths += marks
+    scene.verdict.kills += marks.total()
+    return scene.verdict
 
 
-def keep_running(job: Job, rng: random.Random, verdict: Verdict) -> bool:
-    """Start the job where it is gone; return False where it says that it cannot go on."""
-    if job.running():
-        return True
-    if job.process is not None and job.process.returncode == 2:
-        verdict.failed = "the job refused to go on: " + job.told()[-400:]
-        return False
-    job.start(rng.choice(list(job.plan.workers)))
-    return True
-
-
-def hurt(job: Job, rng: random.Random, verdict: Verdict, hurts: Mapping[str, Hurt]) -> int:
-    """Do one thing to the job; return how many processes that killed."""
-    action = rng.choice(list(job.plan.actions))
-    pids = job.worker_pids()
-    if action in hurts:
-        hurts[action](rng)
-        verdict.hurts[action] += 1
-    elif action == "launcher" and job.running():
-        job.kill()
-        return 1 + len(pids)
-    elif action == "stop" and job.running():
-        verdict.slowest_stop_s = max(verdict.slowest_stop_s, job.stop())
-        verdict.hurts[action] += 1
-    elif action == "pause" and pids:
-        pid = rng.choice(pids)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(rng.uniform(0.1, 1.5))
-            os.kill(pid, signal.SIGCONT)
-            verdict.hurts[action] += 1
-    elif action == "zombie" and pids:
-        with contextlib.suppress(ProcessLookupError):
-            verdict.hurts["zombie, fenced" if job.wake_a_zombie(5.0) else "zombie"] += 1
-    elif action == "worker" and pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(rng.choice(pids), signal.SIGKILL)
-            return 1
-    return 0
-
-
-def finish(job: Job, feeder: Feeder, rng: random.Random, verdict: Verdict) -> None:
-    """Let the job come to the end in peace, and judge."""
-    feeder.stop()
-    truth, bad = expected(job)
-    verdict.readings, verdict.letters = len(truth), len(bad)
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and keep_running(job, rng, verdict):
-        time.sleep(0.3)
-        there = positions(job, job.target) >= truth.keys()
-        if there and positions(job, job.letters) >= bad:
-            time.sleep(0.5)
+def _hurt(scene: Scene, rng: random.Random, tell: Tell) -> None:
+    plan, verdict = scene.plan, scene.verdict
+    once = deque(plan.once)
+    spread = plan.blows / (len(once) + 1)
+    next_once, next_check = spread, plan.check_every
+    until = time.monotonic() + plan.seconds
+    while not verdict.failed and time.monotonic() < until:
+        blows = verdict.blows + len(list((scene.directory / "deaths").iterdir()))
+        if blows >= plan.blows and not once:
             break
-    verdict.slowest_stop_s = max(verdict.slowest_stop_s, job.stop())
-    judge(job, truth, bad, verdict)
+        if not scene.keep_running(rng.choice(list(plan.workers))):
+            break
+        if plan.check_every and blows >= next_check:
+            next_check = blows + plan.check_every
+            scene.check()
+            tell(f"after {blows} kills and hurts: {verdict}")
+            if not verdict.right:
+                break
+        if rng.random() < plan.patient:
+            scene.job.await_writing()
+        time.sleep(rng.uniform(*plan.pause_s))
+        if once and blows >= next_once:
+            if deal(once[0], scene, rng):
+                next_once += spread
+                once.popleft()
+        else:
+            deal(rng.choice(list(plan.actions)), scene, rng)
+        scene.feeder.check()
 
 
 @contextlib.contextmanager
@@ -140,22 +95,20 @@ def surroundings(plan: Plan, directory: Path) -> Iterator[Surroundings]:
         with EmbeddedBroker() as embedded:
             yield Surroundings(embedded.bootstrap_servers)
         return
+    if plan.broker == "cluster":
+        with KafkaCluster(directory / "kafka") as cluster:
+            yield Surroundings(cluster.bootstrap_servers, cluster=cluster)
+        return
     with ApacheKafka(directory / "kafka") as kafka, behind(kafka, plan.seed) as around:
         yield around
 
 
 @contextlib.contextmanager
-def behind(kafka: ApacheKafka, seed: int) -> Iterator[Surroundings]:
-    """Put a proxy before a broker; ``broker`` restarts it."""
-
-    def restart(rng: random.Random) -> None:
-        rng.choice([kafka.stop, kafka.kill])()
-        time.sleep(rng.uniform(0, 2))
-        kafka.start()
-
-    with Proxy(kafka.bootstrap_servers, seed) as proxy:
-        hurts = {"broker": restart, "answers": lambda _: proxy.lose_answers()}
-        yield Surroundings(proxy.address, hurts, proxy)
+def behind(kafka: ApacheKafka | str, seed: int) -> Iterator[Surroundings]:
+    """Put a proxy before a broker, given by its address where it must not be restarted."""
+    address = kafka if isinstance(kafka, str) else kafka.bootstrap_servers
+    with Proxy(address, seed) as proxy:
+        yield Surroundings(proxy.address, None if isinstance(kafka, str) else kafka, proxy)
 
 
 @contextlib.contextmanager
@@ -182,7 +135,7 @@ def _lag(proxy: Proxy, job: Job, enough: threading.Event) -> None:
     """Tell readers of the output where it ended some time ago."""
     direct = "{}:{}".format(*proxy.target)
     consumer = KafkaConsumer(bootstrap_servers=direct, group_id=None)
-    topics = {job.target: PARTITIONS_OUT, job.letters: 2}
+    topics = {job.target: PARTITIONS_OUT, job.letters: PARTITIONS_LETTERS}
     tps = [TopicPartition(topic, p) for topic, n in topics.items() for p in range(n)]
     seen: deque[tuple[float, dict[TopicPartition, int]]] = deque()
     while not enough.wait(0.05):
@@ -195,22 +148,24 @@ def _lag(proxy: Proxy, job: Job, enough: threading.Event) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--blows", type=int, default=20, help="kills and hurts")
     parser.add_argument("--delivery", default="exactly-once")
     parser.add_argument("--interval", default="1s")
     parser.add_argument("--control", default="")
-    parser.add_argument("--action", action="append", help="only do these")
+    parser.add_argument("--action", action="append", choices=list(HURTS), help="only do these")
+    parser.add_argument("--once", action="append", choices=list(HURTS), default=[])
     parser.add_argument("--step", action="append", default=[], help="only die at these")
+    parser.add_argument("--p", type=float, default=Plan.p, help="share of lives that die at a step")
     parser.add_argument("--workers", type=int, action="append")
     parser.add_argument("--lag", type=float, default=0.0, help="of the high watermark, seconds")
     parser.add_argument("--late", type=float, default=0.0, help="appends of the dead, seconds")
-    parser.add_argument("--broker", choices=["embedded", "kafka"], default="embedded")
+    parser.add_argument("--broker", choices=["embedded", "kafka", "cluster"], default="embedded")
     parser.add_argument("--directory", type=Path, required=True)
     options = parser.parse_args()
-    usual = ROUGH if options.broker == "kafka" else Plan.actions
+    usual = {"kafka": ROUGH, "cluster": CLUSTERED}.get(options.broker, Plan.actions)
     plan = Plan(
         options.seed,
-        options.kills,
+        options.blows,
         options.broker,
         delivery=options.delivery,
         interval=options.interval,
@@ -218,12 +173,13 @@ def main() -> int:
         late_s=options.late,
         lag_s=options.lag,
         steps=options.step,
-        p=1.0 if options.step else Plan.p,
+        p=1.0 if options.step else options.p,
         workers=options.workers or Plan.workers,
-        actions=["nothing"] if options.step else options.action or usual,
+        actions=options.action or usual,
+        once=options.once,
     )
     with surroundings(plan, options.directory) as around:
-        verdict = run(around, options.directory / "run", plan)
+        verdict = run(around, options.directory / "run", plan, print)
     print(f"{plan}: {verdict}\n{verdict.details()}", flush=True)
     return 0 if verdict.right else 1
 

@@ -1,30 +1,33 @@
-"""The real job under test, what it is fed, and what is to be done to it; knows no judgement."""
+"""The real job under test: ``ewma run`` on topics of its own, started, stopped and watched."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
 from tests.brokers import make_topic
+from tests.chaos.feeder import PARTITIONS_IN
+from tests.chaos.plan import Plan
+from tests.clocks import Clock, compiler
+from tests.patience import PATIENCE_S
+
+__all__ = ["BETA", "PARTITIONS_LETTERS", "PARTITIONS_OUT", "Job", "is_alive"]
 
 ROOT = Path(__file__).parents[2]
 INJECT = Path(__file__).parent / "inject"
-PARTITIONS_IN, PARTITIONS_OUT = 3, 4
-SERIES = 50
-BAD_EVERY = 97
+PARTITIONS_OUT, PARTITIONS_LETTERS = 4, 2
+BETA = 0.9
 
 CONFIG = """
 [kafka]
@@ -34,7 +37,7 @@ reconnect_backoff_max_ms = 200
 topic = "{source}"
 series_id = "id"
 [smooth]
-beta = 0.9
+beta = {beta}
 shards = 5
 [output]
 topic = "{target}"
@@ -47,76 +50,6 @@ interval = "{interval}"
 """
 
 
-@dataclass
-class Plan:
-    """What is done to a run: until ``kills`` processes were killed, for ``seconds`` at most.
-
-    ``patient`` is the share of the blows that wait until the job writes, so that it gets on;
-    ``p`` is the share of the workers' lives that end at a named step, one of ``steps``.
-    ``late_s`` and ``lag_s`` are what a proxy does to Apache Kafka: appends come late, also those
-    of the dead, and high watermarks lag behind.
-    """
-
-    seed: int
-    kills: int = 20
-    broker: str = "embedded"
-    seconds: float = 600.0
-    rate: int = 500
-    delivery: str = "exactly-once"
-    interval: str = "1s"
-    workers: Sequence[int] = (1, 2, 1, 2, 4)
-    pause_s: tuple[float, float] = (0.05, 1.5)
-    patient: float = 0.8
-    p: float = 0.7
-    steps: Sequence[str] = ()
-    control: str = ""
-    late_s: float = 0.0
-    lag_s: float = 0.0
-    actions: Sequence[str] = ("worker", "worker", "launcher", "stop", "pause")
-
-    def __str__(self) -> str:
-        faults = [f"late {self.late_s:g} s"] * bool(self.late_s)
-        faults += [f"lag {self.lag_s:g} s"] * bool(self.lag_s)
-        faults += [f"control: {self.control}"] * bool(self.control)
-        named = [f"seed {self.seed}", self.broker, self.delivery, f"interval {self.interval}"]
-        return ", ".join([*named, *faults])
-
-
-class Feeder:
-    """Writes readings at a steady rate."""
-
-    def __init__(self, bootstrap: str, topic: str, plan: Plan) -> None:
-        self._rng = random.Random(f"{plan.seed} feed")
-        self._rate, self._topic = plan.rate, topic
-        self._enough = threading.Event()
-        self._producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._enough.set()
-        self._thread.join()
-        self._producer.flush(90)
-        self._producer.close(timeout=10)
-
-    def _run(self) -> None:
-        began, n = time.monotonic(), 0
-        while not self._enough.is_set():
-            while n < (time.monotonic() - began) * self._rate:
-                self._send(n)
-                n += 1
-            time.sleep(0.01)
-
-    def _send(self, n: int) -> None:
-        series = self._rng.randrange(SERIES)
-        reading = {"id": f"s{series}", "value": round(self._rng.gauss(20, 5), 3)}
-        payload = b"not json" if n % BAD_EVERY == 0 else json.dumps(reading).encode()
-        partition = series % PARTITIONS_IN
-        self._producer.send(self._topic, key=b"s%d" % series, value=payload, partition=partition)
-
-
 class Job:
     """``ewma run`` on topics of its own, started again whenever it is gone."""
 
@@ -124,15 +57,19 @@ class Job:
         self.plan, self.directory, self.bootstrap = plan, directory, bootstrap
         for name in ("lives", "deaths", "writing"):
             (directory / name).mkdir(parents=True)
-        self.source = make_topic(bootstrap, PARTITIONS_IN, "source")
-        self.target = make_topic(bootstrap, PARTITIONS_OUT, "target")
-        self.letters = make_topic(bootstrap, 2, "letters")
+        topic = partial(make_topic, bootstrap, replication=plan.replication)
+        self.source = topic(PARTITIONS_IN, "source")
+        self.target = topic(PARTITIONS_OUT, "target", dict(plan.target_configs))
+        self.letters = topic(PARTITIONS_LETTERS, "letters")
         self.config = directory / "job.toml"
         self.state = directory / "state"
         self.configure()
         self.log = (directory / "job.log").open("ab")
         self.process: subprocess.Popen[bytes] | None = None
+        self.clock = None if compiler() is None else Clock(directory)
+        self.clock_ahead_s = 0.0
         self._consumer: Any = None
+        self._unread: list[int] = []
         chaos = {
             "directory": str(directory),
             **{name: getattr(plan, name) for name in ("seed", "p", "steps", "control")},
@@ -144,6 +81,7 @@ class Job:
             "EWMA_CHAOS": json.dumps(chaos),
             "PYTHONDONTWRITEBYTECODE": "",  # many short lives: compile once
             "PYTHONPYCACHEPREFIX": str(directory / "compiled"),
+            **({} if self.clock is None else self.clock.environment),
         }
 
     def configure(self) -> None:
@@ -154,15 +92,35 @@ class Job:
                 directory=self.state,
                 delivery=self.plan.delivery,
                 interval=self.plan.interval,
+                beta=BETA,
                 **names,
             )
         )
 
-    def start(self, workers: int) -> None:
+    def start(self, workers: int, log: str = "file") -> None:
+        """Start it; ``log`` is "file", "blocked" (a full pipe) or "closed" (a broken one)."""
         line = [sys.executable, "-m", "ewma_ops.cli", "run", str(self.config)]
+        stderr = self.log.fileno() if log == "file" else self._pipe(closed=log == "closed")
         self.process = subprocess.Popen(
-            [*line, f"--workers={workers}"], env=self.env, stdout=self.log, stderr=self.log
+            [*line, f"--workers={workers}"], env=self.env, stdout=self.log, stderr=stderr
         )
+        if log != "file":
+            os.close(stderr)
+
+    def _pipe(self, *, closed: bool) -> int:
+        """Return the end to write to of a pipe that nobody reads: every write blocks, or fails."""
+        read, write = os.pipe()
+        if closed:
+            os.close(read)
+            return write
+        self._unread.append(read)
+        os.write(write, bytes(fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)))
+        return write
+
+    def use_new_directory(self) -> None:
+        """Do what many errors advise: start with a recovery directory that is not there yet."""
+        self.state = self.directory / f"state-{time.monotonic_ns()}"
+        self.configure()
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -183,6 +141,15 @@ class Job:
                 return True
             time.sleep(0.02)
         return False
+
+    def await_end(self, limit_s: float) -> int | None:
+        """Return the exit code of the launcher, or None if it has not ended by itself."""
+        if self.process is None:
+            return None
+        try:
+            return self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wake_a_zombie(self, alive_s: float) -> bool:
         """Let a run sleep, start its successor as if on another machine, and wake it.
@@ -206,31 +173,39 @@ class Job:
             for pid in reversed(sleepers[1:]):
                 os.kill(pid, signal.SIGCONT)
             until = time.monotonic() + alive_s
-            while time.monotonic() < until and any(map(_is_alive, pids)):
+            while time.monotonic() < until and any(map(is_alive, pids)):
                 time.sleep(0.05)
-            return not any(map(_is_alive, pids))
+            return not any(map(is_alive, pids))
         finally:
             old.kill()  # its workers go with it
             old.wait()
 
-    def stop(self, limit_s: float = 60.0) -> float:
-        """Stop gracefully; return how long it took."""
+    def stop(self, limit_s: float = 60.0, number: int = signal.SIGTERM) -> float:
+        """Stop gracefully; return how long it took: more than ``limit_s`` where it did not."""
         began = time.monotonic()
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(limit_s)
+            self.process.send_signal(number)
+            if self.await_end(limit_s) is None:
+                self.kill()
         return time.monotonic() - began
 
     def lag(self) -> int:
         """Return how many readings have no event and no letter; of transactions it is too low."""
+        return self._end_of(self.source) - self._end_of(self.target) - self._end_of(self.letters)
+
+    def written(self) -> int:
+        """Return how many events there are, with the marks of transactions."""
+        return self._end_of(self.target)
+
+    def _end_of(self, topic: str) -> int:
         if self._consumer is None:
             self._consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, group_id=None)
-        topics = {self.source: PARTITIONS_IN, self.target: PARTITIONS_OUT, self.letters: 2}
-        tps = [TopicPartition(topic, p) for topic, n in topics.items() for p in range(n)]
-        ends = self._consumer.end_offsets(tps)
-        return sum(end if tp.topic == self.source else -end for tp, end in ends.items())
+        partitions = self._consumer.partitions_for_topic(topic) or ()
+        return sum(
+            self._consumer.end_offsets([TopicPartition(topic, p) for p in partitions]).values()
+        )
 
-    def await_no_lag(self, limit_s: float = 60.0) -> float:
+    def await_no_lag(self, limit_s: float = PATIENCE_S) -> float:
         """Return how long it took until the job was behind by less than half a second."""
         began = time.monotonic()
         while self.lag() > self.plan.rate / 2:
@@ -248,7 +223,7 @@ class Job:
         return (self.directory / "job.log").read_text(errors="replace")
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

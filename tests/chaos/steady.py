@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.harness import Surroundings, finish
-from tests.chaos.job import Feeder, Job, Plan
+from tests.chaos.job import Job
 from tests.chaos.judge import Verdict
+from tests.chaos.plan import Plan
+from tests.chaos.scene import Scene, Surroundings
+from tests.patience import PATIENCE_S
 
 Tell = Callable[[str], None]
 
@@ -29,15 +31,13 @@ LONGEST_GAP_S = 45.0
 @contextmanager
 def flowing(around: Surroundings, directory: Path, plan: Plan) -> Iterator[tuple[Job, Verdict]]:
     """Yield a job that is fed; it is brought to its end, and judged, at the end of the block."""
-    job, verdict = Job(around.bootstrap, directory, plan), Verdict()
-    feeder = Feeder(around.bootstrap, job.source, plan)
-    feeder.start()
+    scene = Scene(around, directory, plan)
+    scene.feeder.start()
     try:
-        yield job, verdict
-        (directory / "calm").touch()
-        finish(job, feeder, random.Random(plan.seed), verdict)
+        yield scene.job, scene.verdict
+        scene.finish()
     finally:
-        job.kill()
+        scene.close()
 
 
 def rescale(
@@ -46,13 +46,13 @@ def rescale(
     """Stop gracefully and go on with other numbers of processes; the same number is a restart."""
     with flowing(around, directory, plan) as (job, verdict):
         job.start(to[0])
-        assert job.await_writing(60)
+        assert job.await_writing(PATIENCE_S)
         job.await_no_lag()
         for before, after in itertools.pairwise(to):
             stop_s = job.stop()
             began = time.monotonic()
             job.start(after)
-            assert job.await_writing(60)
+            assert job.await_writing(PATIENCE_S)
             first_s = time.monotonic() - began
             job.await_no_lag()
             gap_s = stop_s + time.monotonic() - began
@@ -74,7 +74,7 @@ def soak(around: Surroundings, directory: Path, plan: Plan, tell: Tell, minutes:
         ends = time.monotonic() + 60 * minutes
         while time.monotonic() < ends:
             minute = time.monotonic() + min(60.0, ends - time.monotonic())
-            assert job.await_writing(60)
+            assert job.await_writing(PATIENCE_S)
             job.await_no_lag()
             time.sleep(max(0.0, minute - time.monotonic()))
             memory.append(sum(map(_resident, job.worker_pids())))

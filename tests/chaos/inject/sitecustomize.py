@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PATCHED: dict[str, tuple[str, str, str]] = {
+    "start": ("ewma_ops.flow", "", "build_job"),
     "send": ("ewma_ops.connectors.outlet", "", "send"),
     "ack": ("ewma_ops.connectors.outlet", "Outlet", "settle"),
     "commit": ("ewma_ops.connectors.outlet", "", "commit_transaction"),
@@ -28,6 +29,14 @@ PATCHED: dict[str, tuple[str, str, str]] = {
     "read-back": ("ewma_ops.connectors.sink", "KafkaSink", "_recalled"),
     "read-back poll": ("ewma_ops.connectors.readback", "Readback", "_poll"),
 }
+
+IN_LAUNCHER: dict[str, tuple[str, str, str]] = {
+    "identity": ("ewma_ops.flow", "", "identify"),
+    "preparation of the store": ("ewma_ops.recovery", "RecoveryStore", "prepare"),
+    "purge": ("ewma_ops.recovery", "", "purge_ghosts"),
+}
+LAUNCHERS = 0.1
+"""Share of the launchers' lives that end at one of these, of those of the workers' that do."""
 
 
 def replace(module: str, owner: str, name: str, make: Callable[[Any], Any]) -> None:
@@ -62,18 +71,20 @@ class Death:
         return dying
 
 
-def plan(chaos: dict[str, Any], directory: Path) -> None:
+def plan(chaos: dict[str, Any], directory: Path, *, launcher: bool) -> None:
     if (directory / "calm").exists():
         return
     life = sum(1 for _ in (directory / "lives").iterdir())
     (directory / "lives" / f"{life}-{os.getpid()}").touch()
     rng = random.Random(f"{chaos['seed']} {life}")
-    if rng.random() >= chaos["p"]:
+    steps = IN_LAUNCHER if launcher else PATCHED
+    wanted = [step for step in steps if not chaos["steps"] or step in chaos["steps"]]
+    if not wanted or rng.random() >= chaos["p"] * (LAUNCHERS if launcher else 1):
         return
-    step = rng.choice(chaos["steps"] or sorted(PATCHED))
-    n = rng.randint(1, 60 if step == "send" else 3)
+    step = rng.choice(sorted(wanted))
+    n = rng.randint(1, 60 if step == "send" else 1 if step in ("start", *IN_LAUNCHER) else 3)
     death = Death(directory, step, rng.choice(["before", "after"]), n)
-    replace(*PATCHED[step], death.around)
+    replace(*steps[step], death.around)
 
 
 def mark_first_write(directory: Path) -> None:
@@ -128,9 +139,12 @@ def main() -> None:
     chaos = json.loads(os.environ["EWMA_CHAOS"])
     if chaos.get("control"):
         break_on_purpose(chaos["control"])
+    directory = Path(chaos["directory"])
     if "ewma_ops.worker" in sys.orig_argv:
-        mark_first_write(Path(chaos["directory"]))
-        plan(chaos, Path(chaos["directory"]))
+        mark_first_write(directory)
+        plan(chaos, directory, launcher=False)
+    elif "run" in sys.orig_argv:
+        plan(chaos, directory, launcher=True)
 
 
 if "EWMA_CHAOS" in os.environ and {"ewma_ops.worker", "ewma_ops.cli"} & set(sys.orig_argv):
