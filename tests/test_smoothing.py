@@ -44,7 +44,11 @@ def test_the_order_of_the_statistics_is_kept() -> None:
         ({"min_weight": 1, "start_up": "first"}, "min_weight has no meaning"),
         ({"weighting": "time"}, "one of observation, volume"),
         ({"weighting": "last"}, "needs decay by time"),
-        ({"weighting": "volume", "start_up": "first"}, "use corrected or prior"),
+        ({"weighting": "volume", "start_up": "uncorrected"}, "use corrected or first or prior"),
+        (
+            {"decay": BY_TIME, "weighting": "last", "start_up": "simple", "start_n": 2},
+            "use corrected or first",
+        ),
         ({"decay": BY_TIME, "weighting": "linear", "statistics": ["mean", "std"]}, "not defined"),
         ({"start_up": "first", "statistics": ["mean", "sum"]}, '"sum" has no meaning'),
         ({"statistics": ["mean", "rate"]}, '"rate" needs decay by time'),
