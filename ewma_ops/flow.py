@@ -13,7 +13,6 @@ import logging
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
-from types import MappingProxyType
 from typing import NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
@@ -22,13 +21,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 import ewma_ops.operators as ew
-from ewma_ops.connectors.readback import ends
+from ewma_ops.connectors.offsets import start_offsets
 from ewma_ops.connectors.sink import KafkaSink
 from ewma_ops.connectors.source import KafkaSource
 from ewma_ops.connectors.topic_configs import Use, refuse_or_warn
 from ewma_ops.connectors.topics import largest_record, look_up
 from ewma_ops.history import History, file_digest
 from ewma_ops.readings import Readings
+from ewma_ops.recovery import RecoveryStore
 from ewma_ops.serde.events import JsonEncoder
 from ewma_ops.serde.json import JsonDecoder
 from ewma_ops.settings import Settings
@@ -62,7 +62,7 @@ class Job(NamedTuple):
 def build_job(
     settings: Settings,
     stopping: threading.Event | None = None,
-    began: Mapping[int, int] = MappingProxyType({}),
+    store: RecoveryStore | None = None,
 ) -> Job:
     """Build the dataflow of a configuration.
 
@@ -72,8 +72,9 @@ def build_job(
         What to read, compute and write.
     stopping
         When set, the source ends and Bytewax takes a last snapshot.
-    began
-        Where the job began that this run goes on with, as :func:`begin` said then.
+    store
+        What this run goes on with: prepared with :func:`identify` and :func:`begin`. ``None`` for
+        a job that keeps no state, and begins where its configuration says each time.
 
     Raises
     ------
@@ -82,6 +83,7 @@ def build_job(
         file of the warm start cannot be read.
     """
     reads, family = settings.input, settings.family
+    began = None if store is None else store.began
     source = KafkaSource(
         settings.kafka,
         reads.topic,
@@ -238,17 +240,19 @@ def topic_uses(settings: Settings) -> list[Use]:
 
 
 def begin(settings: Settings) -> dict[int, int]:
-    """Return where a job begins that begins now, where its start is ``"latest"``.
+    """Return where a job begins that begins now: an offset for each input partition there is.
 
-    Noted once: a run that goes on with the job, also one before whose first snapshot another one
-    crashed, begins there too; and what the output has of older readings is none of its business.
+    Noted once, in the recovery store: a run that goes on with the job begins there too, also
+    after a crash before the first snapshot. An input partition that the note does not name was
+    added later, and is read from its first offset.
 
     Raises
     ------
     BrokerError, ConfigError
         As of :func:`build_job`.
     """
-    return ends(settings.kafka, settings.input.topic) if settings.input.start == "latest" else {}
+    reads = settings.input
+    return start_offsets(settings.kafka, reads.topic, reads.group_id, reads.start)
 
 
 def job_of(settings: Settings) -> str:
@@ -263,14 +267,14 @@ def job_of(settings: Settings) -> str:
     return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))
 
 
-def _sink(settings: Settings, topic: str, job: str, began: Mapping[int, int]) -> KafkaSink:
+def _sink(settings: Settings, topic: str, job: str, began: Mapping[int, int] | None) -> KafkaSink:
     recovery = settings.recovery
     return KafkaSink(
         settings.kafka,
         topic,
         delivery=settings.output.delivery,
         job=job,
-        began=began,
+        began=began or {},
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )
 

@@ -31,6 +31,7 @@ __all__ = [
     "RecoveryStore",
     "ResumePoint",
     "guard_parts",
+    "guarded_store",
     "open_part",
     "part_files",
     "purge_ghosts",
@@ -92,6 +93,8 @@ class RecoveryStore:
     ----------
     directory : Path
         Made if it is absent. Holds ``lock``, ``manifest.json`` and ``parts/`` (Bytewax's files).
+    parts : Path or None
+        Where Bytewax's files are, if not there.
 
     Raises
     ------
@@ -108,9 +111,9 @@ class RecoveryStore:
     ResumePoint(epoch=1, purged=0, created=True)
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, parts: Path | None = None) -> None:
         self.directory = directory
-        self.parts = directory / "parts"
+        self.parts = directory / "parts" if parts is None else parts
         self._lock_fd: int | None = None
 
     @property
@@ -135,11 +138,11 @@ class RecoveryStore:
         os.close(fd)
 
     @property
-    def began(self) -> dict[int, int]:
-        """Offsets that the job began at, by input partition; empty where that was not noted."""
+    def began(self) -> dict[int, int] | None:
+        """Offsets that the job began at, by input partition; None where that was not noted."""
         manifest = self.directory / _MANIFEST
         began = _read_manifest(manifest).get("began", {}) if manifest.exists() else {}
-        return {int(partition): int(offset) for partition, offset in began.items()}
+        return {int(partition): int(offset) for partition, offset in began.items()} or None
 
     def prepare(
         self, identity: Identity, begin: Begin = dict, sound: Sound | None = None
@@ -205,7 +208,7 @@ def _widen_pages(directory: Path) -> None:
 
 
 def guard_parts(
-    directory: Path | str, identity: Identity, sound: Sound | None = None
+    directory: Path | str, identity: Identity, begin: Begin = dict, sound: Sound | None = None
 ) -> ResumePoint:
     """Lock and clean part files that Bytewax's own command line will use, for this process's life.
 
@@ -214,7 +217,7 @@ def guard_parts(
     directory : Path or str
         What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock and
         its manifest.
-    identity, sound
+    identity, begin, sound
         As of ``RecoveryStore.prepare``.
 
     Raises
@@ -228,16 +231,43 @@ def guard_parts(
             f"there is no recovery directory '{parts}': make one with "
             f"`mkdir -p {parts} && python -m bytewax.recovery {parts} {PARTITIONS}`"
         )
+    store = _store_of(parts)
+    store.__enter__()  # locked until the process ends
+    return store.prepare(identity, begin, sound)
+
+
+def guarded_store(directory: Path | str, patience_s: float = 30.0) -> RecoveryStore:
+    """Return the store of part files that a process of this run guards, as soon as it does.
+
+    Parameters
+    ----------
+    directory : Path or str
+        As of ``guard_parts``, which one process of the run calls.
+    patience_s : float
+        How long that process may take.
+
+    Raises
+    ------
+    StateError
+        It has not prepared the store in time.
+    """
+    parts, until = Path(directory), time.monotonic() + patience_s
+    while not ((store := _store_of(parts)).directory / _MANIFEST).exists():
+        if time.monotonic() > until:
+            raise StateError(
+                f"process 0 of this run has not prepared the recovery directory '{parts}' within "
+                f"{patience_s:g} s: see what it says; it must use the same directory as this one"
+            )
+        time.sleep(0.05)
+    return store
+
+
+def _store_of(parts: Path) -> RecoveryStore:
+    """Return the store that part files belong to, or else a store in their own directory."""
     home = parts.resolve().parent
-    of_a_store = RecoveryStore(home).parts == parts.resolve() and (home / _MANIFEST).exists()
-    directory = home if of_a_store else parts
-    lock_directory(directory)  # until the process ends
-    with named_errors(directory):
-        _claim(directory, parts, identity, dict)
-    point = purge_ghosts(parts)
-    if sound is not None:
-        _check_snapshots(parts, sound)
-    return point
+    store = RecoveryStore(home)
+    of_a_store = store.parts == parts.resolve() and (home / _MANIFEST).exists()
+    return store if of_a_store else RecoveryStore(parts, parts)
 
 
 def _claim(directory: Path, parts: Path, identity: Identity, begin: Begin) -> None:

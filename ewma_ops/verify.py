@@ -129,7 +129,7 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
             'of; only "exactly-once" and "transactional" can be verified'
         )
     start: object = settings.input.start
-    if start == "latest" and settings.recovery is not None:
+    if settings.recovery is not None:
         start = RecoveryStore(settings.recovery.directory).began or start
     if start in ("latest", "committed"):
         raise ConfigError(
@@ -161,6 +161,7 @@ class _Topic:
             self.begins = self._consumer.beginning_offsets(self.tps, _LOOK_UP_MS)
             self._ends = dict(self._consumer.end_offsets(self.tps, _LOOK_UP_MS))
         self._fetched: set[TopicPartition] = set()
+        self.removed = 0
         self.idle = 0
         policy = topic_configs(client, topic, "cleanup.policy").get("cleanup.policy", "")
         self._compacted = "compact" in policy.split(",")
@@ -169,7 +170,10 @@ class _Topic:
         self.gone = 0
 
     def begin(self, start: object) -> dict[int, int]:
-        """Go to ``start``; return the first offset of each partition."""
+        """Go to ``start``, or to what retention has left; return where that is by partition.
+
+        A partition that a noted ``start`` does not name was added later, and begins at 0.
+        """
         firsts = dict(self.begins)
         with speaking_to(self._client, self._reading):
             if isinstance(start, int):
@@ -177,10 +181,13 @@ class _Topic:
                 found = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
                 firsts = {tp: found.get(tp, self._ends[tp]) for tp in self.tps}
             if isinstance(start, dict):
-                firsts.update({tp: start[tp.partition] for tp in self.tps if tp.partition in start})
+                firsts = {tp: start.get(tp.partition, 0) for tp in self.tps}
+            if start == "earliest":
+                firsts = dict.fromkeys(self.tps, 0)
+            self.removed = sum(max(0, self.begins[tp] - first) for tp, first in firsts.items())
             for tp, first in firsts.items():
-                self._consumer.seek(tp, first)
-        self._next = {tp.partition: int(first) for tp, first in firsts.items()}
+                self._consumer.seek(tp, max(first, self.begins[tp]))
+        self._next = {tp.partition: max(int(at), self.begins[tp]) for tp, at in firsts.items()}
         return dict(self._next)
 
     def poll(self) -> dict[int, list[Any]]:
@@ -300,9 +307,8 @@ class _Comparison:
         self._firsts = source.begin(start)
         target.begin("earliest")
         self._reached = dict(self._firsts)
-        removed = sum(source.begins.values()) if start == "earliest" else 0
-        if removed:
-            self.found.unknowable = f"retention has removed the first {removed:,} offsets"
+        if source.removed:
+            self.found.unknowable = f"retention has removed the first {source.removed:,} offsets"
 
     def run(self, tell: Callable[[str], None]) -> Findings:
         began = told_at = time.monotonic()

@@ -213,8 +213,8 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
 
     def build(stopping: threading.Event) -> Dataflow:
         serve_metrics(process_id)
-        began = {} if recovery is None else RecoveryStore(recovery.directory).began
-        jobs.append(build_job(settings, stopping, began))
+        store = None if recovery is None else RecoveryStore(recovery.directory)
+        jobs.append(build_job(settings, stopping, store))
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.

@@ -3,8 +3,9 @@
     EWMA_CONFIG=smooth.toml python -m bytewax.run flows.smooth -r state/parts -s 10 -b 0
 
 does what ``ewma run smooth.toml`` does, with Bytewax's own flags (``-w``, ``-r``, ``-s``, ``-b``,
-``-i``, ``-a``). The recovery directory is locked and cleaned as ``ewma run`` does it, and SIGTERM
-or SIGINT stops the flow after a last snapshot.
+``-i``, ``-a``). The recovery directory is locked, claimed and cleaned as ``ewma run`` does it, the
+job begins where it began when it first ran, and SIGTERM or SIGINT stops the flow after a last
+snapshot. What only ``ewma run`` does is to start again after a failure.
 """
 
 from __future__ import annotations
@@ -12,36 +13,43 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.flow import build_job, identify
-from ewma_ops.recovery import guard_parts
+from ewma_ops.flow import begin, build_job, identify
+from ewma_ops.recovery import RecoveryStore, guard_parts, guarded_store
 from ewma_ops.sealed import check_pickle
-from ewma_ops.settings import load
+from ewma_ops.settings import Settings, load
 from ewma_ops.worker import stop_on_signals
 
 __all__ = ["flow"]
 
 
-def _guard_recovery(identity: Mapping[str, str]) -> None:
-    """Lock and clean the recovery directory of Bytewax's command line, in its first process."""
+def _recovery_store(settings: Settings) -> RecoveryStore | None:
+    """Return the store of Bytewax's command line, which its first process locks and prepares."""
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument(
         "-r", "--recovery-directory", default=os.getenv("BYTEWAX_RECOVERY_DIRECTORY")
     )
     flags.add_argument("-i", "--process-id", type=int, default=os.getenv("BYTEWAX_PROCESS_ID", "0"))
     known, _ = flags.parse_known_args()
-    if known.recovery_directory is not None and known.process_id == 0:
-        guard_parts(known.recovery_directory, identity, check_pickle)
+    if known.recovery_directory is None:
+        return None
+    if known.process_id == 0:
+        guard_parts(
+            known.recovery_directory,
+            identify(settings),
+            lambda: begin(settings),
+            check_pickle,
+        )
+    return guarded_store(known.recovery_directory)
 
 
 try:
     if "EWMA_CONFIG" not in os.environ:
         raise ConfigError("EWMA_CONFIG is not set: set it to the path of a configuration file")
     settings = load(os.environ["EWMA_CONFIG"])
-    _guard_recovery(identify(settings))
-    flow = build_job(settings, stop_on_signals()).flow
+    store = _recovery_store(settings)
+    flow = build_job(settings, stop_on_signals(), store).flow
 except EwmaError as error:
     print(f"ewma: {error}", file=sys.stderr)
     sys.exit(2 if error.fault == "user" else 1)

@@ -86,6 +86,40 @@ def set_configs(bootstrap: str, topic: str, configs: Mapping[str, str]) -> None:
         admin.close()
 
 
+def add_partitions(bootstrap: str, topic: str, total: int) -> None:
+    """Let a topic grow to ``total`` partitions; return when all are led."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.create_partitions({topic: total})
+        _wait_for(lambda: len(_led(admin, topic)) == total, f"{total} partitions of {topic}")
+    finally:
+        admin.close()
+
+
+def recreate_topic(bootstrap: str, topic: str, partitions: int, replication: int = 1) -> None:
+    """Delete a topic and create it again, empty."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.delete_topics([topic])
+        _wait_for(lambda: topic not in admin.list_topics(), f"the end of {topic}")
+        admin.create_topics([NewTopic(topic, partitions, replication)])
+        _wait_for(lambda: len(_led(admin, topic)) == partitions, f"{topic} to be there again")
+    finally:
+        admin.close()
+
+
+def _led(admin: Any, topic: str) -> list[Any]:
+    (view,) = admin.describe_topics([topic])
+    return [partition for partition in view["partitions"] if partition["leader_id"] >= 0]
+
+
+def _wait_for(true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, f"no {what} within {timeout_s:g} s"
+        time.sleep(0.05)
+
+
 def produce(bootstrap: str, topic: str, records: Iterable[Record], **options: Any) -> list[int]:
     """Append records in order, wait for every acknowledgement, return their offsets."""
     producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, **options)

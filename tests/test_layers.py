@@ -114,7 +114,7 @@ ROWS = {
         "numpy prometheus_client",
     ),
     "flow": _row(
-        "readings table operators wire.* connectors.* serde.* history settings stages",
+        "readings table operators wire.* connectors.* serde.* history recovery settings stages",
         "bytewax numpy",
     ),
     "verify": _row(

@@ -396,7 +396,7 @@ if __name__ == "__main__":
 
 def test_where_a_job_began_is_noted_once(tmp_path: Path) -> None:
     with RecoveryStore(tmp_path / "state") as store:
-        assert store.began == {}
+        assert store.began is None
         store.prepare(JOB, lambda: {0: 7, 10: 0})
         store.prepare(JOB, lambda: {0: 9})
         assert store.began == {0: 7, 10: 0}

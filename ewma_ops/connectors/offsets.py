@@ -13,10 +13,11 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from prometheus_client import Counter
 
-from ewma_ops.connectors.client import speaking_to
+from ewma_ops.connectors.client import close_consumer, connect_consumer, speaking_to
+from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import TopicError
 
-__all__ = ["Offsets", "OnLost", "Start"]
+__all__ = ["Offsets", "OnLost", "Start", "start_offsets"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,33 @@ _LOST = Counter(
     ("topic", "partition"),
 )
 _ANSWER_MS = 10_000
+_CLOSE_S = 5.0
+
+
+def start_offsets(
+    client: Mapping[str, object], topic: str, group_id: str, start: Start
+) -> dict[int, int]:
+    """Return the offset of each partition at which a flow begins that begins now.
+
+    Parameters
+    ----------
+    client, topic, group_id, start
+        As of the source.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        If no broker answers in time, or the topic does not exist, or the user may not ask.
+    """
+    partitions = partition_count(client, topic)
+    consumer = connect_consumer(client, group_id)
+    try:
+        offsets = Offsets(
+            client, consumer, topic, group_id, partitions=partitions, start=start, on_lost="fail"
+        )
+        return {p: offsets.start(TopicPartition(topic, p)) for p in range(partitions)}
+    finally:
+        close_consumer(consumer, _CLOSE_S)
 
 
 class Offsets:
@@ -43,7 +71,7 @@ class Offsets:
         The options that the consumer was connected with.
     consumer
         Of the group that offsets are committed to.
-    topic, group_id, start, on_lost
+    topic, group_id, start, on_lost, began
         As of the source.
     partitions
         How many the topic has.
@@ -64,12 +92,14 @@ class Offsets:
         partitions: int,
         start: Start,
         on_lost: OnLost,
+        began: Mapping[int, int] | None = None,
     ) -> None:
         self._client = client
         self._consumer = consumer
         self._group_id = group_id
         self._start = start
         self._on_lost = on_lost
+        self._began = began
         tps = [TopicPartition(topic, partition) for partition in range(partitions)]
         with speaking_to(client, f"looking up the offsets of topic {topic!r}"):
             self._begins = consumer.beginning_offsets(tps, _ANSWER_MS)
@@ -80,7 +110,7 @@ class Offsets:
                 self._timed = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
 
     def first(self, tp: TopicPartition, resume_state: int | None) -> int:
-        """Return where to begin: at ``resume_state``, or at ``start`` where it is ``None``.
+        """Return where to begin: at ``resume_state``, or at :meth:`start` where it is ``None``.
 
         Raises
         ------
@@ -89,14 +119,18 @@ class Offsets:
             does not have it yet is told by :meth:`end`.
         """
         begin = self._begins[tp]
-        first = self._started(tp) if resume_state is None else resume_state
+        first = self.start(tp) if resume_state is None else resume_state
         if first >= begin:
             return first
         if self._on_lost == "fail":
             raise _lost(tp, first, begin, self._ends[tp])
         return _skip(tp, first, begin)
 
-    def _started(self, tp: TopicPartition) -> int:
+    def start(self, tp: TopicPartition) -> int:
+        """Return where a partition begins that was never read: as the source says."""
+        if self._began is not None:
+            # A partition that was added later is newer than the job: all of it is to be read.
+            return self._began.get(tp.partition, 0)
         if isinstance(self._start, int):
             return int(self._timed.get(tp, self._ends[tp]))
         if self._start == "latest":

@@ -65,6 +65,8 @@ class Poller:
         Stop reading ahead while more records than this are buffered, all partitions together.
     on_lost
         What is done where retention has removed records before they were read.
+    began
+        As of the source.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Poller:
         bounded: bool,
         buffer_records: int,
         on_lost: OnLost,
+        began: Mapping[int, int] | None = None,
     ) -> None:
         self._client = client
         self._topic = topic
@@ -108,6 +111,7 @@ class Poller:
                 partitions=partitions,
                 start=start,
                 on_lost=on_lost,
+                began=began,
             )
         except BaseException:
             close_consumer(self._consumer, _CLOSE_S)

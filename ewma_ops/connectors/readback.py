@@ -16,11 +16,10 @@ from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import close_consumer, connect_reader, positions, speaking_to
 from ewma_ops.connectors.exchange import poll_records
-from ewma_ops.connectors.topics import partition_count
 from ewma_ops.errors import BrokerError, TopicError
 from ewma_ops.wire.records import Headers
 
-__all__ = ["SETTLE_S", "Readback", "Stretch", "ends"]
+__all__ = ["SETTLE_S", "Readback", "Stretch"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,16 +39,6 @@ class Stretch(NamedTuple):
 
     headers: list[Headers]
     end: int
-
-
-def ends(client: Mapping[str, object], topic: str) -> dict[int, int]:
-    """Return the next offset of each partition of a topic; errors as of :meth:`Readback.read`."""
-    reader = Readback(client, topic, committed=False)
-    try:
-        tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
-        return {tp.partition: end for tp, end in reader.look_up(*tps)[1].items()}
-    finally:
-        reader.close()
 
 
 class Readback:

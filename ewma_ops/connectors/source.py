@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from types import MappingProxyType
 from typing import Literal
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -58,9 +57,12 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         When set, every part ends within about 50 ms: Bytewax then takes a last snapshot.
     buffer_records
         >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
-
     began
-        Offsets at which partitions began that have no snapshot yet, in place of ``start``.
+        Where the flow began when it first ran, as
+        :func:`~ewma_ops.connectors.offsets.start_offsets` said then, in place of ``start``.
+        A partition that it does not name was added later, and is read from offset 0. Without it
+        nothing tells such a partition from one that was there: with another ``start`` than
+        ``"earliest"``, what it has before the flow runs again may not be read.
 
     Raises
     ------
@@ -87,7 +89,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         on_lost: OnLost = "fail",
         stopping: threading.Event | None = None,
         buffer_records: int = 50_000,
-        began: Mapping[int, int] = MappingProxyType({}),
+        began: Mapping[int, int] | None = None,
     ) -> None:
         _check(start, stop, group_id, buffer_records)
         if on_lost not in ("fail", "earliest"):
@@ -131,8 +133,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
             )
         poller = self._poller(partition)
         resumed = None if resume_state is None else opened_offset(resume_state)
-        first = self._began.get(partition) if resumed is None else resumed
-        feed = poller.add(partition, first)
+        feed = poller.add(partition, resumed)
         return _Part(poller, feed, resumed, self._stopping, self._ended_at)
 
     def commit(self) -> None:
@@ -166,6 +167,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
                 bounded=self._stop == "end",
                 buffer_records=self._buffer_records,
                 on_lost=self._on_lost,
+                began=self._began,
             )
         return poller
 

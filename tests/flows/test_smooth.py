@@ -72,16 +72,8 @@ def test_same_bits_as_ewma_run(broker: str, tmp_path: Path, recovery: list[str])
 def test_two_processes_by_bytewaxs_own_flags(job: Job, recovery: list[str]) -> None:
     readings = made_up(1000, series=20)
     job.send(readings)
-    addresses = f"127.0.0.1:{free_port()};127.0.0.1:{free_port()}"
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                started(
-                    [*BYTEWAX, *recovery, "-i", str(i), "-a", addresses], EWMA_CONFIG=str(job.path)
-                )
-            )
-            for i in range(2)
-        ]
+        processes = _cluster(job, recovery, 2, stack)
         assert [process.wait(60) for process in processes] == [0, 0]
     assert_same(job.events(1000), pandas_says(readings))
 
@@ -163,3 +155,44 @@ def test_another_decay_on_an_old_recovery_directory(job: Job, recovery: list[str
     assert finished(command, EWMA_CONFIG=str(job.path)).returncode == 0
     job.configure(smooth={"beta": 0.8})
     assert_told(finished(command, EWMA_CONFIG=str(job.path)), 2, "beta=0.9", "beta=0.8")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_latest_is_when_the_job_first_began(
+    kafka: str, tmp_path: Path, recovery: list[str], processes: int
+) -> None:
+    """What comes between a kill before the first snapshot and the next start is not lost."""
+    job = Job(kafka, tmp_path, partitions=(2, 2, 1))
+    readings = made_up(400, series=10)
+    job.send(readings[:100])
+    recovery[recovery.index("-s") + 1] = "60"
+    job.configure(input={"start": "latest", "stop": "never"})
+    with Watch(kafka, job.output) as watch, ExitStack() as stack:
+        running = _cluster(job, recovery, processes, stack)
+        wait_until((Path(recovery[1]) / "manifest.json").exists)
+        job.send(readings[100:250])
+        watch.until(150)
+        for process in running:
+            process.kill()
+            process.wait()
+    job.send(readings[250:])
+    job.configure(input={"start": "latest"})
+    with ExitStack() as stack:
+        assert [p.wait(60) for p in _cluster(job, recovery, processes, stack)] == [0] * processes
+    assert_same(job.events(300), pandas_says(readings[100:]))
+
+
+def _cluster(
+    job: Job, recovery: list[str], processes: int, stack: ExitStack
+) -> list[subprocess.Popen[str]]:
+    addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(processes))
+    places = [["-i", str(i), "-a", addresses] for i in range(processes)]
+    return [
+        stack.enter_context(
+            started(
+                [*BYTEWAX, *recovery, *(place if processes > 1 else [])],
+                EWMA_CONFIG=str(job.path),
+            )
+        )
+        for place in places
+    ]
