@@ -7,31 +7,39 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from tests.brokers import Record, add_partitions, make_topic, produce
+from tests.brokers import Record, add_partitions, make_topic, produce, read_all, recreate_topic
 from tests.jobs import (
     START_MS,
     Job,
     Reading,
     Watch,
     as_record,
+    assert_told,
     ewma,
     wait_until,
 )
 
 
-def into(partition: int, series: str, n: int, first: int = 0) -> list[Record]:
-    """Return n readings of a series, for one partition, with times of long ago."""
+def into(partition: int, series: str, n: int, first: int = 0, **fields: Any) -> list[Record]:
+    """Return n readings of a series, for one partition."""
     return [
         as_record(Reading(series, START_MS + 1000 * i, float(i)))._replace(
-            partition=partition, timestamp_ms=START_MS
+            partition=partition, **fields
         )
         for i in range(first, first + n)
     ]
+
+
+def committed_keys(job: Job) -> list[bytes]:
+    """Return the key of each event, those of aborted transactions left out."""
+    records = read_all(job.bootstrap, job.output, 0, isolation_level="read_committed")
+    return [record.key for record in records]
 
 
 def verified(job: Job, readings: int) -> None:
@@ -47,8 +55,9 @@ def test_an_input_partition_added_to_a_running_job_is_read_from_its_start(
     kafka: str, tmp_path: Path, start: str, workers: int
 ) -> None:
     job = Job(kafka, tmp_path, partitions=(2, 2, 1))
-    job.input = make_topic(kafka, 2, "readings", {"retention.ms": "-1"})  # times are long ago
-    produce(kafka, job.input, into(0, "before", 30) + into(1, "before too", 30))
+    job.input = make_topic(kafka, 2, "readings", {"retention.ms": "-1"})
+    old = {"timestamp_ms": START_MS}  # what is added is to be read, however old
+    produce(kafka, job.input, into(0, "before", 30, **old) + into(1, "before too", 30, **old))
     group = "ewma-test"
     _commit(kafka, group, job.input, {0: 30, 1: 30})
     reads = {"start": start, "group_id": group}
@@ -58,12 +67,12 @@ def test_an_input_partition_added_to_a_running_job_is_read_from_its_start(
         produce(kafka, job.input, into(0, "a", 50))
         watch.until(50)
         add_partitions(kafka, job.input, 3)
-        produce(kafka, job.input, into(2, "added", 40) + into(1, "b", 10))
+        produce(kafka, job.input, into(2, "added", 40, **old) + into(1, "b", 10))
         watch.until(60)
         run.send_signal(signal.SIGTERM)
         assert run.wait(30) == 0
     _commit(kafka, group, job.input, {2: 35})  # by whoever: the job has not read them
-    produce(kafka, job.input, into(2, "added", 20, first=40))
+    produce(kafka, job.input, into(2, "added", 20, 40, **old))
     job.configure(input={**reads, "stop": "end"})
     job.run(workers)
     assert {key: len(own) for key, own in job.events(120).items()} == {
@@ -86,3 +95,48 @@ def _commit(bootstrap: str, group: str, topic: str, offsets: dict[int, int]) -> 
         )
     finally:
         consumer.close(autocommit=False)
+
+
+@pytest.mark.parametrize(
+    ("table", "delivery"),
+    [
+        ("output", "exactly-once"),
+        ("dead_letters", "exactly-once"),
+        ("input", "exactly-once"),
+        ("output", "transactional"),
+        ("output", "at-least-once"),
+    ],
+)
+def test_a_topic_that_is_created_again_under_a_job_stops_it(
+    kafka: str, tmp_path: Path, table: str, delivery: str
+) -> None:
+    """And the advice of its last words, followed, gives every event of what the input has."""
+    job = Job(kafka, tmp_path, partitions=(2, 2, 2))
+    output = {"delivery": delivery}
+    job.configure(input={"stop": "never"}, output=output)
+    name = {"output": job.output, "dead_letters": job.dead_letters, "input": job.input}[table]
+    bad = [Record(b"no reading", partition=p) for p in (0, 1)]
+    with job.running() as run:
+        produce(kafka, job.input, into(0, "a", 100) + into(1, "b", 100) + bad)
+        wait_until(lambda: len(committed_keys(job)) == 200, 60)
+        wait_until(lambda: len(job.letters(0)) >= 2)
+        recreate_topic(kafka, name, 2)
+        produce(kafka, job.input, into(0, "a", 50, 100) + into(1, "b", 50, 100) + bad)
+        said = run.communicate(timeout=100)[1]
+        assert run.returncode == 2, said
+    assert f"topic '{name}' was deleted and created again" in said
+    assert "start with a new recovery directory" in said
+    assert "Traceback" not in said
+    assert_told(ewma("run", str(job.path)), 2, "belongs to another job", "topic id")
+
+    if table != "input":
+        recreate_topic(kafka, name, 2)
+    job.configure(output=output, recovery={"directory": str(tmp_path / "new")})
+    job.run()
+    if delivery == "at-least-once":
+        events = {(r.key, r.value) for r in read_all(kafka, job.output, 300)}
+        assert len(events) == 300  # some are there twice, as it says
+    else:
+        verified(job, 100 if table == "input" else 300)  # other readings have events of their own
+    if table == "dead_letters":
+        assert len(job.letters(4)) == 4

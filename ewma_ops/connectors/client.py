@@ -66,13 +66,23 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _ANSWER_TIMEOUT_S = 10.0
+_NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class TopicView(NamedTuple):
-    """What brokers say of a topic; ``partitions`` 0 where it is missing."""
+    """What brokers say of a topic; ``partitions`` 0 where it is missing.
 
-    topic_id: object
+    ``topic_id`` tells it from a later topic of its name; None from brokers older than 2.8.
+    """
+
+    topic_id: str | None
     partitions: int
+
+    @classmethod
+    def of(cls, topic_id: object, partitions: int) -> TopicView:
+        """Return a view from an id as kafka-python gives it: a UUID here, its text there."""
+        told = None if topic_id is None else str(topic_id)
+        return cls(None if told == _NO_ID else told, partitions)
 
 
 def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsumer:
@@ -264,7 +274,7 @@ def _serve_by_caller(consumer: KafkaConsumer) -> None:
 def view_of(client: KafkaConsumer | KafkaProducer, topic: str) -> TopicView:
     """Return what the client knows of a topic, without asking the broker."""
     cluster = client._cluster if isinstance(client, KafkaConsumer) else client._metadata
-    return TopicView(cluster.topic_id(topic), len(cluster.partitions_for_topic(topic) or ()))
+    return TopicView.of(cluster.topic_id(topic), len(cluster.partitions_for_topic(topic) or ()))
 
 
 def close_consumer(consumer: KafkaConsumer, timeout_s: float) -> None:

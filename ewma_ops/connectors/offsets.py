@@ -210,8 +210,8 @@ def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> TopicError:
         )
     else:
         happened = (
-            "the topic was truncated, or deleted and created anew: to read what it has now, start "
-            "the flow with a new recovery directory"
+            "the topic was truncated, or deleted and created again: to read what it has now, start "
+            "with a new recovery directory"
         )
     return TopicError(
         f"partition {tp.partition} of topic {tp.topic!r} cannot be read from offset {offset}, "

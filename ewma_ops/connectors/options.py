@@ -53,6 +53,7 @@ READER = {
     "fetch_max_bytes": 16 << 20,
 }
 PRODUCER = {
+    "metadata_max_age_ms": 30_000,
     "linger_ms": 0.3,  # what is written to several partitions together goes as one request
     "batch_size": 900 << 10,  # a little less than a topic takes
     "max_block_ms": 30_000,

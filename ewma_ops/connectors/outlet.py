@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import (
+    TopicView,
     abort_transaction,
     close_producer,
     commit_transaction,
@@ -23,7 +24,8 @@ from ewma_ops.connectors.client import (
     view_of,
 )
 from ewma_ops.connectors.exchange import send
-from ewma_ops.errors import DeliveryError, RefusedError
+from ewma_ops.connectors.topics import TopicWatch
+from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
 from ewma_ops.wire.records import ProducerRecords
 
 __all__ = ["Outlet"]
@@ -86,8 +88,8 @@ class Outlet:
     ----------
     client, topic
         As of the sink.
-    topic_partitions
-        How many the topic has.
+    view
+        What brokers said of the topic when the flow started.
     transactional_id
         Makes everything between two calls of :meth:`settle` one transaction.
     transaction_s
@@ -98,7 +100,7 @@ class Outlet:
         self,
         client: Mapping[str, object],
         topic: str,
-        topic_partitions: int,
+        view: TopicView,
         *,
         transactional_id: str | None = None,
         transaction_s: float = 60.0,
@@ -107,10 +109,10 @@ class Outlet:
         self.ends: dict[int, int] = {}
         self.closed = False
         self.topic = topic
-        self._topic_partitions = topic_partitions
+        self._topic_watch = TopicWatch(topic, view, written=True)
         self._sent: deque[_Sent] = deque()
         self._futures = self._bytes = 0
-        self._failure: DeliveryError | None = None
+        self._failure: BrokerError | None = None
         self._raised = False
         self._transactional = transactional_id is not None
         self._in_transaction = False
@@ -166,7 +168,11 @@ class Outlet:
             except kafka_errors.KafkaError as error:
                 raise self._fail(partition, error, sent=True) from error
             self._in_transaction = False
-        self._watch()
+        self._topic_watch.look(view_of(self._producer, self.topic), time.monotonic())
+
+    def reached(self, partition: int, end: int) -> None:
+        """Note that a partition goes on to ``end`` at least: what is written comes after it."""
+        self.ends[partition] = max(end, self.ends.get(partition, 0))
 
     def release(self, partition: int) -> None:
         """Leave the outlet; the last one closes it."""
@@ -211,8 +217,12 @@ class Outlet:
             except Exception as error:
                 raise self._fail(oldest.partition, error, sent=True) from error
         # -1 where the broker does not tell; a batch that was split has put others behind the last.
-        last = max(future.value.offset for future in oldest.futures)
-        self.ends[oldest.partition] = max(last + 1, self.ends.get(oldest.partition, 0))
+        offsets = [future.value.offset for future in oldest.futures]
+        if 0 <= min(offsets) < self.ends.get(oldest.partition, 0):
+            # Before what the topic had already: it is another one, which the client may not know.
+            self._failure = self._topic_watch.replaced()
+            self._raise_failure()
+        self.reached(oldest.partition, max(offsets) + 1)
         self._sent.popleft()
         self._futures -= oldest.n_futures
         self._bytes -= oldest.size
@@ -227,7 +237,7 @@ class Outlet:
             self._raised = True
             raise self._failure
 
-    def _fail(self, partition: int, error: Exception, *, sent: bool) -> DeliveryError:
+    def _fail(self, partition: int, error: Exception, *, sent: bool) -> BrokerError:
         if self._failure is None:
             self._failure = self._worded(partition, error, sent=sent)
         self._raised = True
@@ -249,9 +259,11 @@ class Outlet:
             )
         if isinstance(error, _FENCED):
             fix = "another run of this job has taken over: let only one run at a time"
+        elif isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
+            fix = "if the topic was deleted, create it and start with a new recovery directory"
         elif isinstance(error, kafka_errors.RetriableError):
             fix = (
-                "bring the brokers or the topic back, or raise kafka.delivery_timeout_ms "
+                "bring the brokers back, or raise kafka.delivery_timeout_ms "
                 f"(now {self._options['delivery_timeout_ms']})"
             )
         else:
@@ -259,15 +271,3 @@ class Outlet:
         return DeliveryError(
             f"{what}; {fix}. The flow stops here, and writes it again when it is started again"
         )
-
-    def _watch(self) -> None:
-        now = view_of(self._producer, self.topic).partitions
-        if now > self._topic_partitions:
-            _log.warning(
-                "topic %r has grown from %d to %d partitions: the flow keeps to the first ones "
-                "until it is restarted; then many series change their partition",
-                self.topic,
-                self._topic_partitions,
-                now,
-            )
-            self._topic_partitions = now

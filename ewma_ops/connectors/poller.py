@@ -14,6 +14,7 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import (
+    TopicView,
     close_consumer,
     connect_consumer,
     in_words,
@@ -55,8 +56,8 @@ class Poller:
     ----------
     client, topic, group_id
         As of the source.
-    partitions
-        How many the topic has.
+    view
+        What brokers said of the topic when the flow started.
     start
         Where a partition without a snapshot begins.
     bounded
@@ -75,7 +76,7 @@ class Poller:
         topic: str,
         group_id: str,
         *,
-        partitions: int,
+        view: TopicView,
         start: Start,
         bounded: bool,
         buffer_records: int,
@@ -84,7 +85,7 @@ class Poller:
     ) -> None:
         self._client = client
         self._topic = topic
-        self._partitions = partitions
+        self._partitions = view.partitions
         self._bounded = bounded
         self._buffer_records = buffer_records
         self._lock = threading.Lock()  # guards the feeds and the totals
@@ -99,7 +100,7 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
         self._next_fetch = self._next_watch = 0.0
-        self._topic_watch = TopicWatch(topic, partitions)
+        self._topic_watch = TopicWatch(topic, view)
         self._consumer = connect_consumer(client, group_id)
         self._commits = Commits(self._consumer, topic, group_id)
         try:
@@ -108,7 +109,7 @@ class Poller:
                 self._consumer,
                 topic,
                 group_id,
-                partitions=partitions,
+                partitions=view.partitions,
                 start=start,
                 on_lost=on_lost,
                 began=began,
@@ -312,8 +313,8 @@ class Poller:
             return self._offsets.lost(error)
         if isinstance(error, kafka_errors.LogTruncationError):
             return TopicError(
-                f"topic {self._topic!r} was truncated below what was read already, or deleted and "
-                f"created anew ({error}): start the flow with a new recovery directory"
+                f"topic {self._topic!r} was deleted and created again, or truncated below what was "
+                f"read ({error}): to read what it has now, start with a new recovery directory"
             )
         if isinstance(error, (kafka_errors.KafkaError, OSError)):
             return in_words(error, self._client, f"reading topic {self._topic!r}")

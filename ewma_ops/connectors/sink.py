@@ -18,6 +18,7 @@ import numpy as np
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from prometheus_client import Counter
 
+from ewma_ops.connectors.client import TopicView
 from ewma_ops.connectors.delivery import (
     Ledger,
     LedgerState,
@@ -27,7 +28,7 @@ from ewma_ops.connectors.delivery import (
 from ewma_ops.connectors.outlet import Outlet
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.readback import Readback
-from ewma_ops.connectors.topics import partition_count
+from ewma_ops.connectors.topics import look_up
 from ewma_ops.errors import ConfigError, DeliveryError
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
@@ -97,7 +98,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     BrokerError
         If no broker answers, or there is no such topic.
     TopicError
-        From the parts: the topic no longer has what was written to it.
+        From the parts: the topic no longer has what was written to it, as after it was deleted
+        and created again.
     DeliveryError
         From the parts: a record was not acknowledged.
 
@@ -129,7 +131,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._transaction_s = min(
             _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
         )
-        self._partitions: int | None = None
+        self._view: TopicView | None = None
         self._settled_at = 0.0
         self._outlets: dict[int, Outlet] = {}
         self._readers: dict[int, Readback] = {}
@@ -140,14 +142,19 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     @property
     def partitions(self) -> int:
         """How many partitions the topic had when it was first looked up: route with this."""
-        if self._partitions is None:
-            self._partitions = partition_count(self._client, self._topic)
+        return self.view.partitions
+
+    @property
+    def view(self) -> TopicView:
+        """What brokers said of the topic when it was first looked up."""
+        if self._view is None:
+            self._view = look_up(self._client, self._topic)
             if self._delivery == "exactly-once":
                 # Early, so that the settle time passes while the engine starts.
                 reader = Readback(self._client, self._topic, committed=False)
                 self._readers[_NOBODYS] = reader
-                self._settled_at = reader.settled_at(self._partitions)
-        return self._partitions
+                self._settled_at = reader.settled_at(self._view.partitions)
+        return self._view
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition."""
@@ -192,14 +199,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         if outlet is not None and partition in outlet.partitions:
             outlet.close()
         if outlet is None or outlet.closed:
-            outlet = self._outlets[thread] = Outlet(self._client, self._topic, self.partitions)
+            outlet = self._outlets[thread] = Outlet(self._client, self._topic, self.view)
         return outlet
 
     def _transactional_outlet(self, partition: int) -> Outlet:
         return Outlet(
             self._client,
             self._topic,
-            self.partitions,
+            self.view,
             transactional_id=f"ewma-{self._job:08x}-{self._topic}-{partition}",
             transaction_s=self._transaction_s,
         )
@@ -249,6 +256,7 @@ class _OncePart(_Part):
         self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
     ) -> None:
         super().__init__(outlet, partition)
+        outlet.reached(partition, ledger.end)
         self._ledger = ledger
         self._job = job
         self._reader = reader

@@ -12,12 +12,12 @@ from typing import Literal
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from ewma_ops.connectors.client import commit_offsets
+from ewma_ops.connectors.client import TopicView, commit_offsets
 from ewma_ops.connectors.feed import Feed
 from ewma_ops.connectors.offsets import OnLost, Start
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.poller import Poller
-from ewma_ops.connectors.topics import partition_count
+from ewma_ops.connectors.topics import look_up
 from ewma_ops.errors import ConfigError, TopicError
 from ewma_ops.sealed import open_sealed, seal
 from ewma_ops.threads import FINE_S, stay_known, wake_within
@@ -103,7 +103,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._stopping = threading.Event() if stopping is None else stopping
         self._buffer_records = buffer_records
         self._began = began
-        self._partitions = 0
+        self._view = TopicView(None, 0)
         self._pollers: dict[int, Poller] = {}
         self._ended_at: dict[int, int] = {}
 
@@ -112,8 +112,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition there is now."""
-        self._partitions = partition_count(self._client, self._topic)
-        return [part_key(partition) for partition in range(self._partitions)]
+        self._view = look_up(self._client, self._topic)
+        return [part_key(partition) for partition in range(self._view.partitions)]
 
     def build_part(
         self,
@@ -125,11 +125,11 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         wake_within(FINE_S)  # this is the worker's thread; the one that started it may doze
         stay_known()
         partition = int(for_part)
-        if partition >= self._partitions:
+        if partition >= self._view.partitions:
             raise TopicError(
-                f"topic {self._topic!r} has {self._partitions} partitions, and the recovery "
-                f"directory knows a partition {partition}: the topic was created anew; start "
-                "with a new recovery directory"
+                f"topic {self._topic!r} has {self._view.partitions} partitions, and the recovery "
+                f"directory knows a partition {partition}: the topic was deleted and created "
+                "again; to read what it has now, start with a new recovery directory"
             )
         poller = self._poller(partition)
         resumed = None if resume_state is None else opened_offset(resume_state)
@@ -162,7 +162,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
                 self._client,
                 self._topic,
                 self._group_id,
-                partitions=self._partitions,
+                view=self._view,
                 start=self._start,
                 bounded=self._stop == "end",
                 buffer_records=self._buffer_records,

@@ -29,6 +29,19 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+_GROWN_INPUT = (
+    "restart the flow to read the new ones; a series that moves to another partition may arrive "
+    "out of order"
+)
+_GROWN_OUTPUT = (
+    "the flow keeps to the first ones until it is restarted; then many series change their "
+    "partition"
+)
+_WRITE_AGAIN = (
+    "To write all of them again and in order, empty it (delete it and create it once more) and "
+    "start with a new recovery directory: the flow then begins where input.start says"
+)
+
 _ANSWER_TIMEOUT_S = 10.0
 _VANISHED_S = 10.0
 """How long a topic may be missing, as it can be while brokers start, before it has vanished."""
@@ -57,7 +70,7 @@ def look_up(client: Mapping[str, object], topic: str) -> TopicView:
             answer = admin.describe_topics([topic])[0]
             error = kafka_errors.for_code(answer["error_code"])
             if error is kafka_errors.NoError:
-                return TopicView(answer.get("topic_id"), len(answer["partitions"]))
+                return TopicView.of(answer.get("topic_id"), len(answer["partitions"]))
             if error is kafka_errors.UnknownTopicOrPartitionError:
                 raise _no_such_topic(client, topic, admin.list_topics())
             if not issubclass(error, kafka_errors.RetriableError) or time.monotonic() > deadline:
@@ -127,20 +140,23 @@ def create_topic(client: Mapping[str, object], topic: str, partitions: int) -> N
 
 
 class TopicWatch:
-    """Notice when a topic vanishes, is created anew, or grows while it is read.
+    """Notice when a topic vanishes, is created again, or grows while a flow uses it.
 
     Parameters
     ----------
     topic
         Its name.
-    partitions
-        How many it had at the start.
+    view
+        What brokers said of it when the flow started.
+    written
+        Whether the flow writes to it, rather than reads it.
     """
 
-    def __init__(self, topic: str, partitions: int) -> None:
+    def __init__(self, topic: str, view: TopicView, *, written: bool = False) -> None:
         self._topic = topic
-        self._partitions = partitions
-        self._topic_id: object = None
+        self._partitions = view.partitions
+        self._topic_id = view.topic_id
+        self._written = written
         self._missing_since: float | None = None
 
     def look(self, view: TopicView, now: float) -> None:
@@ -149,36 +165,48 @@ class TopicWatch:
         Raises
         ------
         TopicError
-            If it has been missing for long, or is another one by now.
+            If it has been missing for long, or is another topic of the same name.
         """
         if view.partitions == 0:
             self._miss(now)
             return
         self._missing_since = None
-        if self._topic_id is None:
-            self._topic_id = view.topic_id
-        if view.topic_id not in (None, self._topic_id):
-            raise TopicError(
-                f"topic {self._topic!r} was deleted and created anew while it was read: its "
-                "offsets mean other records now; start the flow with a new recovery directory"
-            )
+        if None not in (view.topic_id, self._topic_id) and view.topic_id != self._topic_id:
+            raise self.replaced()
         if view.partitions > self._partitions:
             _log.warning(
-                "topic %r has grown from %d to %d partitions: restart the flow to read the new "
-                "ones; a series that moves to another partition may arrive out of order",
+                "topic %r has grown from %d to %d partitions: %s",
                 self._topic,
                 self._partitions,
                 view.partitions,
+                _GROWN_OUTPUT if self._written else _GROWN_INPUT,
             )
             self._partitions = view.partitions
+
+    def replaced(self) -> TopicError:
+        """Return what to raise where the topic is another one of the same name."""
+        if self._written:
+            return TopicError(
+                f"topic {self._topic!r} was deleted and created again, or truncated, while the "
+                f"flow wrote to it: records that it had are gone. {_WRITE_AGAIN}"
+            )
+        return TopicError(
+            f"topic {self._topic!r} was deleted and created again while the flow read it: its "
+            "offsets mean other records now; to read them, start with a new recovery directory"
+        )
 
     def _miss(self, now: float) -> None:
         if self._missing_since is None:
             self._missing_since = now
         if now - self._missing_since > _VANISHED_S:
             raise TopicError(
-                f"topic {self._topic!r} has vanished while it was read: create it again and "
-                "start the flow with a new recovery directory"
+                f"topic {self._topic!r} was deleted while the flow "
+                + (
+                    "wrote to it: to write all that it had again, create it and start with a new "
+                    "recovery directory: the flow then begins where input.start says"
+                    if self._written
+                    else "read it: create it again and start with a new recovery directory"
+                )
             )
 
 
