@@ -30,8 +30,6 @@ __all__ = [
     "Identity",
     "RecoveryStore",
     "ResumePoint",
-    "guard_parts",
-    "guarded_store",
     "open_part",
     "part_files",
     "purge_ghosts",
@@ -138,6 +136,11 @@ class RecoveryStore:
         os.close(fd)
 
     @property
+    def claimed(self) -> bool:
+        """Whether the store notes whose it is, as one does that was ever prepared."""
+        return (self.directory / _MANIFEST).exists()
+
+    @property
     def began(self) -> dict[int, int] | None:
         """Offsets that the job began at, by input partition; None where that was not noted."""
         manifest = self.directory / _MANIFEST
@@ -205,69 +208,6 @@ def _widen_pages(directory: Path) -> None:
             part.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             part.execute("VACUUM")
             part.execute("PRAGMA journal_mode = WAL")
-
-
-def guard_parts(
-    directory: Path | str, identity: Identity, begin: Begin = dict, sound: Sound | None = None
-) -> ResumePoint:
-    """Lock and clean part files that Bytewax's own command line will use, for this process's life.
-
-    Parameters
-    ----------
-    directory : Path or str
-        What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock and
-        its manifest.
-    identity, begin, sound
-        As of ``RecoveryStore.prepare``.
-
-    Raises
-    ------
-    ConfigError, StateError
-        As ``RecoveryStore``, and when there is no such directory.
-    """
-    parts = Path(directory)
-    if not parts.is_dir():
-        raise ConfigError(
-            f"there is no recovery directory '{parts}': make one with "
-            f"`mkdir -p {parts} && python -m bytewax.recovery {parts} {PARTITIONS}`"
-        )
-    store = _store_of(parts)
-    store.__enter__()  # locked until the process ends
-    return store.prepare(identity, begin, sound)
-
-
-def guarded_store(directory: Path | str, patience_s: float = 30.0) -> RecoveryStore:
-    """Return the store of part files that a process of this run guards, as soon as it does.
-
-    Parameters
-    ----------
-    directory : Path or str
-        As of ``guard_parts``, which one process of the run calls.
-    patience_s : float
-        How long that process may take.
-
-    Raises
-    ------
-    StateError
-        It has not prepared the store in time.
-    """
-    parts, until = Path(directory), time.monotonic() + patience_s
-    while not ((store := _store_of(parts)).directory / _MANIFEST).exists():
-        if time.monotonic() > until:
-            raise StateError(
-                f"process 0 of this run has not prepared the recovery directory '{parts}' within "
-                f"{patience_s:g} s: see what it says; it must use the same directory as this one"
-            )
-        time.sleep(0.05)
-    return store
-
-
-def _store_of(parts: Path) -> RecoveryStore:
-    """Return the store that part files belong to, or else a store in their own directory."""
-    home = parts.resolve().parent
-    store = RecoveryStore(home)
-    of_a_store = store.parts == parts.resolve() and (home / _MANIFEST).exists()
-    return store if of_a_store else RecoveryStore(parts, parts)
 
 
 def _claim(directory: Path, parts: Path, identity: Identity, begin: Begin) -> None:

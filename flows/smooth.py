@@ -16,7 +16,8 @@ import sys
 
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.flow import begin, build_job, identify
-from ewma_ops.recovery import RecoveryStore, guard_parts, guarded_store
+from ewma_ops.guard import guard_parts, guarded_store
+from ewma_ops.recovery import RecoveryStore
 from ewma_ops.sealed import check_pickle
 from ewma_ops.settings import Settings, load
 from ewma_ops.worker import stop_on_signals

@@ -108,6 +108,7 @@ ROWS = {
     "wal": _row("", "numpy"),
     "store_lock": _row("errors store_faults"),
     "recovery": _row("errors store_faults store_lock wal", "bytewax"),
+    "guard": _row("errors recovery"),
     "checkpoints": _row("recovery"),
     "stages": _row(
         "murmur2 policies spans readings deadletter serde.* wire.* connectors.parts",
@@ -140,7 +141,7 @@ ROWS = {
     ),
     "flows": _row(),
     "flows.*": _row("ewma_ops operators composites history demo.data", "bytewax pyarrow"),
-    "flows.smooth": _row("errors flow recovery sealed settings worker"),
+    "flows.smooth": _row("errors flow guard recovery sealed settings worker"),
 }
 
 

@@ -21,7 +21,8 @@ from bytewax.run import cli_main
 from bytewax.testing import TestingSink
 
 from ewma_ops.errors import ConfigError, StateError
-from ewma_ops.recovery import RecoveryStore, ResumePoint, guard_parts, purge_ghosts
+from ewma_ops.guard import guard_parts
+from ewma_ops.recovery import RecoveryStore, ResumePoint, purge_ghosts
 from tests.patience import PATIENCE_S
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -368,7 +369,7 @@ def test_parts_given_to_bytewax_itself_are_locked_and_cleaned(tmp_path: Path) ->
     parts = tmp_path / "state" / "parts"
     snapshot = "INSERT INTO snaps (step_id, state_key, snap_epoch) VALUES ('s', 'k', 1)"
     change(parts / "part-0.sqlite3", snapshot)
-    program = "import sys; from ewma_ops.recovery import guard_parts\n"
+    program = "import sys; from ewma_ops.guard import guard_parts\n"
     program += f"print(guard_parts(sys.argv[1], {JOB!r}).purged, flush=True); sys.stdin.read()"
     line = [sys.executable, "-c", program, str(parts)]
     pipe = subprocess.PIPE

@@ -38,7 +38,7 @@ def job(embedded: str, tmp_path: Path) -> Job:
 def recovery(tmp_path: Path) -> list[str]:
     """Return the flags of a recovery directory made as Bytewax's manual says."""
     directory = tmp_path / "store"
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
     subprocess.run([sys.executable, "-m", "bytewax.recovery", directory, "2"], check=True)
     return ["-r", str(directory), "-s", "1", "-b", "0"]
 
