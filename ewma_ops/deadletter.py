@@ -53,7 +53,8 @@ def letters(
 
     A letter above ``max_bytes`` would be refused by its topic and stop the flow. Of such a one the
     value is cut, then the key, and the original headers are left out; ``ewma-cut`` says how many
-    bytes key and value had. The whole record still stands where topic and offset say.
+    bytes key and value had (8,388,609 for any more in a compressed batch, which are not read).
+    The whole record still stands where topic and offset say.
 
     Parameters
     ----------

@@ -159,6 +159,7 @@ def decoder_of(settings: Settings) -> JsonDecoder:
         nulls=policies.missing != "dead-letter",
         infinite=policies.non_finite != "dead-letter",
         max_id_bytes=reads.max_id_bytes,
+        max_value_bytes=reads.max_value_bytes,
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "LARGEST_WEIGHT",
     "LATEST_MS",
     "MAX_ID_BYTES",
+    "MAX_VALUE_BYTES",
     "SMALLEST_WEIGHT",
     "WEIGHTS",
     "Original",
@@ -73,6 +74,10 @@ def weighable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 MAX_ID_BYTES = 1_024
 """UTF-8 bytes of an id from Kafka, by default: a series keeps its id, an event has it twice."""
+
+
+MAX_VALUE_BYTES = 1 << 20
+"""Bytes of a message from Kafka, by default: one is decoded as a whole."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):

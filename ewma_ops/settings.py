@@ -25,7 +25,7 @@ from ewma_ops.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.masking import masked
 from ewma_ops.moments import FORMS, moment_ms
 from ewma_ops.option_names import SECRETS, SHOWN, shown
-from ewma_ops.readings import MAX_ID_BYTES
+from ewma_ops.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
 from ewma_ops.smooth_table import KEYS, read_smoothings
 
 __all__ = [
@@ -94,6 +94,9 @@ class Input(Struct, frozen=True, kw_only=True):
     max_id_bytes: Annotated[
         int, Meta(ge=1, le=65_536, description="a whole number of bytes from 1 to 65536")
     ] = MAX_ID_BYTES
+    max_value_bytes: Annotated[
+        int, Meta(ge=1, le=8 << 20, description="a whole number of bytes from 1 to 8388608")
+    ] = MAX_VALUE_BYTES
     on_lost: Annotated[
         Literal["fail", "earliest"],
         Meta(description='"fail", or "earliest" to go on where the topic begins'),
@@ -167,6 +170,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "value": repr(self.input.value),
             "weight": repr(self.input.weight),
             "longest id": str(self.input.max_id_bytes),
+            "longest value": str(self.input.max_value_bytes),
             "shards": str(self.shards),
             "smoothing": self.family.fingerprint(),
         }

@@ -65,3 +65,21 @@ def test_a_letter_that_its_topic_refuses_ends_the_run_with_the_fix(
     job.run()
     assert_same(job.events(len(GOOD)), pandas_says(GOOD))
     assert len(job.letters(1)) == 1
+
+
+def test_a_little_that_stands_for_a_lot_is_a_letter(kafka: str, tmp_path: Path) -> None:
+    job = job_with(kafka, tmp_path)
+    blanks = b" " * (150 << 20)
+    options = {"compression_type": "gzip", "max_request_size": 1 << 30}
+    produce(kafka, job.input, [Record(blanks, b"key")], **options)
+    del blanks
+    job.send(GOOD)
+    said = job.run()
+    assert said.count("started 1 worker") == 1
+    assert_same(job.events(len(GOOD)), pandas_says(GOOD))
+    [letter] = job.letters(1)
+    assert headers(letter)["ewma-cause"] == b"value-too-long"
+    assert headers(letter)["ewma-cut"] == b"3 8388609"
+    assert (letter.key, letter.value[:9]) == (b"key", b" " * 9)
+    done = ewma("verify", str(job.path))
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -21,11 +21,14 @@ from ewma_ops.connectors import fit
 from ewma_ops.errors import CorruptBatch
 from ewma_ops.wire.batch import Columns, decode_batches
 from ewma_ops.wire.layout import HEADER, MAGIC, MAGIC_AT, PREFIX
+from ewma_ops.wire.records import bytes_of
 
 __all__ = ["misfits", "read_runs"]
 
 _EPOCH_AT = PREFIX.size
 _EPOCH_BYTES = 4
+_USUAL_BYTES = 256
+"""Up to here a record counts as one."""
 
 
 def read_runs(consumer: KafkaConsumer) -> None:
@@ -48,15 +51,20 @@ def _maker(record_by_record: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Taken:
-    """Some records of a fetch: as long as they are many, and a single item to go through."""
+    """Some records of a fetch: as long as they are many, and a single item to go through.
 
-    __slots__ = ("_columns",)
+    Long ones count for several, so that a poll ends when enough bytes have come.
+    """
+
+    __slots__ = ("_columns", "_len")
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
+        size = bytes_of(columns.keys) + bytes_of(columns.values)
+        self._len = max(len(columns.values), size // _USUAL_BYTES)
 
     def __len__(self) -> int:
-        return len(self._columns.values)
+        return self._len
 
     def __iter__(self) -> Iterator[Columns]:
         yield self._columns

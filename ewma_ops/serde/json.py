@@ -21,6 +21,7 @@ from ewma_ops.readings import (
     LARGEST_VALUE,
     LATEST_MS,
     MAX_ID_BYTES,
+    MAX_VALUE_BYTES,
     WEIGHTS,
     Readings,
     Rejections,
@@ -29,7 +30,7 @@ from ewma_ops.readings import (
 from ewma_ops.serde.columns import ColumnReader, are_many
 from ewma_ops.serde.fields import Fields, Paths, Reasons
 from ewma_ops.serde.rows import RowReader, not_utf8
-from ewma_ops.spans import Texts, taken
+from ewma_ops.spans import Spans, Texts, taken
 
 __all__ = ["CAUSES", "Decoded", "JsonDecoder"]
 
@@ -44,6 +45,7 @@ CAUSES = (
     "out-of-range",
     "no-series-id",
     "id-too-long",
+    "value-too-long",
     "no-time",
     "not-a-time",
     "time-out-of-range",
@@ -88,6 +90,8 @@ class JsonDecoder:
         ``-Infinity`` and ``NaN`` are read, which JSON has not; or else all of them rejected.
     max_id_bytes
         Most bytes of a series id, as UTF-8.
+    max_value_bytes
+        Most bytes of a payload: a longer one is rejected unread.
 
     A path is the name of a field, or names joined with "." for nested objects. Of a key that
     stands twice in an object the last counts. Other fields are skipped unread.
@@ -117,6 +121,7 @@ class JsonDecoder:
         nulls: bool = True,
         infinite: bool = False,
         max_id_bytes: int = MAX_ID_BYTES,
+        max_value_bytes: int = MAX_VALUE_BYTES,
     ) -> None:
         if series_id is None:
             series_id = ()
@@ -134,7 +139,7 @@ class JsonDecoder:
             )
         self._paths, self._weight = Paths(ids, time, numbers), weight
         self._lowest, self._highest, self._nulls = lowest, highest, nulls
-        self._max_id_bytes = max_id_bytes
+        self._max_id_bytes, self._max_value_bytes = max_id_bytes, max_value_bytes
         self._rows = RowReader(self._paths, infinite=infinite)
         self._columns = ColumnReader(self._paths)
 
@@ -146,6 +151,7 @@ class JsonDecoder:
     ) -> Decoded:
         """Decode a run of records: their keys, values and timestamps (-1 for none)."""
         rejected: Reasons = {}
+        values = self._short(values, rejected)
         fields = self._read(values, rejected)
         ids = _ids_of(keys, rejected) if fields.ids is None else fields.ids
         if fields.times_ms is None:
@@ -165,6 +171,22 @@ class JsonDecoder:
         kept[list(rejected)] = False
         places = np.flatnonzero(kept)
         return Decoded(places, readings.take(places), Rejections.of(rejected))
+
+    def _short(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Sequence[bytes | None]:
+        """Return the payloads, nothing in the place of those that are too long."""
+        most = self._max_value_bytes
+        if isinstance(payloads, Spans):
+            long = np.flatnonzero(payloads.sizes > most).tolist()
+        else:
+            long = [i for i, one in enumerate(payloads) if one is not None and len(one) > most]
+        if not long:
+            return payloads
+        pieces = list(payloads)
+        for i in long:
+            pieces[i] = None
+            detail = f"the value has more than {most} bytes (input.max_value_bytes)"
+            rejected[i] = "value-too-long", detail
+        return Spans.of(pieces) if isinstance(payloads, Spans) else pieces
 
     def _read(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Fields:
         read = self._columns.read(payloads)

@@ -91,7 +91,7 @@ class RowReader:
                 try:
                     slow[at] = self._decode_slowly(pieces[at], error)
                 except _Refused as refused:
-                    rejected[places[at]] = refused.args
+                    rejected.setdefault(places[at], refused.args)
         times_ms = None
         if self._time is not None:
             column = self._column(self._time, rows, slow)

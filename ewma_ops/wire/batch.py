@@ -30,6 +30,7 @@ from ewma_ops.wire.layout import (
     PREFIX,
     TRANSACTIONAL,
 )
+from ewma_ops.wire.long import stretches
 
 __all__ = ["Columns", "Decompress", "decode_batches"]
 
@@ -67,7 +68,8 @@ def decode_batches(
         Compare each batch with its CRC-32C.
     decompress
         Called for compressed batches; it should bound what it returns. A ``ConfigError`` (a
-        missing library) goes through, any other exception means corrupt data.
+        missing library) goes through, after a ``LongBatchError`` the batch is decompressed a
+        stretch at a time, any other exception means corrupt data.
 
     Yields
     ------
@@ -167,17 +169,43 @@ def _batches(
         records: memoryview | bytes = stored
         if transactions.hide(attributes, producer_id, last_offset, stored):
             count, records = 0, b""
-        elif attributes & CODEC_MASK and count:
-            records = _decompress(decompress, attributes & CODEC_MASK, stored, base_offset)
+        append_time = bool(attributes & LOG_APPEND_TIME)
+        first_ms = max_ms if append_time else base_ms
+        if records is stored and attributes & CODEC_MASK and count:
+            codec = attributes & CODEC_MASK
+            try:
+                records = _decompress(decompress, codec, stored, base_offset)
+            except codecs.LongBatchError:
+                whole = Batch(base_offset, last_offset, first_ms, append_time, count, stored)
+                yield from _long_batch(whole, codec)
+                at, next_offset = stop, last_offset + 1
+                continue
         if count * MIN_RECORD_BYTES > len(records) or (count == 0 and len(records)):
             raise CorruptBatch(
                 f"the batch at offset {base_offset} claims {count} records in "
                 f"{len(records)} bytes; a record takes at least {MIN_RECORD_BYTES}"
             )
-        append_time = bool(attributes & LOG_APPEND_TIME)
-        first_ms = max_ms if append_time else base_ms
         yield Batch(base_offset, last_offset, first_ms, append_time, count, records)
         at, next_offset = stop, last_offset + 1
+
+
+def _long_batch(batch: Batch, codec: int) -> Iterator[Batch]:
+    """Yield a batch that is very long uncompressed as several, each of a part of its records."""
+    left = batch.n_records
+    try:
+        for stretch in stretches(codecs.chunks(codec, memoryview(batch.records)), left):
+            left -= stretch.n_records
+            last_offset = batch.base_offset + stretch.last_delta if left else batch.last_offset
+            if last_offset > batch.last_offset:
+                raise CorruptBatch(f"offset {last_offset} is beyond {batch.last_offset}")
+            records, n = stretch.records, stretch.n_records
+            yield batch._replace(last_offset=last_offset, n_records=n, records=records)
+    except ConfigError:
+        raise
+    except Exception as error:  # as of `_decompress`
+        raise CorruptBatch(
+            f"the batch at offset {batch.base_offset} cannot be read: {error}"
+        ) from error
 
 
 def _check_frame(
@@ -205,7 +233,7 @@ def _decompress(decompress: Decompress, codec: int, records: memoryview, base_of
         raise CorruptBatch(f"{where} has codec {codec}; known are 0 to {len(CODEC_NAMES) - 1}")
     try:
         return decompress(codec, records)
-    except ConfigError:
+    except (ConfigError, codecs.LongBatchError):
         raise
     except Exception as error:  # whatever the codec's library raises on bytes that are not its own
         raise CorruptBatch(f"{where} cannot be decompressed: {error}") from error

@@ -7,22 +7,29 @@ kafka-python's own extras, and are loaded when the first batch needs them.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 from ewma_ops.errors import ConfigError, CorruptBatch
 from ewma_ops.wire.layout import CODEC_NAMES
 
-__all__ = ["LIMIT_BYTES", "decompress"]
+__all__ = ["LIMIT_BYTES", "LongBatchError", "chunks", "decompress"]
 
-LIMIT_BYTES = 128 << 20
-"""A producer's batch is at most ``max.request.size`` before compression: 1 MiB by default."""
+LIMIT_BYTES = 16 << 20
+"""A producer's batch is at most ``max.request.size`` before compression: 1 MiB by default. Of a
+longer one `chunks` are taken one after the other."""
 
 _XERIAL = b"\x82SNAPPY\0"
 _XERIAL_HEADER_BYTES = 16
 _SNAPPY_RATIO = 64  # a copy of 64 bytes takes 2 or more
 _LZ4_RATIO = 255  # each further byte of a length stands for at most 255
 _CHUNK_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
+
+
+class LongBatchError(CorruptBatch):
+    """More would come out than is allowed at once."""
 
 
 def decompress(codec: int, records: memoryview, *, limit_bytes: int = LIMIT_BYTES) -> bytes:
@@ -38,13 +45,73 @@ def decompress(codec: int, records: memoryview, *, limit_bytes: int = LIMIT_BYTE
 
     Raises
     ------
+    LongBatchError
+        If more would come out.
     CorruptBatch
-        If more would come out, or the input ends early. The libraries raise their own errors on
+        If the input ends early. The libraries raise their own errors on
         bytes that are not theirs.
     ConfigError
         If the library is not installed.
     """
     return (_gzip, _snappy, _lz4, _zstd)[codec - 1](records, limit_bytes)
+
+
+def chunks(codec: int, records: memoryview) -> Iterator[bytes]:
+    """Decompress the records of a batch, up to about 1 MiB at a time, and never more than asked.
+
+    A block of snappy comes as a whole: that is at most 64 times what it takes compressed.
+
+    Raises
+    ------
+    ConfigError, CorruptBatch
+        As of :func:`decompress`.
+    """
+    return (_gzip_chunks, _snappy_chunks, _lz4_chunks, _zstd_chunks)[codec - 1](records)
+
+
+def _gzip_chunks(records: memoryview) -> Iterator[bytes]:
+    member = zlib.decompressobj(wbits=31)
+    begun = False
+    for start in range(0, len(records), _PIECE_BYTES):  # what is left of a piece is copied
+        data: memoryview | bytes = records[start : start + _PIECE_BYTES]
+        while len(data) or (begun and not member.eof):
+            if member.eof:
+                member = zlib.decompressobj(wbits=31)
+            begun = True
+            chunk = member.decompress(data, _CHUNK_BYTES)
+            data = member.unused_data if member.eof else member.unconsumed_tail
+            if chunk:
+                yield chunk
+            elif not len(data):
+                break
+    if begun and not member.eof:
+        raise CorruptBatch("its gzip data ends early")
+
+
+def _snappy_chunks(records: memoryview) -> Iterator[bytes]:
+    library = _library("snappy", "python-snappy", 2)
+    for block in _snappy_blocks(bytes(records)):
+        _snappy_size(block)
+        yield library.decompress(block)
+
+
+def _lz4_chunks(records: memoryview) -> Iterator[bytes]:
+    frame = _library("lz4.frame", "lz4", 3).LZ4FrameDecompressor()
+    data = bytes(records)
+    while not frame.eof:
+        chunk = bytes(frame.decompress(data, max_length=_CHUNK_BYTES))
+        data = b""
+        if chunk:
+            yield chunk
+        elif frame.needs_input:
+            raise CorruptBatch("its lz4 data ends early")
+
+
+def _zstd_chunks(records: memoryview) -> Iterator[bytes]:
+    library = _library("zstandard", "zstandard", 4)
+    with library.ZstdDecompressor().stream_reader(records, read_across_frames=True) as reader:
+        while chunk := reader.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def _library(module: str, package: str, codec: int) -> Any:
@@ -59,7 +126,7 @@ def _library(module: str, package: str, codec: int) -> Any:
 
 def _within(size: int, limit_bytes: int) -> None:
     if size > limit_bytes:
-        raise CorruptBatch(f"its records take more than {limit_bytes} bytes uncompressed")
+        raise LongBatchError(f"its records take more than {limit_bytes} bytes uncompressed")
 
 
 def _gzip(records: memoryview, limit_bytes: int) -> bytes:
@@ -77,22 +144,27 @@ def _gzip(records: memoryview, limit_bytes: int) -> bytes:
 
 def _snappy(records: memoryview, limit_bytes: int) -> bytes:
     library = _library("snappy", "python-snappy", 2)
-    data = bytes(records)
-    if not data.startswith(_XERIAL):
-        _within(_snappy_size(data), limit_bytes)
-        return bytes(library.decompress(data))
     blocks: list[bytes] = []
-    size, at = 0, _XERIAL_HEADER_BYTES
+    size = 0
+    for block in _snappy_blocks(bytes(records)):
+        size += _snappy_size(block)
+        _within(size, limit_bytes)
+        blocks.append(library.decompress(block))
+    return b"".join(blocks)
+
+
+def _snappy_blocks(data: bytes) -> Iterator[bytes]:
+    """Yield the blocks of xerial's framing; without it everything is one."""
+    if not data.startswith(_XERIAL):
+        yield data
+        return
+    at = _XERIAL_HEADER_BYTES
     while at < len(data):
         stop = at + 4 + int.from_bytes(data[at : at + 4], "big")
         if stop > len(data):
             raise CorruptBatch("its snappy data ends early")
-        block = data[at + 4 : stop]
-        size += _snappy_size(block)
-        _within(size, limit_bytes)
-        blocks.append(library.decompress(block))
+        yield data[at + 4 : stop]
         at = stop
-    return b"".join(blocks)
 
 
 def _snappy_size(block: bytes) -> int:
