@@ -21,8 +21,8 @@ from typing import Any, final
 
 from bytewax.recovery import init_db_dir
 
-from ewma_ops.errors import START_OVER, ConfigError, DiskError, StateError
-from ewma_ops.store_faults import named_errors
+from ewma_ops.errors import START_OVER, ConfigError, StateError
+from ewma_ops.store_faults import named_errors, shortage
 from ewma_ops.store_lock import PRIVATE_DIRECTORY, PRIVATE_FILE, lock_directory
 from ewma_ops.wal import is_damaged
 
@@ -50,6 +50,8 @@ SQLITE = (3, 37, 0)
 FORMAT = 2
 FIRST_EPOCH = 1
 _MANIFEST = "manifest.json"
+_STORE_BYTES = 2 << 20
+"""What an empty store takes while it is made."""
 _SMALL_BYTES = 1_024
 _PAGE_BYTES = 16_384
 """Of 4, 16 and 32 kB: 240, 135 and 90 ms of CPU for 42 MB, but 10 % more for many small epochs."""
@@ -184,14 +186,12 @@ class RecoveryStore:
         _check_version()
         draft = self.directory / "parts.new"
         shutil.rmtree(draft, ignore_errors=True)
+        # Bytewax ends with a Rust backtrace on a disk without room.
+        room = shortage(draft, least_bytes=_STORE_BYTES, least_files=4 * PARTITIONS)
+        if room is not None:
+            raise room
         draft.mkdir(mode=PRIVATE_DIRECTORY)
-        try:
-            init_db_dir(draft, PARTITIONS)
-        except RuntimeError as error:  # Bytewax's, with SQLite's reason as its cause
-            reason = error.__cause__ or error
-            raise DiskError(
-                f"the recovery store '{self.directory}' cannot be made: {reason}"
-            ) from error
+        init_db_dir(draft, PARTITIONS)
         for path in part_files(draft):
             path.chmod(PRIVATE_FILE)  # SQLite gives the same to the logs beside it
         _widen_pages(draft)

@@ -14,10 +14,13 @@ from pathlib import Path
 
 from ewma_ops.errors import START_OVER, ConfigError, DiskError, EwmaError, StateError
 
-__all__ = ["named_errors"]
+__all__ = ["named_errors", "shortage"]
 
 _FOR_NOW = ("is full", "disk I/O error", "locked", "out of memory")
 """What SQLite says where the file is not at fault."""
+_FULL = ("is full", "DiskFull", "No space left", "quota exceeded")
+"""What SQLite, Bytewax and the system say where there is no room."""
+_LEAST_BYTES = 1 << 16
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -41,7 +44,39 @@ def named_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def shortage(
+    path: Path, reason: str = "", *, least_bytes: int = _LEAST_BYTES, least_files: int = 1
+) -> DiskError | None:
+    """Return an error that says what a recovery store's disk lacks, if it lacks anything.
+
+    Parameters
+    ----------
+    path
+        The store, or a file in it.
+    reason
+        What an operation on it failed of: the disk may have room again meanwhile.
+    least_bytes, least_files
+        What must be free.
+    """
+    while not path.exists():
+        path = path.parent
+    disk = os.statvfs(path)
+    free = disk.f_bavail * disk.f_frsize
+    if any(word in reason for word in _FULL) or free < least_bytes:
+        what = f"its disk is full ({free // 1024:,} KiB free)"
+    elif disk.f_files and disk.f_favail < least_files:
+        what = f"its disk has too few inodes left ({disk.f_favail})"
+    else:
+        return None
+    return DiskError(
+        f"the recovery store '{path}' cannot be written to: {what}; make room there: the flow "
+        "tries again by itself and goes on from its last snapshot"
+    )
+
+
 def _unusable(path: Path, reason: str, not_allowed: bool) -> EwmaError:
+    if (lack := shortage(path, reason)) is not None:
+        return lack
     if not_allowed:
         return ConfigError(
             f"the recovery store '{path}' cannot be written to ({reason}): make it writable "

@@ -27,6 +27,7 @@ from bytewax.run import cli_main
 
 from ewma_ops.endpoint import serve_metrics
 from ewma_ops.errors import EwmaError, ReadingError
+from ewma_ops.store_faults import shortage
 from ewma_ops.threads import COARSE_S, wake_within
 
 __all__ = [
@@ -102,7 +103,7 @@ def run_worker(
         except BaseException as error:  # noqa: BLE001  # an engine panic is no Exception
             # Of a cluster comes "Send thread panic" and no cause: then what was noted tells.
             cause = noted[-1] if noted and _first_of_ours(error) is None else error
-            return _report(cause, process_id if len(addresses) > 1 else None)
+            return _report(cause, process_id if len(addresses) > 1 else None, parts)
     return 0
 
 
@@ -158,10 +159,12 @@ def _first_of_ours(error: BaseException | None) -> EwmaError | None:
     return error
 
 
-def _report(error: BaseException, process_id: int | None) -> int:
+def _report(error: BaseException, process_id: int | None, parts: Path | None) -> int:
     """Say on stderr what went wrong; return the exit code."""
     name = "ewma" if process_id is None else f"ewma worker {process_id}"
     ours = _first_of_ours(error)
+    if ours is None and parts is not None:
+        ours = shortage(parts, str(error))
     if ours is not None:
         if not ours.told:
             say(f"{name}: {ours}")

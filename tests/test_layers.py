@@ -126,7 +126,8 @@ ROWS = {
     "endpoint": _row("errors", "prometheus_client"),
     "sealed": _row("errors", "numpy crc32c"),
     "worker": _row(
-        "endpoint errors threads settings recovery flow connectors.*", "bytewax prometheus_client"
+        "endpoint errors store_faults threads settings recovery flow connectors.*",
+        "bytewax prometheus_client",
     ),
     "launcher": _row("errors settings recovery checkpoints relay sealed worker"),
     "cli": _row(
