@@ -149,6 +149,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--blows", type=int, default=20, help="kills and hurts")
+    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="for them, at most")
+    parser.add_argument("--rate", type=int, default=Plan.rate, help="readings a second")
+    parser.add_argument("--check-every", type=int, default=0, help="kills and hurts")
     parser.add_argument("--delivery", default="exactly-once")
     parser.add_argument("--interval", default="1s")
     parser.add_argument("--control", default="")
@@ -167,6 +170,9 @@ def main() -> int:
         options.seed,
         options.blows,
         options.broker,
+        options.seconds,
+        options.rate,
+        check_every=options.check_every,
         delivery=options.delivery,
         interval=options.interval,
         control=options.control,

@@ -119,6 +119,8 @@ class Job:
 
     def use_new_directory(self) -> None:
         """Do what many errors advise: start with a recovery directory that is not there yet."""
+        self.kill()
+        self.process = None
         self.state = self.directory / f"state-{time.monotonic_ns()}"
         self.configure()
 
