@@ -40,7 +40,7 @@ from ewma_ops.connectors.options import (
     options_of,
     servers_of,
 )
-from ewma_ops.connectors.trouble import explain, refusal
+from ewma_ops.connectors.trouble import explain, patient, refusal
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
 from ewma_ops.masking import masked
 
@@ -318,7 +318,7 @@ def in_words(error: Exception, client: Mapping[str, object], doing: str) -> Ewma
     servers = servers_of(client)
     what = masked(f"{type(error).__name__}: {error}")
     if isinstance(error, CREDENTIALS):
-        return refusal(error, client)
+        return refusal(error, client, final=not patient(client, error))
     if isinstance(error, BadCertificateError):
         return ConfigError(
             f"the certificate of the broker at {servers} is not trusted: set kafka.ssl_cafile to "

@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from kafka.errors import SaslAuthenticationFailedError, UnsupportedSaslMechanismError
 
 from ewma_ops.connectors import partition_count, trouble
+from ewma_ops.connectors.client import in_words
 from ewma_ops.connectors.options import check_options
 from ewma_ops.errors import BrokerError, ConfigError
+from ewma_ops.masking import substituted
 from tests.brokers import ApacheKafka, Record, produce, read_all
 from tests.jobs import Job
 
@@ -158,8 +161,6 @@ def test_a_password_that_is_changed_while_the_flow_runs(
 def test_a_password_in_a_file_is_waited_for_and_then_given_up(
     own_kafka: ApacheKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ewma_ops.masking import substituted
-
     secret = tmp_path / "password"
     secret.write_text("wrong-password\n")
     client = {
@@ -199,3 +200,24 @@ class _web_server:  # noqa: N801 - a context manager
                     peer.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         except OSError:
             pass
+
+
+def test_a_refusal_is_final_only_where_nothing_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where kafka-python raises it at once, as it does of a request that was waiting."""
+    (tmp_path / "password").write_text("old-password")
+    refused = SaslAuthenticationFailedError("Invalid username or password")
+    client = {"bootstrap_servers": "127.0.0.1:1", **PLAIN_USER}
+    assert isinstance(in_words(refused, client, "reading"), ConfigError)
+    changing = {**client, "sasl_plain_password": substituted(f"${{file:{tmp_path}/password}}")}
+    error = in_words(refused, changing, "reading")
+    assert isinstance(error, BrokerError)
+    assert error.retry
+    monkeypatch.setattr(trouble, "PATIENCE_S", 0.0)
+    assert isinstance(in_words(refused, changing, "reading"), ConfigError)
+    trouble.clear(client, 1)
+    monkeypatch.setattr(trouble, "PATIENCE_S", 60.0)
+    assert isinstance(in_words(refused, client, "reading"), BrokerError)
+    unsupported = UnsupportedSaslMechanismError()
+    assert isinstance(in_words(unsupported, client, "reading"), ConfigError)
