@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _ANSWER_TIMEOUT_S = 10.0
+_PAUSE_S = 0.1
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -214,10 +216,31 @@ def _end_where_decided(consumer: KafkaConsumer) -> None:
 def connect_admin(client: Mapping[str, object]) -> Iterator[KafkaAdminClient]:
     """Connect an admin client for a ``with`` block; errors as of :func:`connect_consumer`."""
     admin = _connect(KafkaAdminClient, client, "admin", {})
+    _ask_another_broker(admin._manager)
     try:
         yield admin
     finally:
         admin.close()
+
+
+def _ask_another_broker(manager: Any) -> None:
+    """Have a question repeated whose broker cannot be reached: another one may answer it.
+
+    kafka-python asks any broker, also one that has just died, and leaves it at that.
+    """
+    run = manager.run
+
+    def run_patiently(ask: Any, *arguments: Any, **options: Any) -> Any:
+        until = time.monotonic() + _ANSWER_TIMEOUT_S
+        while True:
+            try:
+                return run(ask, *arguments, **options)
+            except (kafka_errors.KafkaConnectionError, kafka_errors.NodeNotReadyError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
+
+    manager.run = run_patiently
 
 
 def topic_settings(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:

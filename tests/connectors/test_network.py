@@ -34,7 +34,7 @@ def test_the_inside_of_kafka_python_is_where_it_was(embedded: str) -> None:
     client = {"bootstrap_servers": embedded}
     consumer, producer = connect_consumer(client, "group"), connect_producer(client)
     used: dict[Any, tuple[str, ...]] = {
-        consumer._manager: ("_auth_failures", "_build_transport", "_connect", "cluster"),
+        consumer._manager: ("_auth_failures", "_build_transport", "_connect", "cluster", "run"),
         KafkaTCPTransport: ("_sock_recv", "_read_from_sock"),
         KafkaSSLTransport: ("_sock_recv", "_read_from_sock"),
         KafkaConnection: ("init_future", "close_future", "data_received", "_sasl_authenticate"),
