@@ -21,14 +21,15 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 import ewma_ops.operators as ew
+from ewma_ops.connectors.layout import by_key, by_source, routed_partitions
 from ewma_ops.connectors.offsets import start_offsets
 from ewma_ops.connectors.sink import KafkaSink
 from ewma_ops.connectors.source import KafkaSource
 from ewma_ops.connectors.topic_configs import Use, refuse_or_warn
-from ewma_ops.connectors.topics import largest_record, look_up
+from ewma_ops.connectors.topics import largest_record, look_up, partition_count
 from ewma_ops.history import History, file_digest
 from ewma_ops.readings import Readings
-from ewma_ops.recovery import RecoveryStore
+from ewma_ops.recovery import Beginning, RecoveryStore
 from ewma_ops.serde.events import JsonEncoder
 from ewma_ops.serde.json import JsonDecoder
 from ewma_ops.settings import Settings
@@ -84,6 +85,7 @@ def build_job(
     """
     reads, family = settings.input, settings.family
     began = None if store is None else store.began
+    routed = {} if store is None else store.routed
     source = KafkaSource(
         settings.kafka,
         reads.topic,
@@ -95,8 +97,8 @@ def build_job(
         began=began,
     )
     job = job_of(settings)
-    events = _sink(settings, settings.output.topic, job, began)
-    dead_letters = _sink(settings, settings.dead_letters.topic, job, began)
+    events = _sink(settings, settings.output.topic, job, began, routed)
+    dead_letters = _sink(settings, settings.dead_letters.topic, job, began, routed)
     policies = family.policies
     letters = Letters(reads.topic, dead_letters.partitions, _letter_bytes(settings))
     decode = Decode(decoder_of(settings), letters, keeps=policies.keeps_originals)
@@ -224,8 +226,6 @@ def identify(settings: Settings) -> dict[str, str]:
     for name, topic in topics.items():
         view = look_up(settings.kafka, topic)
         identity[f"{name} topic id"] = str(view.topic_id)
-        if name != "input":
-            identity[f"{name} partitions"] = str(view.partitions)
     refuse_or_warn(settings.kafka, topic_uses(settings))
     return identity
 
@@ -240,20 +240,27 @@ def topic_uses(settings: Settings) -> list[Use]:
     ]
 
 
-def begin(settings: Settings) -> dict[int, int]:
-    """Return where a job begins that begins now: an offset for each input partition there is.
+def begin(settings: Settings) -> Beginning:
+    """Return where a job begins that begins now.
 
     Noted once, in the recovery store: a run that goes on with the job begins there too, also
     after a crash before the first snapshot. An input partition that the note does not name was
-    added later, and is read from its first offset.
+    added later, and is read from its first offset. The output topics are written to by as many
+    partitions as they have now; or had, where events of this job are there already, of a run
+    whose store is lost: else what it wrote would not be found, and be written again.
 
     Raises
     ------
     BrokerError, ConfigError
         As of :func:`build_job`.
     """
-    reads = settings.input
-    return start_offsets(settings.kafka, reads.topic, reads.group_id, reads.start)
+    reads, client, routed = settings.input, settings.kafka, {}
+    for topic, route in ((settings.output.topic, by_key), (settings.dead_letters.topic, by_source)):
+        if settings.output.delivery == "at-least-once":
+            routed[topic] = partition_count(client, topic)
+        else:
+            routed[topic] = routed_partitions(client, topic, job_of(settings), route)
+    return Beginning(start_offsets(client, reads.topic, reads.group_id, reads.start), routed)
 
 
 def job_of(settings: Settings) -> str:
@@ -268,7 +275,13 @@ def job_of(settings: Settings) -> str:
     return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))
 
 
-def _sink(settings: Settings, topic: str, job: str, began: Mapping[int, int] | None) -> KafkaSink:
+def _sink(
+    settings: Settings,
+    topic: str,
+    job: str,
+    began: Mapping[int, int] | None,
+    routed: Mapping[str, int],
+) -> KafkaSink:
     recovery = settings.recovery
     return KafkaSink(
         settings.kafka,
@@ -276,6 +289,7 @@ def _sink(settings: Settings, topic: str, job: str, began: Mapping[int, int] | N
         delivery=settings.output.delivery,
         job=job,
         began=began or {},
+        partitions=routed.get(topic),
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )
 

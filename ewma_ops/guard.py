@@ -13,6 +13,7 @@ from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.recovery import (
     PARTITIONS,
     Begin,
+    Beginning,
     Identity,
     RecoveryStore,
     ResumePoint,
@@ -23,7 +24,7 @@ __all__ = ["guard_parts", "guarded_store"]
 
 
 def guard_parts(
-    directory: Path | str, identity: Identity, begin: Begin = dict, sound: Sound | None = None
+    directory: Path | str, identity: Identity, begin: Begin = Beginning, sound: Sound | None = None
 ) -> ResumePoint:
     """Lock and clean part files that Bytewax's own command line will use, for this process's life.
 

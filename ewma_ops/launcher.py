@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from ewma_ops.checkpoints import checkpointing
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.recovery import Begin, Identity, RecoveryStore, ResumePoint, Sound
+from ewma_ops.recovery import Begin, Beginning, Identity, RecoveryStore, ResumePoint, Sound
 from ewma_ops.relay import Relay, relayed_stderr
 from ewma_ops.sealed import check_pickle
 from ewma_ops.settings import load
@@ -65,7 +65,7 @@ def launch(
     workers: int = 1,
     *,
     identify: Callable[[], Identity] | None = None,
-    begin: Begin = dict,
+    begin: Begin = Beginning,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
 ) -> int:
@@ -148,7 +148,7 @@ def _keep_running(
     identity: Identity,
     identify: Callable[[], Identity],
     signals: Sequence[int],
-    begin: Begin = dict,
+    begin: Begin = Beginning,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
     sound: Sound | None = None,

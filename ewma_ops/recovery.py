@@ -16,8 +16,8 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, final
+from types import MappingProxyType, TracebackType
+from typing import Any, NamedTuple, final
 
 from bytewax.recovery import init_db_dir
 
@@ -27,6 +27,8 @@ from ewma_ops.store_lock import PRIVATE_DIRECTORY, PRIVATE_FILE, lock_directory
 from ewma_ops.wal import is_damaged
 
 __all__ = [
+    "Begin",
+    "Beginning",
     "Identity",
     "RecoveryStore",
     "ResumePoint",
@@ -41,8 +43,16 @@ Identity = Mapping[str, str | int]
 Sound = Callable[[object], None]
 """Refuses a snapshot, as Bytewax stored it, that may not be unpickled."""
 
-Begin = Callable[[], Mapping[int, int]]
-"""Says where a job that begins now begins: an offset for each input partition it knows of."""
+
+class Beginning(NamedTuple):
+    """Where a job begins: offsets by input partition, and partitions written to by topic."""
+
+    offsets: Mapping[int, int] = MappingProxyType({})
+    routed: Mapping[str, int] = MappingProxyType({})
+
+
+Begin = Callable[[], Beginning]
+"""Says where a job that begins now begins."""
 
 BYTEWAX = "0.21.1"
 SCHEMA = 5
@@ -138,6 +148,12 @@ class RecoveryStore:
         os.close(fd)
 
     @property
+    def routed(self) -> dict[str, int]:
+        """How many partitions the job writes to, by topic, where that was noted."""
+        manifest = self.directory / _MANIFEST
+        return dict(_read_manifest(manifest).get("routed", {})) if manifest.exists() else {}
+
+    @property
     def claimed(self) -> bool:
         """Whether the store notes whose it is, as one does that was ever prepared."""
         return (self.directory / _MANIFEST).exists()
@@ -150,7 +166,7 @@ class RecoveryStore:
         return {int(partition): int(offset) for partition, offset in began.items()} or None
 
     def prepare(
-        self, identity: Identity, begin: Begin = dict, sound: Sound | None = None
+        self, identity: Identity, begin: Begin = Beginning, sound: Sound | None = None
     ) -> ResumePoint:
         """Make the store ready for a run: create or check it, and remove ghost snapshots.
 
@@ -223,9 +239,24 @@ def _claim(directory: Path, parts: Path, identity: Identity, begin: Begin) -> No
             f"{key} was {_shown(was.get(key))}, now {_shown(identity.get(key))}" for key in keys
         )
         raise StateError(
-            f"the recovery store '{directory}' belongs to another job: {changes}. "
-            f"Set the old value again, or use another directory to begin anew"
+            f"the recovery store '{directory}' belongs to another job: {changes}. {_advice(keys)}"
         )
+
+
+def _advice(keys: Sequence[str]) -> str:
+    """Return what helps where these of a job's properties are others than its store knows."""
+    again = {key.removesuffix(" topic id") for key in keys if key.endswith(" topic id")}
+    if not again:
+        return "Set the old value again, or use another directory to start over"
+    written = sorted(again - {"input"})
+    emptied = f", empty the {' and the '.join(written)} topic" if written else ""
+    return (
+        f"The {' and the '.join(sorted(again))} topic was deleted and created again: to write all "
+        f"that it had and the input still has{emptied}, and start with a new recovery directory"
+        if written
+        else "The input topic was deleted and created again: to read what it has now, start with "
+        "a new recovery directory"
+    )
 
 
 def _refuse_used(directory: Path, manifest: Path) -> None:
@@ -388,7 +419,7 @@ def _check_version() -> None:
         )
 
 
-def _write_manifest(path: Path, identity: Identity, began: Mapping[int, int]) -> None:
+def _write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None:
     """Replace the manifest whole: a reader finds the old one or the new one."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
@@ -397,7 +428,8 @@ def _write_manifest(path: Path, identity: Identity, began: Mapping[int, int]) ->
         content = {
             "format": FORMAT,
             "job": dict(identity),
-            "began": {str(partition): offset for partition, offset in began.items()},
+            "began": {str(partition): offset for partition, offset in beginning.offsets.items()},
+            "routed": dict(beginning.routed),
         }
         json.dump({**content, "checksum": _checksum(content)}, file, indent=2)
         file.flush()

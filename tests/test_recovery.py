@@ -22,7 +22,7 @@ from bytewax.testing import TestingSink
 
 from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.guard import guard_parts
-from ewma_ops.recovery import RecoveryStore, ResumePoint, purge_ghosts
+from ewma_ops.recovery import Beginning, RecoveryStore, ResumePoint, purge_ghosts
 from tests.patience import PATIENCE_S
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -398,6 +398,7 @@ if __name__ == "__main__":
 def test_where_a_job_began_is_noted_once(tmp_path: Path) -> None:
     with RecoveryStore(tmp_path / "state") as store:
         assert store.began is None
-        store.prepare(JOB, lambda: {0: 7, 10: 0})
-        store.prepare(JOB, lambda: {0: 9})
+        store.prepare(JOB, lambda: Beginning({0: 7, 10: 0}, {"smoothed": 3}))
+        store.prepare(JOB, lambda: Beginning({0: 9}))
         assert store.began == {0: 7, 10: 0}
+        assert store.routed == {"smoothed": 3}

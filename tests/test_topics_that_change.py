@@ -36,10 +36,9 @@ def into(partition: int, series: str, n: int, first: int = 0, **fields: Any) -> 
     ]
 
 
-def committed_keys(job: Job) -> list[bytes]:
-    """Return the key of each event, those of aborted transactions left out."""
-    records = read_all(job.bootstrap, job.output, 0, isolation_level="read_committed")
-    return [record.key for record in records]
+def events_of(job: Job) -> list[Any]:
+    """Return the events there are, those of aborted transactions left out."""
+    return read_all(job.bootstrap, job.output, 0, isolation_level="read_committed")
 
 
 def verified(job: Job, readings: int) -> None:
@@ -118,7 +117,7 @@ def test_a_topic_that_is_created_again_under_a_job_stops_it(
     bad = [Record(b"no reading", partition=p) for p in (0, 1)]
     with job.running() as run:
         produce(kafka, job.input, into(0, "a", 100) + into(1, "b", 100) + bad)
-        wait_until(lambda: len(committed_keys(job)) == 200, 60)
+        wait_until(lambda: len(events_of(job)) == 200, 60)
         wait_until(lambda: len(job.letters(0)) >= 2)
         recreate_topic(kafka, name, 2)
         produce(kafka, job.input, into(0, "a", 50, 100) + into(1, "b", 50, 100) + bad)
@@ -140,3 +139,44 @@ def test_a_topic_that_is_created_again_under_a_job_stops_it(
         verified(job, 100 if table == "input" else 300)  # other readings have events of their own
     if table == "dead_letters":
         assert len(job.letters(4)) == 4
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "transactional"])
+def test_output_partitions_that_were_added_double_nothing(
+    kafka: str, tmp_path: Path, delivery: str
+) -> None:
+    """Not with the store, nor without it, nor when the advice is followed to write to all."""
+    job = Job(kafka, tmp_path, partitions=(3, 2, 1))
+    output = {"delivery": delivery}
+    job.configure(input={"stop": "never"}, output=output, recovery={"interval": "1min"})
+    bad = [Record(b"no reading", partition=p) for p in range(3)]
+    names = [f"series-{i}" for i in range(30)]
+    first = [r for i, name in enumerate(names) for r in into(i % 3, name, 10)]
+    produce(kafka, job.input, first + bad)
+    with job.running(2) as run:
+        if delivery == "exactly-once":
+            wait_until(lambda: len(events_of(job)) == 300, 60)
+            run.kill()  # before the first snapshot: all of it is made again
+        else:
+            wait_until((job.state / "manifest.json").exists, 60)
+            run.send_signal(signal.SIGTERM)
+        run.wait(60)
+    add_partitions(kafka, job.output, 3)
+    add_partitions(kafka, job.dead_letters, 2)
+    produce(kafka, job.input, [r for i, n in enumerate(names) for r in into(i % 3, n, 5, 10)])
+
+    job.configure(output=output)
+    assert f"{job.output!r} has 3 partitions: the flow keeps to the first 2" in job.run(2)
+    verified(job, 450)
+    job.configure(output=output, recovery={"directory": str(tmp_path / "lost")})
+    job.run(2)  # the whole input once more, and nothing is new
+    verified(job, 450)
+    assert {record.partition for record in events_of(job)} == {0, 1}
+    letters = read_all(kafka, job.dead_letters, 3, isolation_level="read_committed")
+    assert len(letters) == 3
+
+    job.output = make_topic(kafka, 3, "all-of-it")
+    job.configure(output=output, recovery={"directory": str(tmp_path / "new")})
+    assert "keeps to the first 2" not in job.run(2)
+    verified(job, 450)
+    assert {record.partition for record in events_of(job)} == {0, 1, 2}

@@ -35,8 +35,9 @@ _CLOSE_S = 5.0
 
 
 class Stretch(NamedTuple):
-    """Some consecutive records: the headers of each, and the offset after the last."""
+    """Some consecutive records: key and headers of each, and the offset after the last."""
 
+    keys: list[bytes | None]
     headers: list[Headers]
     end: int
 
@@ -130,7 +131,7 @@ class Readback:
             end = max(end, watermark or 0)
             if at > reached or records:
                 reached, moved_at = at, now
-                yield Stretch([record.headers for record in records], at)
+                yield Stretch([r.key for r in records], [r.headers for r in records], at)
             if reached >= end and watermark is not None:
                 if settled and began >= settled_at:
                     return

@@ -28,8 +28,8 @@ from ewma_ops.connectors.delivery import (
 from ewma_ops.connectors.outlet import Outlet
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.readback import Readback
-from ewma_ops.connectors.topics import look_up
-from ewma_ops.errors import ConfigError, DeliveryError
+from ewma_ops.connectors.topics import KEEPS_TO_THEM, look_up
+from ewma_ops.errors import ConfigError, DeliveryError, TopicError
 from ewma_ops.murmur2 import murmur2
 from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
 
@@ -90,6 +90,10 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         Time between two snapshots: how long a transaction stays open.
     began
         Where the flow began, by input partition: records of before are not looked out for.
+    partitions
+        How many of the topic's partitions are written to, the first ones; None for all there are.
+        A flow that resumes must be given the same number, however much the topic has grown: what
+        is in a partition is recalled for that partition alone.
 
     Raises
     ------
@@ -118,6 +122,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         job: str = "",
         interval: timedelta = timedelta(seconds=10),
         began: Mapping[int, int] = MappingProxyType({}),
+        partitions: int | None = None,
     ) -> None:
         if delivery not in _DELIVERIES:
             raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
@@ -131,6 +136,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._transaction_s = min(
             _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
         )
+        self._routed = partitions
         self._view: TopicView | None = None
         self._settled_at = 0.0
         self._outlets: dict[int, Outlet] = {}
@@ -141,14 +147,28 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
 
     @property
     def partitions(self) -> int:
-        """How many partitions the topic had when it was first looked up: route with this."""
-        return self.view.partitions
+        """How many partitions are written to: route with this."""
+        return self.view.partitions if self._routed is None else self._routed
 
     @property
     def view(self) -> TopicView:
         """What brokers said of the topic when it was first looked up."""
         if self._view is None:
             self._view = look_up(self._client, self._topic)
+            if self.partitions > self._view.partitions:
+                raise TopicError(
+                    f"topic {self._topic!r} has {self._view.partitions} partitions, and the flow "
+                    f"has written to {self.partitions}: it was deleted and created again; empty "
+                    "it and start with a new recovery directory"
+                )
+            if self.partitions < self._view.partitions:
+                _log.warning(
+                    "topic %r has %d partitions: the flow keeps to the first %d, %s",
+                    self._topic,
+                    self._view.partitions,
+                    self.partitions,
+                    KEEPS_TO_THEM,
+                )
             if self._delivery == "exactly-once":
                 # Early, so that the settle time passes while the engine starts.
                 reader = Readback(self._client, self._topic, committed=False)

@@ -19,6 +19,7 @@ from ewma_ops.connectors.options import PRODUCER, servers_of
 from ewma_ops.errors import TopicError
 
 __all__ = [
+    "KEEPS_TO_THEM",
     "TopicWatch",
     "create_topic",
     "largest_record",
@@ -33,10 +34,11 @@ _GROWN_INPUT = (
     "restart the flow to read the new ones; a series that moves to another partition may arrive "
     "out of order"
 )
-_GROWN_OUTPUT = (
-    "the flow keeps to the first ones until it is restarted; then many series change their "
-    "partition"
+KEEPS_TO_THEM = (
+    "where the records that it has written are; to write to all, start with a new recovery "
+    "directory and another output topic"
 )
+"""Why a flow does not write to partitions that were added to its topic, and how it would."""
 _WRITE_AGAIN = (
     "To write all of them again and in order, empty it (delete it and create it once more) and "
     "start with a new recovery directory: the flow then begins where input.start says"
@@ -179,7 +181,9 @@ class TopicWatch:
                 self._topic,
                 self._partitions,
                 view.partitions,
-                _GROWN_OUTPUT if self._written else _GROWN_INPUT,
+                f"the flow keeps to the first ones, {KEEPS_TO_THEM}"
+                if self._written
+                else _GROWN_INPUT,
             )
             self._partitions = view.partitions
 
