@@ -245,17 +245,18 @@ def _claim(directory: Path, parts: Path, identity: Identity, begin: Begin) -> No
 
 def _advice(keys: Sequence[str]) -> str:
     """Return what helps where these of a job's properties are others than its store knows."""
-    again = {key.removesuffix(" topic id") for key in keys if key.endswith(" topic id")}
-    if not again:
+    recreated = {key.removesuffix(" topic id") for key in keys if key.endswith(" topic id")}
+    if not recreated:
         return "Set the old value again, or use another directory to start over"
-    written = sorted(again - {"input"})
-    emptied = f", empty the {' and the '.join(written)} topic" if written else ""
+    written = " and the ".join(sorted(recreated - {"input"}))
+    if not written:
+        return (
+            "The input topic was deleted and created again: to read what it has now, start with a "
+            "new recovery directory"
+        )
     return (
-        f"The {' and the '.join(sorted(again))} topic was deleted and created again: to write all "
-        f"that it had and the input still has{emptied}, and start with a new recovery directory"
-        if written
-        else "The input topic was deleted and created again: to read what it has now, start with "
-        "a new recovery directory"
+        f"The {written} topic was deleted and created again, which lost what it had: to write all "
+        "of it again and in order, empty the topic and start with a new recovery directory"
     )
 
 
