@@ -243,17 +243,16 @@ class Topic:
         consumer.assign(tps)
         for tp in tps:
             consumer.seek(tp, self._reached.get(tp.partition, 0))
-        ends = consumer.end_offsets(tps)
-        idle = 0
-        while idle < 2:  # some brokers list too low an end, and a slow one is not an idle one
+        ends = dict(consumer.end_offsets(tps))
+        fetched: set[TopicPartition] = set()
+        while len(fetched) < len(tps) or any(consumer.position(tp) < ends[tp] for tp in tps):
             polled = consumer.poll(timeout_ms=150)
             found += [_small(record) for run in polled.values() for record in run]
-            marks = {tp: consumer.highwater(tp) for tp in tps}
-            ended = all(
-                mark is not None and consumer.position(tp) >= max(mark, ends[tp])
-                for tp, mark in marks.items()
-            )
-            idle = idle + 1 if ended and not polled else 0
+            for tp in set(tps) - fetched:  # some brokers list too low an end, and fetch a right one
+                mark = consumer.highwater(tp)
+                if mark is not None:
+                    fetched.add(tp)
+                    ends[tp] = max(ends[tp], mark)
         self._reached = {tp.partition: consumer.position(tp) for tp in tps}
         return found
 
