@@ -120,6 +120,15 @@ def _wait_for(true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> N
         time.sleep(0.05)
 
 
+def configure_topic(bootstrap: str, topic: str, configs: Mapping[str, str]) -> None:
+    """Change settings of a topic that is there."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(configs))])
+    finally:
+        admin.close()
+
+
 def produce(bootstrap: str, topic: str, records: Iterable[Record], **options: Any) -> list[int]:
     """Append records in order, wait for every acknowledgement, return their offsets."""
     producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, **options)

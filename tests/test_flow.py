@@ -29,7 +29,7 @@ from ewma_ops.readings import Readings
 from ewma_ops.settings import load
 from ewma_ops.table import SeriesTable
 from ewma_ops.wire.records import ProducerRecords
-from tests.brokers import ApacheKafka, Record, make_topic, produce, read_all
+from tests.brokers import ApacheKafka, Record, configure_topic, make_topic, produce, read_all
 from tests.jobs import (
     START_MS,
     Event,
@@ -408,18 +408,22 @@ def assert_told_right(done: Finished, readings: int) -> None:
 def test_a_failed_delivery_is_told_once(kafka: str, tmp_path: Path, workers: int) -> None:
     """By each worker that it happens to: of a cluster, Bytewax loses the error now and then."""
     job = Job(kafka, tmp_path, partitions=(2, 1, 1))
-    job.dead_letters = make_topic(kafka, 2, "compacted", {"cleanup.policy": "compact"})
-    job.configure()
-    produce(kafka, job.input, [Record(b"bad", partition=i % 2) for i in range(200)])
-    done = ewma("run", str(job.path), f"--workers={workers}")
-    assert done.returncode == 2
-    said = done.stderr.splitlines()
+    job.dead_letters = make_topic(kafka, 2, "letters")
+    job.configure(input={"stop": "never"})
+    with job.running(workers) as run, Watch(kafka, job.output) as watch:
+        job.send(made_up(20, 2))
+        watch.until(20)
+        # At the start it would be refused; from now on a letter needs a key, and has none.
+        configure_topic(kafka, job.dead_letters, {"cleanup.policy": "compact"})
+        produce(kafka, job.input, [Record(b"bad", partition=i % 2) for i in range(200)])
+        said = run.communicate(timeout=PATIENCE_S)[1].splitlines()
+        assert run.returncode == 2, said
     told = [line for line in said if "was not delivered to partition" in line]
     assert 1 <= len(told) <= workers
     assert len(set(told)) == len(told)
     assert f"set cleanup.policy=delete for topic '{job.dead_letters}'" in told[0]
     assert " failed after " in said[-1]
-    assert len(said) == len(told) + 2
+    assert len(said) == len(told) + 2, said
 
 
 def _payload(**fields: object) -> bytes:

@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka import KafkaConsumer
 
 from ewma_ops import verify as module
 from ewma_ops.cli import main
@@ -23,7 +22,7 @@ from ewma_ops.serde.events import JsonEncoder
 from ewma_ops.settings import Settings, load
 from ewma_ops.table import SeriesTable
 from ewma_ops.verify import verify
-from tests.brokers import Record, produce, read_all
+from tests.brokers import Record, configure_topic, produce, read_all
 from tests.jobs import START_MS, Job, ewma, wait_until
 
 MakeTopic = Callable[..., str]
@@ -229,9 +228,7 @@ COMPACTED: Final = {
 
 def compact(bootstrap: str, topic: str, records: int) -> None:
     """Have a topic of one partition compacted, until some of its first records are gone."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(COMPACTED))])
-    admin.close()
+    configure_topic(bootstrap, topic, COMPACTED)
 
     def left() -> int:  # the newest segment is never compacted: one more record closes it
         produce(bootstrap, topic, [Record(b"{}", b"closes a segment")])

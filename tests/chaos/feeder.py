@@ -16,6 +16,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from tests.chaos.plan import Plan
+from tests.patience import PATIENCE_S
 
 __all__ = ["BAD_EVERY", "MUST_BE_REJECTED", "PARTITIONS_IN", "Feeder"]
 
@@ -77,6 +78,10 @@ class Feeder:
 
     def use_new_partition(self, partition: int) -> None:
         """Send new series to a partition that the topic has gained."""
+        until = time.monotonic() + PATIENCE_S
+        while partition not in self._producer.partitions_for(self._topic):
+            assert time.monotonic() < until, f"partition {partition} does not show"
+            time.sleep(0.1)
         named = [(f"p{partition}-{i}", partition) for i in range(SERIES_OF_NEW_PARTITION)]
         self._series = [*self._series, *named]
 
@@ -109,10 +114,16 @@ class Feeder:
             self._put(payload, rng.randrange(PARTITIONS_IN), [MUST_BE_REJECTED])
 
     def _connect(self, **options: Any) -> Any:
-        patient = {"acks": "all", "delivery_timeout_ms": 300_000}
+        patient = {"acks": "all", "delivery_timeout_ms": 300_000, "metadata_max_age_ms": 1000}
         return KafkaProducer(bootstrap_servers=self._bootstrap, linger_ms=5, **patient, **options)
 
     def _run(self) -> None:
+        try:
+            self._feed()
+        except Exception as error:  # noqa: BLE001  # raised by `check`, in the thread that asks
+            self._failed.append(error)
+
+    def _feed(self) -> None:
         began, n = time.monotonic(), 0
         while not self._enough.is_set():
             if self._paused.is_set():
