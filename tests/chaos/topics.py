@@ -52,7 +52,7 @@ def create_input_again(scene: Scene, _: random.Random) -> int | None:
 
 
 def _create_again(scene: Scene, topic: str) -> int | None:
-    """Delete a topic and create it again under the job; then start with a new directory."""
+    """Delete a topic and create it again under the job; then do what the job says."""
     job, judge = scene.job, scene.judge
     reason = f"before {topic} is created again"
     if not scene.must_catch_up(reason):
@@ -66,6 +66,9 @@ def _create_again(scene: Scene, topic: str) -> int | None:
     forget.get(topic, judge.forget_letters)()
     scene.feeder.resume()
     if scene.must_end(CREATED_AGAIN, since):
+        if topic != job.source:  # it has what the job wrote until it noticed: to be emptied
+            scene.create_again(topic)
+            forget.get(topic, judge.forget_letters)()
         job.use_new_directory()
     return 0
 
