@@ -233,9 +233,11 @@ def identify(settings: Settings) -> dict[str, str]:
 def topic_uses(settings: Settings) -> list[Use]:
     """Return what the job's topics are for, to look at their settings."""
     exact = settings.output.delivery != "at-least-once"
+    ids = settings.input.max_id_bytes
+    largest, smaller = encoder_of(settings).largest(ids), f"lower input.max_id_bytes ({ids})"
     return [
         Use(settings.input.topic, "input", record_time=settings.input.time is None),
-        Use(settings.output.topic, "output", exact),
+        Use(settings.output.topic, "output", exact, False, largest, smaller),
         Use(settings.dead_letters.topic, "dead letters", exact),
     ]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.brokers import Record, make_topic, produce, set_configs
+import pytest
+
+from tests.brokers import Record, make_topic, produce, read_all, set_configs
 from tests.jobs import START_MS, Job, Reading, assert_same, ewma, pandas_says
 
 GOOD = [Reading("good", START_MS + i, float(i)) for i in range(20)]
@@ -83,3 +86,35 @@ def test_a_little_that_stands_for_a_lot_is_a_letter(kafka: str, tmp_path: Path) 
     assert (letter.key, letter.value[:9]) == (b"key", b" " * 9)
     done = ewma("verify", str(job.path))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("advice", ["raise max.message.bytes", "lower input.max_id_bytes"])
+def test_a_topic_that_may_not_take_every_event_is_refused_before_it_stops_the_flow(
+    kafka: str, tmp_path: Path, advice: str
+) -> None:
+    job = Job(kafka, tmp_path, (1, 1, 1))
+    small = make_topic(kafka, 1, "small", {"max.message.bytes": "5000"})
+    own = {"series_id": None, "time": None}
+    job.configure(output={"topic": small}, input=own)
+    for command in ("check", "run"):
+        done = ewma(command, str(job.path))
+        assert done.returncode == 2, done.stderr
+        assert f"topic '{small}' takes records of up to 5000 bytes" in done.stderr
+    assert advice in done.stderr.lower()
+    if advice.startswith("raise"):
+        needed = re.search(r"Raise max\.message\.bytes to (\d+)", done.stderr)
+        assert needed
+        small = make_topic(kafka, 1, "larger", {"max.message.bytes": needed[1]})
+        longest = 1024
+    else:
+        longest = 500
+    job.configure(
+        output={"topic": small},
+        input={**own, "max_id_bytes": longest},
+        recovery={"directory": str(tmp_path / "another")},
+    )
+    keys = [b"\x01" * longest, b"\x01" * (longest + 1), b"short"]
+    produce(kafka, job.input, [Record(b'{"value": -2.2250738585072014e-308}', k) for k in keys])
+    job.run()
+    assert [e.key for e in read_all(kafka, small, 2)] == [keys[0], keys[2]]
+    assert len(read_all(kafka, job.dead_letters, 1)) == 1

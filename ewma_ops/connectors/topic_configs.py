@@ -13,6 +13,7 @@ from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client import connect_admin, speaking_to, topic_settings
 from ewma_ops.connectors.options import servers_of
+from ewma_ops.connectors.topics import BATCH_BYTES
 from ewma_ops.errors import ConfigError
 from ewma_ops.masking import masked
 
@@ -28,12 +29,17 @@ _warned: set[str] = set()
 
 
 class Use(NamedTuple):
-    """What a topic is for; ``exact`` is whether its events must be there once."""
+    """What a topic is for; ``exact`` is whether its events must be there once.
+
+    ``largest_bytes`` is what the largest record needs, and ``smaller`` how to need less.
+    """
 
     topic: str
     role: Literal["input", "output", "dead letters"]
     exact: bool = False
     record_time: bool = False
+    largest_bytes: int = 0
+    smaller: str = ""
 
 
 class Concern(NamedTuple):
@@ -73,6 +79,7 @@ def concerns(client: Mapping[str, object], uses: list[Use]) -> list[Concern]:
         if own is not None and use.topic in replicas:
             said += _of_cleanup(client, use, own)
             said += _of_replicas(use, own, replicas[use.topic], brokers)
+            said += _of_sizes(use, own)
     return said
 
 
@@ -161,4 +168,16 @@ def _of_replicas(
         yield Concern(
             f"topic {use.topic!r} has unclean.leader.election.enable = true: a broker that was "
             "behind may become leader, and acknowledged records are lost; set it to false"
+        )
+
+
+def _of_sizes(use: Use, settings: Mapping[str, str | None]) -> Iterator[Concern]:
+    limit = int(settings.get("max.message.bytes") or 0)
+    needed = use.largest_bytes + BATCH_BYTES
+    if use.largest_bytes and 0 < limit < needed:
+        yield Concern(
+            f"topic {use.topic!r} takes records of up to {limit} bytes (max.message.bytes), and "
+            f"the largest event may have {needed}, which would stop the flow. Raise "
+            f"max.message.bytes to {needed}, or {use.smaller}",
+            grave=True,
         )

@@ -19,6 +19,7 @@ from ewma_ops.connectors.options import PRODUCER, servers_of
 from ewma_ops.errors import TopicError
 
 __all__ = [
+    "BATCH_BYTES",
     "KEEPS_TO_THEM",
     "TopicWatch",
     "create_topic",
@@ -113,10 +114,10 @@ def largest_record(client: Mapping[str, object], topic: str) -> int | None:
         return None
     request_bytes = client.get("max_request_size", PRODUCER["max_request_size"])
     assert isinstance(request_bytes, int)
-    return max(0, min(int(told), request_bytes) - _BATCH_BYTES)
+    return max(0, min(int(told), request_bytes) - BATCH_BYTES)
 
 
-_BATCH_BYTES = 128
+BATCH_BYTES = 128
 """The header of a batch, 61 bytes, the numbers of a record, up to 31, and an identity, 22."""
 
 _NOT_TOLD = (

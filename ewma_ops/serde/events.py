@@ -24,6 +24,9 @@ _FEW = 1_200
 """Fewer events than this are encoded more quickly one by one (measured)."""
 
 
+_LONGEST_NUMBER = len("-2.2250738585072014e-308")
+
+
 class JsonEncoder:
     """Encode smoothed readings as JSON objects, one event each.
 
@@ -63,6 +66,18 @@ class JsonEncoder:
         self._event = defstruct("Event", untimed, gc=False, rename=rename)
         self._encode_lines = msgspec.json.Encoder().encode_lines
         self._keys = [msgspec.json.encode(key) + b":" for key in keys]
+
+    def largest(self, max_id_bytes: int) -> int:
+        """Return how many bytes key and value of an event may have, at the most.
+
+        Examples
+        --------
+        >>> JsonEncoder(["mean"]).largest(max_id_bytes=1024)
+        7281
+        """
+        numbers = (len(self._keys) - 1) * (_LONGEST_NUMBER + len(b","))
+        escaped = max_id_bytes * len(rb"\u0000") + len(b'""')
+        return max_id_bytes + escaped + numbers + sum(map(len, self._keys)) + len(b"{}")
 
     def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
         """Encode each reading with its statistics, in order."""

@@ -237,3 +237,15 @@ def test_events_are_the_same_however_many(data: st.DataObject) -> None:
 
 def shown(what: str | float) -> str | float | None:
     return None if isinstance(what, float) and not math.isfinite(what) else what
+
+
+@pytest.mark.parametrize("id_bytes", [1, 1024], ids=str)
+def test_no_event_is_larger_than_the_largest(id_bytes: int) -> None:
+    encoder = JsonEncoder(["mean", "std"], ["bid", "ask"])
+    extreme, longest = -2.2250738585072014e-308, "\x01" * id_bytes
+    time_ms = -62_135_596_800_000  # year 1
+    readings = Readings.of([longest], [[extreme, extreme]], [time_ms])
+    smoothed = Smoothed(readings, {name: np.array([extreme]) for name in ("mean", "std")})
+    (event,) = encoder.encode(smoothed)
+    size = id_bytes + len(event)
+    assert encoder.largest(id_bytes) - 12 <= size <= encoder.largest(id_bytes)
