@@ -147,7 +147,9 @@ def _replacer(value: str) -> Callable[[str], str]:
 class _Mask(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if _remembered:
-            record.msg, record.args = masked(record.getMessage()), ()
+            said = record.getMessage()
+            if (hidden := masked(said)) != said:
+                record.msg, record.args = hidden, ()
             if record.exc_info and not record.exc_text:
                 record.exc_text = masked(_FORMATTER.formatException(record.exc_info))
         return True

@@ -249,3 +249,10 @@ def test_names_of_other_clients(path: Path, name: str, value: object, line: str)
 def test_names_of_kafka_python_are_its_own(name: str) -> None:
     assert foreign(name, "x") is None
     assert (shown(name, "secret") == "***") == (name in SECRETS), name
+
+
+def test_a_log_without_a_secret_keeps_its_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    remember(MARKER)
+    mask_logs("ewma_ops")
+    logging.getLogger("ewma_ops.test_masking").warning("%s of %d", "one", 2)
+    assert caplog.records[-1].args == ("one", 2)

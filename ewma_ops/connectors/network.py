@@ -71,14 +71,18 @@ def net_client(settings: Mapping[str, Any]) -> Any:
     async def remember_a_refusal(node: Any, connection: Any, **named: Any) -> None:
         _authenticate_with_what_holds_now(connection)
         await connect(node, connection, **named)
-        _note(manager, node, connection)
-        error = connection.init_future.exception
-        # A refused password is forgotten at once, and tried until the time-out.
-        if isinstance(error, (*CREDENTIALS, ConfigError)):
-            if trouble.patient(manager.config, error):
-                manager._auth_failures.pop(node.node_id, None)
-            else:
-                manager._auth_failures[node.node_id] = error
+
+        def settle(_: Any) -> None:
+            error = connection.init_future.exception
+            _note(manager, node, connection, error)
+            # A refused password is forgotten at once, and tried until the time-out.
+            if isinstance(error, (*CREDENTIALS, ConfigError)):
+                if trouble.patient(manager.config, error):
+                    manager._auth_failures.pop(node.node_id, None)
+                else:
+                    manager._auth_failures[node.node_id] = error
+
+        connection.init_future.add_both(settle)  # it may end a moment after this
 
     manager._build_transport = receive_at_once
     manager._connect = remember_a_refusal
@@ -119,11 +123,12 @@ def _authenticate_with_what_holds_now(connection: Any) -> None:
     connection._sasl_authenticate = authenticate_anew
 
 
-def _note(manager: Any, node: Any, connection: Any) -> None:
+def _note(manager: Any, node: Any, connection: Any, error: Exception | None) -> None:
     """Note how an attempt to connect ended, and whether the broker hangs up after its greeting."""
+    if manager.closed:  # an attempt that was given up says nothing, and hides the one before
+        return
     servers = manager.config["bootstrap_servers"]
     bootstrap = manager.cluster.is_bootstrap(node.node_id)
-    error = connection.init_future.exception
     if error is not None:
         attempt = trouble.Attempt(node.host, node.port, bootstrap, error)
         trouble.note(servers, node.node_id, attempt)
@@ -131,7 +136,7 @@ def _note(manager: Any, node: Any, connection: Any) -> None:
     trouble.clear(manager.config, node.node_id)
 
     def hung_up(error: BaseException) -> None:
-        if not manager.cluster.brokers():
+        if not manager.closed and not manager.cluster.brokers():
             attempt = trouble.Attempt(node.host, node.port, bootstrap, error, greeted=True)
             trouble.note(servers, node.node_id, attempt)
 

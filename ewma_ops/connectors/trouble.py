@@ -22,6 +22,8 @@ __all__ = ["Attempt", "clear", "explain", "note", "patient", "refusal"]
 PATIENCE_S = 120.0
 """How long a refused user is tried again, where the password may be about to change."""
 
+_TELLING_S = 60.0
+_OUT_OF_TIME = (kafka_errors.RequestTimedOutError, kafka_errors.KafkaTimeoutError)
 _TLS_ALERT = b"\x15\x03"
 _HTTP = b"HTTP"
 
@@ -39,14 +41,22 @@ class Attempt(NamedTuple):
     greeted: bool = False
 
 
-_failed: dict[str, dict[object, Attempt]] = {}
+_failed: dict[str, dict[object, tuple[Attempt, float]]] = {}
 _accepted: set[tuple[str, ...]] = set()
 _refused_since: dict[tuple[str, ...], float] = {}
 
 
 def note(servers: object, node: object, attempt: Attempt) -> None:
-    """Remember that a connection failed."""
-    _failed.setdefault(_key(servers), {})[node] = attempt
+    """Remember that a connection failed.
+
+    An attempt that ran out of time does not replace one shortly before it that says more: the last
+    one before a time-out is cut short by it.
+    """
+    failed, now = _failed.setdefault(_key(servers), {}), time.monotonic()
+    before, noted_at = failed.get(node, (None, 0.0))
+    cut_short = isinstance(attempt.error, _OUT_OF_TIME) and not attempt.greeted
+    if before is None or not cut_short or now - noted_at > _TELLING_S:
+        failed[node] = attempt, now
 
 
 def clear(config: Mapping[str, object], node: object) -> None:
@@ -103,7 +113,8 @@ def refusal(error: BaseException, client: Mapping[str, object], *, final: bool =
 
 def explain(client: Mapping[str, object], doing: str) -> EwmaError | None:
     """Return what to raise where no broker answered in time; None if nothing is known of it."""
-    attempts = _failed.get(_key(client.get("bootstrap_servers")), {}).values()
+    failed = _failed.get(_key(client.get("bootstrap_servers")), {})
+    attempts = [attempt for attempt, _ in failed.values()]
     for attempt in attempts:
         if isinstance(attempt.error, EwmaError):  # a token could not be had
             return attempt.error

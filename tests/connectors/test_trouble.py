@@ -10,7 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from kafka.errors import SaslAuthenticationFailedError, UnsupportedSaslMechanismError
+from kafka.errors import (
+    RequestTimedOutError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
 
 from ewma_ops.connectors import partition_count, trouble
 from ewma_ops.connectors.client import in_words
@@ -221,3 +225,29 @@ def test_a_refusal_is_final_only_where_nothing_may_change(
     assert isinstance(in_words(refused, client, "reading"), BrokerError)
     unsupported = UnsupportedSaslMechanismError()
     assert isinstance(in_words(unsupported, client, "reading"), ConfigError)
+
+
+def test_an_attempt_that_is_cut_short_hides_no_refusal(
+    own_kafka: ApacheKafka, tmp_path: Path
+) -> None:
+    """Whenever the time is over, the attempt then under way says less than the one before."""
+    (tmp_path / "password").write_text("wrong-password")
+    client = {
+        "bootstrap_servers": own_kafka.sasl_bootstrap_servers,
+        "security_protocol": "SASL_PLAINTEXT",
+        **PLAIN_USER,
+        "sasl_plain_password": substituted(f"${{file:{tmp_path}/password}}"),
+    }
+    for timeout_ms in (10_000, 50, 200, 300, 400, 600, 900):
+        with pytest.raises(BrokerError, match="refused user 'smoother'"):
+            partition_count({**client, "bootstrap_timeout_ms": timeout_ms}, "topic")
+
+
+def test_an_attempt_that_took_long_says_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = {"bootstrap_servers": "127.0.0.1:1"}
+    refused = SaslAuthenticationFailedError("Invalid username or password")
+    trouble.note("127.0.0.1:1", 1, trouble.Attempt("127.0.0.1", 1, True, refused))
+    monkeypatch.setattr(trouble, "_TELLING_S", 0.0)
+    late = RequestTimedOutError("Request timed out after 30000 ms")
+    trouble.note("127.0.0.1:1", 1, trouble.Attempt("127.0.0.1", 1, True, late))
+    assert trouble.explain(client, "reading") is None
