@@ -176,8 +176,8 @@ def _run_with_log(scene: Scene, rng: random.Random, log: str) -> int | None:
         job.start(rng.choice(list(scene.plan.workers)), log)
         if job.await_writing(60.0):
             break
-        if job.running() or job.process is None or job.process.returncode not in (0, 1):
-            code = None if job.process is None else job.process.poll()
+        code = None if job.process is None else job.process.poll()
+        if code not in (0, 1, -signal.SIGKILL):
             scene.verdict.fail(f"with a {log} log nothing was written (code {code})")
             job.kill()
             return None
