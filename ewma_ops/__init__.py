@@ -9,15 +9,19 @@ be used without an engine.
 
 from __future__ import annotations
 
-from ewma_ops.decay import Decay
+from ewma_ops.columns.readings import Reading, Readings, Smoothed, SmoothedReading
 from ewma_ops.errors import EwmaError
-from ewma_ops.readings import Reading, Readings, Smoothed, SmoothedReading
-from ewma_ops.smoothing import Smoothing
-from ewma_ops.table import SeriesTable
+from ewma_ops.serde.parquet import History
+from ewma_ops.stats.composites import Composite, bollinger, dema, macd, risk_metrics, tema
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.table import SeriesTable
 
 __all__ = [
+    "Composite",
     "Decay",
     "EwmaError",
+    "History",
     "Reading",
     "Readings",
     "SeriesTable",
@@ -25,6 +29,11 @@ __all__ = [
     "SmoothedReading",
     "Smoothing",
     "__version__",
+    "bollinger",
+    "dema",
+    "macd",
+    "risk_metrics",
+    "tema",
 ]
 
 __version__ = "0.1.0"

@@ -14,13 +14,13 @@ import argparse
 import os
 import sys
 
+from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.flow import begin, build_job, identify
-from ewma_ops.guard import guard_parts, guarded_store
-from ewma_ops.recovery import RecoveryStore
-from ewma_ops.sealed import check_pickle
-from ewma_ops.settings import Settings, load
-from ewma_ops.worker import stop_on_signals
+from ewma_ops.job.dataflow import begin, build_job, identify
+from ewma_ops.job.recovery.guard import guard_parts, guarded_store
+from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.job.worker import stop_on_signals
+from ewma_ops.settings.load import Settings, load
 
 __all__ = ["flow"]
 

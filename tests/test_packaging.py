@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import ewma_ops
-from ewma_ops import settings
+from ewma_ops.settings import load
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -69,7 +69,9 @@ def test_the_wheel_says_its_version_license_and_command(wheel: Path) -> None:
     assert wheel.name == f"ewma_ops-{ewma_ops.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         info = f"ewma_ops-{ewma_ops.__version__}.dist-info"
-        assert "ewma = ewma_ops.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+        assert (
+            "ewma = ewma_ops.commands.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+        )
         assert f"{info}/licenses/LICENSE" in archive.namelist()
         assert "License-Expression: Apache-2.0" in archive.read(f"{info}/METADATA").decode()
 
@@ -131,7 +133,7 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
 def test_the_flow_of_the_compose_file_is_valid(compose: dict[str, Any], tmp_path: Path) -> None:
     config = tmp_path / "flow.toml"
     config.write_text(compose["configs"]["flow"]["content"])
-    loaded = settings.load(config)
+    loaded = load.load(config)
     created = re.findall(r"([\w-]+):\d+", compose["services"]["topics"]["command"][0])
     assert {loaded.input.topic, loaded.output.topic} < set(created)
     mounted = [volume.split(":")[1] for volume in compose["services"]["flow"]["volumes"]]

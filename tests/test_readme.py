@@ -12,9 +12,9 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from ewma_ops.cli import _parser
-from ewma_ops.settings import Settings, load
-from tests.jobs import Job
+from ewma_ops.commands.cli import _parser
+from ewma_ops.settings.load import Settings, load
+from tests.helpers.jobs import Job
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
-from ewma_ops.decay import Decay
+from ewma_ops.columns.readings import Readings
 from ewma_ops.demo.data import RecordedReading
-from ewma_ops.readings import Readings
-from ewma_ops.smoothing import Smoothing
-from ewma_ops.table import SeriesTable
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.table import SeriesTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

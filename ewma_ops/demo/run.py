@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ewma_ops.connectors import create_topic
 from ewma_ops.demo.broker import EmbeddedBroker
-from ewma_ops.demo.child import DEAD_LETTERS, INPUT, OUTPUT, Flow, write_config
+from ewma_ops.demo.flow_process import DEAD_LETTERS, INPUT, OUTPUT, Flow, write_config
 from ewma_ops.errors import ConfigError
 
 __all__ = ["run_demo"]
@@ -61,7 +61,7 @@ def run_demo(*, forever: bool, directory: Path | None) -> int:
         raise ConfigError(
             f"the demo needs {', '.join(missing)}: install with pip install 'ewma-ops[demo]'"
         )
-    from ewma_ops.demo.stage import Stage  # here: it needs the extra
+    from ewma_ops.demo.demo import Stage  # here: it needs the extra
 
     place = _prepare(directory)
     try:

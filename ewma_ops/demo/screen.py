@@ -20,10 +20,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ewma_ops.demo.child import FETCH_MAX_WAIT_MS
 from ewma_ops.demo.data import SERIES
+from ewma_ops.demo.expected import Ledger
 from ewma_ops.demo.feed import LABEL_HEADER, MALFORMED, Feeder
-from ewma_ops.demo.ledger import Ledger
+from ewma_ops.demo.flow_process import FETCH_MAX_WAIT_MS
 
 __all__ = ["Event", "OutputReader", "Screen", "Tally"]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.spans import Texts
+from ewma_ops.columns.byte_columns import Texts
 
 __all__ = ["Fields", "Paths", "Reasons"]
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.spans import Spans, Texts, words_at
+from ewma_ops.columns.byte_columns import Spans, Texts, words_at
 
 __all__ = ["read_time", "read_times", "times_of"]
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from crc32c import crc32c
 
+from ewma_ops.columns.byte_columns import SPARE
 from ewma_ops.errors import ConfigError, CorruptBatch
-from ewma_ops.spans import SPARE
 from ewma_ops.wire import codecs
-from ewma_ops.wire.columns import Batch, Columns, decode_records, read_record
+from ewma_ops.wire.decode import Batch, Columns, decode_records, read_record
 from ewma_ops.wire.headers import EncodedHeaders
 from ewma_ops.wire.layout import (
     CODEC_MASK,

@@ -15,8 +15,8 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
+from ewma_ops.columns.byte_columns import Spans, copy_into, windows
 from ewma_ops.errors import ConfigError
-from ewma_ops.spans import Spans, copy_into, windows
 from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders, encode_headers
 from ewma_ops.wire.layout import (
     CODEC_NAMES,

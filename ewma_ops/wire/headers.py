@@ -11,8 +11,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.columns.byte_columns import SPARE, Spans, lay_out
 from ewma_ops.errors import CorruptBatch
-from ewma_ops.spans import SPARE, Spans, lay_out
 from ewma_ops.wire.varint import encode_varint, read_varint, varint_sizes, write_varints
 
 __all__ = ["EncodedHeaders", "Headers", "LikeHeaders", "encode_header", "encode_headers", "sized"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ewma_ops.columns.byte_columns import SPARE
 from ewma_ops.errors import CorruptBatch
-from ewma_ops.spans import SPARE
 from ewma_ops.wire.varint import encode_varint, read_varint
 
 __all__ = ["KEPT_BYTES", "Stretch", "stretches"]

@@ -12,7 +12,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.spans import Spans, joined, taken
+from ewma_ops.columns.byte_columns import Spans, joined, taken
 from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders
 
 __all__ = [

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.columns.byte_columns import view_at_each_byte
 from ewma_ops.errors import CorruptBatch
-from ewma_ops.spans import view_at_each_byte
 
 __all__ = [
     "ONE_BYTE",

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ewma_ops.decay import Decay
+from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
-from ewma_ops.readings import Readings
-from ewma_ops.smoothing import PAIRED, STATISTICS, Smoothing
-from ewma_ops.table import SeriesTable
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import PAIRED, STATISTICS, Smoothing
+from ewma_ops.table.table import SeriesTable
 
 READINGS = 20_000
 SERIES = 4_000

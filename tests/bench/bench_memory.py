@@ -20,15 +20,15 @@ from typing import NamedTuple
 import numpy as np
 from kafka import TopicPartition
 
-from ewma_ops.connectors.client import connect_consumer
-from ewma_ops.decay import Decay
-from ewma_ops.readings import Readings
-from ewma_ops.smoothing import Smoothing
-from ewma_ops.table import SeriesTable
+from ewma_ops.columns.readings import Readings
+from ewma_ops.connectors.client.connect import connect_consumer
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.table import SeriesTable
 from tests.bench.contest import PARTITIONS, TIME_MS, fill, make_topic
 from tests.bench.feeding import APPEND_CLOCK, appended, feed
 from tests.bench.running import Flow
-from tests.brokers import ApacheKafka, KafkaUnavailableError
+from tests.helpers.brokers import ApacheKafka, KafkaUnavailableError
 
 SERIES = 1_000_000
 A_SECOND = 1_000

@@ -17,9 +17,9 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSource, run_main
 
 import ewma_ops.operators as ew
-from ewma_ops.decay import Decay
-from ewma_ops.readings import Readings
-from ewma_ops.smoothing import Smoothing
+from ewma_ops.columns.readings import Readings
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
 
 READINGS = 1_000_000
 COLUMNS = 50_000

@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ewma_ops.connectors.delivery import Ledger
-from ewma_ops.connectors.sink import identified
-from ewma_ops.decay import Decay
-from ewma_ops.readings import Readings
-from ewma_ops.serde.events import JsonEncoder
-from ewma_ops.serde.json import JsonDecoder
-from ewma_ops.smoothing import Smoothing
-from ewma_ops.stages import Decode, Encode, Letters
-from ewma_ops.table import SeriesTable
+from ewma_ops.columns.readings import Readings
+from ewma_ops.connectors.sink.ledger import Ledger
+from ewma_ops.connectors.sink.sink import identified
+from ewma_ops.job.steps import Decode, Encode, Letters
+from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.table import SeriesTable
 from ewma_ops.wire.batch import decode_batches
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords

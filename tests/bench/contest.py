@@ -22,9 +22,9 @@ import numpy as np
 from kafka import TopicPartition
 from kafka.admin import NewTopic
 
-from ewma_ops.connectors.client import connect_admin, connect_consumer, connect_producer
-from ewma_ops.connectors.exchange import poll, send
-from ewma_ops.murmur2 import murmur2_column, partition_for
+from ewma_ops.columns.murmur2 import murmur2_column, partition_for
+from ewma_ops.connectors.client.connect import connect_admin, connect_consumer, connect_producer
+from ewma_ops.connectors.client.exchange import poll, send
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.records import ProducerRecords
 

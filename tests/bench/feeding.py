@@ -11,9 +11,9 @@ import time
 import msgspec
 from kafka import TopicPartition
 
-from ewma_ops.connectors.client import connect_consumer, connect_producer
-from ewma_ops.connectors.exchange import poll, send
-from ewma_ops.murmur2 import murmur2
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.connectors.client.connect import connect_consumer, connect_producer
+from ewma_ops.connectors.client.exchange import poll, send
 from ewma_ops.wire.records import ProducerRecords
 from tests.bench.contest import PARTITIONS
 

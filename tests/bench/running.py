@@ -57,7 +57,7 @@ class Flow:
 
     def start(self) -> None:
         """Start it, and return at once."""
-        command = [sys.executable, "-m", "ewma_ops.cli", "run", str(self._config)]
+        command = [sys.executable, "-m", "ewma_ops.commands.cli", "run", str(self._config)]
         root = str(Path(__file__).parents[2])
         with self._said.open("ab") as said:
             self._process = subprocess.Popen(

@@ -11,8 +11,8 @@ import time
 
 from kafka.protocol.admin.client_quotas import AlterClientQuotasRequest
 
-from tests.brokers import ApacheKafka, KafkaCluster
 from tests.chaos.scene import Scene
+from tests.helpers.brokers import ApacheKafka, KafkaCluster
 
 __all__ = [
     "kill_controller",

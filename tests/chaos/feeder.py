@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from tests.chaos.plan import Plan
-from tests.patience import PATIENCE_S
+from tests.helpers.patience import PATIENCE_S
 
 __all__ = ["BAD_EVERY", "MUST_BE_REJECTED", "PARTITIONS_IN", "Feeder"]
 

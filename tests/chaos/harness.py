@@ -20,13 +20,13 @@ from pathlib import Path
 from kafka import KafkaConsumer, TopicPartition
 
 from ewma_ops.demo.broker import EmbeddedBroker
-from tests.brokers import ApacheKafka, KafkaCluster
 from tests.chaos.hurts import HURTS, deal
 from tests.chaos.job import PARTITIONS_LETTERS, PARTITIONS_OUT, Job
 from tests.chaos.judge import Verdict
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.scene import Scene, Surroundings
+from tests.helpers.brokers import ApacheKafka, KafkaCluster
 
 __all__ = ["CLUSTERED", "ROUGH", "behind", "run", "surroundings"]
 

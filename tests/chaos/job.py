@@ -16,11 +16,11 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from tests.brokers import make_topic
 from tests.chaos.feeder import PARTITIONS_IN
 from tests.chaos.plan import Plan
-from tests.clocks import Clock, compiler
-from tests.patience import PATIENCE_S
+from tests.helpers.brokers import make_topic
+from tests.helpers.clocks import Clock, compiler
+from tests.helpers.patience import PATIENCE_S
 
 __all__ = ["BETA", "PARTITIONS_LETTERS", "PARTITIONS_OUT", "Job", "is_alive"]
 
@@ -99,7 +99,7 @@ class Job:
 
     def start(self, workers: int, log: str = "file") -> None:
         """Start it; ``log`` is "file", "blocked" (a full pipe) or "closed" (a broken one)."""
-        line = [sys.executable, "-m", "ewma_ops.cli", "run", str(self.config)]
+        line = [sys.executable, "-m", "ewma_ops.commands.cli", "run", str(self.config)]
         stderr = self.log.fileno() if log == "file" else self._pipe(closed=log == "closed")
         self.process = subprocess.Popen(
             [*line, f"--workers={workers}"], env=self.env, stdout=self.log, stderr=stderr

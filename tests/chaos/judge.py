@@ -265,6 +265,6 @@ def _small(record: Any) -> Any:
 
 def ask_verify(config: Path) -> tuple[int, str]:
     """Run ``ewma verify``, as a user would; return its exit code and what it printed."""
-    line = [sys.executable, "-m", "ewma_ops.cli", "verify", str(config)]
+    line = [sys.executable, "-m", "ewma_ops.commands.cli", "verify", str(config)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout + done.stderr

@@ -14,13 +14,13 @@ from pathlib import Path
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
-from tests.brokers import ApacheKafka, KafkaCluster
 from tests.chaos.feeder import Feeder
 from tests.chaos.job import Job
 from tests.chaos.judge import Judge, Verdict, ask_verify
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
-from tests.patience import PATIENCE_S
+from tests.helpers.brokers import ApacheKafka, KafkaCluster
+from tests.helpers.patience import PATIENCE_S
 
 __all__ = ["Scene", "Surroundings"]
 

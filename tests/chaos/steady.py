@@ -18,7 +18,7 @@ from tests.chaos.job import Job
 from tests.chaos.judge import Verdict
 from tests.chaos.plan import Plan
 from tests.chaos.scene import Scene, Surroundings
-from tests.patience import PATIENCE_S
+from tests.helpers.patience import PATIENCE_S
 
 Tell = Callable[[str], None]
 

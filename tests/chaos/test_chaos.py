@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import ApacheKafka, KafkaCluster
 from tests.chaos.harness import behind, run, surroundings
 from tests.chaos.judge import Verdict
 from tests.chaos.plan import Plan
 from tests.chaos.scene import Surroundings
 from tests.chaos.steady import LONGEST_GAP_S, LONGEST_STOP_S, rescale
-from tests.patience import slowness
+from tests.helpers.brokers import ApacheKafka, KafkaCluster
+from tests.helpers.patience import slowness
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from ewma_ops.connectors import exchange
+from ewma_ops.connectors.client import exchange
 
 
 @pytest.fixture(params=["runs", "one by one"])

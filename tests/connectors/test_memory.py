@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.brokers import make_topic
-from tests.connectors.backlog import fill
+from tests.helpers.backlog import fill
+from tests.helpers.brokers import make_topic
 
 MakeTopic = Callable[..., str]
 

@@ -13,8 +13,8 @@ from ewma_ops.demo import feed as feed_module
 from ewma_ops.demo.data import RecordedReading, recorded_readings
 from ewma_ops.demo.feed import LABEL_HEADER, MALFORMED, MALFORMED_EVERY, Feeder, feed
 from ewma_ops.errors import BrokerError
-from tests.brokers import read_all
-from tests.patience import slowness
+from tests.helpers.brokers import read_all
+from tests.helpers.patience import slowness
 
 READINGS = [
     RecordedReading("seattle", 1_000, 39.4),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ewma_ops.demo import child, stage
+from ewma_ops.demo import demo, flow_process
 from ewma_ops.demo.data import RecordedReading, recorded_readings, synthetic_ticks
 from ewma_ops.demo.run import run_demo
 from ewma_ops.errors import ConfigError, EwmaError
@@ -40,14 +40,14 @@ def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay the first readings only, and as fast as they go; two malformed ones among them."""
-    monkeypatch.setattr(stage, "recorded_readings", lambda: islice(recorded_readings(), 7000))
-    monkeypatch.setattr(stage, "READINGS_PER_S", 1e6)
+    monkeypatch.setattr(demo, "recorded_readings", lambda: islice(recorded_readings(), 7000))
+    monkeypatch.setattr(demo, "READINGS_PER_S", 1e6)
 
 
 def test_whole_replay_is_right_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stage, "READINGS_PER_S", 1e6)
+    monkeypatch.setattr(demo, "READINGS_PER_S", 1e6)
     assert run_demo(forever=False, directory=tmp_path) == 0
     told = capsys.readouterr().out
     assert "41,600 readings in, 41,600 events out" in told
@@ -71,7 +71,7 @@ def test_forever_goes_on_with_synthetic_ticks_until_interrupted(
         os.kill(os.getpid(), signal.SIGINT)
         yield from synthetic_ticks(clock)
 
-    monkeypatch.setattr(stage, "synthetic_ticks", interrupting)
+    monkeypatch.setattr(demo, "synthetic_ticks", interrupting)
     assert run_demo(forever=True, directory=tmp_path) == 0
     told = capsys.readouterr().out
     assert "synthetic-01" in told
@@ -90,7 +90,7 @@ def test_interrupted_before_its_end(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_wrong_averages_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stage, "BETA", 0.9)  # of the plain loop; the flow's is another
+    monkeypatch.setattr(demo, "BETA", 0.9)  # of the plain loop; the flow's is another
     assert run_demo(forever=False, directory=tmp_path) == 1
     told = capsys.readouterr().out
     assert "WRONG  AAPL: the last average is not that of a plain loop" in told
@@ -101,7 +101,9 @@ def test_wrong_averages_are_told(
 def test_flow_that_ends_by_itself_is_told_with_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "_CONFIG", child._CONFIG.replace("beta = {beta}", "beta = 2"))
+    monkeypatch.setattr(
+        flow_process, "_CONFIG", flow_process._CONFIG.replace("beta = {beta}", "beta = 2")
+    )
     with pytest.raises(EwmaError, match=r"(?s)ended by itself with code 2.*flow\.log.*beta"):
         run_demo(forever=False, directory=tmp_path)
 

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from ewma_ops.demo import screen as screen_module
 from ewma_ops.demo.data import RecordedReading
+from ewma_ops.demo.expected import Ledger
 from ewma_ops.demo.feed import LABEL_HEADER, Feeder
-from ewma_ops.demo.ledger import Ledger
 from ewma_ops.demo.screen import OutputReader, Screen, Tally
-from tests.brokers import Record, produce
+from tests.helpers.brokers import Record, produce
 
 
 def event(series_id: str, value: float | None, ewma: float | None, settled: float) -> bytes:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ewma_ops.demo.broker import free_port
-from tests.brokers import make_topic, read_all
-from tests.jobs import (
+from tests.helpers.brokers import make_topic, read_all
+from tests.helpers.jobs import (
     BYTEWAX,
     Job,
     Reading,
@@ -26,7 +26,7 @@ from tests.jobs import (
     started,
     wait_until,
 )
-from tests.patience import PATIENCE_S, slowness
+from tests.helpers.patience import PATIENCE_S, slowness
 
 
 @pytest.fixture

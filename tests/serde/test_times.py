@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
+from ewma_ops.columns.byte_columns import Spans
 from ewma_ops.serde.times import read_time, read_times, times_of
-from ewma_ops.spans import Spans
 
 DATES = ["2026-01-31", "2024-02-29", "2026-02-29", "1900-02-29", "2000-02-29", "1969-12-31"]
 DATES += ["0001-01-01", "0000-01-01", "9999-12-31", "2026-13-01", "2026-00-10", "2026-04-31"]

@@ -18,9 +18,9 @@ from unittest.mock import patch
 
 from kafka.errors import KafkaError
 
-from ewma_ops.wire import columns
+from ewma_ops.wire import decode
 from ewma_ops.wire.varint import read_varint
-from tests.wire.builders import (
+from tests.helpers.batches import (
     FIELDS,
     HEADER,
     Record,
@@ -153,9 +153,9 @@ def _splice(rng: random.Random, buffer: bytes) -> bytes:
 def check(buffer: bytes, from_offset: int) -> str:
     """Decode one buffer in both ways; return what became of it."""
     aborted = [(1, 3)] if from_offset % 2 else []
-    with patch.object(columns, "_FEW_RECORDS", 10**9):
+    with patch.object(decode, "_FEW_RECORDS", 10**9):
         few = outcome(buffer, from_offset, aborted=aborted)
-    with patch.object(columns, "_FEW_RECORDS", 1):
+    with patch.object(decode, "_FEW_RECORDS", 1):
         many = outcome(buffer, from_offset, aborted=aborted)
     assert few == many
     found, next_offset, error = few

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.wire.builders import Record, kafka_batch, patched
+from tests.helpers.batches import Record, kafka_batch, patched
 
 TIME_MS = 1_700_000_000_000
 

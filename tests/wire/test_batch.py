@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewma_ops.errors import ConfigError, CorruptBatch
-from ewma_ops.wire import columns
+from ewma_ops.wire import decode
 from ewma_ops.wire.batch import decode_batches
-from tests.wire import fuzz_batch
-from tests.wire.builders import (
+from tests.helpers.batches import (
     Record,
     control_batch,
     kafka_batch,
@@ -24,6 +23,7 @@ from tests.wire.builders import (
     rows,
     simple,
 )
+from tests.wire import fuzz_batch
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 INT64_MAX = 2**63 - 1
@@ -52,7 +52,7 @@ def kafka_records(draw: st.DrawFn, max_size: int = 120) -> list[Record]:
 @pytest.fixture(params=["few", "many"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decode record by record, and all at once, whatever their number."""
-    monkeypatch.setattr(columns, "_FEW_RECORDS", 1 if request.param == "many" else 10**9)
+    monkeypatch.setattr(decode, "_FEW_RECORDS", 1 if request.param == "many" else 10**9)
 
 
 # --- what Kafka writes ---

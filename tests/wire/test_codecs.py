@@ -14,7 +14,7 @@ from kafka import codec as kafka_codec
 
 from ewma_ops.errors import ConfigError, CorruptBatch
 from ewma_ops.wire.codecs import decompress
-from tests.wire.builders import ENCODERS
+from tests.helpers.batches import ENCODERS
 
 TEXT = b"".join(b"reading %d, " % n for n in range(20_000))
 

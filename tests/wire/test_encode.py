@@ -17,7 +17,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.wire import encode
 from ewma_ops.wire.encode import encode_batch, set_producer
 from ewma_ops.wire.records import Headers, LikeHeaders, ProducerRecords
-from tests.wire.builders import Record, compress, kafka_rows
+from tests.helpers.batches import Record, compress, kafka_rows
 
 TIME_MS = 1_700_000_000_000
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())

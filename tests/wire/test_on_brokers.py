@@ -11,10 +11,10 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
 
-from tests.brokers import Record as ToProduce
-from tests.brokers import produce
-from tests.patience import PATIENCE_S
-from tests.wire.builders import Record, outcome
+from tests.helpers.batches import Record, outcome
+from tests.helpers.brokers import Record as ToProduce
+from tests.helpers.brokers import produce
+from tests.helpers.patience import PATIENCE_S
 
 CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
 SENT = [

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ewma_ops.columns.byte_columns import SPARE
 from ewma_ops.errors import CorruptBatch
-from ewma_ops.spans import SPARE
 from ewma_ops.wire.varint import (
     LongVarintError,
     encode_varint,

@@ -7,11 +7,11 @@ import threading
 
 from bytewax.testing import cluster_main
 
-from ewma_ops.decay import Decay
-from ewma_ops.family import Family
-from ewma_ops.flow import build_job
-from ewma_ops.settings import DeadLetters, Input, KafkaOptions, Output, Settings
-from ewma_ops.smoothing import Smoothing
+from ewma_ops.job.dataflow import build_job
+from ewma_ops.settings.load import DeadLetters, Input, KafkaOptions, Output, Settings
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.smoothing_set import Family
 from ewma_ops.threads import COARSE_S, wake_within
 
 

@@ -19,21 +19,21 @@ from pathlib import Path
 from typing import Any
 
 PATCHED: dict[str, tuple[str, str, str]] = {
-    "start": ("ewma_ops.flow", "", "build_job"),
-    "send": ("ewma_ops.connectors.outlet", "", "send"),
-    "ack": ("ewma_ops.connectors.outlet", "Outlet", "settle"),
-    "commit": ("ewma_ops.connectors.outlet", "", "commit_transaction"),
-    "snapshot of the sink": ("ewma_ops.connectors.sink", "_OncePart", "snapshot"),
-    "snapshot of the state": ("ewma_ops.shards", "BatchShard", "snapshot"),
-    "snapshot of the source": ("ewma_ops.connectors.source", "_Part", "snapshot"),
-    "read-back": ("ewma_ops.connectors.sink", "KafkaSink", "_recalled"),
-    "read-back poll": ("ewma_ops.connectors.readback", "Readback", "_poll"),
+    "start": ("ewma_ops.job.dataflow", "", "build_job"),
+    "send": ("ewma_ops.connectors.sink.producer", "", "send"),
+    "ack": ("ewma_ops.connectors.sink.producer", "Outlet", "settle"),
+    "commit": ("ewma_ops.connectors.sink.producer", "", "commit_transaction"),
+    "snapshot of the sink": ("ewma_ops.connectors.sink.sink", "_OncePart", "snapshot"),
+    "snapshot of the state": ("ewma_ops.operators.shards", "BatchShard", "snapshot"),
+    "snapshot of the source": ("ewma_ops.connectors.source.source", "_Part", "snapshot"),
+    "read-back": ("ewma_ops.connectors.sink.sink", "KafkaSink", "_recalled"),
+    "read-back poll": ("ewma_ops.connectors.sink.readback", "Readback", "_poll"),
 }
 
 IN_LAUNCHER: dict[str, tuple[str, str, str]] = {
-    "identity": ("ewma_ops.flow", "", "identify"),
-    "preparation of the store": ("ewma_ops.recovery", "RecoveryStore", "prepare"),
-    "purge": ("ewma_ops.recovery", "", "purge_ghosts"),
+    "identity": ("ewma_ops.job.dataflow", "", "identify"),
+    "preparation of the store": ("ewma_ops.job.recovery.store", "RecoveryStore", "prepare"),
+    "purge": ("ewma_ops.job.recovery.store", "", "purge_ghosts"),
 }
 LAUNCHERS = 0.1
 """Share of the launchers' lives that end at one of these, of those of the workers' that do."""
@@ -101,13 +101,13 @@ def mark_first_write(directory: Path) -> None:
 
         return marked
 
-    replace("ewma_ops.connectors.outlet", "Outlet", "write", marking)
+    replace("ewma_ops.connectors.sink.producer", "Outlet", "write", marking)
 
 
 def break_on_purpose(control: str) -> None:
     import numpy as np
 
-    from ewma_ops import recovery
+    from ewma_ops.job.recovery import store
 
     def everything(self: Any, origins: Any) -> Any:
         return np.ones(len(origins[1]), np.bool_)
@@ -124,15 +124,15 @@ def break_on_purpose(control: str) -> None:
         import contextlib
 
         with contextlib.ExitStack() as stack:
-            epoch = recovery._resume_epoch(recovery._open_parts(directory, stack))
-        return recovery.ResumePoint(epoch, 0)
+            epoch = store._resume_epoch(store._open_parts(directory, stack))
+        return store.ResumePoint(epoch, 0)
 
     if control == "no de-duplication":
-        replace("ewma_ops.connectors.delivery", "Ledger", "admit", lambda _: everything)
+        replace("ewma_ops.connectors.sink.ledger", "Ledger", "admit", lambda _: everything)
     elif control == "highest offset":
-        replace("ewma_ops.connectors.delivery", "Ledger", "recall", up_to_the_highest)
+        replace("ewma_ops.connectors.sink.ledger", "Ledger", "recall", up_to_the_highest)
     elif control == "no purge":
-        replace("ewma_ops.recovery", "", "purge_ghosts", lambda _: unpurged)
+        replace("ewma_ops.job.recovery.store", "", "purge_ghosts", lambda _: unpurged)
 
 
 def main() -> None:
@@ -140,12 +140,14 @@ def main() -> None:
     if chaos.get("control"):
         break_on_purpose(chaos["control"])
     directory = Path(chaos["directory"])
-    if "ewma_ops.worker" in sys.orig_argv:
+    if "ewma_ops.job.worker" in sys.orig_argv:
         mark_first_write(directory)
         plan(chaos, directory, launcher=False)
     elif "run" in sys.orig_argv:
         plan(chaos, directory, launcher=True)
 
 
-if "EWMA_CHAOS" in os.environ and {"ewma_ops.worker", "ewma_ops.cli"} & set(sys.orig_argv):
+if "EWMA_CHAOS" in os.environ and {"ewma_ops.job.worker", "ewma_ops.commands.cli"} & set(
+    sys.orig_argv
+):
     main()

@@ -1,0 +1,457 @@
+"""The columns that flow: readings in, smoothed readings out.
+
+Knows shapes and dtypes; must not know how they arrive, what is computed of them, or where they go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from itertools import chain
+from numbers import Real
+from typing import Any, NamedTuple, TypeVar, overload
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ewma_ops.columns.byte_columns import joined, taken
+from ewma_ops.errors import ReadingError
+
+__all__ = [
+    "EARLIEST_MS",
+    "LARGEST_VALUE",
+    "LARGEST_WEIGHT",
+    "LATEST_MS",
+    "MAX_ID_BYTES",
+    "MAX_VALUE_BYTES",
+    "SMALLEST_WEIGHT",
+    "WEIGHTS",
+    "Original",
+    "Origins",
+    "Reading",
+    "Readings",
+    "Rejected",
+    "Rejection",
+    "Rejections",
+    "Smoothed",
+    "SmoothedReading",
+    "event_key",
+    "weighable",
+]
+
+EARLIEST_MS = -62_135_596_800_000
+"""0001-01-01T00:00:00Z, the first event time there can be."""
+
+LATEST_MS = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z, the last one."""
+
+LARGEST_WEIGHT = 2.0**500
+"""Greatest weight of a reading: a sum of any number of them is still finite."""
+
+SMALLEST_WEIGHT = 2.0**-1022
+"""Least weight of a reading that weighs anything: below it a float has fewer digits."""
+
+LARGEST_VALUE = 2.0**1022
+"""Greatest magnitude of a value: the difference of two is still a finite float64."""
+
+
+WEIGHTS = f"{SMALLEST_WEIGHT:.3g} and {LARGEST_WEIGHT:.3g}, or 0"
+"""The bounds of a weight, in words."""
+
+
+def weighable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which weights a reading may have: 0, or what has all digits of a float.
+
+    Examples
+    --------
+    >>> weighable(np.array([0.0, 1e-310, 1.0, np.nan, -1.0]))
+    array([ True, False,  True, False, False])
+    """
+    found = (weights >= SMALLEST_WEIGHT) & (weights <= LARGEST_WEIGHT)
+    return np.asarray(found | (weights == 0.0))
+
+
+MAX_ID_BYTES = 1_024
+"""UTF-8 bytes of an id from Kafka, by default: a series keeps its id, an event has it twice."""
+
+
+MAX_VALUE_BYTES = 1 << 20
+"""Bytes of a message from Kafka, by default: one is decoded as a whole."""
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """One reading of a series: its value, and its event time where it has one.
+
+    ``value`` is ``None`` (or NaN) where the reading is missing; where there are several fields it
+    is a list of them or a mapping by name. ``time_ms`` is in milliseconds since the epoch, UTC;
+    ``weight`` is what it weighs, for weighting by volume.
+    """
+
+    value: float | Sequence[float | None] | Mapping[str, float | None] | None
+    time_ms: int | None = None
+    weight: float | None = None
+
+
+class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
+    """One reading with what was computed of its series up to and including it.
+
+    ``value`` and ``ewma`` are NaN where there is none: a missing reading, or fewer readings than
+    ``min_periods``. ``statistics`` holds what else was asked for, by name. With several fields or
+    smoothings ``value`` is a list, ``ewma`` is NaN, and ``statistics`` holds all, such as
+    ``"bid_fast_ewma"``. One smoothing of vectors gives vectors.
+    """
+
+    value: float | list[float]
+    ewma: float | list[float]
+    time_ms: int | None = None
+    statistics: dict[str, float] = {}
+
+
+class Rejection(NamedTuple):
+    """Why the record or the reading at place ``at`` of a run does not enter."""
+
+    at: int
+    cause: str
+    detail: str
+
+
+class Rejections(Sequence[Rejection]):
+    """What was rejected of a run, as columns: places in ascending order, causes and details.
+
+    Parameters
+    ----------
+    places
+        intp[n], of the records or readings.
+    causes, details
+        n texts each.
+
+    Examples
+    --------
+    >>> rejections = Rejections.of({5: ("empty", "the value is empty"), 2: ("missing", "no x")})
+    >>> rejections[0], rejections.within(3, 9).places.tolist()
+    (Rejection(at=2, cause='missing', detail='no x'), [2])
+    """
+
+    __slots__ = ("causes", "details", "places")
+
+    def __init__(
+        self, places: NDArray[np.intp], causes: Sequence[str], details: Sequence[str]
+    ) -> None:
+        self.places, self.causes, self.details = places, causes, details
+
+    @classmethod
+    def of(cls, reasons: Mapping[int, tuple[str, str]]) -> Rejections:
+        """Make columns of cause and detail by place."""
+        places = sorted(reasons)
+        causes, details = (
+            zip(*map(reasons.__getitem__, places), strict=True) if places else ((), ())
+        )
+        return cls(np.array(places, np.intp), causes, details)
+
+    def within(self, start: int, stop: int) -> Rejections:
+        """Return those at the places from ``start`` to ``stop``, counted from there."""
+        lo, hi = np.searchsorted(self.places, (start, stop)).tolist()
+        return Rejections(self.places[lo:hi] - start, self.causes[lo:hi], self.details[lo:hi])
+
+    def take(self, at: NDArray[np.intp]) -> Rejections:
+        """Return some of them, in the order of ``at``."""
+        which = at.tolist()
+        causes, details = self.causes, self.details
+        return Rejections(self.places[at], [causes[i] for i in which], [details[i] for i in which])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Rejection: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Rejections: ...
+
+    def __getitem__(self, at: int | slice) -> Rejection | Rejections:
+        if isinstance(at, slice):
+            return Rejections(self.places[at], self.causes[at], self.details[at])
+        return Rejection(int(self.places[at]), self.causes[at], self.details[at])
+
+    def __iter__(self) -> Iterator[Rejection]:
+        return map(Rejection, self.places.tolist(), self.causes, self.details)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Rejections) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+class Original(NamedTuple):
+    """The record that a reading was made of, byte for byte."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    timestamp_ms: int
+
+
+class Origins(NamedTuple):
+    """Where each reading stood in the input: partition int32[n] and offset int64[n]."""
+
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def take(self, at: NDArray[np.intp] | slice) -> Origins:
+        """Return the positions of the readings at ``at``, in that order."""
+        return Origins(self.partitions[at], self.offsets[at])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """Readings of any number of series as columns, in order of arrival.
+
+    Parameters
+    ----------
+    series_ids
+        n series ids: a list, or a column of `Texts`.
+    values
+        float64[n], or [n, k] of k fields (quickest where each field is contiguous: Fortran
+        order); NaN is a missing reading.
+    times_ms
+        int64[n] event times, milliseconds since the epoch, UTC; ``None`` where there are none.
+    origins
+        Input positions, carried through to the output; ``None`` outside Kafka.
+    hashes
+        uint32[n], the stable hash of each series id once it has been computed.
+    weights
+        float64[n], what each reading weighs: 0, or from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`;
+        ``None`` where all weigh alike.
+    originals
+        The record of each reading, where a policy may send it to the dead letters; else ``None``.
+
+    The constructor takes the columns as they are; :meth:`of` converts and checks.
+    """
+
+    series_ids: Sequence[str]
+    values: NDArray[np.float64]
+    times_ms: NDArray[np.int64] | None = None
+    origins: Origins | None = None
+    hashes: NDArray[np.uint32] | None = None
+    weights: NDArray[np.float64] | None = None
+    originals: list[Original] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        series_ids: Sequence[str],
+        values: ArrayLike | Sequence[float | None] | Sequence[Sequence[float | None]],
+        times_ms: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        *,
+        finite: bool = True,
+    ) -> Readings:
+        """Build readings from any sequences, checked.
+
+        ``finite=False`` takes infinite values and those beyond `LARGEST_VALUE`, and leaves them to
+        the policies of the smoothing.
+
+        Raises
+        ------
+        ReadingError
+            If the columns differ in length, a value is infinite, beyond `LARGEST_VALUE` or not a
+            number, a weight is neither 0 nor from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`, or a time
+            is not an integer from `EARLIEST_MS` to `LATEST_MS`.
+
+        Examples
+        --------
+        >>> Readings.of(["a", "b"], [1, 2.5], [0, 1000]).values
+        array([1. , 2.5])
+        """
+        ids = list(series_ids)
+        if not set(map(type, ids)) <= {str}:
+            raise ReadingError("series ids must be str; convert them, for example with str()")
+        column = _column(values, np.float64, "values")
+        times = None if times_ms is None else _column(times_ms, np.int64, "times_ms")
+        heavy = None if weights is None else _column(weights, np.float64, "weights")
+        optional = [part for part in (times, heavy) if part is not None]
+        if len(column) != len(ids) or any(len(part) != len(ids) for part in optional):
+            raise ReadingError(
+                f"columns differ in length: {len(ids)} series ids, {len(column)} values"
+                + ("" if times is None else f", {len(times)} times")
+                + ("" if heavy is None else f", {len(heavy)} weights")
+            )
+        if finite:
+            beyond = np.abs(column) > LARGEST_VALUE
+            _refuse(ids, "value", column, beyond, f"+-{LARGEST_VALUE:.3g}")
+        if times is not None:
+            beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
+            _refuse(ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)")
+        if heavy is not None:
+            _refuse(ids, "weight", heavy, ~weighable(heavy), WEIGHTS)
+        return cls(ids, column, times, weights=heavy)
+
+    def __len__(self) -> int:
+        return len(self.series_ids)
+
+    def take(self, at: NDArray[np.intp]) -> Readings:
+        """Return the readings at positions ``at``, in that order."""
+        return Readings(
+            taken(self.series_ids, at),
+            np.take(self.values.T, at, axis=-1).T,
+            None if self.times_ms is None else self.times_ms[at],
+            None if self.origins is None else self.origins.take(at),
+            None if self.hashes is None else self.hashes[at],
+            None if self.weights is None else self.weights[at],
+            None if self.originals is None else [self.originals[i] for i in at.tolist()],
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[Readings]) -> Readings:
+        """Join runs of readings end to end; all have the same optional columns."""
+        if len(parts) == 1:
+            return parts[0]
+        hashed = all(part.hashes is not None for part in parts)
+        return Readings(
+            joined([part.series_ids for part in parts]),
+            np.concatenate([part.values.T for part in parts], axis=-1).T,
+            _concat([part.times_ms for part in parts]),
+            _concat_origins([part.origins for part in parts]),
+            _concat([part.hashes if hashed else None for part in parts]),
+            _concat([part.weights for part in parts]),
+            _concat_originals([part.originals for part in parts]),
+        )
+
+
+class Rejected(NamedTuple):
+    """Readings that a policy kept out, and why each of them."""
+
+    readings: Readings
+    rejections: list[Rejection]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Smoothed:
+    """Readings with their statistics as columns, in the order of the readings.
+
+    Parameters
+    ----------
+    readings
+        What was smoothed.
+    statistics
+        float64[n] by name, in the order they were asked for; NaN where there is no value yet.
+        The exponentially weighted mean is ``"mean"``.
+    rejected
+        What a policy put aside of the readings that came; ``None`` for nothing.
+    tally
+        How many of the readings that came were out of the ordinary, by cause.
+    """
+
+    readings: Readings
+    statistics: dict[str, NDArray[np.float64]]
+    rejected: Rejected | None = None
+    tally: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+    def take(self, at: NDArray[np.intp]) -> Smoothed:
+        """Return the readings at positions ``at`` with their statistics, in that order."""
+        statistics = {name: column[at] for name, column in self.statistics.items()}
+        return Smoothed(self.readings.take(at), statistics)
+
+
+R = TypeVar("R", bound=Sized)
+
+
+def grouped(runs: Iterable[R], most: int = 8_192) -> Iterator[list[R]]:
+    """Group short runs, in order: up to ``most`` items a group, or one run that is longer.
+
+    A step costs as much for a short run as for a group of them. The default is as many readings
+    as stay in a processor's cache on their way (measured).
+
+    Examples
+    --------
+    >>> list(grouped(["a", "bc", "def", "g"], 3))
+    [['a', 'bc'], ['def'], ['g']]
+    """
+    group: list[R] = []
+    size = 0
+    for run in runs:
+        if group and size + len(run) > most:
+            yield group
+            group, size = [], 0
+        group.append(run)
+        size += len(run)
+    if group:
+        yield group
+
+
+def event_key(name: str) -> str:
+    """Return what a statistic is called in an event: the mean is the ``ewma``.
+
+    Examples
+    --------
+    >>> event_key("mean"), event_key("bid_fast_mean"), event_key("bid_fast_std")
+    ('ewma', 'bid_fast_ewma', 'bid_fast_std')
+    """
+    return name[:-4] + "ewma" if name == "mean" or name.endswith("_mean") else name
+
+
+def _column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:
+    try:
+        column = np.asarray(values)
+        if column.dtype.kind in "iuf":
+            column = column.astype(dtype, casting="same_kind" if column.size else "unsafe")
+        else:
+            column = _numbers(column, dtype, name)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ReadingError(f"{name} must be numbers: {error}") from None
+    if column.ndim != 1 and not (name == "values" and column.ndim == 2):
+        raise ReadingError(f"{name} must be one-dimensional, not of shape {column.shape}")
+    return column if column.ndim == 1 else np.asfortranarray(column)
+
+
+def _numbers(column: NDArray[Any], dtype: type[Any], name: str) -> NDArray[Any]:
+    flat = [_number(value, name) for value in column.ravel().tolist()]
+    return np.array(flat, dtype).reshape(column.shape)
+
+
+def _number(value: object, name: str) -> object:
+    if value is None and name == "values":
+        return np.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{value!r} is not a number")
+
+
+def _refuse(
+    ids: list[str], what: str, column: NDArray[Any], bad: NDArray[np.bool_], bounds: str
+) -> None:
+    if bad.any():
+        at = tuple(np.argwhere(bad)[0].tolist())
+        raise ReadingError(
+            f"{what} {column[at]} of series {ids[at[0]]!r} is out of bounds: "
+            f"give one within {bounds}"
+        )
+
+
+def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
+    present = [column for column in columns if column is not None]
+    if present and len(present) != len(columns):
+        raise ReadingError("some readings have a column (times, weights) that others lack")
+    return np.concatenate(present) if present else None
+
+
+def _concat_originals(originals: list[list[Original] | None]) -> list[Original] | None:
+    present = [part for part in originals if part is not None]
+    return list(chain.from_iterable(present)) if len(present) == len(originals) else None
+
+
+def _concat_origins(origins: list[Origins | None]) -> Origins | None:
+    present = [origin for origin in origins if origin is not None]
+    if len(present) != len(origins):
+        return None
+    return Origins(
+        np.concatenate([origin.partitions for origin in present]),
+        np.concatenate([origin.offsets for origin in present]),
+    )

@@ -1,0 +1,1 @@
+"""The command line: `ewma run`, `check`, `verify`, `demo` and `feed`."""

@@ -1,0 +1,177 @@
+"""The command line: ``ewma run | check | verify | demo | feed``.
+
+Knows arguments, exit codes and what a user sees; the work is done elsewhere.
+Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
+signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ewma_ops import __version__
+from ewma_ops.errors import EwmaError
+from ewma_ops.job.relay import write_line
+from ewma_ops.stats.decay import duration_ms
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read the output has enough of it; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except EwmaError as error:
+        write_line(f"ewma: {error}")
+        return 2 if error.fault == "user" else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ewma",
+        description="Exponentially weighted statistics of Kafka topics, on Bytewax.",
+    )
+    parser.add_argument("--version", action="version", version=f"ewma {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="smooth a topic as a configuration file says")
+    run.add_argument("config", type=Path, metavar="CONFIG.toml")
+    run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (1)")
+    run.add_argument(
+        "--grace", type=_seconds, default="20s", metavar="TIME", help="of a graceful stop (20s)"
+    )
+    run.add_argument(
+        "--wait",
+        type=_seconds,
+        default="60s",
+        metavar="TIME",
+        help="how long brokers may be away at the start (60s)",
+    )
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="validate a configuration file, and its topics")
+    check.add_argument("config", type=Path, metavar="CONFIG.toml")
+    check.add_argument("--offline", action="store_true", help="do not connect to Kafka")
+    check.add_argument(
+        "--create-topics", action="store_true", help="create the output topics that are missing"
+    )
+    check.set_defaults(command=_check)
+
+    verify = commands.add_parser("verify", help="hold what was written against what was read")
+    verify.add_argument("config", type=Path, metavar="CONFIG.toml")
+    verify.set_defaults(command=_verify)
+
+    demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
+    demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
+    demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
+    demo.set_defaults(command=_demo)
+
+    feed = commands.add_parser("feed", help="send the demo's readings to a topic")
+    feed.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
+    feed.add_argument("--topic", default="readings")
+    feed.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
+    feed.set_defaults(command=_feed)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return 0.0 if text == "0" else duration_ms(text) / 1000
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ewma_ops.job.dataflow import begin, identify
+    from ewma_ops.job.launcher import launch
+    from ewma_ops.settings.load import load
+
+    settings = load(options.config)
+    return launch(
+        options.config,
+        options.workers,
+        identify=lambda: identify(settings),
+        begin=lambda: begin(settings),
+        grace_s=options.grace,
+        wait_s=options.wait,
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from ewma_ops.connectors import create_topic, partition_count
+    from ewma_ops.connectors.client.options import check_options
+    from ewma_ops.connectors.client.topic_configs import concerns
+    from ewma_ops.job.dataflow import letters_cut, topic_uses, warmed
+    from ewma_ops.settings.describe import describe
+    from ewma_ops.settings.load import load
+
+    settings = load(options.config)
+    print(describe(settings))
+    if settings.warm_start is not None:
+        table, readings = warmed(settings)
+        print(f"\n{settings.warm_start}: {readings:,} readings of {len(table):,} series")
+    check_options(settings.kafka)
+    if options.offline:
+        return 0
+    partitions = partition_count(settings.kafka, settings.input.topic)
+    print(f"\n{settings.input.topic}: {partitions} partitions")
+    for topic in (settings.output.topic, settings.dead_letters.topic):
+        if options.create_topics:
+            create_topic(settings.kafka, topic, partitions)
+        print(f"{topic}: {partition_count(settings.kafka, topic)} partitions")
+    _, why = letters_cut(settings)
+    if why:
+        print(f"\n{why}")
+    found = concerns(settings.kafka, topic_uses(settings))
+    for concern in found:
+        print(f"{'error' if concern.grave else 'warning'}: {concern.text}", file=sys.stderr)
+    return 2 if any(concern.grave for concern in found) else 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.verify import verify
+    from ewma_ops.settings.load import load
+
+    findings = verify(load(options.config), lambda line: print(line, file=sys.stderr))
+    print(findings)
+    known = findings.faults or not findings.unknowable
+    wrong = "NOT exactly once" if known else "exactly once as far as it can be known"
+    print("exactly once" if findings.right else wrong)
+    return 0 if findings.right else 1
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ewma_ops.demo.run import run_demo
+
+    return run_demo(forever=options.forever, directory=options.directory)
+
+
+def _feed(options: argparse.Namespace) -> int:
+    from ewma_ops.demo.feed import feed
+
+    feed(options.bootstrap_servers, options.topic, forever=options.forever)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

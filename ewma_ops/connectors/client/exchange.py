@@ -1,0 +1,173 @@
+"""Records from kafka-python's consumer and to its producer: in whole runs, or else one by one.
+
+May touch kafka-python's inside; must not know connections, or what is in a record. Runs need
+`runs_in` and `runs_out`, which enter deep into kafka-python. Where an upgrade has moved what they
+rely on, records go the way of every user of kafka-python: the same ones, many times slower.
+"""
+
+# ruff: noqa: SLF001 - kafka-python's inside
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import groupby, repeat
+from typing import Any
+from weakref import WeakSet
+
+import kafka
+import numpy as np
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import errors as kafka_errors
+
+from ewma_ops.wire.batch import Columns
+from ewma_ops.wire.records import ProducerRecords
+
+__all__ = ["poll", "poll_records", "send", "take_runs"]
+
+_log = logging.getLogger(__name__)
+
+_RECORD_OVERHEAD = 96
+"""Bytes of a batch's header and of a record's fields, at most."""
+
+_LONGEST_WAIT_MS = 500
+"""How long a broker may take to find anything, where it takes longer than was asked of it."""
+
+_in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
+
+
+def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
+    """Have records go through a client in whole runs, if it is built as that needs."""
+    why = _misfits(client)
+    if why:
+        _log.warning(
+            "records go through kafka-python %s one by one, which is many times slower: %s; "
+            "install a release that this one was tested with",
+            kafka.__version__,
+            "; ".join(why),
+        )
+        return
+    if isinstance(client, KafkaConsumer):
+        from ewma_ops.connectors.client import runs_in
+
+        runs_in.read_runs(client)
+    _in_runs.add(client)
+
+
+def _misfits(client: KafkaConsumer | KafkaProducer) -> list[str]:
+    try:
+        from ewma_ops.connectors.client import runs_in, runs_out
+    except (ImportError, AttributeError) as moved:  # a module or a class that is no longer there
+        return [str(moved)]
+    return runs_in.misfits() if isinstance(client, KafkaConsumer) else runs_out.misfits(client)
+
+
+def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Columns]]:
+    """Return what was fetched, as columns: a few runs of each partition, in order."""
+    return {
+        tp: [run for of, items in groupby(fetched, type) for run in _runs(of, items)]
+        for tp, fetched in poll_records(consumer, timeout_ms).items()
+    }
+
+
+def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+    """Return what was fetched, as the consumer has it.
+
+    A broker that is slow to find anything may take longer the next time: some answer with nothing
+    when the wait is over, and would do so for ever.
+    """
+    polled: dict[TopicPartition, list[Any]] = consumer.poll(timeout_ms=timeout_ms)
+    asked_ms: int = consumer.config["fetch_max_wait_ms"]
+    ruling = consumer._fetcher.config
+    longer_ms = max(asked_ms, min(2 * ruling["fetch_max_wait_ms"], _LONGEST_WAIT_MS))
+    ruling["fetch_max_wait_ms"] = asked_ms if polled else longer_ms
+    return polled
+
+
+def send(
+    producer: KafkaProducer, topic: str, partition: int, records: ProducerRecords
+) -> tuple[list[Any], int]:
+    """Hand records to the producer; return kafka-python's futures, and about how many bytes.
+
+    Each future stands for the records up to its own, from the one before; the last is the last
+    record's. The list may grow, but not once all in it are done. Goes past ``KafkaProducer.send``,
+    which refuses what Kafka takes (a record with neither key nor value, a header without a value)
+    and costs half as much again. So the producer must know the topic already.
+
+    Raises
+    ------
+    kafka.errors.MessageSizeTooLargeError
+        If a record is larger than ``max_request_size``.
+    TypeError
+        If a key, a value or a header is not what Kafka takes.
+    ValueError
+        If the columns differ in length.
+    """
+    tp = TopicPartition(topic, partition)
+    transactions = producer._transaction_manager
+    if transactions is not None and transactions.is_transactional():
+        transactions.maybe_add_partition_to_transaction(tp)
+    if producer in _in_runs:
+        from ewma_ops.connectors.client import runs_out
+
+        return runs_out.append(producer, tp, records)
+    return _send_one_by_one(producer, tp, records)
+
+
+def _runs(of: type[Any], fetched: Iterable[Any]) -> list[Columns]:
+    rows = list(fetched)
+    if of is Columns:
+        return rows
+    times = [-1 if row.timestamp is None else row.timestamp for row in rows]
+    headers = [row.headers for row in rows] if any(row.headers for row in rows) else None
+    return [
+        Columns(
+            np.array([row.offset for row in rows], np.int64),
+            np.array(times, np.int64),
+            [row.key for row in rows],
+            [row.value for row in rows],
+            headers,
+            rows[-1].offset + 1,
+        )
+    ]
+
+
+def _send_one_by_one(
+    producer: KafkaProducer, tp: TopicPartition, records: ProducerRecords
+) -> tuple[list[Any], int]:
+    append = producer._accumulator.append
+    limit = producer.config["max_request_size"]
+    futures, total = [], 0
+    for key, value, headers in _rows(records):
+        size = _RECORD_OVERHEAD + len(key or b"") + len(value or b"")
+        if headers is not _NO_HEADERS:
+            size += sum(8 + len(name) + len(content or b"") for name, content in headers)
+        if size > limit:
+            raise kafka_errors.MessageSizeTooLargeError(f"the record has about {size} bytes")
+        future, _, opened, _ = append(tp, None, key, value, headers)
+        if opened:  # the one before is full, or there was none: time to send
+            producer._sender.wakeup()
+        futures.append(future)
+        total += size
+    return futures, total
+
+
+class _Headers(list[tuple[str, bytes | None]]):
+    """Headers that kafka-python writes but does not measure: it fails to measure a null."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+_NO_HEADERS = _Headers()
+
+
+def _rows(
+    records: ProducerRecords,
+) -> Iterator[tuple[bytes | None, bytes | None, _Headers]]:
+    headers: Iterable[_Headers] = (
+        repeat(_NO_HEADERS, len(records))
+        if records.headers is None
+        else map(_Headers, records.headers)
+    )
+    return zip(records.keys, records.values, headers, strict=True)

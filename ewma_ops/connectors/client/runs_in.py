@@ -1,0 +1,178 @@
+"""Whole runs of records out of kafka-python's consumer, as columns.
+
+May touch kafka-python's inside; must not know connections, or who wants the records. Fetch
+sessions, retries, leader changes and positions stay the consumer's own: only the class that takes
+one partition's answer to a fetch apart has another in its place.
+"""
+
+# ruff: noqa: SLF001 - kafka-python's inside
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import Fetcher
+from kafka.protocol.consumer import IsolationLevel
+from kafka.record.memory_records import MemoryRecords
+
+from ewma_ops.connectors.client import compatible
+from ewma_ops.errors import CorruptBatch
+from ewma_ops.wire.batch import Columns, decode_batches
+from ewma_ops.wire.layout import HEADER, MAGIC, MAGIC_AT, PREFIX
+from ewma_ops.wire.records import bytes_of
+
+__all__ = ["misfits", "read_runs"]
+
+_EPOCH_AT = PREFIX.size
+_EPOCH_BYTES = 4
+_USUAL_BYTES = 256
+"""Up to here a record counts as one."""
+
+
+def read_runs(consumer: KafkaConsumer) -> None:
+    """Have a consumer's ``poll`` return `Columns` in place of records.
+
+    Partitions whose fetch begins with batches of the old formats still come as records.
+    """
+    fetcher = consumer._fetcher
+    fetcher.PartitionRecords = _maker(fetcher.PartitionRecords)
+
+
+def _maker(record_by_record: Callable[..., Any]) -> Callable[..., Any]:
+    def make(fetch_offset: int, tp: TopicPartition, records: MemoryRecords, **named: Any) -> Any:
+        buffer = records._buffer
+        if len(buffer) > MAGIC_AT and buffer[MAGIC_AT] != MAGIC:
+            return record_by_record(fetch_offset, tp, records, **named)
+        return PartitionRuns(fetch_offset, tp, records, **named)
+
+    return make
+
+
+class _Taken:
+    """Some records of a fetch: as long as they are many, and a single item to go through.
+
+    Long ones count for several, so that a poll ends when enough bytes have come.
+    """
+
+    __slots__ = ("_columns", "_len")
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        size = bytes_of(columns.keys) + bytes_of(columns.values)
+        self._len = max(len(columns.values), size // _USUAL_BYTES)
+
+    def __len__(self) -> int:
+        return self._len
+
+    def __iter__(self) -> Iterator[Columns]:
+        yield self._columns
+
+
+class PartitionRuns:
+    """In place of ``Fetcher.PartitionRecords``: one partition's answer to a fetch."""
+
+    def __init__(
+        self,
+        fetch_offset: int,
+        tp: TopicPartition,
+        records: MemoryRecords,
+        key_deserializer: None = None,  # noqa: ARG002 - connectors carry bytes
+        value_deserializer: None = None,  # noqa: ARG002
+        check_crcs: bool = True,
+        isolation_level: int = IsolationLevel.READ_UNCOMMITTED,
+        aborted_transactions: Sequence[Any] | None = None,
+        metric_aggregator: Any = None,
+        on_drain: Callable[[Any], None] = lambda _: None,
+    ) -> None:
+        self.topic_partition = tp
+        self.fetch_offset = self.next_fetch_offset = fetch_offset
+        self.leader_epoch = -1
+        self.bytes_read = self.records_read = 0
+        self._metric_aggregator = metric_aggregator
+        self._on_drain = on_drain
+        hidden = aborted_transactions if isolation_level == IsolationLevel.READ_COMMITTED else None
+        self._epochs = _epochs(records._buffer)
+        self._next_epoch = next(self._epochs, None)
+        self._rest: Columns | None = None
+        self._runs: Iterator[Columns] | None = decode_batches(
+            records._buffer,
+            fetch_offset,
+            aborted=[(one.producer_id, one.first_offset) for one in hidden or ()],
+            check_crc=check_crcs,
+        )
+
+    def __bool__(self) -> bool:
+        return self._runs is not None
+
+    def take(self, n: int) -> _Taken | tuple[()]:
+        """Return up to ``n`` records, fewer where a run ends; all that follows is left."""
+        if self._runs is None:
+            return ()
+        try:
+            run = next(self._runs, None) if self._rest is None else self._rest
+        except CorruptBatch as error:
+            partition, topic = self.topic_partition.partition, self.topic_partition.topic
+            raise CorruptBatch(f"partition {partition} of topic {topic!r}: {error}") from error
+        if run is None:
+            self.drain()
+            return ()
+        run, self._rest = _cut(run, n)
+        self.next_fetch_offset = run.next_offset
+        while self._next_epoch is not None and self._next_epoch[0] < run.next_offset:
+            self.leader_epoch = self._next_epoch[1]
+            self._next_epoch = next(self._epochs, None)
+        self.bytes_read += 1  # kafka-python asks whether there was anything
+        self.records_read += len(run.values)
+        return _Taken(run)
+
+    def drain(self) -> None:
+        """Let go of what is left."""
+        if self._runs is not None:
+            self._runs = self._rest = None
+            if self._metric_aggregator is not None:
+                counts = self.bytes_read, self.records_read
+                self._metric_aggregator.record(self.topic_partition, *counts)
+            self._on_drain(self)
+
+
+def _cut(run: Columns, n: int) -> tuple[Columns, Columns | None]:
+    if len(run.values) <= n:
+        return run, None
+    first = run.part(slice(n), int(run.offsets[n - 1]) + 1)
+    return first, run.part(slice(n, None), run.next_offset)
+
+
+def _epochs(buffer: bytes) -> Iterator[tuple[int, int]]:
+    """Yield base offset and leader epoch of each whole batch."""
+    at = 0
+    while len(buffer) - at >= HEADER.size:
+        base_offset, length = PREFIX.unpack_from(buffer, at)
+        epoch_at = at + _EPOCH_AT
+        epoch = int.from_bytes(buffer[epoch_at : epoch_at + _EPOCH_BYTES], "big", signed=True)
+        yield base_offset, epoch
+        at += max(PREFIX.size + length, HEADER.size)  # a lying length is decode_batches' to tell
+
+
+_READS = {
+    (KafkaConsumer, "_poll_once"): ("_fetcher", "fetch_records"),
+    (Fetcher, "_parse_fetched_data"): ("PartitionRecords", "MemoryRecords"),
+    (Fetcher, "fetched_records"): ("_append", "topic_partition", "next_fetch_offset"),
+    (Fetcher, "_append"): ("take", "drain", "next_fetch_offset", "leader_epoch", "extend"),
+    (Fetcher, "_on_partition_records_drain"): ("bytes_read", "topic_partition"),
+    (MemoryRecords, "size_in_bytes"): ("_buffer",),
+}
+"""The code that meets `PartitionRuns` and `_Taken`, and what it uses of them."""
+
+_TAKES = {
+    Fetcher.PartitionRecords: (
+        "fetch_offset", "tp", "records", "key_deserializer", "value_deserializer", "check_crcs",
+        "isolation_level", "aborted_transactions", "metric_aggregator", "on_drain",
+    ),
+}  # fmt: skip
+
+
+def misfits() -> list[str]:
+    """Return one sentence for each thing in kafka-python that is not where it was."""
+    return compatible.misfits(_READS, _TAKES, {Fetcher.PartitionRecords: PartitionRuns})

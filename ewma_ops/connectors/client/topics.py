@@ -1,0 +1,227 @@
+"""What topics there are, how to make one, and what becomes of one that is read.
+
+Knows what brokers say of topics; must not know what is read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from kafka import errors as kafka_errors
+from kafka.admin import NewTopic
+
+from ewma_ops.connectors.client.connect import TopicView, connect_admin, speaking_to, topic_settings
+from ewma_ops.connectors.client.options import PRODUCER, servers_of
+from ewma_ops.errors import TopicError
+
+__all__ = [
+    "BATCH_BYTES",
+    "KEEPS_TO_THEM",
+    "TopicWatch",
+    "create_topic",
+    "largest_record",
+    "look_up",
+    "partition_count",
+    "topic_configs",
+]
+
+_log = logging.getLogger(__name__)
+
+_GROWN_INPUT = (
+    "restart the flow to read the new ones; a series that moves to another partition may arrive "
+    "out of order"
+)
+KEEPS_TO_THEM = (
+    "where the records that it has written are; to write to all, start with a new recovery "
+    "directory and another output topic"
+)
+"""Why a flow does not write to partitions that were added to its topic, and how it would."""
+_WRITE_AGAIN = (
+    "To write all of them again and in order, empty it (delete it and create it once more) and "
+    "start with a new recovery directory: the flow then begins where input.start says"
+)
+
+_ANSWER_TIMEOUT_S = 10.0
+_VANISHED_S = 10.0
+"""How long a topic may be missing, as it can be while brokers start, before it has vanished."""
+
+
+def partition_count(client: Mapping[str, object], topic: str) -> int:
+    """Return how many partitions a topic has; errors as of :func:`look_up`."""
+    return look_up(client, topic).partitions
+
+
+def look_up(client: Mapping[str, object], topic: str) -> TopicView:
+    """Ask for a topic: its partitions, and the id that tells it from a later one of its name.
+
+    Never creates it.
+
+    Raises
+    ------
+    BrokerError
+        If no broker answers, or there is no such topic.
+    ConfigError
+        If the broker refuses the user or the name, or an option is wrong.
+    """
+    with connect_admin(client) as admin, speaking_to(client, f"looking up topic {topic!r}"):
+        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+        while True:
+            answer = admin.describe_topics([topic])[0]
+            error = kafka_errors.for_code(answer["error_code"])
+            if error is kafka_errors.NoError:
+                return TopicView.of(answer.get("topic_id"), len(answer["partitions"]))
+            if error is kafka_errors.UnknownTopicOrPartitionError:
+                raise _no_such_topic(client, topic, admin.list_topics())
+            if not issubclass(error, kafka_errors.RetriableError) or time.monotonic() > deadline:
+                raise error(topic)
+            time.sleep(0.1)
+
+
+def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict[str, str]:
+    """Return the values of some options of a topic, such as ``"max.message.bytes"``.
+
+    Those are left out that the brokers do not tell: the user may lack DescribeConfigs on the topic,
+    and some brokers know no such option.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        If no broker answers, or an option of the connection is wrong.
+    """
+    doing = f"reading the options of topic {topic!r}"
+    with connect_admin(client) as admin, speaking_to(client, doing):
+        try:
+            told = topic_settings(admin, [topic]).get(topic, {})
+        except _NOT_TOLD as error:
+            _log.debug("%s: %s", doing, error)
+            return {}
+    return {name: str(told[name]) for name in names if told.get(name) is not None}
+
+
+def largest_record(client: Mapping[str, object], topic: str) -> int | None:
+    """Return how many bytes a record of a topic may have: key, value and headers together.
+
+    That is the topic's ``max.message.bytes``, or ``kafka.max_request_size`` where that is less,
+    without what a batch of one record has beside it. Whether it is compressed does not count.
+    ``None`` where the brokers do not tell. Errors as of :func:`topic_configs`.
+    """
+    told = topic_configs(client, topic, "max.message.bytes").get("max.message.bytes", "")
+    if not told.isdecimal():
+        return None
+    request_bytes = client.get("max_request_size", PRODUCER["max_request_size"])
+    assert isinstance(request_bytes, int)
+    return max(0, min(int(told), request_bytes) - BATCH_BYTES)
+
+
+BATCH_BYTES = 128
+"""The header of a batch, 61 bytes, the numbers of a record, up to 31, and an identity, 22."""
+
+_NOT_TOLD = (
+    kafka_errors.AuthorizationError,
+    kafka_errors.UnsupportedVersionError,
+    kafka_errors.IncompatibleBrokerVersion,
+)
+
+
+def create_topic(client: Mapping[str, object], topic: str, partitions: int) -> None:
+    """Create a topic, replicated as the broker does by default; do nothing if it exists.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        As of :func:`partition_count`.
+    """
+    new = NewTopic(topic, partitions, -1)
+    with connect_admin(client) as admin, speaking_to(client, f"creating topic {topic!r}"):
+        with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
+            admin.create_topics([new])
+        admin.wait_for_topics([topic], timeout_ms=int(_ANSWER_TIMEOUT_S * 1000))
+
+
+class TopicWatch:
+    """Notice when a topic vanishes, is created again, or grows while a flow uses it.
+
+    Parameters
+    ----------
+    topic
+        Its name.
+    view
+        What brokers said of it when the flow started.
+    written
+        Whether the flow writes to it, rather than reads it.
+    """
+
+    def __init__(self, topic: str, view: TopicView, *, written: bool = False) -> None:
+        self._topic = topic
+        self._partitions = view.partitions
+        self._topic_id = view.topic_id
+        self._written = written
+        self._missing_since: float | None = None
+
+    def look(self, view: TopicView, now: float) -> None:
+        """Take notice of what brokers say of it at a time in seconds, of any clock.
+
+        Raises
+        ------
+        TopicError
+            If it has been missing for long, or is another topic of the same name.
+        """
+        if view.partitions == 0:
+            self._miss(now)
+            return
+        self._missing_since = None
+        if None not in (view.topic_id, self._topic_id) and view.topic_id != self._topic_id:
+            raise self.replaced()
+        if view.partitions > self._partitions:
+            _log.warning(
+                "topic %r has grown from %d to %d partitions: %s",
+                self._topic,
+                self._partitions,
+                view.partitions,
+                f"the flow keeps to the first ones, {KEEPS_TO_THEM}"
+                if self._written
+                else _GROWN_INPUT,
+            )
+            self._partitions = view.partitions
+
+    def replaced(self) -> TopicError:
+        """Return what to raise where the topic is another one of the same name."""
+        if self._written:
+            return TopicError(
+                f"topic {self._topic!r} was deleted and created again, or truncated, while the "
+                f"flow wrote to it: records that it had are gone. {_WRITE_AGAIN}"
+            )
+        return TopicError(
+            f"topic {self._topic!r} was deleted and created again while the flow read it: its "
+            "offsets mean other records now; to read them, start with a new recovery directory"
+        )
+
+    def _miss(self, now: float) -> None:
+        if self._missing_since is None:
+            self._missing_since = now
+        if now - self._missing_since > _VANISHED_S:
+            raise TopicError(
+                f"topic {self._topic!r} was deleted while the flow "
+                + (
+                    "wrote to it: to write all that it had again, create it and start with a new "
+                    "recovery directory: the flow then begins where input.start says"
+                    if self._written
+                    else "read it: create it again and start with a new recovery directory"
+                )
+            )
+
+
+def _no_such_topic(client: Mapping[str, object], topic: str, topics: Sequence[str]) -> TopicError:
+    servers = servers_of(client)
+    near = difflib.get_close_matches(topic, topics, 1)
+    return TopicError(
+        f"topic {topic!r} does not exist at {servers}"
+        + (f" (did you mean {near[0]!r}?)" if near else "")
+        + ": create it, for an output or dead-letter topic with `ewma check CONFIG "
+        f"--create-topics`, or with kafka-topics.sh --bootstrap-server {servers} "
+        f"--create --topic {topic} --partitions 4"
+    )

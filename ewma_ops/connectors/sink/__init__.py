@@ -1,0 +1,1 @@
+"""The sink: checked sends, transactions, and the read-back that makes output exactly once."""

@@ -1,0 +1,273 @@
+"""One producer and what it has not had acknowledged yet, for the parts of one worker.
+
+Knows the producer's futures and transactions; must not know Bytewax, nor what is in a record.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from kafka import errors as kafka_errors
+
+from ewma_ops.connectors.client.connect import (
+    TopicView,
+    abort_transaction,
+    close_producer,
+    commit_transaction,
+    connect_producer,
+    speaking_to,
+    view_of,
+)
+from ewma_ops.connectors.client.exchange import send
+from ewma_ops.connectors.client.topics import TopicWatch
+from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
+from ewma_ops.wire.records import ProducerRecords
+
+__all__ = ["Outlet"]
+
+_log = logging.getLogger(__name__)
+
+_IN_FLIGHT_FUTURES = 16_384
+"""Kept small: a future is some ten objects that the garbage collector visits."""
+_IN_FLIGHT_BYTES = 16 << 20
+_PATIENCE_S = 10.0
+"""What is waited beyond kafka-python's own delivery time-out, should that fail to fire."""
+_CLOSE_S = 10.0
+_FENCED = (
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidProducerEpochError,
+)
+
+
+_REFUSALS: dict[type[Exception] | tuple[type[Exception], ...], str] = {
+    (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError): (
+        "raise max.message.bytes of topic {topic!r}"
+    ),
+    kafka_errors.InvalidRecordError: (
+        "a topic with cleanup.policy=compact takes no record without a key, so set "
+        "cleanup.policy=delete for topic {topic!r}, or write to another topic"
+    ),
+    kafka_errors.InvalidTimestampError: (
+        "set message.timestamp.before.max.ms and message.timestamp.after.max.ms of topic "
+        "{topic!r} to their defaults, and this machine's clock right"
+    ),
+    kafka_errors.AuthorizationError: (
+        "grant the user Write on topic {topic!r}, and IdempotentWrite where brokers want it"
+    ),
+    kafka_errors.PolicyViolationError: (
+        "ask who runs the brokers what their policy for topic {topic!r} wants"
+    ),
+    (kafka_errors.UnsupportedForMessageFormatError, kafka_errors.UnsupportedCompressionTypeError): (
+        "remove message.format.version from topic {topic!r}, or set another "
+        "kafka.compression_type (now {compression_type})"
+    ),
+    kafka_errors.InvalidTopicError: "write to a topic whose name Kafka takes, not {topic!r}",
+}
+"""What a broker refuses for good, and what has to be changed so that it does not."""
+
+
+class _Sent(NamedTuple):
+    futures: list[Any]
+    n_futures: int  # at first: a batch that is split adds some
+    partition: int
+    size: int
+
+
+class Outlet:
+    """Write to some partitions of a topic with one producer.
+
+    ``ends`` holds, for each partition, the offset after the last record acknowledged; and
+    ``partitions`` which ones use the outlet: the last one to release it closes it.
+
+    Parameters
+    ----------
+    client, topic
+        As of the sink.
+    view
+        What brokers said of the topic when the flow started.
+    transactional_id
+        Makes everything between two calls of :meth:`settle` one transaction.
+    transaction_s
+        Seconds after which the brokers abort a transaction that is not committed.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        view: TopicView,
+        *,
+        transactional_id: str | None = None,
+        transaction_s: float = 60.0,
+    ) -> None:
+        self.partitions: set[int] = set()
+        self.ends: dict[int, int] = {}
+        self.closed = False
+        self.topic = topic
+        self._topic_watch = TopicWatch(topic, view, written=True)
+        self._sent: deque[_Sent] = deque()
+        self._futures = self._bytes = 0
+        self._failure: BrokerError | None = None
+        self._raised = False
+        self._transactional = transactional_id is not None
+        self._in_transaction = False
+        self._producer = connect_producer(client, transactional_id, int(transaction_s * 1000))
+        self._options: dict[str, Any] = self._producer.config
+        self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
+        with speaking_to(client, f"looking up topic {topic!r}"):
+            self._producer.partitions_for(topic)
+
+    def write(self, partition: int, records: ProducerRecords) -> None:
+        """Hand records to the producer; wait while too much is not acknowledged."""
+        self._raise_failure()
+        if not len(records):
+            return
+        try:
+            if self._transactional and not self._in_transaction:
+                self._producer.begin_transaction()
+                self._in_transaction = True
+            futures, size = send(self._producer, self.topic, partition, records)
+        except (kafka_errors.KafkaError, ValueError, TypeError) as error:
+            raise self._fail(partition, error, sent=False) from error
+        futures[-1].add_errback(partial(self._note, partition))
+        self._sent.append(_Sent(futures, len(futures), partition, size))
+        self._futures += len(futures)
+        self._bytes += size
+        self._settle_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
+
+    def true_end(self, partition: int) -> int:
+        """Return where a partition ends, by a record that is written there and never seen.
+
+        Brokers may list too low an end, and fetch as if it were. But when they acknowledge a
+        record, what is before it can be read, or soon; and with a transactional id nothing of an
+        older run can come after it. The record is taken back: its transaction is aborted.
+        """
+        try:
+            self._producer.begin_transaction()
+            (mark,), _ = send(
+                self._producer, self.topic, partition, ProducerRecords([None], [None])
+            )
+            offset = mark.get(timeout=self._patience_s).offset
+            abort_transaction(self._producer, self._patience_s)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise self._fail(partition, error, sent=True) from error
+        return int(offset)
+
+    def settle(self) -> None:
+        """Wait until everything is acknowledged, and committed where that is asked, or raise."""
+        self._settle_down_to(0, 0)
+        if self._in_transaction:
+            (partition,) = self.partitions
+            try:
+                commit_transaction(self._producer, self._patience_s)
+            except kafka_errors.KafkaError as error:
+                raise self._fail(partition, error, sent=True) from error
+            self._in_transaction = False
+        self._topic_watch.look(view_of(self._producer, self.topic), time.monotonic())
+
+    def reached(self, partition: int, end: int) -> None:
+        """Note that a partition goes on to ``end`` at least: what is written comes after it."""
+        self.ends[partition] = max(end, self.ends.get(partition, 0))
+
+    def release(self, partition: int) -> None:
+        """Leave the outlet; the last one closes it."""
+        self.partitions.discard(partition)
+        if not self.partitions:
+            self.close()
+
+    def close(self) -> None:
+        """Wait, for a short while, for what is under way; never raises."""
+        if self.closed:
+            return
+        self.closed = True
+        self._patience_s = _CLOSE_S
+        try:
+            # Only a snapshot may commit a transaction; and what was raised has been told.
+            if not self._in_transaction and not self._raised:
+                self.settle()
+        except Exception as error:  # noqa: BLE001 - a raise in close aborts the process
+            _log.error("closing the sink of topic %r: %s", self.topic, error)
+            if self._failure is not None:
+                self._failure.told = True
+        abandon = self._failure is not None or self._in_transaction
+        close_producer(self._producer, _CLOSE_S, abandon=abandon)
+
+    def _settle_down_to(self, futures: int, size: int) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while self._futures > futures or self._bytes > size:
+            self._settle_oldest(deadline)
+        while self._sent and self._sent[0].futures[-1].is_done:
+            self._settle_oldest(deadline)
+        self._raise_failure()
+
+    def _settle_oldest(self, deadline: float) -> None:
+        self._raise_failure()
+        oldest = self._sent[0]
+        for future in oldest.futures:
+            try:
+                if not future.is_done:
+                    future.get(timeout=max(0.0, deadline - time.monotonic()))
+                if future.exception is not None:
+                    raise future.exception
+            except Exception as error:
+                raise self._fail(oldest.partition, error, sent=True) from error
+        # -1 where the broker does not tell; a batch that was split has put others behind the last.
+        offsets = [future.value.offset for future in oldest.futures]
+        if 0 <= min(offsets) < self.ends.get(oldest.partition, 0):
+            # Before what the topic had already: it is another one, which the client may not know.
+            self._failure = self._topic_watch.replaced()
+            self._raise_failure()
+        self.reached(oldest.partition, max(offsets) + 1)
+        self._sent.popleft()
+        self._futures -= oldest.n_futures
+        self._bytes -= oldest.size
+
+    def _note(self, partition: int, error: Exception) -> None:
+        # Called by the producer's thread. The first failure is the cause of those that follow.
+        if self._failure is None:
+            self._failure = self._worded(partition, error, sent=True)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            self._raised = True
+            raise self._failure
+
+    def _fail(self, partition: int, error: Exception, *, sent: bool) -> BrokerError:
+        if self._failure is None:
+            self._failure = self._worded(partition, error, sent=sent)
+        self._raised = True
+        return self._failure
+
+    def _worded(self, partition: int, error: Exception, *, sent: bool) -> DeliveryError:
+        what = (
+            f"a record was not delivered to partition {partition} of topic {self.topic!r}: "
+            f"{type(error).__name__}: {error}"
+        )
+        refusal = next((fix for kinds, fix in _REFUSALS.items() if isinstance(error, kinds)), None)
+        if refusal is not None:
+            if not sent:
+                refusal = "raise kafka.max_request_size (now {max_request_size} bytes)"
+            fix = refusal.format(topic=self.topic, **self._options)
+            return RefusedError(
+                f"{what}. The broker will not take it later either: {fix}, then start the flow "
+                "again, which goes on with this record"
+            )
+        if isinstance(error, _FENCED):
+            fix = "another run of this job has taken over: let only one run at a time"
+        elif isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
+            fix = "if the topic was deleted, create it and start with a new recovery directory"
+        elif isinstance(error, kafka_errors.RetriableError):
+            fix = (
+                "bring the brokers back, or raise kafka.delivery_timeout_ms "
+                f"(now {self._options['delivery_timeout_ms']})"
+            )
+        else:
+            fix = "see what the broker says of it" if sent else "it cannot be sent as it is"
+        return DeliveryError(
+            f"{what}; {fix}. The flow stops here, and writes it again when it is started again"
+        )

@@ -1,0 +1,369 @@
+"""A Kafka topic as a Bytewax sink: every record acknowledged, or the flow stops; and only once.
+
+Knows Bytewax's parts and epochs, and joins the ledger of a partition with what sends and what
+reads back; must not know what is in a record, nor which partition a key belongs to.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from prometheus_client import Counter
+
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.client.topics import KEEPS_TO_THEM, look_up
+from ewma_ops.connectors.parts import part_key
+from ewma_ops.connectors.sink.ledger import Ledger, LedgerState, identities, origins_of
+from ewma_ops.connectors.sink.producer import Outlet
+from ewma_ops.connectors.sink.readback import Readback
+from ewma_ops.errors import ConfigError, DeliveryError, TopicError
+from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
+
+__all__ = ["Delivery", "KafkaSink"]
+
+_log = logging.getLogger(__name__)
+
+_NEVER = 1 << 62
+_NOBODYS = 0
+"""The number of no thread."""
+
+Delivery = Literal["exactly-once", "transactional", "at-least-once"]
+
+_RECALLED = Counter(
+    "ewma_ops_recalled_records",
+    "Records that an earlier run had written already, so that they were not written again",
+    ("topic",),
+)
+_DOUBLED = Counter(
+    "ewma_ops_doubled_records",
+    "Records that the topic has twice: another run wrote after this one had read it back",
+    ("topic",),
+)
+_DELIVERIES = ("exactly-once", "transactional", "at-least-once")
+_TRANSACTION_S = 60.0
+_LONGEST_TRANSACTION_S = 900.0
+"""What brokers allow by default (transaction.max.timeout.ms)."""
+_ON_GUARD_S = 120.0
+"""How long a topic is watched for writes of others when others' are all that comes: as long as
+kafka-python by default keeps trying to deliver what it was given."""
+
+
+class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
+    """Write to a topic, one part per Kafka partition: exactly once, or at least once.
+
+    Items are ``(part_key(partition), ProducerRecords)``. A record that Kafka does not
+    acknowledge stops the flow: at the next write, or at the latest when the epoch closes, which
+    waits for every acknowledgement. Each worker writes with one producer, with transactions one
+    for each partition.
+
+    Parameters
+    ----------
+    client
+        The ``[kafka]`` table: kafka-python's connection options by their own names.
+        ``delivery_timeout_ms`` (120,000) is how long brokers may be away.
+    topic
+        The topic; it must exist.
+    delivery
+        ``"exactly-once"``: records carry their origin in a header, and what the topic has already
+        after a crash is not written again. ``"transactional"``: the same, and each epoch is a
+        transaction, visible to read_committed readers when it is complete; an older run that is
+        still alive is fenced off. ``"at-least-once"``: no header, and records of an epoch that
+        was not durable come twice.
+    job
+        Names whose records these are, where several jobs share the topic; needed for all but
+        at-least-once. Another name means other records, which are all written.
+    interval
+        Time between two snapshots: how long a transaction stays open.
+    began
+        Where the flow began, by input partition: records of before are not looked out for.
+    partitions
+        How many of the topic's partitions are written to, the first ones; None for all there are.
+        A flow that resumes must be given the same number, however much the topic has grown: what
+        is in a partition is recalled for that partition alone.
+
+    Raises
+    ------
+    ConfigError
+        If an option is wrong or the broker refuses the user.
+    BrokerError
+        If no broker answers, or there is no such topic.
+    TopicError
+        From the parts: the topic no longer has what was written to it, as after it was deleted
+        and created again.
+    DeliveryError
+        From the parts: a record was not acknowledged.
+
+    Examples
+    --------
+    >>> KafkaSink({"bootstrap_servers": "127.0.0.1:9092"}, "smoothed", job="smoother")
+    KafkaSink('smoothed')
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        *,
+        delivery: Delivery = "exactly-once",
+        job: str = "",
+        interval: timedelta = timedelta(seconds=10),
+        began: Mapping[int, int] = MappingProxyType({}),
+        partitions: int | None = None,
+    ) -> None:
+        if delivery not in _DELIVERIES:
+            raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
+        if not job and delivery != "at-least-once":
+            raise ConfigError(f'job is empty: name the job, as "{delivery}" tells records by it')
+        self._client = dict(client)
+        self._topic = topic
+        self._delivery = delivery
+        self._job = murmur2(job.encode())
+        self._began = began
+        self._transaction_s = min(
+            _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
+        )
+        self._routed = partitions
+        self._view: TopicView | None = None
+        self._settled_at = 0.0
+        self._outlets: dict[int, Outlet] = {}
+        self._readers: dict[int, Readback] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._topic!r})"
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions are written to: route with this."""
+        return self.view.partitions if self._routed is None else self._routed
+
+    @property
+    def view(self) -> TopicView:
+        """What brokers said of the topic when it was first looked up."""
+        if self._view is None:
+            self._view = look_up(self._client, self._topic)
+            if self.partitions > self._view.partitions:
+                raise TopicError(
+                    f"topic {self._topic!r} has {self._view.partitions} partitions, and the flow "
+                    f"has written to {self.partitions}: it was deleted and created again; empty "
+                    "it and start with a new recovery directory"
+                )
+            if self.partitions < self._view.partitions:
+                _log.warning(
+                    "topic %r has %d partitions: the flow keeps to the first %d, %s",
+                    self._topic,
+                    self._view.partitions,
+                    self.partitions,
+                    KEEPS_TO_THEM,
+                )
+            if self._delivery == "exactly-once":
+                # Early, so that the settle time passes while the engine starts.
+                reader = Readback(self._client, self._topic, committed=False)
+                self._readers[_NOBODYS] = reader
+                self._settled_at = reader.settled_at(self._view.partitions)
+        return self._view
+
+    def list_parts(self) -> list[str]:
+        """Return a part name for each partition."""
+        return [part_key(partition) for partition in range(self.partitions)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Return the partition that a part name stands for."""
+        return int(item_key)
+
+    def build_part(
+        self,
+        step_id: str,  # noqa: ARG002 - Bytewax's signature
+        for_part: str,
+        resume_state: bytes | None,
+    ) -> _Part:
+        """Begin to write to a partition, having read back what an earlier run left there."""
+        partition = int(for_part)
+        if self._delivery == "transactional":
+            outlet = self._transactional_outlet(partition)
+        else:
+            outlet = self._shared_outlet(partition)
+        outlet.partitions.add(partition)
+        if self._delivery == "at-least-once":
+            return _Part(outlet, partition)
+        try:
+            state = None if resume_state is None else LedgerState.opened(resume_state)
+            if self._delivery == "transactional":
+                ledger = self._recalled(partition, state, outlet.true_end(partition))
+                return _OncePart(outlet, partition, ledger, self._job, self._reader())
+            ledger = self._recalled(partition, state, 0)
+            return _UnfencedPart(outlet, partition, ledger, self._job, self._reader())
+        except BaseException:
+            self._reader().close()
+            outlet.release(partition)
+            raise
+
+    def _shared_outlet(self, partition: int) -> Outlet:
+        # One outlet for each worker: the worker's thread calls. A part that is there already is
+        # left from an execution that was aborted.
+        thread = threading.get_ident()
+        outlet = self._outlets.get(thread)
+        if outlet is not None and partition in outlet.partitions:
+            outlet.close()
+        if outlet is None or outlet.closed:
+            outlet = self._outlets[thread] = Outlet(self._client, self._topic, self.view)
+        return outlet
+
+    def _transactional_outlet(self, partition: int) -> Outlet:
+        return Outlet(
+            self._client,
+            self._topic,
+            self.view,
+            transactional_id=f"ewma-{self._job:08x}-{self._topic}-{partition}",
+            transaction_s=self._transaction_s,
+        )
+
+    def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
+        ledger = Ledger(state, self._began)
+        reader, settled_at = self._reader(), self._settled_at
+        for stretch in reader.read(partition, ledger.base, until=until, settled_at=settled_at):
+            ledger.recall(origins_of(self._job, stretch.headers)[1])
+            ledger.reached(stretch.end)
+        return ledger
+
+    def _reader(self) -> Readback:
+        # One for each worker; the first takes over the one that looked the topic up.
+        thread = threading.get_ident()
+        reader = self._readers.get(thread) or self._readers.pop(_NOBODYS, None)
+        if reader is None or reader.closed:
+            committed = self._delivery == "transactional"
+            reader = Readback(self._client, self._topic, committed=committed)
+        self._readers[thread] = reader
+        return reader
+
+
+class _Part(StatefulSinkPartition[ProducerRecords, "bytes | None"]):
+    """At least once."""
+
+    def __init__(self, outlet: Outlet, partition: int) -> None:
+        self._outlet = outlet
+        self._partition = partition
+
+    def write_batch(self, values: list[ProducerRecords]) -> None:
+        for records in values:
+            self._outlet.write(self._partition, records)
+
+    def snapshot(self) -> bytes | None:
+        self._outlet.settle()
+        return None
+
+    def close(self) -> None:
+        self._outlet.release(self._partition)
+
+
+class _OncePart(_Part):
+    """Exactly once: the ledger says what the partition has already."""
+
+    def __init__(
+        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
+    ) -> None:
+        super().__init__(outlet, partition)
+        outlet.reached(partition, ledger.end)
+        self._ledger = ledger
+        self._job = job
+        self._reader = reader
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
+
+    def write_batch(self, values: list[ProducerRecords]) -> None:
+        for records in values:
+            self._outlet.write(self._partition, identified(self._new(records), self._job))
+
+    def _new(self, records: ProducerRecords) -> ProducerRecords:
+        if records.origins is None:
+            raise DeliveryError("a record without its origin cannot be delivered exactly once")
+        new = self._ledger.admit(records.origins)
+        if new.all():
+            return records
+        _RECALLED.labels(self._outlet.topic).inc(int(np.count_nonzero(~new)))
+        return records.take(np.flatnonzero(new))
+
+    def snapshot(self) -> bytes:
+        self._outlet.settle()
+        self._ledger.reached(self._outlet.ends.get(self._partition, 0))
+        return self._ledger.close_epoch().sealed()
+
+
+class _UnfencedPart(_OncePart):
+    """Exactly once without a fence: looks out for what others append after the read-back.
+
+    Where more offsets are gone than records were sent, somebody else has written. What that was
+    is read: records that this run has not made yet are left out, the others are there twice.
+    """
+
+    def __init__(
+        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
+    ) -> None:
+        super().__init__(outlet, partition, ledger, job, reader)
+        self._known = ledger.end
+        self._sent = 0
+        self._on_guard_until = time.monotonic() + _ON_GUARD_S
+
+    def _new(self, records: ProducerRecords) -> ProducerRecords:
+        new = super()._new(records)
+        self._sent += len(new)
+        return new
+
+    def snapshot(self) -> bytes:
+        self._outlet.settle()
+        end = self._outlet.ends.get(self._partition, 0)
+        if end - self._known > self._sent:
+            self._look_again(end)
+        elif end - self._known == self._sent:  # else a broker did not tell an offset: wait
+            self._known, self._sent = end, 0
+        return super().snapshot()
+
+    def _look_again(self, end: int) -> None:
+        ours = made = 0
+        for stretch in self._reader.read(self._partition, self._known, until=end):
+            origins = origins_of(self._job, stretch.headers)[1]
+            ours += len(origins[1])
+            made += self._ledger.made(origins)
+            self._ledger.recall(origins)
+            self._ledger.reached(stretch.end)
+            self._known = stretch.end
+        if ours > self._sent:
+            _tell(self._outlet.topic, self._partition, made - self._sent, ours - made)
+        elif time.monotonic() > self._on_guard_until:
+            self._known = _NEVER  # a topic that others write to for good
+        self._sent = 0
+
+
+def _tell(topic: str, partition: int, doubled: int, left_out: int) -> None:
+    _DOUBLED.labels(topic).inc(doubled)
+    _log.error(
+        "another run of this job, or the last request of one that died, has written to partition "
+        "%d of topic %r after this run had read it back: %d records are there twice, %d will be "
+        'left out; let only one run at a time, or set output.delivery = "transactional"',
+        partition,
+        topic,
+        doubled,
+        left_out,
+    )
+
+
+def identified(records: ProducerRecords, job: int) -> ProducerRecords:
+    """Return the records with their identity as one more header."""
+    assert records.origins is not None
+    own = identities(job, records.origins)
+    headers: Sequence[Headers] = own
+    if isinstance(records.headers, EncodedHeaders):
+        headers = records.headers.followed_by(own)
+    elif records.headers is not None:
+        headers = [[*theirs, *ours] for theirs, ours in zip(records.headers, own, strict=True)]
+    return ProducerRecords(records.keys, records.values, headers, records.origins)

@@ -1,0 +1,1 @@
+"""The source: one part for each input partition, one consumer for each worker."""

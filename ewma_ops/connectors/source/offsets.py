@@ -1,0 +1,219 @@
+"""Where the partitions of a topic begin and end, and where in each of them reading begins.
+
+Knows a consumer's questions about offsets; must not know threads, or what is read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Literal
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from prometheus_client import Counter
+
+from ewma_ops.connectors.client.connect import close_consumer, connect_consumer, speaking_to
+from ewma_ops.connectors.client.topics import partition_count
+from ewma_ops.errors import TopicError
+
+__all__ = ["Offsets", "OnLost", "Start", "start_offsets"]
+
+_log = logging.getLogger(__name__)
+
+Start = Literal["earliest", "latest", "committed"] | int
+"""Where to begin without a snapshot; a number is a time in milliseconds since the epoch, UTC."""
+
+OnLost = Literal["fail", "earliest"]
+"""What is done where retention has removed records before they were read."""
+
+_LOST = Counter(
+    "ewma_ops_lost_offsets",
+    "Offsets of the input that retention removed before they were read",
+    ("topic", "partition"),
+)
+_ANSWER_MS = 10_000
+_CLOSE_S = 5.0
+
+
+def start_offsets(
+    client: Mapping[str, object], topic: str, group_id: str, start: Start
+) -> dict[int, int]:
+    """Return the offset of each partition at which a flow begins that begins now.
+
+    Parameters
+    ----------
+    client, topic, group_id, start
+        As of the source.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        If no broker answers in time, or the topic does not exist, or the user may not ask.
+    """
+    partitions = partition_count(client, topic)
+    consumer = connect_consumer(client, group_id)
+    try:
+        offsets = Offsets(
+            client, consumer, topic, group_id, partitions=partitions, start=start, on_lost="fail"
+        )
+        return {p: offsets.start(TopicPartition(topic, p)) for p in range(partitions)}
+    finally:
+        close_consumer(consumer, _CLOSE_S)
+
+
+class Offsets:
+    """The bounds of a topic's partitions when the flow started, asked for when this is made.
+
+    Parameters
+    ----------
+    client
+        The options that the consumer was connected with.
+    consumer
+        Of the group that offsets are committed to.
+    topic, group_id, start, on_lost, began
+        As of the source.
+    partitions
+        How many the topic has.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        If no broker answers in time, or none that lets the user ask.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        consumer: KafkaConsumer,
+        topic: str,
+        group_id: str,
+        *,
+        partitions: int,
+        start: Start,
+        on_lost: OnLost,
+        began: Mapping[int, int] | None = None,
+    ) -> None:
+        self._client = client
+        self._consumer = consumer
+        self._group_id = group_id
+        self._start = start
+        self._on_lost = on_lost
+        self._began = began
+        tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+        with speaking_to(client, f"looking up the offsets of topic {topic!r}"):
+            self._begins = consumer.beginning_offsets(tps, _ANSWER_MS)
+            self._ends = consumer.end_offsets(tps, _ANSWER_MS)
+            if isinstance(start, int):
+                at = consumer.offsets_for_times(dict.fromkeys(tps, start), _ANSWER_MS)
+                # Without a record that late there is no offset, or one without a time.
+                self._timed = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
+
+    def first(self, tp: TopicPartition, resume_state: int | None) -> int:
+        """Return where to begin: at ``resume_state``, or at :meth:`start` where it is ``None``.
+
+        Raises
+        ------
+        TopicError
+            If the partition no longer has that offset, unless ``on_lost`` allows for it. That it
+            does not have it yet is told by :meth:`end`.
+        """
+        begin = self._begins[tp]
+        first = self.start(tp) if resume_state is None else resume_state
+        if first >= begin:
+            return first
+        if self._on_lost == "fail":
+            raise _lost(tp, first, begin, self._ends[tp])
+        return _skip(tp, first, begin)
+
+    def start(self, tp: TopicPartition) -> int:
+        """Return where a partition begins that was never read: as the source says."""
+        if self._began is not None:
+            # A partition that was added later is newer than the job: all of it is to be read.
+            return self._began.get(tp.partition, 0)
+        if isinstance(self._start, int):
+            return int(self._timed.get(tp, self._ends[tp]))
+        if self._start == "latest":
+            return int(self._ends[tp])
+        if self._start == "committed":
+            with speaking_to(self._client, f"looking up what group {self._group_id!r} committed"):
+                committed = self._consumer.committed(tp, timeout_ms=_ANSWER_MS)
+            if committed is not None:
+                return int(committed)
+            _log.info(
+                "group %r has committed nothing for partition %d of topic %r: read from the start",
+                self._group_id,
+                tp.partition,
+                tp.topic,
+            )
+        return int(self._begins[tp])
+
+    def end(self, tp: TopicPartition, first: int) -> int | None:
+        """Return where a partition ended that is read from ``first``; ``None`` before a fetch.
+
+        Not every broker lists its true end: a fetch tells it.
+
+        Raises
+        ------
+        TopicError
+            If the partition has no such offset yet.
+        """
+        high_watermark = self._consumer.highwater(tp)
+        if high_watermark is None:
+            return None
+        end = max(int(self._ends[tp]), int(high_watermark))
+        if first > end:
+            raise _lost(tp, first, self._begins[tp], end)
+        return end
+
+    def skipped(self, error: kafka_errors.OffsetOutOfRangeError) -> bool:
+        """Go on at the beginning of a partition, where that is what happened and is wanted."""
+        if self._on_lost == "fail" or not error.args:
+            return False
+        ((tp, offset),) = error.args[0].items()
+        begin = self._consumer.beginning_offsets([tp], _ANSWER_MS)[tp]
+        if offset >= begin:
+            return False
+        self._consumer.seek(tp, _skip(tp, offset, begin))
+        return True
+
+    def lost(self, error: kafka_errors.OffsetOutOfRangeError) -> TopicError:
+        """Return what to raise where reading ended with such an error."""
+        ((tp, offset),) = error.args[0].items()
+        try:
+            begin = self._consumer.beginning_offsets([tp])[tp]
+            end = self._consumer.end_offsets([tp])[tp]
+        except kafka_errors.KafkaError:
+            begin, end = self._begins[tp], self._ends[tp]
+        return _lost(tp, offset, begin, end)
+
+
+def _skip(tp: TopicPartition, offset: int, begin: int) -> int:
+    _LOST.labels(tp.topic, str(tp.partition)).inc(begin - offset)
+    _log.warning(
+        "retention removed %d offsets (%d to %d) of partition %d of topic %r before they were "
+        "read: going on without them, as input.on_lost says",
+        begin - offset,
+        offset,
+        begin,
+        tp.partition,
+        tp.topic,
+    )
+    return begin
+
+
+def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> TopicError:
+    if offset < begin:
+        happened = (
+            f"retention removed {begin - offset} offsets before they were read: lengthen the "
+            'topic\'s retention; to go on without them set input.on_lost = "earliest"'
+        )
+    else:
+        happened = (
+            "the topic was truncated, or deleted and created again: to read what it has now, start "
+            "with a new recovery directory"
+        )
+    return TopicError(
+        f"partition {tp.partition} of topic {tp.topic!r} cannot be read from offset {offset}, "
+        f"it has {begin} to {end}: {happened}"
+    )

@@ -1,0 +1,51 @@
+"""What was fetched of one partition and not taken yet.
+
+Knows columns and offsets; must not know who fetches, or who takes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from kafka import TopicPartition
+from prometheus_client import Gauge
+
+from ewma_ops.wire.decode import Columns
+from ewma_ops.wire.records import ConsumerRecords
+
+__all__ = ["Feed", "run_of"]
+
+_LAG = Gauge(
+    "ewma_ops_consumer_lag",
+    "Records of an input partition that the flow has not taken yet",
+    ("topic", "partition"),
+)
+
+
+class Feed:
+    """What one partition has ready, between the poller's thread and the part.
+
+    ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` where
+    the partition ended when the flow started, ``None`` until a fetch has told.
+    """
+
+    __slots__ = ("bytes", "end", "fetched", "finished", "lag", "runs", "taken", "tp")
+
+    def __init__(self, tp: TopicPartition, first: int) -> None:
+        self.tp = tp
+        self.fetched = self.taken = first
+        self.end: int | None = None
+        self.finished = False
+        self.runs: list[ConsumerRecords] = []
+        self.bytes = 0
+        self.lag = _LAG.labels(tp.topic, str(tp.partition))
+
+    def close(self) -> None:
+        """Tell no lag any more."""
+        _LAG.remove(self.tp.topic, str(self.tp.partition))
+
+
+def run_of(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecords:
+    """Return the records before the offset ``end``."""
+    if end is not None:
+        columns = columns.part(slice(int(np.searchsorted(columns.offsets, end))), end)
+    return ConsumerRecords(tp.topic, tp.partition, *columns[:-1])

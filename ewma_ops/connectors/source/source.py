@@ -1,0 +1,248 @@
+"""A Kafka topic as a Bytewax source: at least once, without loss, without waiting.
+
+Knows Bytewax's epochs and hands offsets to the poller; must not know kafka-python.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Literal
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from ewma_ops.columns.sealed import open_sealed, seal
+from ewma_ops.connectors.client.connect import TopicView, commit_offsets
+from ewma_ops.connectors.client.topics import look_up
+from ewma_ops.connectors.parts import part_key
+from ewma_ops.connectors.source.offsets import OnLost, Start
+from ewma_ops.connectors.source.partition_queue import Feed
+from ewma_ops.connectors.source.poller import Poller
+from ewma_ops.errors import ConfigError, TopicError
+from ewma_ops.threads import FINE_S, stay_known, wake_within
+from ewma_ops.wire.records import ConsumerRecords
+
+__all__ = ["KafkaSource", "opened_offset", "sealed_offset"]
+
+_KIND = "source partition"
+_AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
+
+
+class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
+    """Read a topic, one part per Kafka partition, as runs of records in columns.
+
+    A snapshot is the offset after the last record returned. Offsets are also committed to the
+    consumer group, once they are durable, for those who watch the lag; nothing depends on it.
+    Each worker reads with one consumer and one thread, however many partitions it has.
+
+    Parameters
+    ----------
+    client
+        The ``[kafka]`` table: kafka-python's connection options by their own names.
+    topic
+        The topic; it must exist.
+    start
+        Where a partition begins that has no snapshot: ``"earliest"``, ``"latest"``,
+        ``"committed"`` (the group's offset, else the earliest), or a time in milliseconds since
+        the epoch, UTC (the first record not older, else the end).
+    stop
+        ``"never"``, or ``"end"``: each part ends where its partition ended at the start.
+    group_id
+        The group that offsets are committed to.
+    on_lost
+        What is done where retention has removed records before they were read: ``"fail"``, or
+        ``"earliest"`` to go on with the first record there is, which is logged and counted.
+    stopping
+        When set, every part ends within about 50 ms: Bytewax then takes a last snapshot.
+    buffer_records
+        >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
+    began
+        Where the flow began when it first ran, as
+        :func:`~ewma_ops.connectors.source.offsets.start_offsets` said then, in place of ``start``.
+        A partition that it does not name was added later, and is read from offset 0. Without it
+        nothing tells such a partition from one that was there: with another ``start`` than
+        ``"earliest"``, what it has before the flow runs again may not be read.
+
+    Raises
+    ------
+    ConfigError
+        If an option is wrong; from ``list_parts`` also if the broker refuses the user.
+    BrokerError
+        From ``list_parts``: no broker, or no such topic. From the parts: an offset that is no
+        longer there, a topic that vanished. Brokers that go and come back are waited for.
+
+    Examples
+    --------
+    >>> KafkaSource({"bootstrap_servers": "127.0.0.1:9092"}, "readings", group_id="smoother")
+    KafkaSource('readings')
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        *,
+        start: Start = "earliest",
+        stop: Literal["never", "end"] = "never",
+        group_id: str,
+        on_lost: OnLost = "fail",
+        stopping: threading.Event | None = None,
+        buffer_records: int = 50_000,
+        began: Mapping[int, int] | None = None,
+    ) -> None:
+        _check(start, stop, group_id, buffer_records)
+        if on_lost not in ("fail", "earliest"):
+            raise ConfigError(f'on_lost is {on_lost!r}: use "fail" or "earliest"')
+        self._client = dict(client)
+        self._topic = topic
+        self._start = start
+        self._stop = stop
+        self._group_id = group_id
+        self._on_lost = on_lost
+        self._stopping = threading.Event() if stopping is None else stopping
+        self._buffer_records = buffer_records
+        self._began = began
+        self._view = TopicView(None, 0)
+        self._pollers: dict[int, Poller] = {}
+        self._ended_at: dict[int, int] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._topic!r})"
+
+    def list_parts(self) -> list[str]:
+        """Return a part name for each partition there is now."""
+        self._view = look_up(self._client, self._topic)
+        return [part_key(partition) for partition in range(self._view.partitions)]
+
+    def build_part(
+        self,
+        step_id: str,  # noqa: ARG002 - Bytewax's signature
+        for_part: str,
+        resume_state: bytes | None,
+    ) -> _Part:
+        """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
+        wake_within(FINE_S)  # this is the worker's thread; the one that started it may doze
+        stay_known()
+        partition = int(for_part)
+        if partition >= self._view.partitions:
+            raise TopicError(
+                f"topic {self._topic!r} has {self._view.partitions} partitions, and the recovery "
+                f"directory knows a partition {partition}: the topic was deleted and created "
+                "again; to read what it has now, start with a new recovery directory"
+            )
+        poller = self._poller(partition)
+        resumed = None if resume_state is None else opened_offset(resume_state)
+        feed = poller.add(partition, resumed)
+        return _Part(poller, feed, resumed, self._stopping, self._ended_at)
+
+    def commit(self) -> None:
+        """Commit the offsets at which the parts of this process ended.
+
+        To be called once the flow has ended without an error. Bytewax closes the parts before
+        their last epoch is durable and does not tell when it is: only its caller knows. Without
+        this the group is behind by one epoch until the flow is started again.
+
+        Raises
+        ------
+        BrokerError, ConfigError
+            If it fails; nothing is lost by that.
+        """
+        commit_offsets(self._client, self._group_id, self._topic, self._ended_at)
+
+    def _poller(self, partition: int) -> Poller:
+        # One for each worker: the worker's thread calls. A part that is there already is left
+        # from an execution that was aborted.
+        thread = threading.get_ident()
+        poller = self._pollers.get(thread)
+        if poller is not None and partition in poller:
+            poller.close()
+        if poller is None or poller.closed:
+            poller = self._pollers[thread] = Poller(
+                self._client,
+                self._topic,
+                self._group_id,
+                view=self._view,
+                start=self._start,
+                bounded=self._stop == "end",
+                buffer_records=self._buffer_records,
+                on_lost=self._on_lost,
+                began=self._began,
+            )
+        return poller
+
+
+def sealed_offset(offset: int) -> bytes:
+    """Return the state of a part as Bytewax keeps it."""
+    return seal(_KIND, {"offset": offset})
+
+
+def opened_offset(data: object) -> int:
+    """Return the offset that a part resumes from; `StateError` if it is damaged."""
+    return int(open_sealed(data, _KIND).numbers["offset"])
+
+
+class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
+    def __init__(
+        self,
+        poller: Poller,
+        feed: Feed,
+        resume_state: int | None,
+        stopping: threading.Event,
+        ended_at: dict[int, int],
+    ) -> None:
+        self._poller = poller
+        self._feed = feed
+        self._stopping = stopping
+        self._ended_at = ended_at
+        self._offset = feed.taken
+        self._snapshot = resume_state
+        self._idle = False
+
+    def next_batch(self) -> list[ConsumerRecords]:
+        if self._snapshot is not None:
+            # Bytewax asks again only when the epoch of the snapshot is durable everywhere.
+            self._poller.durable(self._feed, self._snapshot)
+            self._snapshot = None
+        if self._stopping.is_set():
+            raise StopIteration
+        self._poller.rest(self._feed)
+        finished = self._feed.finished  # before taking: nothing comes after it
+        runs = self._poller.take(self._feed)
+        self._offset = self._feed.taken
+        if finished and not runs:
+            raise StopIteration
+        self._idle = not runs
+        return runs
+
+    def next_awake(self) -> datetime | None:
+        if not self._idle:
+            return None
+        # Bytewax compares this with the wall clock, and so does the millisecond that it waits by
+        # itself for None: if that clock is set back, they wait until it has caught up. The pause
+        # of an idle part is taken in `Poller.rest`.
+        return _AT_ONCE
+
+    def snapshot(self) -> bytes:
+        self._snapshot = self._offset
+        return sealed_offset(self._offset)
+
+    def close(self) -> None:
+        self._ended_at[self._feed.tp.partition] = self._offset
+        self._poller.remove(self._feed)
+
+
+def _check(start: object, stop: object, group_id: object, buffer_records: object) -> None:
+    if isinstance(start, bool) or not (
+        start in ("earliest", "latest", "committed") or (isinstance(start, int) and start >= 0)
+    ):
+        raise ConfigError(
+            f'start is {start!r}: use "earliest", "latest", "committed", or a time in '
+            "milliseconds since the epoch, >= 0"
+        )
+    if stop not in ("never", "end"):
+        raise ConfigError(f'stop is {stop!r}: use "never" or "end"')
+    if not isinstance(group_id, str) or not group_id:
+        raise ConfigError(f"group_id is {group_id!r}: name the group that offsets are committed to")
+    if not isinstance(buffer_records, int) or buffer_records < 1:
+        raise ConfigError(f"buffer_records is {buffer_records!r}: use a number >= 1")

@@ -1,0 +1,223 @@
+"""What happens in the demo: readings go in, events come out, and both are compared.
+
+Knows the feed, the screen and the picture; must not know how broker and flow are started.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ewma_ops.demo.data import SERIES, recorded_readings, synthetic_ticks
+from ewma_ops.demo.expected import Ledger
+from ewma_ops.demo.feed import MALFORMED, READINGS_PER_S, SYNTHETIC_PER_S, Feeder, now_ms
+from ewma_ops.demo.flow_process import BETA, DEAD_LETTERS, INPUT, OUTPUT, Flow
+from ewma_ops.demo.picture import draw
+from ewma_ops.demo.screen import OutputReader, Screen, Tally
+from ewma_ops.errors import EwmaError
+
+__all__ = ["Stage"]
+
+_DRAWN = "seattle-daily-max"
+_POLL_S = 0.05
+_STALLED_S = 45.0
+_SURPLUS_S = 0.3
+_SAME = 1e-9
+
+
+class Stage:
+    """Feed a running flow, watch what it makes of it, and judge it.
+
+    Parameters
+    ----------
+    bootstrap_servers
+        Kafka's address; the topics exist.
+    flow
+        The flow, started.
+    interrupted
+        Set from outside to end before time.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        flow: Flow,
+        interrupted: threading.Event,
+    ) -> None:
+        self._flow = flow
+        self._interrupted = interrupted
+        self._readings = list(recorded_readings())
+        self._stopping = threading.Event()
+        self._console = Console(highlight=False)
+        self._ledger = Ledger(BETA)
+        self._tally = Tally(self._ledger, followed=_DRAWN)
+        self._feeder = Feeder(bootstrap_servers, INPUT, self._stopping)
+        self._reader = OutputReader(bootstrap_servers, OUTPUT, DEAD_LETTERS)
+
+    def perform(self, picture: Path, *, forever: bool) -> int:
+        """Run the demo from the first reading to the verdict and return the exit code.
+
+        Raises
+        ------
+        EwmaError
+            If the flow ends by itself or comes to a standstill, or the feed fails.
+        KeyboardInterrupt
+            If interrupted, unless ``forever``: then that is the end that was asked for.
+        """
+        self._announce()
+        try:
+            with ThreadPoolExecutor(1, "feed") as pool:
+                try:
+                    self._watch(pool.submit(self._feed, forever), forever)
+                finally:
+                    self._stopping.set()
+            code = self._flow.stop()
+            while self._reader.read(self._tally, _SURPLUS_S):
+                pass
+        finally:
+            self._reader.close()
+            self._feeder.close()
+        faults = self._faults(code)
+        self._summarise(faults)
+        self._draw(picture)
+        return 1 if faults else 0
+
+    def _announce(self) -> None:
+        self._say(
+            f"{len(self._readings):,} recorded readings of {len(SERIES)} series, "
+            f"{READINGS_PER_S:,.0f} a second:"
+        )
+        for series_id, what in SERIES.items():
+            self._say(f"  {series_id:<18}{what}")
+        config, log = _near(self._flow.config), _near(self._flow.log)
+        self._say(f"through a real flow: ewma run {config}", wrap=False)
+        self._say(f"which logs to {log}", wrap=False)
+        if not self._console.is_terminal:
+            self._say("")
+
+    def _feed(self, forever: bool) -> None:
+        feeder, ledger = self._feeder, self._ledger
+        feeder.send(ledger.entering(self._readings), READINGS_PER_S, MALFORMED)
+        if forever and not self._stopping.is_set():
+            feeder.send(ledger.entering(synthetic_ticks(now_ms)), SYNTHETIC_PER_S)
+
+    def _watch(self, feeding: Future[None], forever: bool) -> None:
+        """Count and show what comes out until all that was sent is there."""
+        moved_s = time.monotonic()
+        with Screen(self._console, self._feeder, self._tally, len(self._readings)) as screen:
+            while not (feeding.done() and self._all_out()):
+                if self._interrupted.is_set():
+                    if not forever:
+                        raise KeyboardInterrupt
+                    self._stopping.set()
+                if self._reader.read(self._tally, _POLL_S):
+                    moved_s = time.monotonic()
+                if feeding.done():
+                    feeding.result()
+                self._flow.check()
+                if time.monotonic() - moved_s > _STALLED_S:
+                    raise EwmaError(
+                        f"nothing has come out for {_STALLED_S:.0f} s: {self._feeder.sent:,} "
+                        f"readings sent, {self._tally.events.total():,} events seen; "
+                        f"the flow's log: {self._flow.log}"
+                    )
+                screen.show()
+            screen.show()
+
+    def _all_out(self) -> bool:
+        tally, feeder = self._tally, self._feeder
+        return tally.events.total() >= feeder.sent and len(tally.causes) >= feeder.malformed
+
+    def _faults(self, code: int | None) -> list[str]:
+        """Hold what came out against what went in, and say what is wrong."""
+        tally, ledger = self._tally, self._ledger
+        faults = [
+            f"{series_id}: {ledger.readings[series_id]:,} readings, "
+            f"but {tally.events[series_id]:,} events"
+            for series_id in sorted(ledger.readings.keys() | tally.events.keys())
+            if ledger.readings[series_id] != tally.events[series_id]
+        ]
+        faults += [
+            f"{series_id}: the last average is not that of a plain loop ({difference:.2g} off)"
+            for series_id, difference in self._differences().items()
+            if not difference <= _SAME
+        ]
+        sent = Counter(message.label for message in MALFORMED[: self._feeder.malformed])
+        seen = Counter(label for label, _ in tally.causes)
+        faults += [f"no dead letter: {label}" for label in (sent - seen).elements()]
+        faults += [f"one dead letter too many: {label}" for label in (seen - sent).elements()]
+        if code is None:
+            faults.append("the flow did not stop when it was asked to")
+        elif code != 0:
+            faults.append(f"the flow stopped with code {code}; its log: {self._flow.log}")
+        return faults
+
+    def _differences(self) -> dict[str, float]:
+        latest = self._tally.latest.items()
+        return self._ledger.differences({k: e.ewma for k, e in latest if e.ewma is not None})
+
+    def _summarise(self, faults: list[str]) -> None:
+        tally = self._tally
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for name in ("series", "readings", "events", "last value", "last ewma", "a plain loop"):
+            table.add_column(name, justify="left" if name == "series" else "right")
+        for series_id, readings in self._ledger.readings.items():
+            event = tally.latest.get(series_id)
+            table.add_row(
+                series_id,
+                f"{readings:,}",
+                f"{tally.events[series_id]:,}",
+                "-" if event is None or event.value is None else f"{event.value:,.2f}",
+                "-" if event is None or event.ewma is None else f"{event.ewma:.8f}",
+                f"{self._ledger.average(series_id):.8f}",
+            )
+        self._console.print("", table, "", sep="\n")
+        causes = Counter(cause for _, cause in tally.causes)
+        told = ", ".join(f"{cause} {n}" for cause, n in causes.most_common())
+        self._say(
+            f"{self._feeder.sent:,} readings in, {tally.events.total():,} events out; "
+            f"{_timing(list(tally.latencies_s))}."
+        )
+        self._say(
+            f"{self._feeder.malformed} malformed messages in, {len(tally.causes)} dead letters out"
+            + (f": {told}." if told else ".")
+        )
+        for fault in faults:
+            self._say(f"WRONG  {fault}", "bold red")
+        if not faults:
+            largest = max(self._differences().values(), default=0.0)
+            self._say(
+                "All is well: every reading has its event, and each series' last average is "
+                f"that of a plain loop (at most {largest:.0e} off).",
+                "green",
+            )
+
+    def _draw(self, picture: Path) -> None:
+        readings = [reading for reading in self._readings if reading.series_id == _DRAWN]
+        averages = np.array([event.ewma for event in self._tally.followed], np.float64)
+        whole = len(averages) == len(readings) and not np.isnan(averages).any()
+        draw(picture, readings, {BETA: averages} if whole else {})
+        self._say(f"Picture: {_near(picture)}", wrap=False)
+
+    def _say(self, text: str, style: str = "", *, wrap: bool = True) -> None:
+        self._console.print(text, style=style, markup=False, soft_wrap=not wrap)
+
+
+def _timing(latencies_s: list[float]) -> str:
+    if not latencies_s:
+        return "none in time"
+    half, most = np.quantile(latencies_s, (0.5, 0.99)) * 1000
+    return f"from sent to seen {half:.0f} ms (median), {most:.0f} ms (99 of 100)"
+
+
+def _near(path: Path) -> str:
+    """Return the path as short as it can be said from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

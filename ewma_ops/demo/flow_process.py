@@ -1,0 +1,141 @@
+"""The flow that the demo runs: its configuration file, and its process.
+
+Knows what ``ewma run`` is given and how to start and stop it; must not know what is fed or shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from ewma_ops.demo.broker import tied_to_parent
+from ewma_ops.errors import EwmaError
+
+__all__ = ["BETA", "DEAD_LETTERS", "FETCH_MAX_WAIT_MS", "INPUT", "OUTPUT", "Flow", "write_config"]
+
+BETA = 0.98
+INPUT, OUTPUT, DEAD_LETTERS = "readings", "smoothed", "dead-letters"
+
+FETCH_MAX_WAIT_MS = 20
+"""Kafka answers a fetch as soon as there is something; the embedded broker only looks now and
+then, about twice within this time."""
+
+_STOPPING_S = 20.0
+
+_CONFIG = """\
+# What `ewma demo` runs, as `ewma run demo.toml` would. Its broker ends with the demo.
+[kafka]
+bootstrap_servers = {bootstrap_servers}
+fetch_max_wait_ms = {fetch_max_wait_ms}  # for the embedded broker; Kafka needs no such thing
+
+[input]
+topic = "{input}"
+series_id = "series_id"
+time = "ts"
+value = "value"
+
+[smooth]
+beta = {beta}
+statistics = ["mean", "n_eff", "settled"]
+
+[output]
+topic = "{output}"
+delivery = "at-least-once"
+
+[dead_letters]
+topic = "{dead_letters}"
+
+[recovery]
+directory = {state}
+interval = "2s"
+"""
+
+
+def write_config(config: Path, bootstrap_servers: str, state: Path) -> None:
+    """Write the configuration file of the flow."""
+    text = _CONFIG.format(
+        bootstrap_servers=json.dumps(bootstrap_servers),
+        fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+        input=INPUT,
+        beta=BETA,
+        output=OUTPUT,
+        dead_letters=DEAD_LETTERS,
+        state=json.dumps(str(state), ensure_ascii=False),
+    )
+    config.write_text(text, encoding="utf-8")
+
+
+class Flow:
+    """Run ``ewma run`` on a configuration file as a child for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    log
+        Where the flow's output is written.
+    """
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self.config = config
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Flow:  # noqa: PYI034 - typing.Self is newer than Python 3.10
+        command = [sys.executable, "-m", "ewma_ops.commands.cli", "run", str(self.config)]
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                tied_to_parent(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the demo, which stops the flow in turn
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        try:
+            if self._process.poll() is None:
+                self._process.terminate()
+                self._process.wait(timeout=5)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            pass
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def check(self) -> None:
+        """Raise if the flow has ended by itself.
+
+        Raises
+        ------
+        EwmaError
+            Saying with which code, and what it wrote last.
+        """
+        assert self._process is not None
+        code = self._process.poll()
+        if code is not None:
+            last = self.log.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
+            raise EwmaError(f"the flow ended by itself with code {code}; {self.log} ends:\n{last}")
+
+    def stop(self) -> int | None:
+        """Ask the flow to stop and return its exit code; ``None`` if it does not stop."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            return self._process.wait(timeout=_STOPPING_S)
+        except subprocess.TimeoutExpired:
+            return None

@@ -1,0 +1,1 @@
+"""The job that `ewma run` runs: the dataflow, its processes and its recovery store."""

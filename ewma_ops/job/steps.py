@@ -1,0 +1,191 @@
+"""The stages of the flow beside source, table and sink: a batch in, a batch out.
+
+Know records, readings, events and letters by the column; must not know settings, nor Bytewax.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise, repeat
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Counter
+
+from ewma_ops.columns.byte_columns import Spans, Texts, joined
+from ewma_ops.columns.murmur2 import murmur2_column, partition_for
+from ewma_ops.columns.readings import (
+    Original,
+    Origins,
+    Readings,
+    Rejected,
+    Rejections,
+    Smoothed,
+    grouped,
+)
+from ewma_ops.connectors.parts import part_key
+from ewma_ops.job.dead_letters import letters
+from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.stats.policies import CAUSES, Policies
+from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
+
+__all__ = ["Addressed", "Decode", "Encode", "Letters", "PutAside"]
+
+_READINGS = Counter("ewma_ops_readings", "Readings taken in.")
+_DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
+_POLICIES = Counter(
+    "ewma_ops_policies",
+    "Readings out of the ordinary, by cause and by what was done with them.",
+    ["cause", "policy"],
+)
+
+Addressed = tuple[str, ProducerRecords]
+"""Records for one partition, by the name of its part."""
+
+
+class Letters:
+    """Records that were rejected, to addressed dead letters."""
+
+    def __init__(self, topic: str, partitions: int, max_bytes: int) -> None:
+        self._topic = topic
+        self._partitions = partitions
+        self._max_bytes = max_bytes
+
+    def of(self, records: ConsumerRecords, rejections: Rejections) -> Addressed:
+        """Return the letters of some of a run's records, counted by cause."""
+        for cause, n in Tally(rejections.causes).items():
+            _DEAD_LETTERS.labels(cause).inc(n)
+            if cause in CAUSES:
+                _POLICIES.labels(cause, "dead-letter").inc(n)
+        made = letters(records, rejections, self._max_bytes)
+        part = part_key(records.partition % self._partitions)
+        return part, replace(made, origins=_origins([records], rejections.places))
+
+    def of_readings(self, rejected: Rejected) -> Iterable[Addressed]:
+        """Yield the letters of readings that kept their original records."""
+        origins, originals = rejected.readings.origins, rejected.readings.originals
+        assert origins is not None
+        assert originals is not None
+        for partition in np.unique(origins.partitions).tolist():
+            places = np.flatnonzero(origins.partitions == partition)
+            own = [originals[i] for i in places.tolist()]
+            records = ConsumerRecords(
+                self._topic,
+                partition,
+                origins.offsets[places],
+                np.array([original.timestamp_ms for original in own]),
+                [original.key for original in own],
+                [original.value for original in own],
+                [original.headers for original in own],
+            )
+            why = [rejected.rejections[i] for i in places.tolist()]
+            causes, details = [one.cause for one in why], [one.detail for one in why]
+            yield self.of(records, Rejections(np.arange(len(why)), causes, details))
+
+
+class Decode:
+    """Runs of records to readings, and what is unreadable to addressed dead letters."""
+
+    def __init__(self, decoder: JsonDecoder, letters: Letters, *, keeps: bool) -> None:
+        self._decoder = decoder
+        self._letters = letters
+        self._keeps = keeps
+
+    def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
+        """Yield the readings of each run, and the letters of what is none."""
+        for runs in grouped(batch):
+            yield from self._decode(runs)
+
+    def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
+        decoded = self._decoder.decode(
+            joined([run.keys for run in runs]),
+            joined([run.values for run in runs]),
+            np.concatenate([run.timestamps_ms for run in runs]),
+        )
+        if len(decoded.readings) > 0:
+            _READINGS.inc(len(decoded.readings))
+            yield replace(
+                decoded.readings,
+                origins=_origins(runs, decoded.kept),
+                originals=_originals(runs, decoded.kept) if self._keeps else None,
+            )
+        start, rejected = 0, decoded.rejected
+        for run in runs if len(rejected) else ():
+            end = start + len(run)
+            own = rejected.within(start, end)
+            if len(own):
+                yield self._letters.of(run, own)
+            start = end
+
+
+class PutAside:
+    """What was out of the ordinary counted, and what may not enter to addressed dead letters."""
+
+    def __init__(self, policies: Policies, letters: Letters) -> None:
+        self._policy = policies.by_cause
+        self._letters = letters
+
+    def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
+        """Yield the letters of what did not enter."""
+        for smoothed in batch:
+            for cause, n in smoothed.tally.items():
+                if self._policy[cause] != "dead-letter":
+                    _POLICIES.labels(cause, self._policy[cause]).inc(n)
+            if smoothed.rejected is not None:
+                yield from self._letters.of_readings(smoothed.rejected)
+
+
+def _origins(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> Origins:
+    partitions = np.array([run.partition for run in runs], np.int32)
+    every = Origins(
+        partitions.repeat([len(run) for run in runs]),
+        np.concatenate([run.offsets for run in runs]),
+    )
+    return every if len(at) == len(every.offsets) else every.take(at)
+
+
+def _originals(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> list[Original]:
+    every: list[Original] = []
+    for run in runs:
+        headers = repeat(()) if run.headers is None else run.headers
+        every += map(Original, run.keys, run.values, headers, run.timestamps_ms.tolist())
+    return every if len(at) == len(every) else [every[i] for i in at.tolist()]
+
+
+class Encode:
+    """Smoothed columns to addressed events, one run for each output partition."""
+
+    def __init__(self, encoder: JsonEncoder, partitions: int) -> None:
+        self._encoder = encoder
+        self._partitions = partitions
+
+    def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
+        """Return the events."""
+        return [addressed for smoothed in batch for addressed in self._address(smoothed)]
+
+    def _address(self, smoothed: Smoothed) -> Iterator[Addressed]:
+        ids, hashes = smoothed.readings.series_ids, smoothed.readings.hashes
+        partitions = partition_for(
+            murmur2_column(ids) if hashes is None else hashes, self._partitions
+        )
+        if self._partitions > 1:
+            # NumPy sorts 16-bit integers by radix, several times faster than longer ones.
+            smoothed = smoothed.take(np.argsort(partitions.astype(np.uint16), kind="stable"))
+        readings, values = smoothed.readings, self._encoder.encode(smoothed)
+        ids = readings.series_ids
+        keys = Texts.of(ids).utf8 if isinstance(values, Spans) else list(map(str.encode, ids))
+        ends = np.bincount(partitions).cumsum().tolist()
+        for partition, (start, end) in enumerate(pairwise([0, *ends])):
+            if start < end:
+                own = slice(start, end)
+                origins = None if readings.origins is None else readings.origins.take(own)
+                # A run's buffers would be kept by what is not sent yet, however little that is.
+                records = ProducerRecords(_lean(keys[own]), _lean(values[own]), origins=origins)
+                yield part_key(partition), records
+
+
+def _lean(pieces: Sequence[bytes | None]) -> Sequence[bytes | None]:
+    return pieces.lean() if isinstance(pieces, Spans) else pieces

@@ -1,0 +1,248 @@
+"""One process of the cluster: ``python -m ewma_ops.job.worker``, started by the launcher.
+
+Knows how Bytewax is run, stopped and how it hands back errors. It must not know how many
+processes should run or what to do when one fails: that is the launcher's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.recovery import RecoveryConfig
+from bytewax.run import cli_main
+
+from ewma_ops.errors import EwmaError, ReadingError
+from ewma_ops.job.endpoint import serve_metrics
+from ewma_ops.job.recovery.faults import shortage
+from ewma_ops.threads import COARSE_S, wake_within
+
+__all__ = [
+    "LOST_PEER",
+    "STOP_SIGNALS",
+    "UNAVAILABLE",
+    "caught_signals",
+    "die_with",
+    "leave",
+    "main",
+    "run_worker",
+    "say",
+    "stop_on_signals",
+]
+
+LOST_PEER = 75
+"""Exit code of a worker that ended only because another one was gone."""
+
+UNAVAILABLE = 69
+"""Exit code of a worker that failed of what may heal, such as a broker that is away."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
+
+
+def run_worker(
+    build: Callable[[threading.Event], Dataflow],
+    *,
+    process_id: int,
+    addresses: Sequence[str],
+    interval: timedelta,
+    parts: Path | None,
+) -> int:
+    """Run one process of a dataflow until its sources end, and return an exit code.
+
+    SIGTERM, SIGINT and SIGHUP only set the event that ``build`` is given; a source that then
+    reports its end makes Bytewax take a last snapshot, which is a graceful stop.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the dataflow; its sources must end soon after the event is set.
+    process_id : int
+        Place of this process among ``addresses``, from 0.
+    addresses : sequence of str
+        ``host:port`` of every process. With one, nothing listens.
+    interval : timedelta
+        Time between two snapshots.
+    parts : Path or None
+        Bytewax's part files; None keeps no state.
+
+    Returns
+    -------
+    int
+        0 at the end of the sources; 2 for what the user can mend, ``UNAVAILABLE`` for what may
+        heal, 1 for other failures (all told on stderr), ``LOST_PEER`` when another process was
+        lost.
+    """
+    stopping = stop_on_signals()
+    recovery = parts and RecoveryConfig(parts)
+    with _noted_errors() as noted:
+        try:
+            flow = build(stopping)
+            _await_listening(addresses[:process_id])
+            # Bytewax prints a Rust backtrace when it runs without addresses, even for one process.
+            cli_main(
+                flow,
+                process_id=process_id,
+                addresses=list(addresses),
+                epoch_interval=interval,
+                recovery_config=recovery,
+            )
+        except BaseException as error:  # noqa: BLE001  # an engine panic is no Exception
+            # Of a cluster comes "Send thread panic" and no cause: then what was noted tells.
+            cause = noted[-1] if noted and _first_of_ours(error) is None else error
+            return _report(cause, process_id if len(addresses) > 1 else None, parts)
+    return 0
+
+
+def caught_signals() -> list[signal.Signals]:
+    """Return the stop signals, without SIGHUP if it is ignored, as under ``nohup``."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP)]
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that the stop signals set from now on; call it from the main thread."""
+    stopping = threading.Event()
+    for number in caught_signals():
+        signal.signal(number, lambda *_: stopping.set())
+    # The launcher blocks them until here, so that a stop during the imports is graceful too.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    return stopping
+
+
+@contextlib.contextmanager
+def _noted_errors() -> Iterator[deque[BaseException]]:
+    """Collect our own errors and those that wrap them on their way out: Bytewax loses some."""
+    noted: deque[BaseException] = deque(maxlen=8)
+
+    def note(self: BaseException, *arguments: object) -> None:
+        BaseException.__init__(self, *arguments)
+        if not isinstance(self, ReadingError):  # that ends no flow
+            noted.append(self)
+
+    BytewaxRuntimeError.__init__ = note  # type: ignore[method-assign]
+    EwmaError.__init__ = note  # type: ignore[method-assign]
+    try:
+        yield noted
+    finally:
+        del BytewaxRuntimeError.__init__, EwmaError.__init__
+
+
+def _await_listening(addresses: Sequence[str], limit_s: float = 10.0) -> None:
+    """Wait for the peers we connect to: one not there yet costs a complaint and a second."""
+    table = Path("/proc/net/tcp")
+    ports = [f":{int(a.rpartition(':')[2]):04X} 00000000:0000 0A" for a in addresses]
+    until = time.monotonic() + limit_s
+    while table.exists() and time.monotonic() < until:
+        listening = table.read_text()
+        if all(port in listening for port in ports):
+            return
+        time.sleep(0.01)
+
+
+def _first_of_ours(error: BaseException | None) -> EwmaError | None:
+    while error is not None and not isinstance(error, EwmaError):
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return error
+
+
+def _report(error: BaseException, process_id: int | None, parts: Path | None) -> int:
+    """Say on stderr what went wrong; return the exit code."""
+    name = "ewma" if process_id is None else f"ewma worker {process_id}"
+    ours = _first_of_ours(error)
+    if ours is None and parts is not None:
+        ours = shortage(parts, str(error))
+    if ours is not None:
+        if not ours.told:
+            say(f"{name}: {ours}")
+        return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
+    if process_id is not None and type(error).__name__ == "PanicException":
+        return LOST_PEER
+    say(f"{name}: a fault in the program")
+    traceback.print_exception(error)
+    return 1
+
+
+def say(line: str) -> None:
+    """Write a line to stderr, whole: other processes of the job may be speaking too."""
+    sys.stderr.write(f"{line}\n")  # print would write twice where Python is unbuffered
+    sys.stderr.flush()
+
+
+def die_with(launcher_pid: int) -> None:
+    """Have the kernel kill this process when its launcher dies; leave if that has happened.
+
+    Linux only; elsewhere a worker outlives a launcher that was killed, and keeps the lock.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != launcher_pid:
+        sys.exit(LOST_PEER)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the worker that the command line describes; return an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ewma_ops.job.worker", description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--process-id", type=int, required=True)
+    parser.add_argument("--addresses", required=True, help="host:port of each, joined by ';'")
+    parser.add_argument("--launcher", type=int, required=True, help="process id of the parent")
+    options = parser.parse_args(arguments)
+    die_with(options.launcher)
+    return _run_configured(options.config, options.process_id, options.addresses.split(";"))
+
+
+def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> int:
+    from ewma_ops.job.dataflow import Job, build_job
+    from ewma_ops.job.recovery.store import RecoveryStore
+    from ewma_ops.settings.load import load
+
+    settings = load(config)
+    recovery = settings.recovery
+    jobs: list[Job] = []
+
+    def build(stopping: threading.Event) -> Dataflow:
+        serve_metrics(process_id)
+        store = None if recovery is None else RecoveryStore(recovery.directory)
+        jobs.append(build_job(settings, stopping, store))
+        return jobs[0].flow
+
+    # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
+    wake_within(COARSE_S)
+    code = run_worker(
+        build,
+        process_id=process_id,
+        addresses=addresses,
+        interval=timedelta(seconds=10) if recovery is None else recovery.interval,
+        parts=None if recovery is None else RecoveryStore(recovery.directory).parts,
+    )
+    if code == 0:
+        try:
+            jobs[0].source.commit()
+        except EwmaError as error:
+            say(f"the consumer group is behind by an epoch: {error}")
+    return code
+
+
+def leave(code: int) -> None:
+    """End this process at once: threads of a failed engine or of a client may never end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,110 @@
+"""Which series of a table belong to which shard, and their ids as a snapshot holds them.
+
+Knows ids, hashes and rows; must not know state, streams or Bytewax.
+
+Rows and ids of a series never change. So they are told apart and packed once, thousands of new
+series at a time while these come in: a snapshot then only joins what there is.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import Texts, copy_into
+from ewma_ops.table.snapshots import PackedIds, packed
+
+__all__ = ["Member", "Members", "shard_of"]
+
+_BLOCK_BYTES = 16 << 10
+"""Fewer bytes of ids than this are not compressed yet: others may come to them."""
+
+
+class Member(NamedTuple):
+    """The series of one shard, in the order in which they came: intp[n] rows, and ids."""
+
+    rows: NDArray[np.intp]
+    ids: PackedIds
+
+
+def shard_of(hashes: NDArray[np.uint32], shards: int) -> NDArray[np.uint16]:
+    """Return the shard of each series, by the stable hash of its id."""
+    return (hashes % np.uint32(shards)).astype(np.uint16)
+
+
+class Members:
+    """The series of each of so many shards."""
+
+    def __init__(self, shards: int) -> None:
+        self.known = 0
+        self._rolls = [_Roll() for _ in range(shards)]
+
+    def add(self, ids: Texts, hashes: NDArray[np.uint32]) -> None:
+        """Tell apart the series of the next rows, some 200 ns each."""
+        shards = shard_of(hashes, len(self._rolls))
+        order = np.argsort(shards, kind="stable")
+        # Ids are read in the order in which they lie, and written to where their shard begins.
+        sizes = ids.utf8.sizes
+        ends = np.append(0, np.cumsum(sizes[order]))
+        at = np.empty(len(sizes), np.int64)
+        at[order] = ends[:-1]
+        laid_out = np.empty(int(ends[-1]), np.uint8)
+        copy_into(laid_out, at, ids.utf8)
+        bounds = np.append(0, np.bincount(shards, minlength=len(self._rolls)).cumsum())
+        for roll, (start, stop) in zip(self._rolls, pairwise(bounds.tolist()), strict=True):
+            if start < stop:
+                own = order[start:stop]
+                utf8 = laid_out[ends[start] : ends[stop]].tobytes()
+                roll.add(self.known + own, PackedIds.narrow(sizes[own]), utf8)
+        self.known += len(ids)
+
+    def add_to(self, shard: int, ids: PackedIds) -> None:
+        """Add series that are known to be all of one shard, as they come out of a snapshot."""
+        first, self.known = self.known, self.known + len(ids.sizes)
+        self._rolls[shard].add_packed(np.arange(first, self.known), ids)
+
+    def of(self, shard: int) -> Member:
+        """Return the series of a shard."""
+        return self._rolls[shard].member()
+
+
+class _Roll:
+    """The series of one shard, in pieces as they came."""
+
+    def __init__(self) -> None:
+        self._rows: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
+        self._sizes: list[NDArray[np.unsignedinteger[Any]]] = [np.empty(0, np.uint8)]
+        self._blocks: list[bytes] = []
+        self._last = b""
+
+    def add(
+        self, rows: NDArray[np.intp], sizes: NDArray[np.unsignedinteger[Any]], utf8: bytes
+    ) -> None:
+        self._rows.append(rows)
+        self._sizes.append(sizes)
+        self._last += utf8
+        if len(self._last) >= _BLOCK_BYTES:
+            self._seal()
+
+    def add_packed(self, rows: NDArray[np.intp], ids: PackedIds) -> None:
+        self._seal()
+        *sealed, last = ids.blocks
+        self._blocks += sealed
+        self.add(rows, ids.sizes, ids._replace(blocks=(last,)).utf8())
+
+    def _seal(self) -> None:
+        if self._last:
+            self._blocks.append(packed(self._last))
+            self._last = b""
+
+    def member(self) -> Member:
+        self._rows, self._sizes = _in_one(self._rows), _in_one(self._sizes)
+        blocks = (*self._blocks, packed(self._last, small=False))
+        return Member(self._rows[0], PackedIds(blocks, self._sizes[0]))
+
+
+def _in_one(columns: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    return columns if len(columns) == 1 else [np.concatenate(columns)]

@@ -1,0 +1,366 @@
+"""Shards: how the series of a step are dealt among the workers, and what is kept of each.
+
+Knows Bytewax's stateful steps and tables of series; must not know what users hand in, nor Kafka.
+
+Bytewax calls Python once for every key of a batch, and visits every key it holds. So a series is
+not a key here: a stable hash of its id deals it to one of a fixed number of shards, and the shard
+is the key, the unit of snapshots and of rescaling. All shards that are on one worker share one
+table: a run costs as much as if there were one shard. For that the readings that come to them are
+only put by, and go through the table together, when the next step or a snapshot asks:
+
+    run --deal--> a piece for each shard --update--> (put by) --settle--> table --> smoothed run
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from itertools import count, groupby
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from bytewax.operators import StatefulBatchLogic
+from numpy.typing import NDArray
+
+from ewma_ops.columns.murmur2 import murmur2_column
+from ewma_ops.columns.readings import Origins, Readings, Smoothed, grouped
+from ewma_ops.columns.sealed import open_sealed, seal
+from ewma_ops.errors import ReadingError, StateError
+from ewma_ops.operators.shard_members import Members, shard_of
+from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.table import SeriesTable, TableSnapshot
+
+__all__ = [
+    "BatchShard",
+    "Due",
+    "Piece",
+    "Shard",
+    "ShardState",
+    "Tables",
+    "WarmStart",
+    "deal",
+    "settle",
+]
+
+_MANY_PER_SHARD = 2
+"""With so many readings a shard, few shards of a run go without: none is left out."""
+
+_MANY_SERIES = 32_768
+"""So many new ones are told apart at once: a millisecond or two that no snapshot waits for."""
+
+_KIND = "shard"
+
+_numbers = count()
+
+
+class _Deal:
+    """A run of readings on its way to several shards.
+
+    Which reading goes to which shard is only found out if they do not all meet again. Runs that
+    have met go into the table by their number: the order in which Bytewax visits the shards is not
+    that in which the runs came, where some of them leave shards out.
+    """
+
+    def __init__(self, readings: Readings, shards: int) -> None:
+        self.number = next(_numbers)
+        self.readings = readings
+        self._shards = shards
+        self._shard_of: NDArray[np.uint16] | None = None
+        if len(readings) >= _MANY_PER_SHARD * shards:
+            self.present = list(range(shards))
+        else:
+            self.present = np.unique(self._dealt()).tolist()
+
+    def _dealt(self) -> NDArray[np.uint16]:
+        if self._shard_of is None:
+            hashes = self.readings.hashes
+            if hashes is None:
+                hashes = murmur2_column(self.readings.series_ids)
+            self._shard_of = shard_of(hashes, self._shards)
+        return self._shard_of
+
+    def of(self, shards: list[int]) -> Readings:
+        """Return the readings of some shards, in order."""
+        if len(shards) == len(self.present):
+            return self.readings
+        return self.readings.take(np.flatnonzero(np.isin(self._dealt(), shards)))
+
+
+class Piece(NamedTuple):
+    """The part of a run that is dealt to one shard; what is not of it stays where it is."""
+
+    deal: _Deal
+    shard: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Bytewax pickles twice, to measure and to send: both must come out alike.
+        return _received, (self.deal.of([self.shard]), self.shard)
+
+
+class _Received(_Deal):
+    """A piece that came from another process: by itself."""
+
+    def __init__(self, readings: Readings, shard: int) -> None:
+        self.number = next(_numbers)
+        self.readings = readings
+        self.present = [shard]
+
+
+def _received(readings: Readings, shard: int) -> Piece:
+    return Piece(_Received(readings, shard), shard)
+
+
+def deal(runs: Iterable[Readings], shards: int) -> list[tuple[str, Piece]]:
+    """Deal runs to shards, each by its key."""
+    dealt = [_Deal(run, shards) for run in _joined(runs)]
+    return [(str(shard), Piece(one, shard)) for one in dealt for shard in one.present]
+
+
+def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
+    """Join short runs that have the same columns, since a call costs as much for one."""
+    for _, alike in groupby(runs, lambda run: (run.times_ms is None, run.weights is None)):
+        yield from map(Readings.concat, grouped(alike))
+
+
+class Due:
+    """What a worker's shards have put by, and in the end what came of it."""
+
+    def __init__(self, table: _Shared) -> None:
+        self._table = table
+        self._shards_of: dict[_Deal, list[int]] = {}
+        self._smoothed: list[Smoothed] = []
+        self.settled = False
+
+    def add(self, piece: Piece) -> None:
+        """Put a piece by."""
+        self._shards_of.setdefault(piece.deal, []).append(piece.shard)
+
+    def settle(self) -> None:
+        """Take the readings into the table."""
+        if not self.settled:
+            self.settled = True
+            ordered = sorted(self._shards_of.items(), key=lambda item: item[0].number)
+            self._smoothed = self._table.take_in(ordered)
+            self._shards_of = {}
+
+    def take(self) -> list[Smoothed]:
+        """Return what came of it, once."""
+        self.settle()
+        smoothed, self._smoothed = self._smoothed, []
+        return smoothed
+
+
+class ShardState(NamedTuple):
+    """A shard's series, and the newest input offset that it took of each partition."""
+
+    shard: int
+    series: TableSnapshot
+    newest: dict[int, int]
+
+    def sealed(self) -> bytes:
+        """Return it as Bytewax keeps it."""
+        numbers, columns = self.series.plain()
+        newest = list(self.newest.items())
+        return seal(_KIND, {"shard": self.shard, "newest": newest, **numbers}, columns)
+
+    @classmethod
+    def opened(cls, data: object) -> ShardState:
+        """Make a state of what :meth:`sealed` returned.
+
+        Raises
+        ------
+        StateError
+            If it is damaged or of another release.
+        """
+        numbers, columns = open_sealed(data, _KIND)
+        series = TableSnapshot.of_plain(numbers, columns)
+        return cls(numbers["shard"], series, dict(numbers["newest"]))
+
+
+class _Shared:
+    """The one table of a worker's shards."""
+
+    def __init__(self, family: Family, shards: int) -> None:
+        self.table = SeriesTable(family)
+        self.joined: set[int] = set()
+        self._shards = shards
+        self._members = Members(shards)
+        self._newest: dict[int, NDArray[np.int64]] = {}
+        self._due = Due(self)
+
+    def join(self, shard: int, state: ShardState | None) -> None:
+        """Make room for a shard, with what was kept of it."""
+        self.joined.add(shard)
+        if state is not None:
+            self._catch_up()
+            self.table.absorb(state.series)
+            self._members.add_to(shard, state.series.ids)
+            for partition, offset in state.newest.items():
+                self._newest_of(partition)[shard] = offset
+
+    def put_by(self, piece: Piece) -> Due:
+        """Keep a piece until what is due is settled."""
+        if self._due.settled:
+            self._due = Due(self)
+        self._due.add(piece)
+        return self._due
+
+    def settle(self) -> None:
+        """Take in what was put by."""
+        self._due.settle()
+
+    def take_in(self, dealt: Iterable[tuple[_Deal, list[int]]]) -> list[Smoothed]:
+        """Take in the pieces of runs: a run at once, where all of it is here."""
+        runs: list[Readings] = []
+        for one, shards in dealt:
+            run = one.of(shards)
+            if len(run):
+                if run.origins is not None:
+                    self._refuse_repeats(run.origins, shards)
+                runs.append(run)
+        smoothed = [self.table.update(run, put_aside=True) for run in _joined(runs)]
+        if len(self.table) - self._members.known >= _MANY_SERIES:
+            self._catch_up()
+        return smoothed
+
+    def _catch_up(self) -> None:
+        """Have the members know every series of the table."""
+        known = self._members.known
+        if known < len(self.table):
+            self._members.add(self.table.ids(known), self.table.hashes[known:])
+
+    def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
+        """Raise where a reading is not newer than the state: the two are of different moments."""
+        partitions, offsets = origins
+        if (partitions[1:] < partitions[:-1]).any():
+            order = np.argsort(partitions, kind="stable")
+            partitions, offsets = partitions[order], offsets[order]
+        firsts = np.append(0, (partitions[1:] != partitions[:-1]).nonzero()[0] + 1)
+        newest = [self._newest_of(partition) for partition in partitions[firsts].tolist()]
+        before = np.append(0, offsets[:-1])
+        before[firsts] = [of_shards[shards].max() for of_shards in newest]
+        if (offsets <= before).any():
+            at = int(np.flatnonzero(offsets <= before)[0])
+            raise StateError(
+                f"offset {offsets[at]} of input partition {partitions[at]} came after "
+                f"{before[at]}: the state has taken it in already, so the parts "
+                "of the recovery directory are not of one moment; put back a copy that is, or "
+                "start with a new recovery directory"
+            )
+        lasts = [*(firsts[1:] - 1).tolist(), -1]
+        for of_shards, last in zip(newest, offsets[lasts].tolist(), strict=True):
+            of_shards[shards] = last
+
+    def _newest_of(self, partition: int) -> NDArray[np.int64]:
+        return self._newest.setdefault(partition, np.full(self._shards, -1, np.int64))
+
+    def snapshot(self, shard: int) -> ShardState:
+        """Copy what there is of a shard."""
+        self.settle()
+        self._catch_up()
+        newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
+        return ShardState(shard, self.table.snapshot(*self._members.of(shard)), newest)
+
+
+class WarmStart:
+    """What history leaves of each shard, for those of which nothing was kept.
+
+    It is read once in a process, by the first shard that asks. Which shards will ask is not known,
+    so all are held until they do, as snapshots: some 40 bytes a series.
+    """
+
+    def __init__(self, history: Iterable[Readings], family: Family, shards: int) -> None:
+        self._history, self._family, self._shards = history, family, shards
+        self._held: dict[int, TableSnapshot] = {}
+        self._lock = threading.Lock()
+
+    def take(self, shard: int) -> ShardState:
+        """Return the state of a shard; it is read again if the shard has had it."""
+        with self._lock:
+            if shard not in self._held:
+                self._held = self._read()
+            return ShardState(shard, self._held.pop(shard), {})
+
+    def _read(self) -> dict[int, TableSnapshot]:
+        table = SeriesTable(self._family)
+        for readings in self._history:
+            if not isinstance(readings, Readings):
+                raise ReadingError(
+                    f"warm_start holds {readings!r:.100}: give Readings, as Readings.of makes them"
+                )
+            table.update(readings)
+        members = Members(self._shards)
+        members.add(table.ids(), table.hashes)
+        return {shard: table.snapshot(*members.of(shard)) for shard in range(self._shards)}
+
+
+class Tables:
+    """The table of each worker of a step, which is a thread, for as long as a shard uses it.
+
+    Not a ``threading.local``: to Python, a thread of Bytewax's is a new one at each call.
+    """
+
+    def __init__(self, family: Family, shards: int, warm_start: WarmStart | None = None) -> None:
+        self.family, self._shards, self._warm_start = family, shards, warm_start
+        self._shared = weakref.WeakValueDictionary[int, _Shared]()
+
+    def maybe_shared(self) -> _Shared | None:
+        """Return this worker's table, if a shard is in it."""
+        return self._shared.get(threading.get_ident())
+
+    def join(self, shard: int, state: ShardState | None) -> _Shared:
+        """Add a shard, with what was kept of it or is known of it, to the table of this worker.
+
+        A flow that is run again in the same thread may meet the table of the run before: the
+        first shard that is in it already begins a new one, and the others are not in its way.
+        """
+        shared = self.maybe_shared()
+        if shared is None or shard in shared.joined:
+            shared = self._shared[threading.get_ident()] = _Shared(self.family, self._shards)
+        if state is None and self._warm_start is not None:
+            state = self._warm_start.take(shard)
+        shared.join(shard, state)
+        return shared
+
+
+V = TypeVar("V")
+W = TypeVar("W")
+
+
+class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
+    """What Bytewax holds of a shard: its place in the worker's table."""
+
+    def __init__(self, tables: Tables, resume_state: bytes | None) -> None:
+        self._tables = tables
+        self._joined: tuple[int, _Shared] | None = None
+        if resume_state is not None:
+            state = ShardState.opened(resume_state)
+            self._joined = state.shard, tables.join(state.shard, state)
+
+    def shared(self, shard: int) -> _Shared:
+        """Return the worker's table; a new shard learns from its first readings which it is."""
+        if self._joined is None:
+            self._joined = shard, self._tables.join(shard, None)
+        return self._joined[1]
+
+    def snapshot(self) -> bytes:
+        """Copy the shard's state, with all it has been given."""
+        assert self._joined is not None  # Bytewax asks after the first readings
+        shard, shared = self._joined
+        return shared.snapshot(shard).sealed()
+
+
+class BatchShard(Shard[Piece, Due]):
+    """One shard of a stream of runs."""
+
+    def on_batch(self, values: list[Piece]) -> tuple[Iterable[Due], bool]:
+        """Put the pieces by: what comes of them is due."""
+        shared = self.shared(values[0].shard)
+        due = dict.fromkeys(map(shared.put_by, values))
+        return list(due), StatefulBatchLogic.RETAIN
+
+
+def settle(batch: list[tuple[str, Due]]) -> Iterable[Smoothed]:
+    """Return what comes of readings that were put by."""
+    return [smoothed for _, due in batch for smoothed in due.take()]

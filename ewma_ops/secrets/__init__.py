@@ -1,0 +1,1 @@
+"""What must never be shown: values that hold a secret, and the options that may be shown."""

@@ -1,0 +1,1 @@
+"""JSON: payloads of one shape by the column, others one by one; smoothed events."""

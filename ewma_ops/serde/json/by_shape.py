@@ -1,0 +1,100 @@
+"""Payloads of one shape to columns.
+
+Knows which values of a shape are asked for, and keeps the shape that most payloads have; must not
+know what to do with the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeGuard
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import Spans, Texts
+from ewma_ops.serde.fields import Fields, Paths
+from ewma_ops.serde.json.shape import Shape, learn, read_floats, read_integers
+from ewma_ops.serde.times import read_times
+
+__all__ = ["ColumnReader", "are_many"]
+
+_FEW = 1_536
+"""Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
+_SAMPLES = 3
+_MOST_PATIENCE = 64
+
+
+def are_many(pieces: Sequence[bytes | None]) -> TypeGuard[Spans]:
+    """Tell whether byte strings are a column, and so many that it is worth to stay with it."""
+    return isinstance(pieces, Spans) and len(pieces) >= _FEW
+
+
+class ColumnReader:
+    """Read payloads of the shape that was seen last, a column at a time."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._times = set() if paths.time is None else {paths.time}
+        self._shape: Shape | None = None
+        self._patience = self._waits = 0
+
+    def read(self, payloads: Sequence[bytes | None]) -> tuple[NDArray[np.bool_], Fields] | None:
+        """Return which payloads have the shape, and what is in those.
+
+        ``None`` if they are few, or hardly any has it; then they are left alone for some runs.
+        """
+        if not are_many(payloads) or len(self._paths.ids) > 1:
+            return None
+        if self._waits > 0:
+            self._waits -= 1
+            return None
+        shape = self._shape or self._learn(payloads)
+        if shape is not None:
+            alike, fields = self._read(shape, payloads)
+            if 2 * np.count_nonzero(alike) >= len(payloads):
+                self._shape, self._patience = shape, 0
+                return alike, fields
+        self._shape = None
+        self._waits, self._patience = self._patience, min(2 * self._patience + 1, _MOST_PATIENCE)
+        return None
+
+    def _learn(self, payloads: Spans) -> Shape | None:
+        for payload in payloads[:_SAMPLES]:
+            try:
+                msgspec.json.decode(payload or b"", type=dict)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                continue
+            shape = learn(payload or b"")
+            if shape is not None and self._serves(shape):
+                return shape
+        return None
+
+    def _serves(self, shape: Shape) -> bool:
+        texts, numbers = shape.texts, shape.numbers
+        times_are = texts >= self._times or numbers >= self._times
+        return texts >= set(self._paths.ids) and numbers >= set(self._paths.numbers) and times_are
+
+    def _read(self, shape: Shape, payloads: Spans) -> tuple[NDArray[np.bool_], Fields]:
+        paths = self._paths
+        found = shape.match(payloads, {*paths.numbers, *paths.ids} | self._times)
+        alike = found.matches
+        ids = times_ms = None
+        if paths.ids:
+            spans = found.texts[paths.ids[0]]
+            alike &= spans.stops > spans.starts
+            ids = Texts(spans)
+        if paths.time is not None:
+            if paths.time in found.texts:
+                times_ms, good = read_times(found.texts[paths.time])
+            else:
+                times_ms, good = read_integers(found.numbers[paths.time])
+            alike &= good
+        numbers = []
+        for path in paths.numbers:
+            column, good = read_floats(found.numbers[path], alike)
+            alike &= good
+            numbers.append(column)
+        fields = Fields(ids, times_ms, numbers)
+        return alike, fields if alike.all() else fields.take(np.flatnonzero(alike))

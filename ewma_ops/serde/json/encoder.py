@@ -1,0 +1,123 @@
+"""Smoothed readings to JSON events.
+
+Knows what an event looks like; must not know topics, sockets or how statistics are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+from msgspec import defstruct
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import Spans, Texts, lay_out, split
+from ewma_ops.columns.readings import Smoothed, event_key
+from ewma_ops.errors import ConfigError
+from ewma_ops.serde.json.shape import is_plain
+
+__all__ = ["JsonEncoder"]
+
+_FEW = 1_200
+"""Fewer events than this are encoded more quickly one by one (measured)."""
+
+
+_LONGEST_NUMBER = len("-2.2250738585072014e-308")
+
+
+class JsonEncoder:
+    """Encode smoothed readings as JSON objects, one event each.
+
+    ``{"series_id": ..., "time": ..., "value": ..., "ewma": ...}`` and one key per further
+    statistic; ``time`` in milliseconds since the epoch, left out where there is none; numbers in
+    the shortest form that reads back the same; ``null`` where there is no value.
+
+    Parameters
+    ----------
+    statistics
+        Names of the statistics to write; a mean is written as ``"ewma"``, and first.
+    fields
+        Names of the fields where there are several: each is written by its name, not ``value``.
+
+    Raises
+    ------
+    ConfigError
+        If two keys of an event would be the same.
+
+    Examples
+    --------
+    >>> from ewma_ops import Readings
+    >>> readings = Readings.of(["a"], [1.5], [0])
+    >>> JsonEncoder(["mean"]).encode(Smoothed(readings, {"mean": np.array([1.25])}))
+    [b'{"series_id":"a","time":0,"value":1.5,"ewma":1.25}']
+    """
+
+    def __init__(self, statistics: Sequence[str], fields: Sequence[str] = ()) -> None:
+        self._statistics = sorted(statistics, key=lambda name: name != "mean")
+        keys = ["series_id", "time", *(fields or ["value"]), *map(event_key, self._statistics)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ConfigError(f"two keys of an event would be {twice[0]!r}: rename the field")
+        rename = {f"f{i}": key for i, key in enumerate(keys)}
+        self._timed_event = defstruct("TimedEvent", list(rename), gc=False, rename=rename)
+        untimed = [name for name, key in rename.items() if key != "time"]
+        self._event = defstruct("Event", untimed, gc=False, rename=rename)
+        self._encode_lines = msgspec.json.Encoder().encode_lines
+        self._keys = [msgspec.json.encode(key) + b":" for key in keys]
+
+    def largest(self, max_id_bytes: int) -> int:
+        """Return how many bytes key and value of an event may have, at the most.
+
+        Examples
+        --------
+        >>> JsonEncoder(["mean"]).largest(max_id_bytes=1024)
+        7281
+        """
+        numbers = (len(self._keys) - 1) * (_LONGEST_NUMBER + len(b","))
+        escaped = max_id_bytes * len(rb"\u0000") + len(b'""')
+        return max_id_bytes + escaped + numbers + sum(map(len, self._keys)) + len(b"{}")
+
+    def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
+        """Encode each reading with its statistics, in order."""
+        readings = smoothed.readings
+        columns: list[list[Any]] = np.atleast_2d(readings.values.T).tolist()
+        columns += [_numbers(name, smoothed.statistics[name]) for name in self._statistics]
+        timed = readings.times_ms is not None
+        if readings.times_ms is not None:
+            columns.insert(0, readings.times_ms.tolist())
+        if len(readings) >= _FEW:
+            ids = Texts.of(readings.series_ids).utf8
+            if is_plain(ids):
+                events = self._by_columns(ids, columns, timed=timed)
+                return cast("Sequence[bytes]", events)  # none of them is null
+        return self._by_rows(readings.series_ids, columns, timed=timed)
+
+    def _by_columns(self, ids: Spans, columns: list[list[Any]], *, timed: bool) -> Spans:
+        first, time, *others = self._keys
+        keys = [time, *others] if timed else others
+        pieces: list[bytes | Spans] = [b"{" + first + b'"', ids]
+        ahead = b'",'
+        for key, column in zip(keys, columns, strict=True):
+            pieces += [ahead + key, _text_of(column)]
+            ahead = b","
+        return lay_out([*pieces, b"}"], len(ids))
+
+    def _by_rows(self, ids: Sequence[str], columns: list[list[Any]], *, timed: bool) -> list[bytes]:
+        event = self._timed_event if timed else self._event
+        lines = self._encode_lines(list(map(event, ids, *columns))).split(b"\n")
+        lines.pop()  # after the last line break stands nothing
+        return lines
+
+
+def _text_of(numbers: list[Any]) -> Spans:
+    """Return the JSON of each number."""
+    return split(msgspec.json.encode(numbers)[1:-1], ord(","))
+
+
+def _numbers(name: str, column: NDArray[np.float64]) -> list[Any]:
+    numbers: list[float] = column.tolist()  # msgspec writes NaN as null
+    if name.rpartition("_")[2] not in ("count", "revision"):
+        return numbers
+    return [None if number != number else int(number) for number in numbers]

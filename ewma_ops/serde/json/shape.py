@@ -1,0 +1,375 @@
+"""JSON payloads that all have one shape, as columns.
+
+Knows what JSON text looks like; must not know readings, or what is wrong with a payload.
+
+The messages of one producer differ in their values alone: the same keys stand in the same order,
+with the same blanks between them. What stands between the values is learned from one payload, and
+looked for in all others at once; the values are what is left, found and read eight bytes at a time.
+A payload that is different in the least does not match, and that is all that is said of it.
+
+Bytes are found in words as in Warren, "Hacker's Delight", 2nd ed., section 6-1; digits are put
+together by twos, fours and eights as in Lemire, "Number parsing at a gigabyte per second", 2021;
+and a decimal of at most 15 digits is a quotient of two exact floats, rounded once (Clinger, "How to
+read floating point numbers accurately", 1990).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import Buffer, Spans, words_at
+
+__all__ = ["Hole", "Matched", "Shape", "is_plain", "learn", "read_floats", "read_integers"]
+
+Words = NDArray[np.uint64]
+Mask = NDArray[np.bool_]
+
+_WORD = 8
+_WINDOW = 64
+_MOST_HOLES = 64
+_LONGEST = 128
+_MOST_DIGITS = 15
+_TOKEN = re.compile(
+    rb'[ \t\r\n]*(?:([{}\[\],:])|("(?:[^"\\]|\\.)*")|(-?[0-9][0-9.eE+-]*)|true|false|null)',
+    re.DOTALL,
+)
+
+
+def _each(byte: int | str) -> np.uint64:
+    """Return a word of eight times the same byte."""
+    return np.uint64((ord(byte) if isinstance(byte, str) else byte) * 0x0101010101010101)
+
+
+_LOWS, _TOPS, _EVERY_ZERO, _BLANKS = _each(1), _each(0x80), _each("0"), _each(" ")
+_QUOTES, _BACKSLASHES, _POINTS = _each('"'), _each("\\"), _each(".")
+_FIRST, _ZERO, _MINUS = np.uint64(0xFF), np.uint64(ord("0")), np.uint64(ord("-"))
+_ABOVE_NINE = _each(0x80 - 10)
+_ONE, _TOP, _HIGHEST = np.uint64(1), np.uint64(7), np.uint64(56)
+_JOINS = tuple(  # of neighbours: what the first is times, where the second is, what is kept
+    (np.uint64(times), np.uint64(shift), np.uint64(kept))
+    for times, shift, kept in (
+        (10, 8, 0x00FF00FF00FF00FF),
+        (100, 16, 0x0000FFFF0000FFFF),
+        (10_000, 32, 0x00000000FFFFFFFF),
+    )
+)
+_POWERS = 10.0 ** np.arange(_MOST_DIGITS + 1)
+_decode_floats = msgspec.json.Decoder(list[float | None]).decode
+_decode_float = msgspec.json.Decoder(float | None).decode
+_LONGEST_PAYLOAD = 4_096
+
+
+class Hole(NamedTuple):
+    """Where a value stands in a payload, without its quotes, and the path of its field.
+
+    The path is ``None`` in an array, and where no path leads to it.
+    """
+
+    path: str | None
+    is_text: bool
+    start: int
+    stop: int
+
+
+class Matched(NamedTuple):
+    """Which of n payloads have the shape (bool[n]), and by path where their values stand.
+
+    The spans are of no meaning where there is no match; of a number it is only known where it ends.
+    """
+
+    matches: Mask
+    texts: dict[str, Spans]
+    numbers: dict[str, Spans]
+
+
+class Shape:
+    """What stands between the values of payloads.
+
+    Parameters
+    ----------
+    payload
+        One that has the shape.
+    holes
+        Its values, in order.
+
+    Examples
+    --------
+    >>> shape = learn(b'{"id": "a", "x": 1}')
+    >>> found = shape.match(Spans.of([b'{"id": "bb", "x": 2.5}', b'{"x": 1}']), ["id", "x"])
+    >>> found.matches.tolist(), found.texts["id"][0], found.numbers["x"][0]
+    ([True, False], b'bb', b'2.5')
+    """
+
+    def __init__(self, payload: bytes, holes: Sequence[Hole]) -> None:
+        self.texts = {hole.path for hole in holes if hole.is_text}
+        self.numbers = {hole.path for hole in holes if not hole.is_text}
+        self._holes = holes
+        starts = [0, *(hole.stop for hole in holes)]
+        stops = [*(hole.start for hole in holes), len(payload)]
+        self._between = [payload[a:b] for a, b in zip(starts, stops, strict=True)]
+
+    def match(self, payloads: Spans, wanted: Container[str | None]) -> Matched:
+        """Look for the shape in payloads, and for the values of the paths that are wanted."""
+        data, matches = payloads.data, payloads.stops > payloads.starts
+        at = np.where(matches, payloads.starts, 0)
+        stops = np.where(matches, payloads.stops, 0)
+        texts: dict[str, Spans] = {}
+        numbers: dict[str, Spans] = {}
+        for hole, text, after in zip(self._holes, self._between, self._between[1:], strict=False):
+            at = np.minimum(_behind(data, at, stops, text, matches), stops)
+            ends = _special if hole.is_text else _equal_to(after[0])
+            spans = Spans(data, at, _until(data, at, stops, ends))
+            at = spans.stops
+            if hole.path is not None and hole.path in wanted:
+                (texts if hole.is_text else numbers)[hole.path] = spans
+            elif not hole.is_text:
+                matches &= read_floats(spans, matches)[1]
+        matches &= _behind(data, at, stops, self._between[-1], matches) == stops
+        return Matched(matches, texts, numbers)
+
+
+def learn(payload: bytes) -> Shape | None:
+    """Return the shape of a payload, which is a JSON object, unless it is an unusual one.
+
+    That has a key twice, or one with an escape in it, or is long, or has very many values.
+    """
+    if len(payload) > _LONGEST_PAYLOAD:
+        return None
+    tokens = _TOKEN.finditer(payload)
+    holes: list[Hole] = []
+    try:
+        _learn(tokens, next(tokens), (), holes, set())
+    except (_UnusualError, StopIteration, RecursionError):
+        return None
+    return Shape(payload, holes) if len(holes) <= _MOST_HOLES else None
+
+
+class _UnusualError(Exception):
+    """The payload has no shape that is worth to be known."""
+
+
+_Path = tuple[str, ...]
+
+
+def _learn(
+    tokens: Iterator[re.Match[bytes]],
+    token: re.Match[bytes],
+    path: _Path | None,
+    holes: list[Hole],
+    keys: set[_Path],
+) -> None:
+    """Add the holes of the value that begins with a token."""
+    mark, text, number = token.groups()
+    if text is not None:
+        holes.append(Hole(_named(path), True, token.start(2) + 1, token.end(2) - 1))
+    elif number is not None:
+        holes.append(Hole(_named(path), False, *token.span(3)))
+    elif mark == b"[":
+        while (inner := next(tokens))[1] != b"]":
+            if inner[1] != b",":
+                _learn(tokens, inner, None, holes, keys)
+    elif mark == b"{":
+        while (inner := next(tokens))[1] != b"}":
+            if inner[1] != b",":
+                below = _below(path, inner[2], keys)
+                next(tokens)  # the colon
+                _learn(tokens, next(tokens), below, holes, keys)
+
+
+def _below(path: _Path | None, key: bytes, keys: set[_Path]) -> _Path | None:
+    if path is None:
+        return None
+    below = (*path, key[1:-1].decode())
+    if below in keys or b"\\" in key:
+        raise _UnusualError
+    keys.add(below)
+    return below
+
+
+def _named(path: _Path | None) -> str | None:
+    if path is None or any("." in name for name in path):
+        return None
+    return ".".join(path)
+
+
+def is_plain(texts: Spans) -> bool:
+    """Tell whether texts stand in JSON as they are, and none is long.
+
+    Examples
+    --------
+    >>> is_plain(Spans.of([b"a", b"b c"])), is_plain(Spans.of([b"a", b'"b"']))
+    (True, False)
+    """
+    until = _until(texts.data, texts.starts, texts.stops, _escaped)
+    return bool((until == texts.stops).all())
+
+
+def read_integers(spans: Spans) -> tuple[NDArray[np.int64], Mask]:
+    """Read whole numbers >= 0 of at most 15 digits; tell which of n spans are one.
+
+    Examples
+    --------
+    >>> read_integers(Spans.of([b"1700000000000", b"1.5", b"-1", b"01"]))[0][:1].tolist()
+    [1700000000000]
+    """
+    data, starts, sizes = spans.data, spans.starts, spans.sizes
+    word = words_at(data, starts, 1)[:, 0]
+    good = (sizes > 0) & (sizes <= _MOST_DIGITS)
+    good &= (word & _FIRST != _ZERO) | (sizes == 1)
+    ahead = np.clip(sizes - _WORD, 0, _WORD)
+    high, high_good = _digits(word, np.where(ahead > 0, ahead, np.clip(sizes, 0, _WORD)))
+    low, low_good = _digits(words_at(data, starts + ahead, 1)[:, 0], np.clip(sizes, 0, _WORD))
+    good &= low_good & (high_good | (ahead == 0))
+    return np.where(ahead > 0, high * 10**_WORD + low, low), good
+
+
+def read_floats(spans: Spans, asked: Mask) -> tuple[NDArray[np.float64], Mask]:
+    """Read the numbers among the spans that are asked for (bool[n]); tell which are numbers.
+
+    Null is one, and NaN.
+
+    Examples
+    --------
+    >>> read_floats(Spans.of([b"-1.5", b"1e3", b"null", b"x"]), np.array([True, True, True, False]))
+    (array([  -1.5, 1000. ,    nan,    0. ]), array([ True,  True,  True, False]))
+    """
+    values, good = _decimals(spans)
+    good &= asked
+    odd = np.flatnonzero(asked & ~good)
+    if len(odd):
+        values[odd], good[odd] = _one_by_one([piece or b"" for piece in spans.take(odd)])
+    return values, good
+
+
+def _one_by_one(numbers: list[bytes]) -> tuple[list[float | None], list[bool]]:
+    """Do as `read_floats`: all together, or if there is one that is none by itself."""
+    with suppress(msgspec.MsgspecError):
+        read = _decode_floats(b"[%b]" % b",".join(numbers))
+        if len(read) == len(numbers):
+            return read, [True] * len(read)
+    values: list[float | None] = [0.0] * len(numbers)
+    good = [False] * len(numbers)
+    for i, number in enumerate(numbers):
+        with suppress(msgspec.MsgspecError):
+            values[i], good[i] = _decode_float(number), True
+    return values, good
+
+
+def _decimals(spans: Spans) -> tuple[NDArray[np.float64], Mask]:
+    """Read numbers of at most 15 digits, 7 of them before the point and 8 behind it."""
+    data, starts, sizes = spans.data, spans.starts, spans.sizes
+    word = words_at(data, starts, 1)[:, 0]
+    negative = word & _FIRST == _MINUS
+    if negative.any():
+        starts, sizes = starts + negative, sizes - negative
+        word = words_at(data, starts, 1)[:, 0]
+    whole = np.minimum(_leading(_zeros(word ^ _POINTS)), sizes)
+    after = np.maximum(sizes - whole - 1, 0)
+    good = (whole > 0) & (after <= _WORD)
+    good &= (whole < _WORD) | (sizes == _WORD)
+    good &= (after > 0) | (whole == sizes)
+    good &= (word & _FIRST != _ZERO) | (whole == 1)
+    before, fine = _digits(word, np.clip(whole, 0, _WORD))
+    good &= fine
+    after = np.clip(after, 0, _WORD)
+    word = words_at(data, starts + np.where(after > 0, whole + 1, 0), 1)[:, 0]
+    behind, fine = _digits(word, after)
+    good &= fine
+    scale = _POWERS[after]
+    values = (before * scale + behind) / scale
+    good &= ~negative | (values != 0.0)
+    return np.where(good, np.where(negative, -values, values), 0.0), good
+
+
+def _digits(words: Words, sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], Mask]:
+    """Read the number that the first 0 to 8 bytes of words spell; tell which are digits only."""
+    half = (_WORD - sizes).astype(np.uint64) << np.uint64(2)  # of the bits, as 64 are too many
+    digits = (words ^ _EVERY_ZERO) << half << half
+    fine = ((digits + _ABOVE_NINE) | digits) & _TOPS == 0
+    for times, shift, kept in _JOINS:
+        digits = (digits * times + (digits >> shift)) & kept
+    return digits.astype(np.int64), fine
+
+
+def _stands_at(data: Buffer, at: NDArray[np.int64], text: bytes) -> Mask:
+    """Tell at which places up to 64 bytes stand."""
+    count = -(-len(text) // _WORD)
+    padding = bytes(count * _WORD - len(text))
+    own = np.frombuffer(text + padding, "<u8")
+    kept = np.frombuffer(b"\xff" * len(text) + padding, "<u8")
+    differ = (words_at(data, at, count) ^ own) & kept
+    stands: Mask = differ[:, 0] == 0
+    for i in range(1, count):
+        stands &= differ[:, i] == 0
+    return stands
+
+
+def _behind(
+    data: Buffer, at: NDArray[np.int64], stops: NDArray[np.int64], text: bytes, matches: Mask
+) -> NDArray[np.int64]:
+    """Return where a text ends that begins at some places; what has another one does not match."""
+    for start in range(0, len(text), _WINDOW):
+        piece = text[start : start + _WINDOW]
+        matches &= _stands_at(data, np.minimum(at + start, stops), piece)
+    return at + len(text)
+
+
+def _until(
+    data: Buffer,
+    at: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    ends: Callable[[Words], Words],
+) -> NDArray[np.int64]:
+    """Return the place of the first byte from ``at`` on that ends what begins there."""
+    until: NDArray[np.int64] = np.minimum(at + _leading_of_two(ends(words_at(data, at, 2))), stops)
+    rows = np.flatnonzero((until == at + 2 * _WORD) & (until < stops))
+    for _ in range(_LONGEST // (2 * _WORD) - 1):
+        if not len(rows):
+            break
+        ahead = _leading_of_two(ends(words_at(data, until[rows], 2)))
+        until[rows] = np.minimum(until[rows] + ahead, stops[rows])
+        rows = rows[(ahead == 2 * _WORD) & (until[rows] < stops[rows])]
+    return until
+
+
+def _escaped(words: Words) -> Words:
+    """Mark quotes, backslashes and control characters."""
+    marked = (words - _BLANKS) & ~words
+    return marked | _zeros(words ^ _QUOTES) | _zeros(words ^ _BACKSLASHES)
+
+
+def _special(words: Words) -> Words:
+    """Mark what is escaped, and what is not ASCII."""
+    return _escaped(words) | words
+
+
+def _equal_to(byte: int) -> Callable[[Words], Words]:
+    each = _each(byte)
+    return lambda words: _zeros(words ^ each)
+
+
+def _zeros(words: Words) -> Words:
+    """Mark zero bytes, by their top bit: the first, and what is behind it not reliably."""
+    return (words - _LOWS) & ~words
+
+
+def _leading(marked: Words) -> NDArray[np.int64]:
+    """Return how many bytes of each word come before the first whose top bit is set."""
+    marked = marked & _TOPS
+    ahead = ((marked & -marked) >> _TOP) - _ONE  # of the lowest bit that is set
+    counts: NDArray[np.int64] = ((ahead & _LOWS) * _LOWS >> _HIGHEST).astype(np.int64)
+    return counts
+
+
+def _leading_of_two(marked: Words) -> NDArray[np.int64]:
+    """Do as `_leading` for two words each, ``[n, 2]``, end to end."""
+    first, second = _leading(marked).T
+    counts: NDArray[np.int64] = np.where(first == _WORD, first + second, first)
+    return counts

@@ -1,0 +1,65 @@
+"""What a configuration amounts to, for people: ``ewma check``.
+
+Knows settings and how they read on one screen; must not know Kafka. Shows no secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+
+from ewma_ops.secrets.masking import masked
+from ewma_ops.settings.load import Settings
+from ewma_ops.stats.composites import Composite
+from ewma_ops.table.smoothing_set import Asked
+
+__all__ = ["describe"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def describe(settings: Settings) -> str:
+    """Say what will run, on one screen, with secrets masked."""
+    reads, recovery = settings.input, settings.recovery
+    start: object = reads.start
+    if isinstance(start, int):
+        start = _EPOCH + timedelta(milliseconds=start)
+    lines = [
+        ("kafka", ", ".join(f"{key} = {shown}" for key, shown in settings.kafka.shown.items())),
+        ("reads", f"{reads.topic}, start {start}, stop {reads.stop}, group {reads.group_id}"),
+        ("series id", "record key" if reads.series_id is None else _listed(reads.series_id, "/")),
+        ("value", _listed(reads.value, ", ")),
+        *([] if reads.weight is None else [("weight", reads.weight)]),
+        ("time", "record timestamp" if reads.time is None else reads.time),
+        *(line for name, one in settings.family.smoothings for line in _smooths(name, one)),
+        ("policies", settings.family.policies.describe()),
+        ("shards", f"{settings.shards} shards"),
+        *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
+        ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
+        ("statistics", ", ".join(settings.family.names)),
+        ("bad messages", settings.dead_letters.topic),
+        (
+            "recovery",
+            "none: after a restart every series starts anew"
+            if recovery is None
+            else f"{recovery.directory}, every {recovery.interval.total_seconds():g} s",
+        ),
+    ]
+    return masked("\n".join(f"{name:<13}{text}" for name, text in lines))
+
+
+def _smooths(name: str, asked: Asked) -> list[tuple[str, str]]:
+    if isinstance(asked, Composite):
+        stages = [line for stage, one in asked.stages for line in _smooths(f"  {stage}", one)]
+        return [(name or "composite", asked.name), *stages]
+    smoothing = asked
+    weighs = "" if smoothing.weighting == "observation" else f", weighed by {smoothing.weighting}"
+    return [
+        (name or "smooths", f"{smoothing.decay.describe()}{weighs}"),
+        ("start-up", f"{smoothing.start_up}, {smoothing.min_periods} readings at least"),
+        ("missing", smoothing.missing),
+    ]
+
+
+def _listed(paths: str | Sequence[str], by: str) -> str:
+    return paths if isinstance(paths, str) else by.join(paths)

@@ -1,0 +1,479 @@
+"""The configuration file: TOML in, typed `Settings` out, every mistake told at once.
+
+Knows the keys, their bounds and how to mend them; must not know Kafka, payloads or dataflows.
+What a password is stays inside: neither `repr` nor `describe` nor an error shows one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
+from ewma_ops.errors import ConfigError
+from ewma_ops.secrets.masking import masked
+from ewma_ops.secrets.option_names import SECRETS, SHOWN, shown
+from ewma_ops.serde.parquet import file_digest
+from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
+from ewma_ops.settings.moments import FORMS, moment_ms
+from ewma_ops.settings.smooth import KEYS, read_smoothings
+from ewma_ops.stats.decay import duration_ms
+from ewma_ops.table.smoothing_set import Family
+
+__all__ = [
+    "DeadLetters",
+    "Input",
+    "KafkaOptions",
+    "Output",
+    "Recovery",
+    "Settings",
+    "load",
+]
+
+_LARGEST_FILE = 256 << 10
+_MOST_DOTS = 500
+_MOST_NESTED = 8
+_MOST_TOLD = 15
+_LONGEST_TRANSACTION = timedelta(minutes=5)
+_FIRST_KEYS = {
+    "kafka": FIRST_KEY,
+    "input": 'topic = "readings"',
+    "smooth": 'beta = 0.9 or halflife = "5min"',
+    "output": 'topic = "smoothed"',
+    "recovery": 'directory = "state"',
+}
+"""What a table cannot do without."""
+
+_Text = Annotated[str, Meta(min_length=1)]
+_Topic = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}\Z",
+        description="the name of a topic: 1 to 249 letters, digits, '.', '_' or '-'",
+    ),
+]
+_SHARDS = (Annotated[int, Meta(ge=1, le=1024)], "a whole number from 1 to 1024")
+_Struct = TypeVar("_Struct", bound=Struct)
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """Table ``[input]``: which topic is read, from where to where, and what is in its payloads.
+
+    ``start`` is a word, or a time in milliseconds since the epoch; ``series_id = None`` is the
+    record's key, and ``time = None`` the record's timestamp. ``on_lost`` says what is done where
+    retention has removed readings before they were read.
+    """
+
+    topic: _Topic
+    series_id: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(description="a payload field or a list of them; leave it out to use the record's key"),
+    ] = None
+    time: Annotated[
+        str | None,
+        Meta(description="a payload field; leave it out to use the record's timestamp"),
+    ] = None
+    value: Annotated[
+        str | tuple[str, ...],
+        Meta(description='a payload field, such as "value" or "sensor.value", or a list of them'),
+    ] = "value"
+    weight: Annotated[str | None, Meta(description="a payload field")] = None
+    start: Annotated[
+        Literal["earliest", "latest", "committed"] | int,
+        Meta(description=f'"earliest", "latest", "committed" or a time such as {FORMS}'),
+    ] = "earliest"
+    stop: Annotated[Literal["never", "end"], Meta(description='"never" or "end"')] = "never"
+    max_id_bytes: Annotated[
+        int, Meta(ge=1, le=65_536, description="a whole number of bytes from 1 to 65536")
+    ] = MAX_ID_BYTES
+    max_value_bytes: Annotated[
+        int, Meta(ge=1, le=8 << 20, description="a whole number of bytes from 1 to 8388608")
+    ] = MAX_VALUE_BYTES
+    on_lost: Annotated[
+        Literal["fail", "earliest"],
+        Meta(description='"fail", or "earliest" to go on where the topic begins'),
+    ] = "fail"
+    group_id: Annotated[_Text, Meta(description="the name of a consumer group, as text")] = ""
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """Table ``[output]``: where smoothed events go."""
+
+    topic: _Topic
+    delivery: Annotated[
+        Literal["exactly-once", "transactional", "at-least-once"],
+        Meta(description='"exactly-once", "transactional" or "at-least-once"'),
+    ] = "exactly-once"
+
+
+class DeadLetters(Struct, frozen=True, kw_only=True):
+    """Table ``[dead_letters]``: where messages go that cannot be read."""
+
+    topic: _Topic = "dead-letters"
+    max_bytes: Annotated[
+        int, Meta(ge=1000, description="a whole number of bytes, at least 1000")
+    ] = 1_000_000
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """Table ``[recovery]``: where state survives a crash, and how often it is written.
+
+    A relative ``directory`` is relative to the working directory, as in a shell.
+    """
+
+    directory: Annotated[Path, Meta(description="the path of a directory, as text")]
+    interval: Annotated[
+        timedelta, Meta(description='a duration such as "10s", "500ms" or "1min"')
+    ] = timedelta(seconds=10)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts."""
+
+    kafka: KafkaOptions
+    input: Input
+    family: Family
+    shards: int
+    warm_start: Path | None = None
+    output: Output
+    dead_letters: DeadLetters
+    recovery: Recovery | None
+
+    def identity(self) -> dict[str, str]:
+        """Return what a recovery store belongs to: with another of these it must not resume.
+
+        Of the warm start it is the content: the file may be moved, and must not change.
+
+        Raises
+        ------
+        ConfigError
+            If there is a warm start, and it cannot be read.
+        """
+        warm = self.warm_start
+        return {
+            **({} if warm is None else {"warm start": file_digest(warm)}),
+            "input topic": self.input.topic,
+            "isolation level": self.kafka.isolation_level,
+            "output topic": self.output.topic,
+            "dead-letter topic": self.dead_letters.topic,
+            "group": self.input.group_id,
+            "series id": repr(self.input.series_id),
+            "time": repr(self.input.time),
+            "value": repr(self.input.value),
+            "weight": repr(self.input.weight),
+            "longest id": str(self.input.max_id_bytes),
+            "longest value": str(self.input.max_value_bytes),
+            "shards": str(self.shards),
+            "smoothing": self.family.fingerprint(),
+        }
+
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "kafka": ("bootstrap_servers",),
+    "input": Input.__struct_fields__,
+    "smooth": (*KEYS, "shards", "warm_start"),
+    "output": Output.__struct_fields__,
+    "dead_letters": DeadLetters.__struct_fields__,
+    "recovery": Recovery.__struct_fields__,
+}
+
+
+def load(path: Path | str) -> Settings:
+    """Read and check a configuration file.
+
+    ``${NAME}`` in the values of ``[kafka]`` stands for the environment variable ``NAME``, and
+    ``${file:PATH}`` for the content of a file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is larger than 256 KiB or not TOML, or any key in it is wrong.
+        All mistakes are told together, each with its key, its value and what to write.
+    """
+    tables = _parse(path)
+    mistakes: list[str] = []
+    _refuse_unknown_tables(tables, mistakes)
+    kafka = _read_kafka(tables, mistakes)
+    input_ = _read(Input, "input", tables, mistakes)
+    smooth = _read_smooth(tables, input_, mistakes)
+    output = _read(Output, "output", tables, mistakes)
+    dead_letters = _read(DeadLetters, "dead_letters", tables, mistakes)
+    recovery = _read(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
+    if input_ is not None and output is not None and dead_letters is not None:
+        _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
+    if output is not None and output.delivery == "transactional" and recovery is not None:
+        _refuse_long_transactions(recovery, mistakes)
+    if mistakes or not (kafka and input_ and smooth and output and dead_letters):
+        raise ConfigError(_told(path, mistakes))
+    if not input_.group_id:
+        derived = f"ewma-{input_.topic}-{output.topic}"
+        input_ = msgspec.structs.replace(input_, group_id=derived)
+    family, shards, warm_start = smooth
+    return Settings(
+        kafka=kafka,
+        input=input_,
+        family=family,
+        shards=shards,
+        warm_start=warm_start,
+        output=output,
+        dead_letters=dead_letters,
+        recovery=recovery,
+    )
+
+
+def _parse(path: Path | str) -> dict[str, Any]:
+    try:
+        text = _text(path)
+        tables = msgspec.toml.decode(text, type=dict[str, Any])
+    except ConfigError:
+        raise
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; give the path of a TOML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        found = re.fullmatch(r"(.*) \(at (line .*|end of document)\)", str(error), re.DOTALL)
+        what, where = found.groups() if found else (str(error), "somewhere")
+        raise ConfigError(
+            f'{path}, {where}: {what}; write tables as [input] and keys as topic = "readings", '
+            "text in quotes, each key once"
+        ) from None
+    if _deeper(tables, _MOST_NESTED):
+        raise ConfigError(
+            f"{path}: tables and lists are nested more than {_MOST_NESTED} deep, which no "
+            "key needs; remove dots and brackets"
+        )
+    return tables
+
+
+def _text(path: Path | str) -> str:
+    """Read a file that the parser can take in a moment: its time grows as the dots' square."""
+    with Path(path).open("rb") as file:
+        content = file.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(
+            f"{path}: larger than {_LARGEST_FILE:,} bytes, which is the most that is read; "
+            "give the path of a configuration file"
+        )
+    text = content.decode("utf-8-sig")
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise ConfigError(
+                f"{path}, line {number}: more than {_MOST_DOTS:,} dots in one line; break a list "
+                "into lines, and write keys without dots"
+            )
+    return text
+
+
+def _deeper(value: object, limit: int) -> bool:
+    """Return whether tables and lists are nested more than ``limit`` deep."""
+    level: list[Any] = [value]
+    for _ in range(limit):
+        parts = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [inner for part in parts for inner in part if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _told(path: Path | str, mistakes: list[str]) -> str:
+    cut = [text if len(text) <= 240 else text[:239] + "…" for text in map(masked, mistakes)]
+    if len(cut) == 1:
+        return f"{path}: {cut[0]}"
+    if len(cut) > _MOST_TOLD:
+        cut[_MOST_TOLD:] = [f"and {len(cut) - _MOST_TOLD} more"]
+    return "\n  ".join([f"{path}: {len(mistakes)} mistakes", *cut])
+
+
+def _refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
+    for name, value in tables.items():
+        if name in _KEYS:
+            continue
+        if not isinstance(value, dict) and (home := _home(name)):
+            mistakes.append(f"{name} = {_shown(name, value)} stands in no table; move it to {home}")
+        elif name in SHOWN | SECRETS:
+            mistakes.append(f"{name} stands in no table; move it to [kafka]")
+        else:  # its value may be a secret
+            unknown = f"[{name}]" if isinstance(value, dict) else name
+            mistakes.append(f"{unknown} is not known; {_nearest(name, _KEYS)}")
+
+
+def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str]) -> None:
+    for key, value in values.items():
+        if key in _KEYS[name] or (name == "smooth" and isinstance(value, dict)):
+            continue
+        mend = _nearest(key, _KEYS[name])
+        if (home := _home(key)) and not mend.startswith("did you mean"):
+            mend = f"it belongs in {home}"
+        mistakes.append(f"{name}.{key} is not known; {mend}")
+
+
+def _refuse_loops(input_: str, output: str, dead_letters: str, mistakes: list[str]) -> None:
+    topics = {"input.topic": input_, "output.topic": output}
+    for key, topic in {"output.topic": output, "dead_letters.topic": dead_letters}.items():
+        for other, taken in topics.items():
+            if key != other and topic == taken:
+                mistakes.append(f'{key} = "{topic}" is also {other}; give it a topic of its own')
+                break
+
+
+def _refuse_long_transactions(recovery: Recovery, mistakes: list[str]) -> None:
+    if recovery.interval > _LONGEST_TRANSACTION:
+        mistakes.append(
+            f"recovery.interval is {recovery.interval}, and so long a transaction would stay "
+            f"open: it must be at most {_LONGEST_TRANSACTION} for transactional delivery"
+        )
+
+
+def _table(name: str, tables: dict[str, Any], mistakes: list[str]) -> dict[str, Any] | None:
+    if name not in tables and name in _FIRST_KEYS:
+        mistakes.append(f"[{name}] is missing; add it with {_FIRST_KEYS[name]}")
+        return None
+    values = tables.get(name, {})
+    if not isinstance(values, dict):
+        mistakes.append(f"{name} must be a table; write [{name}]")
+        return None
+    return values
+
+
+def _read(
+    kind: type[_Struct], name: str, tables: dict[str, Any], mistakes: list[str]
+) -> _Struct | None:
+    """Convert a table key by key, so that one mistake does not hide the next."""
+    values = _table(name, tables, mistakes)
+    if values is None:
+        return None
+    _refuse_unknown_keys(name, values, mistakes)
+    known = len(mistakes)
+    kept: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        if field.name in values:
+            bound = next(meta.description for meta in reversed(field.type.__metadata__))
+            parse = _PARSERS.get(f"{name}.{field.name}", partial(msgspec.convert, type=field.type))
+            kept[field.name] = _value(name, field.name, values, parse, bound, mistakes)
+        elif field.required:
+            mistakes.append(f"{name}.{field.name} is missing; add {_FIRST_KEYS[name]}")
+    return kind(**kept) if len(mistakes) == known else None
+
+
+def _value(
+    name: str,
+    key: str,
+    values: dict[str, Any],
+    parse: Callable[[Any], Any],
+    bound: str | None,
+    mistakes: list[str],
+) -> Any:
+    try:
+        return parse(values[key])
+    except (msgspec.ValidationError, ValueError, OverflowError):
+        mistakes.append(f"{name}.{key} = {_shown(key, values[key])} must be {bound}")
+
+
+def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | None:
+    values = _table("kafka", tables, mistakes)
+    return None if values is None else read_options(values, mistakes)
+
+
+def _read_smooth(
+    tables: dict[str, Any], input_: Input | None, mistakes: list[str]
+) -> tuple[Family, int, Path | None] | None:
+    values = _table("smooth", tables, mistakes)
+    if values is None:
+        return None
+    _refuse_unknown_keys("smooth", values, mistakes)
+    smoothings = read_smoothings(values, mistakes, _nearest)
+    shards = 16
+    if "shards" in values:
+        convert = partial(msgspec.convert, type=_SHARDS[0])
+        shards = _value("smooth", "shards", values, convert, _SHARDS[1], mistakes)
+    warm_start = None
+    if "warm_start" in values:
+        bound = "the path of a Parquet file, as text"
+        warm_start = _value("smooth", "warm_start", values, _path, bound, mistakes)
+    if smoothings is None or input_ is None:
+        return None
+    paths = (input_.value,) if isinstance(input_.value, str) else input_.value
+    try:
+        family = Family.of(smoothings, [path.replace(".", "_") for path in paths])
+    except ConfigError as error:
+        mistakes.append(f"[smooth] {error}")
+        return None
+    if family.by_volume and input_.weight is None:
+        mistakes.append('weighting "volume" needs input.weight; add weight = "volume" to [input]')
+    if input_.weight is not None and not family.by_volume:
+        mistakes.append('input.weight is not used; add weighting = "volume" to [smooth]')
+    return family, shards, warm_start
+
+
+def _field(value: object) -> str:
+    path = msgspec.convert(value, str)
+    if not all(path.split(".")):
+        raise ValueError(value)
+    return path
+
+
+def _fields(value: object) -> str | tuple[str, ...]:
+    if not isinstance(value, list):
+        return _field(value)
+    if not value:
+        raise ValueError(value)
+    return tuple(map(_field, value))
+
+
+def _start(value: object) -> str | int:
+    if value in ("earliest", "latest", "committed"):
+        return str(value)
+    if isinstance(value, (datetime, date)):  # TOML has moments of its own
+        value = value.isoformat()
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return moment_ms(value)
+
+
+def _interval(value: object) -> timedelta:
+    return timedelta(milliseconds=duration_ms(msgspec.convert(value, str)))
+
+
+def _path(value: object) -> Path:
+    return Path(msgspec.convert(value, _Text)).expanduser()
+
+
+_PARSERS: dict[str, Callable[[object], object]] = {
+    "input.series_id": _fields,
+    "input.time": _field,
+    "input.value": _fields,
+    "input.weight": _field,
+    "input.start": _start,
+    "recovery.interval": _interval,
+    "recovery.directory": _path,
+}
+
+
+def _home(key: str) -> str:
+    return " or ".join(f"[{table}]" for table, keys in _KEYS.items() if key in keys)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    words = tuple(known)
+    near = difflib.get_close_matches(word.lower(), words, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(words)}"
+
+
+def _shown(key: str, value: object) -> str:
+    if key in SHOWN:
+        return shown(key, value)
+    # JSON has no NaN, and no line break inside a text.
+    text = repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,152 @@
+"""Table ``[smooth]`` of the configuration file: one smoothing or composite, or several by name.
+
+Knows which keys there are and which stand for all; must not know the rest of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.stats.composites import COMPOSITES, macd
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.smoothing_set import Asked
+
+__all__ = ["KEYS", "read_smoothings"]
+
+_DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
+_OPTIONS = (
+    "start_up",
+    "start_n",
+    "prior",
+    "prior_weight",
+    "missing",
+    "non_finite",
+    "out_of_range",
+    "lowest",
+    "highest",
+    "late",
+    "max_lateness",
+    "equal_times",
+    "min_periods",
+    "min_weight",
+    "weighting",
+    "statistics",
+)
+_OF_COMPOSITES = {
+    "fast": "macd",
+    "slow": "macd",
+    "signal": "macd",
+    "widths": "bollinger",
+}
+KEYS = (*_DECAYS, *_OPTIONS, "composite", *_OF_COMPOSITES)
+_NEEDS: dict[object, dict[str, Any]] = {
+    "simple": {"start_n": 1},
+    "prior": {"prior": 0, "prior_weight": 1},
+    "clip": {"lowest": 0, "highest": 1},
+}
+_BY_TIME = ("min_periods", "min_weight", "weighting", "statistics")
+"""Options that are tried under decay by time, where all go; the others go under both."""
+
+
+def read_smoothings(
+    values: Mapping[str, Any],
+    mistakes: list[str],
+    nearest: Callable[[str, Iterable[str]], str],
+) -> dict[str, Asked] | None:
+    """Read the keys of ``[smooth]`` and of the tables in it, such as ``[smooth.fast]``.
+
+    What stands in ``[smooth]`` itself holds for all of its tables, where they do not say otherwise.
+
+    Parameters
+    ----------
+    values
+        The table as it was parsed.
+    mistakes
+        What is wrong is added here.
+    nearest
+        Says what was meant by a word that is not among the known ones.
+
+    Returns
+    -------
+    dict
+        What is asked for by name, a single one by the name ``""``; ``None`` if there are mistakes.
+    """
+    inner = {name: table for name, table in values.items() if isinstance(table, dict)}
+    common = {key: value for key, value in values.items() if key in KEYS and key not in inner}
+    if not inner:
+        smoothing = _read("smooth", common, mistakes)
+        return None if smoothing is None else {"": smoothing}
+    found: dict[str, Asked | None] = {}
+    for name, table in inner.items():
+        unknown = [key for key in table if key not in KEYS]
+        mistakes.extend(
+            f"smooth.{name}.{key} is not known; {nearest(key, KEYS)}" for key in unknown
+        )
+        composite = table.get("composite", common.get("composite"))
+        own = composite == "macd" or any(key in table for key in _DECAYS)
+        shared = {key: value for key, value in common.items() if not (own and key in _DECAYS)}
+        known = {key: value for key, value in table.items() if key in KEYS}
+        found[name] = _read(f"smooth.{name}", {**shared, **known}, mistakes)
+    read = {name: smoothing for name, smoothing in found.items() if smoothing is not None}
+    return read if len(read) == len(found) else None
+
+
+def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> Asked | None:
+    composite = values.get("composite")
+    own = {key: values[key] for key in _OF_COMPOSITES if key in values}
+    for key in own:
+        if composite != _OF_COMPOSITES[key]:
+            mistakes.append(f'{name}.{key} goes with composite = "{_OF_COMPOSITES[key]}"')
+            return None
+    if composite is None:
+        return _read_smoothing(name, values, mistakes)
+    if not isinstance(composite, str) or composite not in COMPOSITES:
+        known = ", ".join(COMPOSITES)
+        mistakes.append(f"{name}.composite is {composite!r}: it must be one of {known}")
+        return None
+    decays = [key for key in _DECAYS if key in values]
+    if composite == "macd" and decays:
+        mistakes.append(f'{name}.{decays[0]} does not go with "macd": give fast, slow and signal')
+        return None
+    default = {"macd": {"beta": 0.5}, "risk_metrics": {"beta": 0.94}}.get(composite, {})
+    smoothing = _read_smoothing(name, values if decays else {**values, **default}, mistakes)
+    if smoothing is None:
+        return None
+    try:
+        if composite == "macd":
+            return macd(**own, **{key: values[key] for key in _OPTIONS if key in values})
+        return COMPOSITES[composite](smoothing, **own)
+    except ConfigError as error:
+        mistakes.append(f"{name}.{error}")
+        return None
+
+
+def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -> Smoothing | None:
+    """Try the options one by one on the classes that know their bounds, then all together."""
+    known = len(mistakes)
+    decays = {key: values[key] for key in _DECAYS if key in values}
+    options = {key: values[key] for key in _OPTIONS if key in values}
+    decay = Decay(beta=0.5)
+    try:
+        decay = Decay(**decays)
+    except ConfigError as error:
+        mistakes.append(f"{name}.{error}" if len(decays) == 1 else f"[{name}] {error}")
+    for key, value in options.items():
+        if key in ("start_n", "prior", "prior_weight"):
+            continue
+        needs = _NEEDS.get(value, {}) if isinstance(value, str) else {}
+        clock = Decay(halflife="1s") if key in _BY_TIME else Decay(beta=0.5)
+        try:
+            Smoothing(clock, **{key: value}, **needs)
+        except ConfigError as error:
+            mistakes.append(f"{name}.{error}")
+    if len(mistakes) > known:
+        return None
+    try:
+        return Smoothing(decay, **options)
+    except ConfigError as error:
+        mistakes.append(f"{name}.{error}")
+        return None

@@ -1,0 +1,241 @@
+"""Indicators made of several smoothings, each fed by what was made of those before it.
+
+Knows formulas over statistics; must not know how a statistic is computed or kept, or any stream.
+
+A `Composite` goes wherever a `Smoothing` goes, and its state stands in the same table, so what
+holds for a smoothing holds for it too. A formula is written once, for a number and for a column of
+numbers: with operations only that give the same bits for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.policies import Policies
+from ewma_ops.stats.smoothing import Smoothing
+
+__all__ = ["COMPOSITES", "Composite", "Feed", "bollinger", "dema", "macd", "risk_metrics", "tema"]
+
+Values = Any
+"""A float, or float64[n]; NaN is missing."""
+
+_MARGIN = 8
+"""No composite is further from 0 than this many times the greatest value."""
+
+
+class Feed(Protocol):
+    """What a formula moves its stages on by. A reading that is missing is so for every stage."""
+
+    def __call__(self, stage: str, values: Values) -> tuple[Values, ...]:
+        """Feed a stage, once; return its statistics."""
+
+    def before(self, stage: str, values: Values) -> Values:
+        """Feed a stage, once; return its mean as it was before each value, 0 before the first."""
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Smoothings by name, and the formula that feeds them and joins what they return.
+
+    Made by `dema`, `tema`, `macd`, `bollinger` and `risk_metrics`.
+    """
+
+    name: str
+    stages: tuple[tuple[str, Smoothing], ...]
+    statistics: tuple[str, ...]
+    formula: Callable[[Values, Feed], tuple[Values, ...]]
+
+    @property
+    def largest(self) -> float:
+        """Greatest magnitude of a value that every stage can take, and what it is fed of it."""
+        return min(smoothing.largest for _, smoothing in self.stages) / _MARGIN
+
+    @property
+    def policies(self) -> Policies:
+        """What is done with readings out of the ordinary: as the smoothing of the last stage."""
+        return self.stages[-1][1].policies
+
+    def fingerprint(self) -> str:
+        """Return a short text that differs where one's state would be of no use to another."""
+        stages = [
+            f"{name}: {s.fingerprint()} min_periods={s.min_periods} min_weight={s.min_weight!r}"
+            for name, s in self.stages  # what a stage shows is what the next one is fed
+        ]
+        return f"{self.name}({', '.join(stages)})"
+
+
+def dema(smoothing: Smoothing) -> Composite:
+    """Return the double exponential moving average: 2 e1 - e2, e2 being the average of e1.
+
+    Source: P. G. Mulloy, "Smoothing data with faster moving averages", 1994. With
+    ``Smoothing.like_talib_ema(period)`` it is TA-Lib's ``DEMA``.
+
+    Parameters
+    ----------
+    smoothing
+        What both averages are; it asks for nothing but the mean.
+
+    Examples
+    --------
+    >>> from ewma_ops import Readings, SeriesTable
+    >>> table = SeriesTable(dema(Smoothing(Decay(span=3))))
+    >>> table.update(Readings.of(["s"] * 3, [1, 2, 3])).statistics["dema"].round(3)
+    array([1.   , 1.889, 2.85 ])
+    """
+    average = _asking(smoothing, "mean")
+    return Composite("dema", (("first", average), ("second", average)), ("dema",), _dema)
+
+
+def _dema(x: Values, feed: Feed) -> tuple[Values, ...]:
+    (first,) = feed("first", x)
+    (second,) = feed("second", first)
+    return (2.0 * first - second,)
+
+
+def tema(smoothing: Smoothing) -> Composite:
+    """Return the triple exponential moving average: 3 e1 - 3 e2 + e3, each the average before's.
+
+    Source: P. G. Mulloy, as for `dema`. With ``Smoothing.like_talib_ema(period)`` it is TA-Lib's
+    ``TEMA``.
+
+    Parameters
+    ----------
+    smoothing
+        What the three averages are; it asks for nothing but the mean.
+    """
+    average = _asking(smoothing, "mean")
+    stages = (("first", average), ("second", average), ("third", average))
+    return Composite("tema", stages, ("tema",), _tema)
+
+
+def _tema(x: Values, feed: Feed) -> tuple[Values, ...]:
+    (first,) = feed("first", x)
+    (second,) = feed("second", first)
+    (third,) = feed("third", second)
+    return (3.0 * (first - second) + third,)
+
+
+def macd(fast: float = 12, slow: float = 26, signal: float = 9, **options: Any) -> Composite:
+    """Return the convergence and divergence of two moving averages.
+
+    ``macd`` = average over the fast span - average over the slow one; ``macd_signal`` = its own
+    average; ``macd_histogram`` = macd - signal. Source: G. Appel, "Technical Analysis", 2005.
+
+    Parameters
+    ----------
+    fast, slow, signal
+        Spans in readings, >= 1.
+    options
+        Of all three smoothings, such as ``start_up="first"``.
+
+    Raises
+    ------
+    ConfigError
+        If the fast span is not the shorter.
+    """
+    averages = {
+        name: _asking(Smoothing(Decay(span=span), **options), "mean")
+        for name, span in (("fast", fast), ("slow", slow), ("signal", signal))
+    }
+    if not fast < slow:
+        raise ConfigError(f"fast = {fast!r} must be less than slow = {slow!r}: swap them")
+    statistics = ("macd", "macd_signal", "macd_histogram")
+    return Composite("macd", tuple(averages.items()), statistics, _macd)
+
+
+def _macd(x: Values, feed: Feed) -> tuple[Values, ...]:
+    (fast,) = feed("fast", x)
+    (slow,) = feed("slow", x)
+    line = fast - slow
+    (signal,) = feed("signal", line)
+    return line, signal, line - signal
+
+
+def bollinger(smoothing: Smoothing, widths: float = 2.0) -> Composite:
+    """Return Bollinger bands: ``mean``, and ``lower`` and ``upper`` = mean -+ widths x std.
+
+    Source: J. Bollinger's bands with exponential weights in place of a window; std unbiased.
+
+    Parameters
+    ----------
+    smoothing
+        What the mean and the std are of; it asks for nothing but the mean.
+    widths
+        Standard deviations from the mean to each band, > 0.
+    """
+    if isinstance(widths, bool) or not isinstance(widths, int | float) or not 0 < widths <= 1e6:
+        raise ConfigError(f"widths = {widths!r}: give a number above 0, at most 1e6")
+    stages = (("bands", _asking(smoothing, "mean", "std")),)
+    return Composite("bollinger", stages, ("mean", "lower", "upper"), _Bands(float(widths)))
+
+
+@dataclass(frozen=True)
+class _Bands:
+    widths: float
+
+    def __call__(self, x: Values, feed: Feed) -> tuple[Values, ...]:
+        mean, std = feed("bands", x)
+        reach = self.widths * std
+        return mean, mean - reach, mean + reach
+
+
+def risk_metrics(smoothing: Smoothing | None = None) -> Composite:
+    """Return the volatility of log returns r: sigma^2 = weighted mean of r^2.
+
+    ``return`` = ln(x_t / x_(t-1)) and ``volatility`` = sigma, per reading. A value that is not
+    above 0 is missing. Source: J. P. Morgan, "RiskMetrics Technical Document", 1996, with the
+    bias of the start corrected.
+
+    Parameters
+    ----------
+    smoothing
+        Of the squares; it asks for nothing but the mean. ``None``: 0.94 a reading, for daily
+        prices.
+    """
+    if smoothing is None:
+        smoothing = Smoothing(Decay(beta=0.94))
+    squares = _asking(smoothing, "mean", "mean_square")
+    stages = (("last", Smoothing(Decay(beta=0.0))), ("squares", squares))
+    return Composite("risk_metrics", stages, ("return", "volatility"), _risk_metrics)
+
+
+def _risk_metrics(x: Values, feed: Feed) -> tuple[Values, ...]:
+    prices = np.where(x > 0.0, x, np.nan)
+    returns = _log_returns(prices, feed.before("last", prices))
+    _, square = feed("squares", returns)
+    return returns, np.sqrt(square)
+
+
+def _log_returns(prices: Values, before: Values) -> Values:
+    """One by one: NumPy's logarithm need not have the bits for a column that it has for a number.
+
+    There is none where either is NaN or 0.
+    """
+    pairs = zip(np.ravel(prices).tolist(), np.ravel(before).tolist(), strict=True)
+    logs = [math.log(p) - math.log(b) if p > 0.0 and b > 0.0 else math.nan for p, b in pairs]
+    return np.array(logs).reshape(np.shape(prices))
+
+
+COMPOSITES: dict[str, Callable[..., Composite]] = {
+    "dema": dema,
+    "tema": tema,
+    "macd": macd,
+    "bollinger": bollinger,
+    "risk_metrics": risk_metrics,
+}
+
+
+def _asking(smoothing: Smoothing, *statistics: str) -> Smoothing:
+    if smoothing.statistics != ("mean",):
+        raise ConfigError(
+            f"statistics {list(smoothing.statistics)} do not go with a composite, which has its "
+            "own: leave them out"
+        )
+    return replace(smoothing, statistics=statistics)

@@ -1,0 +1,211 @@
+"""The recurrences of exponentially weighted statistics, over columns.
+
+Knows arrays; must not know series ids, options, clocks or where anything comes from.
+
+Each recurrence takes columns in the order of a `Plan` and the state of its series, one element a
+series in the order of ``plan.series``, which it moves on in place. A column of values or of state
+may have a leading axis of fields, ``[k, n]``; what is the same for all fields is ``[n]``.
+`by_reading` holds the same recurrences for a single reading, with the same operations in the same
+order, hence the same bits.
+
+But for the mean, all of them are one: y <- a y + g, with the factor a and the gain g known ahead.
+
+    sum of weights         S <- f S + w               p = w / (f S + w), r = 1 - p = f S / (f S + w)
+    sum of w^2 over S^2    U <- r^2 U + p^2           U = 1 after one reading, 1 / n_eff
+    1 - U                  Q <- r^2 Q + 2 p r         without the cancellation
+    biased covariance      C <- r C + r p d_i d_j     d = x - m before the reading; variance: i = j
+    unbiased covariance    W <- (Q / D) W + (p / D) d_i d_j      D = r Q + 2 p, W = C / Q
+
+No term of a variance is negative, and none grows. The last one is C / Q with the common factor r
+divided out, so that it is right after any gap, when both C and Q are next to nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.stats.batch_plan import Plan
+
+__all__ = ["accumulate", "counts", "latest", "means", "pairs"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def pairs(width: int) -> tuple[list[int], list[int]]:
+    """Return the first and the second field of each pair of so many fields.
+
+    Examples
+    --------
+    >>> pairs(3)
+    ([0, 0, 1], [1, 2, 2])
+    """
+    both = list(combinations(range(width), 2))
+    return [i for i, _ in both], [j for _, j in both]
+
+
+def accumulate(plan: Plan, factors: Floats, gains: Floats, state: Floats) -> Floats:
+    """Linear recurrence: y <- a y + g.
+
+    Parameters
+    ----------
+    plan
+        The layout of the batch.
+    factors
+        float64[n], a.
+    gains
+        float64[n] or [k, n], g.
+    state
+        float64[m] or [k, m], y; moved on in place.
+
+    Returns
+    -------
+    ndarray
+        y as it was *before* each reading, of the shape of ``gains``; ``a * before + g`` is y after
+        it, to the bit.
+    """
+    if not plan.by_rounds:
+        if gains.ndim == 1:
+            return _accumulate_by_runs(plan, factors, gains, state)
+        rows = [_accumulate_by_runs(plan, factors, g, y) for g, y in zip(gains, state, strict=True)]
+        return np.array(rows)
+    before = np.empty_like(gains)
+    for lo, hi in pairwise(plan.bounds):
+        y = state[..., : hi - lo]
+        before[..., lo:hi] = y
+        y *= factors[lo:hi]
+        y += gains[..., lo:hi]
+    return before
+
+
+def _accumulate_by_runs(plan: Plan, factors: Floats, gains: Floats, state: Floats) -> Floats:
+    before: list[float] = []
+    a, g = factors.tolist(), gains.tolist()
+    for i, (lo, hi) in enumerate(pairwise(plan.bounds)):
+        y = float(state[i])
+        for factor, gain in zip(a[lo:hi], g[lo:hi], strict=True):
+            before.append(y)
+            y = y * factor + gain
+        state[i] = y
+    return np.array(before)
+
+
+def means(
+    plan: Plan,
+    shares: Floats,
+    rests: Floats,
+    values: Floats,
+    mean: Floats,
+    deviations: Floats | None = None,
+) -> Floats:
+    """Weighted mean: m <- m + p (x - m), or x - r (x - m) where p > 1/2.
+
+    Each form is exact for a constant; the second keeps the digits of x where next to nothing is
+    left of a large m.
+
+    Parameters
+    ----------
+    plan
+        The layout of the batch.
+    shares, rests
+        float64[n], p and r.
+    values
+        float64[k, n], x; any finite number where p is 0.
+    mean
+        float64[k, m], m; moved on in place.
+    deviations
+        float64[k, n] to be filled with x - m, m as it was before the reading; or ``None``.
+
+    Returns
+    -------
+    ndarray
+        float64[k, n], m after each reading.
+    """
+    far = shares > 0.5
+    any_far = bool(far.any())
+    smaller = np.where(far, rests, shares) if any_far else shares
+    after = np.empty_like(values)
+    if not plan.by_rounds:
+        for i in range(len(values)):
+            apart = None if deviations is None else deviations[i]
+            after[i] = _means_by_runs(plan, far, smaller, values[i], mean[i], apart)
+        return after
+    for lo, hi in pairwise(plan.bounds):
+        m, x = mean[:, : hi - lo], values[:, lo:hi]
+        step = x - m
+        if deviations is not None:
+            deviations[:, lo:hi] = step
+        step *= smaller[lo:hi]
+        m += step
+        if any_far:
+            np.subtract(x, step, out=m, where=far[lo:hi])
+        after[:, lo:hi] = m
+    return after
+
+
+def _means_by_runs(
+    plan: Plan,
+    far: NDArray[np.bool_],
+    smaller: Floats,
+    values: Floats,
+    mean: Floats,
+    deviations: Floats | None,
+) -> list[float]:
+    after: list[float] = []
+    before: list[float] = []
+    from_value, c, x = far.tolist(), smaller.tolist(), values.tolist()
+    for i, (lo, hi) in enumerate(pairwise(plan.bounds)):
+        m = float(mean[i])
+        for j in range(lo, hi):
+            before.append(m)
+            step = (x[j] - m) * c[j]
+            m = x[j] - step if from_value[j] else m + step
+            after.append(m)
+        mean[i] = m
+    if deviations is not None:
+        np.subtract(values, before, out=deviations)
+    return after
+
+
+def latest(plan: Plan, times: Ints, newest: Ints) -> Ints:
+    """Greatest time so far: T <- max(T, t). Returns T as it was *before* each reading."""
+    if not plan.by_rounds:
+        return _latest_by_runs(plan, times, newest)
+    before = np.empty_like(times)
+    for lo, hi in pairwise(plan.bounds):
+        t = newest[: hi - lo]
+        before[lo:hi] = t
+        np.maximum(t, times[lo:hi], out=t)
+    return before
+
+
+def _latest_by_runs(plan: Plan, times: Ints, newest: Ints) -> Ints:
+    before: list[int] = []
+    t = times.tolist()
+    for i, (lo, hi) in enumerate(pairwise(plan.bounds)):
+        greatest = int(newest[i])
+        for time in t[lo:hi]:
+            before.append(greatest)
+            if time > greatest:
+                greatest = time
+        newest[i] = greatest
+    return np.array(before, np.int64)
+
+
+def counts(plan: Plan, counted: NDArray[np.bool_], count: Ints) -> Ints:
+    """Count some of the readings so far: n <- n + 1. Returns n after each reading."""
+    if plan.by_rounds:
+        after = np.empty(len(counted), np.int64)
+        for lo, hi in pairwise(plan.bounds):
+            n = count[: hi - lo]
+            n += counted[lo:hi]
+            after[lo:hi] = n
+        return after
+    after = np.cumsum(counted, dtype=np.int64)
+    starts, ends = np.array(plan.bounds[:-1]), np.array(plan.bounds[1:])
+    after += np.repeat(count - after[starts] + counted[starts], ends - starts)
+    count[:] = after[ends - 1]
+    return after

@@ -1,0 +1,403 @@
+"""What is to be computed of a series: the decay, the rules around it, the statistics.
+
+Knows which options go together; must not know how anything is computed or stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.stats.checks import number, one_of, whole
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.policies import Policies
+
+__all__ = ["OF_READING", "PAIRED", "STATISTICS", "Smoothing"]
+
+PAIRED = ("cov", "cov_biased", "corr")
+"""Statistics of two fields."""
+
+OF_READING = ("count", "n_eff", "settled", "rate", "revision")
+"""Statistics that are the same for all fields that are observed together."""
+
+STATISTICS = (
+    "mean",
+    "n_eff",
+    "settled",
+    "count",
+    "sum",
+    "var",
+    "std",
+    "sem",
+    "var_biased",
+    "std_biased",
+    "mean_square",
+    "rate",
+    "revision",
+    *PAIRED,
+)
+_UNBIASED = {"var", "std", "sem", "cov", "corr"}
+_BIASED = {"var_biased", "std_biased", "mean_square", "cov_biased"}
+_START_UPS = ("corrected", "uncorrected", "first", "simple", "prior")
+_WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
+_LARGEST = 2.0**1022
+_LARGEST_SQUARED = 2.0**510
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How a series is smoothed.
+
+    Parameters
+    ----------
+    decay
+        How fast the past is forgotten.
+    start_up
+        ``"corrected"``: the properly weighted mean from the first reading on (pandas
+        ``adjust=True``). ``"uncorrected"``: starts from 0, so it is too low at first; count decay
+        only. ``"first"``: starts from the first reading, which counts as the whole past (pandas
+        ``adjust=False``). ``"simple"``: the first ``start_n`` readings weigh alike, and their
+        mean counts as the whole past. ``"prior"``: ``prior`` counts as a reading of weight
+        ``prior_weight`` before the first.
+    missing
+        What is done with a reading without a value (``None``, NaN). ``"skip"``: it is as if
+        absent (pandas ``ignore_na=True``). ``"decay"``: the weights decay past it (pandas
+        ``ignore_na=False``). ``"reset"``: the series starts anew with it. ``"dead-letter"``: it
+        does not enter: an error; in the flow it goes to the dead letters.
+    min_periods
+        >= 0: statistics are undefined before this many observed readings.
+    statistics
+        Which to compute, in the order of the output, ``"mean"`` among them:
+
+        ``"mean"``, and ``"sum"``, of the weighted values; ``"count"``, the number of observed
+        readings; ``"n_eff"``, the number of equally weighted readings that would be as precise;
+        ``"settled"``, the share (0 to 1) of the full weight that has been gathered.
+
+        ``"var"`` and ``"std"``, unbiased for weighted observations (pandas ``bias=False``);
+        ``"var_biased"`` and ``"std_biased"``; ``"sem"``, std / sqrt(n_eff), the standard error of
+        the mean; ``"mean_square"``, the mean of the squared values; ``"cov"`` (unbiased),
+        ``"cov_biased"`` (pandas ``bias=True``) and ``"corr"``, of each two fields. What is
+        unbiased is undefined where only one reading has a weight: with beta = 0 after any.
+
+        ``"rate"``, readings per second; decay by time only. The first reading opens the
+        observation and is not counted, so it is unbiased from the second on.
+
+        ``"revision"``, how often what was emitted before has been revised: by late readings, and
+        by what was taken back, corrected or merged; decay by time only.
+    start_n
+        >= 1 readings, with ``start_up="simple"``.
+    prior, prior_weight
+        A finite value, and what it weighs (> 0, where a reading weighs 1), with
+        ``start_up="prior"``.
+    min_weight
+        >= 0: statistics are undefined where the sum of weights has decayed below it.
+    weighting
+        ``"observation"``: every reading weighs 1. ``"volume"``: it weighs what its weight says.
+        By duration, and decay by time only: ``"last"``, a value is held until the next reading;
+        ``"next"``, it held since the reading before; ``"linear"``, it changed in a straight line.
+
+        With ``start_up="first"``: by volume, the mean is the average of value times weight over
+        the average of the weights, both started from the first reading and updated with
+        y <- f y + (1 - f) g, f being what is kept of a weight. By duration, the value was that of
+        the first reading at all times before it: v <- f v + (1 - f) h, h being the mean of the
+        held or interpolated value over the gap.
+    non_finite
+        What is done with an infinite value: as for ``missing``, or ``"clip"``: the bound that is
+        next to it is taken in its place.
+    out_of_range
+        The same for a finite value below ``lowest`` or above ``highest``, or too large to
+        compute with.
+    lowest, highest
+        Bounds of the values, of every field; ``None`` for none.
+    late
+        What is done with a reading whose time is before the newest of its series by more than
+        ``max_lateness``: as for ``missing``, or ``"take"``, or ``"clip"``: its time is taken to
+        be as late as may be. By default ``"take"``, with ``max_lateness`` ``"dead-letter"``.
+    max_lateness
+        A duration as ``timedelta`` or text such as ``"10min"``; 0 if left out.
+    equal_times
+        What is done with a reading at the newest time of its series: ``"take"``, or as for
+        ``missing``.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unknown, or two do not go together.
+
+    Examples
+    --------
+    >>> Smoothing(Decay(beta=0.9), statistics=["mean", "n_eff"]).statistics
+    ('mean', 'n_eff')
+    """
+
+    decay: Decay
+    start_up: Literal["corrected", "uncorrected", "first", "simple", "prior"] = "corrected"
+    missing: Literal["skip", "decay", "reset", "dead-letter"] = "skip"
+    min_periods: int = 0
+    statistics: Sequence[str] = ("mean",)
+    start_n: int | None = None
+    prior: float | None = None
+    prior_weight: float | None = None
+    min_weight: float = 0.0
+    weighting: Literal["observation", "volume", "last", "next", "linear"] = "observation"
+    non_finite: Literal["dead-letter", "skip", "decay", "reset", "clip"] = "dead-letter"
+    out_of_range: Literal["dead-letter", "skip", "decay", "reset", "clip"] = "dead-letter"
+    lowest: float | None = None
+    highest: float | None = None
+    late: Literal["take", "skip", "decay", "reset", "clip", "dead-letter"] | None = None
+    max_lateness: timedelta | str | None = None
+    equal_times: Literal["take", "skip", "decay", "reset", "dead-letter"] = "take"
+
+    def __post_init__(self) -> None:
+        decay: object = self.decay
+        if not isinstance(decay, Decay):
+            raise ConfigError(f"decay must be a Decay, such as Decay(beta=0.9), not {decay!r}")
+        one_of("start_up", self.start_up, _START_UPS)
+        one_of("weighting", self.weighting, _WEIGHTINGS)
+        if self.start_up == "uncorrected" and decay.by_time:
+            raise ConfigError(
+                f'start_up "uncorrected" needs a decay per reading, and {decay!r} is per '
+                'time: use "corrected" or "first", or give beta, alpha, span or com'
+            )
+        whole("min_periods", self.min_periods, 0)
+        number("min_weight", self.min_weight, ">= 0", lambda x: x >= 0)
+        if self.min_weight > 0 and self.start_up in ("first", "simple"):
+            raise ConfigError(
+                f"min_weight has no meaning with start_up {self.start_up!r}, where the weights "
+                'always add up to 1: use "corrected"'
+            )
+        self._check_start()
+        policies = self.policies  # refuses what does not go together
+        if self.by_duration and any(policies.decays):
+            raise ConfigError(
+                f'weighting "{self.weighting}" holds a value over what is missing: use "skip" in '
+                'place of "decay"'
+            )
+        object.__setattr__(self, "statistics", _checked(self.statistics))
+        self._check_statistics()
+        if self.weighting != "observation":
+            self._check_weighting()
+
+    def _check_start(self) -> None:
+        for name, start_up in (
+            ("start_n", "simple"),
+            ("prior", "prior"),
+            ("prior_weight", "prior"),
+        ):
+            given = getattr(self, name) is not None
+            if given and self.start_up != start_up:
+                raise ConfigError(
+                    f'{name} = {getattr(self, name)!r} goes with start_up "{start_up}", '
+                    f"not {self.start_up!r}: leave one of them out"
+                )
+            if not given and self.start_up == start_up:
+                raise ConfigError(f'start_up "{start_up}" needs {name}: give it')
+        if self.start_up == "simple":
+            whole("start_n", self.start_n, 1)
+        if self.start_up == "prior":
+            bound = _LARGEST_SQUARED
+            number("prior", self.prior, f"within +-{bound:.3g}", lambda x: abs(x) <= bound)
+            number("prior_weight", self.prior_weight, "> 0, <= 1e15", lambda x: 0 < x <= 1e15)
+
+    def _check_statistics(self) -> None:
+        for name in self.statistics:
+            if name == "sum" and self.start_up in ("first", "simple"):
+                raise ConfigError(
+                    f'statistic "sum" has no meaning with start_up {self.start_up!r}, where the '
+                    'weights always add up to 1: use "corrected"'
+                )
+            if name == "rate" and not (self.decay.by_time and self.start_up == "corrected"):
+                raise ConfigError(
+                    'statistic "rate" needs decay by time and start_up "corrected": give a '
+                    'half-life such as "5min", or leave it out'
+                )
+            if name == "revision" and not self.decay.by_time:
+                raise ConfigError(
+                    'statistic "revision" needs decay by time, where late readings change what was '
+                    'emitted: give a half-life such as "5min", or leave it out'
+                )
+            if name == "settled" and self.start_up == "prior":
+                raise ConfigError('statistic "settled" does not go with a prior: leave it out')
+
+    def _check_weighting(self) -> None:
+        weighting = self.weighting
+        by_duration = weighting != "volume"
+        if by_duration and not self.decay.by_time:
+            raise ConfigError(
+                f'weighting "{weighting}" needs decay by time: give a half-life such as "5min"'
+            )
+        start_ups = ("corrected", "first", *(() if by_duration else ("prior",)))
+        if self.start_up not in start_ups:
+            raise ConfigError(
+                f'weighting "{weighting}" does not go with start_up "{self.start_up}": '
+                f"use {' or '.join(start_ups)}"
+            )
+        refused = {"rate"}
+        if by_duration:
+            refused |= {"n_eff", "sum", *_UNBIASED, *(_BIASED if weighting == "linear" else ())}
+        elif not self.decay.by_time:
+            refused |= {"settled"}
+        for name in self.statistics:
+            if name in refused:
+                raise ConfigError(
+                    f'statistic "{name}" is not defined with weighting "{weighting}": leave it out'
+                )
+
+    @property
+    def policies(self) -> Policies:
+        """What is done with readings out of the ordinary."""
+        return Policies.of(
+            missing=self.missing,
+            non_finite=self.non_finite,
+            out_of_range=self.out_of_range,
+            late=self.late,
+            equal_times=self.equal_times,
+            lowest=self.lowest,
+            highest=self.highest,
+            max_lateness=self.max_lateness,
+            by_time=self.decay.by_time,
+        )
+
+    @property
+    def by_duration(self) -> bool:
+        """Whether a reading weighs the time it stands for."""
+        return self.weighting in ("last", "next", "linear")
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether an unbiased second moment is needed."""
+        return not _UNBIASED.isdisjoint(self.statistics)
+
+    @property
+    def squares(self) -> bool:
+        """Whether a variance of each field is needed."""
+        return not ((_BIASED | _UNBIASED) - {"cov", "cov_biased"}).isdisjoint(self.statistics)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a covariance of each two fields is needed."""
+        return not set(PAIRED).isdisjoint(self.statistics)
+
+    @property
+    def largest(self) -> float:
+        """Greatest magnitude of a value: 2**1022, or 2**510 where values are squared."""
+        return _LARGEST_SQUARED if self.squares or self.pairs else _LARGEST
+
+    def fingerprint(self) -> str:
+        """Return a short text that differs where one's state would be of no use to another.
+
+        It names the decay, the rules, and what is kept for the statistics and policies;
+        ``min_periods``, ``min_weight`` and the order of the statistics shape the output only,
+        and bounds what enters.
+        """
+        decay = self.decay
+        rate = (
+            f"halflife_ms={decay.halflife_ms!r}"
+            if decay.by_time
+            else f"beta={decay.beta!r} alpha={decay.alpha!r}"
+        )
+        start_up = f"start_up={self.start_up}"
+        if self.start_n is not None:
+            start_up += f"({self.start_n})"
+        if self.prior is not None:
+            start_up += f"({float(self.prior)!r}, {self.prior_weight!r})"
+        kept = {
+            f"weighting={self.weighting}": self.weighting != "observation",
+            "n_eff": not {"n_eff", "sem"}.isdisjoint(self.statistics),
+            "settled": not {"settled", "rate"}.isdisjoint(self.statistics),
+            "unbiased": self.unbiased,
+            "squares": self.squares,
+            "pairs": self.pairs,
+            "revision": "revision" in self.statistics,
+            "watch": self.policies.watches,
+        }
+        names = [name for name, needed in kept.items() if needed]
+        return " ".join([rate, start_up, f"missing={self.missing}", *names])
+
+    @classmethod
+    def like_pandas(
+        cls,
+        *,
+        com: float | None = None,
+        span: float | None = None,
+        halflife: float | timedelta | str | None = None,
+        alpha: float | None = None,
+        min_periods: int = 0,
+        adjust: bool = True,
+        ignore_na: bool = False,
+        statistics: Sequence[str] = ("mean",),
+    ) -> Smoothing:
+        """Return what ``pandas.DataFrame.ewm`` does with the same options.
+
+        ``adjust=True``: sum((1 - alpha)^i x_(t-i)) / sum((1 - alpha)^i). ``adjust=False``:
+        y_t = (1 - alpha) y_(t-1) + alpha x_t from y_0 = x_0. A half-life in time decays by the
+        event time, where pandas is given ``times``.
+
+        Examples
+        --------
+        >>> Smoothing.like_pandas(span=10, adjust=False).start_up
+        'first'
+        """
+        decay = Decay(com=com, span=span, halflife=halflife, alpha=alpha)
+        return cls(
+            decay,
+            "corrected" if adjust else "first",
+            "skip" if ignore_na else "decay",
+            min_periods,
+            statistics,
+        )
+
+    @classmethod
+    def like_adam(cls, beta: float, statistics: Sequence[str] = ("mean",)) -> Smoothing:
+        """Return Adam's moment estimates, bias-corrected: v / (1 - beta^t).
+
+        v_t = beta v_(t-1) + (1 - beta) g_t from v_0 = 0. ``"mean"`` is the first moment;
+        ``"mean_square"`` the second, from v_t = beta v_(t-1) + (1 - beta) g_t^2.
+
+        Examples
+        --------
+        >>> Smoothing.like_adam(0.999, ["mean", "mean_square"]).decay
+        Decay(beta=0.999)
+        """
+        return cls(Decay(beta=beta), statistics=statistics)
+
+    @classmethod
+    def like_talib_ema(cls, period: int) -> Smoothing:
+        """Return TA-Lib's ``EMA``: y_t = y_(t-1) + 2 / (period + 1) (x_t - y_(t-1)).
+
+        It begins with the simple mean of the first ``period`` readings; none before.
+
+        Examples
+        --------
+        >>> Smoothing.like_talib_ema(12).start_n
+        12
+        """
+        return cls(Decay(span=period), "simple", min_periods=period, start_n=period)
+
+    @classmethod
+    def like_polars_by(cls, half_life: timedelta | str) -> Smoothing:
+        """Return polars' ``ewm_mean_by``: y_t = f y_(t-1) + (1 - f) x_t from y_0 = x_0.
+
+        f = 2^(-gap / half_life), of the time since the reading before.
+
+        Examples
+        --------
+        >>> Smoothing.like_polars_by("4d").decay
+        Decay(halflife='4d')
+        """
+        return cls(Decay(halflife=half_life), "first")
+
+
+def _checked(statistics: object) -> tuple[str, ...]:
+    if isinstance(statistics, str) or not isinstance(statistics, Sequence):
+        raise ConfigError(f"statistics must be a list of names, not {statistics!r}")
+    for name in statistics:
+        one_of("statistics: a name", name, STATISTICS)
+    if len(set(statistics)) != len(statistics):
+        raise ConfigError(f"statistics {list(statistics)} has a name twice: leave one out")
+    if "mean" not in statistics:
+        raise ConfigError(f'statistics {list(statistics)} lacks "mean": add it')
+    return tuple(statistics)

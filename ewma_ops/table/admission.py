@@ -1,0 +1,393 @@
+"""Which readings enter, and as what: the policies, applied to columns or to one reading.
+
+Knows policies, values, times and rows; must not know statistics, tables or streams. Its only state
+is the newest time of each series, and that only where a policy asks for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.readings import (
+    LARGEST_WEIGHT,
+    SMALLEST_WEIGHT,
+    WEIGHTS,
+    Readings,
+    Rejected,
+    Rejection,
+)
+from ewma_ops.errors import ReadingError
+from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
+from ewma_ops.stats.weights import NEVER
+from ewma_ops.table.smoothing_set import Family
+
+__all__ = ["Entry", "Gate"]
+
+_COLUMN = "/newest_ms"
+"""No unit has a column of this name."""
+
+
+class Entry(NamedTuple):
+    """What enters of a run of readings.
+
+    ``readings`` as they came, their ``values`` and ``times_ms`` as they enter, ``rows`` of their
+    series; ``causes`` as sets, ``resets`` where a series starts anew. ``None``: nothing of it.
+    """
+
+    readings: Readings
+    values: NDArray[np.float64]
+    times_ms: NDArray[np.int64] | None
+    rows: NDArray[np.intp]
+    causes: NDArray[np.uint8] | None = None
+    resets: NDArray[np.bool_] | None = None
+    rejected: Rejected | None = None
+    tally: Mapping[str, int] = MappingProxyType({})
+
+
+class Gate:
+    """Apply the policies of a family.
+
+    What is decided here is decided for all smoothings of the family: the bounds (the narrowest
+    that any of them computes within), which values and times enter, whether a series starts anew,
+    whether a reading is a dead letter, and the newest time of a series. So a smoothing gives the
+    bits that it gives alone with the same bounds; whether its weights decay past what does not
+    enter, it looks up by the causes of the reading in policies of its own.
+
+    Parameters
+    ----------
+    family
+        Whose policies.
+    columns
+        The state to go on from, as `columns` names it; ``None`` for no series.
+    """
+
+    def __init__(self, family: Family, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
+        policies = family.policies
+        self._policies, self._causes = policies.by_set, policies.cause_by_set
+        self._refused = np.array([policy == "dead-letter" for policy in self._policies])
+        self._reset = np.array([policy == "reset" for policy in self._policies])
+        self.low, self.high = family.bounds
+        self._max_lateness_ms = policies.max_lateness_ms
+        self._timed, self.by_volume = family.by_time, family.by_volume
+        self.demands = self._timed is not None or self.by_volume
+        self._width = family.width
+        self._whole = family.width > 1 and not family.fields
+        self.watches = policies.watches
+        self._bind(np.array([] if columns is None else columns.get(_COLUMN, []), np.int64))
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns by the names they have in a snapshot."""
+        return {_COLUMN: self.newest_ms} if self.watches else {}
+
+    def _bind(self, newest_ms: NDArray[np.int64]) -> None:
+        self.newest_ms = newest_ms
+        self._newest = memoryview(newest_ms.data)
+
+    def grow(self, size: int) -> None:
+        """Make room for ``size`` series."""
+        if self.watches:
+            more = np.full(size - len(self.newest_ms), NEVER)
+            self._bind(np.concatenate([self.newest_ms, more]))
+
+    def take(self, rows: NDArray[np.intp]) -> None:
+        """Keep some of the rows."""
+        if self.watches:
+            self._bind(self.newest_ms[rows])
+
+    def copy_from(self, other: Gate, first: int, n: int) -> None:
+        """Put another's first ``n`` rows from row ``first`` on."""
+        if self.watches:
+            self.newest_ms[first : first + n] = other.newest_ms[:n]
+
+    def merge(self, other: Gate, rows: NDArray[np.intp]) -> None:
+        """Take in another's series, of which the i-th is at ``rows[i]`` here."""
+        if self.watches:
+            theirs = other.newest_ms[: len(rows)]
+            self.newest_ms[rows] = np.maximum(self.newest_ms[rows], theirs)
+
+    def newest_of(self, row: int) -> int | None:
+        """Return the newest time of a series, if a policy depends on it."""
+        return int(self.newest_ms[row]) if self.watches else None
+
+    def set_newest(self, row: int, newest_ms: int) -> None:
+        """Set the newest time of a series, once its newest reading is retracted."""
+        self.newest_ms[row] = newest_ms
+
+    def resets(self, causes: int) -> bool:
+        """Tell whether a series starts anew with a reading that has these causes."""
+        return self._policies[causes] == "reset"
+
+    def check_shape(self, readings: Readings) -> None:
+        """Refuse readings that lack what the family needs of each.
+
+        Raises
+        ------
+        ReadingError
+            Naming what is lacking.
+        """
+        if len(readings):
+            self.check_given(readings.series_ids[0], readings.times_ms, readings.weights)
+        values, width = readings.values, self._width
+        if values.size != len(readings) * width:
+            raise ReadingError(
+                f"values have shape {values.shape}, but there are {width} fields: "
+                f"give ({len(readings)}, {width})"
+            )
+
+    def check_given(self, series_id: str, times_ms: object, weights: object) -> None:
+        """Refuse what has no time or no weight where one is needed."""
+        timed = self._timed
+        if times_ms is None and timed is not None:
+            what = f"{timed.decay} decays" if timed.decay.by_time else "what is late is told"
+            raise ReadingError(
+                f"{what} by time, but a reading has none: give (time, value) pairs, or a half-life "
+                f"counted in readings (series {series_id!r})"
+            )
+        if weights is None and self.by_volume:
+            raise ReadingError(
+                "weighting is by volume, but a reading has no weight: give weights with the "
+                f"readings, such as Reading(value, time_ms, weight) (series {series_id!r})"
+            )
+
+    def check_weight(self, series_id: str, weight: float | None) -> None:
+        """Refuse what no reading can weigh, where readings have weights; NaN is missing.
+
+        Raises
+        ------
+        ReadingError
+            Naming the weight and its bounds.
+        """
+        if not self.by_volume or weight is None or weight == 0.0 or weight != weight:
+            return
+        if not SMALLEST_WEIGHT <= weight <= LARGEST_WEIGHT:
+            raise ReadingError(
+                f"weight {weight} of series {series_id!r} is out of bounds: give one within "
+                f"{WEIGHTS}"
+            )
+
+    def check_bounds(self, series_id: str, values: Sequence[float]) -> None:
+        """Refuse values out of bounds, whatever the policy."""
+        for value in values:
+            if value < self.low or value > self.high:
+                raise ReadingError(self._told_of_value(series_id, value))
+
+    def values_of(
+        self, series_id: str, values: Sequence[float], weight: float | None
+    ) -> tuple[Sequence[float], int]:
+        """Return the values of one reading as they enter, and the set of their causes.
+
+        Raises
+        ------
+        ReadingError
+            If the reading does not enter.
+        """
+        entering: list[float] = []
+        causes = MISSING if self.by_volume and weight != weight else 0
+        for value in values:
+            cause, entered = self._entering(value)
+            causes |= cause
+            entering.append(entered)
+        if self._policies[causes] == "dead-letter":
+            raise ReadingError(self._told_of_values(series_id, values, causes))
+        return entering, causes
+
+    def time_of(
+        self,
+        series_id: str,
+        row: int,
+        values: Sequence[float],
+        weight: float | None,
+        time_ms: int,
+        causes: int,
+    ) -> tuple[Sequence[float], int, int]:
+        """Return values and time of one reading as they enter, and the causes with the time's.
+
+        Raises
+        ------
+        ReadingError
+            If the reading does not enter.
+        """
+        observed = (all if self._whole else any)(value == value for value in values)
+        if self.by_volume:
+            observed = observed and weight == weight
+        cause, entering_ms = self._clock(row, time_ms, causes, observed)
+        if self._policies[cause] == "dead-letter":
+            raise ReadingError(self._told_of_time(series_id, row, time_ms))
+        if self._policies[cause] in ("skip", "decay"):
+            values = [math.nan] * len(values)
+        return values, entering_ms, causes | cause
+
+    def sift(self, readings: Readings, rows: NDArray[np.intp], *, put_aside: bool) -> Entry:
+        """Return what enters of a run of readings, and move on the newest times.
+
+        Parameters
+        ----------
+        readings
+            In order of arrival.
+        rows
+            intp[n], of their series.
+        put_aside
+            Whether what does not enter is put aside, and not raised.
+
+        Raises
+        ------
+        ReadingError
+            If a reading does not enter; nothing is changed then.
+        """
+        values, times = readings.values, readings.times_ms
+        empty = not values.size
+        fine = empty or (self.low <= values.min() and values.max() <= self.high)
+        if not empty and fine and self.by_volume and readings.weights is not None:
+            fine = bool(readings.weights.min() >= 0.0)  # not where one is missing
+        if empty or (fine and not self.watches):
+            return Entry(readings, values, times, rows)
+        causes = np.zeros(len(readings), np.uint8)
+        details: dict[int, str] = {}
+        if not fine:
+            values = self._sift_values(readings, causes, details)
+        before = self.newest_ms[rows] if self.watches else None
+        if self.watches:
+            values, times = self._sift_times(readings, rows, values, causes, details)
+        if details and not put_aside:
+            if before is not None:
+                self.newest_ms[rows] = before
+            raise ReadingError(details[min(details)])
+        return self._entry(Entry(readings, values, times, rows, causes), details)
+
+    def _sift_values(
+        self, readings: Readings, causes: NDArray[np.uint8], details: dict[int, str]
+    ) -> NDArray[np.float64]:
+        values = readings.values
+        absent = np.isnan(values)
+        causes[absent if absent.ndim == 1 else absent.any(axis=1)] = MISSING
+        if self.by_volume and readings.weights is not None:
+            causes[np.isnan(readings.weights)] = MISSING
+        odd = ~absent & ~((values >= self.low) & (values <= self.high))
+        if odd.any():
+            values = values.copy(order="K")
+        for place in map(tuple, np.argwhere(odd).tolist()):
+            cause, values[place] = self._entering(float(values[place]))
+            causes[place[0]] |= cause
+        for i in np.flatnonzero(self._refused[causes]).tolist():
+            came = np.atleast_1d(readings.values[i]).tolist()
+            details[i] = self._told_of_values(readings.series_ids[i], came, int(causes[i]))
+        return values
+
+    def _sift_times(
+        self,
+        readings: Readings,
+        rows: NDArray[np.intp],
+        values: NDArray[np.float64],
+        causes: NDArray[np.uint8],
+        details: dict[int, str],
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        assert readings.times_ms is not None  # the table refuses readings without
+        values, entering = values.copy(order="K"), readings.times_ms.copy()
+        absent = np.isnan(values.reshape(len(values), -1)).sum(axis=1)
+        observed = absent == 0 if self._whole else absent < values[:1].size
+        if self.by_volume and readings.weights is not None:
+            observed &= ~np.isnan(readings.weights)
+        columns = rows.tolist(), entering.tolist(), causes.tolist(), observed.tolist()
+        for i, (row, time_ms, cause, seen) in enumerate(zip(*columns, strict=True)):
+            if i in details:
+                continue
+            untimely, entering_ms = self._clock(row, time_ms, cause, seen)
+            if not untimely:
+                continue
+            causes[i] |= untimely
+            entering[i] = entering_ms
+            if self._policies[untimely] in ("skip", "decay"):
+                values[i] = math.nan
+            elif self._policies[untimely] == "dead-letter":
+                details[i] = self._told_of_time(readings.series_ids[i], row, time_ms)
+        return values, entering
+
+    def _entry(self, entry: Entry, details: dict[int, str]) -> Entry:
+        readings, values, times, rows, causes = entry[:5]
+        assert causes is not None
+        tally: dict[str, int] = {}
+        for cause, n in list(zip(self._causes, np.bincount(causes).tolist(), strict=False))[1:]:
+            if n:
+                tally[cause] = tally.get(cause, 0) + n
+        rejected = None
+        if details:
+            aside = np.array(sorted(details), np.intp)
+            kept = np.delete(np.arange(len(readings)), aside)
+            names = [self._causes[found] for found in causes[aside].tolist()]
+            rejections = [
+                Rejection(i, name, details[at])
+                for i, (at, name) in enumerate(zip(aside.tolist(), names, strict=True))
+            ]
+            rejected = Rejected(readings.take(aside), rejections)
+            readings, rows, causes = readings.take(kept), rows[kept], causes[kept]
+            values = np.take(values.T, kept, axis=-1).T
+            times = None if times is None else times[kept]
+        resets = None
+        begins = self._reset[causes]
+        if begins.any():
+            resets = begins
+        return Entry(readings, values, times, rows, causes, resets, rejected, tally)
+
+    def _entering(self, value: float) -> tuple[int, float]:
+        """Return the cause that a value has, and what enters in its place."""
+        if self.low <= value <= self.high:
+            return 0, value
+        if value != value:
+            return MISSING, value
+        cause = NON_FINITE if math.isinf(value) else OUT_OF_RANGE
+        if self._policies[cause] == "clip":
+            return cause, min(max(value, self.low), self.high)
+        return cause, math.nan
+
+    def _clock(self, row: int, time_ms: int, causes: int, observed: bool) -> tuple[int, int]:
+        """Move on the newest time; return the cause that a time has, and what enters for it."""
+        if self._policies[causes] == "reset":
+            self._newest[row] = NEVER
+        newest = self._newest[row]
+        if not observed:
+            return 0, time_ms
+        if time_ms > newest:
+            self._newest[row] = time_ms
+            return 0, time_ms
+        if time_ms == newest:
+            return EQUAL_TIMES if self._policies[EQUAL_TIMES] != "take" else 0, time_ms
+        policy = self._policies[LATE]
+        if policy == "take" or newest - time_ms <= self._max_lateness_ms:
+            return 0, time_ms
+        if policy == "reset":
+            self._newest[row] = time_ms
+        return LATE, newest - self._max_lateness_ms if policy == "clip" else time_ms
+
+    def _told_of_values(self, series_id: str, values: Sequence[float], causes: int) -> str:
+        """Say why a reading is a dead letter: the first value with the cause that counts."""
+        counts = self._causes[causes]
+        for value in values:
+            if self._causes[self._entering(value)[0]] == counts:
+                return self._told_of_value(series_id, value)
+        return f"series {series_id!r} has a reading without a weight: give one, or another policy"
+
+    def _told_of_value(self, series_id: str, value: float) -> str:
+        if value != value:
+            return (
+                f"series {series_id!r} has a reading without a value: give one, or another policy"
+            )
+        return (
+            f"value {value} of series {series_id!r} is out of bounds: give one within "
+            f"{self.low:.6g} and {self.high:.6g}, or another policy"
+        )
+
+    def _told_of_time(self, series_id: str, row: int, time_ms: int) -> str:
+        newest = self._newest[row]
+        if time_ms == newest:
+            return f"series {series_id!r} has had a reading at {time_ms} ms already"
+        return (
+            f"time {time_ms} of series {series_id!r} is {newest - time_ms} ms before its newest, "
+            f"more than max_lateness, {self._max_lateness_ms} ms"
+        )

@@ -1,0 +1,349 @@
+"""SeriesIndex: the row of each series id.
+
+Knows ids, their UTF-8 and their hashes; must not know what is kept in a row, or streams.
+
+A dictionary of a million ids takes 130 MB and, far beyond any processor's cache, a third of the
+time of a flow: each look-up waits for memory several times. Here ids are columns, and a run of them
+is looked up together: one wait for all. It is open addressing, at most half full, in steps of 1, 2,
+3 slots and so on (which come by every slot); a slot holds the hash of an id and its row, and what
+has the same hash is compared byte by byte.
+
+The hash is Dietzfelbinger's multiply-shift: the upper 31 bits of b + a_1 x_1 + a_2 x_2 + ..., the x
+being the 4-byte words of an id and its size, the a and b 64 random bits each. Two ids, whatever
+they are, collide with a probability of 2^-31, so that nobody can choose ids that do. (Woelfel,
+"Efficient strongly universal and optimally universal hashing", 1999; Thorup, "High speed hashing
+for integers and strings", 2015, section 3.)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import count
+from operator import mul
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import SPARE, Spans, Texts, taken, utf8_of, words_at
+from ewma_ops.columns.murmur2 import murmur2_column
+from ewma_ops.errors import StateError
+
+__all__ = ["EncodedIds", "SeriesIndex"]
+
+_FREE = np.uint64(2**64 - 1)
+_ROW = np.uint64(2**32 - 1)
+"""The part of a slot that is a row; the other is a hash."""
+_HASH_AT = np.uint64(32)
+_HASH_BITS = 31
+"""One less than there is room for, so that no hash is that of a free slot."""
+_HASH = (1 << _HASH_BITS) - 1
+_LEAST_BITS = 10
+_AT_A_TIME = 1 << 16  # of a grown index: what it takes on the way stays small beside it
+_REMEMBERED = 1 << 14
+"""Ids in a dictionary beside the columns: all of them while they are few, else the last found."""
+_WORD = 8
+_STEP = 2
+"""Words of an id that are looked at together."""
+_AT_ONCE = _STEP * _WORD
+_KEPT = np.array(
+    [
+        [(1 << 8 * min(max(n - at, 0), _WORD)) - 1 for at in range(0, _AT_ONCE, _WORD)]
+        for n in range(_AT_ONCE + 1)
+    ],
+    np.uint64,
+)
+"""What to look at of the words of which n bytes are of the id."""
+_LONGEST = 256
+"""Bytes of an id that there are factors for; of longer ones Python's own hash is taken."""
+_UINT64 = 2**64 - 1
+_LOWER, _UPPER = np.uint64(2**32 - 1), np.uint64(32)
+"""The two halves of a word."""
+
+# Python's hash of text is another one in each process, and nobody knows which.
+_FACTORS = np.random.default_rng(hash("ewma_ops.table.index") & _UINT64).integers(
+    0, 2**64, _LONGEST // 4 + 2, np.uint64
+)
+_PLAIN_OF_WORDS, (_PLAIN_OF_SIZE, _PLAIN_ADDED) = _FACTORS[:-2].tolist(), _FACTORS[-2:].tolist()
+_OF_SIZE, _ADDED = _FACTORS[-2:]
+_OF_WORDS = _FACTORS[:-2].reshape(-1, _STEP, 2).swapaxes(1, 2)
+"""By step, lower and upper half of a word, and word of the step."""
+
+
+class EncodedIds(NamedTuple):
+    """Series ids end to end in UTF-8, and the bytes of each."""
+
+    utf8: bytes
+    sizes: NDArray[np.uint32]
+
+
+class _Column:
+    """An array that grows at its end."""
+
+    __slots__ = ("_room", "size")
+
+    def __init__(self, dtype: type[Any]) -> None:
+        self._room: NDArray[Any] = np.empty(1 << _LEAST_BITS, dtype)
+        self.size = 0
+
+    @property
+    def values(self) -> NDArray[Any]:
+        return self._room[: self.size]
+
+    def extend(self, more: NDArray[Any]) -> None:
+        size = self.size + len(more)
+        if size > len(self._room):
+            room = np.empty(max(size, size + size // 4), self._room.dtype)
+            room[: self.size] = self.values
+            self._room = room
+        self._room[self.size : size] = more
+        self.size = size
+
+
+class SeriesIndex:
+    """Give each series id a row: the next one, when it is first seen.
+
+    Costs about 50 bytes a series, for ids of 12 characters.
+    """
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._utf8 = bytearray(SPARE)
+        self._ends = _Column(np.int64)  # of each id in the UTF-8, behind a first one of none
+        self._ends.extend(np.zeros(1, np.int64))
+        self._stable = _Column(np.uint32)
+        self._bits = _LEAST_BITS
+        self._slots = np.full(1 << _LEAST_BITS, _FREE)
+        self._remembered: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return self._ends.size - 1
+
+    def find(self, series_id: str) -> int | None:
+        """Return the row of a series id, if it has one."""
+        row = self._remembered.get(series_id)
+        if row is None:
+            row = self._probe_one(utf8_of(series_id))
+            if row is not None:
+                if len(self._remembered) == _REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[series_id] = row
+        return row
+
+    def _probe_one(self, utf8: bytes) -> int | None:
+        """Do as `_probe`, for one id in plain Python."""
+        hashed, last = _hash_one(utf8), len(self._slots) - 1
+        slot, tried = hashed >> (_HASH_BITS - self._bits), 1
+        while (entry := int(self._slots[slot])) != _UINT64:
+            if entry >> int(_HASH_AT) == hashed:
+                row = entry & int(_ROW)
+                start, stop = self._ends.values[row : row + 2].tolist()
+                if self._utf8[start:stop] == utf8:
+                    return row
+            slot, tried = slot + tried & last, tried + 1
+        return None
+
+    def locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
+        """Return the row of each series id, adding the new ones."""
+        column = isinstance(series_ids, Texts)
+        if not column:
+            try:
+                return np.fromiter(map(self._remembered.__getitem__, series_ids), np.intp)
+            except KeyError:  # not remembered, or new
+                pass
+        texts = Texts.of(series_ids)
+        rows = self._probe(texts)
+        absent = np.flatnonzero(rows < 0)
+        if len(absent):
+            new = list(taken(series_ids, absent))
+            fresh = defaultdict[str, int](count(len(self)).__next__)
+            rows[absent] = np.fromiter(map(fresh.__getitem__, new), np.intp, len(new))
+            self._append(Texts.of(list(fresh)))
+        if not column and len(self) <= _REMEMBERED:
+            self._remembered.update(zip(series_ids, rows.tolist(), strict=True))
+        return rows
+
+    def extend(self, ids: bytes, sizes: NDArray[np.integer[Any]]) -> None:
+        """Give ids that another index returned as :meth:`encoded` the next rows.
+
+        Raises
+        ------
+        StateError
+            If one of them is there already, or they are not as long as is told; nothing is changed
+            then.
+        """
+        told = int(sizes.sum(dtype=np.int64))
+        if told != len(ids):
+            raise StateError(f"{len(ids)} bytes of ids where {told} are told: damaged state")
+        ends = np.cumsum(sizes, dtype=np.int64)
+        texts = Texts(Spans(ids + SPARE, ends - sizes, ends))
+        if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
+            raise StateError(
+                "a series is in the state twice, so its parts are not of one moment: put back a "
+                "copy of the recovery directory that is, or start with a new one"
+            )
+        self._append(texts)
+
+    def ids(self) -> list[str]:
+        """Return all ids, by row."""
+        return list(self.texts())
+
+    def encoded(self, rows: NDArray[np.intp] | None = None) -> EncodedIds:
+        """Return all ids, or those of some rows."""
+        texts = self.texts() if rows is None else self.texts().take(rows)
+        return EncodedIds(texts.utf8.packed(), texts.utf8.sizes.astype(np.uint32))
+
+    def texts(self, first: int = 0) -> Texts:
+        """Return the ids of the rows from one on, as a column that must not outlive the next id."""
+        ends = self._ends.values[first:]
+        return Texts(Spans(self._utf8, ends[:-1], ends[1:]))
+
+    def hashes(self) -> NDArray[np.uint32]:
+        """Return the stable hash of every id, by row."""
+        known = self._stable.size
+        if known < len(self):
+            self._stable.extend(murmur2_column(self.texts(known)))
+        return self._stable.values
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        """Forget every id but those of some rows, which move up."""
+        kept = self.texts().take(rows)
+        self._clear()
+        self._append(kept)
+
+    def _append(self, fresh: Texts) -> None:
+        """Give ids that are not there the next rows."""
+        known = len(self)
+        self._utf8[-len(SPARE) :] = fresh.utf8.packed() + SPARE
+        self._ends.extend(self._ends.values[-1] + np.cumsum(fresh.utf8.sizes))
+        entries = (
+            np.arange(known, len(self), dtype=np.uint64) | _hashes(fresh, _heads(fresh)) << _HASH_AT
+        )
+        if 2 * len(self) > len(self._slots):
+            entries = np.concatenate([self._slots[self._slots != _FREE], entries])
+            self._bits = (2 * len(self)).bit_length()
+            self._slots = np.full(1 << self._bits, _FREE)
+        for start in range(0, len(entries), _AT_A_TIME):
+            self._occupy(entries[start : start + _AT_A_TIME])
+
+    def _occupy(self, entries: NDArray[np.uint64]) -> None:
+        slot, last = self._first_slots(entries >> _HASH_AT), len(self._slots) - 1
+        tried = 0
+        while len(entries):
+            tried += 1
+            free = self._slots[slot] == _FREE
+            self._slots[slot[free]] = entries[free]  # of two that want it one gets it
+            left = self._slots[slot] != entries
+            entries, slot = entries[left], slot[left] + tried & last
+
+    def _first_slots(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        return (hashes >> np.uint64(_HASH_BITS - self._bits)).astype(np.int64)
+
+    def _probe(self, texts: Texts) -> NDArray[np.intp]:
+        """Return the row of each id, or -1."""
+        heads = _heads(texts)
+        hashes = _hashes(texts, heads)
+        last = len(self._slots) - 1
+        slot = self._first_slots(hashes)
+        found = self._slots.take(slot)
+        same = found >> _HASH_AT == hashes
+        rows = np.where(same, found & _ROW, _FREE).view(np.intp)
+        at = np.flatnonzero(~same & (found != _FREE))
+        slot, tried = slot.take(at), 1
+        while len(at):
+            slot = slot + tried & last
+            tried += 1
+            found = self._slots.take(slot)
+            same = found >> _HASH_AT == hashes.take(at)
+            rows[at[same]] = found[same] & _ROW
+            on = np.flatnonzero(~same & (found != _FREE))
+            at, slot = at.take(on), slot.take(on)
+        there = np.flatnonzero(rows >= 0)
+        if len(there) == len(rows):
+            equal = self._equal(rows, texts, heads)
+        else:
+            equal = self._equal(rows[there], texts.take(there), heads[there])
+        for alike in there[~equal].tolist():
+            row = self._probe_one(utf8_of(texts[alike]))
+            rows[alike] = -1 if row is None else row
+        return rows
+
+    def _equal(
+        self, rows: NDArray[np.intp], others: Texts, heads: NDArray[np.uint64]
+    ) -> NDArray[np.bool_]:
+        """Tell which ids of some rows are the same bytes as others, whose first words are known."""
+        left, start = others.utf8.sizes, others.utf8.starts
+        ends = self._ends.values
+        own_start = ends[rows]
+        own = words_at(self._utf8, own_start, _STEP) & _of_id(left)
+        equal: NDArray[np.bool_] = ends[rows + 1] - own_start == left
+        equal &= (own[:, 0] == heads[:, 0]) & (own[:, 1] == heads[:, 1])
+        on = at = np.flatnonzero(equal & (left > _AT_ONCE))
+        while len(at):
+            left, start, own_start = (
+                left[on] - _AT_ONCE,
+                start[on] + _AT_ONCE,
+                own_start[on] + _AT_ONCE,
+            )
+            own = words_at(self._utf8, own_start, _STEP)
+            differ = (own ^ words_at(others.utf8.data, start, _STEP)) & _of_id(left)
+            same = differ[:, 0] | differ[:, 1] == 0
+            equal[at] = same
+            on = np.flatnonzero(same & (left > _AT_ONCE))
+            at = at[on]
+        return equal
+
+
+def _of_id(left: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return what is of the id of the words that follow, where so many bytes do."""
+    return _KEPT.take(np.minimum(left, _AT_ONCE), axis=0)
+
+
+def _heads(texts: Texts) -> NDArray[np.uint64]:
+    """Return the first words of each id."""
+    return words_at(texts.utf8.data, texts.utf8.starts, _STEP) & _of_id(texts.utf8.sizes)
+
+
+def _hashes(texts: Texts, heads: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    left, at = texts.utf8.sizes, texts.utf8.starts
+    long = np.flatnonzero(left > _LONGEST)
+    total = left.astype(np.uint64) * _OF_SIZE + _ADDED
+    total += _products(heads, 0)
+    on = rows = np.flatnonzero(left > _AT_ONCE)
+    for step in range(1, len(_OF_WORDS)):
+        if not len(rows):
+            break
+        left, at = left[on] - _AT_ONCE, at[on] + _AT_ONCE
+        words = words_at(texts.utf8.data, at, _STEP) & _of_id(left)
+        total[rows] += _products(words, step)
+        on = np.flatnonzero(left > _AT_ONCE)
+        rows = rows[on]
+    hashes: NDArray[np.uint64] = _mixed(total >> np.uint64(64 - _HASH_BITS))
+    for row in long.tolist():
+        hashes[row] = _hash_one(utf8_of(texts[row]))
+    return hashes
+
+
+def _products(words: NDArray[np.uint64], step: int) -> NDArray[np.uint64]:
+    of_lower, of_upper = _OF_WORDS[step]
+    products = (words & _LOWER) * of_lower + (words >> _UPPER) * of_upper
+    summed: NDArray[np.uint64] = products[:, 0] + products[:, 1]
+    return summed
+
+
+def _hash_one(utf8: bytes) -> int:
+    """Do as `_hashes`, for one id in plain Python."""
+    if len(utf8) > _LONGEST:
+        return hash(utf8) & _HASH
+    words = memoryview(utf8 + bytes(4 - len(utf8) % 4)).cast("I")
+    total = sum(map(mul, words, _PLAIN_OF_WORDS), len(utf8) * _PLAIN_OF_SIZE + _PLAIN_ADDED)
+    return int(_mixed((total & _UINT64) >> 64 - _HASH_BITS))
+
+
+def _mixed(hashed: Any) -> Any:
+    """Deal hashes out anew: those of s1, s2, s3 lie in a row, and would be in each other's way."""
+    hashed = (hashed ^ hashed >> 16) * 0x7FEB352D & _HASH
+    return hashed ^ hashed >> 15

@@ -1,0 +1,169 @@
+"""What a table does about readings that were wrong: take one back, or correct its value.
+
+Knows series ids and rows; must not know streams, or how a state is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.errors import ReadingError
+from ewma_ops.stats.revise import check_revisable
+from ewma_ops.table.admission import Gate
+from ewma_ops.table.index import SeriesIndex
+from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.smoothing_state import Block, Ends
+
+__all__ = ["Revisable"]
+
+
+class Revisable:
+    """The methods of a `SeriesTable` that revise its past."""
+
+    family: Family
+    _index: SeriesIndex
+    _gate: Gate
+    _blocks: list[Block]
+    _apart: bool
+
+    def retract(
+        self,
+        series_id: str,
+        value: float | Sequence[float],
+        time_ms: int | None = None,
+        weight: float = 1.0,
+        *,
+        newest_ms: int | None = None,
+        oldest_ms: int | None = None,
+    ) -> None:
+        """Take back a reading: go on as if it had never come.
+
+        Under decay by time it may be any reading, under count decay it must be the newest. Exact to
+        rounding, which what is taken back makes larger the more it outweighs the rest. Nothing is
+        changed if an error is raised.
+
+        Parameters
+        ----------
+        series_id, value, time_ms, weight
+            The reading as it came; ``time_ms`` is needed under decay by time.
+        newest_ms, oldest_ms
+            The times of the newest and the oldest of the readings that are left, in milliseconds
+            since the epoch. The state holds the time of the newest reading only, so ``newest_ms``
+            is needed to retract that one where ``sum``, ``rate``, ``settled``, ``revision``,
+            ``min_weight`` or a policy for late readings or equal times depends on it; and
+            ``oldest_ms`` to retract the oldest one with ``rate`` or ``settled`` by time. Elsewhere
+            nothing that is shown depends on them; without ``newest_ms`` the series then keeps its
+            newest time, which `evict` goes by.
+
+        Raises
+        ------
+        ConfigError
+            If a smoothing cannot be taken apart: it has stages, starts under decay by time other
+            than from no weight, weighs by duration, or decays past missing readings by count.
+        ReadingError
+            If there is no such series, no evidence would be left, or a time is needed.
+
+        Examples
+        --------
+        >>> from ewma_ops import Decay, SeriesTable, Smoothing
+        >>> table = SeriesTable(Smoothing(Decay(halflife="1s"), statistics=["mean", "sum"]))
+        >>> for time_ms, value in [(0, 1.0), (1000, 4.0), (2000, 9.0)]:
+        ...     _ = table.step("s", value, time_ms)
+        >>> table.retract("s", 9.0, 2000, newest_ms=1000)
+        >>> [round(x, 12) for x in table.step("s", float("nan"), 1000)]
+        [3.0, 4.5]
+        """
+        self._gate.check_weight(series_id, weight)
+        row = self._revisable(series_id)
+        values = np.array(value, np.float64, ndmin=1)
+        ends = Ends(newest_ms, oldest_ms)
+        if self._apart and newest_ms is not None:
+            raise ReadingError(
+                "newest_ms is of a reading, but the fields have weights of their own, since one "
+                "lacked some of them: the newest reading cannot be retracted, only corrected"
+            )
+        watched = self._gate.newest_of(row)
+        if watched is not None:
+            if time_ms is None:
+                raise ReadingError("give the time of the reading: a policy depends on times")
+            watched = ends.newest(time_ms, watched, needed=True)
+        states = [block.without(row, values, time_ms, weight, ends) for block in self._blocks]
+        self._put(row, states)
+        if watched is not None:
+            self._gate.set_newest(row, watched)
+
+    def correct(
+        self,
+        series_id: str,
+        old: float | Sequence[float],
+        new: float | Sequence[float],
+        time_ms: int | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        """Correct the value of a reading: go on as if it had come with the other one.
+
+        The same as to take it back and take in the right one with the same time, but one step and
+        one revision, and possible however much of the series it is. Under decay by time it may be
+        any reading, under count decay it must be the newest: so a tick replaces the open bar.
+        Exact to rounding. Nothing is changed if an error is raised.
+
+        Parameters
+        ----------
+        series_id, old, time_ms, weight
+            The reading as it came; ``time_ms`` is needed under decay by time.
+        new
+            The value that it should have come with; missing where the old one is.
+
+        Raises
+        ------
+        ConfigError
+            If a smoothing cannot be taken apart, as for `retract`.
+        ReadingError
+            If there is no such series, it cannot have had such a reading, or the new value is out
+            of bounds; or if nothing is left of the others beside it, and an unbiased statistic is
+            asked for.
+
+        Examples
+        --------
+        >>> from ewma_ops import Decay, SeriesTable, Smoothing
+        >>> smoothing = Smoothing(Decay(halflife="1s"), statistics=["mean", "revision"])
+        >>> table = SeriesTable(smoothing)
+        >>> table.step("s", 100.0, 0), table.step("s", 4.0, 1000)
+        ((100.0, 0.0), (36.0, 0.0))
+        >>> table.correct("s", old=100.0, new=1.0, time_ms=0)
+        >>> table.step("s", float("nan"), 1000)
+        (3.0, 1.0)
+        >>> bars = SeriesTable(Smoothing(Decay(span=3), "first"))
+        >>> bars.step("s", 10.0), bars.step("s", 12.0)
+        ((10.0,), (11.0,))
+        >>> bars.correct("s", old=12.0, new=14.0)
+        >>> bars.step("s", float("nan"))
+        (12.0,)
+        """
+        before, after = (np.array(value, np.float64, ndmin=1) for value in (old, new))
+        if (np.isnan(before) != np.isnan(after)).any():
+            raise ReadingError(
+                f"{old!r} cannot be corrected to {new!r}, since one of them is missing: retract "
+                "the reading, or take it in late"
+            )
+        self._gate.check_weight(series_id, weight)
+        self._gate.check_bounds(series_id, after.tolist())
+        row = self._revisable(series_id)
+        states = [block.corrected(row, before, after, time_ms, weight) for block in self._blocks]
+        self._put(row, states)
+
+    def _revisable(self, series_id: str) -> int:
+        for _, asked in self.family.smoothings:
+            check_revisable(asked)
+        row = self._index.find(series_id)
+        if row is None:
+            raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
+        return row
+
+    def _put(self, row: int, states: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        for block, state in zip(self._blocks, states, strict=True):
+            block.put(row, state)

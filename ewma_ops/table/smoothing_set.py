@@ -1,0 +1,296 @@
+"""Several smoothings of several fields: what they are called, and what shares its weights.
+
+Knows names; must not know readings, tables, or how anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import NamedTuple
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.stats.composites import Composite
+from ewma_ops.stats.policies import Policies
+from ewma_ops.stats.smoothing import OF_READING, PAIRED, Smoothing
+
+__all__ = ["Asked", "ChainUnit", "Family", "Unit"]
+
+Asked = Smoothing | Composite
+"""What can be asked of a series."""
+
+MOST_FIELDS = 1 << 16
+
+
+class Unit(NamedTuple):
+    """One smoothing of fields that are observed together: its name, and the places of the fields.
+
+    ``keys[statistic]`` names each row of the result; what is named ``None`` is not wanted.
+    ``unbiased`` tells how second moments are kept: in the units of single fields and pairs as in
+    the unit of all fields, even where none of their own statistics is unbiased. Their state is
+    copied from it, and their outputs have the same bits.
+    """
+
+    name: str
+    decay: str
+    smoothing: Smoothing
+    places: tuple[int, ...]
+    keys: dict[str, list[str | None]]
+    unbiased: bool
+
+
+class ChainUnit(NamedTuple):
+    """One composite of one field, and the units that are its stages, by name."""
+
+    name: str
+    composite: Composite
+    places: tuple[int, ...]
+    keys: dict[str, list[str | None]]
+    stages: dict[str, Unit]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Smoothings and composites by name, of fields by name.
+
+    They share the readings, and so the bounds, the newest time of a series, resets and dead
+    letters; whether weights decay past what is not observed, each decides by its own policies.
+
+    Parameters
+    ----------
+    smoothings
+        By name, such as ``{"fast": ..., "slow": ...}``; a single one by the name ``""``.
+    fields
+        Names of the fields; none for a number or a vector without names.
+    width
+        How many numbers a value holds.
+    """
+
+    smoothings: tuple[tuple[str, Asked], ...]
+    fields: tuple[str, ...]
+    width: int
+
+    @classmethod
+    def of(
+        cls,
+        smoothing: Asked | Mapping[str, Asked] | Family,
+        fields: Sequence[str] | int = 1,
+    ) -> Family:
+        """Name smoothings and fields, checked.
+
+        Parameters
+        ----------
+        smoothing
+            One, or several by name; a family is returned as it is.
+        fields
+            Names of the fields of a reading, or how many numbers its value is a vector of.
+
+        Raises
+        ------
+        ConfigError
+            If a name is empty or comes twice, a statistic of two fields is asked of one, or
+            smoothings differ in more of their policies than skip and decay.
+
+        Examples
+        --------
+        >>> from ewma_ops import Decay
+        >>> fast = Smoothing(Decay(span=12), statistics=["mean", "std"])
+        >>> Family.of({"fast": fast}, ["bid", "ask"]).names
+        ('bid_fast_mean', 'bid_fast_std', 'ask_fast_mean', 'ask_fast_std')
+        """
+        if isinstance(smoothing, Family):
+            return smoothing
+        named = _by_name(smoothing)
+        if isinstance(fields, int):
+            if isinstance(fields, bool) or not 1 <= fields <= MOST_FIELDS:
+                raise ConfigError(f"fields = {fields!r}: give names, or 1 to {MOST_FIELDS}")
+            names: tuple[str, ...] = ()
+            width = fields
+        else:
+            listed = isinstance(fields, Sequence) and not isinstance(fields, (str, bytes))
+            names = tuple(fields) if listed else ()
+            width = len(names)
+            texts = all(isinstance(name, str) and name for name in names)
+            if not texts or not 0 < width == len(set(names)):
+                raise ConfigError(
+                    f"fields = {fields!r}: give a list of names, each once, or how many there are"
+                )
+        family = cls(tuple(named.items()), names if len(names) > 1 else (), width)
+        first = family.smoothings[0][1].policies
+        for one in named.values():
+            paired = ", ".join(name for name in one.statistics if name in PAIRED)
+            if paired and len(family.fields) < 2:
+                raise ConfigError(f"{paired} is of two fields, but there is one: name two or more")
+            if isinstance(one, Composite) and width > 1 and not family.fields:
+                raise ConfigError(f"{one.name} is not of vectors: name the fields")
+            if one.policies.of_reading != first.of_reading:
+                raise ConfigError(
+                    f"smoothings {list(named)} differ in what becomes of a reading: give all the "
+                    "same bounds and policies; only skip and decay may differ"
+                )
+        if len(set(family.names)) != len(family.names):
+            raise ConfigError(
+                f"fields {list(names)} and smoothings {list(named)} make the same name twice: "
+                "rename one"
+            )
+        return family
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every statistic, in the order of the output: field by field, then pair by pair."""
+        single = [
+            self._key(field, decay, statistic)
+            for field in self.fields or ("",)
+            for decay, smoothing in self.smoothings
+            for statistic in smoothing.statistics
+            if statistic not in PAIRED
+        ]
+        paired = [
+            self._key(f"{left}_{right}", decay, statistic)
+            for left, right in combinations(self.fields, 2)
+            for decay, smoothing in self.smoothings
+            for statistic in smoothing.statistics
+            if statistic in PAIRED
+        ]
+        return (*single, *paired)
+
+    @property
+    def by_time(self) -> Smoothing | None:
+        """The first smoothing that needs the time of a reading."""
+        timed = (s for s in self._single() if s.decay.by_time or s.policies.watches)
+        return next(timed, None)
+
+    @property
+    def policies(self) -> Policies:
+        """What is done with unusual readings, as all that is asked for agrees on."""
+        first, *others = [one.policies for _, one in self.smoothings]
+        return first.joined(others)
+
+    @property
+    def by_volume(self) -> bool:
+        """Whether readings need a weight."""
+        return any(smoothing.weighting == "volume" for smoothing in self._single())
+
+    def _single(self) -> list[Smoothing]:
+        """Every smoothing, with the stages of the composites."""
+        return [
+            single
+            for _, one in self.smoothings
+            for _, single in (one.stages if isinstance(one, Composite) else [("", one)])
+        ]
+
+    @property
+    def largest(self) -> float:
+        """Greatest magnitude of a value that every smoothing can take."""
+        return min(smoothing.largest for _, smoothing in self.smoothings)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest value that is in range."""
+        policies, largest = self.policies, self.largest
+        return max(policies.lowest, -largest), min(policies.highest, largest)
+
+    def fingerprint(self) -> str:
+        """Return a short text that differs where one's state would be of no use to another."""
+        smoothings = [
+            f"{name}: {smoothing.fingerprint()}" if name else smoothing.fingerprint()
+            for name, smoothing in self.smoothings
+        ]
+        fields = [f"fields={','.join(self.fields)}"] if self.fields else []
+        vector = [f"vector={self.width}"] if self.width > 1 and not self.fields else []
+        return "; ".join([*smoothings, *fields, *vector])
+
+    def units(self, *, apart: bool = False) -> list[Unit | ChainUnit]:
+        """Group what shares its weights: all fields, or each by itself and each pair.
+
+        Fields share their weights as long as no reading lacked only some of them; ``apart`` is
+        from then on. Of a composite each field is always by itself.
+        """
+        everything = tuple(range(self.width))
+        units: list[Unit | ChainUnit] = []
+        for name, one in self.smoothings:
+            if isinstance(one, Composite):
+                units += [self._chain(name, one, place) for place in everything]
+            elif apart:
+                units += self._apart(name, one)
+            else:
+                units.append(self._unit(name, one, everything, ""))
+        return units
+
+    def _apart(self, name: str, smoothing: Smoothing) -> list[Unit]:
+        everything = range(self.width)
+        single = [s for s in smoothing.statistics if s not in PAIRED]
+        alone = replace(smoothing, statistics=single)
+        kept = smoothing.unbiased and alone.squares
+        units = [
+            self._unit(name, alone, (place,), self.fields[place])._replace(unbiased=kept)
+            for place in everything
+        ]
+        if smoothing.pairs:
+            statistics = ["mean", *(s for s in smoothing.statistics if s in PAIRED)]
+            paired = replace(smoothing, statistics=statistics)
+            for pair in combinations(everything, 2):
+                own = "*".join(self.fields[place] for place in pair)
+                unit = self._unit(name, paired, pair, own)
+                keys: dict[str, list[str | None]] = {**unit.keys, "mean": [None, None]}
+                units.append(unit._replace(keys=keys, unbiased=smoothing.unbiased))
+        return units
+
+    def order(self, units: Sequence[Unit | ChainUnit]) -> list[int] | None:
+        """Return where each of `names` is in what the units give, flat; ``None``: in this order."""
+        places: dict[str, int] = {}
+        flat = 0
+        for unit in units:
+            for statistic, keys in unit.keys.items():
+                once = statistic in OF_READING
+                for i, key in enumerate(keys):
+                    if key is not None:
+                        places[key] = flat if once else flat + i
+                flat += 1 if once else len(keys)
+        order = [places[name] for name in self.names]
+        return None if order == list(range(flat)) else order
+
+    def _unit(self, decay: str, smoothing: Smoothing, places: tuple[int, ...], own: str) -> Unit:
+        fields = [self.fields[place] for place in places] if self.fields else [""]
+        keys: dict[str, list[str | None]] = {}
+        for statistic in smoothing.statistics:
+            if statistic in PAIRED:
+                of = [f"{left}_{right}" for left, right in combinations(fields, 2)]
+            else:
+                of = fields
+            keys[statistic] = [self._key(one, decay, statistic) for one in of]
+        name = "/".join(filter(None, (decay, own)))
+        return Unit(name, decay, smoothing, places, keys, smoothing.unbiased)
+
+    def _chain(self, name: str, composite: Composite, place: int) -> ChainUnit:
+        field = self.fields[place] if self.fields else ""
+        own = "/".join(filter(None, (name, field)))
+        stages = {
+            stage: Unit("/".join(filter(None, (own, stage))), name, s, (0,), {}, s.unbiased)
+            for stage, s in composite.stages
+        }
+        keys: dict[str, list[str | None]] = {
+            statistic: [self._key(field, name, statistic)] for statistic in composite.statistics
+        }
+        return ChainUnit(own, composite, (place,), keys, stages)
+
+    def _key(self, of: str, decay: str, statistic: str) -> str:
+        return "_".join(filter(None, (of, decay, statistic)))
+
+
+def _by_name(smoothing: object) -> dict[str, Asked]:
+    if not isinstance(smoothing, (Asked, Mapping)):
+        raise ConfigError(
+            f"smoothing is {smoothing!r}: give a Smoothing or a Composite, such as "
+            'Smoothing(Decay(beta=0.9)), or several by name, {"fast": ..., "slow": ...}'
+        )
+    named = {"": smoothing} if isinstance(smoothing, Asked) else dict(smoothing)
+    for name, one in named.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{name!r} is not the name of a smoothing: it must be a str")
+        if not isinstance(one, Asked):
+            raise ConfigError(f"{name!r} is {one!r}: it must be a Smoothing or a Composite")
+    if not named:
+        raise ConfigError("no smoothing is given: give one, or several by name")
+    return named

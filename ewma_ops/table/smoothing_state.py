@@ -1,0 +1,301 @@
+"""The state of one unit of a family for every series, and the two ways to move it on.
+
+Knows columns and rows; must not know series ids or streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.readings import LARGEST_WEIGHT
+from ewma_ops.errors import ReadingError
+from ewma_ops.stats.batch_plan import Plan
+from ewma_ops.stats.by_column import Smoother
+from ewma_ops.stats.by_reading import Stepper
+from ewma_ops.stats.recurrences import Floats, Ints
+from ewma_ops.stats.revise import (
+    corrected,
+    depends_on_times,
+    merged,
+    newest_weight,
+    rebased,
+    without,
+)
+from ewma_ops.table.smoothing_set import Unit
+
+__all__ = ["Block", "Ends"]
+
+
+class Ends(NamedTuple):
+    """The times of the newest and of the oldest reading that a retracted one leaves, if given."""
+
+    newest_ms: int | None = None
+    oldest_ms: int | None = None
+
+    def newest(self, time_ms: int, newest_ms: int, *, needed: bool) -> int:
+        """Return the newest time that is left, once the reading at ``time_ms`` is retracted.
+
+        Raises
+        ------
+        ReadingError
+            If it is needed and not given, or cannot be.
+        """
+        given = self.newest_ms
+        if time_ms < newest_ms or (given is None and not needed):
+            return newest_ms
+        if given is None:
+            raise ReadingError(
+                f"the reading at {time_ms} ms is the newest of its series, and what the series "
+                "shows or takes depends on which is the newest of the others, which is not kept: "
+                "give its time as newest_ms"
+            )
+        if given > newest_ms:
+            raise ReadingError(f"newest_ms = {given} is after the newest reading, at {newest_ms}")
+        return given
+
+    def oldest(self, time_ms: int, oldest_ms: int, newest_ms: int) -> int:
+        """Return the oldest time that is left.
+
+        Raises
+        ------
+        ReadingError
+            If it is not given, or cannot be.
+        """
+        given = self.oldest_ms
+        if time_ms > oldest_ms:
+            return oldest_ms
+        if given is None:
+            raise ReadingError(
+                f"the reading at {time_ms} ms is the oldest of its series, and rate and settled "
+                "depend on which is the oldest of the others, which is not kept: give its time as "
+                "oldest_ms"
+            )
+        if not oldest_ms <= given <= newest_ms:
+            raise ReadingError(
+                f"oldest_ms = {given} must be within {oldest_ms} and {newest_ms}, the times of the "
+                "readings"
+            )
+        return given
+
+
+class Block:
+    """Columns of state of one `Unit`, a row for each series.
+
+    Parameters
+    ----------
+    unit
+        What to compute of which fields.
+    columns
+        The state to go on from, as `columns` names it; ``None`` for no series.
+    """
+
+    def __init__(self, unit: Unit, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
+        self.unit = unit
+        self._width = len(unit.places)
+        self._smoother = Smoother(unit.smoothing, self._width, unbiased=unit.unbiased)
+        self._prefix = f"{unit.name}/" if unit.name else ""
+        self._keys = list(unit.keys.items())
+        self.state = {name: self._full(name, 0) for name in self._smoother.columns}
+        if columns is not None:
+            self.state = {
+                name: np.array(
+                    columns[self._prefix + name], column.dtype, ndmin=1 + bool(column.depth)
+                )
+                for name, column in self._smoother.columns.items()
+            }
+        self._stepper = Stepper(unit.smoothing, self.state, self._width)
+        self.step = self._stepper.step
+        self.blocks = [self]
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns by the names they have in a snapshot."""
+        return {
+            self._prefix + name: column[0] if column.ndim == 2 and len(column) == 1 else column
+            for name, column in self.state.items()
+        }
+
+    @property
+    def size(self) -> int:
+        """Rows there are."""
+        return len(self.state["count"])
+
+    def _full(self, name: str, size: int) -> NDArray[Any]:
+        dtype, initial, depth = self._smoother.columns[name]
+        return np.full((depth, size) if depth else size, initial, dtype)
+
+    def grow(self, size: int) -> None:
+        """Make room for ``size`` series."""
+        old = self.size
+        for name, column in self.state.items():
+            grown = self._full(name, size)
+            grown[..., :old] = column
+            self.state[name] = grown
+        self._rebind()
+
+    def take(self, rows: NDArray[Any]) -> None:
+        """Keep some of the rows."""
+        self.state = {name: column[..., rows].copy() for name, column in self.state.items()}
+        self._rebind()
+
+    def clear(self, rows: int | slice) -> None:
+        """Let some series start anew."""
+        for name, column in self.state.items():
+            column[..., rows] = self._smoother.columns[name].initial
+
+    def carry(self, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
+        """Put the state of some rows in the place of others."""
+        for column in self.state.values():
+            column[..., target] = column[..., source]
+
+    def _rebind(self) -> None:
+        self._stepper = Stepper(self.unit.smoothing, self.state, self._width)
+        self.step = self._stepper.step
+
+    def advance(
+        self,
+        plan: Plan,
+        values: Floats,
+        times_ms: Ints | None,
+        volumes: Floats | None,
+        causes: NDArray[np.uint8] | None = None,
+    ) -> dict[str, Floats]:
+        """Move the state on by a batch; return the statistics by key, in order of arrival.
+
+        Parameters
+        ----------
+        plan
+            The layout of the batch.
+        values
+            float64[fields of the family, n] in the plan's order.
+        times_ms, volumes, causes
+            int64[n], float64[n] and uint8[n] in the plan's order.
+        """
+        if self._width < len(values):
+            values = values[list(self.unit.places)]
+        results = self.move(plan, values, times_ms, volumes, causes)
+        named: dict[str, Floats] = {}
+        for statistic, keys in self._keys:
+            restored = plan.arrived(results[statistic])
+            if restored.ndim == 2 and len(keys) != len(restored):  # a vector without names
+                named[str(keys[0])] = restored.T
+                continue
+            for i, key in enumerate(keys):
+                if key is not None:
+                    named[key] = restored if restored.ndim == 1 else restored[i]
+        return named
+
+    def move(
+        self,
+        plan: Plan,
+        values: Floats,
+        times_ms: Ints | None,
+        volumes: Floats | None,
+        causes: NDArray[np.uint8] | None = None,
+    ) -> dict[str, Floats]:
+        """Move the state on by a batch of its own fields; return the statistics as planned."""
+        state = {name: column[..., plan.series] for name, column in self.state.items()}
+        results = self._smoother.advance(plan, values, times_ms, volumes, causes, state)
+        for name, column in self.state.items():
+            column[..., plan.series] = state[name]
+        return results
+
+    def merge(self, other: Block, rows: NDArray[np.intp]) -> None:
+        """Take in another's series, of which the i-th is at ``rows[i]`` here."""
+        n = len(rows)
+        here = {name: column[..., rows] for name, column in self.state.items()}
+        there = {name: column[..., :n] for name, column in other.state.items()}
+        found = merged(self.unit.smoothing, here, there, self._width)
+        for name, column in self.state.items():
+            column[..., rows] = found[name]
+
+    def without(
+        self, row: int, values: Floats, time_ms: int | None, weight: float, ends: Ends
+    ) -> dict[str, NDArray[Any]]:
+        """Return the state of one series as if a reading had not come."""
+        one, own = self._at(row), values[list(self.unit.places)]
+        if np.isnan(own).any():
+            return one
+        smoothing = self.unit.smoothing
+        prior = smoothing.start_up == "prior"
+        after = without(one, own, self._faded(one, time_ms, weight), self._width, prior=prior)
+        if time_ms is None or not smoothing.decay.by_time:
+            after["weight"][0] = rebased(smoothing, one, float(after["weight"][0]))
+        else:
+            self._set_ends(after, time_ms, ends)
+        return after
+
+    def _set_ends(self, after: dict[str, NDArray[Any]], time_ms: int, ends: Ends) -> None:
+        """Set the times of the newest and the oldest reading that are left, if one was an end."""
+        newest = int(after["newest_ms"][0])
+        before = ends.newest(time_ms, newest, needed=depends_on_times(self.unit.smoothing))
+        if before != newest:
+            retained = self.unit.smoothing.decay.retention_of(newest - before)
+            weight = float(after["weight"][0])
+            most = int(after["count"][0]) * (1.0 + 1e-6)
+            if self.unit.smoothing.weighting == "volume":
+                most *= LARGEST_WEIGHT
+            if not weight <= most * retained:
+                raise ReadingError(
+                    f"newest_ms = {before} is too long before {newest}: the readings that are left "
+                    "would weigh more than they can; give the time of the newest of them"
+                )
+            after["weight"][0], after["newest_ms"][0] = weight / retained, before
+        if "oldest_ms" in after:
+            after["oldest_ms"][0] = ends.oldest(time_ms, int(after["oldest_ms"][0]), before)
+
+    def corrected(
+        self, row: int, old: Floats, new: Floats, time_ms: int | None, weight: float
+    ) -> dict[str, NDArray[Any]]:
+        """Return the state of one series as if a reading had come with another value."""
+        one, places = self._at(row), list(self.unit.places)
+        if np.isnan(old[places]).any():
+            return one
+        faded = self._faded(one, time_ms, weight)
+        return corrected(one, old[places], new[places], faded, self._width)
+
+    def _at(self, row: int) -> dict[str, NDArray[Any]]:
+        return {name: column[..., row : row + 1] for name, column in self.state.items()}
+
+    def _faded(self, one: Mapping[str, NDArray[Any]], time_ms: int | None, weight: float) -> float:
+        """Return what a reading weighs now; under count decay it is the newest."""
+        if not self.unit.smoothing.decay.by_time:
+            return newest_weight(self.unit.smoothing, one, weight)
+        if time_ms is None:
+            raise ReadingError("give the time of the reading: its weight decays by time")
+        age = int(one["newest_ms"][0]) - time_ms
+        if age < 0:
+            raise ReadingError(
+                "the reading cannot be taken back or corrected: it is newer than the series"
+            )
+        return weight * self.unit.smoothing.decay.retention_of(age)
+
+    def copy_from(self, other: Block, first: int, n: int) -> None:
+        """Set the state of ``n`` series, from ``first``, to that of another's first ones."""
+        for name, column in self.state.items():
+            column[..., first : first + n] = other.state[name][..., :n]
+
+    def put(self, row: int, state: Mapping[str, NDArray[Any]]) -> None:
+        """Set the state of one series."""
+        for name, column in self.state.items():
+            column[..., row : row + 1] = state[name]
+
+    def part(self, unit: Unit) -> Block:
+        """Return the state of some of the fields, for a unit of their own."""
+        at = [self.unit.places.index(place) for place in unit.places]
+        pairs = list(combinations(self.unit.places, 2))
+        part = Block(unit)
+        for name, (_, _, depth) in part._smoother.columns.items():
+            rows: Sequence[int] | slice = slice(None)
+            if name == "covariance":
+                rows = [pairs.index(pair) for pair in combinations(unit.places, 2)]
+            elif depth:
+                rows = at
+            part.state[name] = self.state[name][rows].copy()
+        part._rebind()
+        return part

@@ -1,0 +1,633 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bytewax.testing import TestingSink
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from prometheus_client import REGISTRY
+
+from ewma_ops.connectors import KafkaSource, part_key
+from ewma_ops.connectors.client import topics
+from ewma_ops.connectors.source import poller
+from ewma_ops.connectors.source.source import opened_offset, sealed_offset
+from ewma_ops.errors import BrokerError, ConfigError
+from ewma_ops.wire.records import ConsumerRecords
+from tests.helpers.brokers import ApacheKafka, Record, produce
+from tests.helpers.dataflows import both_ways, failure_of, read, run, values
+from tests.helpers.patience import PATIENCE_S, slowness
+
+MakeTopic = Callable[..., str]
+
+
+def numbers(n: int, partitions: int) -> list[Record]:
+    return [Record(b"%d" % i, partition=i % partitions) for i in range(n)]
+
+
+def in_partition(n: int, partitions: int, partition: int) -> list[bytes | None]:
+    return [b"%d" % i for i in range(partition, n, partitions)]
+
+
+def source(bootstrap: str, topic: str, **options: Any) -> KafkaSource:
+    client = {"bootstrap_servers": bootstrap} | options.pop("client", {})
+    return KafkaSource(client, topic, **{"group_id": f"group-of-{topic}", **options})
+
+
+def committed(bootstrap: str, topic: str) -> dict[int, int]:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        offsets = admin.list_group_offsets(f"group-of-{topic}")[f"group-of-{topic}"]
+    finally:
+        admin.close()
+    return {tp.partition: at.offset for tp, at in offsets.items() if at.offset >= 0}
+
+
+def eventually(what: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def part() -> Iterator[Callable[..., Any]]:
+    """Return what builds parts without Bytewax, closed at the end."""
+    parts = []
+
+    def build(of: KafkaSource, partition: int = 0, state: int | bytes | None = None) -> Any:
+        of.list_parts()
+        resume_state = sealed_offset(state) if isinstance(state, int) else state
+        parts.append(of.build_part("in", part_key(partition), resume_state))
+        return parts[-1]
+
+    yield build
+    for built in parts:
+        built.close()
+
+
+def take(part: Any, n: int, timeout_s: float = PATIENCE_S) -> list[ConsumerRecords]:
+    """Call ``next_batch`` until it gave ``n`` records."""
+    runs: list[ConsumerRecords] = []
+    deadline = time.monotonic() + timeout_s
+    while sum(map(len, runs)) < n:
+        assert time.monotonic() < deadline, f"{sum(map(len, runs))} of {n} records"
+        runs += part.next_batch()
+        time.sleep(0.001)
+    return runs
+
+
+@both_ways
+def test_everything_in_order_to_the_end(broker: str, topic: MakeTopic) -> None:
+    name = topic(broker, 3)
+    produce(broker, name, numbers(5_000, 3))
+    runs = read(source(broker, name, stop="end"))
+    for partition in range(3):
+        assert values(runs, partition) == in_partition(5_000, 3, partition)
+        offsets = [int(o) for r in runs if r.partition == partition for o in r.offsets]
+        assert offsets == list(range(len(offsets)))
+
+
+@both_ways
+def test_nulls_headers_and_times_survive(broker: str, topic: MakeTopic) -> None:
+    name = topic(broker)
+    headers = (("a", b"1"), ("a", b""), ("b", b"\xff"))
+    sent = [
+        Record(b"v", b"k", headers, 1_700_000_000_000),
+        Record(None, b"tombstone", (), 1_700_000_000_001),
+        Record(b"", None, (), 5),
+    ]
+    produce(broker, name, sent)
+    runs = read(source(broker, name, stop="end"))
+    assert [k for r in runs for k in r.keys] == [b"k", b"tombstone", None]
+    assert [v for r in runs for v in r.values] == [b"v", None, b""]
+    assert [t for r in runs for t in r.timestamps_ms.tolist()] == [s.timestamp_ms for s in sent]
+    assert next(list(h) for r in runs for h in r.headers or []) == list(headers)
+    assert {(r.topic, r.partition) for r in runs} == {(name, 0)}
+
+
+@both_ways
+def test_no_headers_are_no_list(embedded: str, topic: MakeTopic) -> None:
+    name = topic(embedded)
+    produce(embedded, name, [Record(b"v")])
+    (only,) = read(source(embedded, name, stop="end"))
+    assert only.headers is None
+
+
+def test_an_empty_topic_ends(broker: str, topic: MakeTopic) -> None:
+    assert read(source(broker, topic(broker, 4), stop="end")) == []
+
+
+@both_ways
+def test_the_end_is_that_of_the_start(broker: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(100, 1))
+    reading = part(source(broker, name, stop="end"))
+    runs = take(reading, 100)
+    produce(broker, name, numbers(50, 1))
+    time.sleep(0.5)
+    with pytest.raises(StopIteration):
+        runs += take(reading, 1)
+    assert values(runs, 0) == in_partition(100, 1, 0)
+    assert opened_offset(reading.snapshot()) == 100
+
+
+def test_latest_reads_only_what_comes(kafka: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(kafka)
+    produce(kafka, name, numbers(100, 1))
+    reading = part(source(kafka, name, start="latest"))
+    assert opened_offset(reading.snapshot()) == 100
+    assert reading.next_batch() == []
+    produce(kafka, name, [Record(b"new")])
+    assert values(take(reading, 1), 0) == [b"new"]
+
+
+def test_latest_is_settled_before_the_first_record(kafka: str, topic: MakeTopic, part: Any) -> None:
+    """A crash before anything was read must not move "latest"."""
+    name = topic(kafka)
+    produce(kafka, name, [Record(b"old")])
+    state = part(source(kafka, name, start="latest")).snapshot()
+    produce(kafka, name, [Record(b"while down")])
+    assert values(take(part(source(kafka, name, start="latest"), 0, state), 1), 0) == [
+        b"while down"
+    ]
+
+
+@both_ways
+def test_start_at_a_time(kafka: str, topic: MakeTopic) -> None:
+    name = topic(kafka, 3)
+    sent = [Record(b"%d" % i, partition=i % 2, timestamp_ms=1_000 + i) for i in range(100)]
+    produce(kafka, name, sent)  # nothing in partition 2
+    runs = read(source(kafka, name, start=1_050, stop="end"))
+    assert [values(runs, p)[0] for p in range(2)] == [b"50", b"51"]
+    assert sum(map(len, runs)) == 50
+
+
+def test_start_at_a_time_past_the_last_record_is_the_end(
+    broker: str, topic: MakeTopic, part: Any
+) -> None:
+    name = topic(broker)
+    reading = part(source(broker, name, start=4_000_000_000_000))
+    assert reading.next_batch() == []
+    produce(broker, name, [Record(b"new", timestamp_ms=1)])
+    assert values(take(reading, 1), 0) == [b"new"]
+
+
+def test_start_where_the_group_was(
+    broker: str, topic: MakeTopic, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(20, 1))
+    caplog.set_level(logging.INFO, "ewma_ops")
+    first = source(broker, name, start="committed", stop="end")
+    assert len(values(read(first), 0)) == 20
+    assert "has committed nothing for partition 0" in caplog.text
+    first.commit()
+    produce(broker, name, [Record(b"new")])
+    assert values(read(source(broker, name, start="committed", stop="end")), 0) == [b"new"]
+
+
+@both_ways
+def test_resuming_after_a_crash_loses_nothing(
+    broker: str, topic: MakeTopic, tmp_path: Path
+) -> None:
+    name = topic(broker, 2)
+    produce(broker, name, numbers(4_000, 2))
+    client = {"max_poll_records": 50}
+    seen: list[ConsumerRecords] = []
+    left = 0
+
+    def step(item: ConsumerRecords) -> ConsumerRecords:
+        nonlocal left
+        left -= len(item)
+        time.sleep(0.005)
+        if left < 0:
+            raise RuntimeError("crash")
+        return item
+
+    def go() -> None:
+        reading = source(broker, name, client=client, stop="end", buffer_records=100)
+        options: Any = {"recovery": tmp_path, "epoch": timedelta(milliseconds=20)}
+        run(reading, TestingSink(seen), step, **options)
+
+    for _ in range(3):
+        left = 1_000
+        assert str(failure_of(go)) == "crash"
+    left = 2_500  # not enough to begin again
+    go()
+    for partition in range(2):
+        got = values(seen, partition)
+        expected = in_partition(4_000, 2, partition)
+        assert set(got) == set(expected)  # at least once
+        assert got[-1] == expected[-1]
+
+
+def test_a_finished_flow_resumes_at_its_end(
+    embedded: str, topic: MakeTopic, tmp_path: Path
+) -> None:
+    name = topic(embedded, 2)
+    produce(embedded, name, numbers(100, 2))
+    assert sum(map(len, read(source(embedded, name, stop="end"), recovery=tmp_path))) == 100
+    produce(embedded, name, numbers(10, 2))
+    assert sum(map(len, read(source(embedded, name, stop="end"), recovery=tmp_path))) == 10
+
+
+def test_offsets_are_committed_when_durable(broker: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(50, 1))
+    reading = part(source(broker, name))
+    take(reading, 50)
+    assert opened_offset(reading.snapshot()) == 50
+    time.sleep(0.5)
+    assert committed(broker, name) == {}  # the epoch is not durable yet
+    reading.next_batch()
+    assert eventually(lambda: committed(broker, name) == {0: 50})
+
+
+def test_a_resumed_offset_is_committed_at_once(broker: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(50, 1))
+    part(source(broker, name), 0, 30).next_batch()
+    assert eventually(lambda: committed(broker, name) == {0: 30})
+
+
+def test_a_flow_commits_while_it_runs_and_at_its_end(broker: str, topic: MakeTopic) -> None:
+    name = topic(broker, 2)
+    produce(broker, name, numbers(100, 2))
+    stopping = threading.Event()
+    reading = source(broker, name, stopping=stopping)
+    flow = threading.Thread(target=read, args=(reading,))
+    flow.start()
+    assert eventually(lambda: committed(broker, name) == {0: 50, 1: 50})
+    produce(broker, name, numbers(10, 2))
+    stopping.set()
+    flow.join(10)
+    assert not flow.is_alive()
+    reading.commit()
+    assert all(50 <= offset <= 55 for offset in committed(broker, name).values())
+
+
+def test_stopping_ends_an_idle_flow_at_once(embedded: str, topic: MakeTopic) -> None:
+    stopping = threading.Event()
+    reading = source(embedded, topic(embedded, 8), stopping=stopping)
+    flow = threading.Thread(target=read, args=(reading,))
+    flow.start()
+    time.sleep(1)
+    started = time.monotonic()
+    stopping.set()
+    flow.join(10)
+    assert time.monotonic() - started < 1.0 * slowness()
+
+
+@both_ways
+def test_stopping_leaves_what_was_not_taken(embedded: str, topic: MakeTopic, part: Any) -> None:
+    name, stopping = topic(embedded), threading.Event()
+    produce(embedded, name, numbers(10, 1))
+    reading, taken = part(source(embedded, name, stopping=stopping)), 0
+    while taken < 10:
+        taken += sum(map(len, reading.next_batch()))
+    produce(embedded, name, numbers(10, 1))
+    time.sleep(1)
+    stopping.set()
+    with pytest.raises(StopIteration):
+        reading.next_batch()
+    assert opened_offset(reading.snapshot()) == 10
+
+
+@both_ways
+def test_64_partitions_share_a_consumer(broker: str, topic: MakeTopic) -> None:
+    name = topic(broker, 64)
+    produce(broker, name, numbers(6_400, 64))
+    before = threading.active_count()
+    threads = []
+
+    def step(item: ConsumerRecords) -> ConsumerRecords:
+        threads.append(threading.active_count())
+        return item
+
+    runs: list[ConsumerRecords] = []
+    run(source(broker, name, stop="end"), TestingSink(runs), step)
+    for partition in range(64):
+        assert values(runs, partition) == in_partition(6_400, 64, partition)
+    assert max(threads) <= before + 4  # the poller's, kafka-python's, and Bytewax's
+
+
+def test_workers_have_a_consumer_each(embedded: str, topic: MakeTopic) -> None:
+    name = topic(embedded, 4)
+    produce(embedded, name, numbers(1_000, 4))
+    reading = source(embedded, name, stop="end")
+    runs = read(reading, workers=2)
+    for partition in range(4):
+        assert values(runs, partition) == in_partition(1_000, 4, partition)
+    assert len(reading._pollers) == 2
+    assert all(one.closed for one in reading._pollers.values())
+
+
+def test_no_part_waits_for_the_wall_clock(embedded: str, topic: MakeTopic, part: Any) -> None:
+    """That clock may be set back: a part is due at once, whatever it shows."""
+    reading = part(source(embedded, topic(embedded)))
+    assert reading.next_awake() is None
+    for _ in range(40):
+        assert reading.next_batch() == []
+        assert reading.next_awake() == datetime.fromtimestamp(0, timezone.utc)
+
+
+def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
+    embedded: str, topic: MakeTopic, part: Any
+) -> None:
+    name = topic(embedded, 2)
+    reading = source(embedded, name)
+    one, other = part(reading, 0), part(reading, 1)
+    for _ in range(40):
+        assert one.next_batch() == other.next_batch() == []
+    assert other.next_awake() < datetime.now(timezone.utc)  # at once: the wait is in next_batch
+    began = time.monotonic()
+    assert one.next_batch() == other.next_batch() == []
+    assert 0.03 < time.monotonic() - began < 0.5 * slowness()
+    sending = threading.Thread(target=produce, args=(embedded, name, numbers(2, 2)))
+    sending.start()
+    turns = 0
+    runs: list[ConsumerRecords] = []
+    while not runs and turns < 200:
+        one.next_batch()
+        runs = other.next_batch()
+        turns += 1
+    sending.join()
+    assert values(runs, 1) == [b"1"]
+    began = time.monotonic()
+    one.next_batch()  # what was taken may be under way in the flow: no wait
+    assert time.monotonic() - began < 0.03 * slowness()
+
+
+@both_ways
+def test_records_gather_at_the_end_of_the_topic_only(
+    embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "_GATHER_S", 2.0)
+    name = topic(embedded)
+    produce(embedded, name, numbers(500, 1))
+    reading = part(source(embedded, name, client={"max_poll_records": 10}))
+    began = time.monotonic()
+    take(reading, 500)
+    assert time.monotonic() - began < 2.0 * slowness()  # fifty polls, none of which waited
+    time.sleep(2.5)
+    began = time.monotonic()
+    produce(embedded, name, [Record(b"after a silence")])
+    take(reading, 1)
+    assert time.monotonic() - began < 1.5 * slowness()
+    produce(embedded, name, [Record(b"one")])
+    produce(embedded, name, [Record(b"another")])
+    assert values(take(reading, 1), 0) == [b"one", b"another"]
+    assert time.monotonic() - began > 1.5
+
+
+@both_ways
+def test_memory_is_bounded_when_nothing_is_taken(
+    embedded: str, topic: MakeTopic, part: Any
+) -> None:
+    name = topic(embedded, 2)
+    produce(embedded, name, numbers(20_000, 2))
+    limits = {"client": {"max_poll_records": 500}, "buffer_records": 1_000}
+    reading = source(embedded, name, **limits)
+    one, other = part(reading, 0), part(reading, 1)
+    first = one.next_batch()
+    time.sleep(2)
+    assert 1_000 < one._poller._records <= 1_500
+    runs: list[ConsumerRecords] = first
+    while sum(map(len, runs)) < 20_000:
+        runs += one.next_batch() + other.next_batch()
+    for partition in range(2):
+        assert values(runs, partition) == in_partition(20_000, 2, partition)
+
+
+@both_ways
+def test_bytes_are_bounded_too(
+    embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "_BUFFER_BYTES", 100_000)
+    name = topic(embedded)
+    produce(embedded, name, [Record(bytes(10_000)) for _ in range(200)])
+    reading = part(source(embedded, name, client={"max_poll_records": 5}))
+    reading.next_batch()
+    time.sleep(1)
+    assert 100_000 < reading._poller._bytes <= 150_000
+    assert sum(map(len, take(reading, 200))) == 200
+
+
+@both_ways
+def test_an_offset_that_retention_removed(kafka: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(kafka)
+    produce(kafka, name, numbers(100, 1))
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.delete_records({TopicPartition(name, 0): 60})
+    admin.close()
+    says = "partition 0 .* from offset 20, it has 60 to 100: retention removed 40 offsets"
+    with pytest.raises(BrokerError, match=says):
+        part(source(kafka, name), 0, 20)
+    assert values(read(source(kafka, name, stop="end")), 0) == in_partition(100, 1, 0)[60:]
+
+
+@both_ways
+def test_retention_that_overtakes_a_running_flow(kafka: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(kafka)
+    produce(kafka, name, numbers(400, 1))
+    client = {"max_poll_records": 10, "max_partition_fetch_bytes": 1, "fetch_max_bytes": 1}
+    reading = part(source(kafka, name, client=client, buffer_records=10))
+    for i in range(10):  # small batches, so that little is read ahead
+        produce(kafka, name, [Record(b"late %d" % i)])
+    take(reading, 10)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.delete_records({TopicPartition(name, 0): 409})
+    admin.close()
+    with pytest.raises(BrokerError, match="it has 409 to 410: retention removed"):
+        take(reading, 10_000)
+
+
+@both_ways
+def test_an_offset_that_is_not_there_yet(broker: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(10, 1))
+    reading = part(source(broker, name), 0, 500)
+    with pytest.raises(BrokerError, match=r"from offset 500, it has 0 to 10: .*created again"):
+        take(reading, 1)
+
+
+@both_ways
+def test_the_offset_after_the_last_record_is_there(
+    broker: str, topic: MakeTopic, part: Any
+) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(100, 1))
+    reading = part(source(broker, name), 0, 100)
+    assert reading.next_batch() == []
+    produce(broker, name, [Record(b"new")])
+    assert values(take(reading, 1), 0) == [b"new"]
+
+
+def test_a_topic_with_fewer_partitions_than_before(
+    embedded: str, topic: MakeTopic, part: Any
+) -> None:
+    with pytest.raises(BrokerError, match=r"has 2 partitions, and .* knows a partition 5"):
+        part(source(embedded, topic(embedded, 2)), 5, 0)
+
+
+def test_a_missing_topic(embedded: str) -> None:
+    with pytest.raises(BrokerError, match="topic 'nothing-here' does not exist"):
+        source(embedded, "nothing-here").list_parts()
+    missing = failure_of(lambda: run(source(embedded, "nothing-here"), TestingSink([])))
+    assert isinstance(missing, BrokerError)
+
+
+def test_a_topic_that_vanishes(
+    broker: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "_VANISHED_S", 1.0)
+    name = topic(broker)
+    produce(broker, name, numbers(10, 1))
+    reading = part(source(broker, name, client={"metadata_max_age_ms": 200}))
+    take(reading, 10)
+    admin = KafkaAdminClient(bootstrap_servers=broker)
+    admin.delete_topics([name])
+    with pytest.raises(BrokerError, match=f"topic '{name}' was deleted while"):
+        take(reading, 1)
+    assert name not in admin.list_topics()
+    admin.close()
+
+
+@both_ways
+def test_a_topic_that_is_created_anew(broker: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(10, 1))
+    reading = part(source(broker, name, client={"metadata_max_age_ms": 200}))
+    take(reading, 10)
+    time.sleep(1.5)
+    admin = KafkaAdminClient(bootstrap_servers=broker)
+    admin.delete_topics([name])
+    admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}})
+    admin.close()
+    with pytest.raises(BrokerError, match="created again"):
+        take(reading, 1)
+
+
+def test_a_topic_that_grows_is_said_once(
+    kafka: str, topic: MakeTopic, part: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = topic(kafka, 2)
+    reading = part(source(kafka, name, client={"metadata_max_age_ms": 200}))
+    reading.next_batch()
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin.create_partitions({name: 3})
+    admin.close()
+    assert eventually(lambda: "has grown from 2 to 3 partitions" in caplog.text)
+    time.sleep(2.5)
+    assert caplog.text.count("has grown") == 1
+
+
+@both_ways
+def test_transaction_markers_are_passed(kafka: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(kafka)
+    producer = KafkaProducer(bootstrap_servers=kafka, transactional_id=name)
+    producer.init_transactions()
+    for i in range(3):
+        producer.begin_transaction()
+        producer.send(name, b"%d" % i)
+        producer.commit_transaction()
+    producer.close(5)  # offsets 0, 2 and 4 are records; 1, 3 and 5 are markers
+    reading = part(source(kafka, name))
+    assert values(take(reading, 3), 0) == [b"0", b"1", b"2"]
+    reading.next_batch()
+    assert eventually(lambda: reading.next_batch() == [] and opened_offset(reading.snapshot()) == 6)
+    assert values(read(source(kafka, name, stop="end")), 0) == [b"0", b"1", b"2"]
+
+
+def test_lag_is_a_metric(broker: str, topic: MakeTopic, part: Any) -> None:
+    name = topic(broker)
+    produce(broker, name, numbers(100, 1))
+    reading = part(source(broker, name), 0, 40)
+
+    def lag() -> float | None:
+        labels = {"topic": name, "partition": "0"}
+        return REGISTRY.get_sample_value("ewma_ops_consumer_lag", labels)
+
+    first = reading.next_batch()
+    assert first == []
+    assert eventually(lambda: lag() == 60)
+    take(reading, 60)
+    assert eventually(lambda: lag() == 0)
+
+
+@both_ways
+def test_a_broker_restart_is_ridden_out(
+    restartable_kafka: ApacheKafka, topic: MakeTopic, part: Any
+) -> None:
+    address = restartable_kafka.bootstrap_servers
+    name = topic(address, 2)
+    produce(address, name, numbers(100, 2))
+    reading = source(address, name)
+    parts = [part(reading, 0), part(reading, 1)]
+    before = [values(take(one, 50), p) for p, one in enumerate(parts)]
+    for one in parts:
+        one.snapshot()
+    restartable_kafka.stop()
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends:  # the commit fails and is not fatal
+        assert all(one.next_batch() == [] for one in parts)
+        time.sleep(0.01)
+    restartable_kafka.start()
+    produce(address, name, numbers(100, 2))
+    after = [values(take(one, 50, timeout_s=PATIENCE_S), p) for p, one in enumerate(parts)]
+    assert before == after == [in_partition(100, 2, p) for p in range(2)]
+    for one in parts:
+        one.snapshot()
+        one.next_batch()
+    assert eventually(lambda: committed(address, name) == {0: 100, 1: 100}, 30)
+
+
+def test_closing_never_raises_and_ends_the_threads(embedded: str, topic: MakeTopic) -> None:
+    reading = source(embedded, topic(embedded))
+    before = set(threading.enumerate())
+    reading.list_parts()
+    started = reading.build_part("in", part_key(0), None)
+    started.next_batch()
+    unstarted = source(embedded, topic(embedded))
+    unstarted.list_parts()
+    for one in (started, unstarted.build_part("in", part_key(0), None)):
+        one.close()
+    assert eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_an_aborted_execution_leaves_no_reader_behind(embedded: str, topic: MakeTopic) -> None:
+    name = topic(embedded)
+    produce(embedded, name, numbers(10, 1))
+    reading = source(embedded, name)
+    reading.list_parts()
+    left = reading.build_part("in", part_key(0), None)
+    take(left, 10)
+    anew = reading.build_part("in", part_key(0), None)  # same worker, nothing was closed
+    assert left._poller.closed
+    assert values(take(anew, 10), 0) == in_partition(10, 1, 0)
+    anew.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"start": "newest"}, "start is 'newest'"),
+        ({"start": True}, "start is True"),
+        ({"start": -1}, "start is -1"),
+        ({"start": 1.5}, "start is 1.5"),
+        ({"stop": "soon"}, "stop is 'soon'"),
+        ({"group_id": ""}, "group_id is ''"),
+        ({"buffer_records": 0}, "buffer_records is 0"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        source("127.0.0.1:1", "topic", **options)

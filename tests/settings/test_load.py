@@ -1,0 +1,650 @@
+"""The configuration file: what each key means, and how every mistake is told."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.settings.describe import describe
+from ewma_ops.settings.load import Settings, load
+from ewma_ops.stats.composites import Composite, bollinger, dema, macd, risk_metrics, tema
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+
+MINIMAL = """
+[kafka]
+bootstrap_servers = "127.0.0.1:9092"
+[input]
+topic = "readings"
+[smooth]
+beta = 0.9
+[output]
+topic = "smoothed"
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "flow.toml"
+
+
+def loaded(path: Path, text: str) -> Settings:
+    path.write_text(text, encoding="utf-8")
+    return load(path)
+
+
+def refused(path: Path, text: str) -> str:
+    """Return what is said of a file with mistakes, without the path in front."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(path, text)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert len(message.splitlines()) <= 20
+    return message.removeprefix(str(path)).removeprefix(": ")
+
+
+def with_key(table: str, line: str) -> str:
+    """Put a line into a table of the minimal file; a key that is there already is replaced."""
+    key = line.split("=", maxsplit=1)[0].strip()
+    tables = MINIMAL if f"[{table}]" in MINIMAL else f"{MINIMAL}[{table}]\n"
+    before, after = tables.split(f"[{table}]\n")
+    body, bracket, rest = after.partition("[" if "\n[" in after else "\0")
+    body = "".join(kept + "\n" for kept in body.splitlines() if not kept.startswith(f"{key} ="))
+    return f"{before}[{table}]\n{line}\n{body}{bracket}{rest}"
+
+
+def test_the_least_that_runs_and_what_it_leaves_open(path: Path) -> None:
+    settings = loaded(path, MINIMAL)
+    assert dict(settings.kafka) == {"bootstrap_servers": "127.0.0.1:9092"}
+    assert settings.input.topic == "readings"
+    assert settings.input.series_id is None
+    assert settings.input.time is None
+    assert settings.input.value == "value"
+    assert settings.input.start == "earliest"
+    assert settings.input.stop == "never"
+    assert settings.input.group_id == "ewma-readings-smoothed"
+    assert settings.family.smoothings == (("", Smoothing(Decay(beta=0.9))),)
+    assert settings.shards == 16
+    assert settings.output.topic == "smoothed"
+    assert settings.output.delivery == "exactly-once"
+    assert settings.dead_letters.topic == "dead-letters"
+    assert settings.recovery is None
+
+
+def test_every_key(path: Path) -> None:
+    settings = loaded(
+        path,
+        """
+        [kafka]
+        bootstrap_servers = ["a:1", "b:2"]
+        security_protocol = "SSL"
+        ssl_check_hostname = false
+        request_timeout_ms = 5000
+        [input]
+        topic = "in"
+        series_id = ["site", "sensor.id"]
+        time = "at"
+        value = "sensor.value"
+        start = 1970-01-01T00:00:01Z
+        stop = "end"
+        group_id = "mine"
+        [smooth]
+        halflife = "5min"
+        start_up = "first"
+        missing = "decay"
+        min_periods = 3
+        statistics = ["mean", "count"]
+        shards = 4
+        [output]
+        topic = "out"
+        delivery = "at-least-once"
+        [dead_letters]
+        topic = "bad"
+        [recovery]
+        directory = "state"
+        interval = "1min30s"
+        """,
+    )
+    assert dict(settings.kafka) == {
+        "bootstrap_servers": ["a:1", "b:2"],
+        "security_protocol": "SSL",
+        "ssl_check_hostname": False,
+        "request_timeout_ms": 5000,
+    }
+    assert settings.input.series_id == ("site", "sensor.id")
+    assert settings.input.time == "at"
+    assert settings.input.value == "sensor.value"
+    assert settings.input.start == 1000
+    assert settings.input.stop == "end"
+    assert settings.input.group_id == "mine"
+    ((_, smoothing),) = settings.family.smoothings
+    assert smoothing == Smoothing(
+        Decay(halflife="5min"),
+        start_up="first",
+        missing="decay",
+        min_periods=3,
+        statistics=["mean", "count"],
+    )
+    assert settings.shards == 4
+    assert settings.output.topic == "out"
+    assert settings.dead_letters.topic == "bad"
+    assert settings.recovery is not None
+    assert settings.recovery.directory == Path("state")
+    assert settings.recovery.interval == timedelta(seconds=90)
+
+
+def test_recovery_is_written_every_ten_seconds_unless_told_otherwise(path: Path) -> None:
+    settings = loaded(path, MINIMAL + '[recovery]\ndirectory = "~/state"')
+    assert settings.recovery is not None
+    assert settings.recovery.directory == Path.home() / "state"
+    assert settings.recovery.interval == timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ('"latest"', "latest"),
+        ('"committed"', "committed"),
+        ("2026-01-31T00:00:00Z", 1_769_817_600_000),
+        ("2026-01-31T01:00:00+01:00", 1_769_817_600_000),
+        ("2026-01-31T00:00:00", 1_769_817_600_000),
+        ("2026-01-31 00:00:00.5", 1_769_817_600_500),
+        ("2026-01-31", 1_769_817_600_000),
+        ('"2026-01-31T00:00:00Z"', 1_769_817_600_000),
+        ('"2026-01-31T00:00:00"', 1_769_817_600_000),
+        ('"2026-01-31"', 1_769_817_600_000),
+        ("1970-01-01", 0),
+    ],
+)
+def test_where_to_start(path: Path, start: str, expected: str | int) -> None:
+    assert loaded(path, with_key("input", f"start = {start}")).input.start == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "decay"),
+    [
+        ("alpha = 0.5", Decay(alpha=0.5)),
+        ("span = 10", Decay(span=10)),
+        ("com = 0", Decay(com=0)),
+        ("halflife = 12", Decay(halflife=12)),
+        ('tau = "2 days"', Decay(tau="2 days")),
+    ],
+)
+def test_any_way_to_give_the_decay(path: Path, option: str, decay: Decay) -> None:
+    family = loaded(path, MINIMAL.replace("beta = 0.9", option)).family
+    assert family.smoothings == (("", Smoothing(decay)),)
+
+
+def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
+    assert loaded(path, "\ufeff" + MINIMAL).input.topic == "readings"
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "said"),
+    [
+        ("input", 'topik = "x"', "input.topik is not known; did you mean topic?"),
+        ("input", 'Series_ID = "x"', "input.Series_ID is not known; did you mean series_id?"),
+        ("input", "beta = 0.5", "input.beta is not known; it belongs in [smooth]"),
+        ("input", "zzz = 1", "input.zzz is not known; there are topic, series_id, time, value,"),
+        ("output", 'group_id = "g"', "output.group_id is not known; it belongs in [input]"),
+        ("input", "topic = 5", "input.topic = 5 must be the name of a topic: 1 to 249 letters"),
+        ("input", 'topic = ""', 'input.topic = "" must be'),
+        ("input", 'topic = "a b"', 'input.topic = "a b" must be'),
+        ("input", 'topic = "a\\n"', 'input.topic = "a\\n" must be'),
+        ("input", 'topic = ".."', 'input.topic = ".." must be'),
+        ("input", f'topic = "{"x" * 250}"', "must be the name of a topic"),
+        ("input", 'series_id = ""', 'input.series_id = "" must be a payload field or a list'),
+        ("input", "series_id = []", "input.series_id = [] must be"),
+        ("input", 'series_id = ["a", 5]', 'input.series_id = ["a",5] must be'),
+        ("input", "series_id = true", "input.series_id = true must be"),
+        ("input", 'time = "a..b"', 'input.time = "a..b" must be a payload field'),
+        ("input", "value = []", 'input.value = [] must be a payload field, such as "value"'),
+        ("input", 'weight = "v"', "input.weight is not used"),
+        ("smooth", 'weighting = "volume"', 'weighting "volume" needs input.weight'),
+        ("smooth", 'statistics = ["mean", "corr"]', "corr is of two fields, but there is one"),
+        ("smooth", "fast = {spam = 3}", "smooth.fast.spam is not known"),
+        ("smooth", "fast = {alpha = 3}", "smooth.fast.alpha is 3"),
+        ("input", 'start = "erliest"', 'input.start = "erliest" must be "earliest", "latest", "co'),
+        ("input", 'start = "2026-13-01"', 'input.start = "2026-13-01" must be'),
+        ("input", "start = 1969-12-31", 'input.start = "1969-12-31" must be'),
+        ("input", "start = 12:00:00", 'input.start = "12:00:00" must be'),
+        ("input", "start = 5", "input.start = 5 must be"),
+        ("input", "start = true", "input.start = true must be"),
+        ("input", 'stop = "now"', 'input.stop = "now" must be "never" or "end"'),
+        ("input", 'group_id = ""', 'input.group_id = "" must be the name of a consumer group'),
+        ("smooth", "beta = 1.0", "smooth.beta is 1.0: it must be finite, and 0 <= beta < 1"),
+        ("smooth", 'beta = "0.9"', "smooth.beta must be a number, not '0.9'"),
+        ("smooth", "beta = true", "smooth.beta must be a number, not True"),
+        ("smooth", "beta = nan", "smooth.beta is nan"),
+        ("smooth", "span = 3", "[smooth] give exactly one of beta, alpha, span"),
+        ("smooth", 'start_up = "korrekt"', "smooth.start_up is 'korrekt': it must be one of"),
+        ("smooth", "missing = false", "smooth.missing is False"),
+        ("smooth", 'late = "never"', "smooth.late is 'never': it must be one of take, skip"),
+        ("smooth", 'max_lateness = "10"', "smooth.max_lateness: '10' is not a duration"),
+        ("smooth", 'out_of_range = "clip"', 'smooth.out_of_range is "clip": give lowest, highest'),
+        ("smooth", "min_periods = -1", "smooth.min_periods is -1"),
+        ("smooth", "min_periods = true", "smooth.min_periods is True"),
+        ("smooth", 'statistics = "mean"', "smooth.statistics must be a list of names"),
+        ("smooth", 'statistics = ["mean", "meen"]', "'meen': it must be one of mean"),
+        ("smooth", "shards = 0", "smooth.shards = 0 must be a whole number from 1 to 1024"),
+        ("smooth", "shards = true", "smooth.shards = true must be"),
+        ("smooth", "shards = 2.5", "smooth.shards = 2.5 must be"),
+        ("smooth", "shards = inf", "smooth.shards = inf must be"),
+        ("smooth", "halflive = 3", "smooth.halflive is not known; did you mean halflife?"),
+        (
+            "output",
+            'delivery = "once"',
+            'output.delivery = "once" must be "exactly-once", "transactional" or "at-least-once"',
+        ),
+        ("input", 'on_lost = "skip"', 'input.on_lost = "skip" must be "fail", or "earliest" to go'),
+        ("output", 'topic = "readings"', 'output.topic = "readings" is also input.topic; give it'),
+        ("dead_letters", 'topic = "readings"', 'dead_letters.topic = "readings" is also input.top'),
+        ("dead_letters", 'topic = "smoothed"', 'dead_letters.topic = "smoothed" is also output.to'),
+        ("input", 'topic = "dead-letters"', 'dead_letters.topic = "dead-letters" is also input.to'),
+        ("recovery", 'interval = "10s"', 'recovery.directory is missing; add directory = "state"'),
+        ("recovery", 'directory = ""', 'recovery.directory = "" must be the path of a directory'),
+        ("kafka", "bootstrap_servers = 5", "kafka.bootstrap_servers = 5 must be text such as"),
+        ("kafka", "bootstrap_servers = []", "kafka.bootstrap_servers = [] must be"),
+        ("kafka", 'bootstrap_servers = ""', 'kafka.bootstrap_servers = "" must be'),
+        ("kafka", "ssl_context = {a = 1}", "kafka.ssl_context = *** must be text, a number"),
+        ("kafka", 'group_id = "g"', "kafka.group_id cannot be set: it is input.group_id"),
+    ],
+)
+def test_a_mistake_is_told_with_key_value_and_mend(
+    path: Path, table: str, line: str, said: str
+) -> None:
+    message = refused(path, with_key(table, line))
+    assert said in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("interval", ["10", "true", '"10"', '"10 parsecs"', '""', '"999999999w"'])
+def test_an_interval_needs_a_unit(path: Path, interval: str) -> None:
+    message = refused(path, f'{MINIMAL}[recovery]\ndirectory = "s"\ninterval = {interval}')
+    assert message == (
+        f'recovery.interval = {interval} must be a duration such as "10s", "500ms" or "1min"'
+    )
+
+
+def test_options_that_do_not_go_together(path: Path) -> None:
+    text = MINIMAL.replace("beta = 0.9", 'halflife = "5min"\nstart_up = "uncorrected"')
+    assert "smooth.start_up" in refused(path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL.replace("[kafka]", "[kafak]"), "[kafak] is not known; did you mean kafka?"),
+        (MINIMAL.replace("[kafka]", "[kafak]"), "[kafka] is missing; add it with bootstrap_serv"),
+        (MINIMAL.replace('topic = "readings"', ""), 'input.topic is missing; add topic = "readin'),
+        (MINIMAL.replace("beta = 0.9", ""), "[smooth] give exactly one of beta, alpha, span"),
+        (MINIMAL.replace("[output]\n", ""), "[output] is missing"),
+        ("beta = 0.5\n" + MINIMAL, "beta = 0.5 stands in no table; move it to [smooth]"),
+        ("topic = 1\n" + MINIMAL, "move it to [input] or [output] or [dead_letters]"),
+        ("x = 1\n" + MINIMAL, "x is not known; there are kafka, input, smooth"),
+        ("sasl_mechanism = 1\n" + MINIMAL, "sasl_mechanism stands in no table; move it to [kafka]"),
+        ("recovery = 1\n" + MINIMAL, "recovery must be a table; write [recovery]"),
+        (MINIMAL + "[[recovery]]", "recovery must be a table; write [recovery]"),
+        ("", "[input] is missing"),
+    ],
+)
+def test_mistakes_about_tables(path: Path, text: str, said: str) -> None:
+    assert said in refused(path, text)
+
+
+def test_several_mistakes_are_told_together(path: Path) -> None:
+    text = with_key("smooth", "beta = 1.5").replace('"readings"', '"a b"')
+    message = refused(path, text + '[recovery]\ninterval = 10\n[dead_leters]\ntopic = "x"')
+    first, *rest = message.splitlines()
+    assert first == "5 mistakes"
+    assert [line.split()[0] for line in rest] == [
+        "[dead_leters]",
+        "input.topic",
+        "smooth.beta",
+        "recovery.directory",
+        "recovery.interval",
+    ]
+
+
+def test_very_many_mistakes_fit_on_one_screen(path: Path) -> None:
+    text = "".join(f"key{i} = '{'x' * 1000}'\n" for i in range(100)) + MINIMAL
+    message = refused(path, text)
+    assert message.splitlines()[0] == "100 mistakes"
+    assert message.splitlines()[-1].strip() == "and 85 more"
+    assert len(message) < 4000
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[input\n", ", line 1, column 7: "),
+        ("[input]\ntopic = readings\n", ", line 2, column 9: "),
+        ("[input]\ntopic = 'a'\ntopic = 'b'\n", ", line 3, column "),
+        ("[input]\ntopic = ", ", end of document: "),
+        ("a = " + "[" * 5000, ", "),
+        ("a = " + "9" * 5000, ", "),
+    ],
+)
+def test_what_is_not_toml_is_told_with_its_line(path: Path, text: str, where: str) -> None:
+    message = refused(path, text)
+    assert message.startswith(where)
+    assert 'topic = "readings"' in message
+
+
+def test_a_file_that_is_not_utf8(path: Path) -> None:
+    path.write_bytes(b"[input]\ntopic = '\xff'\n")
+    with pytest.raises(ConfigError, match="line 2: not UTF-8; save the file as UTF-8"):
+        load(path)
+
+
+def test_a_file_that_is_not_there(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"flow\.toml: there is no such file"):
+        load(path)
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(path.parent)
+
+
+def test_the_environment_fills_in_kafka_options(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "9092")
+    monkeypatch.setenv("KAFKA_PASSWORD", "hunter2")
+    text = MINIMAL.replace(
+        'bootstrap_servers = "127.0.0.1:9092"',
+        'bootstrap_servers = ["a:${PORT}", "b:${PORT}"]\nsasl_plain_password = "${KAFKA_PASSWORD}"',
+    )
+    assert dict(loaded(path, text).kafka) == {
+        "bootstrap_servers": ["a:9092", "b:9092"],
+        "sasl_plain_password": "hunter2",
+    }
+
+
+@pytest.mark.parametrize("name", ["NOT_SET", "KAFKA-PASSWORD", ""])
+def test_a_variable_that_is_not_set(path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    message = refused(path, with_key("kafka", f'sasl_plain_password = "${{{name}}}"'))
+    assert message.startswith(
+        f"kafka.sasl_plain_password needs the environment variable {name}, which is not set"
+    )
+
+
+def test_other_tables_take_the_text_as_it_is(path: Path) -> None:
+    settings = loaded(path, with_key("input", 'value = "${HOME}"'))
+    assert settings.input.value == "${HOME}"
+
+
+SECRETS = """
+sasl_plain_username = "me"
+sasl_plain_password = "hunter2"
+ssl_password = "${SECRET}"
+proxy_url = "socks5://user:hunter2@proxy:1080"
+"""
+
+
+def test_secrets_are_never_shown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    settings = loaded(path, MINIMAL.replace("[input]", SECRETS + "[input]"))
+    assert settings.kafka["sasl_plain_password"] == settings.kafka["ssl_password"] == "hunter2"
+    for shown in (repr(settings), str(settings), repr(settings.kafka), describe(settings)):
+        assert "hunter2" not in shown
+        assert "sasl_plain_password" in shown
+        assert "me" in shown
+        assert "proxy:1080" in shown
+
+
+def test_secrets_are_not_in_messages_either(path: Path) -> None:
+    message = refused(path, with_key("kafka", 'sasl_plain_password = {password = "hunter2"}'))
+    assert "kafka.sasl_plain_password = *** must be text" in message
+    assert "hunter2" not in message
+
+
+def test_settings_can_be_pickled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    settings = loaded(path, MINIMAL.replace("[input]", SECRETS + "[input]"))
+    again = pickle.loads(pickle.dumps(settings))
+    assert again == settings
+    assert repr(again) == repr(settings)
+
+
+def test_describe_says_what_will_run(path: Path) -> None:
+    text = with_key("input", "start = 2026-01-31T00:00:00Z").replace(
+        "[input]", '[recovery]\ndirectory = "state"\n[input]\nseries_id = ["a", "b.c"]'
+    )
+    said = describe(loaded(path, text))
+    for part in (
+        "127.0.0.1:9092",
+        "readings",
+        "2026-01-31 00:00:00+00:00",
+        "ewma-readings-smoothed",
+        "a/b.c",
+        "record timestamp",
+        "beta = 0.9",
+        "16 shards",
+        "smoothed",
+        "exactly-once",
+        "dead-letters",
+        "state, every 10 s",
+    ):
+        assert part in said
+    assert len(said.splitlines()) < 20
+
+
+def test_describe_says_what_becomes_of_odd_readings(path: Path) -> None:
+    options = 'beta = 0.9\nlowest = 0\nhighest = 60\nmax_lateness = "10min"'
+    said = describe(loaded(path, MINIMAL.replace("beta = 0.9", options)))
+    assert "out-of-range dead-letter (beyond 0 and 60), late dead-letter (by more than 600" in said
+
+
+def test_describe_says_when_nothing_is_recovered(path: Path) -> None:
+    assert "every series starts anew" in describe(loaded(path, MINIMAL))
+
+
+def test_identity_is_what_the_state_depends_on(path: Path) -> None:
+    base = loaded(path, MINIMAL).identity()
+    assert base["input topic"] == "readings"
+    assert all(isinstance(text, str) for text in base.values())
+
+    def differing(table: str, line: str) -> set[str]:
+        other: dict[str, Any] = loaded(path, with_key(table, line)).identity()
+        return {name for name in base if base[name] != other[name]}
+
+    assert differing("input", 'topic = "other"') == {"input topic", "group"}
+    assert differing("output", 'topic = "other"') == {"output topic", "group"}
+    assert differing("smooth", "shards = 8") == {"shards"}
+    assert differing("smooth", "beta = 0.8") == {"smoothing"}
+    assert differing("input", 'start = "latest"') == set()
+    assert differing("kafka", 'client_id = "c"') == set()
+
+
+SEVERAL = """
+[kafka]
+bootstrap_servers = "127.0.0.1:9092"
+[input]
+topic = "quotes"
+value = ["quote.bid", "quote.ask"]
+weight = "volume"
+[smooth]
+statistics = ["mean", "corr"]
+weighting = "volume"
+[smooth.fast]
+span = 12
+[smooth.slow]
+span = 26
+statistics = ["mean", "std"]
+[output]
+topic = "smoothed"
+"""
+
+
+def test_a_warm_start(path: Path) -> None:
+    past = path.with_name("past.parquet")
+    text = MINIMAL.replace("beta = 0.9", f'beta = 0.9\nwarm_start = "{past}"')
+    assert loaded(path, MINIMAL).warm_start is None
+    settings = loaded(path, text)
+    assert settings.warm_start == past
+    assert f"warm start   {past}" in describe(settings)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        settings.identity()
+    past.write_bytes(b"one")
+    one = settings.identity()
+    past.write_bytes(b"other")
+    other = settings.identity()
+    assert {name for name in one if one[name] != other[name]} == {"warm start"}
+    assert "warm start" not in loaded(path, MINIMAL).identity()
+    said = refused(path, MINIMAL.replace("beta = 0.9", "beta = 0.9\nwarm_start = 5"))
+    assert said == "smooth.warm_start = 5 must be the path of a Parquet file, as text"
+
+
+def test_several_fields_and_smoothings(path: Path) -> None:
+    settings = loaded(path, SEVERAL)
+    assert settings.input.value == ("quote.bid", "quote.ask")
+    assert settings.family.names == (
+        "quote_bid_fast_mean",
+        "quote_bid_slow_mean",
+        "quote_bid_slow_std",
+        "quote_ask_fast_mean",
+        "quote_ask_slow_mean",
+        "quote_ask_slow_std",
+        "quote_bid_quote_ask_fast_corr",
+    )
+    assert "fast         span = 12" in describe(settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "smoothing"),
+    [
+        ('start_up = "simple"\nstart_n = 9', {"start_up": "simple", "start_n": 9}),
+        (
+            'start_up = "prior"\nprior = 20\nprior_weight = 1.5',
+            {"start_up": "prior", "prior": 20, "prior_weight": 1.5},
+        ),
+        ('min_weight = 0.5\nmissing = "decay"', {"min_weight": 0.5, "missing": "decay"}),
+        (
+            'lowest = -40\nhighest = 60.5\nout_of_range = "clip"\nnon_finite = "decay"',
+            {"lowest": -40, "highest": 60.5, "out_of_range": "clip", "non_finite": "decay"},
+        ),
+        (
+            'max_lateness = "10min"\nlate = "clip"\nequal_times = "skip"\nmissing = "reset"',
+            {"max_lateness": "10min", "late": "clip", "equal_times": "skip", "missing": "reset"},
+        ),
+    ],
+)
+def test_further_options(path: Path, options: str, smoothing: Any) -> None:
+    family = loaded(path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{options}")).family
+    ((_, found),) = family.smoothings
+    assert found == Smoothing(Decay(beta=0.9), **smoothing)
+
+
+MACD_AND_BANDS = """
+[smooth]
+start_up = "first"
+span = 20
+[smooth.m]
+composite = "macd"
+fast = 6
+[smooth.bands]
+composite = "bollinger"
+widths = 2.5
+[smooth.plain]
+"""
+
+
+def test_composites(path: Path) -> None:
+    text = MINIMAL.replace("[smooth]\nbeta = 0.9\n", MACD_AND_BANDS)
+    settings = loaded(path, text)
+    first = Smoothing(Decay(span=20), "first")
+    assert dict(settings.family.smoothings) == {
+        "m": macd(fast=6, start_up="first"),
+        "bands": bollinger(first, 2.5),
+        "plain": first,
+    }
+    assert pickle.loads(pickle.dumps(settings)).family == settings.family
+    assert "m            macd\n  fast       span = 6" in describe(settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "composite"),
+    [
+        ('composite = "macd"', macd()),
+        ('composite = "risk_metrics"', risk_metrics()),
+        ('composite = "risk_metrics"\nbeta = 0.97', risk_metrics(Smoothing(Decay(beta=0.97)))),
+        ('composite = "dema"\nhalflife = "5min"', dema(Smoothing(Decay(halflife="5min")))),
+        ('composite = "tema"\nspan = 9', tema(Smoothing(Decay(span=9)))),
+    ],
+)
+def test_a_composite_alone(path: Path, options: str, composite: Composite) -> None:
+    family = loaded(path, MINIMAL.replace("beta = 0.9", options)).family
+    assert family.smoothings == (("", composite),)
+    assert family.names == composite.statistics
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ('composite = "mcad"', "smooth.composite is 'mcad': it must be one of dema, tema, macd"),
+        ("composite = [1]", "smooth.composite is [1]: it must be one of"),
+        ('composite = "macd"\nbeta = 0.9', 'smooth.beta does not go with "macd": give fast'),
+        ('composite = "macd"\nfast = 30', "smooth.fast = 30 must be less than slow = 26"),
+        ('composite = "macd"\nfast = "5min"', "smooth.span"),
+        ('composite = "macd"\nmissing = "no"', "smooth.missing is 'no'"),
+        ('composite = "dema"', "[smooth] give exactly one of beta"),
+        ('composite = "dema"\nspan = 9\nwidths = 2', 'smooth.widths goes with composite = "bollin'),
+        ("beta = 0.9\nfast = 12", 'smooth.fast goes with composite = "macd"'),
+        (
+            'composite = "bollinger"\nspan = 9\nwidths = 0',
+            "smooth.widths = 0: give a number above 0",
+        ),
+        ('composite = "dema"\nspan = 9\nstatistics = ["mean", "std"]', "leave them out"),
+    ],
+)
+def test_mistakes_about_composites(path: Path, options: str, said: str) -> None:
+    assert said in refused(path, MINIMAL.replace("beta = 0.9", options))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + ".a" * 100_000 + "=1",
+        "." * 200_000,
+        "[" + "a." * 100_000 + "a]",
+        "\n".join(f"k{i}{'.a' * 400}=1" for i in range(300)),
+        "#" * 300_000,
+    ],
+)
+def test_a_file_of_nonsense_is_refused_in_a_moment(path: Path, text: str) -> None:
+    began = time.process_time()
+    message = refused(path, MINIMAL + text)
+    assert time.process_time() - began < 5
+    assert any(word in message for word in ("dots", "deep", "262,144 bytes", "Invalid")), message
+
+
+def test_an_endless_file_is_refused() -> None:
+    with pytest.raises(ConfigError, match="larger than 262,144 bytes"):
+        load("/dev/zero")
+
+
+@pytest.mark.parametrize("value", ["[[[[[[[[[1]]]]]]]]]", "{a={a={a={a={a={a={a={a={}}}}}}}}}"])
+def test_deep_values_are_refused(path: Path, value: str) -> None:
+    assert "nested more than 8 deep" in refused(path, with_key("kafka", f"client_id = {value}"))
+
+
+def test_a_list_of_many_brokers_fits_into_a_line(path: Path) -> None:
+    servers = ", ".join(f'"broker-{i}.kafka.internal.example.com:9092"' for i in range(100))
+    loaded(path, with_key("kafka", f"bootstrap_servers = [{servers}]"))
+
+
+def test_the_isolation_level(path: Path) -> None:
+    assert loaded(path, MINIMAL).identity()["isolation level"] == "read_committed"
+    text = with_key("kafka", 'isolation_level = "read_uncommitted"')
+    assert loaded(path, text).identity()["isolation level"] == "read_uncommitted"
+    message = refused(path, with_key("kafka", 'isolation_level = "read_commited"'))
+    assert message == (
+        'kafka.isolation_level = "read_commited": it must be one of read_committed, '
+        "read_uncommitted; did you mean read_committed?"
+    )
