@@ -16,11 +16,13 @@ import sys
 
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.job.dataflow import begin, build_job, identify
+from ewma_ops.job.dataflow import build_job
+from ewma_ops.job.identity import begin, identify
 from ewma_ops.job.recovery.guard import guard_parts, guarded_store
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.worker import stop_on_signals
-from ewma_ops.settings.load import Settings, load
+from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
 
 __all__ = ["flow"]
 

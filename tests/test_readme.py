@@ -13,7 +13,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
 from ewma_ops.commands.cli import _parser
-from ewma_ops.settings.load import Settings, load
+from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
 from tests.helpers.jobs import Job
 
 ROOT = Path(__file__).parents[1]

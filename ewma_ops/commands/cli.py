@@ -17,7 +17,7 @@ from pathlib import Path
 from ewma_ops import __version__
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.relay import write_line
-from ewma_ops.stats.decay import duration_ms
+from ewma_ops.stats.durations import duration_ms
 
 __all__ = ["main"]
 
@@ -102,7 +102,7 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.job.dataflow import begin, identify
+    from ewma_ops.job.identity import begin, identify
     from ewma_ops.job.launcher import launch
     from ewma_ops.settings.load import load
 
@@ -121,7 +121,9 @@ def _check(options: argparse.Namespace) -> int:
     from ewma_ops.connectors import create_topic, partition_count
     from ewma_ops.connectors.client.options import check_options
     from ewma_ops.connectors.client.topic_configs import concerns
-    from ewma_ops.job.dataflow import letters_cut, topic_uses, warmed
+    from ewma_ops.job.builders import warmed
+    from ewma_ops.job.dataflow import letters_cut
+    from ewma_ops.job.identity import topic_uses
     from ewma_ops.settings.describe import describe
     from ewma_ops.settings.load import load
 

@@ -32,9 +32,10 @@ from ewma_ops.connectors.client.exchange import poll_records
 from ewma_ops.connectors.client.topics import partition_count, topic_configs
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.dataflow import decoder_of, encoder_of, job_of, warmed
+from ewma_ops.job.builders import decoder_of, encoder_of, warmed
+from ewma_ops.job.identity import job_of
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.settings.load import Settings
+from ewma_ops.settings.model import Settings
 
 __all__ = ["Findings", "verify"]
 

@@ -16,39 +16,22 @@ from datetime import timedelta
 from typing import NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
-import numpy as np
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 import ewma_ops.operators as ew
 from ewma_ops.columns.readings import Readings
-from ewma_ops.connectors.client.topic_configs import Use, refuse_or_warn
-from ewma_ops.connectors.client.topics import largest_record, look_up, partition_count
-from ewma_ops.connectors.sink.routing import by_key, by_source, routed_partitions
+from ewma_ops.connectors.client.topics import largest_record
 from ewma_ops.connectors.sink.sink import KafkaSink
-from ewma_ops.connectors.source.offsets import start_offsets
 from ewma_ops.connectors.source.source import KafkaSource
-from ewma_ops.job.recovery.store import Beginning, RecoveryStore
+from ewma_ops.job.builders import decoder_of, encoder_of, history_of
+from ewma_ops.job.identity import job_of
+from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.steps import Addressed, Decode, Encode, Letters, PutAside
-from ewma_ops.serde.json.decoder import JsonDecoder
-from ewma_ops.serde.json.encoder import JsonEncoder
-from ewma_ops.serde.parquet import History, file_digest
-from ewma_ops.settings.load import Settings
-from ewma_ops.table.table import SeriesTable
+from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ProducerRecords
 
-__all__ = [
-    "Job",
-    "begin",
-    "build_job",
-    "decoder_of",
-    "encoder_of",
-    "identify",
-    "job_of",
-    "letters_cut",
-    "topic_uses",
-    "warmed",
-]
+__all__ = ["Job", "build_job", "letters_cut"]
 
 _log = logging.getLogger(__name__)
 
@@ -143,138 +126,6 @@ def _letter_bytes(settings: Settings) -> int:
     if why:
         _log.warning("%s", why)
     return max_bytes
-
-
-def decoder_of(settings: Settings) -> JsonDecoder:
-    """Return what reads the job's payloads."""
-    reads, policies = settings.input, settings.family.policies
-    lowest, highest = settings.family.bounds
-    if policies.out_of_range != "dead-letter":
-        lowest, highest = -np.inf, np.inf
-    return JsonDecoder(
-        value=reads.value,
-        series_id=reads.series_id,
-        time=reads.time,
-        weight=reads.weight,
-        lowest=lowest,
-        highest=highest,
-        nulls=policies.missing != "dead-letter",
-        infinite=policies.non_finite != "dead-letter",
-        max_id_bytes=reads.max_id_bytes,
-        max_value_bytes=reads.max_value_bytes,
-    )
-
-
-def history_of(settings: Settings) -> History | None:
-    """Return what the job starts from, as its file is by now.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be read.
-    """
-    reads, family, path = settings.input, settings.family, settings.warm_start
-    if path is None:
-        return None
-    return History(
-        path,
-        reads.value,
-        "series_id" if reads.series_id is None else reads.series_id,
-        None if family.by_time is None else reads.time or "time",
-        reads.weight,
-        family.largest,
-        file_digest(path),
-    )
-
-
-def warmed(settings: Settings) -> tuple[SeriesTable, int]:
-    """Return the table that the job starts from, and how many readings are in it.
-
-    Raises
-    ------
-    ConfigError
-        If the history cannot be read, or a row of it is no reading.
-    """
-    table, readings = SeriesTable(settings.family), 0
-    for part in history_of(settings) or ():
-        table.update(part)
-        readings += len(part)
-    return table, readings
-
-
-def encoder_of(settings: Settings) -> JsonEncoder:
-    """Return what writes the job's events."""
-    return JsonEncoder(settings.family.names, settings.family.fields)
-
-
-def identify(settings: Settings) -> dict[str, str]:
-    """Return what a recovery store belongs to: the settings' identity and that of the topics.
-
-    Raises
-    ------
-    BrokerError, ConfigError
-        As of :func:`build_job`.
-    """
-    topics = {
-        "input": settings.input.topic,
-        "output": settings.output.topic,
-        "dead-letter": settings.dead_letters.topic,
-    }
-    identity = settings.identity()
-    if (history := history_of(settings)) is not None:
-        history.check()
-    for name, topic in topics.items():
-        view = look_up(settings.kafka, topic)
-        identity[f"{name} topic id"] = str(view.topic_id)
-    refuse_or_warn(settings.kafka, topic_uses(settings))
-    return identity
-
-
-def topic_uses(settings: Settings) -> list[Use]:
-    """Return what the job's topics are for, to look at their settings."""
-    exact = settings.output.delivery != "at-least-once"
-    ids = settings.input.max_id_bytes
-    largest, smaller = encoder_of(settings).largest(ids), f"lower input.max_id_bytes ({ids})"
-    return [
-        Use(settings.input.topic, "input", record_time=settings.input.time is None),
-        Use(settings.output.topic, "output", exact, False, largest, smaller),
-        Use(settings.dead_letters.topic, "dead letters", exact),
-    ]
-
-
-def begin(settings: Settings) -> Beginning:
-    """Return where a job begins that begins now.
-
-    Noted once, in the recovery store: a run that goes on with the job begins there too, also
-    after a crash before the first snapshot. An input partition that the note does not name was
-    added later, and is read from its first offset. The output topics are written to by as many
-    partitions as they have now; or had, where events of this job are there already, of a run
-    whose store is lost: else what it wrote would not be found, and be written again.
-
-    Raises
-    ------
-    BrokerError, ConfigError
-        As of :func:`build_job`.
-    """
-    reads, client, routed = settings.input, settings.kafka, {}
-    for topic, route in ((settings.output.topic, by_key), (settings.dead_letters.topic, by_source)):
-        if settings.output.delivery == "at-least-once":
-            routed[topic] = partition_count(client, topic)
-        else:
-            routed[topic] = routed_partitions(client, topic, job_of(settings), route)
-    return Beginning(start_offsets(client, reads.topic, reads.group_id, reads.start), routed)
-
-
-def job_of(settings: Settings) -> str:
-    """Return whose events these are: what else they depend on than the readings' positions.
-
-    Where this changes, all events are new ones. So the input topic's id is in it: a topic created
-    anew has other readings at the same offsets.
-    """
-    parts = settings.identity()
-    del parts["shards"]  # no bit of an event depends on it
-    view = look_up(settings.kafka, settings.input.topic)
-    return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))
 
 
 def _sink(

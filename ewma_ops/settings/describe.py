@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
 from ewma_ops.secrets.masking import masked
-from ewma_ops.settings.load import Settings
+from ewma_ops.settings.model import Settings
 from ewma_ops.stats.composites import Composite
 from ewma_ops.table.smoothing_set import Asked
 

@@ -12,31 +12,22 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
-from ewma_ops.secrets.option_names import SECRETS, SHOWN, shown
-from ewma_ops.serde.parquet import file_digest
+from ewma_ops.secrets.option_names import SECRETS, SHOWN
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
-from ewma_ops.settings.moments import FORMS, moment_ms
+from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
+from ewma_ops.settings.moments import moment_ms
 from ewma_ops.settings.smooth import KEYS, read_smoothings
-from ewma_ops.stats.decay import duration_ms
+from ewma_ops.stats.durations import duration_ms
 from ewma_ops.table.smoothing_set import Family
 
-__all__ = [
-    "DeadLetters",
-    "Input",
-    "KafkaOptions",
-    "Output",
-    "Recovery",
-    "Settings",
-    "load",
-]
+__all__ = ["KafkaOptions", "load"]
 
 _LARGEST_FILE = 256 << 10
 _MOST_DOTS = 500
@@ -52,128 +43,8 @@ _FIRST_KEYS = {
 }
 """What a table cannot do without."""
 
-_Text = Annotated[str, Meta(min_length=1)]
-_Topic = Annotated[
-    str,
-    Meta(
-        pattern=r"^(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}\Z",
-        description="the name of a topic: 1 to 249 letters, digits, '.', '_' or '-'",
-    ),
-]
 _SHARDS = (Annotated[int, Meta(ge=1, le=1024)], "a whole number from 1 to 1024")
 _Struct = TypeVar("_Struct", bound=Struct)
-
-
-class Input(Struct, frozen=True, kw_only=True):
-    """Table ``[input]``: which topic is read, from where to where, and what is in its payloads.
-
-    ``start`` is a word, or a time in milliseconds since the epoch; ``series_id = None`` is the
-    record's key, and ``time = None`` the record's timestamp. ``on_lost`` says what is done where
-    retention has removed readings before they were read.
-    """
-
-    topic: _Topic
-    series_id: Annotated[
-        str | tuple[str, ...] | None,
-        Meta(description="a payload field or a list of them; leave it out to use the record's key"),
-    ] = None
-    time: Annotated[
-        str | None,
-        Meta(description="a payload field; leave it out to use the record's timestamp"),
-    ] = None
-    value: Annotated[
-        str | tuple[str, ...],
-        Meta(description='a payload field, such as "value" or "sensor.value", or a list of them'),
-    ] = "value"
-    weight: Annotated[str | None, Meta(description="a payload field")] = None
-    start: Annotated[
-        Literal["earliest", "latest", "committed"] | int,
-        Meta(description=f'"earliest", "latest", "committed" or a time such as {FORMS}'),
-    ] = "earliest"
-    stop: Annotated[Literal["never", "end"], Meta(description='"never" or "end"')] = "never"
-    max_id_bytes: Annotated[
-        int, Meta(ge=1, le=65_536, description="a whole number of bytes from 1 to 65536")
-    ] = MAX_ID_BYTES
-    max_value_bytes: Annotated[
-        int, Meta(ge=1, le=8 << 20, description="a whole number of bytes from 1 to 8388608")
-    ] = MAX_VALUE_BYTES
-    on_lost: Annotated[
-        Literal["fail", "earliest"],
-        Meta(description='"fail", or "earliest" to go on where the topic begins'),
-    ] = "fail"
-    group_id: Annotated[_Text, Meta(description="the name of a consumer group, as text")] = ""
-
-
-class Output(Struct, frozen=True, kw_only=True):
-    """Table ``[output]``: where smoothed events go."""
-
-    topic: _Topic
-    delivery: Annotated[
-        Literal["exactly-once", "transactional", "at-least-once"],
-        Meta(description='"exactly-once", "transactional" or "at-least-once"'),
-    ] = "exactly-once"
-
-
-class DeadLetters(Struct, frozen=True, kw_only=True):
-    """Table ``[dead_letters]``: where messages go that cannot be read."""
-
-    topic: _Topic = "dead-letters"
-    max_bytes: Annotated[
-        int, Meta(ge=1000, description="a whole number of bytes, at least 1000")
-    ] = 1_000_000
-
-
-class Recovery(Struct, frozen=True, kw_only=True):
-    """Table ``[recovery]``: where state survives a crash, and how often it is written.
-
-    A relative ``directory`` is relative to the working directory, as in a shell.
-    """
-
-    directory: Annotated[Path, Meta(description="the path of a directory, as text")]
-    interval: Annotated[
-        timedelta, Meta(description='a duration such as "10s", "500ms" or "1min"')
-    ] = timedelta(seconds=10)
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts."""
-
-    kafka: KafkaOptions
-    input: Input
-    family: Family
-    shards: int
-    warm_start: Path | None = None
-    output: Output
-    dead_letters: DeadLetters
-    recovery: Recovery | None
-
-    def identity(self) -> dict[str, str]:
-        """Return what a recovery store belongs to: with another of these it must not resume.
-
-        Of the warm start it is the content: the file may be moved, and must not change.
-
-        Raises
-        ------
-        ConfigError
-            If there is a warm start, and it cannot be read.
-        """
-        warm = self.warm_start
-        return {
-            **({} if warm is None else {"warm start": file_digest(warm)}),
-            "input topic": self.input.topic,
-            "isolation level": self.kafka.isolation_level,
-            "output topic": self.output.topic,
-            "dead-letter topic": self.dead_letters.topic,
-            "group": self.input.group_id,
-            "series id": repr(self.input.series_id),
-            "time": repr(self.input.time),
-            "value": repr(self.input.value),
-            "weight": repr(self.input.weight),
-            "longest id": str(self.input.max_id_bytes),
-            "longest value": str(self.input.max_value_bytes),
-            "shards": str(self.shards),
-            "smoothing": self.family.fingerprint(),
-        }
 
 
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -301,7 +172,9 @@ def _refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
         if name in _KEYS:
             continue
         if not isinstance(value, dict) and (home := _home(name)):
-            mistakes.append(f"{name} = {_shown(name, value)} stands in no table; move it to {home}")
+            mistakes.append(
+                f"{name} = {show_value(name, value)} stands in no table; move it to {home}"
+            )
         elif name in SHOWN | SECRETS:
             mistakes.append(f"{name} stands in no table; move it to [kafka]")
         else:  # its value may be a secret
@@ -378,7 +251,7 @@ def _value(
     try:
         return parse(values[key])
     except (msgspec.ValidationError, ValueError, OverflowError):
-        mistakes.append(f"{name}.{key} = {_shown(key, values[key])} must be {bound}")
+        mistakes.append(f"{name}.{key} = {show_value(key, values[key])} must be {bound}")
 
 
 def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | None:
@@ -447,7 +320,7 @@ def _interval(value: object) -> timedelta:
 
 
 def _path(value: object) -> Path:
-    return Path(msgspec.convert(value, _Text)).expanduser()
+    return Path(msgspec.convert(value, Text)).expanduser()
 
 
 _PARSERS: dict[str, Callable[[object], object]] = {
@@ -469,11 +342,3 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     words = tuple(known)
     near = difflib.get_close_matches(word.lower(), words, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(words)}"
-
-
-def _shown(key: str, value: object) -> str:
-    if key in SHOWN:
-        return shown(key, value)
-    # JSON has no NaN, and no line break inside a text.
-    text = repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else text[:59] + "…"

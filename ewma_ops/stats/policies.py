@@ -19,7 +19,7 @@ from typing import Any
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.checks import number, one_of
-from ewma_ops.stats.decay import duration_ms
+from ewma_ops.stats.durations import duration_ms
 
 __all__ = [
     "CAUSES",

@@ -18,9 +18,10 @@ from ewma_ops.commands.cli import main
 from ewma_ops.commands.verify import verify
 from ewma_ops.connectors.sink.ledger import identities
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.dataflow import job_of
+from ewma_ops.job.identity import job_of
 from ewma_ops.serde.json.encoder import JsonEncoder
-from ewma_ops.settings.load import Settings, load
+from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
 from tests.helpers.brokers import Record, configure_topic, produce, read_all
 from tests.helpers.jobs import START_MS, Job, ewma, wait_until

@@ -119,7 +119,7 @@ def worker_program(directory: str, place: str, addresses: str, limit: str, mode:
 
 
 def launcher_program(directory: str, options: str) -> int:
-    from ewma_ops.job.launcher import supervise
+    from ewma_ops.job.supervisor import supervise
 
     workers, limit, mode, grace_s = json.loads(options)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ewma_ops.job.recovery.store import open_part, part_files
+from ewma_ops.job.recovery.part_files import open_part, part_files
 from tests.helpers.clocks import Clock, compiler
 from tests.helpers.jobs import (
     BYTEWAX,

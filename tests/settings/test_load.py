@@ -12,7 +12,8 @@ import pytest
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.settings.describe import describe
-from ewma_ops.settings.load import Settings, load
+from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
 from ewma_ops.stats.composites import Composite, bollinger, dema, macd, risk_metrics, tema
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.stats.decay import Decay, duration_ms, exp2
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.durations import duration_ms
+from ewma_ops.stats.exact_exp2 import exp2
 
 
 def exact(x: float) -> Decimal:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from ewma_ops.job.recovery.store import open_part, part_files
+from ewma_ops.job.recovery.part_files import open_part, part_files
 
 __all__ = ["checkpointing"]
 

@@ -10,15 +10,9 @@ import time
 from pathlib import Path
 
 from ewma_ops.errors import ConfigError, StateError
-from ewma_ops.job.recovery.store import (
-    PARTITIONS,
-    Begin,
-    Beginning,
-    Identity,
-    RecoveryStore,
-    ResumePoint,
-    Sound,
-)
+from ewma_ops.job.recovery.manifest import Begin, Beginning, Identity
+from ewma_ops.job.recovery.part_files import PARTITIONS, ResumePoint, Sound
+from ewma_ops.job.recovery.store import RecoveryStore
 
 __all__ = ["guard_parts", "guarded_store"]
 

@@ -7,28 +7,21 @@ know what to do with the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import Spans, Texts
+from ewma_ops.serde.decoder import are_many
 from ewma_ops.serde.fields import Fields, Paths
 from ewma_ops.serde.json.shape import Shape, learn, read_floats, read_integers
 from ewma_ops.serde.times import read_times
 
-__all__ = ["ColumnReader", "are_many"]
+__all__ = ["ColumnReader"]
 
-_FEW = 1_536
-"""Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
 _SAMPLES = 3
 _MOST_PATIENCE = 64
-
-
-def are_many(pieces: Sequence[bytes | None]) -> TypeGuard[Spans]:
-    """Tell whether byte strings are a column, and so many that it is worth to stay with it."""
-    return isinstance(pieces, Spans) and len(pieces) >= _FEW
 
 
 class ColumnReader:

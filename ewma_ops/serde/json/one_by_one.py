@@ -22,10 +22,11 @@ from msgspec import Struct, defstruct
 from numpy.typing import NDArray
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.serde.decoder import not_utf8
 from ewma_ops.serde.fields import Fields, Paths, Reasons
 from ewma_ops.serde.times import read_time, times_of
 
-__all__ = ["RowReader", "not_utf8"]
+__all__ = ["RowReader"]
 
 
 class RowReader:
@@ -304,11 +305,6 @@ def _as_float(moment: float) -> float:
         return float(moment)
     except OverflowError:
         return math.inf if moment > 0 else -math.inf
-
-
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Say what is wrong with bytes that are no text."""
-    return f"not UTF-8: {error.reason} (byte {error.start})"
 
 
 def _shown(found: object) -> str:

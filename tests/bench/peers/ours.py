@@ -8,7 +8,8 @@ import threading
 from bytewax.testing import cluster_main
 
 from ewma_ops.job.dataflow import build_job
-from ewma_ops.settings.load import DeadLetters, Input, KafkaOptions, Output, Settings
+from ewma_ops.settings.load import KafkaOptions
+from ewma_ops.settings.model import DeadLetters, Input, Output, Settings
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import Family

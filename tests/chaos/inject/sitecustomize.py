@@ -107,7 +107,7 @@ def mark_first_write(directory: Path) -> None:
 def break_on_purpose(control: str) -> None:
     import numpy as np
 
-    from ewma_ops.job.recovery import store
+    from ewma_ops.job.recovery import part_files
 
     def everything(self: Any, origins: Any) -> Any:
         return np.ones(len(origins[1]), np.bool_)
@@ -124,8 +124,8 @@ def break_on_purpose(control: str) -> None:
         import contextlib
 
         with contextlib.ExitStack() as stack:
-            epoch = store._resume_epoch(store._open_parts(directory, stack))
-        return store.ResumePoint(epoch, 0)
+            epoch = part_files._resume_epoch(part_files.open_parts(directory, stack))
+        return part_files.ResumePoint(epoch, 0)
 
     if control == "no de-duplication":
         replace("ewma_ops.connectors.sink.ledger", "Ledger", "admit", lambda _: everything)

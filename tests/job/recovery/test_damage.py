@@ -13,7 +13,8 @@ import pytest
 
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import StateError
-from ewma_ops.job.recovery.store import RecoveryStore, open_part, part_files
+from ewma_ops.job.recovery.part_files import open_part, part_files
+from ewma_ops.job.recovery.store import RecoveryStore
 from tests.helpers.jobs import Job, Watch, assert_same, assert_told, ewma, made_up, pandas_says
 
 READINGS = made_up(600, 20)

@@ -22,7 +22,9 @@ from bytewax.testing import TestingSink
 
 from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.job.recovery.guard import guard_parts
-from ewma_ops.job.recovery.store import Beginning, RecoveryStore, ResumePoint, purge_ghosts
+from ewma_ops.job.recovery.manifest import Beginning
+from ewma_ops.job.recovery.part_files import ResumePoint, purge_ghosts
+from ewma_ops.job.recovery.store import RecoveryStore
 from tests.helpers.patience import PATIENCE_S
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}

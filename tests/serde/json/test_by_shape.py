@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from ewma_ops.columns.byte_columns import Spans, Texts
 from ewma_ops.columns.readings import Rejections
+from ewma_ops.serde import decoder as decoder_module
+from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.fields import Paths
-from ewma_ops.serde.json import by_shape
 from ewma_ops.serde.json.by_shape import ColumnReader
-from ewma_ops.serde.json.decoder import Decoded, JsonDecoder
+from ewma_ops.serde.json.decoder import JsonDecoder
 from tests.helpers.payloads import TELLING, mutated, plain, run_of, surrounded, template
 
 Payloads = Sequence[bytes | None]
@@ -68,7 +69,7 @@ SEEDS = st.integers(0, 2**32)
 @pytest.fixture(autouse=True)
 def however_few() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_shape, "_FEW", 1)
+        patch.setattr(decoder_module, "_FEW", 1)
         yield
 
 
@@ -127,7 +128,7 @@ def test_others_among_them_are_read_or_rejected_by_themselves() -> None:
 
 
 def test_few_payloads_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(by_shape, "_FEW", 5)
+    monkeypatch.setattr(decoder_module, "_FEW", 5)
     reader = ColumnReader(Paths(["series_id"], None, ["value"]))
     assert reader.read(Spans.of([GOOD] * 4)) is None
     assert reader.read(Spans.of([GOOD] * 5)) is not None

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ewma_ops.columns.byte_columns import Spans
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.json.decoder import CAUSES, Decoded, JsonDecoder
+from ewma_ops.serde.decoder import CAUSES, Decoded
+from ewma_ops.serde.json.decoder import JsonDecoder
 
 GOOD = b'{"series_id": "s1", "ts": 1700000000000, "value": 21.5}'
 

@@ -1,0 +1,78 @@
+"""Decoder, encoder and warm start of a job, built from its settings.
+
+Knows settings, formats and the table; must not know Kafka or Bytewax.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.serde.parquet import History, file_digest
+from ewma_ops.settings.model import Settings
+from ewma_ops.table.table import SeriesTable
+
+__all__ = ["decoder_of", "encoder_of", "history_of", "warmed"]
+
+
+def decoder_of(settings: Settings) -> JsonDecoder:
+    """Return what reads the job's payloads."""
+    reads, policies = settings.input, settings.family.policies
+    lowest, highest = settings.family.bounds
+    if policies.out_of_range != "dead-letter":
+        lowest, highest = -np.inf, np.inf
+    return JsonDecoder(
+        value=reads.value,
+        series_id=reads.series_id,
+        time=reads.time,
+        weight=reads.weight,
+        lowest=lowest,
+        highest=highest,
+        nulls=policies.missing != "dead-letter",
+        infinite=policies.non_finite != "dead-letter",
+        max_id_bytes=reads.max_id_bytes,
+        max_value_bytes=reads.max_value_bytes,
+    )
+
+
+def history_of(settings: Settings) -> History | None:
+    """Return what the job starts from, as its file is by now.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    reads, family, path = settings.input, settings.family, settings.warm_start
+    if path is None:
+        return None
+    return History(
+        path,
+        reads.value,
+        "series_id" if reads.series_id is None else reads.series_id,
+        None if family.by_time is None else reads.time or "time",
+        reads.weight,
+        family.largest,
+        file_digest(path),
+    )
+
+
+def warmed(settings: Settings) -> tuple[SeriesTable, int]:
+    """Return the table that the job starts from, and how many readings are in it.
+
+    Raises
+    ------
+    ConfigError
+        If the history cannot be read, or a row of it is no reading.
+    """
+    table, readings = SeriesTable(settings.family), 0
+    for part in history_of(settings) or ():
+        table.update(part)
+        readings += len(part)
+    return table, readings
+
+
+def encoder_of(settings: Settings) -> JsonEncoder:
+    """Return what writes the job's events."""
+    return JsonEncoder(settings.family.names, settings.family.fields)

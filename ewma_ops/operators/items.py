@@ -1,0 +1,329 @@
+"""Items of a keyed stream: few at a time by the reading, many as columns, and back to items.
+
+Knows what users hand in and what they get; must not know how shards work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from functools import lru_cache
+from itertools import groupby, repeat
+from math import inf, nan
+from numbers import Integral, Rational, Real
+from types import NoneType
+from typing import Any, NamedTuple
+
+import numpy as np
+from bytewax.operators import StatefulBatchLogic
+
+from ewma_ops.columns.byte_columns import utf8_of
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.readings import (
+    EARLIEST_MS,
+    LARGEST_WEIGHT,
+    LATEST_MS,
+    SMALLEST_WEIGHT,
+    WEIGHTS,
+    Reading,
+    Readings,
+    Smoothed,
+    SmoothedReading,
+    event_key,
+)
+from ewma_ops.errors import ReadingError
+from ewma_ops.operators.shards import Due, Piece, Shard, Tables, deal
+from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.table import SeriesTable
+
+__all__ = [
+    "Fields",
+    "ItemShard",
+    "Number",
+    "Value",
+    "check_readings",
+    "flush_items",
+    "route_items",
+    "with_step_name",
+]
+
+
+Number = float | int | Decimal | Rational | None
+Fields = Number | Sequence[Number] | Mapping[str, Number]
+Value = Fields | tuple[int | datetime, Fields] | Reading
+"""What `smooth` takes of a series: a value, a (time, value) pair, or a reading."""
+
+_Out = tuple[str, SmoothedReading]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MILLISECOND = timedelta(milliseconds=1)
+
+_FEW = 128
+"""Fewer readings than this are quicker as items than as columns (measured)."""
+
+
+class _Item(NamedTuple):
+    """One reading on its way to its shard."""
+
+    series_id: str
+    value: float | list[float]
+    time_ms: int | None
+    weight: float | None
+
+
+class _Items(NamedTuple):
+    """A few readings on their way to their shard."""
+
+    shard: int
+    items: list[_Item]
+
+
+class ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
+    """One shard of `smooth`: few readings go on item by item, others by the column."""
+
+    def __init__(self, step_id: str, tables: Tables, resume_state: bytes | None) -> None:
+        super().__init__(tables, resume_state)
+        self._step_id = step_id
+        self._names = tuple(map(event_key, tables.family.names))
+
+    def on_batch(self, values: list[_Items | Piece]) -> tuple[Iterable[Iterable[_Out] | Due], bool]:
+        """Step through single readings; queue columns until they are due."""
+        out: list[Iterable[_Out] | Due] = []
+        with _named(self._step_id):
+            shared = self.shared(values[0].shard)
+            for value in values:
+                if isinstance(value, Piece):
+                    out.append(shared.put_by(value))
+                else:
+                    shared.settle()
+                    out.append([self._step(shared.table, item) for item in value.items])
+        return out, StatefulBatchLogic.RETAIN
+
+    def _step(self, table: SeriesTable, item: _Item) -> _Out:
+        series_id, value, time_ms, weight = item
+        results = table.step(series_id, value, time_ms, weight)
+        if self._names == ("ewma",):
+            return series_id, SmoothedReading(value, results[0], time_ms)
+        statistics = dict(zip(self._names, results, strict=True))
+        ewma = statistics.pop("ewma", nan)
+        return series_id, SmoothedReading(value, ewma, time_ms, statistics)
+
+
+@contextmanager
+def _named(step_id: str) -> Iterator[None]:
+    """Have errors about readings name the step."""
+    try:
+        yield
+    except ReadingError as error:
+        raise ReadingError(f"{error} (step {step_id!r})") from None
+
+
+def with_step_name(step_id: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Return a decorator of a step's function: its errors about readings name the step."""
+
+    def naming(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def named(batch: Any) -> Any:
+            with _named(step_id):
+                return act(batch)
+
+        return named
+
+    return naming
+
+
+def check_readings(runs: list[Readings]) -> list[Readings]:
+    """Refuse a batch of anything else than `Readings`."""
+    for run in runs:
+        if not isinstance(run, Readings):
+            raise ReadingError(
+                f"{_shown(run)} is not Readings: make columns with Readings.of, or use smooth for "
+                "(series id, value) pairs"
+            )
+    return runs
+
+
+def route_items(
+    batch: list[tuple[str, Value]], shards: int, family: Family
+) -> Iterable[tuple[str, _Items | Piece]]:
+    """Route values to shards: few as items, many as columns."""
+    _check_keys(batch)
+    if len(batch) >= _FEW or (family.width > 1 and not family.fields):
+        return deal(_to_readings(batch, family), shards)
+    runs: dict[int, list[_Item]] = {}
+    for item in _to_some(batch, family):
+        runs.setdefault(_shard_of(item.series_id, shards), []).append(item)
+    return [(str(shard), _Items(shard, items)) for shard, items in runs.items()]
+
+
+def _check_keys(batch: list[Any]) -> None:
+    for item in batch:
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise ReadingError(
+                f"{_shown(item)} is not a (series id, value) pair, as smooth takes them: key the "
+                "stream first, for example with op.key_on"
+            )
+        if not isinstance(item[0], str):
+            raise ReadingError(
+                f"series id {_shown(item[0])} (value {_shown(item[1])}) is not a str: convert it, "
+                "for example in op.key_on or with op.map and str()"
+            )
+
+
+def flush_items(batch: list[tuple[str, Iterable[_Out] | Due]]) -> Iterable[_Out]:
+    """Return the items that came of values, in order; columns are smoothed now."""
+    out: list[_Out] = []
+    for _, value in batch:
+        if isinstance(value, Due):
+            for smoothed in value.take():
+                out += _to_items(smoothed)
+        else:
+            out += value
+    return out
+
+
+@lru_cache(maxsize=1 << 16)
+def _shard_of(series_id: str, shards: int) -> int:
+    return murmur2(utf8_of(series_id)) % shards
+
+
+def _to_items(smoothed: Smoothed) -> Iterable[_Out]:
+    if smoothed.rejected is not None:
+        raise ReadingError(smoothed.rejected.rejections[0].detail)
+    readings = smoothed.readings
+    statistics = {event_key(name): column for name, column in smoothed.statistics.items()}
+    times = repeat(None) if readings.times_ms is None else readings.times_ms.tolist()
+    ewma = statistics.pop("ewma", None)
+    means = repeat(nan) if ewma is None else ewma.tolist()
+    columns = [readings.values.tolist(), means, times]
+    if statistics:
+        rows = zip(*(column.tolist() for column in statistics.values()), strict=True)
+        columns.append([dict(zip(statistics, row, strict=True)) for row in rows])
+    return list(zip(readings.series_ids, map(SmoothedReading, *columns), strict=True))
+
+
+def _to_some(batch: list[tuple[str, Value]], family: Family) -> Iterable[_Item]:
+    """Check a few values without the overhead of columns."""
+    plain = family.width == 1
+    for series_id, value in batch:
+        if plain and type(value) is float:
+            yield _Item(series_id, value, None, None)
+        else:
+            yield _to_item(series_id, value, family)
+
+
+def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Iterable[Readings]:
+    """Return columns; where some values have a time or a weight and others none, several."""
+    ids = [series_id for series_id, _ in batch]
+    values: list[Any] = [value for _, value in batch]
+    if family.width == 1 and set(map(type, values)) <= {float, NoneType}:
+        return [Readings.of(ids, values, finite=False)]
+    items = [_to_item(series_id, value, family) for series_id, value in batch]
+    return [
+        Readings.of(ids, found, None if untimed else times, None if unweighed else weights,
+                    finite=False)
+        for (untimed, unweighed), alike in groupby(
+            items, lambda item: (item.time_ms is None, item.weight is None)
+        )
+        for ids, found, times, weights in [zip(*alike, strict=True)]
+    ]  # fmt: skip
+
+
+def _to_item(series_id: str, value: object, family: Family) -> _Item:
+    time: object = None
+    found: object = value
+    weight: float | None = None
+    if isinstance(value, Reading):
+        time, found = value.time_ms, value.value
+        if value.weight is not None:
+            weight = _to_weight(series_id, value.weight)
+    elif isinstance(value, tuple) and len(value) == 2:
+        time, found = value
+        if isinstance(found, datetime):
+            raise ReadingError(
+                f"value {_shown(value)} of series {series_id!r} ends with a time: give "
+                "(time, value), the time first"
+            )
+    time_ms = _to_ms(series_id, time)
+    if family.width == 1:
+        return _Item(series_id, _to_number(series_id, value, found), time_ms, weight)
+    if isinstance(found, Mapping):
+        if found and found.keys().isdisjoint(family.fields):
+            raise ReadingError(
+                f"value {_shown(value)} of series {series_id!r} has none of the fields "
+                f"{', '.join(family.fields) or '(they have no names)'}: rename them, or name in "
+                "fields= what it has"
+            )
+        found = [found.get(field) for field in family.fields]
+    elif found is None:
+        found = [None] * family.width
+    if not isinstance(found, (Sequence, np.ndarray)) or len(found) != family.width:
+        raise ReadingError(
+            f"value {_shown(value)} of series {series_id!r} is not a list of {family.width} "
+            f"numbers, or a mapping of {', '.join(family.fields) or 'named fields'}: map it to one"
+        )
+    numbers = found.tolist() if isinstance(found, np.ndarray) else found
+    column = [_to_number(series_id, value, number) for number in numbers]
+    return _Item(series_id, column, time_ms, weight)
+
+
+def _to_number(series_id: str, value: object, number: object) -> float:
+    if number is None:
+        return nan
+    if isinstance(number, bool) or not isinstance(number, (Real, Decimal)):
+        hint = ""
+        if isinstance(number, Mapping):
+            hint = "; several numbers of a mapping are taken by name, with fields=[...]"
+        raise ReadingError(
+            f"value {_shown(value)} of series {series_id!r} is not a number, a (time, number) "
+            f"pair or a Reading: map it to one of them first{hint}"
+        )
+    try:
+        return float(number)
+    except OverflowError:  # an int or a Fraction: other numbers become infinite by themselves
+        return inf if number > 0 else -inf  # type: ignore[operator] # every number compares
+    except ValueError:
+        raise ReadingError(
+            f"value {_shown(value)} of series {series_id!r} is a signaling NaN: use a quiet one, "
+            "or None"
+        ) from None
+
+
+def _to_weight(series_id: str, weight: object) -> float:
+    number = _to_number(series_id, weight, weight)
+    if number != 0.0 and not SMALLEST_WEIGHT <= number <= LARGEST_WEIGHT:
+        raise ReadingError(
+            f"weight {_shown(weight)} of series {series_id!r} is out of bounds: give one within "
+            f"{WEIGHTS}"
+        )
+    return number
+
+
+def _to_ms(series_id: str, time: object) -> int | None:
+    if time is None:
+        return None
+    if isinstance(time, datetime):
+        if time.tzinfo is None:
+            raise ReadingError(
+                f"time {_shown(time)} of series {series_id!r} must be a datetime with a time zone: "
+                "if it is UTC, use time.replace(tzinfo=timezone.utc)"
+            )
+        return (time - _EPOCH) // _MILLISECOND
+    if not isinstance(time, Integral) or isinstance(time, bool):
+        raise ReadingError(
+            f"time {_shown(time)} of series {series_id!r} must be an int (milliseconds since the "
+            "epoch) or a datetime with a time zone; in a pair it comes before the value"
+        )
+    time_ms = int(time)
+    if not EARLIEST_MS <= time_ms <= LATEST_MS:
+        raise ReadingError(
+            f"time {_shown(time)} of series {series_id!r} is out of bounds: give one within "
+            f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)"
+        )
+    return time_ms
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"

@@ -1,0 +1,154 @@
+"""The configuration as typed tables: keys, bounds and defaults, and what of it is a secret.
+
+Knows no files and no TOML. What a password is stays inside: neither `repr` nor `describe` nor an
+error shows one.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
+from ewma_ops.secrets.option_names import SHOWN, shown
+from ewma_ops.serde.parquet import file_digest
+from ewma_ops.settings.kafka_table import KafkaOptions
+from ewma_ops.settings.moments import FORMS
+from ewma_ops.table.smoothing_set import Family
+
+__all__ = ["DeadLetters", "Input", "Output", "Recovery", "Settings", "Text", "show_value"]
+
+
+Text = Annotated[str, Meta(min_length=1)]
+_Topic = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,249}\Z",
+        description="the name of a topic: 1 to 249 letters, digits, '.', '_' or '-'",
+    ),
+]
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """Table ``[input]``: which topic is read, from where to where, and what is in its payloads.
+
+    ``start`` is a word, or a time in milliseconds since the epoch; ``series_id = None`` is the
+    record's key, and ``time = None`` the record's timestamp. ``on_lost`` says what is done where
+    retention has removed readings before they were read.
+    """
+
+    topic: _Topic
+    series_id: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(description="a payload field or a list of them; leave it out to use the record's key"),
+    ] = None
+    time: Annotated[
+        str | None,
+        Meta(description="a payload field; leave it out to use the record's timestamp"),
+    ] = None
+    value: Annotated[
+        str | tuple[str, ...],
+        Meta(description='a payload field, such as "value" or "sensor.value", or a list of them'),
+    ] = "value"
+    weight: Annotated[str | None, Meta(description="a payload field")] = None
+    start: Annotated[
+        Literal["earliest", "latest", "committed"] | int,
+        Meta(description=f'"earliest", "latest", "committed" or a time such as {FORMS}'),
+    ] = "earliest"
+    stop: Annotated[Literal["never", "end"], Meta(description='"never" or "end"')] = "never"
+    max_id_bytes: Annotated[
+        int, Meta(ge=1, le=65_536, description="a whole number of bytes from 1 to 65536")
+    ] = MAX_ID_BYTES
+    max_value_bytes: Annotated[
+        int, Meta(ge=1, le=8 << 20, description="a whole number of bytes from 1 to 8388608")
+    ] = MAX_VALUE_BYTES
+    on_lost: Annotated[
+        Literal["fail", "earliest"],
+        Meta(description='"fail", or "earliest" to go on where the topic begins'),
+    ] = "fail"
+    group_id: Annotated[Text, Meta(description="the name of a consumer group, as text")] = ""
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """Table ``[output]``: where smoothed events go."""
+
+    topic: _Topic
+    delivery: Annotated[
+        Literal["exactly-once", "transactional", "at-least-once"],
+        Meta(description='"exactly-once", "transactional" or "at-least-once"'),
+    ] = "exactly-once"
+
+
+class DeadLetters(Struct, frozen=True, kw_only=True):
+    """Table ``[dead_letters]``: where messages go that cannot be read."""
+
+    topic: _Topic = "dead-letters"
+    max_bytes: Annotated[
+        int, Meta(ge=1000, description="a whole number of bytes, at least 1000")
+    ] = 1_000_000
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """Table ``[recovery]``: where state survives a crash, and how often it is written.
+
+    A relative ``directory`` is relative to the working directory, as in a shell.
+    """
+
+    directory: Annotated[Path, Meta(description="the path of a directory, as text")]
+    interval: Annotated[
+        timedelta, Meta(description='a duration such as "10s", "500ms" or "1min"')
+    ] = timedelta(seconds=10)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts."""
+
+    kafka: KafkaOptions
+    input: Input
+    family: Family
+    shards: int
+    warm_start: Path | None = None
+    output: Output
+    dead_letters: DeadLetters
+    recovery: Recovery | None
+
+    def identity(self) -> dict[str, str]:
+        """Return what a recovery store belongs to: with another of these it must not resume.
+
+        Of the warm start it is the content: the file may be moved, and must not change.
+
+        Raises
+        ------
+        ConfigError
+            If there is a warm start, and it cannot be read.
+        """
+        warm = self.warm_start
+        return {
+            **({} if warm is None else {"warm start": file_digest(warm)}),
+            "input topic": self.input.topic,
+            "isolation level": self.kafka.isolation_level,
+            "output topic": self.output.topic,
+            "dead-letter topic": self.dead_letters.topic,
+            "group": self.input.group_id,
+            "series id": repr(self.input.series_id),
+            "time": repr(self.input.time),
+            "value": repr(self.input.value),
+            "weight": repr(self.input.weight),
+            "longest id": str(self.input.max_id_bytes),
+            "longest value": str(self.input.max_value_bytes),
+            "shards": str(self.shards),
+            "smoothing": self.family.fingerprint(),
+        }
+
+
+def show_value(key: str, value: object) -> str:
+    """Return a value as the file shows it, short, and secrets masked."""
+    if key in SHOWN:
+        return shown(key, value)
+    # JSON has no NaN, and no line break inside a text.
+    text = repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else text[:59] + "…"
