@@ -39,7 +39,7 @@ class EwmaError(Exception):
     retry: ClassVar[bool] = False
     """Whether the same call may succeed later with nothing changed."""
 
-    told: bool = False
+    logged: bool = False
     """Whether it was logged where it could not be raised."""
 
 

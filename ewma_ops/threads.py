@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-__all__ = ["COARSE_S", "FINE_S", "stay_known", "wake_within"]
+__all__ = ["COARSE_S", "FINE_S", "pin_thread_state", "set_timer_slack"]
 
 COARSE_S = 0.05
 FINE_S = 0.00005
@@ -18,7 +18,7 @@ _PR_SET_TIMERSLACK = 29
 _NS = 1_000_000_000
 
 
-def wake_within(slack_s: float) -> None:
+def set_timer_slack(slack_s: float) -> None:
     """Let the kernel end the sleeps of this thread up to ``slack_s`` seconds late, to save power.
 
     Threads that it starts inherit that. Only Linux knows this; elsewhere nothing changes.
@@ -27,7 +27,7 @@ def wake_within(slack_s: float) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(int(slack_s * _NS)))
 
 
-def stay_known() -> None:
+def pin_thread_state() -> None:
     """Have the interpreter keep what it knows of this thread until the thread ends.
 
     Of a thread that is not Python's own, as Bytewax's workers are, it makes a new state at each

@@ -17,7 +17,7 @@ import sys
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.dataflow import build_job
-from ewma_ops.job.identity import begin, identify
+from ewma_ops.job.identity import find_beginning, identify
 from ewma_ops.job.recovery.guard import guard_parts, guarded_store
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.worker import stop_on_signals
@@ -41,7 +41,7 @@ def _recovery_store(settings: Settings) -> RecoveryStore | None:
         guard_parts(
             known.recovery_directory,
             identify(settings),
-            lambda: begin(settings),
+            lambda: find_beginning(settings),
             check_pickle,
         )
     return guarded_store(known.recovery_directory)

@@ -9,7 +9,7 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
-from ewma_ops.threads import COARSE_S, FINE_S, stay_known, wake_within
+from ewma_ops.threads import COARSE_S, FINE_S, pin_thread_state, set_timer_slack
 
 _PR_GET_TIMERSLACK = 30
 
@@ -24,11 +24,11 @@ def test_a_thread_has_its_own_and_hands_it_on() -> None:
 
     def started_by_a_dozing_thread() -> None:
         found.append(_slack_s())
-        wake_within(FINE_S)
+        set_timer_slack(FINE_S)
         found.append(_slack_s())
 
     def dozing() -> None:
-        wake_within(COARSE_S)
+        set_timer_slack(COARSE_S)
         child = threading.Thread(target=started_by_a_dozing_thread)
         child.start()
         child.join()
@@ -52,7 +52,7 @@ def test_a_thread_of_the_engine_stays_known_if_it_asks_to(*, stays: bool) -> Non
         news.append(not hasattr(local, "seen"))
         local.seen = True
         if stays:
-            stay_known()
+            pin_thread_state()
         return item
 
     flow = Dataflow("flow")

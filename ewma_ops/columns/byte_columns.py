@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 __all__ = [
     "SPARE",
     "Buffer",
-    "Spans",
-    "Texts",
+    "BytesColumn",
+    "TextColumn",
     "copy_into",
     "joined",
     "lay_out",
@@ -64,7 +64,7 @@ class _Column(Sequence[T_co]):
         return repr(list(self))
 
 
-class Spans(_Column["bytes | None"]):
+class BytesColumn(_Column["bytes | None"]):
     """n byte strings in a buffer, each of them or null; cut out of it when they are asked for.
 
     Parameters
@@ -87,9 +87,9 @@ class Spans(_Column["bytes | None"]):
         self.data, self.starts, self.stops = data, starts, stops
 
     @classmethod
-    def of(cls, pieces: Sequence[bytes | None]) -> Spans:
+    def of(cls, pieces: Sequence[bytes | None]) -> BytesColumn:
         """Lay byte strings end to end, unless they are columns already."""
-        if isinstance(pieces, Spans):
+        if isinstance(pieces, BytesColumn):
             return pieces
         try:
             sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))  # type: ignore[arg-type]  # None raises, as it should
@@ -100,7 +100,7 @@ class Spans(_Column["bytes | None"]):
         return _laid_end_to_end(data, sizes)
 
     @staticmethod
-    def concat(parts: Sequence[Spans]) -> Spans:
+    def concat(parts: Sequence[BytesColumn]) -> BytesColumn:
         """Join one or more columns end to end, without what their buffers hold beside them."""
         if len(parts) == 1:
             return parts[0]
@@ -118,11 +118,11 @@ class Spans(_Column["bytes | None"]):
         """How many bytes they are together."""
         return int(np.maximum(self.stops - self.starts, 0).sum())
 
-    def take(self, at: NDArray[np.intp]) -> Spans:
+    def take(self, at: NDArray[np.intp]) -> BytesColumn:
         """Return those at the places ``at``, in that order, in the same buffer."""
-        return Spans(self.data, self.starts[at], self.stops[at])
+        return BytesColumn(self.data, self.starts[at], self.stops[at])
 
-    def lean(self) -> Spans:
+    def lean(self) -> BytesColumn:
         """Return them in a buffer of their own, if this one is many times what they are."""
         if len(self.data) <= _LEAN * self.nbytes + len(SPARE):
             return self
@@ -146,11 +146,11 @@ class Spans(_Column["bytes | None"]):
     def __getitem__(self, at: int) -> bytes | None: ...
 
     @overload
-    def __getitem__(self, at: slice) -> Spans: ...
+    def __getitem__(self, at: slice) -> BytesColumn: ...
 
-    def __getitem__(self, at: int | slice) -> bytes | Spans | None:
+    def __getitem__(self, at: int | slice) -> bytes | BytesColumn | None:
         if isinstance(at, slice):
-            return Spans(self.data, self.starts[at], self.stops[at])
+            return BytesColumn(self.data, self.starts[at], self.stops[at])
         start, stop = int(self.starts[at]), int(self.stops[at])
         return None if stop < start else bytes(self.data[start:stop])
 
@@ -167,7 +167,7 @@ class Spans(_Column["bytes | None"]):
         return _laid_end_to_end, (self.packed(), self.sizes)
 
 
-def _bytes_of(spans: Spans) -> tuple[bytes, int]:
+def _bytes_of(spans: BytesColumn) -> tuple[bytes, int]:
     """Return the part of the buffer that holds the byte strings, and where it begins."""
     if isinstance(spans.data, bytes):
         return spans.data, 0
@@ -177,13 +177,13 @@ def _bytes_of(spans: Spans) -> tuple[bytes, int]:
     return bytes(spans.data[low : max(int(spans.stops.max()), low)]), low
 
 
-def _laid_end_to_end(packed: bytes, sizes: NDArray[np.int64]) -> Spans:
+def _laid_end_to_end(packed: bytes, sizes: NDArray[np.int64]) -> BytesColumn:
     whole = np.maximum(sizes, 0)
     starts = np.cumsum(whole) - whole
-    return Spans(packed + SPARE, starts, starts + sizes)
+    return BytesColumn(packed + SPARE, starts, starts + sizes)
 
 
-class Texts(_Column[str]):
+class TextColumn(_Column[str]):
     r"""n texts as a column of their UTF-8; each is decoded when it is asked for.
 
     A lone surrogate, which UTF-8 cannot hold, counts as its three bytes, so that there is a column
@@ -198,27 +198,27 @@ class Texts(_Column[str]):
 
     __slots__ = ("utf8",)
 
-    def __init__(self, utf8: Spans) -> None:
+    def __init__(self, utf8: BytesColumn) -> None:
         self.utf8 = utf8
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Texts:
+    def of(cls, texts: Sequence[str]) -> TextColumn:
         """Encode texts, unless they are a column already."""
-        if isinstance(texts, Texts):
+        if isinstance(texts, TextColumn):
             return texts
         utf8 = split(utf8_of(_SEPARATOR.join(texts)), ord(_SEPARATOR))
         if len(utf8) != len(texts):  # there are none, or a text has a separator in it
-            utf8 = Spans.of(list(map(utf8_of, texts)))
+            utf8 = BytesColumn.of(list(map(utf8_of, texts)))
         return cls(utf8)
 
     @staticmethod
-    def concat(parts: Sequence[Texts]) -> Texts:
+    def concat(parts: Sequence[TextColumn]) -> TextColumn:
         """Join one or more columns end to end."""
-        return Texts(Spans.concat([part.utf8 for part in parts]))
+        return TextColumn(BytesColumn.concat([part.utf8 for part in parts]))
 
-    def take(self, at: NDArray[np.intp]) -> Texts:
+    def take(self, at: NDArray[np.intp]) -> TextColumn:
         """Return those at the places ``at``, in that order."""
-        return Texts(self.utf8.take(at))
+        return TextColumn(self.utf8.take(at))
 
     def __len__(self) -> int:
         return len(self.utf8)
@@ -227,11 +227,11 @@ class Texts(_Column[str]):
     def __getitem__(self, at: int) -> str: ...
 
     @overload
-    def __getitem__(self, at: slice) -> Texts: ...
+    def __getitem__(self, at: slice) -> TextColumn: ...
 
-    def __getitem__(self, at: int | slice) -> str | Texts:
+    def __getitem__(self, at: int | slice) -> str | TextColumn:
         if isinstance(at, slice):
-            return Texts(self.utf8[at])
+            return TextColumn(self.utf8[at])
         start, stop = int(self.utf8.starts[at]), int(self.utf8.stops[at])
         return bytes(self.utf8.data[start:stop]).decode("utf-8", "surrogatepass")
 
@@ -242,10 +242,10 @@ class Texts(_Column[str]):
         return (data[start:stop].decode("utf-8", "surrogatepass") for start, stop in spans)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Texts, (self.utf8,)
+        return TextColumn, (self.utf8,)
 
 
-def split(data: bytes, separator: int) -> Spans:
+def split(data: bytes, separator: int) -> BytesColumn:
     """Cut bytes wherever one byte stands, as ``bytes.split`` does.
 
     Examples
@@ -254,10 +254,10 @@ def split(data: bytes, separator: int) -> Spans:
     [b'a', b'bc', b'']
     """
     bounds = np.flatnonzero(np.frombuffer(data, np.uint8) == separator)
-    return Spans(data + SPARE, np.append(0, bounds + 1), np.append(bounds, len(data)))
+    return BytesColumn(data + SPARE, np.append(0, bounds + 1), np.append(bounds, len(data)))
 
 
-_COLUMNS: tuple[Any, ...] = (Spans, Texts)
+_COLUMNS: tuple[Any, ...] = (BytesColumn, TextColumn)
 
 
 def taken(items: Sequence[T], at: NDArray[np.intp]) -> Sequence[T]:
@@ -295,7 +295,7 @@ def words_at(data: Buffer, at: NDArray[np.int64], count: int) -> NDArray[np.uint
     return opened.view("<u8").reshape(len(at), count)
 
 
-def copy_into(into: NDArray[np.uint8], at: NDArray[np.int64], spans: Spans) -> None:
+def copy_into(into: NDArray[np.uint8], at: NDArray[np.int64], spans: BytesColumn) -> None:
     """Copy byte strings to the places ``at`` of a buffer; of a null nothing.
 
     Those of 2^k to 2^(k+1) - 1 bytes are copied together, by a window of 2^k at their beginning
@@ -315,7 +315,7 @@ def copy_into(into: NDArray[np.uint8], at: NDArray[np.int64], spans: Spans) -> N
         target[begin + left] = source[first + left]
 
 
-def lay_out(pieces: Sequence[bytes | Spans], n: int) -> Spans:
+def lay_out(pieces: Sequence[bytes | BytesColumn], n: int) -> BytesColumn:
     """Put n > 0 byte strings together, each of several pieces: bytes that all have, or its own.
 
     None of them may be a null.
@@ -335,16 +335,16 @@ def lay_out(pieces: Sequence[bytes | Spans], n: int) -> Spans:
     starts[1:] = ends[:-1]
     at = starts.copy()
     for piece, size, width in zip(pieces, sizes, widths, strict=True):
-        if isinstance(piece, Spans) and width > len(SPARE):
+        if isinstance(piece, BytesColumn) and width > len(SPARE):
             copy_into(into, at, piece)
         elif width:
             window = np.void(piece) if isinstance(piece, bytes) else _cut(piece, width)
             windows(into, width)[at] = window
         at += size
-    return Spans(into, starts, at)
+    return BytesColumn(into, starts, at)
 
 
-def _cut(spans: Spans, width: int) -> NDArray[np.void]:
+def _cut(spans: BytesColumn, width: int) -> NDArray[np.void]:
     return windows(spans.data, width)[spans.starts]
 
 

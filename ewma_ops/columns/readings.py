@@ -272,13 +272,13 @@ class Readings:
             raise ReadingError("series ids must be str; convert them, for example with str()")
         column = _column(values, np.float64, "values")
         times = None if times_ms is None else _column(times_ms, np.int64, "times_ms")
-        heavy = None if weights is None else _column(weights, np.float64, "weights")
-        optional = [part for part in (times, heavy) if part is not None]
+        weight_column = None if weights is None else _column(weights, np.float64, "weights")
+        optional = [part for part in (times, weight_column) if part is not None]
         if len(column) != len(ids) or any(len(part) != len(ids) for part in optional):
             raise ReadingError(
                 f"columns differ in length: {len(ids)} series ids, {len(column)} values"
                 + ("" if times is None else f", {len(times)} times")
-                + ("" if heavy is None else f", {len(heavy)} weights")
+                + ("" if weight_column is None else f", {len(weight_column)} weights")
             )
         if finite:
             beyond = np.abs(column) > LARGEST_VALUE
@@ -286,9 +286,9 @@ class Readings:
         if times is not None:
             beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
             _refuse(ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)")
-        if heavy is not None:
-            _refuse(ids, "weight", heavy, ~weighable(heavy), WEIGHTS)
-        return cls(ids, column, times, weights=heavy)
+        if weight_column is not None:
+            _refuse(ids, "weight", weight_column, ~weighable(weight_column), WEIGHTS)
+        return cls(ids, column, times, weights=weight_column)
 
     def __len__(self) -> int:
         return len(self.series_ids)

@@ -102,7 +102,7 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.job.identity import begin, identify
+    from ewma_ops.job.identity import find_beginning, identify
     from ewma_ops.job.launcher import launch
     from ewma_ops.settings.load import load
 
@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
         options.config,
         options.workers,
         identify=lambda: identify(settings),
-        begin=lambda: begin(settings),
+        find_beginning=lambda: find_beginning(settings),
         grace_s=options.grace,
         wait_s=options.wait,
     )
@@ -121,7 +121,7 @@ def _check(options: argparse.Namespace) -> int:
     from ewma_ops.connectors import create_topic, partition_count
     from ewma_ops.connectors.client.options import check_options
     from ewma_ops.connectors.client.topic_configs import concerns
-    from ewma_ops.job.builders import warmed
+    from ewma_ops.job.builders import warm_table
     from ewma_ops.job.dataflow import letters_cut
     from ewma_ops.job.identity import topic_uses
     from ewma_ops.settings.describe import describe
@@ -130,7 +130,7 @@ def _check(options: argparse.Namespace) -> int:
     settings = load(options.config)
     print(describe(settings))
     if settings.warm_start is not None:
-        table, readings = warmed(settings)
+        table, readings = warm_table(settings)
         print(f"\n{settings.warm_start}: {readings:,} readings of {len(table):,} series")
     check_options(settings.kafka)
     if options.offline:

@@ -26,14 +26,14 @@ from ewma_ops.connectors.client.connect import (
     connect_input_reader,
     connect_reader,
     positions,
-    speaking_to,
+    translating_errors,
 )
 from ewma_ops.connectors.client.exchange import poll_records
 from ewma_ops.connectors.client.topics import partition_count, topic_configs
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.builders import decoder_of, encoder_of, warmed
-from ewma_ops.job.identity import job_of
+from ewma_ops.job.builders import build_decoder, build_encoder, warm_table
+from ewma_ops.job.identity import job_identity
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.settings.model import Settings
 
@@ -131,7 +131,7 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
         )
     start: object = settings.input.start
     if settings.recovery is not None:
-        start = RecoveryStore(settings.recovery.directory).began or start
+        start = RecoveryStore(settings.recovery.directory).start_offsets or start
     if start in ("latest", "committed"):
         raise ConfigError(
             f'input.start is "{start}", and where that was is not known any more: only a flow that '
@@ -157,7 +157,7 @@ class _Topic:
         self.tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
         self._consumer = consumer
         self._client, self._reading = client, f"reading topic {topic!r}"
-        with speaking_to(self._client, self._reading):
+        with translating_errors(self._client, self._reading):
             self._consumer.assign(self.tps)
             self.begins = self._consumer.beginning_offsets(self.tps, _LOOK_UP_MS)
             self._ends = dict(self._consumer.end_offsets(self.tps, _LOOK_UP_MS))
@@ -176,7 +176,7 @@ class _Topic:
         A partition that a noted ``start`` does not name was added later, and begins at 0.
         """
         firsts = dict(self.begins)
-        with speaking_to(self._client, self._reading):
+        with translating_errors(self._client, self._reading):
             if isinstance(start, int):
                 at = self._consumer.offsets_for_times(dict.fromkeys(self.tps, start), _LOOK_UP_MS)
                 found = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
@@ -192,7 +192,7 @@ class _Topic:
         return dict(self._next)
 
     def poll(self) -> dict[int, list[Any]]:
-        with speaking_to(self._client, self._reading):
+        with translating_errors(self._client, self._reading):
             polled = poll_records(self._consumer, int(_POLL_S * 1000))
         self.idle = 0 if polled else self.idle + 1
         for tp in self.tps:  # some brokers list too low an end: look at that of the first fetch
@@ -296,10 +296,10 @@ class _Order:
 class _Comparison:
     def __init__(self, settings: Settings, source: _Topic, target: _Topic, start: object) -> None:
         self._source, self._target = source, target
-        self._job = murmur2(job_of(settings).encode())
-        self._decoder = decoder_of(settings)
-        self._encoder = encoder_of(settings)
-        self._table, _ = warmed(settings)
+        self._job = murmur2(job_identity(settings).encode())
+        self._decoder = build_decoder(settings)
+        self._encoder = build_encoder(settings)
+        self._table, _ = warm_table(settings)
         self._pending = {tp.partition: _Pending() for tp in source.tps}
         self._early: dict[int, list[tuple[list[bytes], Offsets, Offsets]]] = {}
         self._order = _Order()
@@ -358,7 +358,7 @@ class _Comparison:
             kept = offsets[decoded.kept]
             origins = Origins(np.full(len(kept), partition, np.int32), kept)
             smoothed = self._table.update(
-                replace(decoded.readings, origins=origins), put_aside=True
+                replace(decoded.readings, origins=origins), collect_rejected=True
             )
             readings = smoothed.readings
             assert readings.origins is not None

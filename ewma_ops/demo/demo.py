@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ewma_ops.demo.data import SERIES, recorded_readings, synthetic_ticks
-from ewma_ops.demo.expected import Ledger
+from ewma_ops.demo.expected import Expected
 from ewma_ops.demo.feed import MALFORMED, READINGS_PER_S, SYNTHETIC_PER_S, Feeder, now_ms
 from ewma_ops.demo.flow_process import BETA, DEAD_LETTERS, INPUT, OUTPUT, Flow
 from ewma_ops.demo.picture import draw
 from ewma_ops.demo.screen import OutputReader, Screen, Tally
 from ewma_ops.errors import EwmaError
 
-__all__ = ["Stage"]
+__all__ = ["Demo"]
 
 _DRAWN = "seattle-daily-max"
 _POLL_S = 0.05
@@ -32,7 +32,7 @@ _SURPLUS_S = 0.3
 _SAME = 1e-9
 
 
-class Stage:
+class Demo:
     """Feed a running flow, watch what it makes of it, and judge it.
 
     Parameters
@@ -56,8 +56,8 @@ class Stage:
         self._readings = list(recorded_readings())
         self._stopping = threading.Event()
         self._console = Console(highlight=False)
-        self._ledger = Ledger(BETA)
-        self._tally = Tally(self._ledger, followed=_DRAWN)
+        self._expected = Expected(BETA)
+        self._tally = Tally(self._expected, followed=_DRAWN)
         self._feeder = Feeder(bootstrap_servers, INPUT, self._stopping)
         self._reader = OutputReader(bootstrap_servers, OUTPUT, DEAD_LETTERS)
 
@@ -103,10 +103,10 @@ class Stage:
             self._say("")
 
     def _feed(self, forever: bool) -> None:
-        feeder, ledger = self._feeder, self._ledger
-        feeder.send(ledger.entering(self._readings), READINGS_PER_S, MALFORMED)
+        feeder, expected = self._feeder, self._expected
+        feeder.send(expected.entering(self._readings), READINGS_PER_S, MALFORMED)
         if forever and not self._stopping.is_set():
-            feeder.send(ledger.entering(synthetic_ticks(now_ms)), SYNTHETIC_PER_S)
+            feeder.send(expected.entering(synthetic_ticks(now_ms)), SYNTHETIC_PER_S)
 
     def _watch(self, feeding: Future[None], forever: bool) -> None:
         """Count and show what comes out until all that was sent is there."""
@@ -137,12 +137,12 @@ class Stage:
 
     def _faults(self, code: int | None) -> list[str]:
         """Hold what came out against what went in, and say what is wrong."""
-        tally, ledger = self._tally, self._ledger
+        tally, expected = self._tally, self._expected
         faults = [
-            f"{series_id}: {ledger.readings[series_id]:,} readings, "
+            f"{series_id}: {expected.readings[series_id]:,} readings, "
             f"but {tally.events[series_id]:,} events"
-            for series_id in sorted(ledger.readings.keys() | tally.events.keys())
-            if ledger.readings[series_id] != tally.events[series_id]
+            for series_id in sorted(expected.readings.keys() | tally.events.keys())
+            if expected.readings[series_id] != tally.events[series_id]
         ]
         faults += [
             f"{series_id}: the last average is not that of a plain loop ({difference:.2g} off)"
@@ -161,14 +161,14 @@ class Stage:
 
     def _differences(self) -> dict[str, float]:
         latest = self._tally.latest.items()
-        return self._ledger.differences({k: e.ewma for k, e in latest if e.ewma is not None})
+        return self._expected.differences({k: e.ewma for k, e in latest if e.ewma is not None})
 
     def _summarise(self, faults: list[str]) -> None:
         tally = self._tally
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         for name in ("series", "readings", "events", "last value", "last ewma", "a plain loop"):
             table.add_column(name, justify="left" if name == "series" else "right")
-        for series_id, readings in self._ledger.readings.items():
+        for series_id, readings in self._expected.readings.items():
             event = tally.latest.get(series_id)
             table.add_row(
                 series_id,
@@ -176,7 +176,7 @@ class Stage:
                 f"{tally.events[series_id]:,}",
                 "-" if event is None or event.value is None else f"{event.value:,.2f}",
                 "-" if event is None or event.ewma is None else f"{event.ewma:.8f}",
-                f"{self._ledger.average(series_id):.8f}",
+                f"{self._expected.average(series_id):.8f}",
             )
         self._console.print("", table, "", sep="\n")
         causes = Counter(cause for _, cause in tally.causes)

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ewma_ops.demo.data import RecordedReading
 
-__all__ = ["Ledger"]
+__all__ = ["Expected"]
 
 
-class Ledger:
+class Expected:
     """Write down readings as they leave.
 
     Parameters

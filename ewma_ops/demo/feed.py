@@ -143,7 +143,7 @@ class Feeder:
             ahead_s = due_s - time.perf_counter()
             if (ahead_s > _ROUND_S and self._stopping.wait(ahead_s)) or self._stopping.is_set():
                 break
-        self._settle()
+        self._wait_for_acks()
 
     def close(self) -> None:
         """Let go of the producer; what was not delivered by then is given up."""
@@ -175,7 +175,7 @@ class Feeder:
     def _failed(self, error: BaseException) -> None:
         self._failure = error
 
-    def _settle(self) -> None:
+    def _wait_for_acks(self) -> None:
         try:
             self._producer.flush(timeout=_TIMEOUT_S)
         except KafkaError as error:

@@ -61,7 +61,7 @@ def run_demo(*, forever: bool, directory: Path | None) -> int:
         raise ConfigError(
             f"the demo needs {', '.join(missing)}: install with pip install 'ewma-ops[demo]'"
         )
-    from ewma_ops.demo.demo import Stage  # here: it needs the extra
+    from ewma_ops.demo.demo import Demo  # here: it needs the extra
 
     place = _prepare(directory)
     try:
@@ -71,8 +71,8 @@ def run_demo(*, forever: bool, directory: Path | None) -> int:
             config = place / _CONFIG_NAME
             write_config(config, broker.bootstrap_servers, place / _STATE_NAME)
             with Flow(config, place / _LOG_NAME) as flow:
-                stage = Stage(broker.bootstrap_servers, flow, interrupted)
-                return stage.perform(place / "picture.png", forever=forever)
+                demo = Demo(broker.bootstrap_servers, flow, interrupted)
+                return demo.perform(place / "picture.png", forever=forever)
     except KeyboardInterrupt:
         print("\newma demo: interrupted before its end", file=sys.stderr)
         return _INTERRUPTED

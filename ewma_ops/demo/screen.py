@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ewma_ops.demo.data import SERIES
-from ewma_ops.demo.expected import Ledger
+from ewma_ops.demo.expected import Expected
 from ewma_ops.demo.feed import LABEL_HEADER, MALFORMED, Feeder
 from ewma_ops.demo.flow_process import FETCH_MAX_WAIT_MS
 
@@ -49,13 +49,13 @@ class Tally:
 
     Parameters
     ----------
-    ledger
+    expected
         What was sent, to tell how long each event took.
     followed
         Series of which every event is kept.
     """
 
-    def __init__(self, ledger: Ledger, followed: str) -> None:
+    def __init__(self, expected: Expected, followed: str) -> None:
         self.events: Counter[str] = Counter()
         """By series."""
         self.latest: dict[str, Event] = {}
@@ -64,7 +64,7 @@ class Tally:
         """Of each dead letter: the label it was sent with, and the cause the flow gave."""
         self.latencies_s: deque[float] = deque(maxlen=_LATENCIES)
         """From sent to seen here, of the latest events."""
-        self._ledger = ledger
+        self._expected = expected
         self._followed = followed
         self._decoder = msgspec.json.Decoder(Event)
 
@@ -75,7 +75,7 @@ class Tally:
         self.latest[event.series_id] = event
         if event.series_id == self._followed:
             self.followed.append(event)
-        latency_s = self._ledger.arrived(event.series_id)
+        latency_s = self._expected.arrived(event.series_id)
         if latency_s is not None:
             self.latencies_s.append(latency_s)
 

@@ -13,13 +13,13 @@ from ewma_ops.serde.parquet import History, file_digest
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
 
-__all__ = ["decoder_of", "encoder_of", "history_of", "warmed"]
+__all__ = ["build_decoder", "build_encoder", "open_history", "warm_table"]
 
 
-def decoder_of(settings: Settings) -> JsonDecoder:
+def build_decoder(settings: Settings) -> JsonDecoder:
     """Return what reads the job's payloads."""
-    reads, policies = settings.input, settings.family.policies
-    lowest, highest = settings.family.bounds
+    reads, policies = settings.input, settings.smoothing_set.policies
+    lowest, highest = settings.smoothing_set.bounds
     if policies.out_of_range != "dead-letter":
         lowest, highest = -np.inf, np.inf
     return JsonDecoder(
@@ -36,7 +36,7 @@ def decoder_of(settings: Settings) -> JsonDecoder:
     )
 
 
-def history_of(settings: Settings) -> History | None:
+def open_history(settings: Settings) -> History | None:
     """Return what the job starts from, as its file is by now.
 
     Raises
@@ -44,21 +44,21 @@ def history_of(settings: Settings) -> History | None:
     ConfigError
         If it cannot be read.
     """
-    reads, family, path = settings.input, settings.family, settings.warm_start
+    reads, smoothing_set, path = settings.input, settings.smoothing_set, settings.warm_start
     if path is None:
         return None
     return History(
         path,
         reads.value,
         "series_id" if reads.series_id is None else reads.series_id,
-        None if family.by_time is None else reads.time or "time",
+        None if smoothing_set.by_time is None else reads.time or "time",
         reads.weight,
-        family.largest,
+        smoothing_set.largest,
         file_digest(path),
     )
 
 
-def warmed(settings: Settings) -> tuple[SeriesTable, int]:
+def warm_table(settings: Settings) -> tuple[SeriesTable, int]:
     """Return the table that the job starts from, and how many readings are in it.
 
     Raises
@@ -66,13 +66,13 @@ def warmed(settings: Settings) -> tuple[SeriesTable, int]:
     ConfigError
         If the history cannot be read, or a row of it is no reading.
     """
-    table, readings = SeriesTable(settings.family), 0
-    for part in history_of(settings) or ():
+    table, readings = SeriesTable(settings.smoothing_set), 0
+    for part in open_history(settings) or ():
         table.update(part)
         readings += len(part)
     return table, readings
 
 
-def encoder_of(settings: Settings) -> JsonEncoder:
+def build_encoder(settings: Settings) -> JsonEncoder:
     """Return what writes the job's events."""
-    return JsonEncoder(settings.family.names, settings.family.fields)
+    return JsonEncoder(settings.smoothing_set.names, settings.smoothing_set.fields)

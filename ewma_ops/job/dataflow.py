@@ -24,10 +24,10 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.client.topics import largest_record
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
-from ewma_ops.job.builders import decoder_of, encoder_of, history_of
-from ewma_ops.job.identity import job_of
+from ewma_ops.job.builders import build_decoder, build_encoder, open_history
+from ewma_ops.job.identity import job_identity
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.job.steps import Addressed, Decode, Encode, Letters, PutAside
+from ewma_ops.job.steps import Addressed, DeadLetters, Decode, Encode, RouteRejected
 from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ProducerRecords
 
@@ -66,8 +66,8 @@ def build_job(
         If Kafka cannot be reached with the options given, or a topic does not exist; or if the
         file of the warm start cannot be read.
     """
-    reads, family = settings.input, settings.family
-    began = None if store is None else store.began
+    reads, smoothing_set = settings.input, settings.smoothing_set
+    start_offsets = None if store is None else store.start_offsets
     routed = {} if store is None else store.routed
     source = KafkaSource(
         settings.kafka,
@@ -77,26 +77,28 @@ def build_job(
         group_id=reads.group_id,
         on_lost=reads.on_lost,
         stopping=stopping,
-        began=began,
+        start_offsets=start_offsets,
     )
-    job = job_of(settings)
-    events = _sink(settings, settings.output.topic, job, began, routed)
-    dead_letters = _sink(settings, settings.dead_letters.topic, job, began, routed)
-    policies = family.policies
-    letters = Letters(reads.topic, dead_letters.partitions, _letter_bytes(settings))
-    decode = Decode(decoder_of(settings), letters, keeps=policies.keeps_originals)
-    encode = Encode(encoder_of(settings), events.partitions)
+    job = job_identity(settings)
+    events = _sink(settings, settings.output.topic, job, start_offsets, routed)
+    dead_letters = _sink(settings, settings.dead_letters.topic, job, start_offsets, routed)
+    policies = smoothing_set.policies
+    dead_letters_of = DeadLetters(reads.topic, dead_letters.partitions, _letter_bytes(settings))
+    decode = Decode(build_decoder(settings), dead_letters_of, keeps=policies.keeps_originals)
+    encode = Encode(build_encoder(settings), events.partitions)
 
     flow = Dataflow("ewma")
     records = op.input("source", flow, source)
     decoded = op.branch("readable", op.flat_map_batch("decode", records, decode), _is_readings)
     unreadable = cast("KeyedStream[ProducerRecords]", decoded.falses)
     smoothed = ew.smooth_batches(
-        "smooth", decoded.trues, family, settings.shards, warm_start=history_of(settings)
+        "smooth", decoded.trues, smoothing_set, settings.shards, warm_start=open_history(settings)
     )
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
-    put_aside = op.flat_map_batch("put-aside", smoothed, PutAside(policies, letters))
-    op.output("dead-letters", op.merge("letters", unreadable, put_aside), dead_letters)
+    rejected = op.flat_map_batch(
+        "route-rejected", smoothed, RouteRejected(policies, dead_letters_of)
+    )
+    op.output("dead-letters", op.merge("merge-dead-letters", unreadable, rejected), dead_letters)
     return Job(flow, source)
 
 
@@ -132,7 +134,7 @@ def _sink(
     settings: Settings,
     topic: str,
     job: str,
-    began: Mapping[int, int] | None,
+    start_offsets: Mapping[int, int] | None,
     routed: Mapping[str, int],
 ) -> KafkaSink:
     recovery = settings.recovery
@@ -141,7 +143,7 @@ def _sink(
         topic,
         delivery=settings.output.delivery,
         job=job,
-        began=began or {},
+        start_offsets=start_offsets or {},
         partitions=routed.get(topic),
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )

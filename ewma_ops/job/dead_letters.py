@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, Texts, lay_out, split
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
 from ewma_ops.columns.readings import Rejection, Rejections
 from ewma_ops.wire.headers import encode_header, sized
 from ewma_ops.wire.records import ConsumerRecords, EncodedHeaders, Headers, ProducerRecords
 
-__all__ = ["MAX_BYTES", "letters"]
+__all__ = ["MAX_BYTES", "build_dead_letters"]
 
 
 MAX_BYTES = 1_000_000
@@ -39,7 +39,7 @@ _HEADER_BYTES = 8
 """What a header counts beside name and content."""
 
 
-def letters(
+def build_dead_letters(
     records: ConsumerRecords,
     rejected: Sequence[Rejection],
     max_bytes: int = MAX_BYTES,
@@ -75,7 +75,9 @@ def letters(
     by_one = _one_by_one(records, rejected.take(cut), max_bytes)
     assert by_one.headers is not None
     spans = ProducerRecords(
-        Spans.of(by_one.keys), Spans.of(by_one.values), EncodedHeaders.of(by_one.headers)
+        BytesColumn.of(by_one.keys),
+        BytesColumn.of(by_one.values),
+        EncodedHeaders.of(by_one.headers),
     )
     if not len(kept):
         return spans
@@ -87,10 +89,10 @@ class _Columns(NamedTuple):
     """What many letters are made of, by the column."""
 
     rejected: Rejections
-    keys: Spans
-    values: Spans
+    keys: BytesColumn
+    values: BytesColumn
     original: EncodedHeaders | None
-    texts: tuple[Spans, Spans, Spans, Spans]
+    texts: tuple[BytesColumn, BytesColumn, BytesColumn, BytesColumn]
     """Causes, details, offsets and timestamps."""
     sizes: NDArray[np.int64]
 
@@ -98,10 +100,13 @@ class _Columns(NamedTuple):
     def of(cls, records: ConsumerRecords, rejected: Rejections) -> _Columns:
         """Gather the columns; a size may be a little too large, by the numbers between headers."""
         at = rejected.places
-        keys, values = Spans.of(records.keys).take(at), Spans.of(records.values).take(at)
+        keys, values = (
+            BytesColumn.of(records.keys).take(at),
+            BytesColumn.of(records.values).take(at),
+        )
         headers = records.headers
         original = None if headers is None else _taken(headers, at)
-        causes, details = Texts.of(rejected.causes).utf8, Texts.of(rejected.details).utf8
+        causes, details = TextColumn.of(rejected.causes).utf8, TextColumn.of(rejected.details).utf8
         offsets, timestamps = _digits(records.offsets[at]), _digits(records.timestamps_ms[at])
         own = len(records.topic.encode()) + len(str(records.partition))
         own += sum(map(len, _NAMES)) + len(_NAMES) * _HEADER_BYTES
@@ -150,7 +155,7 @@ def _taken(headers: Sequence[Headers], at: NDArray[np.intp]) -> EncodedHeaders:
     return EncodedHeaders.of([headers[i] for i in at.tolist()])
 
 
-def _digits(numbers: NDArray[np.int64]) -> Spans:
+def _digits(numbers: NDArray[np.int64]) -> BytesColumn:
     return split(msgspec.json.encode(numbers.tolist())[1:-1], ord(","))
 
 
@@ -169,24 +174,26 @@ def _letter(
     records: ConsumerRecords, rejection: Rejection, max_bytes: int
 ) -> tuple[bytes | None, bytes | None, Headers]:
     key, value = records.keys[rejection.at], records.values[rejection.at]
-    told = _told(records, rejection)
+    added = _cause_headers(records, rejection)
     original = () if records.headers is None else records.headers[rejection.at]
-    headers = [*original, *told]
+    headers = [*original, *added]
     if len(key or b"") + len(value or b"") + _size(headers) <= max_bytes:
         return key, value, headers
     sizes = " ".join("-1" if part is None else str(len(part)) for part in (key, value))
-    told.append(("ewma-cut", sizes.encode()))
-    room = max(0, max_bytes - _size(told))
+    added.append(("ewma-cut", sizes.encode()))
+    room = max(0, max_bytes - _size(added))
     key = None if key is None else key[: room // 2]
     value = None if value is None else value[: room - len(key or b"")]
-    return key, value, told
+    return key, value, added
 
 
 def _size(headers: Headers) -> int:
     return sum(len(name) + len(content or b"") + _HEADER_BYTES for name, content in headers)
 
 
-def _told(records: ConsumerRecords, rejection: Rejection) -> list[tuple[str, bytes | None]]:
+def _cause_headers(
+    records: ConsumerRecords, rejection: Rejection
+) -> list[tuple[str, bytes | None]]:
     at, cause, detail = rejection
     texts = (
         cause,

@@ -6,14 +6,14 @@ Knows settings and topics; must not know the dataflow.
 from __future__ import annotations
 
 from ewma_ops.connectors.client.topic_configs import Use, refuse_or_warn
-from ewma_ops.connectors.client.topics import look_up, partition_count
+from ewma_ops.connectors.client.topics import describe_topic, partition_count
 from ewma_ops.connectors.sink.routing import by_key, by_source, routed_partitions
 from ewma_ops.connectors.source.offsets import start_offsets
-from ewma_ops.job.builders import encoder_of, history_of
+from ewma_ops.job.builders import build_encoder, open_history
 from ewma_ops.job.recovery.manifest import Beginning
 from ewma_ops.settings.model import Settings
 
-__all__ = ["begin", "identify", "job_of", "topic_uses"]
+__all__ = ["find_beginning", "identify", "job_identity", "topic_uses"]
 
 
 def identify(settings: Settings) -> dict[str, str]:
@@ -30,10 +30,10 @@ def identify(settings: Settings) -> dict[str, str]:
         "dead-letter": settings.dead_letters.topic,
     }
     identity = settings.identity()
-    if (history := history_of(settings)) is not None:
+    if (history := open_history(settings)) is not None:
         history.check()
     for name, topic in topics.items():
-        view = look_up(settings.kafka, topic)
+        view = describe_topic(settings.kafka, topic)
         identity[f"{name} topic id"] = str(view.topic_id)
     refuse_or_warn(settings.kafka, topic_uses(settings))
     return identity
@@ -43,7 +43,7 @@ def topic_uses(settings: Settings) -> list[Use]:
     """Return what the job's topics are for, to look at their settings."""
     exact = settings.output.delivery != "at-least-once"
     ids = settings.input.max_id_bytes
-    largest, smaller = encoder_of(settings).largest(ids), f"lower input.max_id_bytes ({ids})"
+    largest, smaller = build_encoder(settings).largest(ids), f"lower input.max_id_bytes ({ids})"
     return [
         Use(settings.input.topic, "input", record_time=settings.input.time is None),
         Use(settings.output.topic, "output", exact, False, largest, smaller),
@@ -51,7 +51,7 @@ def topic_uses(settings: Settings) -> list[Use]:
     ]
 
 
-def begin(settings: Settings) -> Beginning:
+def find_beginning(settings: Settings) -> Beginning:
     """Return where a job begins that begins now.
 
     Noted once, in the recovery store: a run that goes on with the job begins there too, also
@@ -70,11 +70,11 @@ def begin(settings: Settings) -> Beginning:
         if settings.output.delivery == "at-least-once":
             routed[topic] = partition_count(client, topic)
         else:
-            routed[topic] = routed_partitions(client, topic, job_of(settings), route)
+            routed[topic] = routed_partitions(client, topic, job_identity(settings), route)
     return Beginning(start_offsets(client, reads.topic, reads.group_id, reads.start), routed)
 
 
-def job_of(settings: Settings) -> str:
+def job_identity(settings: Settings) -> str:
     """Return whose events these are: what else they depend on than the readings' positions.
 
     Where this changes, all events are new ones. So the input topic's id is in it: a topic created
@@ -82,5 +82,5 @@ def job_of(settings: Settings) -> str:
     """
     parts = settings.identity()
     del parts["shards"]  # no bit of an event depends on it
-    view = look_up(settings.kafka, settings.input.topic)
+    view = describe_topic(settings.kafka, settings.input.topic)
     return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))

@@ -20,12 +20,12 @@ from typing import TypeVar
 
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.job.recovery.manifest import Begin, Beginning, Identity
+from ewma_ops.job.recovery.manifest import Beginning, FindBeginning, Identity
 from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.job.supervisor import GRACE_S, POLL_S, Command, collecting_signals, run_once
-from ewma_ops.job.worker import UNAVAILABLE, say
+from ewma_ops.job.worker import UNAVAILABLE, print_line
 from ewma_ops.settings.load import load
 
 __all__ = ["WAIT_S", "launch"]
@@ -55,7 +55,7 @@ def launch(
     workers: int = 1,
     *,
     identify: Callable[[], Identity] | None = None,
-    begin: Begin = Beginning,
+    find_beginning: FindBeginning = Beginning,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
 ) -> int:
@@ -78,7 +78,7 @@ def launch(
         Processes, >= 1.
     identify : callable or None
         Says before each run what the recovery store belongs to; None takes the settings' own.
-    begin : callable
+    find_beginning : callable
         Says where in the input a job begins whose recovery store is new.
     grace_s : float
         Seconds a graceful stop may take, > 0.
@@ -124,7 +124,7 @@ def launch(
             identity,
             identify,
             signals,
-            begin,
+            find_beginning,
             grace_s,
             wait_s,
             check_pickle,
@@ -138,7 +138,7 @@ def _keep_running(
     identity: Identity,
     identify: Callable[[], Identity],
     signals: Sequence[int],
-    begin: Begin = Beginning,
+    find_beginning: FindBeginning = Beginning,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
     sound: Sound | None = None,
@@ -149,7 +149,7 @@ def _keep_running(
     def prepared(identity: Identity) -> ResumePoint | None:
         if store is None:
             return None
-        return store.prepare(identity, lambda: _unless_stopped(begin, signals), sound)
+        return store.prepare(identity, lambda: _unless_stopped(find_beginning, signals), sound)
 
     def prepared_again() -> ResumePoint | None:
         return prepared(_unless_stopped(identify, signals))
@@ -169,7 +169,9 @@ def _keep_running(
             if not outcome.again:
                 failures = 1 if got_on else failures + 1
                 if outcome.code != UNAVAILABLE and failures >= _MOST_FAILURES:
-                    say(f"giving up: {failures} consecutive runs failed without making progress")
+                    print_line(
+                        f"giving up: {failures} consecutive runs failed without making progress"
+                    )
                     return 1
                 _pause(failures, signals)
             point = _once_ready(prepared_again, signals, failures=failures)
@@ -200,7 +202,7 @@ def _once_ready(
         except EwmaError as error:
             if not error.retry or time.monotonic() >= until:
                 raise
-            say(f"ewma: {error}")
+            print_line(f"ewma: {error}")
         failures += 1
         _pause(failures, signals, until)
 
@@ -231,7 +233,7 @@ def _pause(failures: int, signals: Sequence[int], until: float = math.inf) -> No
     """Wait before the next try, longer with each failure; `_StoppedError` on a stop signal."""
     pause_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
     pause_s = min(pause_s, max(0.0, until - time.monotonic()))
-    say(f"starting again in {pause_s:.3g} s")
+    print_line(f"starting again in {pause_s:.3g} s")
     end = time.monotonic() + pause_s
     while time.monotonic() < end and not signals:
         time.sleep(POLL_S)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter
 
-from ewma_ops.columns.byte_columns import Spans, Texts, joined
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, joined
 from ewma_ops.columns.murmur2 import murmur2_column, partition_for
 from ewma_ops.columns.readings import (
     Original,
@@ -26,13 +26,13 @@ from ewma_ops.columns.readings import (
     grouped,
 )
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.job.dead_letters import letters
+from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.stats.policies import CAUSES, Policies
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Addressed", "Decode", "Encode", "Letters", "PutAside"]
+__all__ = ["Addressed", "DeadLetters", "Decode", "Encode", "RouteRejected"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -46,7 +46,7 @@ Addressed = tuple[str, ProducerRecords]
 """Records for one partition, by the name of its part."""
 
 
-class Letters:
+class DeadLetters:
     """Records that were rejected, to addressed dead letters."""
 
     def __init__(self, topic: str, partitions: int, max_bytes: int) -> None:
@@ -60,7 +60,7 @@ class Letters:
             _DEAD_LETTERS.labels(cause).inc(n)
             if cause in CAUSES:
                 _POLICIES.labels(cause, "dead-letter").inc(n)
-        made = letters(records, rejections, self._max_bytes)
+        made = build_dead_letters(records, rejections, self._max_bytes)
         part = part_key(records.partition % self._partitions)
         return part, replace(made, origins=_origins([records], rejections.places))
 
@@ -89,7 +89,7 @@ class Letters:
 class Decode:
     """Runs of records to readings, and what is unreadable to addressed dead letters."""
 
-    def __init__(self, decoder: JsonDecoder, letters: Letters, *, keeps: bool) -> None:
+    def __init__(self, decoder: JsonDecoder, letters: DeadLetters, *, keeps: bool) -> None:
         self._decoder = decoder
         self._letters = letters
         self._keeps = keeps
@@ -121,10 +121,10 @@ class Decode:
             start = end
 
 
-class PutAside:
+class RouteRejected:
     """What was out of the ordinary counted, and what may not enter to addressed dead letters."""
 
-    def __init__(self, policies: Policies, letters: Letters) -> None:
+    def __init__(self, policies: Policies, letters: DeadLetters) -> None:
         self._policy = policies.by_cause
         self._letters = letters
 
@@ -176,7 +176,11 @@ class Encode:
             smoothed = smoothed.take(np.argsort(partitions.astype(np.uint16), kind="stable"))
         readings, values = smoothed.readings, self._encoder.encode(smoothed)
         ids = readings.series_ids
-        keys = Texts.of(ids).utf8 if isinstance(values, Spans) else list(map(str.encode, ids))
+        keys = (
+            TextColumn.of(ids).utf8
+            if isinstance(values, BytesColumn)
+            else list(map(str.encode, ids))
+        )
         ends = np.bincount(partitions).cumsum().tolist()
         for partition, (start, end) in enumerate(pairwise([0, *ends])):
             if start < end:
@@ -188,4 +192,4 @@ class Encode:
 
 
 def _lean(pieces: Sequence[bytes | None]) -> Sequence[bytes | None]:
-    return pieces.lean() if isinstance(pieces, Spans) else pieces
+    return pieces.lean() if isinstance(pieces, BytesColumn) else pieces

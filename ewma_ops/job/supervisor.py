@@ -19,7 +19,7 @@ from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import Relay, relayed_stderr
-from ewma_ops.job.worker import LOST_PEER, STOP_SIGNALS, caught_signals, say
+from ewma_ops.job.worker import LOST_PEER, STOP_SIGNALS, caught_signals, print_line
 
 __all__ = ["GRACE_S", "POLL_S", "Command", "collecting_signals", "run_once", "supervise"]
 
@@ -27,7 +27,7 @@ __all__ = ["GRACE_S", "POLL_S", "Command", "collecting_signals", "run_once", "su
 GRACE_S = 20.0
 """How long a graceful stop may take before the workers are killed: less than Kubernetes' 30 s."""
 
-_SETTLE_S = 1.0
+_FAILURE_GRACE_S = 1.0
 POLL_S = 0.05
 _CLOCK_STEP_S = 5.0
 """What the wall clock may be set back by: Bytewax delays the next snapshot by as much."""
@@ -100,13 +100,13 @@ def run_once(
                     line, pass_fds=lock, stdin=subprocess.DEVNULL, stderr=stderr
                 )
                 children.append(child)
-        say(_start_line(workers, store, point))
+        print_line(_start_line(workers, store, point))
         with contextlib.nullcontext() if store is None else checkpointing(store.parts):
             outcome = _watch(children, signals, grace_s, clock)
     finally:
         _kill(children)
     saved = "no state is kept" if store is None else outcome.state
-    say(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}")
+    print_line(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}")
     return outcome
 
 
@@ -149,12 +149,12 @@ def _watch(
     again = False
     while _running(children):
         if _failed(children):
-            _wait_all(children, _SETTLE_S)
+            _wait_all(children, _FAILURE_GRACE_S)
             break
         if len(signals) > 1:
             return _Outcome(128 + signals[1], "killed by a second signal")
         if clock is not None and not again and (set_back_s := clock.set_back_s()) > _CLOCK_STEP_S:
-            say(f"the clock was set back by {set_back_s:.0f} s: starting the workers again")
+            print_line(f"the clock was set back by {set_back_s:.0f} s: starting the workers again")
             again = True
         if (signals or again) and kill_at is None:
             kill_at = time.monotonic() + grace_s

@@ -28,18 +28,18 @@ from bytewax.run import cli_main
 from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.job.endpoint import serve_metrics
 from ewma_ops.job.recovery.faults import shortage
-from ewma_ops.threads import COARSE_S, wake_within
+from ewma_ops.threads import COARSE_S, set_timer_slack
 
 __all__ = [
     "LOST_PEER",
     "STOP_SIGNALS",
     "UNAVAILABLE",
     "caught_signals",
-    "die_with",
-    "leave",
+    "die_with_parent",
+    "exit_now",
     "main",
+    "print_line",
     "run_worker",
-    "say",
     "stop_on_signals",
 ]
 
@@ -166,23 +166,23 @@ def _report(error: BaseException, process_id: int | None, parts: Path | None) ->
     if ours is None and parts is not None:
         ours = shortage(parts, str(error))
     if ours is not None:
-        if not ours.told:
-            say(f"{name}: {ours}")
+        if not ours.logged:
+            print_line(f"{name}: {ours}")
         return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
         return LOST_PEER
-    say(f"{name}: a fault in the program")
+    print_line(f"{name}: a fault in the program")
     traceback.print_exception(error)
     return 1
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write a line to stderr, whole: other processes of the job may be speaking too."""
     sys.stderr.write(f"{line}\n")  # print would write twice where Python is unbuffered
     sys.stderr.flush()
 
 
-def die_with(launcher_pid: int) -> None:
+def die_with_parent(launcher_pid: int) -> None:
     """Have the kernel kill this process when its launcher dies; leave if that has happened.
 
     Linux only; elsewhere a worker outlives a launcher that was killed, and keeps the lock.
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--addresses", required=True, help="host:port of each, joined by ';'")
     parser.add_argument("--launcher", type=int, required=True, help="process id of the parent")
     options = parser.parse_args(arguments)
-    die_with(options.launcher)
+    die_with_parent(options.launcher)
     return _run_configured(options.config, options.process_id, options.addresses.split(";"))
 
 
@@ -221,7 +221,7 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
-    wake_within(COARSE_S)
+    set_timer_slack(COARSE_S)
     code = run_worker(
         build,
         process_id=process_id,
@@ -233,11 +233,11 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         try:
             jobs[0].source.commit()
         except EwmaError as error:
-            say(f"the consumer group is behind by an epoch: {error}")
+            print_line(f"the consumer group is behind by an epoch: {error}")
     return code
 
 
-def leave(code: int) -> None:
+def exit_now(code: int) -> None:
     """End this process at once: threads of a failed engine or of a client may never end."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -245,4 +245,4 @@ def leave(code: int) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_now(main())

@@ -34,8 +34,8 @@ from ewma_ops.columns.readings import (
     event_key,
 )
 from ewma_ops.errors import ReadingError
-from ewma_ops.operators.shards import Due, Piece, Shard, Tables, deal
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.operators.shards import PendingBatch, Shard, ShardBatch, Tables, route
+from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
 __all__ = [
@@ -80,25 +80,27 @@ class _Items(NamedTuple):
     items: list[_Item]
 
 
-class ItemShard(Shard["_Items | Piece", "Iterable[_Out] | Due"]):
+class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
     """One shard of `smooth`: few readings go on item by item, others by the column."""
 
     def __init__(self, step_id: str, tables: Tables, resume_state: bytes | None) -> None:
         super().__init__(tables, resume_state)
         self._step_id = step_id
-        self._names = tuple(map(event_key, tables.family.names))
+        self._names = tuple(map(event_key, tables.smoothing_set.names))
 
-    def on_batch(self, values: list[_Items | Piece]) -> tuple[Iterable[Iterable[_Out] | Due], bool]:
+    def on_batch(
+        self, values: list[_Items | ShardBatch]
+    ) -> tuple[Iterable[Iterable[_Out] | PendingBatch], bool]:
         """Step through single readings; queue columns until they are due."""
-        out: list[Iterable[_Out] | Due] = []
+        out: list[Iterable[_Out] | PendingBatch] = []
         with _named(self._step_id):
-            shared = self.shared(values[0].shard)
+            worker_table = self.worker_table(values[0].shard)
             for value in values:
-                if isinstance(value, Piece):
-                    out.append(shared.put_by(value))
+                if isinstance(value, ShardBatch):
+                    out.append(worker_table.enqueue(value))
                 else:
-                    shared.settle()
-                    out.append([self._step(shared.table, item) for item in value.items])
+                    worker_table.flush()
+                    out.append([self._step(worker_table.table, item) for item in value.items])
         return out, StatefulBatchLogic.RETAIN
 
     def _step(self, table: SeriesTable, item: _Item) -> _Out:
@@ -145,14 +147,14 @@ def check_readings(runs: list[Readings]) -> list[Readings]:
 
 
 def route_items(
-    batch: list[tuple[str, Value]], shards: int, family: Family
-) -> Iterable[tuple[str, _Items | Piece]]:
+    batch: list[tuple[str, Value]], shards: int, smoothing_set: SmoothingSet
+) -> Iterable[tuple[str, _Items | ShardBatch]]:
     """Route values to shards: few as items, many as columns."""
     _check_keys(batch)
-    if len(batch) >= _FEW or (family.width > 1 and not family.fields):
-        return deal(_to_readings(batch, family), shards)
+    if len(batch) >= _FEW or (smoothing_set.width > 1 and not smoothing_set.fields):
+        return route(_to_readings(batch, smoothing_set), shards)
     runs: dict[int, list[_Item]] = {}
-    for item in _to_some(batch, family):
+    for item in _to_some(batch, smoothing_set):
         runs.setdefault(_shard_of(item.series_id, shards), []).append(item)
     return [(str(shard), _Items(shard, items)) for shard, items in runs.items()]
 
@@ -171,12 +173,12 @@ def _check_keys(batch: list[Any]) -> None:
             )
 
 
-def flush_items(batch: list[tuple[str, Iterable[_Out] | Due]]) -> Iterable[_Out]:
+def flush_items(batch: list[tuple[str, Iterable[_Out] | PendingBatch]]) -> Iterable[_Out]:
     """Return the items that came of values, in order; columns are smoothed now."""
     out: list[_Out] = []
     for _, value in batch:
-        if isinstance(value, Due):
-            for smoothed in value.take():
+        if isinstance(value, PendingBatch):
+            for smoothed in value.pop_smoothed():
                 out += _to_items(smoothed)
         else:
             out += value
@@ -203,23 +205,23 @@ def _to_items(smoothed: Smoothed) -> Iterable[_Out]:
     return list(zip(readings.series_ids, map(SmoothedReading, *columns), strict=True))
 
 
-def _to_some(batch: list[tuple[str, Value]], family: Family) -> Iterable[_Item]:
+def _to_some(batch: list[tuple[str, Value]], smoothing_set: SmoothingSet) -> Iterable[_Item]:
     """Check a few values without the overhead of columns."""
-    plain = family.width == 1
+    plain = smoothing_set.width == 1
     for series_id, value in batch:
         if plain and type(value) is float:
             yield _Item(series_id, value, None, None)
         else:
-            yield _to_item(series_id, value, family)
+            yield _to_item(series_id, value, smoothing_set)
 
 
-def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Iterable[Readings]:
+def _to_readings(batch: list[tuple[str, Value]], smoothing_set: SmoothingSet) -> Iterable[Readings]:
     """Return columns; where some values have a time or a weight and others none, several."""
     ids = [series_id for series_id, _ in batch]
     values: list[Any] = [value for _, value in batch]
-    if family.width == 1 and set(map(type, values)) <= {float, NoneType}:
+    if smoothing_set.width == 1 and set(map(type, values)) <= {float, NoneType}:
         return [Readings.of(ids, values, finite=False)]
-    items = [_to_item(series_id, value, family) for series_id, value in batch]
+    items = [_to_item(series_id, value, smoothing_set) for series_id, value in batch]
     return [
         Readings.of(ids, found, None if untimed else times, None if unweighed else weights,
                     finite=False)
@@ -230,7 +232,7 @@ def _to_readings(batch: list[tuple[str, Value]], family: Family) -> Iterable[Rea
     ]  # fmt: skip
 
 
-def _to_item(series_id: str, value: object, family: Family) -> _Item:
+def _to_item(series_id: str, value: object, smoothing_set: SmoothingSet) -> _Item:
     time: object = None
     found: object = value
     weight: float | None = None
@@ -246,22 +248,24 @@ def _to_item(series_id: str, value: object, family: Family) -> _Item:
                 "(time, value), the time first"
             )
     time_ms = _to_ms(series_id, time)
-    if family.width == 1:
+    if smoothing_set.width == 1:
         return _Item(series_id, _to_number(series_id, value, found), time_ms, weight)
     if isinstance(found, Mapping):
-        if found and found.keys().isdisjoint(family.fields):
+        if found and found.keys().isdisjoint(smoothing_set.fields):
             raise ReadingError(
                 f"value {_shown(value)} of series {series_id!r} has none of the fields "
-                f"{', '.join(family.fields) or '(they have no names)'}: rename them, or name in "
+                f"{', '.join(smoothing_set.fields) or '(they have no names)'}: rename them, or "
+                "name in "
                 "fields= what it has"
             )
-        found = [found.get(field) for field in family.fields]
+        found = [found.get(field) for field in smoothing_set.fields]
     elif found is None:
-        found = [None] * family.width
-    if not isinstance(found, (Sequence, np.ndarray)) or len(found) != family.width:
+        found = [None] * smoothing_set.width
+    if not isinstance(found, (Sequence, np.ndarray)) or len(found) != smoothing_set.width:
         raise ReadingError(
-            f"value {_shown(value)} of series {series_id!r} is not a list of {family.width} "
-            f"numbers, or a mapping of {', '.join(family.fields) or 'named fields'}: map it to one"
+            f"value {_shown(value)} of series {series_id!r} is not a list of {smoothing_set.width} "
+            f"numbers, or a mapping of {', '.join(smoothing_set.fields) or 'named fields'}: map it "
+            "to one"
         )
     numbers = found.tolist() if isinstance(found, np.ndarray) else found
     column = [_to_number(series_id, value, number) for number in numbers]

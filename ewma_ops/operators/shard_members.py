@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Texts, copy_into
+from ewma_ops.columns.byte_columns import TextColumn, copy_into
 from ewma_ops.table.snapshots import PackedIds, packed
 
-__all__ = ["Member", "Members", "shard_of"]
+__all__ = ["ShardMembers", "ShardSeries", "shard_of"]
 
 _BLOCK_BYTES = 16 << 10
 """Fewer bytes of ids than this are not compressed yet: others may come to them."""
 
 
-class Member(NamedTuple):
+class ShardSeries(NamedTuple):
     """The series of one shard, in the order in which they came: intp[n] rows, and ids."""
 
     rows: NDArray[np.intp]
@@ -35,16 +35,16 @@ def shard_of(hashes: NDArray[np.uint32], shards: int) -> NDArray[np.uint16]:
     return (hashes % np.uint32(shards)).astype(np.uint16)
 
 
-class Members:
+class ShardMembers:
     """The series of each of so many shards."""
 
     def __init__(self, shards: int) -> None:
         self.known = 0
-        self._rolls = [_Roll() for _ in range(shards)]
+        self._shard_ids = [_ShardIds() for _ in range(shards)]
 
-    def add(self, ids: Texts, hashes: NDArray[np.uint32]) -> None:
+    def add(self, ids: TextColumn, hashes: NDArray[np.uint32]) -> None:
         """Tell apart the series of the next rows, some 200 ns each."""
-        shards = shard_of(hashes, len(self._rolls))
+        shards = shard_of(hashes, len(self._shard_ids))
         order = np.argsort(shards, kind="stable")
         # Ids are read in the order in which they lie, and written to where their shard begins.
         sizes = ids.utf8.sizes
@@ -53,25 +53,25 @@ class Members:
         at[order] = ends[:-1]
         laid_out = np.empty(int(ends[-1]), np.uint8)
         copy_into(laid_out, at, ids.utf8)
-        bounds = np.append(0, np.bincount(shards, minlength=len(self._rolls)).cumsum())
-        for roll, (start, stop) in zip(self._rolls, pairwise(bounds.tolist()), strict=True):
+        bounds = np.append(0, np.bincount(shards, minlength=len(self._shard_ids)).cumsum())
+        for one, (start, stop) in zip(self._shard_ids, pairwise(bounds.tolist()), strict=True):
             if start < stop:
                 own = order[start:stop]
                 utf8 = laid_out[ends[start] : ends[stop]].tobytes()
-                roll.add(self.known + own, PackedIds.narrow(sizes[own]), utf8)
+                one.add(self.known + own, PackedIds.narrow(sizes[own]), utf8)
         self.known += len(ids)
 
     def add_to(self, shard: int, ids: PackedIds) -> None:
         """Add series that are known to be all of one shard, as they come out of a snapshot."""
         first, self.known = self.known, self.known + len(ids.sizes)
-        self._rolls[shard].add_packed(np.arange(first, self.known), ids)
+        self._shard_ids[shard].add_packed(np.arange(first, self.known), ids)
 
-    def of(self, shard: int) -> Member:
+    def of(self, shard: int) -> ShardSeries:
         """Return the series of a shard."""
-        return self._rolls[shard].member()
+        return self._shard_ids[shard].series()
 
 
-class _Roll:
+class _ShardIds:
     """The series of one shard, in pieces as they came."""
 
     def __init__(self) -> None:
@@ -100,10 +100,10 @@ class _Roll:
             self._blocks.append(packed(self._last))
             self._last = b""
 
-    def member(self) -> Member:
+    def series(self) -> ShardSeries:
         self._rows, self._sizes = _in_one(self._rows), _in_one(self._sizes)
         blocks = (*self._blocks, packed(self._last, small=False))
-        return Member(self._rows[0], PackedIds(blocks, self._sizes[0]))
+        return ShardSeries(self._rows[0], PackedIds(blocks, self._sizes[0]))
 
 
 def _in_one(columns: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -27,20 +27,20 @@ from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.columns.readings import Origins, Readings, Smoothed, grouped
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import ReadingError, StateError
-from ewma_ops.operators.shard_members import Members, shard_of
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.operators.shard_members import ShardMembers, shard_of
+from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable, TableSnapshot
 
 __all__ = [
     "BatchShard",
-    "Due",
-    "Piece",
+    "PendingBatch",
     "Shard",
+    "ShardBatch",
     "ShardState",
     "Tables",
     "WarmStart",
-    "deal",
-    "settle",
+    "flush",
+    "route",
 ]
 
 _MANY_PER_SHARD = 2
@@ -54,7 +54,7 @@ _KIND = "shard"
 _numbers = count()
 
 
-class _Deal:
+class _RoutedRun:
     """A run of readings on its way to several shards.
 
     Which reading goes to which shard is only found out if they do not all meet again. Runs that
@@ -70,9 +70,9 @@ class _Deal:
         if len(readings) >= _MANY_PER_SHARD * shards:
             self.present = list(range(shards))
         else:
-            self.present = np.unique(self._dealt()).tolist()
+            self.present = np.unique(self._shard_of_each()).tolist()
 
-    def _dealt(self) -> NDArray[np.uint16]:
+    def _shard_of_each(self) -> NDArray[np.uint16]:
         if self._shard_of is None:
             hashes = self.readings.hashes
             if hashes is None:
@@ -84,21 +84,21 @@ class _Deal:
         """Return the readings of some shards, in order."""
         if len(shards) == len(self.present):
             return self.readings
-        return self.readings.take(np.flatnonzero(np.isin(self._dealt(), shards)))
+        return self.readings.take(np.flatnonzero(np.isin(self._shard_of_each(), shards)))
 
 
-class Piece(NamedTuple):
+class ShardBatch(NamedTuple):
     """The part of a run that is dealt to one shard; what is not of it stays where it is."""
 
-    deal: _Deal
+    run: _RoutedRun
     shard: int
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Bytewax pickles twice, to measure and to send: both must come out alike.
-        return _received, (self.deal.of([self.shard]), self.shard)
+        return _received, (self.run.of([self.shard]), self.shard)
 
 
-class _Received(_Deal):
+class _ReceivedRun(_RoutedRun):
     """A piece that came from another process: by itself."""
 
     def __init__(self, readings: Readings, shard: int) -> None:
@@ -107,14 +107,14 @@ class _Received(_Deal):
         self.present = [shard]
 
 
-def _received(readings: Readings, shard: int) -> Piece:
-    return Piece(_Received(readings, shard), shard)
+def _received(readings: Readings, shard: int) -> ShardBatch:
+    return ShardBatch(_ReceivedRun(readings, shard), shard)
 
 
-def deal(runs: Iterable[Readings], shards: int) -> list[tuple[str, Piece]]:
+def route(runs: Iterable[Readings], shards: int) -> list[tuple[str, ShardBatch]]:
     """Deal runs to shards, each by its key."""
-    dealt = [_Deal(run, shards) for run in _joined(runs)]
-    return [(str(shard), Piece(one, shard)) for one in dealt for shard in one.present]
+    routed = [_RoutedRun(run, shards) for run in _joined(runs)]
+    return [(str(shard), ShardBatch(one, shard)) for one in routed for shard in one.present]
 
 
 def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
@@ -123,30 +123,30 @@ def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
         yield from map(Readings.concat, grouped(alike))
 
 
-class Due:
+class PendingBatch:
     """What a worker's shards have put by, and in the end what came of it."""
 
-    def __init__(self, table: _Shared) -> None:
+    def __init__(self, table: _WorkerTable) -> None:
         self._table = table
-        self._shards_of: dict[_Deal, list[int]] = {}
+        self._shards_of: dict[_RoutedRun, list[int]] = {}
         self._smoothed: list[Smoothed] = []
-        self.settled = False
+        self.flushed = False
 
-    def add(self, piece: Piece) -> None:
+    def add(self, batch: ShardBatch) -> None:
         """Put a piece by."""
-        self._shards_of.setdefault(piece.deal, []).append(piece.shard)
+        self._shards_of.setdefault(batch.run, []).append(batch.shard)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Take the readings into the table."""
-        if not self.settled:
-            self.settled = True
+        if not self.flushed:
+            self.flushed = True
             ordered = sorted(self._shards_of.items(), key=lambda item: item[0].number)
             self._smoothed = self._table.take_in(ordered)
             self._shards_of = {}
 
-    def take(self) -> list[Smoothed]:
+    def pop_smoothed(self) -> list[Smoothed]:
         """Return what came of it, once."""
-        self.settle()
+        self.flush()
         smoothed, self._smoothed = self._smoothed, []
         return smoothed
 
@@ -178,16 +178,16 @@ class ShardState(NamedTuple):
         return cls(numbers["shard"], series, dict(numbers["newest"]))
 
 
-class _Shared:
+class _WorkerTable:
     """The one table of a worker's shards."""
 
-    def __init__(self, family: Family, shards: int) -> None:
-        self.table = SeriesTable(family)
+    def __init__(self, smoothing_set: SmoothingSet, shards: int) -> None:
+        self.table = SeriesTable(smoothing_set)
         self.joined: set[int] = set()
         self._shards = shards
-        self._members = Members(shards)
+        self._members = ShardMembers(shards)
         self._newest: dict[int, NDArray[np.int64]] = {}
-        self._due = Due(self)
+        self._pending = PendingBatch(self)
 
     def join(self, shard: int, state: ShardState | None) -> None:
         """Make room for a shard, with what was kept of it."""
@@ -199,27 +199,27 @@ class _Shared:
             for partition, offset in state.newest.items():
                 self._newest_of(partition)[shard] = offset
 
-    def put_by(self, piece: Piece) -> Due:
+    def enqueue(self, batch: ShardBatch) -> PendingBatch:
         """Keep a piece until what is due is settled."""
-        if self._due.settled:
-            self._due = Due(self)
-        self._due.add(piece)
-        return self._due
+        if self._pending.flushed:
+            self._pending = PendingBatch(self)
+        self._pending.add(batch)
+        return self._pending
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Take in what was put by."""
-        self._due.settle()
+        self._pending.flush()
 
-    def take_in(self, dealt: Iterable[tuple[_Deal, list[int]]]) -> list[Smoothed]:
+    def take_in(self, routed: Iterable[tuple[_RoutedRun, list[int]]]) -> list[Smoothed]:
         """Take in the pieces of runs: a run at once, where all of it is here."""
         runs: list[Readings] = []
-        for one, shards in dealt:
+        for one, shards in routed:
             run = one.of(shards)
             if len(run):
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
-        smoothed = [self.table.update(run, put_aside=True) for run in _joined(runs)]
+        smoothed = [self.table.update(run, collect_rejected=True) for run in _joined(runs)]
         if len(self.table) - self._members.known >= _MANY_SERIES:
             self._catch_up()
         return smoothed
@@ -257,7 +257,7 @@ class _Shared:
 
     def snapshot(self, shard: int) -> ShardState:
         """Copy what there is of a shard."""
-        self.settle()
+        self.flush()
         self._catch_up()
         newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
         return ShardState(shard, self.table.snapshot(*self._members.of(shard)), newest)
@@ -270,12 +270,14 @@ class WarmStart:
     so all are held until they do, as snapshots: some 40 bytes a series.
     """
 
-    def __init__(self, history: Iterable[Readings], family: Family, shards: int) -> None:
-        self._history, self._family, self._shards = history, family, shards
+    def __init__(
+        self, history: Iterable[Readings], smoothing_set: SmoothingSet, shards: int
+    ) -> None:
+        self._history, self._smoothing_set, self._shards = history, smoothing_set, shards
         self._held: dict[int, TableSnapshot] = {}
         self._lock = threading.Lock()
 
-    def take(self, shard: int) -> ShardState:
+    def pop(self, shard: int) -> ShardState:
         """Return the state of a shard; it is read again if the shard has had it."""
         with self._lock:
             if shard not in self._held:
@@ -283,14 +285,14 @@ class WarmStart:
             return ShardState(shard, self._held.pop(shard), {})
 
     def _read(self) -> dict[int, TableSnapshot]:
-        table = SeriesTable(self._family)
+        table = SeriesTable(self._smoothing_set)
         for readings in self._history:
             if not isinstance(readings, Readings):
                 raise ReadingError(
                     f"warm_start holds {readings!r:.100}: give Readings, as Readings.of makes them"
                 )
             table.update(readings)
-        members = Members(self._shards)
+        members = ShardMembers(self._shards)
         members.add(table.ids(), table.hashes)
         return {shard: table.snapshot(*members.of(shard)) for shard in range(self._shards)}
 
@@ -301,27 +303,31 @@ class Tables:
     Not a ``threading.local``: to Python, a thread of Bytewax's is a new one at each call.
     """
 
-    def __init__(self, family: Family, shards: int, warm_start: WarmStart | None = None) -> None:
-        self.family, self._shards, self._warm_start = family, shards, warm_start
-        self._shared = weakref.WeakValueDictionary[int, _Shared]()
+    def __init__(
+        self, smoothing_set: SmoothingSet, shards: int, warm_start: WarmStart | None = None
+    ) -> None:
+        self.smoothing_set, self._shards, self._warm_start = smoothing_set, shards, warm_start
+        self._worker_tables = weakref.WeakValueDictionary[int, _WorkerTable]()
 
-    def maybe_shared(self) -> _Shared | None:
+    def maybe_worker_table(self) -> _WorkerTable | None:
         """Return this worker's table, if a shard is in it."""
-        return self._shared.get(threading.get_ident())
+        return self._worker_tables.get(threading.get_ident())
 
-    def join(self, shard: int, state: ShardState | None) -> _Shared:
+    def join(self, shard: int, state: ShardState | None) -> _WorkerTable:
         """Add a shard, with what was kept of it or is known of it, to the table of this worker.
 
         A flow that is run again in the same thread may meet the table of the run before: the
         first shard that is in it already begins a new one, and the others are not in its way.
         """
-        shared = self.maybe_shared()
-        if shared is None or shard in shared.joined:
-            shared = self._shared[threading.get_ident()] = _Shared(self.family, self._shards)
+        worker_table = self.maybe_worker_table()
+        if worker_table is None or shard in worker_table.joined:
+            worker_table = self._worker_tables[threading.get_ident()] = _WorkerTable(
+                self.smoothing_set, self._shards
+            )
         if state is None and self._warm_start is not None:
-            state = self._warm_start.take(shard)
-        shared.join(shard, state)
-        return shared
+            state = self._warm_start.pop(shard)
+        worker_table.join(shard, state)
+        return worker_table
 
 
 V = TypeVar("V")
@@ -333,12 +339,12 @@ class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
 
     def __init__(self, tables: Tables, resume_state: bytes | None) -> None:
         self._tables = tables
-        self._joined: tuple[int, _Shared] | None = None
+        self._joined: tuple[int, _WorkerTable] | None = None
         if resume_state is not None:
             state = ShardState.opened(resume_state)
             self._joined = state.shard, tables.join(state.shard, state)
 
-    def shared(self, shard: int) -> _Shared:
+    def worker_table(self, shard: int) -> _WorkerTable:
         """Return the worker's table; a new shard learns from its first readings which it is."""
         if self._joined is None:
             self._joined = shard, self._tables.join(shard, None)
@@ -347,20 +353,20 @@ class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
     def snapshot(self) -> bytes:
         """Copy the shard's state, with all it has been given."""
         assert self._joined is not None  # Bytewax asks after the first readings
-        shard, shared = self._joined
-        return shared.snapshot(shard).sealed()
+        shard, worker_table = self._joined
+        return worker_table.snapshot(shard).sealed()
 
 
-class BatchShard(Shard[Piece, Due]):
+class BatchShard(Shard[ShardBatch, PendingBatch]):
     """One shard of a stream of runs."""
 
-    def on_batch(self, values: list[Piece]) -> tuple[Iterable[Due], bool]:
+    def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[PendingBatch], bool]:
         """Put the pieces by: what comes of them is due."""
-        shared = self.shared(values[0].shard)
-        due = dict.fromkeys(map(shared.put_by, values))
-        return list(due), StatefulBatchLogic.RETAIN
+        worker_table = self.worker_table(values[0].shard)
+        pending = dict.fromkeys(map(worker_table.enqueue, values))
+        return list(pending), StatefulBatchLogic.RETAIN
 
 
-def settle(batch: list[tuple[str, Due]]) -> Iterable[Smoothed]:
+def flush(batch: list[tuple[str, PendingBatch]]) -> Iterable[Smoothed]:
     """Return what comes of readings that were put by."""
-    return [smoothed for _, due in batch for smoothed in due.take()]
+    return [smoothed for _, pending in batch for smoothed in pending.pop_smoothed()]

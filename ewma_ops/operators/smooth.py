@@ -30,12 +30,12 @@ from ewma_ops.operators.items import (
     route_items,
     with_step_name,
 )
-from ewma_ops.operators.shards import BatchShard, Tables, WarmStart, deal, settle
-from ewma_ops.table.smoothing_set import Asked, Family
+from ewma_ops.operators.shards import BatchShard, Tables, WarmStart, flush, route
+from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
 
 __all__ = ["smooth", "smooth_batches"]
 
-Smoothings = Asked | Mapping[str, Asked] | Family
+Smoothings = SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet
 
 MAX_SHARDS = 1024
 
@@ -102,11 +102,13 @@ def smooth_batches(
     array([1., 3.])
     """
     _check_shards(shards)
-    tables = _tables(Family.of(smoothing, fields), shards, warm_start)
+    tables = _tables(SmoothingSet.of(smoothing, fields), shards, warm_start)
     named = with_step_name(step_id)
-    dealt = op.flat_map_batch("deal", up, named(lambda batch: deal(check_readings(batch), shards)))
-    due = op.stateful_batch("update", dealt, lambda resumed: BatchShard(tables, resumed))
-    return op.flat_map_batch("settle", due, named(settle))
+    routed = op.flat_map_batch(
+        "route", up, named(lambda batch: route(check_readings(batch), shards))
+    )
+    pending = op.stateful_batch("update", routed, lambda resumed: BatchShard(tables, resumed))
+    return op.flat_map_batch("flush", pending, named(flush))
 
 
 @operator
@@ -163,12 +165,16 @@ def smooth(
     [('a', 1.0), ('a', 3.0)]
     """
     _check_shards(shards)
-    family = Family.of(smoothing, fields)
-    tables = _tables(family, shards, warm_start)
+    smoothing_set = SmoothingSet.of(smoothing, fields)
+    tables = _tables(smoothing_set, shards, warm_start)
     named = with_step_name(step_id)
-    dealt = op.flat_map_batch("deal", up, named(lambda batch: route_items(batch, shards, family)))
-    due = op.stateful_batch("update", dealt, lambda resumed: ItemShard(step_id, tables, resumed))
-    return op.flat_map_batch("settle", due, named(flush_items))
+    routed = op.flat_map_batch(
+        "route", up, named(lambda batch: route_items(batch, shards, smoothing_set))
+    )
+    pending = op.stateful_batch(
+        "update", routed, lambda resumed: ItemShard(step_id, tables, resumed)
+    )
+    return op.flat_map_batch("flush", pending, named(flush_items))
 
 
 def _check_shards(shards: object) -> None:
@@ -177,9 +183,9 @@ def _check_shards(shards: object) -> None:
         raise ConfigError(f"shards = {shards!r}: give a whole number from 1 to {MAX_SHARDS}")
 
 
-def _tables(family: Family, shards: int, history: Iterable[Readings] | None) -> Tables:
+def _tables(smoothing_set: SmoothingSet, shards: int, history: Iterable[Readings] | None) -> Tables:
     if history is None:
-        return Tables(family, shards, None)
+        return Tables(smoothing_set, shards, None)
     if isinstance(history, (str, bytes, PurePath)) or hasattr(history, "__arrow_c_stream__"):
         raise ConfigError(
             f"warm_start is a {type(history).__name__}: give ewma_ops.history.History(...) of it, "
@@ -190,4 +196,4 @@ def _tables(family: Family, shards: int, history: Iterable[Readings] | None) -> 
             f"warm_start is a {type(history).__name__}, which cannot be iterated over again and "
             "again: give a list of Readings, or a History"
         )
-    return Tables(family, shards, WarmStart(history, family, shards))
+    return Tables(smoothing_set, shards, WarmStart(history, smoothing_set, shards))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, Texts
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import (
     EARLIEST_MS,
     LARGEST_VALUE,
@@ -36,9 +36,9 @@ _FEW = 1_536
 """Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
 
 
-def are_many(pieces: Sequence[bytes | None]) -> TypeGuard[Spans]:
+def are_many(pieces: Sequence[bytes | None]) -> TypeGuard[BytesColumn]:
     """Tell whether byte strings are a column, and so many that it is worth to stay with it."""
-    return isinstance(pieces, Spans) and len(pieces) >= _FEW
+    return isinstance(pieces, BytesColumn) and len(pieces) >= _FEW
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
@@ -161,7 +161,7 @@ class Decoder(ABC):
     def _short(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Sequence[bytes | None]:
         """Return the payloads, nothing in the place of those that are too long."""
         most = self._max_value_bytes
-        if isinstance(payloads, Spans):
+        if isinstance(payloads, BytesColumn):
             long = np.flatnonzero(payloads.sizes > most).tolist()
         else:
             long = [i for i, one in enumerate(payloads) if one is not None and len(one) > most]
@@ -172,7 +172,7 @@ class Decoder(ABC):
             pieces[i] = None
             detail = f"the value has more than {most} bytes (input.max_value_bytes)"
             rejected[i] = "value-too-long", detail
-        return Spans.of(pieces) if isinstance(payloads, Spans) else pieces
+        return BytesColumn.of(pieces) if isinstance(payloads, BytesColumn) else pieces
 
     def _check(self, path: str, column: NDArray[np.float64], rejected: Reasons) -> None:
         low, high = self._lowest, self._highest
@@ -215,7 +215,7 @@ def _times_of_records(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray
 
 def _ids_of(keys: Sequence[bytes | None], rejected: Reasons) -> Sequence[str]:
     if are_many(keys) and (keys.stops > keys.starts).all() and keys.packed().isascii():
-        return Texts(keys)
+        return TextColumn(keys)
     try:
         texts = list(map(bytes.decode, keys))  # type: ignore[arg-type]  # None raises, as it should
     except (TypeError, UnicodeDecodeError):
@@ -241,10 +241,10 @@ def _reject_outside(times_ms: NDArray[Any], name: str, rejected: Reasons) -> Non
 
 
 def _reject_long(ids: Sequence[str], max_bytes: int, rejected: Reasons) -> None:
-    if not isinstance(ids, Texts):
+    if not isinstance(ids, TextColumn):
         if _MOST_UTF8 * max(map(len, ids), default=0) <= max_bytes:
             return
-        ids = Texts.of(ids)
+        ids = TextColumn.of(ids)
     sizes = ids.utf8.sizes
     for i, size in _items(sizes, sizes > max_bytes):
         detail = f"the series id has {size} bytes, at most {max_bytes} (input.max_id_bytes)"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Texts
+from ewma_ops.columns.byte_columns import TextColumn
 
 __all__ = ["Fields", "Paths", "Reasons"]
 
@@ -45,7 +45,7 @@ class Fields(NamedTuple):
     def take(self, at: NDArray[np.intp]) -> Fields:
         """Return what was read of some payloads; ids must be a column."""
         return Fields(
-            None if self.ids is None else Texts.of(self.ids).take(at),
+            None if self.ids is None else TextColumn.of(self.ids).take(at),
             None if self.times_ms is None else self.times_ms[at],
             [column[at] for column in self.numbers],
         )
@@ -55,7 +55,7 @@ class Fields(NamedTuple):
         order = np.argsort(np.concatenate([at, others_at]), kind="stable")
         ids = times_ms = None
         if self.ids is not None and others.ids is not None:
-            ids = Texts.concat([Texts.of(self.ids), Texts.of(others.ids)])
+            ids = TextColumn.concat([TextColumn.of(self.ids), TextColumn.of(others.ids)])
         if self.times_ms is not None and others.times_ms is not None:
             times_ms = np.concatenate([self.times_ms.astype(np.float64), others.times_ms])
         numbers = map(np.concatenate, zip(self.numbers, others.numbers, strict=True))

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, Texts, words_at
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, words_at
 
 __all__ = ["read_time", "read_times", "times_of"]
 
@@ -59,14 +59,14 @@ def times_of(texts: Sequence[str]) -> list[int | None]:
     """Return what :func:`read_time` does of each."""
     if len(texts) < _FEW:
         return list(map(read_time, texts))
-    times_ms, good = read_times(Texts.of(texts).utf8)
+    times_ms, good = read_times(TextColumn.of(texts).utf8)
     found: list[int | None] = times_ms.tolist()
     for i in np.flatnonzero(~good).tolist():
         found[i] = read_time(texts[i])
     return found
 
 
-def read_times(spans: Spans) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def read_times(spans: BytesColumn) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Read times of the usual forms; tell which of n spans have one.
 
     A date, or a date and a time of day to the minute, the second or up to six decimals; with no

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from ewma_ops.secrets.masking import masked
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.composites import Composite
-from ewma_ops.table.smoothing_set import Asked
+from ewma_ops.table.smoothing_set import SmoothingLike
 
 __all__ = ["describe"]
 
@@ -31,12 +31,12 @@ def describe(settings: Settings) -> str:
         ("value", _listed(reads.value, ", ")),
         *([] if reads.weight is None else [("weight", reads.weight)]),
         ("time", "record timestamp" if reads.time is None else reads.time),
-        *(line for name, one in settings.family.smoothings for line in _smooths(name, one)),
-        ("policies", settings.family.policies.describe()),
+        *(line for name, one in settings.smoothing_set.smoothings for line in _smooths(name, one)),
+        ("policies", settings.smoothing_set.policies.describe()),
         ("shards", f"{settings.shards} shards"),
         *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
         ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
-        ("statistics", ", ".join(settings.family.names)),
+        ("statistics", ", ".join(settings.smoothing_set.names)),
         ("bad messages", settings.dead_letters.topic),
         (
             "recovery",
@@ -48,7 +48,7 @@ def describe(settings: Settings) -> str:
     return masked("\n".join(f"{name:<13}{text}" for name, text in lines))
 
 
-def _smooths(name: str, asked: Asked) -> list[tuple[str, str]]:
+def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:
     if isinstance(asked, Composite):
         stages = [line for stage, one in asked.stages for line in _smooths(f"  {stage}", one)]
         return [(name or "composite", asked.name), *stages]

@@ -25,14 +25,14 @@ from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settin
 from ewma_ops.settings.moments import moment_ms
 from ewma_ops.settings.smooth import KEYS, read_smoothings
 from ewma_ops.stats.durations import duration_ms
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = ["KafkaOptions", "load"]
 
 _LARGEST_FILE = 256 << 10
 _MOST_DOTS = 500
 _MOST_NESTED = 8
-_MOST_TOLD = 15
+_MOST_MISTAKES = 15
 _LONGEST_TRANSACTION = timedelta(minutes=5)
 _FIRST_KEYS = {
     "kafka": FIRST_KEY,
@@ -83,15 +83,15 @@ def load(path: Path | str) -> Settings:
     if output is not None and output.delivery == "transactional" and recovery is not None:
         _refuse_long_transactions(recovery, mistakes)
     if mistakes or not (kafka and input_ and smooth and output and dead_letters):
-        raise ConfigError(_told(path, mistakes))
+        raise ConfigError(_message(path, mistakes))
     if not input_.group_id:
         derived = f"ewma-{input_.topic}-{output.topic}"
         input_ = msgspec.structs.replace(input_, group_id=derived)
-    family, shards, warm_start = smooth
+    smoothing_set, shards, warm_start = smooth
     return Settings(
         kafka=kafka,
         input=input_,
-        family=family,
+        smoothing_set=smoothing_set,
         shards=shards,
         warm_start=warm_start,
         output=output,
@@ -158,12 +158,12 @@ def _deeper(value: object, limit: int) -> bool:
     return True
 
 
-def _told(path: Path | str, mistakes: list[str]) -> str:
+def _message(path: Path | str, mistakes: list[str]) -> str:
     cut = [text if len(text) <= 240 else text[:239] + "…" for text in map(masked, mistakes)]
     if len(cut) == 1:
         return f"{path}: {cut[0]}"
-    if len(cut) > _MOST_TOLD:
-        cut[_MOST_TOLD:] = [f"and {len(cut) - _MOST_TOLD} more"]
+    if len(cut) > _MOST_MISTAKES:
+        cut[_MOST_MISTAKES:] = [f"and {len(cut) - _MOST_MISTAKES} more"]
     return "\n  ".join([f"{path}: {len(mistakes)} mistakes", *cut])
 
 
@@ -261,7 +261,7 @@ def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | N
 
 def _read_smooth(
     tables: dict[str, Any], input_: Input | None, mistakes: list[str]
-) -> tuple[Family, int, Path | None] | None:
+) -> tuple[SmoothingSet, int, Path | None] | None:
     values = _table("smooth", tables, mistakes)
     if values is None:
         return None
@@ -279,15 +279,15 @@ def _read_smooth(
         return None
     paths = (input_.value,) if isinstance(input_.value, str) else input_.value
     try:
-        family = Family.of(smoothings, [path.replace(".", "_") for path in paths])
+        smoothing_set = SmoothingSet.of(smoothings, [path.replace(".", "_") for path in paths])
     except ConfigError as error:
         mistakes.append(f"[smooth] {error}")
         return None
-    if family.by_volume and input_.weight is None:
+    if smoothing_set.by_volume and input_.weight is None:
         mistakes.append('weighting "volume" needs input.weight; add weight = "volume" to [input]')
-    if input_.weight is not None and not family.by_volume:
+    if input_.weight is not None and not smoothing_set.by_volume:
         mistakes.append('input.weight is not used; add weighting = "volume" to [smooth]')
-    return family, shards, warm_start
+    return smoothing_set, shards, warm_start
 
 
 def _field(value: object) -> str:

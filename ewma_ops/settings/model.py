@@ -18,7 +18,7 @@ from ewma_ops.secrets.option_names import SHOWN, shown
 from ewma_ops.serde.parquet import file_digest
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = ["DeadLetters", "Input", "Output", "Recovery", "Settings", "Text", "show_value"]
 
@@ -109,7 +109,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     kafka: KafkaOptions
     input: Input
-    family: Family
+    smoothing_set: SmoothingSet
     shards: int
     warm_start: Path | None = None
     output: Output
@@ -141,7 +141,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "longest id": str(self.input.max_id_bytes),
             "longest value": str(self.input.max_value_bytes),
             "shards": str(self.shards),
-            "smoothing": self.family.fingerprint(),
+            "smoothing": self.smoothing_set.fingerprint(),
         }
 
 

@@ -12,7 +12,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.stats.composites import COMPOSITES, macd
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.smoothing_set import Asked
+from ewma_ops.table.smoothing_set import SmoothingLike
 
 __all__ = ["KEYS", "read_smoothings"]
 
@@ -55,7 +55,7 @@ def read_smoothings(
     values: Mapping[str, Any],
     mistakes: list[str],
     nearest: Callable[[str, Iterable[str]], str],
-) -> dict[str, Asked] | None:
+) -> dict[str, SmoothingLike] | None:
     """Read the keys of ``[smooth]`` and of the tables in it, such as ``[smooth.fast]``.
 
     What stands in ``[smooth]`` itself holds for all of its tables, where they do not say otherwise.
@@ -79,7 +79,7 @@ def read_smoothings(
     if not inner:
         smoothing = _read("smooth", common, mistakes)
         return None if smoothing is None else {"": smoothing}
-    found: dict[str, Asked | None] = {}
+    found: dict[str, SmoothingLike | None] = {}
     for name, table in inner.items():
         unknown = [key for key in table if key not in KEYS]
         mistakes.extend(
@@ -94,7 +94,7 @@ def read_smoothings(
     return read if len(read) == len(found) else None
 
 
-def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> Asked | None:
+def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> SmoothingLike | None:
     composite = values.get("composite")
     own = {key: values[key] for key in _OF_COMPOSITES if key in values}
     for key in own:

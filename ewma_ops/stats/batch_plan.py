@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Plan", "Renewal", "plan", "renewed"]
+__all__ = ["BatchPlan", "Renewal", "plan_batch", "renewed"]
 
 # A mean round of fewer readings than this costs NumPy more than plain Python (measured).
 _SMALLEST_ROUND = 28
 
 
-class Plan(NamedTuple):
+class BatchPlan(NamedTuple):
     """How the readings of one batch are laid out.
 
     ``order[i]`` is the place in the batch of the i-th reading of the plan; ``series`` holds the
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
         return restored
 
 
-def plan(rows: NDArray[np.intp], width: int = 1) -> Plan:
+def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
     """Lay out a batch: its i-th reading, of ``width`` values, is of the series at ``rows[i]``."""
     n = len(rows)
     order = _ascending(rows)
@@ -52,11 +52,11 @@ def plan(rows: NDArray[np.intp], width: int = 1) -> Plan:
     starts = np.flatnonzero(np.diff(grouped, prepend=-1))
     series = grouped[starts]
     if len(starts) == n:
-        return Plan(order, series, [0, n], True)
+        return BatchPlan(order, series, [0, n], True)
     lengths = np.diff(starts, append=n)
     longest = int(lengths.max())
     if n * width < longest * _SMALLEST_ROUND:
-        return Plan(order, series, [*starts.tolist(), n], False)
+        return BatchPlan(order, series, [*starts.tolist(), n], False)
     longest_first = _ascending(longest - lengths)
     ascending = lengths[longest_first[::-1]]
     rounds = np.arange(longest)
@@ -67,7 +67,7 @@ def plan(rows: NDArray[np.intp], width: int = 1) -> Plan:
     nth = np.arange(n) - np.repeat(starts, lengths)
     laid_out = np.empty(n, np.intp)
     laid_out[bounds[nth] + np.repeat(place, lengths)] = order
-    return Plan(laid_out, series[longest_first], bounds.tolist(), True)
+    return BatchPlan(laid_out, series[longest_first], bounds.tolist(), True)
 
 
 class Renewal(NamedTuple):

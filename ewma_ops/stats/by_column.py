@@ -22,15 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.stats import recurrences
-from ewma_ops.stats.batch_plan import Plan
+from ewma_ops.stats.batch_plan import BatchPlan
 from ewma_ops.stats.recurrences import Floats, Ints
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.weights import Column, Weighed, Weighing
 
-__all__ = ["Smoother"]
+__all__ = ["ColumnStepper"]
 
 
-class Smoother:
+class ColumnStepper:
     """Compute the statistics of one `Smoothing` over planned batches.
 
     Parameters
@@ -69,7 +69,7 @@ class Smoother:
 
     def advance(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         values: Floats,
         times_ms: Ints | None,
         volumes: Floats | None,
@@ -118,7 +118,7 @@ class Smoother:
         return results
 
     def _over_gaps(
-        self, plan: Plan, values: Floats, by: Weighed, state: Mapping[str, NDArray[Any]]
+        self, plan: BatchPlan, values: Floats, by: Weighed, state: Mapping[str, NDArray[Any]]
     ) -> Floats:
         """Return the value that stands for each gap: between the one before and this one."""
         if "held" not in state or by.gap_ms is None:
@@ -131,7 +131,7 @@ class Smoother:
         return values - (values - before) * self._decay.lean(np.maximum(by.gap_ms, 0))
 
     def _second_moments(
-        self, plan: Plan, by: Weighed, deviations: Floats, state: Mapping[str, NDArray[Any]]
+        self, plan: BatchPlan, by: Weighed, deviations: Floats, state: Mapping[str, NDArray[Any]]
     ) -> dict[str, Floats]:
         """Second moments: y <- a y + b d_i d_j. Returns them after each reading."""
         a, b = by.factors, by.portions

@@ -19,7 +19,7 @@ from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.smoothing import OF_READING, PAIRED, Smoothing
 from ewma_ops.stats.weights import NEVER, TINY, most_equal
 
-__all__ = ["Stepper"]
+__all__ = ["ReadingStepper"]
 
 
 class _Weights(NamedTuple):
@@ -35,7 +35,7 @@ class _Weights(NamedTuple):
     observed: bool
 
 
-class Stepper:
+class ReadingStepper:
     """Move one series on by one reading.
 
     Parameters

@@ -2,8 +2,8 @@
 
 Knows arrays; must not know series ids, options, clocks or where anything comes from.
 
-Each recurrence takes columns in the order of a `Plan` and the state of its series, one element a
-series in the order of ``plan.series``, which it moves on in place. A column of values or of state
+Each recurrence takes columns in the order of a `BatchPlan` and the state of its series, one element
+a series in the order of ``plan.series``, which it moves on in place. A column of values or of state
 may have a leading axis of fields, ``[k, n]``; what is the same for all fields is ``[n]``.
 `by_reading` holds the same recurrences for a single reading, with the same operations in the same
 order, hence the same bits.
@@ -27,7 +27,7 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.stats.batch_plan import Plan
+from ewma_ops.stats.batch_plan import BatchPlan
 
 __all__ = ["accumulate", "counts", "latest", "means", "pairs"]
 
@@ -47,7 +47,7 @@ def pairs(width: int) -> tuple[list[int], list[int]]:
     return [i for i, _ in both], [j for _, j in both]
 
 
-def accumulate(plan: Plan, factors: Floats, gains: Floats, state: Floats) -> Floats:
+def accumulate(plan: BatchPlan, factors: Floats, gains: Floats, state: Floats) -> Floats:
     """Linear recurrence: y <- a y + g.
 
     Parameters
@@ -81,7 +81,7 @@ def accumulate(plan: Plan, factors: Floats, gains: Floats, state: Floats) -> Flo
     return before
 
 
-def _accumulate_by_runs(plan: Plan, factors: Floats, gains: Floats, state: Floats) -> Floats:
+def _accumulate_by_runs(plan: BatchPlan, factors: Floats, gains: Floats, state: Floats) -> Floats:
     before: list[float] = []
     a, g = factors.tolist(), gains.tolist()
     for i, (lo, hi) in enumerate(pairwise(plan.bounds)):
@@ -94,7 +94,7 @@ def _accumulate_by_runs(plan: Plan, factors: Floats, gains: Floats, state: Float
 
 
 def means(
-    plan: Plan,
+    plan: BatchPlan,
     shares: Floats,
     rests: Floats,
     values: Floats,
@@ -147,7 +147,7 @@ def means(
 
 
 def _means_by_runs(
-    plan: Plan,
+    plan: BatchPlan,
     far: NDArray[np.bool_],
     smaller: Floats,
     values: Floats,
@@ -170,7 +170,7 @@ def _means_by_runs(
     return after
 
 
-def latest(plan: Plan, times: Ints, newest: Ints) -> Ints:
+def latest(plan: BatchPlan, times: Ints, newest: Ints) -> Ints:
     """Greatest time so far: T <- max(T, t). Returns T as it was *before* each reading."""
     if not plan.by_rounds:
         return _latest_by_runs(plan, times, newest)
@@ -182,7 +182,7 @@ def latest(plan: Plan, times: Ints, newest: Ints) -> Ints:
     return before
 
 
-def _latest_by_runs(plan: Plan, times: Ints, newest: Ints) -> Ints:
+def _latest_by_runs(plan: BatchPlan, times: Ints, newest: Ints) -> Ints:
     before: list[int] = []
     t = times.tolist()
     for i, (lo, hi) in enumerate(pairwise(plan.bounds)):
@@ -195,7 +195,7 @@ def _latest_by_runs(plan: Plan, times: Ints, newest: Ints) -> Ints:
     return np.array(before, np.int64)
 
 
-def counts(plan: Plan, counted: NDArray[np.bool_], count: Ints) -> Ints:
+def counts(plan: BatchPlan, counted: NDArray[np.bool_], count: Ints) -> Ints:
     """Count some of the readings so far: n <- n + 1. Returns n after each reading."""
     if plan.by_rounds:
         after = np.empty(len(counted), np.int64)

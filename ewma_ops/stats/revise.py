@@ -26,7 +26,7 @@ __all__ = [
     "merged",
     "newest_weight",
     "rebased",
-    "without",
+    "retracted",
 ]
 
 State = Mapping[str, NDArray[Any]]
@@ -194,7 +194,7 @@ def rebased(smoothing: Smoothing, one: State, left: float) -> float:
     return 1.0 if count >= start_n else float(count)
 
 
-def without(
+def retracted(
     one: State, values: Floats, weight: float, width: int, *, prior: bool = False
 ) -> dict[str, NDArray[Any]]:
     """Take one reading back: the recurrences with its weight negated.

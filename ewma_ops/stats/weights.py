@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.stats.batch_plan import Plan
+from ewma_ops.stats.batch_plan import BatchPlan
 from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.recurrences import Floats, Ints, accumulate, counts, latest
 from ewma_ops.stats.smoothing import Smoothing
@@ -126,7 +126,7 @@ class Weighing:
 
     def advance(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         observed: NDArray[np.bool_],
         times_ms: Ints | None,
         volumes: Floats | None,
@@ -214,7 +214,7 @@ class Weighing:
 
     def _shares(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         retained: Floats,
         added: Floats,
         observed: NDArray[np.bool_],
@@ -242,7 +242,7 @@ class Weighing:
 
     def _concentrations(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         shares: Floats,
         rests: Floats,
         weighs: NDArray[np.bool_],
@@ -281,7 +281,7 @@ class Weighing:
 
 
 def _age(
-    plan: Plan, observed: NDArray[np.bool_], times_ms: Ints, before: Ints, oldest: Ints
+    plan: BatchPlan, observed: NDArray[np.bool_], times_ms: Ints, before: Ints, oldest: Ints
 ) -> Ints:
     """From the oldest to the newest reading, after each."""
     # The greatest of -t is the smallest of t: one recurrence serves both ends.

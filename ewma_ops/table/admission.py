@@ -25,15 +25,15 @@ from ewma_ops.columns.readings import (
 from ewma_ops.errors import ReadingError
 from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
 from ewma_ops.stats.weights import NEVER
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.smoothing_set import SmoothingSet
 
-__all__ = ["Entry", "Gate"]
+__all__ = ["Admission", "Admitted"]
 
 _COLUMN = "/newest_ms"
 """No unit has a column of this name."""
 
 
-class Entry(NamedTuple):
+class Admitted(NamedTuple):
     """What enters of a run of readings.
 
     ``readings`` as they came, their ``values`` and ``times_ms`` as they enter, ``rows`` of their
@@ -50,34 +50,36 @@ class Entry(NamedTuple):
     tally: Mapping[str, int] = MappingProxyType({})
 
 
-class Gate:
-    """Apply the policies of a family.
+class Admission:
+    """Apply the policies of a smoothing set.
 
-    What is decided here is decided for all smoothings of the family: the bounds (the narrowest
-    that any of them computes within), which values and times enter, whether a series starts anew,
-    whether a reading is a dead letter, and the newest time of a series. So a smoothing gives the
-    bits that it gives alone with the same bounds; whether its weights decay past what does not
-    enter, it looks up by the causes of the reading in policies of its own.
+    What is decided here is decided for all smoothings of the smoothing set: the bounds (the
+    narrowest that any of them computes within), which values and times enter, whether a series
+    starts anew, whether a reading is a dead letter, and the newest time of a series. So a smoothing
+    gives the bits that it gives alone with the same bounds; whether its weights decay past what
+    does not enter, it looks up by the causes of the reading in policies of its own.
 
     Parameters
     ----------
-    family
+    smoothing_set
         Whose policies.
     columns
         The state to go on from, as `columns` names it; ``None`` for no series.
     """
 
-    def __init__(self, family: Family, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
-        policies = family.policies
+    def __init__(
+        self, smoothing_set: SmoothingSet, columns: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
+        policies = smoothing_set.policies
         self._policies, self._causes = policies.by_set, policies.cause_by_set
         self._refused = np.array([policy == "dead-letter" for policy in self._policies])
         self._reset = np.array([policy == "reset" for policy in self._policies])
-        self.low, self.high = family.bounds
+        self.low, self.high = smoothing_set.bounds
         self._max_lateness_ms = policies.max_lateness_ms
-        self._timed, self.by_volume = family.by_time, family.by_volume
+        self._timed, self.by_volume = smoothing_set.by_time, smoothing_set.by_volume
         self.demands = self._timed is not None or self.by_volume
-        self._width = family.width
-        self._whole = family.width > 1 and not family.fields
+        self._width = smoothing_set.width
+        self._whole = smoothing_set.width > 1 and not smoothing_set.fields
         self.watches = policies.watches
         self._bind(np.array([] if columns is None else columns.get(_COLUMN, []), np.int64))
 
@@ -96,17 +98,17 @@ class Gate:
             more = np.full(size - len(self.newest_ms), NEVER)
             self._bind(np.concatenate([self.newest_ms, more]))
 
-    def take(self, rows: NDArray[np.intp]) -> None:
+    def keep_rows(self, rows: NDArray[np.intp]) -> None:
         """Keep some of the rows."""
         if self.watches:
             self._bind(self.newest_ms[rows])
 
-    def copy_from(self, other: Gate, first: int, n: int) -> None:
+    def copy_from(self, other: Admission, first: int, n: int) -> None:
         """Put another's first ``n`` rows from row ``first`` on."""
         if self.watches:
             self.newest_ms[first : first + n] = other.newest_ms[:n]
 
-    def merge(self, other: Gate, rows: NDArray[np.intp]) -> None:
+    def merge(self, other: Admission, rows: NDArray[np.intp]) -> None:
         """Take in another's series, of which the i-th is at ``rows[i]`` here."""
         if self.watches:
             theirs = other.newest_ms[: len(rows)]
@@ -125,7 +127,7 @@ class Gate:
         return self._policies[causes] == "reset"
 
     def check_shape(self, readings: Readings) -> None:
-        """Refuse readings that lack what the family needs of each.
+        """Refuse readings that lack what the smoothing set needs of each.
 
         Raises
         ------
@@ -176,7 +178,7 @@ class Gate:
         """Refuse values out of bounds, whatever the policy."""
         for value in values:
             if value < self.low or value > self.high:
-                raise ReadingError(self._told_of_value(series_id, value))
+                raise ReadingError(self._value_message(series_id, value))
 
     def values_of(
         self, series_id: str, values: Sequence[float], weight: float | None
@@ -219,12 +221,14 @@ class Gate:
             observed = observed and weight == weight
         cause, entering_ms = self._clock(row, time_ms, causes, observed)
         if self._policies[cause] == "dead-letter":
-            raise ReadingError(self._told_of_time(series_id, row, time_ms))
+            raise ReadingError(self._time_message(series_id, row, time_ms))
         if self._policies[cause] in ("skip", "decay"):
             values = [math.nan] * len(values)
         return values, entering_ms, causes | cause
 
-    def sift(self, readings: Readings, rows: NDArray[np.intp], *, put_aside: bool) -> Entry:
+    def admit(
+        self, readings: Readings, rows: NDArray[np.intp], *, collect_rejected: bool
+    ) -> Admitted:
         """Return what enters of a run of readings, and move on the newest times.
 
         Parameters
@@ -233,7 +237,7 @@ class Gate:
             In order of arrival.
         rows
             intp[n], of their series.
-        put_aside
+        collect_rejected
             Whether what does not enter is put aside, and not raised.
 
         Raises
@@ -247,21 +251,21 @@ class Gate:
         if not empty and fine and self.by_volume and readings.weights is not None:
             fine = bool(readings.weights.min() >= 0.0)  # not where one is missing
         if empty or (fine and not self.watches):
-            return Entry(readings, values, times, rows)
+            return Admitted(readings, values, times, rows)
         causes = np.zeros(len(readings), np.uint8)
         details: dict[int, str] = {}
         if not fine:
-            values = self._sift_values(readings, causes, details)
+            values = self._admit_values(readings, causes, details)
         before = self.newest_ms[rows] if self.watches else None
         if self.watches:
-            values, times = self._sift_times(readings, rows, values, causes, details)
-        if details and not put_aside:
+            values, times = self._admit_times(readings, rows, values, causes, details)
+        if details and not collect_rejected:
             if before is not None:
                 self.newest_ms[rows] = before
             raise ReadingError(details[min(details)])
-        return self._entry(Entry(readings, values, times, rows, causes), details)
+        return self._admitted(Admitted(readings, values, times, rows, causes), details)
 
-    def _sift_values(
+    def _admit_values(
         self, readings: Readings, causes: NDArray[np.uint8], details: dict[int, str]
     ) -> NDArray[np.float64]:
         values = readings.values
@@ -280,7 +284,7 @@ class Gate:
             details[i] = self._told_of_values(readings.series_ids[i], came, int(causes[i]))
         return values
 
-    def _sift_times(
+    def _admit_times(
         self,
         readings: Readings,
         rows: NDArray[np.intp],
@@ -306,11 +310,11 @@ class Gate:
             if self._policies[untimely] in ("skip", "decay"):
                 values[i] = math.nan
             elif self._policies[untimely] == "dead-letter":
-                details[i] = self._told_of_time(readings.series_ids[i], row, time_ms)
+                details[i] = self._time_message(readings.series_ids[i], row, time_ms)
         return values, entering
 
-    def _entry(self, entry: Entry, details: dict[int, str]) -> Entry:
-        readings, values, times, rows, causes = entry[:5]
+    def _admitted(self, admitted: Admitted, details: dict[int, str]) -> Admitted:
+        readings, values, times, rows, causes = admitted[:5]
         assert causes is not None
         tally: dict[str, int] = {}
         for cause, n in list(zip(self._causes, np.bincount(causes).tolist(), strict=False))[1:]:
@@ -333,7 +337,7 @@ class Gate:
         begins = self._reset[causes]
         if begins.any():
             resets = begins
-        return Entry(readings, values, times, rows, causes, resets, rejected, tally)
+        return Admitted(readings, values, times, rows, causes, resets, rejected, tally)
 
     def _entering(self, value: float) -> tuple[int, float]:
         """Return the cause that a value has, and what enters in its place."""
@@ -370,10 +374,10 @@ class Gate:
         counts = self._causes[causes]
         for value in values:
             if self._causes[self._entering(value)[0]] == counts:
-                return self._told_of_value(series_id, value)
+                return self._value_message(series_id, value)
         return f"series {series_id!r} has a reading without a weight: give one, or another policy"
 
-    def _told_of_value(self, series_id: str, value: float) -> str:
+    def _value_message(self, series_id: str, value: float) -> str:
         if value != value:
             return (
                 f"series {series_id!r} has a reading without a value: give one, or another policy"
@@ -383,7 +387,7 @@ class Gate:
             f"{self.low:.6g} and {self.high:.6g}, or another policy"
         )
 
-    def _told_of_time(self, series_id: str, row: int, time_ms: int) -> str:
+    def _time_message(self, series_id: str, row: int, time_ms: int) -> str:
         newest = self._newest[row]
         if time_ms == newest:
             return f"series {series_id!r} has had a reading at {time_ms} ms already"

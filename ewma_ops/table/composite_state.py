@@ -12,46 +12,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.stats import recurrences
-from ewma_ops.stats.batch_plan import Plan
+from ewma_ops.stats.batch_plan import BatchPlan
 from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.recurrences import Floats, Ints
-from ewma_ops.table.smoothing_set import ChainUnit, Family, Unit
-from ewma_ops.table.smoothing_state import Block
+from ewma_ops.table.smoothing_set import CompositeGroup, FieldGroup, SmoothingSet
+from ewma_ops.table.smoothing_state import SmoothingState
 
-__all__ = ["Chain", "blocks_of", "line_of", "parted"]
+__all__ = ["CompositeState", "build_state", "smoothing_states", "with_separate_weights"]
 
 
-class Chain:
-    """Blocks that a `Composite` feeds, moved on together like one `Block`.
+class CompositeState:
+    """Blocks that a `Composite` feeds, moved on together like one `SmoothingState`.
 
     Parameters
     ----------
-    unit
+    group
         What to compute of which field.
     columns
-        As for `Block`.
+        As for `SmoothingState`.
     """
 
-    def __init__(self, unit: ChainUnit, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
-        self.unit = unit
-        self._stages = {name: Block(stage, columns) for name, stage in unit.stages.items()}
-        self.blocks = list(self._stages.values())
-        (self._place,) = unit.places
+    def __init__(
+        self, group: CompositeGroup, columns: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
+        self.group = group
+        self._stages = {
+            name: SmoothingState(stage, columns) for name, stage in group.stages.items()
+        }
+        self.smoothing_states = list(self._stages.values())
+        (self._place,) = group.places
 
     def advance(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         values: Floats,
         times_ms: Ints | None,
         volumes: Floats | None,
         causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
-        """Move the state on by a batch, as `Block.advance` does."""
+        """Move the state on by a batch, as `SmoothingState.advance` does."""
         x = values[self._place]
-        feed = _Columns(self._stages, np.isnan(x), plan, times_ms, volumes, causes)
-        found = self.unit.composite.formula(x, feed)
+        feed = _ColumnFeed(self._stages, np.isnan(x), plan, times_ms, volumes, causes)
+        found = self.group.composite.formula(x, feed)
         named: dict[str, Floats] = {}
-        for (key,), result in zip(self.unit.keys.values(), found, strict=True):
+        for (key,), result in zip(self.group.keys.values(), found, strict=True):
             named[str(key)] = plan.arrived(result)
         return named
 
@@ -65,28 +69,30 @@ class Chain:
     ) -> tuple[float, ...]:
         """Move one series on by one reading, to the same bits."""
         (x,) = values
-        feed = _One(self._stages, x != x, row, time_ms, volume, causes)
-        return tuple(map(float, self.unit.composite.formula(x, feed)))
+        feed = _ReadingFeed(self._stages, x != x, row, time_ms, volume, causes)
+        return tuple(map(float, self.group.composite.formula(x, feed)))
 
 
-class _Columns(NamedTuple):
+class _ColumnFeed(NamedTuple):
     """Feeds the stages by the column; everything is in the plan's order."""
 
-    stages: dict[str, Block]
+    stages: dict[str, SmoothingState]
     missing: NDArray[np.bool_]
-    plan: Plan
+    plan: BatchPlan
     times_ms: Ints | None
     volumes: Floats | None
     causes: NDArray[np.uint8] | None
 
     def __call__(self, stage: str, values: Floats) -> tuple[Floats, ...]:
-        block = self.stages[stage]
+        smoothing_state = self.stages[stage]
         fed = np.where(self.missing, np.nan, values)
         causes = self.causes
         if causes is not None:
             causes = causes | np.where(np.isnan(fed) & ~self.missing, MISSING, 0).astype(np.uint8)
-        found = block.move(self.plan, fed[None], self.times_ms, self.volumes, causes)
-        return tuple([np.atleast_2d(found[s])[0] for s in block.unit.smoothing.statistics])
+        found = smoothing_state.move(self.plan, fed[None], self.times_ms, self.volumes, causes)
+        return tuple(
+            [np.atleast_2d(found[s])[0] for s in smoothing_state.group.smoothing.statistics]
+        )
 
     def before(self, stage: str, values: Floats) -> Floats:
         mean = self.stages[stage].state["mean"][0][self.plan.series]
@@ -97,10 +103,10 @@ class _Columns(NamedTuple):
         return before
 
 
-class _One(NamedTuple):
+class _ReadingFeed(NamedTuple):
     """Feeds the stages by the number."""
 
-    stages: dict[str, Block]
+    stages: dict[str, SmoothingState]
     missing: bool
     row: int
     time_ms: int | None
@@ -118,23 +124,31 @@ class _One(NamedTuple):
         return mean
 
 
-def line_of(
-    unit: Unit | ChainUnit, columns: Mapping[str, NDArray[Any]] | None = None
-) -> Block | Chain:
+def build_state(
+    group: FieldGroup | CompositeGroup, columns: Mapping[str, NDArray[Any]] | None = None
+) -> SmoothingState | CompositeState:
     """Return what keeps the state of a unit."""
-    return Chain(unit, columns) if isinstance(unit, ChainUnit) else Block(unit, columns)
+    return (
+        CompositeState(group, columns)
+        if isinstance(group, CompositeGroup)
+        else SmoothingState(group, columns)
+    )
 
 
-def blocks_of(lines: list[Block | Chain]) -> list[Block]:
+def smoothing_states(states: list[SmoothingState | CompositeState]) -> list[SmoothingState]:
     """Return every block there is."""
-    return [block for line in lines for block in line.blocks]
+    return [smoothing_state for state in states for smoothing_state in state.smoothing_states]
 
 
-def parted(family: Family, lines: list[Block | Chain]) -> list[Block | Chain]:
+def with_separate_weights(
+    smoothing_set: SmoothingSet, states: list[SmoothingState | CompositeState]
+) -> list[SmoothingState | CompositeState]:
     """Give each field weights of its own."""
-    chains = {line.unit.name: line for line in lines if isinstance(line, Chain)}
-    whole = {line.unit.name: line for line in lines if isinstance(line, Block)}
+    composites = {state.group.name: state for state in states if isinstance(state, CompositeState)}
+    whole = {state.group.name: state for state in states if isinstance(state, SmoothingState)}
     return [
-        chains[unit.name] if isinstance(unit, ChainUnit) else whole[unit.decay].part(unit)
-        for unit in family.units(apart=True)
+        composites[group.name]
+        if isinstance(group, CompositeGroup)
+        else whole[group.decay].select_fields(group)
+        for group in smoothing_set.groups(separate_weights=True)
     ]

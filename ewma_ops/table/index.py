@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import SPARE, Spans, Texts, taken, utf8_of, words_at
+from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, taken, utf8_of, words_at
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.errors import StateError
 
@@ -148,20 +148,20 @@ class SeriesIndex:
 
     def locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
         """Return the row of each series id, adding the new ones."""
-        column = isinstance(series_ids, Texts)
+        column = isinstance(series_ids, TextColumn)
         if not column:
             try:
                 return np.fromiter(map(self._remembered.__getitem__, series_ids), np.intp)
             except KeyError:  # not remembered, or new
                 pass
-        texts = Texts.of(series_ids)
+        texts = TextColumn.of(series_ids)
         rows = self._probe(texts)
         absent = np.flatnonzero(rows < 0)
         if len(absent):
             new = list(taken(series_ids, absent))
             fresh = defaultdict[str, int](count(len(self)).__next__)
             rows[absent] = np.fromiter(map(fresh.__getitem__, new), np.intp, len(new))
-            self._append(Texts.of(list(fresh)))
+            self._append(TextColumn.of(list(fresh)))
         if not column and len(self) <= _REMEMBERED:
             self._remembered.update(zip(series_ids, rows.tolist(), strict=True))
         return rows
@@ -179,7 +179,7 @@ class SeriesIndex:
         if told != len(ids):
             raise StateError(f"{len(ids)} bytes of ids where {told} are told: damaged state")
         ends = np.cumsum(sizes, dtype=np.int64)
-        texts = Texts(Spans(ids + SPARE, ends - sizes, ends))
+        texts = TextColumn(BytesColumn(ids + SPARE, ends - sizes, ends))
         if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
             raise StateError(
                 "a series is in the state twice, so its parts are not of one moment: put back a "
@@ -196,10 +196,10 @@ class SeriesIndex:
         texts = self.texts() if rows is None else self.texts().take(rows)
         return EncodedIds(texts.utf8.packed(), texts.utf8.sizes.astype(np.uint32))
 
-    def texts(self, first: int = 0) -> Texts:
+    def texts(self, first: int = 0) -> TextColumn:
         """Return the ids of the rows from one on, as a column that must not outlive the next id."""
         ends = self._ends.values[first:]
-        return Texts(Spans(self._utf8, ends[:-1], ends[1:]))
+        return TextColumn(BytesColumn(self._utf8, ends[:-1], ends[1:]))
 
     def hashes(self) -> NDArray[np.uint32]:
         """Return the stable hash of every id, by row."""
@@ -214,7 +214,7 @@ class SeriesIndex:
         self._clear()
         self._append(kept)
 
-    def _append(self, fresh: Texts) -> None:
+    def _append(self, fresh: TextColumn) -> None:
         """Give ids that are not there the next rows."""
         known = len(self)
         self._utf8[-len(SPARE) :] = fresh.utf8.packed() + SPARE
@@ -242,7 +242,7 @@ class SeriesIndex:
     def _first_slots(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         return (hashes >> np.uint64(_HASH_BITS - self._bits)).astype(np.int64)
 
-    def _probe(self, texts: Texts) -> NDArray[np.intp]:
+    def _probe(self, texts: TextColumn) -> NDArray[np.intp]:
         """Return the row of each id, or -1."""
         heads = _heads(texts)
         hashes = _hashes(texts, heads)
@@ -272,7 +272,7 @@ class SeriesIndex:
         return rows
 
     def _equal(
-        self, rows: NDArray[np.intp], others: Texts, heads: NDArray[np.uint64]
+        self, rows: NDArray[np.intp], others: TextColumn, heads: NDArray[np.uint64]
     ) -> NDArray[np.bool_]:
         """Tell which ids of some rows are the same bytes as others, whose first words are known."""
         left, start = others.utf8.sizes, others.utf8.starts
@@ -302,12 +302,12 @@ def _of_id(left: NDArray[np.int64]) -> NDArray[np.uint64]:
     return _KEPT.take(np.minimum(left, _AT_ONCE), axis=0)
 
 
-def _heads(texts: Texts) -> NDArray[np.uint64]:
+def _heads(texts: TextColumn) -> NDArray[np.uint64]:
     """Return the first words of each id."""
     return words_at(texts.utf8.data, texts.utf8.starts, _STEP) & _of_id(texts.utf8.sizes)
 
 
-def _hashes(texts: Texts, heads: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _hashes(texts: TextColumn, heads: NDArray[np.uint64]) -> NDArray[np.uint64]:
     left, at = texts.utf8.sizes, texts.utf8.starts
     long = np.flatnonzero(left > _LONGEST)
     total = left.astype(np.uint64) * _OF_SIZE + _ADDED

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import ReadingError
 from ewma_ops.stats.revise import check_revisable
-from ewma_ops.table.admission import Gate
+from ewma_ops.table.admission import Admission
 from ewma_ops.table.index import SeriesIndex
-from ewma_ops.table.smoothing_set import Family
-from ewma_ops.table.smoothing_state import Block, Ends
+from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.table.smoothing_state import Ends, SmoothingState
 
 __all__ = ["Revisable"]
 
@@ -24,11 +24,11 @@ __all__ = ["Revisable"]
 class Revisable:
     """The methods of a `SeriesTable` that revise its past."""
 
-    family: Family
+    smoothing_set: SmoothingSet
     _index: SeriesIndex
-    _gate: Gate
-    _blocks: list[Block]
-    _apart: bool
+    _admission: Admission
+    _smoothing_states: list[SmoothingState]
+    _separate_weights: bool
 
     def retract(
         self,
@@ -77,24 +77,27 @@ class Revisable:
         >>> [round(x, 12) for x in table.step("s", float("nan"), 1000)]
         [3.0, 4.5]
         """
-        self._gate.check_weight(series_id, weight)
+        self._admission.check_weight(series_id, weight)
         row = self._revisable(series_id)
         values = np.array(value, np.float64, ndmin=1)
         ends = Ends(newest_ms, oldest_ms)
-        if self._apart and newest_ms is not None:
+        if self._separate_weights and newest_ms is not None:
             raise ReadingError(
                 "newest_ms is of a reading, but the fields have weights of their own, since one "
                 "lacked some of them: the newest reading cannot be retracted, only corrected"
             )
-        watched = self._gate.newest_of(row)
+        watched = self._admission.newest_of(row)
         if watched is not None:
             if time_ms is None:
                 raise ReadingError("give the time of the reading: a policy depends on times")
             watched = ends.newest(time_ms, watched, needed=True)
-        states = [block.without(row, values, time_ms, weight, ends) for block in self._blocks]
-        self._put(row, states)
+        revised = [
+            smoothing_state.retracted(row, values, time_ms, weight, ends)
+            for smoothing_state in self._smoothing_states
+        ]
+        self._put(row, revised)
         if watched is not None:
-            self._gate.set_newest(row, watched)
+            self._admission.set_newest(row, watched)
 
     def correct(
         self,
@@ -150,20 +153,23 @@ class Revisable:
                 f"{old!r} cannot be corrected to {new!r}, since one of them is missing: retract "
                 "the reading, or take it in late"
             )
-        self._gate.check_weight(series_id, weight)
-        self._gate.check_bounds(series_id, after.tolist())
+        self._admission.check_weight(series_id, weight)
+        self._admission.check_bounds(series_id, after.tolist())
         row = self._revisable(series_id)
-        states = [block.corrected(row, before, after, time_ms, weight) for block in self._blocks]
-        self._put(row, states)
+        revised = [
+            smoothing_state.corrected(row, before, after, time_ms, weight)
+            for smoothing_state in self._smoothing_states
+        ]
+        self._put(row, revised)
 
     def _revisable(self, series_id: str) -> int:
-        for _, asked in self.family.smoothings:
+        for _, asked in self.smoothing_set.smoothings:
             check_revisable(asked)
         row = self._index.find(series_id)
         if row is None:
             raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
         return row
 
-    def _put(self, row: int, states: Sequence[Mapping[str, NDArray[Any]]]) -> None:
-        for block, state in zip(self._blocks, states, strict=True):
-            block.put(row, state)
+    def _put(self, row: int, revised: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+        for smoothing_state, state in zip(self._smoothing_states, revised, strict=True):
+            smoothing_state.set_row(row, state)

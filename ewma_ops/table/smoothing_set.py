@@ -15,15 +15,15 @@ from ewma_ops.stats.composites import Composite
 from ewma_ops.stats.policies import Policies
 from ewma_ops.stats.smoothing import OF_READING, PAIRED, Smoothing
 
-__all__ = ["Asked", "ChainUnit", "Family", "Unit"]
+__all__ = ["CompositeGroup", "FieldGroup", "SmoothingLike", "SmoothingSet"]
 
-Asked = Smoothing | Composite
+SmoothingLike = Smoothing | Composite
 """What can be asked of a series."""
 
 MOST_FIELDS = 1 << 16
 
 
-class Unit(NamedTuple):
+class FieldGroup(NamedTuple):
     """One smoothing of fields that are observed together: its name, and the places of the fields.
 
     ``keys[statistic]`` names each row of the result; what is named ``None`` is not wanted.
@@ -40,18 +40,18 @@ class Unit(NamedTuple):
     unbiased: bool
 
 
-class ChainUnit(NamedTuple):
+class CompositeGroup(NamedTuple):
     """One composite of one field, and the units that are its stages, by name."""
 
     name: str
     composite: Composite
     places: tuple[int, ...]
     keys: dict[str, list[str | None]]
-    stages: dict[str, Unit]
+    stages: dict[str, FieldGroup]
 
 
 @dataclass(frozen=True)
-class Family:
+class SmoothingSet:
     """Smoothings and composites by name, of fields by name.
 
     They share the readings, and so the bounds, the newest time of a series, resets and dead
@@ -67,22 +67,22 @@ class Family:
         How many numbers a value holds.
     """
 
-    smoothings: tuple[tuple[str, Asked], ...]
+    smoothings: tuple[tuple[str, SmoothingLike], ...]
     fields: tuple[str, ...]
     width: int
 
     @classmethod
     def of(
         cls,
-        smoothing: Asked | Mapping[str, Asked] | Family,
+        smoothing: SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet,
         fields: Sequence[str] | int = 1,
-    ) -> Family:
+    ) -> SmoothingSet:
         """Name smoothings and fields, checked.
 
         Parameters
         ----------
         smoothing
-            One, or several by name; a family is returned as it is.
+            One, or several by name; a smoothing set is returned as it is.
         fields
             Names of the fields of a reading, or how many numbers its value is a vector of.
 
@@ -99,7 +99,7 @@ class Family:
         >>> Family.of({"fast": fast}, ["bid", "ask"]).names
         ('bid_fast_mean', 'bid_fast_std', 'ask_fast_mean', 'ask_fast_std')
         """
-        if isinstance(smoothing, Family):
+        if isinstance(smoothing, SmoothingSet):
             return smoothing
         named = _by_name(smoothing)
         if isinstance(fields, int):
@@ -116,25 +116,25 @@ class Family:
                 raise ConfigError(
                     f"fields = {fields!r}: give a list of names, each once, or how many there are"
                 )
-        family = cls(tuple(named.items()), names if len(names) > 1 else (), width)
-        first = family.smoothings[0][1].policies
+        smoothing_set = cls(tuple(named.items()), names if len(names) > 1 else (), width)
+        first = smoothing_set.smoothings[0][1].policies
         for one in named.values():
             paired = ", ".join(name for name in one.statistics if name in PAIRED)
-            if paired and len(family.fields) < 2:
+            if paired and len(smoothing_set.fields) < 2:
                 raise ConfigError(f"{paired} is of two fields, but there is one: name two or more")
-            if isinstance(one, Composite) and width > 1 and not family.fields:
+            if isinstance(one, Composite) and width > 1 and not smoothing_set.fields:
                 raise ConfigError(f"{one.name} is not of vectors: name the fields")
             if one.policies.of_reading != first.of_reading:
                 raise ConfigError(
                     f"smoothings {list(named)} differ in what becomes of a reading: give all the "
                     "same bounds and policies; only skip and decay may differ"
                 )
-        if len(set(family.names)) != len(family.names):
+        if len(set(smoothing_set.names)) != len(smoothing_set.names):
             raise ConfigError(
                 f"fields {list(names)} and smoothings {list(named)} make the same name twice: "
                 "rename one"
             )
-        return family
+        return smoothing_set
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,30 +201,30 @@ class Family:
         vector = [f"vector={self.width}"] if self.width > 1 and not self.fields else []
         return "; ".join([*smoothings, *fields, *vector])
 
-    def units(self, *, apart: bool = False) -> list[Unit | ChainUnit]:
+    def groups(self, *, separate_weights: bool = False) -> list[FieldGroup | CompositeGroup]:
         """Group what shares its weights: all fields, or each by itself and each pair.
 
-        Fields share their weights as long as no reading lacked only some of them; ``apart`` is
-        from then on. Of a composite each field is always by itself.
+        Fields share their weights as long as no reading lacked only some of them;
+        ``separate_weights`` is from then on. Of a composite each field is always by itself.
         """
         everything = tuple(range(self.width))
-        units: list[Unit | ChainUnit] = []
+        groups: list[FieldGroup | CompositeGroup] = []
         for name, one in self.smoothings:
             if isinstance(one, Composite):
-                units += [self._chain(name, one, place) for place in everything]
-            elif apart:
-                units += self._apart(name, one)
+                groups += [self._composite_group(name, one, place) for place in everything]
+            elif separate_weights:
+                groups += self._separate_groups(name, one)
             else:
-                units.append(self._unit(name, one, everything, ""))
-        return units
+                groups.append(self._group(name, one, everything, ""))
+        return groups
 
-    def _apart(self, name: str, smoothing: Smoothing) -> list[Unit]:
+    def _separate_groups(self, name: str, smoothing: Smoothing) -> list[FieldGroup]:
         everything = range(self.width)
         single = [s for s in smoothing.statistics if s not in PAIRED]
         alone = replace(smoothing, statistics=single)
         kept = smoothing.unbiased and alone.squares
-        units = [
-            self._unit(name, alone, (place,), self.fields[place])._replace(unbiased=kept)
+        groups = [
+            self._group(name, alone, (place,), self.fields[place])._replace(unbiased=kept)
             for place in everything
         ]
         if smoothing.pairs:
@@ -232,17 +232,17 @@ class Family:
             paired = replace(smoothing, statistics=statistics)
             for pair in combinations(everything, 2):
                 own = "*".join(self.fields[place] for place in pair)
-                unit = self._unit(name, paired, pair, own)
-                keys: dict[str, list[str | None]] = {**unit.keys, "mean": [None, None]}
-                units.append(unit._replace(keys=keys, unbiased=smoothing.unbiased))
-        return units
+                group = self._group(name, paired, pair, own)
+                keys: dict[str, list[str | None]] = {**group.keys, "mean": [None, None]}
+                groups.append(group._replace(keys=keys, unbiased=smoothing.unbiased))
+        return groups
 
-    def order(self, units: Sequence[Unit | ChainUnit]) -> list[int] | None:
+    def order(self, groups: Sequence[FieldGroup | CompositeGroup]) -> list[int] | None:
         """Return where each of `names` is in what the units give, flat; ``None``: in this order."""
         places: dict[str, int] = {}
         flat = 0
-        for unit in units:
-            for statistic, keys in unit.keys.items():
+        for group in groups:
+            for statistic, keys in group.keys.items():
                 once = statistic in OF_READING
                 for i, key in enumerate(keys):
                     if key is not None:
@@ -251,7 +251,9 @@ class Family:
         order = [places[name] for name in self.names]
         return None if order == list(range(flat)) else order
 
-    def _unit(self, decay: str, smoothing: Smoothing, places: tuple[int, ...], own: str) -> Unit:
+    def _group(
+        self, decay: str, smoothing: Smoothing, places: tuple[int, ...], own: str
+    ) -> FieldGroup:
         fields = [self.fields[place] for place in places] if self.fields else [""]
         keys: dict[str, list[str | None]] = {}
         for statistic in smoothing.statistics:
@@ -261,35 +263,35 @@ class Family:
                 of = fields
             keys[statistic] = [self._key(one, decay, statistic) for one in of]
         name = "/".join(filter(None, (decay, own)))
-        return Unit(name, decay, smoothing, places, keys, smoothing.unbiased)
+        return FieldGroup(name, decay, smoothing, places, keys, smoothing.unbiased)
 
-    def _chain(self, name: str, composite: Composite, place: int) -> ChainUnit:
+    def _composite_group(self, name: str, composite: Composite, place: int) -> CompositeGroup:
         field = self.fields[place] if self.fields else ""
         own = "/".join(filter(None, (name, field)))
         stages = {
-            stage: Unit("/".join(filter(None, (own, stage))), name, s, (0,), {}, s.unbiased)
+            stage: FieldGroup("/".join(filter(None, (own, stage))), name, s, (0,), {}, s.unbiased)
             for stage, s in composite.stages
         }
         keys: dict[str, list[str | None]] = {
             statistic: [self._key(field, name, statistic)] for statistic in composite.statistics
         }
-        return ChainUnit(own, composite, (place,), keys, stages)
+        return CompositeGroup(own, composite, (place,), keys, stages)
 
     def _key(self, of: str, decay: str, statistic: str) -> str:
         return "_".join(filter(None, (of, decay, statistic)))
 
 
-def _by_name(smoothing: object) -> dict[str, Asked]:
-    if not isinstance(smoothing, (Asked, Mapping)):
+def _by_name(smoothing: object) -> dict[str, SmoothingLike]:
+    if not isinstance(smoothing, (SmoothingLike, Mapping)):
         raise ConfigError(
             f"smoothing is {smoothing!r}: give a Smoothing or a Composite, such as "
             'Smoothing(Decay(beta=0.9)), or several by name, {"fast": ..., "slow": ...}'
         )
-    named = {"": smoothing} if isinstance(smoothing, Asked) else dict(smoothing)
+    named = {"": smoothing} if isinstance(smoothing, SmoothingLike) else dict(smoothing)
     for name, one in named.items():
         if not isinstance(name, str):
             raise ConfigError(f"{name!r} is not the name of a smoothing: it must be a str")
-        if not isinstance(one, Asked):
+        if not isinstance(one, SmoothingLike):
             raise ConfigError(f"{name!r} is {one!r}: it must be a Smoothing or a Composite")
     if not named:
         raise ConfigError("no smoothing is given: give one, or several by name")

@@ -1,4 +1,4 @@
-"""The state of one unit of a family for every series, and the two ways to move it on.
+"""The state of one unit of a smoothing set for every series, and the two ways to move it on.
 
 Knows columns and rows; must not know series ids or streams.
 """
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import LARGEST_WEIGHT
 from ewma_ops.errors import ReadingError
-from ewma_ops.stats.batch_plan import Plan
-from ewma_ops.stats.by_column import Smoother
-from ewma_ops.stats.by_reading import Stepper
+from ewma_ops.stats.batch_plan import BatchPlan
+from ewma_ops.stats.by_column import ColumnStepper
+from ewma_ops.stats.by_reading import ReadingStepper
 from ewma_ops.stats.recurrences import Floats, Ints
 from ewma_ops.stats.revise import (
     corrected,
@@ -24,11 +24,11 @@ from ewma_ops.stats.revise import (
     merged,
     newest_weight,
     rebased,
-    without,
+    retracted,
 )
-from ewma_ops.table.smoothing_set import Unit
+from ewma_ops.table.smoothing_set import FieldGroup
 
-__all__ = ["Block", "Ends"]
+__all__ = ["Ends", "SmoothingState"]
 
 
 class Ends(NamedTuple):
@@ -83,23 +83,25 @@ class Ends(NamedTuple):
         return given
 
 
-class Block:
-    """Columns of state of one `Unit`, a row for each series.
+class SmoothingState:
+    """Columns of state of one `FieldGroup`, a row for each series.
 
     Parameters
     ----------
-    unit
+    group
         What to compute of which fields.
     columns
         The state to go on from, as `columns` names it; ``None`` for no series.
     """
 
-    def __init__(self, unit: Unit, columns: Mapping[str, NDArray[Any]] | None = None) -> None:
-        self.unit = unit
-        self._width = len(unit.places)
-        self._smoother = Smoother(unit.smoothing, self._width, unbiased=unit.unbiased)
-        self._prefix = f"{unit.name}/" if unit.name else ""
-        self._keys = list(unit.keys.items())
+    def __init__(
+        self, group: FieldGroup, columns: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
+        self.group = group
+        self._width = len(group.places)
+        self._smoother = ColumnStepper(group.smoothing, self._width, unbiased=group.unbiased)
+        self._prefix = f"{group.name}/" if group.name else ""
+        self._keys = list(group.keys.items())
         self.state = {name: self._full(name, 0) for name in self._smoother.columns}
         if columns is not None:
             self.state = {
@@ -108,9 +110,9 @@ class Block:
                 )
                 for name, column in self._smoother.columns.items()
             }
-        self._stepper = Stepper(unit.smoothing, self.state, self._width)
+        self._stepper = ReadingStepper(group.smoothing, self.state, self._width)
         self.step = self._stepper.step
-        self.blocks = [self]
+        self.smoothing_states = [self]
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
@@ -138,7 +140,7 @@ class Block:
             self.state[name] = grown
         self._rebind()
 
-    def take(self, rows: NDArray[Any]) -> None:
+    def keep_rows(self, rows: NDArray[Any]) -> None:
         """Keep some of the rows."""
         self.state = {name: column[..., rows].copy() for name, column in self.state.items()}
         self._rebind()
@@ -148,18 +150,18 @@ class Block:
         for name, column in self.state.items():
             column[..., rows] = self._smoother.columns[name].initial
 
-    def carry(self, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
+    def copy_rows(self, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
         """Put the state of some rows in the place of others."""
         for column in self.state.values():
             column[..., target] = column[..., source]
 
     def _rebind(self) -> None:
-        self._stepper = Stepper(self.unit.smoothing, self.state, self._width)
+        self._stepper = ReadingStepper(self.group.smoothing, self.state, self._width)
         self.step = self._stepper.step
 
     def advance(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         values: Floats,
         times_ms: Ints | None,
         volumes: Floats | None,
@@ -172,12 +174,12 @@ class Block:
         plan
             The layout of the batch.
         values
-            float64[fields of the family, n] in the plan's order.
+            float64[fields of the smoothing set, n] in the plan's order.
         times_ms, volumes, causes
             int64[n], float64[n] and uint8[n] in the plan's order.
         """
         if self._width < len(values):
-            values = values[list(self.unit.places)]
+            values = values[list(self.group.places)]
         results = self.move(plan, values, times_ms, volumes, causes)
         named: dict[str, Floats] = {}
         for statistic, keys in self._keys:
@@ -192,7 +194,7 @@ class Block:
 
     def move(
         self,
-        plan: Plan,
+        plan: BatchPlan,
         values: Floats,
         times_ms: Ints | None,
         volumes: Floats | None,
@@ -205,25 +207,25 @@ class Block:
             column[..., plan.series] = state[name]
         return results
 
-    def merge(self, other: Block, rows: NDArray[np.intp]) -> None:
+    def merge(self, other: SmoothingState, rows: NDArray[np.intp]) -> None:
         """Take in another's series, of which the i-th is at ``rows[i]`` here."""
         n = len(rows)
         here = {name: column[..., rows] for name, column in self.state.items()}
         there = {name: column[..., :n] for name, column in other.state.items()}
-        found = merged(self.unit.smoothing, here, there, self._width)
+        found = merged(self.group.smoothing, here, there, self._width)
         for name, column in self.state.items():
             column[..., rows] = found[name]
 
-    def without(
+    def retracted(
         self, row: int, values: Floats, time_ms: int | None, weight: float, ends: Ends
     ) -> dict[str, NDArray[Any]]:
         """Return the state of one series as if a reading had not come."""
-        one, own = self._at(row), values[list(self.unit.places)]
+        one, own = self._at(row), values[list(self.group.places)]
         if np.isnan(own).any():
             return one
-        smoothing = self.unit.smoothing
+        smoothing = self.group.smoothing
         prior = smoothing.start_up == "prior"
-        after = without(one, own, self._faded(one, time_ms, weight), self._width, prior=prior)
+        after = retracted(one, own, self._faded(one, time_ms, weight), self._width, prior=prior)
         if time_ms is None or not smoothing.decay.by_time:
             after["weight"][0] = rebased(smoothing, one, float(after["weight"][0]))
         else:
@@ -233,12 +235,12 @@ class Block:
     def _set_ends(self, after: dict[str, NDArray[Any]], time_ms: int, ends: Ends) -> None:
         """Set the times of the newest and the oldest reading that are left, if one was an end."""
         newest = int(after["newest_ms"][0])
-        before = ends.newest(time_ms, newest, needed=depends_on_times(self.unit.smoothing))
+        before = ends.newest(time_ms, newest, needed=depends_on_times(self.group.smoothing))
         if before != newest:
-            retained = self.unit.smoothing.decay.retention_of(newest - before)
+            retained = self.group.smoothing.decay.retention_of(newest - before)
             weight = float(after["weight"][0])
             most = int(after["count"][0]) * (1.0 + 1e-6)
-            if self.unit.smoothing.weighting == "volume":
+            if self.group.smoothing.weighting == "volume":
                 most *= LARGEST_WEIGHT
             if not weight <= most * retained:
                 raise ReadingError(
@@ -253,7 +255,7 @@ class Block:
         self, row: int, old: Floats, new: Floats, time_ms: int | None, weight: float
     ) -> dict[str, NDArray[Any]]:
         """Return the state of one series as if a reading had come with another value."""
-        one, places = self._at(row), list(self.unit.places)
+        one, places = self._at(row), list(self.group.places)
         if np.isnan(old[places]).any():
             return one
         faded = self._faded(one, time_ms, weight)
@@ -264,8 +266,8 @@ class Block:
 
     def _faded(self, one: Mapping[str, NDArray[Any]], time_ms: int | None, weight: float) -> float:
         """Return what a reading weighs now; under count decay it is the newest."""
-        if not self.unit.smoothing.decay.by_time:
-            return newest_weight(self.unit.smoothing, one, weight)
+        if not self.group.smoothing.decay.by_time:
+            return newest_weight(self.group.smoothing, one, weight)
         if time_ms is None:
             raise ReadingError("give the time of the reading: its weight decays by time")
         age = int(one["newest_ms"][0]) - time_ms
@@ -273,29 +275,29 @@ class Block:
             raise ReadingError(
                 "the reading cannot be taken back or corrected: it is newer than the series"
             )
-        return weight * self.unit.smoothing.decay.retention_of(age)
+        return weight * self.group.smoothing.decay.retention_of(age)
 
-    def copy_from(self, other: Block, first: int, n: int) -> None:
+    def copy_from(self, other: SmoothingState, first: int, n: int) -> None:
         """Set the state of ``n`` series, from ``first``, to that of another's first ones."""
         for name, column in self.state.items():
             column[..., first : first + n] = other.state[name][..., :n]
 
-    def put(self, row: int, state: Mapping[str, NDArray[Any]]) -> None:
+    def set_row(self, row: int, state: Mapping[str, NDArray[Any]]) -> None:
         """Set the state of one series."""
         for name, column in self.state.items():
             column[..., row : row + 1] = state[name]
 
-    def part(self, unit: Unit) -> Block:
+    def select_fields(self, group: FieldGroup) -> SmoothingState:
         """Return the state of some of the fields, for a unit of their own."""
-        at = [self.unit.places.index(place) for place in unit.places]
-        pairs = list(combinations(self.unit.places, 2))
-        part = Block(unit)
-        for name, (_, _, depth) in part._smoother.columns.items():
+        at = [self.group.places.index(place) for place in group.places]
+        pairs = list(combinations(self.group.places, 2))
+        selected = SmoothingState(group)
+        for name, (_, _, depth) in selected._smoother.columns.items():
             rows: Sequence[int] | slice = slice(None)
             if name == "covariance":
-                rows = [pairs.index(pair) for pair in combinations(unit.places, 2)]
+                rows = [pairs.index(pair) for pair in combinations(group.places, 2)]
             elif depth:
                 rows = at
-            part.state[name] = self.state[name][rows].copy()
-        part._rebind()
-        return part
+            selected.state[name] = self.state[name][rows].copy()
+        selected._rebind()
+        return selected

@@ -59,27 +59,34 @@ class PackedIds(NamedTuple):
 class TableSnapshot(NamedTuple):
     """The state of a table as plain arrays: independent of the table.
 
-    ``apart`` tells that each field has weights of its own, since a reading lacked only some of
-    them. Whole numbers are `narrowed`.
+    ``separate_weights`` tells that each field has weights of its own, since a reading lacked only
+    some of them. Whole numbers are `narrowed`.
     """
 
     version: int
     fingerprint: str
     ids: PackedIds
     columns: dict[str, NDArray[Any]]
-    apart: bool = False
+    separate_weights: bool = False
 
     @classmethod
     def of(
-        cls, fingerprint: str, ids: PackedIds, columns: Mapping[str, NDArray[Any]], *, apart: bool
+        cls,
+        fingerprint: str,
+        ids: PackedIds,
+        columns: Mapping[str, NDArray[Any]],
+        *,
+        separate_weights: bool,
     ) -> TableSnapshot:
         """Make a snapshot of this version."""
         narrow = {name: narrowed(column) for name, column in columns.items()}
-        return cls(VERSION, fingerprint, ids, narrow, apart)
+        return cls(VERSION, fingerprint, ids, narrow, separate_weights)
 
     def plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return it as numbers and text, and as arrays and bytes by name: see :meth:`of_plain`."""
-        numbers = {"table": [self.version, self.fingerprint, self.apart, len(self.ids.blocks)]}
+        numbers = {
+            "table": [self.version, self.fingerprint, self.separate_weights, len(self.ids.blocks)]
+        }
         blocks = {f"ids/{i}": block for i, block in enumerate(self.ids.blocks)}
         columns = {f"state/{name}": column for name, column in self.columns.items()}
         return numbers, {**blocks, "sizes": self.ids.sizes, **columns}
@@ -89,7 +96,7 @@ class TableSnapshot(NamedTuple):
         cls, numbers: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]
     ) -> TableSnapshot:
         """Make a snapshot of what :meth:`plain` returned; whether it fits is not checked here."""
-        version, fingerprint, apart, blocks = numbers["table"]
+        version, fingerprint, separate_weights, blocks = numbers["table"]
         ids = PackedIds(
             tuple(columns[f"ids/{i}"].tobytes() for i in range(blocks)), columns["sizes"]
         )
@@ -98,7 +105,7 @@ class TableSnapshot(NamedTuple):
             for name, column in columns.items()
             if name.startswith("state/")
         }
-        return cls(version, fingerprint, ids, state, apart)
+        return cls(version, fingerprint, ids, state, separate_weights)
 
     def check_fits(self, fingerprint: str) -> None:
         """Refuse a snapshot of another version or of another smoothing.

@@ -14,17 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Texts
+from ewma_ops.columns.byte_columns import TextColumn
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.errors import ConfigError, ReadingError
-from ewma_ops.stats.batch_plan import plan, renewed
+from ewma_ops.stats.batch_plan import plan_batch, renewed
 from ewma_ops.stats.revise import check_mergeable
-from ewma_ops.table.admission import Entry, Gate
-from ewma_ops.table.composite_state import Chain, blocks_of, line_of, parted
+from ewma_ops.table.admission import Admission, Admitted
+from ewma_ops.table.composite_state import (
+    CompositeState,
+    build_state,
+    smoothing_states,
+    with_separate_weights,
+)
 from ewma_ops.table.index import SeriesIndex
 from ewma_ops.table.revisions import Revisable
-from ewma_ops.table.smoothing_set import Asked, Family
-from ewma_ops.table.smoothing_state import Block
+from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
+from ewma_ops.table.smoothing_state import SmoothingState
 from ewma_ops.table.snapshots import PackedIds, TableSnapshot, check_sound
 
 __all__ = ["SeriesTable", "TableSnapshot"]
@@ -84,14 +89,16 @@ class SeriesTable(Revisable):
 
     def __init__(
         self,
-        smoothing: Asked | Mapping[str, Asked] | Family,
+        smoothing: SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet,
         snapshot: TableSnapshot | None = None,
         fields: Sequence[str] | int = 1,
     ) -> None:
-        self.family = Family.of(smoothing, fields)
+        self.smoothing_set = SmoothingSet.of(smoothing, fields)
         self._index = SeriesIndex()
-        self._gate = Gate(self.family)
-        self._bind([line_of(unit) for unit in self.family.units()], apart=False)
+        self._admission = Admission(self.smoothing_set)
+        self._bind(
+            [build_state(group) for group in self.smoothing_set.groups()], separate_weights=False
+        )
         if snapshot is not None:
             self.absorb(snapshot)
 
@@ -106,17 +113,19 @@ class SeriesTable(Revisable):
         """The stable hash of each series' id, in the order in which the series came."""
         return self._index.hashes()
 
-    def _bind(self, lines: list[Block | Chain], *, apart: bool) -> None:
-        self._lines, self._apart = lines, apart
-        self._blocks = blocks_of(lines)
-        self._names = self.family.names
-        self._order = self.family.order([line.unit for line in lines])
-        self._fields = self.family.fields
-        alone = self._order is None and len(lines) == 1 and not self._fields
-        self._alone = lines[0] if alone else None
-        self._vector = self.family.width > 1 and not self.family.fields
+    def _bind(
+        self, states: list[SmoothingState | CompositeState], *, separate_weights: bool
+    ) -> None:
+        self._states, self._separate_weights = states, separate_weights
+        self._smoothing_states = smoothing_states(states)
+        self._names = self.smoothing_set.names
+        self._order = self.smoothing_set.order([state.group for state in states])
+        self._fields = self.smoothing_set.fields
+        alone = self._order is None and len(states) == 1 and not self._fields
+        self._alone = states[0] if alone else None
+        self._vector = self.smoothing_set.width > 1 and not self.smoothing_set.fields
 
-    def update(self, readings: Readings, *, put_aside: bool = False) -> Smoothed:
+    def update(self, readings: Readings, *, collect_rejected: bool = False) -> Smoothed:
         """Take in readings, in order of arrival, and return each with its statistics.
 
         Series that are not in the table yet are added. Nothing is changed if an error is raised.
@@ -125,57 +134,57 @@ class SeriesTable(Revisable):
         ----------
         readings
             Of any number of series.
-        put_aside
+        collect_rejected
             What becomes of readings whose policy is ``"dead-letter"``: put aside, as ``rejected``
             of the result, or else an error.
 
         Raises
         ------
         ReadingError
-            If the readings lack times, weights or fields that the family needs, or if one does
-            not enter by its policy.
+            If the readings lack times, weights or fields that the smoothing set needs, or if one
+            does not enter by its policy.
         """
-        self._gate.check_shape(readings)
+        self._admission.check_shape(readings)
         known = len(self)
         rows = self._locate(readings.series_ids)
         try:
-            entry = self._gate.sift(readings, rows, put_aside=put_aside)
+            admitted = self._admission.admit(readings, rows, collect_rejected=collect_rejected)
         except ReadingError:
             self._index.keep(np.arange(known))
             raise
-        if entry.resets is None:
-            statistics = self._advance(entry)
+        if admitted.resets is None:
+            statistics = self._advance(admitted)
         else:
             free = len(self)
-            anew = renewed(entry.rows, entry.resets, free)
-            self._grow(free + int(entry.resets.sum()))
-            statistics = self._advance(entry._replace(rows=anew.rows))
-            for block in self._blocks:
-                block.carry(anew.last, anew.series)
-                block.clear(slice(free, None))
-        kept = entry.readings
+            anew = renewed(admitted.rows, admitted.resets, free)
+            self._grow(free + int(admitted.resets.sum()))
+            statistics = self._advance(admitted._replace(rows=anew.rows))
+            for smoothing_state in self._smoothing_states:
+                smoothing_state.copy_rows(anew.last, anew.series)
+                smoothing_state.clear(slice(free, None))
+        kept = admitted.readings
         if kept.hashes is None and len(kept):
-            kept = replace(kept, hashes=self.hashes[entry.rows])
-        return Smoothed(kept, statistics, entry.rejected, entry.tally)
+            kept = replace(kept, hashes=self.hashes[admitted.rows])
+        return Smoothed(kept, statistics, admitted.rejected, admitted.tally)
 
-    def _advance(self, entry: Entry) -> dict[str, NDArray[np.float64]]:
-        if len(entry.rows) < _SMALLEST_BATCH and not self._vector:
-            return self._step_through(entry)
-        width = self.family.width
-        laid_out = plan(entry.rows, width)
+    def _advance(self, admitted: Admitted) -> dict[str, NDArray[np.float64]]:
+        if len(admitted.rows) < _SMALLEST_BATCH and not self._vector:
+            return self._step_through(admitted)
+        width = self.smoothing_set.width
+        laid_out = plan_batch(admitted.rows, width)
         order = laid_out.order
-        values = np.take(entry.values.T, order, axis=-1).reshape(width, -1)
-        times, weights, causes = entry.times_ms, entry.readings.weights, entry.causes
+        values = np.take(admitted.values.T, order, axis=-1).reshape(width, -1)
+        times, weights, causes = admitted.times_ms, admitted.readings.weights, admitted.causes
         times = None if times is None else times[order]
         weights = None if weights is None else weights[order]
         causes = None if causes is None else causes[order]
-        if not self._apart and self.family.fields:
+        if not self._separate_weights and self.smoothing_set.fields:
             missing = np.isnan(values)
             if (missing != missing[0]).any():
-                self._part()
+                self._separate()
         found: dict[str, NDArray[np.float64]] = {}
-        for line in self._lines:
-            found |= line.advance(laid_out, values, times, weights, causes)
+        for state in self._states:
+            found |= state.advance(laid_out, values, times, weights, causes)
         return {name: found[name] for name in self._names}
 
     def step(
@@ -214,23 +223,26 @@ class SeriesTable(Revisable):
         >>> table.step("s", 1.0), table.step("s", 4.0)
         ((1.0,), (3.0,))
         """
-        gate, causes = self._gate, 0
-        if gate.demands and (time_ms is None or weight is None):
-            gate.check_given(series_id, time_ms, weight)
-        if gate.by_volume:
-            gate.check_weight(series_id, weight)
+        admission, causes = self._admission, 0
+        if admission.demands and (time_ms is None or weight is None):
+            admission.check_given(series_id, time_ms, weight)
+        if admission.by_volume:
+            admission.check_weight(series_id, weight)
         values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields
-        usual = not (self._fields or gate.by_volume) and gate.low <= value <= gate.high  # type: ignore[operator] # the same
+        low, high = admission.low, admission.high
+        usual = not (self._fields or admission.by_volume) and low <= value <= high  # type: ignore[operator] # the same
         if not usual:
-            values, causes = gate.values_of(series_id, values, weight)
+            values, causes = admission.values_of(series_id, values, weight)
         row = self._index.find(series_id)
         if row is None:
             row = int(self._locate([series_id])[0])
-        if gate.watches and time_ms is not None:
-            values, time_ms, causes = gate.time_of(series_id, row, values, weight, time_ms, causes)
-        if causes and gate.resets(causes):
-            for block in self._blocks:
-                block.clear(row)
+        if admission.watches and time_ms is not None:
+            values, time_ms, causes = admission.time_of(
+                series_id, row, values, weight, time_ms, causes
+            )
+        if causes and admission.resets(causes):
+            for smoothing_state in self._smoothing_states:
+                smoothing_state.clear(row)
         if self._alone is not None:
             return self._alone.step(row, values, time_ms, weight, causes)
         return self._move(row, values, time_ms, weight, causes)
@@ -243,22 +255,26 @@ class SeriesTable(Revisable):
         weight: float | None,
         causes: int,
     ) -> tuple[float, ...]:
-        if self._fields and not self._apart and 0 < sum([x != x for x in values]) < len(values):
-            self._part()
+        if (
+            self._fields
+            and not self._separate_weights
+            and 0 < sum([x != x for x in values]) < len(values)
+        ):
+            self._separate()
         flat: list[float] = []
-        for line in self._lines:
-            places = line.unit.places
+        for state in self._states:
+            places = state.group.places
             own = values if len(places) == len(values) else [values[i] for i in places]
-            flat += line.step(row, own, time_ms, weight, causes)
+            flat += state.step(row, own, time_ms, weight, causes)
         return tuple(flat) if self._order is None else tuple([flat[i] for i in self._order])
 
-    def _step_through(self, entry: Entry) -> dict[str, NDArray[np.float64]]:
-        n = len(entry.rows)
-        weights, times, causes = entry.readings.weights, entry.times_ms, entry.causes
+    def _step_through(self, admitted: Admitted) -> dict[str, NDArray[np.float64]]:
+        n = len(admitted.rows)
+        weights, times, causes = admitted.readings.weights, admitted.times_ms, admitted.causes
         steps = map(
             self._move if self._alone is None else self._alone.step,
-            entry.rows.tolist(),
-            entry.values.reshape(n, self.family.width).tolist(),
+            admitted.rows.tolist(),
+            admitted.values.reshape(n, self.smoothing_set.width).tolist(),
             repeat(None) if times is None else times.tolist(),
             repeat(None) if weights is None else weights.tolist(),
             repeat(0) if causes is None else causes.tolist(),
@@ -266,9 +282,9 @@ class SeriesTable(Revisable):
         columns = np.array(list(steps), np.float64).reshape(n, len(self._names)).T
         return dict(zip(self._names, columns.copy(), strict=True))
 
-    def _part(self) -> None:
+    def _separate(self) -> None:
         """Give each field weights of its own: a reading lacks some of the fields only."""
-        self._bind(parted(self.family, self._lines), apart=True)
+        self._bind(with_separate_weights(self.smoothing_set, self._states), separate_weights=True)
 
     def _locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
         """Row of each series id, adding the new ones."""
@@ -277,12 +293,12 @@ class SeriesTable(Revisable):
         return rows
 
     def _grow(self, needed: int) -> None:
-        size = self._blocks[0].size
+        size = self._smoothing_states[0].size
         if needed > size:
             size = max(needed, size + size // 4, 64)
-            for block in self._blocks:
-                block.grow(size)
-            self._gate.grow(size)
+            for smoothing_state in self._smoothing_states:
+                smoothing_state.grow(size)
+            self._admission.grow(size)
 
     def evict(self, before_ms: int) -> int:
         """Forget every series whose newest reading is older than ``before_ms``.
@@ -299,19 +315,24 @@ class SeriesTable(Revisable):
         ConfigError
             If decay is by count: its state holds no times.
         """
-        timed = [block.state["newest_ms"] for block in self._blocks if "newest_ms" in block.state]
+        timed = [
+            smoothing_state.state["newest_ms"]
+            for smoothing_state in self._smoothing_states
+            if "newest_ms" in smoothing_state.state
+        ]
         if not timed:
             raise ConfigError(
-                f"{self._blocks[0].unit.smoothing.decay} keeps no times, so idle series cannot be "
+                f"{self._smoothing_states[0].group.smoothing.decay} keeps no times, so idle series "
+                "cannot be "
                 "told: use decay by time, for example Decay(halflife='5min')"
             )
         n = len(self)
         stays = np.maximum.reduce([newest[:n] for newest in timed]) >= before_ms
         kept = np.flatnonzero(stays)
         self._index.keep(kept)
-        for block in self._blocks:
-            block.take(kept)
-        self._gate.take(kept)
+        for smoothing_state in self._smoothing_states:
+            smoothing_state.keep_rows(kept)
+        self._admission.keep_rows(kept)
         return n - len(kept)
 
     def merge(self, other: SeriesTable) -> None:
@@ -325,22 +346,24 @@ class SeriesTable(Revisable):
         ConfigError
             If the tables differ in what they compute, or it cannot be merged.
         """
-        if other.family.fingerprint() != self.family.fingerprint():
+        if other.smoothing_set.fingerprint() != self.smoothing_set.fingerprint():
             raise ConfigError(
-                f"a table of {other.family.fingerprint()} cannot be merged into one of "
-                f"{self.family.fingerprint()}: give both the same options"
+                f"a table of {other.smoothing_set.fingerprint()} cannot be merged into one of "
+                f"{self.smoothing_set.fingerprint()}: give both the same options"
             )
-        for _, smoothing in self.family.smoothings:
+        for _, smoothing in self.smoothing_set.smoothings:
             check_mergeable(smoothing)
         for table, twin in ((self, other), (other, self)):
-            if twin._apart and not table._apart:  # noqa: SLF001 - of this class
-                table._part()  # noqa: SLF001 - of this class
+            if twin._separate_weights and not table._separate_weights:  # noqa: SLF001 - of this class
+                table._separate()  # noqa: SLF001 - of this class
         rows = self._locate(other._index.ids())
-        for block, more in zip(self._blocks, other._blocks, strict=True):
-            block.merge(more, rows)
-        self._gate.merge(other._gate, rows)
+        for smoothing_state, more in zip(
+            self._smoothing_states, other._smoothing_states, strict=True
+        ):
+            smoothing_state.merge(more, rows)
+        self._admission.merge(other._admission, rows)
 
-    def ids(self, first: int = 0) -> Texts:
+    def ids(self, first: int = 0) -> TextColumn:
         """Return the ids of all series but the ``first``; to be used before others are added."""
         return self._index.texts(first)
 
@@ -359,10 +382,12 @@ class SeriesTable(Revisable):
         where = np.arange(len(self)) if rows is None else rows
         columns = {
             name: np.take(column, where, axis=-1)
-            for name, column in _columns(self._gate, self._blocks).items()
+            for name, column in _columns(self._admission, self._smoothing_states).items()
         }
         ids = PackedIds.plain(*self._index.encoded(rows)) if ids is None else ids
-        return TableSnapshot.of(self.family.fingerprint(), ids, columns, apart=self._apart)
+        return TableSnapshot.of(
+            self.smoothing_set.fingerprint(), ids, columns, separate_weights=self._separate_weights
+        )
 
     def absorb(self, snapshot: TableSnapshot) -> None:
         """Take in the series of a snapshot, none of which is in the table yet.
@@ -376,31 +401,33 @@ class SeriesTable(Revisable):
             If the snapshot was taken with another smoothing or by an unknown version, is damaged,
             or holds a series that is in the table.
         """
-        snapshot.check_fits(self.family.fingerprint())
+        snapshot.check_fits(self.smoothing_set.fingerprint())
         n, first = len(snapshot.ids.sizes), len(self)
-        units = self.family.units(apart=snapshot.apart)
-        gate = Gate(self.family, snapshot.columns)
-        lines = [line_of(unit, snapshot.columns) for unit in units]
-        check_sound(_columns(gate, blocks_of(lines)), n)
+        groups = self.smoothing_set.groups(separate_weights=snapshot.separate_weights)
+        admission = Admission(self.smoothing_set, snapshot.columns)
+        states = [build_state(group, snapshot.columns) for group in groups]
+        check_sound(_columns(admission, smoothing_states(states)), n)
         self._index.extend(snapshot.ids.utf8(), snapshot.ids.sizes)
         if not first:
-            self._gate = gate
-            self._bind(lines, apart=snapshot.apart)
+            self._admission = admission
+            self._bind(states, separate_weights=snapshot.separate_weights)
             return
-        if snapshot.apart and not self._apart:
-            self._part()
-        elif self._apart and not snapshot.apart:
-            lines = parted(self.family, lines)
+        if snapshot.separate_weights and not self._separate_weights:
+            self._separate()
+        elif self._separate_weights and not snapshot.separate_weights:
+            states = with_separate_weights(self.smoothing_set, states)
         self._grow(first + n)
-        self._gate.copy_from(gate, first, n)
-        for block, more in zip(self._blocks, blocks_of(lines), strict=True):
-            block.copy_from(more, first, n)
+        self._admission.copy_from(admission, first, n)
+        for smoothing_state, more in zip(
+            self._smoothing_states, smoothing_states(states), strict=True
+        ):
+            smoothing_state.copy_from(more, first, n)
 
     def _check(self) -> None:
         """Raise StateError unless the table is sound: for tests."""
-        check_sound(_columns(self._gate, self._blocks), len(self))
+        check_sound(_columns(self._admission, self._smoothing_states), len(self))
 
 
-def _columns(gate: Gate, blocks: list[Block]) -> dict[str, NDArray[Any]]:
-    parts = [gate.columns, *(block.columns for block in blocks)]
+def _columns(admission: Admission, states: list[SmoothingState]) -> dict[str, NDArray[Any]]:
+    parts = [admission.columns, *(smoothing_state.columns for smoothing_state in states)]
     return {name: column for part in parts for name, column in part.items()}

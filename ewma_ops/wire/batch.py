@@ -125,7 +125,7 @@ def _from(columns: Columns, from_offset: int) -> Columns:
     if next_offset >= from_offset and (not columns.keys or columns.offsets[0] >= from_offset):
         return columns
     cut = int(np.searchsorted(columns.offsets, from_offset))
-    left = columns.part(slice(cut, None), max(next_offset, from_offset))
+    left = columns.cut(slice(cut, None), max(next_offset, from_offset))
     headers = left.headers
     if isinstance(headers, EncodedHeaders):
         some = bool(headers.counts.any())

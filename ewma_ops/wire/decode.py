@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import SPARE, Spans
+from ewma_ops.columns.byte_columns import SPARE, BytesColumn
 from ewma_ops.errors import CorruptBatch
 from ewma_ops.wire.headers import EncodedHeaders, Headers
 from ewma_ops.wire.varint import (
@@ -47,7 +47,7 @@ class Columns(NamedTuple):
     headers: Sequence[Headers] | None
     next_offset: int
 
-    def part(self, where: slice, next_offset: int) -> Columns:
+    def cut(self, where: slice, next_offset: int) -> Columns:
         """Return some of the records, and another place to go on."""
         headers = None if self.headers is None else self.headers[where]
         return Columns(
@@ -239,14 +239,14 @@ def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     if header_counts.any():
         begin = at
         at = _skip_headers(words, header_counts, at, ends)
-        headers = EncodedHeaders(header_counts, Spans(data, begin, at))
+        headers = EncodedHeaders(header_counts, BytesColumn(data, begin, at))
     _expect((at == ends).all())
     offsets = np.repeat([batch.base_offset for batch in batches], counts) + deltas
     last_offsets = np.repeat([batch.last_offset for batch in batches], counts)
     _expect((deltas >= 0).all() and (offsets <= last_offsets).all())
     _expect((offsets[1:] > offsets[:-1]).all())
     timestamps_ms = _timestamps(batches, counts, deltas_ms)
-    keys, values = Spans(data, key_starts, key_stops), Spans(data, starts, stops)
+    keys, values = BytesColumn(data, key_starts, key_stops), BytesColumn(data, starts, stops)
     return Columns(offsets, timestamps_ms, keys, values, headers, batches[-1].last_offset + 1)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, copy_into, windows
+from ewma_ops.columns.byte_columns import BytesColumn, copy_into, windows
 from ewma_ops.errors import ConfigError
 from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders, encode_headers
 from ewma_ops.wire.layout import (
@@ -172,7 +172,7 @@ def _header_bytes(headers: Headers) -> bytes:
 def _encode_many(records: ProducerRecords) -> bytearray:
     """Compute where everything stands, then write each field of all records at once."""
     count = len(records)
-    keys, values = Spans.of(records.keys), Spans.of(records.values)
+    keys, values = BytesColumn.of(records.keys), BytesColumn.of(records.values)
     key_sizes, value_sizes = keys.sizes, values.sizes
     headers = records.headers
     tail = _NO_HEADERS

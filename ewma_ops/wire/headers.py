@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import SPARE, Spans, lay_out
+from ewma_ops.columns.byte_columns import SPARE, BytesColumn, lay_out
 from ewma_ops.errors import CorruptBatch
 from ewma_ops.wire.varint import encode_varint, read_varint, varint_sizes, write_varints
 
@@ -77,7 +77,7 @@ class EncodedHeaders(Sequence[Headers]):
 
     __slots__ = ("counts", "encoded")
 
-    def __init__(self, counts: NDArray[np.int64], encoded: Spans) -> None:
+    def __init__(self, counts: NDArray[np.int64], encoded: BytesColumn) -> None:
         self.counts, self.encoded = counts, encoded
 
     @classmethod
@@ -86,13 +86,13 @@ class EncodedHeaders(Sequence[Headers]):
         if isinstance(headers, EncodedHeaders):
             return headers
         counts = np.fromiter(map(len, headers), np.int64, len(headers))
-        return cls(counts, Spans.of(list(map(encode_headers, headers))))
+        return cls(counts, BytesColumn.of(list(map(encode_headers, headers))))
 
     @staticmethod
     def concat(parts: Sequence[EncodedHeaders]) -> EncodedHeaders:
         """Join one or more runs end to end."""
         counts = np.concatenate([part.counts for part in parts])
-        return EncodedHeaders(counts, Spans.concat([part.encoded for part in parts]))
+        return EncodedHeaders(counts, BytesColumn.concat([part.encoded for part in parts]))
 
     def take(self, at: NDArray[np.intp]) -> EncodedHeaders:
         """Return those of the records at ``at``, in that order."""
@@ -104,7 +104,7 @@ class EncodedHeaders(Sequence[Headers]):
             return self
         size = last.size
         ends = np.arange(1, len(self) + 1) * size
-        contents = Spans(last.contents + SPARE, ends - size, ends)
+        contents = BytesColumn(last.contents + SPARE, ends - size, ends)
         ahead = encode_header(last.name, last.contents[:size])[:-size]
         return EncodedHeaders(self.counts + 1, lay_out([self.encoded, ahead, contents], len(self)))
 
@@ -144,14 +144,14 @@ def encode_headers(headers: Headers) -> bytes:
     return b"".join([encode_header(name, content) for name, content in headers])
 
 
-def sized(pieces: Spans) -> list[bytes | Spans]:
+def sized(pieces: BytesColumn) -> list[bytes | BytesColumn]:
     """Return what to lay out for byte strings, none of them null, with their sizes ahead."""
     sizes = pieces.sizes
     widths = varint_sizes(sizes)
     ends = widths.cumsum()
     out = np.zeros(int(ends[-1]) + len(SPARE), np.uint8)
     write_varints(out, ends - widths, sizes)
-    return [Spans(out, ends - widths, ends), pieces]
+    return [BytesColumn(out, ends - widths, ends), pieces]
 
 
 def _read(encoded: bytes, count: int) -> Headers:

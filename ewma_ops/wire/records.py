@@ -12,7 +12,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, joined, taken
+from ewma_ops.columns.byte_columns import BytesColumn, joined, taken
 from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders
 
 __all__ = [
@@ -117,7 +117,7 @@ class ProducerRecords:
 
 def bytes_of(pieces: Sequence[bytes | None]) -> int:
     """Return how many bytes they are together; TypeError if one is neither bytes nor null."""
-    if isinstance(pieces, Spans):
+    if isinstance(pieces, BytesColumn):
         return pieces.nbytes
     try:
         return len(b"".join(pieces))  # type: ignore[arg-type]  # the quickest way to ask both

@@ -12,30 +12,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ewma_ops.columns.byte_columns import SPARE, Spans, Texts, copy_into, lay_out, windows, words_at
+from ewma_ops.columns.byte_columns import (
+    SPARE,
+    BytesColumn,
+    TextColumn,
+    copy_into,
+    lay_out,
+    windows,
+    words_at,
+)
 
 Pieces = list[bytes | None]
-Lay = Callable[[Pieces], Spans]
+Lay = Callable[[Pieces], BytesColumn]
 
 PIECES = st.lists(st.none() | st.binary(max_size=70), max_size=20)
 TEXTS = st.lists(st.text(st.characters() | st.sampled_from("\0\ud800\udfffaé€😀")), max_size=20)
 UNTOUCHED = 0xEE
 
 
-def scattered(pieces: Pieces) -> Spans:
+def scattered(pieces: Pieces) -> BytesColumn:
     """Lay byte strings backwards into a buffer that may change, with others between them."""
     data, starts, stops = bytearray(b"\xff"), list[int](), list[int]()
     for piece in pieces[::-1]:
         starts.append(len(data))
         stops.append(len(data) + (-1 if piece is None else len(piece)))
         data += (piece or b"") + b"\xff"
-    return Spans(data + SPARE, np.array(starts[::-1], np.int64), np.array(stops[::-1], np.int64))
+    return BytesColumn(
+        data + SPARE, np.array(starts[::-1], np.int64), np.array(stops[::-1], np.int64)
+    )
 
 
-def in_an_array(pieces: Pieces) -> Spans:
+def in_an_array(pieces: Pieces) -> BytesColumn:
     """Lay byte strings into a buffer of NumPy."""
     spans = scattered(pieces)
-    return Spans(np.frombuffer(spans.data, np.uint8), spans.starts, spans.stops)
+    return BytesColumn(np.frombuffer(spans.data, np.uint8), spans.starts, spans.stops)
 
 
 def utf8_of(texts: list[str]) -> list[bytes]:
@@ -46,7 +56,7 @@ def joined(pieces: Pieces) -> bytes:
     return b"".join(piece or b"" for piece in pieces)
 
 
-in_any_buffer = pytest.mark.parametrize("lay", [Spans.of, scattered, in_an_array])
+in_any_buffer = pytest.mark.parametrize("lay", [BytesColumn.of, scattered, in_an_array])
 
 
 @in_any_buffer
@@ -61,29 +71,29 @@ def test_byte_strings_are_cut_out_when_asked_for(lay: Lay) -> None:
 
 
 def test_they_lie_end_to_end_before_spare_bytes() -> None:
-    spans = Spans.of([b"ab", None, b"", b"c"])
+    spans = BytesColumn.of([b"ab", None, b"", b"c"])
     assert spans.data == b"abc" + SPARE
-    assert Spans.of(spans) is spans
+    assert BytesColumn.of(spans) is spans
 
 
 def test_a_column_equals_what_holds_the_same() -> None:
-    spans = Spans.of([b"a", None])
+    spans = BytesColumn.of([b"a", None])
     assert spans == scattered([b"a", None])
     assert spans != [b"a", b""]
-    assert spans != Spans.of([b"a"])
+    assert spans != BytesColumn.of([b"a"])
     with pytest.raises(TypeError, match="unhashable"):
         hash(spans)
 
 
 @pytest.mark.parametrize("at", [2, -3])
-@pytest.mark.parametrize("column", [Spans.of([b"a", None]), Texts.of(["a", "b"])])
-def test_there_is_nothing_beyond_the_ends(column: Spans | Texts, at: int) -> None:
+@pytest.mark.parametrize("column", [BytesColumn.of([b"a", None]), TextColumn.of(["a", "b"])])
+def test_there_is_nothing_beyond_the_ends(column: BytesColumn | TextColumn, at: int) -> None:
     with pytest.raises(IndexError):
         column[at]
 
 
 def test_what_stops_before_it_starts_is_null_however_far() -> None:
-    spans = Spans(b"abcdef" + SPARE, np.array([5, 1, 2]), np.array([0, 0, 4]))
+    spans = BytesColumn(b"abcdef" + SPARE, np.array([5, 1, 2]), np.array([0, 0, 4]))
     assert spans == [None, None, b"cd"]
     assert (spans.sizes.tolist(), spans.nbytes) == ([-1, -1, 2], 2)
     assert spans.packed() == b"cd"
@@ -107,11 +117,11 @@ def test_nulls_have_no_bytes_wherever_they_stand(lay: Lay, pieces: Pieces) -> No
     spans = lay(pieces)
     assert spans.packed() == joined(pieces)
     assert pickle.loads(pickle.dumps(spans)) == pieces
-    assert Spans.concat([spans, spans]) == pieces * 2
+    assert BytesColumn.concat([spans, spans]) == pieces * 2
 
 
 def test_a_null_before_what_ends_where_it_stands_takes_nothing_away() -> None:
-    spans = Spans.of([b"abc", b"d", None]).take(np.array([2, 1]))
+    spans = BytesColumn.of([b"abc", b"d", None]).take(np.array([2, 1]))
     assert spans == [None, b"d"]
     assert spans.packed() == b"d"
 
@@ -142,7 +152,7 @@ def test_taking_and_slicing_are_those_of_a_list(
 @in_any_buffer
 @given(st.lists(PIECES, min_size=1, max_size=4))
 def test_joining_is_that_of_lists(lay: Lay, parts: list[Pieces]) -> None:
-    spans = Spans.concat([lay(part) for part in parts])
+    spans = BytesColumn.concat([lay(part) for part in parts])
     assert spans == [piece for part in parts for piece in part]
     assert bytes(spans.data).endswith(SPARE)
 
@@ -159,8 +169,8 @@ def test_a_pickle_gives_the_same_column(lay: Lay, pieces: Pieces) -> None:
 def test_what_is_joined_or_pickled_leaves_the_rest_of_the_buffer(lay: Lay) -> None:
     some = lay([b"a", bytes(1_000_000), b"b", None]).take(np.array([2, 0, 3]))
     assert len(pickle.dumps(some)) < 1000
-    assert Spans.concat([some, some]).data == b"baba" + SPARE
-    assert len(pickle.dumps(Texts(some[:2]))) < 1000
+    assert BytesColumn.concat([some, some]).data == b"baba" + SPARE
+    assert len(pickle.dumps(TextColumn(some[:2]))) < 1000
 
 
 @pytest.mark.parametrize(
@@ -181,44 +191,44 @@ def test_what_is_joined_or_pickled_leaves_the_rest_of_the_buffer(lay: Lay) -> No
     ],
 )
 def test_any_texts_become_a_column_of_utf8(texts: list[str]) -> None:
-    column = Texts.of(texts)
+    column = TextColumn.of(texts)
     assert list(column) == texts
     assert column == texts
     assert len(column) == len(texts)
     assert column.utf8 == utf8_of(texts)
     assert bytes(column.utf8.data).endswith(SPARE)
-    assert Texts.of(column) is column
+    assert TextColumn.of(column) is column
 
 
 def test_texts_are_decoded_when_asked_for() -> None:
-    texts = Texts.of(("a", "été", ""))
+    texts = TextColumn.of(("a", "été", ""))
     assert (texts[1], texts[-1]) == ("été", "")
     assert texts[1:] == ["été", ""]
-    assert texts != Texts.of(["a", "été"])
+    assert texts != TextColumn.of(["a", "été"])
     assert repr(texts) == "['a', 'été', '']"
 
 
 def test_what_is_not_text_does_not_become_a_column_of_it() -> None:
     wrong: Any = ["a", b"b"]
     with pytest.raises(TypeError):
-        Texts.of(wrong)
+        TextColumn.of(wrong)
 
 
 @given(TEXTS)
 def test_a_column_of_texts_is_as_its_list(texts: list[str]) -> None:
-    column = Texts.of(texts)
+    column = TextColumn.of(texts)
     assert list(column) == texts == [column[i] for i in range(len(column))]
     assert column.utf8 == utf8_of(texts)
     assert pickle.loads(pickle.dumps(column)) == texts
     for lay in (scattered, in_an_array):
-        assert list(Texts(lay([*utf8_of(texts)]))) == texts
+        assert list(TextColumn(lay([*utf8_of(texts)]))) == texts
 
 
 @given(TEXTS, TEXTS, st.slices(20), st.randoms(use_true_random=False))
 def test_texts_are_taken_cut_and_joined_as_in_a_list(
     first: list[str], second: list[str], where: slice, draw: random.Random
 ) -> None:
-    column = Texts.concat([Texts.of(first), Texts.of(second)])
+    column = TextColumn.concat([TextColumn.of(first), TextColumn.of(second)])
     texts = first + second
     assert column == texts
     assert column[where] == texts[where]
@@ -325,7 +335,7 @@ def test_pieces_are_laid_end_to_end(lay: Lay, columns: Columns, n: int) -> None:
 
 
 def test_pieces_may_lie_in_any_order_and_more_than_once() -> None:
-    words = Spans.of([b"a", b"bcd", b"ef"]).take(np.array([1, 1, 2, 0]))
+    words = BytesColumn.of([b"a", b"bcd", b"ef"]).take(np.array([1, 1, 2, 0]))
     laid = lay_out([words, b"-", words[::-1]], 4)
     assert laid == [b"bcd-a", b"bcd-ef", b"ef-bcd", b"a-bcd"]
     assert bytes(laid.data).endswith(SPARE)
@@ -357,7 +367,7 @@ def pieces_of(n: int) -> st.SearchStrategy[bytes | list[bytes]]:
 
 
 def test_what_is_little_of_a_buffer_gets_one_of_its_own() -> None:
-    spans = Spans.of([b"abc", None, *[bytes(100)] * 9])
+    spans = BytesColumn.of([b"abc", None, *[bytes(100)] * 9])
     little, much = spans[:2], spans[2:]
     assert little.lean() == little
     assert len(little.lean().data) == 3 + len(SPARE)
@@ -367,9 +377,9 @@ def test_what_is_little_of_a_buffer_gets_one_of_its_own() -> None:
 @pytest.mark.parametrize("kind", [bytes, bytearray, lambda data: np.frombuffer(data, np.uint8)])
 def test_strings_are_cut_out_of_any_part_of_any_buffer(kind: Callable[[bytes], Any]) -> None:
     pieces = [b"a", b"", None, b"bcd", None]
-    whole = Spans.of(pieces)
-    spans = Spans(kind(bytes(whole.data)), whole.starts, whole.stops)
+    whole = BytesColumn.of(pieces)
+    spans = BytesColumn(kind(bytes(whole.data)), whole.starts, whole.stops)
     for start in range(len(pieces) + 1):
         for stop in range(start, len(pieces) + 1):
             assert list(spans[start:stop]) == pieces[start:stop]
-    assert list(Texts(spans.take(np.array([3, 0, 1])))) == ["bcd", "a", ""]
+    assert list(TextColumn(spans.take(np.array([3, 0, 1])))) == ["bcd", "a", ""]

@@ -16,7 +16,7 @@ from ewma_ops.errors import StateError
 from ewma_ops.operators.shards import ShardState
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
 SHAPES = nps.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
@@ -37,7 +37,7 @@ def test_arrays_come_back_as_they_were(columns: dict[str, np.ndarray]) -> None:
 
 
 def a_shard() -> ShardState:
-    table = SeriesTable(Family.of(Smoothing(Decay(beta=0.5), statistics=["mean", "var"])))
+    table = SeriesTable(SmoothingSet.of(Smoothing(Decay(beta=0.5), statistics=["mean", "var"])))
     from ewma_ops.columns.readings import Readings
 
     table.update(Readings(["a", "b", "grüße"], np.array([1.0, 2.0, 3.0])))

@@ -18,7 +18,7 @@ from ewma_ops.commands.cli import main
 from ewma_ops.commands.verify import verify
 from ewma_ops.connectors.sink.ledger import identities
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.identity import job_of
+from ewma_ops.job.identity import job_identity
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
@@ -69,12 +69,12 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
     readings = Readings.of(
         [rows[i][0] for i in good], [rows[i][1] for i in good], [rows[i][2] for i in good]
     )
-    values = JsonEncoder(["mean"]).encode(SeriesTable(settings.family).update(readings))
+    values = JsonEncoder(["mean"]).encode(SeriesTable(settings.smoothing_set).update(readings))
     origins = (
         np.array([rows[i][3] for i in good], np.int32),
         np.array([offsets[i] for i in good], np.int64),
     )
-    names = identities(murmur2(job_of(settings).encode()), origins)
+    names = identities(murmur2(job_identity(settings).encode()), origins)
     events = [
         Record(value, key.encode(), named, partition=int(key[1:]) % 2)
         for key, value, named in zip(readings.series_ids, values, names, strict=True)

@@ -13,7 +13,7 @@ from ewma_ops.connectors.client import exchange
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have records go through kafka-python in whole runs, or one by one."""
     if request.param == "one by one":
-        monkeypatch.setattr(exchange, "_misfits", lambda _: ["a test asks for it"])
+        monkeypatch.setattr(exchange, "_incompatibilities", lambda _: ["a test asks for it"])
         monkeypatch.setattr(exchange._log, "level", logging.ERROR)
     way: str = request.param
     return way

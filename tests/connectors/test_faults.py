@@ -24,7 +24,7 @@ MakeTopic = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ewma_ops.connectors.sink.readback.SETTLE_S", 0.0)
+    monkeypatch.setattr("ewma_ops.connectors.sink.readback.QUIET_S", 0.0)
     monkeypatch.setattr(readback, "_PATIENCE_S", 2.0)
 
 
@@ -95,7 +95,7 @@ def test_an_acknowledgement_lost_with_its_client(runs: Runs, proxy: Proxy) -> No
 def test_an_append_of_the_dead_within_the_settle_time(
     runs: Runs, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ewma_ops.connectors.sink.readback.SETTLE_S", 1.0)
+    monkeypatch.setattr("ewma_ops.connectors.sink.readback.QUIET_S", 1.0)
     dead = runs.begin(None)
     hold_back(dead, proxy)
     runs.kill(dead)
@@ -164,7 +164,7 @@ def test_a_high_watermark_that_lags_for_less_than_the_settle_time(
     runs: Runs, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For longer, where there is a fence: the true end is known, and waited for."""
-    monkeypatch.setattr("ewma_ops.connectors.sink.readback.SETTLE_S", 1.0)
+    monkeypatch.setattr("ewma_ops.connectors.sink.readback.QUIET_S", 1.0)
     hide_what_the_dead_wrote(runs, proxy)
     lag_s = 1.5 if runs.delivery == "transactional" else 0.5
     threading.Timer(lag_s, proxy.marks.clear).start()

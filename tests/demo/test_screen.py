@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ewma_ops.demo import screen as screen_module
 from ewma_ops.demo.data import RecordedReading
-from ewma_ops.demo.expected import Ledger
+from ewma_ops.demo.expected import Expected
 from ewma_ops.demo.feed import LABEL_HEADER, Feeder
 from ewma_ops.demo.screen import OutputReader, Screen, Tally
 from tests.helpers.brokers import Record, produce
@@ -24,9 +24,9 @@ def event(series_id: str, value: float | None, ewma: float | None, settled: floa
 
 @pytest.fixture
 def tally() -> Tally:
-    ledger = Ledger(beta=0.9)
-    list(ledger.entering([RecordedReading("seattle-hourly", 0, 39.4)]))
-    return Tally(ledger, followed="seattle-hourly")
+    expected = Expected(beta=0.9)
+    list(expected.entering([RecordedReading("seattle-hourly", 0, 39.4)]))
+    return Tally(expected, followed="seattle-hourly")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ewma_ops.columns.byte_columns import SPARE, Spans
+from ewma_ops.columns.byte_columns import SPARE, BytesColumn
 
 PLAIN = [chr(code) for code in range(0x20, 0x80) if chr(code) not in '"\\']
 """What stands in JSON as it is, in one byte."""
@@ -180,7 +180,7 @@ def run_of(parts: Template, draw: Random, n: int, odd: float) -> list[bytes | No
     return payloads
 
 
-def surrounded(pieces: Sequence[bytes | None], around: Sequence[bytes]) -> Spans:
+def surrounded(pieces: Sequence[bytes | None], around: Sequence[bytes]) -> BytesColumn:
     """Lay byte strings into a buffer, each between some others, which are taken in turn."""
     data, starts, stops = bytearray(around[-1]), list[int](), list[int]()
     for i, piece in enumerate(pieces):
@@ -188,4 +188,4 @@ def surrounded(pieces: Sequence[bytes | None], around: Sequence[bytes]) -> Spans
         stops.append(len(data) + (-1 if piece is None else len(piece)))
         data += (piece or b"") + around[i % len(around)]
     buffer = np.frombuffer(data + SPARE, np.uint8)
-    return Spans(buffer, np.array(starts, np.int64), np.array(stops, np.int64))
+    return BytesColumn(buffer, np.array(starts, np.int64), np.array(stops, np.int64))

@@ -21,7 +21,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from ewma_ops.errors import BrokerError, ConfigError, ReadingError
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.job.worker import die_with, leave, run_worker
+from ewma_ops.job.worker import die_with_parent, exit_now, run_worker
 from tests.helpers.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def command(
 
 
 def worker_program(directory: str, place: str, addresses: str, limit: str, mode: str) -> int:
-    die_with(os.getppid())
+    die_with_parent(os.getppid())
     return run_worker(
         lambda stop: ticking(Path(directory), int(place), int(limit), mode, stop),
         process_id=int(place),
@@ -150,4 +150,4 @@ def await_progress(directory: Path, beyond: int = 40, limit_s: float = PATIENCE_
 
 
 if __name__ == "__main__":
-    leave((worker_program if sys.argv[1] == "worker" else launcher_program)(*sys.argv[2:]))
+    exit_now((worker_program if sys.argv[1] == "worker" else launcher_program)(*sys.argv[2:]))

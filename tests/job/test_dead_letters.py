@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ewma_ops.columns.byte_columns import Spans
+from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.readings import Rejection, Rejections
-from ewma_ops.job.dead_letters import letters
+from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.wire.records import ConsumerRecords, EncodedHeaders, Headers
 
 
@@ -35,7 +35,7 @@ def origin(cause: str, detail: str, offset: bytes, timestamp: bytes) -> list[tup
 
 
 def test_the_record_is_kept_byte_for_byte_with_its_origin() -> None:
-    made = letters(
+    made = build_dead_letters(
         records(None), [Rejection(0, "not-utf8", "héllo"), Rejection(1, "tombstone", "x")]
     )
     assert made.keys == [b"k\xff", None]
@@ -49,7 +49,9 @@ def test_the_record_is_kept_byte_for_byte_with_its_origin() -> None:
 
 def test_the_original_headers_stay_in_front_in_order() -> None:
     original: list[Headers] = [[("a", b"1"), ("a", None), ("é", b"\xff")], [], [("z", b"")]]
-    made = letters(records(original), [Rejection(2, "empty", "y"), Rejection(0, "not-json", "z")])
+    made = build_dead_letters(
+        records(original), [Rejection(2, "empty", "y"), Rejection(0, "not-json", "z")]
+    )
     assert made.values == [b"", b"\x00\xffbad"]
     assert made.headers is not None
     assert list(made.headers[0]) == [("z", b""), *origin("empty", "y", b"15", b"3000")]
@@ -58,7 +60,7 @@ def test_the_original_headers_stay_in_front_in_order() -> None:
 
 
 def test_no_rejections_no_letters() -> None:
-    assert len(letters(records(None), [])) == 0
+    assert len(build_dead_letters(records(None), [])) == 0
 
 
 @pytest.mark.parametrize("columns", [False, True])
@@ -76,14 +78,14 @@ def test_many_letters_are_what_each_is_alone(
         3,
         np.arange(n) * 7,
         np.where(np.arange(n) % 2, -1, 1_700_000_000_000),
-        Spans.of(keys) if columns else keys,
-        Spans.of(values) if columns else values,
+        BytesColumn.of(keys) if columns else keys,
+        BytesColumn.of(values) if columns else values,
         (EncodedHeaders.of(headers) if columns else headers) if headed else None,
     )
     why = {i: ("empty", f"dé\0tail {10**i}"[:90]) for i in range(0, n, 3)}
     rejected = Rejections.of(why)
-    made = letters(run, rejected, max_bytes)
-    alone = [letters(run, [one], max_bytes) for one in rejected]
+    made = build_dead_letters(run, rejected, max_bytes)
+    alone = [build_dead_letters(run, [one], max_bytes) for one in rejected]
     assert list(made.keys) == [one.keys[0] for one in alone]
     assert list(made.values) == [one.values[0] for one in alone]
     assert made.headers is not None

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans
+from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.job.steps import Addressed, Decode, Letters
+from ewma_ops.job.steps import Addressed, DeadLetters, Decode
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
@@ -32,14 +32,14 @@ def run_of(partition: int, first: int, n: int, *, column: bool = False) -> Consu
         np.array([100 * partition + at for at in places]),
         np.array([9_000 + at for at in places]),
         [b"k%d" % at for at in places],
-        Spans.of(values) if column else values,
+        BytesColumn.of(values) if column else values,
         [[("h", b"%d" % at)] for at in places] if partition == 1 else None,
     )
 
 
 def decode(batch: list[ConsumerRecords], *, keeps: bool = False) -> list[Readings | Addressed]:
     decoder = JsonDecoder(time="ts")
-    return list(Decode(decoder, Letters("readings", 2, 1_000), keeps=keeps)(batch))
+    return list(Decode(decoder, DeadLetters("readings", 2, 1_000), keeps=keeps)(batch))
 
 
 def rows(decoded: list[Readings | Addressed]) -> list[tuple[Any, ...]]:

@@ -20,13 +20,21 @@ import ewma_ops.operators as ew
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.columns.readings import Origins, Readings, Smoothed
 from ewma_ops.errors import StateError
-from ewma_ops.operators.shards import BatchShard, Due, Piece, ShardState, Tables, deal, settle
+from ewma_ops.operators.shards import (
+    BatchShard,
+    PendingBatch,
+    ShardBatch,
+    ShardState,
+    Tables,
+    flush,
+    route,
+)
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
-FAMILY = Family.of(Smoothing(Decay(beta=0.5)))
+SMOOTHING_SET = SmoothingSet.of(Smoothing(Decay(beta=0.5)))
 IDS = [f"s{i % 50}" for i in range(400)]
 
 
@@ -40,26 +48,26 @@ class Worker:
     """What Bytewax does on one worker, for all shards or some."""
 
     def __init__(self, shards: int = 4, states: tuple[ShardState, ...] = ()) -> None:
-        self.tables = Tables(FAMILY, shards)
+        self.tables = Tables(SMOOTHING_SET, shards)
         self.logics = {state.shard: BatchShard(self.tables, state.sealed()) for state in states}
 
-    def on_batch(self, pieces: list[Piece]) -> list[tuple[str, Due]]:
-        due: list[tuple[str, Due]] = []
+    def on_batch(self, pieces: list[ShardBatch]) -> list[tuple[str, PendingBatch]]:
+        due: list[tuple[str, PendingBatch]] = []
         for shard in sorted({piece.shard for piece in pieces}):
             logic = self.logics.setdefault(shard, BatchShard(self.tables, None))
             own = [piece for piece in pieces if piece.shard == shard]
             due += [(str(shard), one) for one in logic.on_batch(own)[0]]
         return due
 
-    def take_in(self, pieces: list[Piece]) -> list[Smoothed]:
-        return list(settle(self.on_batch(pieces)))
+    def take_in(self, pieces: list[ShardBatch]) -> list[Smoothed]:
+        return list(flush(self.on_batch(pieces)))
 
     def snapshots(self) -> tuple[ShardState, ...]:
         return tuple(ShardState.opened(logic.snapshot()) for logic in self.logics.values())
 
 
-def pieces_of(run: Readings, shards: int = 4) -> list[Piece]:
-    return [piece for _, piece in deal([run], shards)]
+def pieces_of(run: Readings, shards: int = 4) -> list[ShardBatch]:
+    return [piece for _, piece in route([run], shards)]
 
 
 def means(smoothed: list[Smoothed]) -> dict[str, list[float]]:
@@ -72,7 +80,7 @@ def means(smoothed: list[Smoothed]) -> dict[str, list[float]]:
 
 
 def expected(*runs: Readings) -> dict[str, list[float]]:
-    table = SeriesTable(FAMILY)
+    table = SeriesTable(SMOOTHING_SET)
     return means([table.update(run) for run in runs])
 
 
@@ -86,14 +94,14 @@ def test_a_run_that_meets_again_is_the_run_that_was_dealt() -> None:
 def test_each_shard_gets_the_readings_of_its_hash() -> None:
     run = run_of()
     shard_of = (murmur2_column(run.series_ids) % 4).tolist()
-    for key, piece in deal([run], 4):
+    for key, piece in route([run], 4):
         ids = [i for i, shard in zip(run.series_ids, shard_of, strict=True) if str(shard) == key]
-        assert piece.deal.of([piece.shard]).series_ids == ids
+        assert piece.run.of([piece.shard]).series_ids == ids
 
 
 def test_a_short_run_wakes_only_the_shards_that_it_has_readings_for() -> None:
     run = run_of(3)
-    assert {key for key, _ in deal([run], 64)} == {
+    assert {key for key, _ in route([run], 64)} == {
         str(shard) for shard in (murmur2_column(run.series_ids) % 64).tolist()
     }
 
@@ -103,7 +111,7 @@ def test_runs_enter_in_their_order_where_a_short_one_leaves_shards_out(*, told: 
     short = run_of(3, first=400)
     runs = [run_of(), short.take(np.flatnonzero(murmur2_column(IDS[:3]) % 4)), run_of(first=403)]
     runs = runs if told else [replace(run, origins=None) for run in runs]
-    assert "0" not in dict(deal([runs[1]], 4))
+    assert "0" not in dict(route([runs[1]], 4))
     assert means(Worker().take_in([p for run in runs for p in pieces_of(run)])) == expected(*runs)
 
 
@@ -116,7 +124,7 @@ def test_runs_of_any_lengths_enter_in_their_order(lengths: tuple[int, ...]) -> N
     out: list[Smoothed] = []
     flow = Dataflow("flow")
     up = op.input("in", flow, TestingSource(runs, batch_size=len(runs)))
-    op.output("out", ew.smooth_batches("smooth", up, FAMILY), TestingSink(out))
+    op.output("out", ew.smooth_batches("smooth", up, SMOOTHING_SET), TestingSink(out))
     run_main(flow)
     assert means(out) == expected(*runs)
 
@@ -174,8 +182,8 @@ def test_a_snapshot_holds_what_was_put_by_and_loses_no_output() -> None:
     due = worker.on_batch(pieces_of(run))
     states = worker.snapshots()
     assert sum(len(state.series.ids.sizes) for state in states) == 50
-    assert means(list(settle(due))) == expected(run)
-    assert list(settle(due)) == []
+    assert means(list(flush(due))) == expected(run)
+    assert list(flush(due)) == []
 
 
 @pytest.mark.parametrize("how", ["whole", "pieces"])
@@ -261,4 +269,4 @@ def test_the_table_goes_with_the_last_shard() -> None:
     tables = worker.tables
     del worker
     gc.collect()
-    assert tables.maybe_shared() is None
+    assert tables.maybe_worker_table() is None

@@ -30,7 +30,7 @@ from ewma_ops.errors import ConfigError, EwmaError, ReadingError, StateError
 from ewma_ops.stats.composites import dema, macd
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.smoothing_set import Asked
+from ewma_ops.table.smoothing_set import SmoothingLike
 from ewma_ops.table.table import SeriesTable
 
 HALF = Smoothing(Decay(beta=0.5))
@@ -67,7 +67,7 @@ def stream(n: int = 3000, series: int = 40) -> list[tuple[str, tuple[int, float]
     return [(f"s{k}", (t, x)) for k, t, x in zip(ids, times, values, strict=True)]
 
 
-def expected(items: list[Any], smoothing: Asked) -> dict[str, list[SmoothedReading]]:
+def expected(items: list[Any], smoothing: SmoothingLike) -> dict[str, list[SmoothedReading]]:
     table, found = SeriesTable(smoothing), defaultdict(list)
     for series_id, (time_ms, value) in items:
         results = dict(
@@ -129,7 +129,7 @@ def test_a_composite_comes_by_its_own_name(batch_size: int) -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 3000])
 @pytest.mark.parametrize(("shards", "workers"), [(16, 1), (1, 1), (5, 2)])
 def test_batches_shards_and_threads_change_no_bit(
-    smoothing: Asked, batch_size: int, shards: int, workers: int
+    smoothing: SmoothingLike, batch_size: int, shards: int, workers: int
 ) -> None:
     items = stream()
     out = smooth(items, smoothing, batch_size, workers, shards=shards)
@@ -163,7 +163,7 @@ def test_columns_give_the_bits_of_items() -> None:
 @pytest.mark.parametrize("smoothing", [ALL, MACD])
 @pytest.mark.parametrize(("n", "batch_size"), [(200, 1), (3000, 64), (3000, 1500)])
 def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
-    tmp_path: Path, smoothing: Asked, n: int, batch_size: int
+    tmp_path: Path, smoothing: SmoothingLike, n: int, batch_size: int
 ) -> None:
     items: list[Any] = stream(n)
     one, two = n // 3, 2 * n // 3
@@ -184,7 +184,7 @@ def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
 
 
 @pytest.mark.parametrize("smoothing", [ALL, MACD])
-def test_state_moves_between_one_and_two_workers(tmp_path: Path, smoothing: Asked) -> None:
+def test_state_moves_between_one_and_two_workers(tmp_path: Path, smoothing: SmoothingLike) -> None:
     items: list[Any] = stream()
     parted = [*items[:1000], TestingSource.EOF(), *items[1000:2000], TestingSource.EOF()]
     init_db_dir(tmp_path, 2)
@@ -222,7 +222,7 @@ def columns_of(items: list[Any]) -> Readings:
     return Readings.of(ids, [x for _, (_, x) in items], [t for _, (t, _) in items])
 
 
-def after(items: list[Any], n: int, smoothing: Asked) -> dict[str, list[SmoothedReading]]:
+def after(items: list[Any], n: int, smoothing: SmoothingLike) -> dict[str, list[SmoothedReading]]:
     """Return what is expected of the items from the n-th on."""
     found = expected(items, smoothing)
     past = Counter(series_id for series_id, _ in items[:n])
@@ -233,7 +233,7 @@ def after(items: list[Any], n: int, smoothing: Asked) -> dict[str, list[Smoothed
 @pytest.mark.parametrize("smoothing", [ALL, BY_TIME, MACD])
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (500, 1), (50, 2)])
 def test_a_warm_start_is_as_if_the_past_had_been_streamed(
-    smoothing: Asked, batch_size: int, workers: int
+    smoothing: SmoothingLike, batch_size: int, workers: int
 ) -> None:
     items = [*stream(), ("new", (1_800_000_000_000, 3.0))]
     past = Past(items[:1000])

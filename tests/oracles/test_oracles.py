@@ -126,7 +126,7 @@ def by_table(rules: Rules, kind: str, chunking: str, together: bool = True) -> C
 
 
 def run(table: SeriesTable, readings: Readings, chunking: str) -> Columns:
-    names, parts = table.family.names, []
+    names, parts = table.smoothing_set.names, []
     if chunking == "step":
         assert readings.times_ms is not None
         assert readings.weights is not None
@@ -155,7 +155,7 @@ def by_items_flow(stream: Stream, smoothings: dict[str, Smoothing]) -> dict[str,
         of[name].append(reading)
     in_turn = {name: iter(readings) for name, readings in of.items()}
     found = [next(in_turn[name]).statistics for name in stream.ids]
-    names = SeriesTable(smoothings, fields=FIELDS).family.names
+    names = SeriesTable(smoothings, fields=FIELDS).smoothing_set.names
     return {name: np.array([row[event_key(name)] for row in found]) for name in names}
 
 

@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from ewma_ops.commands.cli import main
 from ewma_ops.connectors.client import options
-from ewma_ops.connectors.client.connect import in_words
+from ewma_ops.connectors.client.connect import to_ewma_error
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets import masking
 from ewma_ops.secrets.masking import LONGEST_FILE, Secret, mask_logs, masked, remember, substituted
@@ -133,7 +133,7 @@ def test_a_process_of_its_own_says_as_little(path: Path, monkeypatch: pytest.Mon
 def test_an_error_of_kafka_python_is_masked() -> None:
     client = {"bootstrap_servers": "127.0.0.1:1", "sasl_plain_password": MARKER}
     options.check_options(client)
-    assert MARKER not in str(in_words(ValueError(f"wrong: {MARKER}"), client, "doing"))
+    assert MARKER not in str(to_ewma_error(ValueError(f"wrong: {MARKER}"), client, "doing"))
 
 
 def test_logs_are_masked_with_their_tracebacks(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from ewma_ops.columns.byte_columns import Spans
+from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde.times import read_time, read_times, times_of
 
 DATES = ["2026-01-31", "2024-02-29", "2026-02-29", "1900-02-29", "2000-02-29", "1969-12-31"]
@@ -41,7 +41,7 @@ def test_by_the_column_as_one_by_one(seed: int) -> None:
     made = texts(random.Random(seed), 2_000)
     alone = list(map(read_time, made))
     assert times_of(made) == alone
-    times_ms, good = read_times(Spans.of([text.encode() for text in made]))
+    times_ms, good = read_times(BytesColumn.of([text.encode() for text in made]))
     assert np.count_nonzero(good) > 100
     for text, time_ms, is_good, expected in zip(
         made, times_ms.tolist(), good.tolist(), alone, strict=True
@@ -54,6 +54,6 @@ def test_as_python_reads_them() -> None:
     span = int(datetime(9999, 12, 31, tzinfo=timezone.utc).timestamp() * 1000)
     moments_ms = [draw.randrange(-62_135_596_800_000, span) for _ in range(2_000)]
     made = [str(np.datetime64(ms, "ms")) + draw.choice(["", "Z", "+00:00"]) for ms in moments_ms]
-    times_ms, good = read_times(Spans.of([text.encode() for text in made]))
+    times_ms, good = read_times(BytesColumn.of([text.encode() for text in made]))
     assert good.all()
     assert times_ms.tolist() == moments_ms

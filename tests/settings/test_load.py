@@ -70,7 +70,7 @@ def test_the_least_that_runs_and_what_it_leaves_open(path: Path) -> None:
     assert settings.input.start == "earliest"
     assert settings.input.stop == "never"
     assert settings.input.group_id == "ewma-readings-smoothed"
-    assert settings.family.smoothings == (("", Smoothing(Decay(beta=0.9))),)
+    assert settings.smoothing_set.smoothings == (("", Smoothing(Decay(beta=0.9))),)
     assert settings.shards == 16
     assert settings.output.topic == "smoothed"
     assert settings.output.delivery == "exactly-once"
@@ -124,7 +124,7 @@ def test_every_key(path: Path) -> None:
     assert settings.input.start == 1000
     assert settings.input.stop == "end"
     assert settings.input.group_id == "mine"
-    ((_, smoothing),) = settings.family.smoothings
+    ((_, smoothing),) = settings.smoothing_set.smoothings
     assert smoothing == Smoothing(
         Decay(halflife="5min"),
         start_up="first",
@@ -178,8 +178,8 @@ def test_where_to_start(path: Path, start: str, expected: str | int) -> None:
     ],
 )
 def test_any_way_to_give_the_decay(path: Path, option: str, decay: Decay) -> None:
-    family = loaded(path, MINIMAL.replace("beta = 0.9", option)).family
-    assert family.smoothings == (("", Smoothing(decay)),)
+    smoothing_set = loaded(path, MINIMAL.replace("beta = 0.9", option)).smoothing_set
+    assert smoothing_set.smoothings == (("", Smoothing(decay)),)
 
 
 def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
@@ -505,7 +505,7 @@ def test_a_warm_start(path: Path) -> None:
 def test_several_fields_and_smoothings(path: Path) -> None:
     settings = loaded(path, SEVERAL)
     assert settings.input.value == ("quote.bid", "quote.ask")
-    assert settings.family.names == (
+    assert settings.smoothing_set.names == (
         "quote_bid_fast_mean",
         "quote_bid_slow_mean",
         "quote_bid_slow_std",
@@ -537,8 +537,10 @@ def test_several_fields_and_smoothings(path: Path) -> None:
     ],
 )
 def test_further_options(path: Path, options: str, smoothing: Any) -> None:
-    family = loaded(path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{options}")).family
-    ((_, found),) = family.smoothings
+    smoothing_set = loaded(
+        path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{options}")
+    ).smoothing_set
+    ((_, found),) = smoothing_set.smoothings
     assert found == Smoothing(Decay(beta=0.9), **smoothing)
 
 
@@ -560,12 +562,12 @@ def test_composites(path: Path) -> None:
     text = MINIMAL.replace("[smooth]\nbeta = 0.9\n", MACD_AND_BANDS)
     settings = loaded(path, text)
     first = Smoothing(Decay(span=20), "first")
-    assert dict(settings.family.smoothings) == {
+    assert dict(settings.smoothing_set.smoothings) == {
         "m": macd(fast=6, start_up="first"),
         "bands": bollinger(first, 2.5),
         "plain": first,
     }
-    assert pickle.loads(pickle.dumps(settings)).family == settings.family
+    assert pickle.loads(pickle.dumps(settings)).smoothing_set == settings.smoothing_set
     assert "m            macd\n  fast       span = 6" in describe(settings)
 
 
@@ -580,9 +582,9 @@ def test_composites(path: Path) -> None:
     ],
 )
 def test_a_composite_alone(path: Path, options: str, composite: Composite) -> None:
-    family = loaded(path, MINIMAL.replace("beta = 0.9", options)).family
-    assert family.smoothings == (("", composite),)
-    assert family.names == composite.statistics
+    smoothing_set = loaded(path, MINIMAL.replace("beta = 0.9", options)).smoothing_set
+    assert smoothing_set.smoothings == (("", composite),)
+    assert smoothing_set.names == composite.statistics
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.policies import EQUAL_TIMES, MISSING, NON_FINITE, OUT_OF_RANGE
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.smoothing_set import Family
+from ewma_ops.table.smoothing_set import SmoothingSet
 
 BOUNDS: dict[str, Any] = {"lowest": 0, "highest": 1}
 
@@ -74,10 +74,12 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], says: str) -> N
 
 def test_smoothings_of_the_same_readings_may_differ_in_what_decays_only() -> None:
     fast = smoothing(out_of_range="skip", **BOUNDS)
-    Family.of({"fast": fast, "slow": smoothing(out_of_range="decay", missing="decay", **BOUNDS)})
+    SmoothingSet.of(
+        {"fast": fast, "slow": smoothing(out_of_range="decay", missing="decay", **BOUNDS)}
+    )
     for other in (smoothing(), smoothing(out_of_range="reset", **BOUNDS), smoothing(late="skip")):
         with pytest.raises(ConfigError, match="differ in what becomes of a reading"):
-            Family.of({"fast": fast, "slow": other})
+            SmoothingSet.of({"fast": fast, "slow": other})
 
 
 def test_a_policy_that_needs_more_state_cannot_resume_without() -> None:
@@ -101,7 +103,7 @@ def test_of_several_causes_the_most_severe_policy_counts() -> None:
 def test_what_a_family_agrees_on_does_not_depend_on_its_order() -> None:
     one = smoothing(Decay(halflife="1s"), missing="decay", late="skip", max_lateness="1s")
     other = smoothing(late="decay", max_lateness="1s")
-    there, back = (Family.of(dict(pairs)).policies for pairs in (
+    there, back = (SmoothingSet.of(dict(pairs)).policies for pairs in (
         [("x", one), ("y", other)], [("y", other), ("x", one)]
     ))  # fmt: skip
     assert there == back

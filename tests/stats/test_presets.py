@@ -79,7 +79,7 @@ def test_nothing_unbiased_is_defined_where_only_the_newest_weighs(
     batch = SeriesTable(smoothing, fields=["a", "b"]).update(
         Readings.of(["s"] * 4 + ["t"] * 96, frame.to_numpy().tolist() * 25)
     )
-    found = dict(zip(table.family.names, np.array(rows).T, strict=True))
+    found = dict(zip(table.smoothing_set.names, np.array(rows).T, strict=True))
     for name, column in found.items():
         np.testing.assert_array_equal(batch.statistics[name][:4], column, name)
     for name, frames in expected.items():

@@ -163,7 +163,7 @@ def test_a_dead_letter_is_an_error_or_put_aside(
         table.step("s", point[1], point[0])
     assert table.step("s", points[2][1], points[2][0]) == (3.0,)
 
-    smoothed = update(SeriesTable(smoothing), points, put_aside=True)
+    smoothed = update(SeriesTable(smoothing), points, collect_rejected=True)
     assert smoothed.statistics["mean"].tolist() == [1.0, 3.0]
     assert smoothed.rejected is not None
     aside, [rejection] = smoothed.rejected
@@ -184,7 +184,7 @@ def test_an_error_leaves_the_newest_times_as_they_were() -> None:
 def test_what_is_put_aside_takes_its_columns_along() -> None:
     readings = Readings.of(["a", "b", "a"], [1, 9, INF], [3, 2, 1], [1, 2, 3], finite=False)
     table = SeriesTable(Smoothing(HALF, weighting="volume"))
-    smoothed = table.update(readings, put_aside=True)
+    smoothed = table.update(readings, collect_rejected=True)
     assert (smoothed.readings.series_ids, len(smoothed)) == (["a", "b"], 2)
     assert smoothed.rejected is not None
     aside = smoothed.rejected.readings
@@ -249,7 +249,9 @@ def test_of_several_values_that_cannot_be_the_cause_names_the_value(
         ([99.0, NAN], "missing", "has a reading without a value"),
         ([INF, 99.0], "out-of-range", "value 99.0 of series 's' is out of bounds"),
     ]:
-        found = update(SeriesTable(smoothing, fields=["a", "b"]), [(0, values)], put_aside=True)
+        found = update(
+            SeriesTable(smoothing, fields=["a", "b"]), [(0, values)], collect_rejected=True
+        )
         assert found.rejected is not None
         [rejection] = found.rejected.rejections
         assert rejection.cause == cause
@@ -307,7 +309,7 @@ def test_a_reading_without_its_weight_has_the_policy_of_a_missing_one(
 
     refused = Smoothing(HALF, weighting="volume", missing="dead-letter", late="skip")
     table = SeriesTable(refused)
-    found = table.update(weighed([1.0, NAN, 2.0], [1.0, 2.0, 4.0]), put_aside=True)
+    found = table.update(weighed([1.0, NAN, 2.0], [1.0, 2.0, 4.0]), collect_rejected=True)
     assert found.rejected is not None
     [rejection] = found.rejected.rejections
     assert rejection.cause == "missing"

@@ -28,7 +28,7 @@ from ewma_ops.stats.composites import dema
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.policies import SEVERITY
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.smoothing_set import Asked
+from ewma_ops.table.smoothing_set import SmoothingLike
 from ewma_ops.table.table import SeriesTable
 from tests.oracles import naive
 
@@ -125,11 +125,15 @@ def cases(draw: st.DrawFn, fields: Sequence[Any] = FIELDS) -> tuple[list[Drawn],
     return draw(families()), chosen, draw(readings(width_of(chosen)))
 
 
-def named(family: Sequence[Drawn], fields: Any, *, composites: bool = False) -> dict[str, Asked]:
+def named(
+    smoothing_set: Sequence[Drawn], fields: Any, *, composites: bool = False
+) -> dict[str, SmoothingLike]:
     """Give each of the smoothings a name; and what is made of the first, as a composite."""
-    asked: dict[str, Asked] = {f"x{i}": one.smoothing() for i, one in enumerate(family)}
+    asked: dict[str, SmoothingLike] = {
+        f"x{i}": one.smoothing() for i, one in enumerate(smoothing_set)
+    }
     if composites and (not isinstance(fields, int) or fields == 1):
-        asked["twice"] = dema(replace(family[0].smoothing(), statistics=["mean"]))
+        asked["twice"] = dema(replace(smoothing_set[0].smoothing(), statistics=["mean"]))
     return asked
 
 
@@ -154,8 +158,8 @@ class Outcome(NamedTuple):
 
 
 def outcome(table: SeriesTable, parts: Sequence[Readings]) -> Outcome:
-    smoothed = [table.update(part, put_aside=True) for part in parts]
-    return joined(table.family.names, smoothed)
+    smoothed = [table.update(part, collect_rejected=True) for part in parts]
+    return joined(table.smoothing_set.names, smoothed)
 
 
 def joined(names: Sequence[str], smoothed: Sequence[Smoothed]) -> Outcome:
@@ -190,8 +194,8 @@ cuts = st.lists(st.tuples(st.integers(1, 12), st.sampled_from(["columns", "steps
 def test_columns_steps_and_any_cut_give_the_same_bits(
     case: tuple[list[Drawn], Any, Readings], lengths: list[tuple[int, str]]
 ) -> None:
-    family, fields, stream = case
-    asked = named(family, fields, composites=True)
+    smoothing_set, fields, stream = case
+    asked = named(smoothing_set, fields, composites=True)
     with by("columns"):
         expected = outcome(SeriesTable(asked, fields=fields), [stream])
     with by("steps"):
@@ -202,8 +206,8 @@ def test_columns_steps_and_any_cut_give_the_same_bits(
     table, parts = SeriesTable(asked, fields=fields), list[Smoothed]()
     for start, stop in itertools.pairwise(bounds):
         with by(next(paths)):
-            parts.append(table.update(pick(stream, start, stop), put_aside=True))
-    assert_same(joined(table.family.names, parts), expected)
+            parts.append(table.update(pick(stream, start, stop), collect_rejected=True))
+    assert_same(joined(table.smoothing_set.names, parts), expected)
 
 
 @law
@@ -211,8 +215,8 @@ def test_columns_steps_and_any_cut_give_the_same_bits(
 def test_a_step_gives_the_bits_and_the_words_of_a_column(
     case: tuple[list[Drawn], Any, Readings],
 ) -> None:
-    family, fields, stream = case
-    asked = named(family, fields, composites=True)
+    smoothing_set, fields, stream = case
+    asked = named(smoothing_set, fields, composites=True)
     with by("columns"):
         expected = outcome(SeriesTable(asked, fields=fields), [stream])
     table, rows, told = SeriesTable(asked, fields=fields), list[Any](), list[Any]()
@@ -224,7 +228,7 @@ def test_a_step_gives_the_bits_and_the_words_of_a_column(
         except ReadingError as error:
             told.append((at, str(error)))
     assert told == [(at, detail) for at, _, detail in expected.rejected]
-    found = np.array(rows, np.float64).reshape(-1, len(table.family.names)).T
+    found = np.array(rows, np.float64).reshape(-1, len(table.smoothing_set.names)).T
     for column, wanted in zip(found, expected.columns.values(), strict=True):
         assert column.tobytes() == wanted.tobytes()
 
@@ -234,8 +238,8 @@ def test_a_step_gives_the_bits_and_the_words_of_a_column(
 def test_a_smoothing_beside_others_gives_the_bits_that_it_gives_alone(
     case: tuple[list[Drawn], Any, Readings], path: str
 ) -> None:
-    family, fields, stream = case
-    asked = named(family, fields, composites=True)
+    smoothing_set, fields, stream = case
+    asked = named(smoothing_set, fields, composites=True)
     with by(path):
         together = outcome(SeriesTable(asked, fields=fields), [stream])
         for name, one in asked.items():
@@ -248,15 +252,15 @@ def test_a_smoothing_beside_others_gives_the_bits_that_it_gives_alone(
 @law
 @given(cases([1, ["a", "b"], ["a", "b", "c"]]), st.sampled_from(["columns", "steps"]))
 def test_what_comes_out_is_as_defined(case: tuple[list[Drawn], Any, Readings], path: str) -> None:
-    family, fields, stream = case
+    smoothing_set, fields, stream = case
     asked = {
         f"x{i}": one._replace(options={"statistics": STATISTICS}).smoothing()
-        for i, one in enumerate(family)
+        for i, one in enumerate(smoothing_set)
     }
     assert stream.times_ms is not None
     with by(path):
         table = SeriesTable(asked, fields=fields)
-        smoothed = table.update(stream, put_aside=True)
+        smoothed = table.update(stream, collect_rejected=True)
     values = stream.values.reshape(len(stream), -1).tolist()
     columns = smoothed.statistics
     for series_id in sorted(set(stream.series_ids)):
@@ -264,7 +268,7 @@ def test_what_comes_out_is_as_defined(case: tuple[list[Drawn], Any, Readings], p
         points = [(int(stream.times_ms[at]), values[at]) for at in own]
         kept = enumerate(smoothed.readings.series_ids)
         places = [at for at, name in kept if name == series_id]
-        for i, one in enumerate(family):
+        for i, one in enumerate(smoothing_set):
             lateness = 0 if one.policies["late"] == "take" else 1000
             policies = naive.Policies(dict(one.policies), -2.0, 2.0, lateness)
             expected, refused = naive.governed_fields(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, Texts
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.errors import StateError
 from ewma_ops.table import index as module
@@ -36,9 +36,9 @@ def utf8_of(series_id: str) -> bytes:
     return series_id.encode("utf-8", "surrogatepass")
 
 
-def abutting(ids: list[str]) -> Texts:
+def abutting(ids: list[str]) -> TextColumn:
     """Lay ids so that another one follows on each."""
-    return Texts(Spans.of(list(map(utf8_of, ids))))
+    return TextColumn(BytesColumn.of(list(map(utf8_of, ids))))
 
 
 def alike(size: int) -> list[str]:
@@ -50,7 +50,7 @@ def alike(size: int) -> list[str]:
     return list(dict.fromkeys([plain, *changed, *wide, *ends]))
 
 
-in_any_column = pytest.mark.parametrize("lay", [list, Texts.of, abutting])
+in_any_column = pytest.mark.parametrize("lay", [list, TextColumn.of, abutting])
 
 
 def test_rows_are_given_in_order() -> None:
@@ -98,7 +98,7 @@ def test_an_id_that_is_there_already_changes_nothing(ids: list[str]) -> None:
     assert index.encoded()[0] == b"a"
 
 
-def hashes_of(texts: Texts) -> NDArray[np.uint64]:
+def hashes_of(texts: TextColumn) -> NDArray[np.uint64]:
     return module._hashes(texts, module._heads(texts))
 
 
@@ -115,7 +115,7 @@ def few_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     def hash_one(utf8: bytes) -> int:
         return of[sum(utf8) % len(of)]
 
-    def hashes(texts: Texts, _: object) -> NDArray[np.uint64]:
+    def hashes(texts: TextColumn, _: object) -> NDArray[np.uint64]:
         return np.array([hash_one(utf8_of(text)) for text in texts], np.uint64)
 
     monkeypatch.setattr(module, "_hash_one", hash_one)
@@ -255,14 +255,14 @@ def test_ids_that_share_a_hash_grow_the_index(lay: Lay) -> None:
 @given(st.lists(LONG_TEXT, max_size=20))
 def test_an_id_has_one_hash_alone_and_in_any_column(ids: list[str]) -> None:
     alone = [module._hash_one(utf8_of(series_id)) for series_id in ids]
-    assert hashes_of(Texts.of(ids)).tolist() == alone
+    assert hashes_of(TextColumn.of(ids)).tolist() == alone
     assert hashes_of(abutting(ids)).tolist() == alone
     assert all(0 <= hashed < 2**31 for hashed in alone)
 
 
-@pytest.mark.parametrize("lay", [Texts.of, abutting])
+@pytest.mark.parametrize("lay", [TextColumn.of, abutting])
 @pytest.mark.parametrize("size", SIZES)
-def test_ids_of_any_size_have_one_hash(lay: Callable[[list[str]], Texts], size: int) -> None:
+def test_ids_of_any_size_have_one_hash(lay: Callable[[list[str]], TextColumn], size: int) -> None:
     ids = alike(size)
     alone = [module._hash_one(utf8_of(series_id)) for series_id in ids]
     assert hashes_of(lay(ids)).tolist() == alone
@@ -272,7 +272,7 @@ def test_ids_of_any_size_have_one_hash(lay: Callable[[list[str]], Texts], size: 
 def test_every_byte_and_its_place_tell_in_the_hash() -> None:
     changed = ["a" * i + "b" + "a" * (255 - i) for i in range(256)]
     zeros = ["\0" * size for size in range(257)]
-    assert len(set(hashes_of(Texts.of(changed)).tolist())) > 250  # of 256 but for chance
+    assert len(set(hashes_of(TextColumn.of(changed)).tolist())) > 250  # of 256 but for chance
     assert len(set(hashes_of(abutting(zeros)).tolist())) > 250
 
 

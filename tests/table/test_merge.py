@@ -54,7 +54,7 @@ def table_of(smoothing: Smoothing, readings: Sequence[One]) -> SeriesTable:
 def shown(table: SeriesTable, time: int) -> dict[str, float]:
     """Return the statistics of a table as of the newest reading."""
     found = table.step("s", [math.nan, math.nan], time * 1000, 1.0)
-    return dict(zip(table.family.names, found, strict=True))
+    return dict(zip(table.smoothing_set.names, found, strict=True))
 
 
 def whole(weights: Sequence[Fraction]) -> tuple[list[int], int]:

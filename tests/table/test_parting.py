@@ -150,6 +150,6 @@ def test_one_reading_has_a_biased_variance_of_0_when_the_next_lacks_a_field(
             found = table.update(Readings.of(["s"] * 100, [[math.nan] * 2] * 99 + [values]))
             shown = {name: column[-1] for name, column in found.statistics.items()}
         else:
-            shown = dict(zip(table.family.names, table.step("s", values), strict=True))
+            shown = dict(zip(table.smoothing_set.names, table.step("s", values), strict=True))
         assert shown["a_var_biased"] == shown["b_var_biased"] == 0.0
         assert shown["a_std_biased"] == shown["b_std_biased"] == 0.0

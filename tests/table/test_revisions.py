@@ -219,7 +219,7 @@ def test_the_newest_of_fields_with_weights_of_their_own_is_not_retracted() -> No
     with pytest.raises(ReadingError, match="only corrected"):
         table.retract("s", [9.0, 9.0], 2000, newest_ms=1000)
     table.correct("s", [9.0, 9.0], [4.0, 1.0], 2000)
-    found = dict(zip(table.family.names, table.step("s", [math.nan] * 2, 2000), strict=True))
+    found = dict(zip(table.smoothing_set.names, table.step("s", [math.nan] * 2, 2000), strict=True))
     assert [found["a_sum"], found["b_sum"]] == pytest.approx([6.25, 1.25])
 
 
@@ -291,7 +291,7 @@ def test_under_count_decay_the_newest_reading_is_corrected_and_retracted(
         return bars(SeriesTable(smoothing, fields=["x", "y"]), wanted)
 
     def assert_as(wanted: tuple[float, ...], after: Sequence[float]) -> None:
-        names = table.family.names
+        names = table.smoothing_set.names
         found = bars(table, [after])
         for name, got, right in zip(names, found, wanted, strict=True):
             np.testing.assert_allclose(got, right, rtol=1e-8, atol=1e-9, err_msg=name)

@@ -95,7 +95,7 @@ def test_a_snapshot_does_not_change_with_the_table() -> None:
 def test_a_snapshot_of_some_rows_is_of_those_series() -> None:
     table = SeriesTable(Smoothing(Decay(beta=0.5)))
     table.update(Readings.of(["a", "b", "c"], [1.0, 2.0, 3.0]))
-    some = SeriesTable(table.family, table.snapshot(np.array([2, 0])))
+    some = SeriesTable(table.smoothing_set, table.snapshot(np.array([2, 0])))
     assert len(some) == 2
     assert "b" not in some
     assert some.step("c", 6.0) == table.step("c", 6.0) == (5.0,)

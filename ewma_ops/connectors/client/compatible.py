@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["misfits"]
+__all__ = ["incompatibilities"]
 
 
-def misfits(
+def incompatibilities(
     reads: Mapping[tuple[type[Any], str], Sequence[str]],
     takes: Mapping[type[Any], Sequence[str]],
     stands_in: Mapping[type[Any], type[Any]],

@@ -57,10 +57,10 @@ __all__ = [
     "connect_input_reader",
     "connect_producer",
     "connect_reader",
-    "in_words",
     "positions",
-    "speaking_to",
+    "to_ewma_error",
     "topic_settings",
+    "translating_errors",
     "view_of",
 ]
 
@@ -147,7 +147,7 @@ def connect_producer(
     }
     producer = _connect(KafkaProducer, client, "producer", {**PRODUCER, **transactions})
     try:
-        with speaking_to(client, f"taking over transactional id {transactional_id!r}"):
+        with translating_errors(client, f"taking over transactional id {transactional_id!r}"):
             producer.init_transactions()
     except BaseException:
         close_producer(producer, 1.0, abandon=True)
@@ -273,7 +273,7 @@ def commit_offsets(
         for partition, offset in offsets.items()
     }
     try:
-        with speaking_to(client, f"committing offsets to group {group_id!r}"):
+        with translating_errors(client, f"committing offsets to group {group_id!r}"):
             consumer.commit(commits, timeout_ms=int(_ANSWER_TIMEOUT_S * 1000))
     finally:
         close_consumer(consumer, _ANSWER_TIMEOUT_S)
@@ -326,17 +326,17 @@ def close_producer(producer: KafkaProducer, timeout_s: float, *, abandon: bool =
 
 
 @contextlib.contextmanager
-def speaking_to(client: Mapping[str, object], doing: str) -> Iterator[None]:
+def translating_errors(client: Mapping[str, object], doing: str) -> Iterator[None]:
     """Put kafka-python's errors within the block into words: whose fault, and what mends it."""
     try:
         yield
     except EwmaError:
         raise
     except (kafka_errors.KafkaError, OSError, ValueError, TypeError, AssertionError) as error:
-        raise in_words(error, client, doing) from error
+        raise to_ewma_error(error, client, doing) from error
 
 
-def in_words(error: Exception, client: Mapping[str, object], doing: str) -> EwmaError:
+def to_ewma_error(error: Exception, client: Mapping[str, object], doing: str) -> EwmaError:
     """Return the error to raise instead of one of kafka-python's."""
     servers = servers_of(client)
     what = masked(f"{type(error).__name__}: {error}")
@@ -393,7 +393,7 @@ def _connect(
         made.append(net_client(settings))
         return made[-1]
 
-    with speaking_to(client, "connecting"):
+    with translating_errors(client, "connecting"):
         try:
             return factory(**options, kafka_client=kafka_client)
         except BaseException:

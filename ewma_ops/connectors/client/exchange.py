@@ -38,7 +38,7 @@ _in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
 
 def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
     """Have records go through a client in whole runs, if it is built as that needs."""
-    why = _misfits(client)
+    why = _incompatibilities(client)
     if why:
         _log.warning(
             "records go through kafka-python %s one by one, which is many times slower: %s; "
@@ -54,12 +54,16 @@ def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
     _in_runs.add(client)
 
 
-def _misfits(client: KafkaConsumer | KafkaProducer) -> list[str]:
+def _incompatibilities(client: KafkaConsumer | KafkaProducer) -> list[str]:
     try:
         from ewma_ops.connectors.client import runs_in, runs_out
     except (ImportError, AttributeError) as moved:  # a module or a class that is no longer there
         return [str(moved)]
-    return runs_in.misfits() if isinstance(client, KafkaConsumer) else runs_out.misfits(client)
+    return (
+        runs_in.incompatibilities()
+        if isinstance(client, KafkaConsumer)
+        else runs_out.incompatibilities(client)
+    )
 
 
 def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Columns]]:

@@ -23,7 +23,7 @@ from ewma_ops.wire.batch import Columns, decode_batches
 from ewma_ops.wire.layout import HEADER, MAGIC, MAGIC_AT, PREFIX
 from ewma_ops.wire.records import bytes_of
 
-__all__ = ["misfits", "read_runs"]
+__all__ = ["incompatibilities", "read_runs"]
 
 _EPOCH_AT = PREFIX.size
 _EPOCH_BYTES = 4
@@ -140,8 +140,8 @@ class PartitionRuns:
 def _cut(run: Columns, n: int) -> tuple[Columns, Columns | None]:
     if len(run.values) <= n:
         return run, None
-    first = run.part(slice(n), int(run.offsets[n - 1]) + 1)
-    return first, run.part(slice(n, None), run.next_offset)
+    first = run.cut(slice(n), int(run.offsets[n - 1]) + 1)
+    return first, run.cut(slice(n, None), run.next_offset)
 
 
 def _epochs(buffer: bytes) -> Iterator[tuple[int, int]]:
@@ -173,6 +173,6 @@ _TAKES = {
 }  # fmt: skip
 
 
-def misfits() -> list[str]:
+def incompatibilities() -> list[str]:
     """Return one sentence for each thing in kafka-python that is not where it was."""
-    return compatible.misfits(_READS, _TAKES, {Fetcher.PartitionRecords: PartitionRuns})
+    return compatible.incompatibilities(_READS, _TAKES, {Fetcher.PartitionRecords: PartitionRuns})

@@ -33,7 +33,7 @@ from ewma_ops.wire.records import (
     bytes_of,
 )
 
-__all__ = ["append", "misfits"]
+__all__ = ["append", "incompatibilities"]
 
 _RECORD_BYTES = 16
 """What a record takes beside key, value and headers: up to 21, mostly 7 to 12."""
@@ -318,9 +318,9 @@ _TAKES = {
 }  # fmt: skip
 
 
-def misfits(producer: KafkaProducer) -> list[str]:
+def incompatibilities(producer: KafkaProducer) -> list[str]:
     """Return one sentence for each thing in kafka-python that is not where it was."""
-    found = compatible.misfits(_READS, _TAKES, {MemoryRecordsBuilder: RunRecords})
+    found = compatible.incompatibilities(_READS, _TAKES, {MemoryRecordsBuilder: RunRecords})
     if found:
         return found
     config = producer._accumulator.config

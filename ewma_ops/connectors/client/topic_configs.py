@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from kafka import errors as kafka_errors
 
-from ewma_ops.connectors.client.connect import connect_admin, speaking_to, topic_settings
+from ewma_ops.connectors.client.connect import connect_admin, topic_settings, translating_errors
 from ewma_ops.connectors.client.options import servers_of
 from ewma_ops.connectors.client.topics import BATCH_BYTES
 from ewma_ops.errors import ConfigError
@@ -62,7 +62,7 @@ def concerns(client: Mapping[str, object], uses: list[Use]) -> list[Concern]:
     """
     with connect_admin(client) as admin:
         try:
-            with speaking_to(client, "looking up topics"):
+            with translating_errors(client, "looking up topics"):
                 found = admin.describe_topics([use.topic for use in uses])
                 brokers = len(admin.describe_cluster()["brokers"])
             settings = topic_settings(admin, [use.topic for use in uses])

@@ -14,7 +14,12 @@ from collections.abc import Mapping, Sequence
 from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
 
-from ewma_ops.connectors.client.connect import TopicView, connect_admin, speaking_to, topic_settings
+from ewma_ops.connectors.client.connect import (
+    TopicView,
+    connect_admin,
+    topic_settings,
+    translating_errors,
+)
 from ewma_ops.connectors.client.options import PRODUCER, servers_of
 from ewma_ops.errors import TopicError
 
@@ -23,8 +28,8 @@ __all__ = [
     "KEEPS_TO_THEM",
     "TopicWatch",
     "create_topic",
+    "describe_topic",
     "largest_record",
-    "look_up",
     "partition_count",
     "topic_configs",
 ]
@@ -51,11 +56,11 @@ _VANISHED_S = 10.0
 
 
 def partition_count(client: Mapping[str, object], topic: str) -> int:
-    """Return how many partitions a topic has; errors as of :func:`look_up`."""
-    return look_up(client, topic).partitions
+    """Return how many partitions a topic has; errors as of :func:`describe_topic`."""
+    return describe_topic(client, topic).partitions
 
 
-def look_up(client: Mapping[str, object], topic: str) -> TopicView:
+def describe_topic(client: Mapping[str, object], topic: str) -> TopicView:
     """Ask for a topic: its partitions, and the id that tells it from a later one of its name.
 
     Never creates it.
@@ -67,7 +72,7 @@ def look_up(client: Mapping[str, object], topic: str) -> TopicView:
     ConfigError
         If the broker refuses the user or the name, or an option is wrong.
     """
-    with connect_admin(client) as admin, speaking_to(client, f"looking up topic {topic!r}"):
+    with connect_admin(client) as admin, translating_errors(client, f"looking up topic {topic!r}"):
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
         while True:
             answer = admin.describe_topics([topic])[0]
@@ -93,7 +98,7 @@ def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict
         If no broker answers, or an option of the connection is wrong.
     """
     doing = f"reading the options of topic {topic!r}"
-    with connect_admin(client) as admin, speaking_to(client, doing):
+    with connect_admin(client) as admin, translating_errors(client, doing):
         try:
             told = topic_settings(admin, [topic]).get(topic, {})
         except _NOT_TOLD as error:
@@ -136,7 +141,7 @@ def create_topic(client: Mapping[str, object], topic: str, partitions: int) -> N
         As of :func:`partition_count`.
     """
     new = NewTopic(topic, partitions, -1)
-    with connect_admin(client) as admin, speaking_to(client, f"creating topic {topic!r}"):
+    with connect_admin(client) as admin, translating_errors(client, f"creating topic {topic!r}"):
         with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
             admin.create_topics([new])
         admin.wait_for_topics([topic], timeout_ms=int(_ANSWER_TIMEOUT_S * 1000))

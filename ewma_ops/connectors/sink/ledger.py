@@ -66,7 +66,7 @@ class Ledger:
     ----------
     state
         What :meth:`close_epoch` returned at the end of the epoch before the resumed one.
-    began
+    start_offsets
         Where the flow began, by source partition: it makes nothing of what is before.
 
     Examples
@@ -83,7 +83,9 @@ class Ledger:
     """
 
     def __init__(
-        self, state: LedgerState | None = None, began: Mapping[int, int] = MappingProxyType({})
+        self,
+        state: LedgerState | None = None,
+        start_offsets: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         if state is not None and state[0] != _VERSION:
             raise StateError(
@@ -93,7 +95,7 @@ class Ledger:
         self.base = 0 if state is None else state[1]
         self.end = self.base
         self._recalled: dict[int, NDArray[np.int64]] = {} if state is None else dict(state[2])
-        self._handled: dict[int, int] = {p: offset - 1 for p, offset in began.items()}
+        self._handled: dict[int, int] = {p: offset - 1 for p, offset in start_offsets.items()}
 
     def __len__(self) -> int:
         return sum(map(len, self._recalled.values()))

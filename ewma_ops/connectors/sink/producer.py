@@ -20,7 +20,7 @@ from ewma_ops.connectors.client.connect import (
     close_producer,
     commit_transaction,
     connect_producer,
-    speaking_to,
+    translating_errors,
     view_of,
 )
 from ewma_ops.connectors.client.exchange import send
@@ -28,7 +28,7 @@ from ewma_ops.connectors.client.topics import TopicWatch
 from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
 from ewma_ops.wire.records import ProducerRecords
 
-__all__ = ["Outlet"]
+__all__ = ["Producer"]
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class _Sent(NamedTuple):
     size: int
 
 
-class Outlet:
+class Producer:
     """Write to some partitions of a topic with one producer.
 
     ``ends`` holds, for each partition, the offset after the last record acknowledged; and
@@ -91,7 +91,7 @@ class Outlet:
     view
         What brokers said of the topic when the flow started.
     transactional_id
-        Makes everything between two calls of :meth:`settle` one transaction.
+        Makes everything between two calls of :meth:`wait_for_acks` one transaction.
     transaction_s
         Seconds after which the brokers abort a transaction that is not committed.
     """
@@ -119,7 +119,7 @@ class Outlet:
         self._producer = connect_producer(client, transactional_id, int(transaction_s * 1000))
         self._options: dict[str, Any] = self._producer.config
         self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
-        with speaking_to(client, f"looking up topic {topic!r}"):
+        with translating_errors(client, f"looking up topic {topic!r}"):
             self._producer.partitions_for(topic)
 
     def write(self, partition: int, records: ProducerRecords) -> None:
@@ -138,7 +138,7 @@ class Outlet:
         self._sent.append(_Sent(futures, len(futures), partition, size))
         self._futures += len(futures)
         self._bytes += size
-        self._settle_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
+        self._wait_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
 
     def true_end(self, partition: int) -> int:
         """Return where a partition ends, by a record that is written there and never seen.
@@ -158,9 +158,9 @@ class Outlet:
             raise self._fail(partition, error, sent=True) from error
         return int(offset)
 
-    def settle(self) -> None:
+    def wait_for_acks(self) -> None:
         """Wait until everything is acknowledged, and committed where that is asked, or raise."""
-        self._settle_down_to(0, 0)
+        self._wait_down_to(0, 0)
         if self._in_transaction:
             (partition,) = self.partitions
             try:
@@ -189,23 +189,23 @@ class Outlet:
         try:
             # Only a snapshot may commit a transaction; and what was raised has been told.
             if not self._in_transaction and not self._raised:
-                self.settle()
+                self.wait_for_acks()
         except Exception as error:  # noqa: BLE001 - a raise in close aborts the process
             _log.error("closing the sink of topic %r: %s", self.topic, error)
             if self._failure is not None:
-                self._failure.told = True
+                self._failure.logged = True
         abandon = self._failure is not None or self._in_transaction
         close_producer(self._producer, _CLOSE_S, abandon=abandon)
 
-    def _settle_down_to(self, futures: int, size: int) -> None:
+    def _wait_down_to(self, futures: int, size: int) -> None:
         deadline = time.monotonic() + self._patience_s
         while self._futures > futures or self._bytes > size:
-            self._settle_oldest(deadline)
+            self._wait_for_oldest(deadline)
         while self._sent and self._sent[0].futures[-1].is_done:
-            self._settle_oldest(deadline)
+            self._wait_for_oldest(deadline)
         self._raise_failure()
 
-    def _settle_oldest(self, deadline: float) -> None:
+    def _wait_for_oldest(self, deadline: float) -> None:
         self._raise_failure()
         oldest = self._sent[0]
         for future in oldest.futures:

@@ -18,17 +18,17 @@ from ewma_ops.connectors.client.connect import (
     close_consumer,
     connect_reader,
     positions,
-    speaking_to,
+    translating_errors,
 )
 from ewma_ops.connectors.client.exchange import poll_records
 from ewma_ops.errors import BrokerError, TopicError
 from ewma_ops.wire.records import Headers
 
-__all__ = ["SETTLE_S", "Readback", "Stretch"]
+__all__ = ["QUIET_S", "Readback", "Stretch"]
 
 _log = logging.getLogger(__name__)
 
-SETTLE_S = 1.0
+QUIET_S = 1.0
 """A broker may append what a client sent just before it died, up to this much later."""
 
 _POLL_S = 0.1
@@ -72,7 +72,7 @@ class Readback:
             self.closed = True
             close_consumer(self._consumer, _CLOSE_S)
 
-    def settled_at(self, partitions: int) -> float:
+    def quiet_at(self, partitions: int) -> float:
         """Hear from all leaders; return when (monotonic) what dead clients sent is settled.
 
         Raises
@@ -81,22 +81,22 @@ class Readback:
             If one does not answer, or the broker refuses the user.
         """
         self.look_up(*(TopicPartition(self._topic, partition) for partition in range(partitions)))
-        return time.monotonic() + SETTLE_S
+        return time.monotonic() + QUIET_S
 
     def look_up(self, *tps: TopicPartition) -> tuple[dict[TopicPartition, int], ...]:
         """Return the first and the next offset of each partition, as the brokers list them."""
         wait_ms = int(_LOOK_UP_S * 1000)
-        with speaking_to(self._client, f"looking up the offsets of topic {self._topic!r}"):
+        with translating_errors(self._client, f"looking up the offsets of topic {self._topic!r}"):
             begins = self._consumer.beginning_offsets(tps, wait_ms)
             return begins, self._consumer.end_offsets(tps, wait_ms)
 
     def read(
-        self, partition: int, base: int, *, until: int = 0, settled_at: float = 0.0
+        self, partition: int, base: int, *, until: int = 0, quiet_at: float = 0.0
     ) -> Iterator[Stretch]:
         """Yield what there is from ``base`` on; ends when nothing more can be on its way.
 
         That is not before ``until``, which is known to be there, and not before the moment
-        ``settled_at``.
+        ``quiet_at``.
 
         Raises
         ------
@@ -116,17 +116,17 @@ class Readback:
                 partition,
                 self._topic,
             )
-        with speaking_to(self._client, f"reading topic {self._topic!r} back"):
+        with translating_errors(self._client, f"reading topic {self._topic!r} back"):
             self._consumer.assign([tp])
             self._consumer.seek(tp, max(base, begin))
-            yield from self._read_to_end(tp, max(base, end, until), settled_at)
+            yield from self._read_to_end(tp, max(base, end, until), quiet_at)
         self._consumer.assign([])
 
-    def _read_to_end(self, tp: TopicPartition, end: int, settled_at: float) -> Iterator[Stretch]:
+    def _read_to_end(self, tp: TopicPartition, end: int, quiet_at: float) -> Iterator[Stretch]:
         """Read until a look-up and a fetch, both after the settle time, show nothing new."""
         first = reached = positions(self._consumer)[tp]
         moved_at = told_at = time.monotonic()
-        settled = False
+        quiet = False
         while True:
             began = time.monotonic()
             records = self._poll(tp)
@@ -138,12 +138,12 @@ class Readback:
                 reached, moved_at = at, now
                 yield Stretch([r.key for r in records], [r.headers for r in records], at)
             if reached >= end and watermark is not None:
-                if settled and began >= settled_at:
+                if quiet and began >= quiet_at:
                     return
                 # Some brokers list too low an end, others fetch with an old watermark: ask both.
-                time.sleep(max(0.0, settled_at - now))
+                time.sleep(max(0.0, quiet_at - now))
                 end = max(end, self.look_up(tp)[1][tp])
-                settled = True
+                quiet = True
             elif now > moved_at + _PATIENCE_S:
                 raise _short(tp, reached, end, max(self.look_up(tp)[1][tp], watermark or 0))
             if now > told_at + _TELL_S:

@@ -13,7 +13,7 @@ from kafka import TopicPartition
 from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2
-from ewma_ops.connectors.client.topics import look_up
+from ewma_ops.connectors.client.topics import describe_topic
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.connectors.sink.readback import Readback
 from ewma_ops.errors import TopicError
@@ -63,16 +63,16 @@ def routed_partitions(client: Mapping[str, object], topic: str, job: str, route:
     BrokerError, ConfigError
         If the topic cannot be read.
     """
-    partitions, own = look_up(client, topic).partitions, murmur2(job.encode())
+    partitions, own = describe_topic(client, topic).partitions, murmur2(job.encode())
     if partitions == 1:
         return 1
     fits = list(range(1, partitions + 1))
     reader = Readback(client, topic, committed=False)
     try:
-        settled_at = reader.settled_at(partitions)
+        quiet_at = reader.quiet_at(partitions)
         begins, ends = reader.look_up(*(TopicPartition(topic, p) for p in range(partitions)))
         for tp in (tp for tp, end in ends.items() if end > begins[tp]):
-            for stretch in reader.read(tp.partition, 0, settled_at=settled_at):
+            for stretch in reader.read(tp.partition, 0, quiet_at=quiet_at):
                 at, origins = origins_of(own, stretch.headers)
                 numbers = np.unique(route([stretch.keys[i] for i in at.tolist()], origins))
                 fits = [n for n in fits if np.all(numbers % n == tp.partition)]

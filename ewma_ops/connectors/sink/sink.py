@@ -20,10 +20,10 @@ from prometheus_client import Counter
 
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.connectors.client.connect import TopicView
-from ewma_ops.connectors.client.topics import KEEPS_TO_THEM, look_up
+from ewma_ops.connectors.client.topics import KEEPS_TO_THEM, describe_topic
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.sink.ledger import Ledger, LedgerState, identities, origins_of
-from ewma_ops.connectors.sink.producer import Outlet
+from ewma_ops.connectors.sink.producer import Producer
 from ewma_ops.connectors.sink.readback import Readback
 from ewma_ops.errors import ConfigError, DeliveryError, TopicError
 from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
@@ -33,7 +33,7 @@ __all__ = ["Delivery", "KafkaSink"]
 _log = logging.getLogger(__name__)
 
 _NEVER = 1 << 62
-_NOBODYS = 0
+_UNOWNED = 0
 """The number of no thread."""
 
 Delivery = Literal["exactly-once", "transactional", "at-least-once"]
@@ -83,7 +83,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         at-least-once. Another name means other records, which are all written.
     interval
         Time between two snapshots: how long a transaction stays open.
-    began
+    start_offsets
         Where the flow began, by input partition: records of before are not looked out for.
     partitions
         How many of the topic's partitions are written to, the first ones; None for all there are.
@@ -116,7 +116,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         delivery: Delivery = "exactly-once",
         job: str = "",
         interval: timedelta = timedelta(seconds=10),
-        began: Mapping[int, int] = MappingProxyType({}),
+        start_offsets: Mapping[int, int] = MappingProxyType({}),
         partitions: int | None = None,
     ) -> None:
         if delivery not in _DELIVERIES:
@@ -127,14 +127,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._topic = topic
         self._delivery = delivery
         self._job = murmur2(job.encode())
-        self._began = began
+        self._start_offsets = start_offsets
         self._transaction_s = min(
             _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
         )
         self._routed = partitions
         self._view: TopicView | None = None
-        self._settled_at = 0.0
-        self._outlets: dict[int, Outlet] = {}
+        self._quiet_at = 0.0
+        self._producers: dict[int, Producer] = {}
         self._readers: dict[int, Readback] = {}
 
     def __repr__(self) -> str:
@@ -149,7 +149,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     def view(self) -> TopicView:
         """What brokers said of the topic when it was first looked up."""
         if self._view is None:
-            self._view = look_up(self._client, self._topic)
+            self._view = describe_topic(self._client, self._topic)
             if self.partitions > self._view.partitions:
                 raise TopicError(
                     f"topic {self._topic!r} has {self._view.partitions} partitions, and the flow "
@@ -167,8 +167,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
             if self._delivery == "exactly-once":
                 # Early, so that the settle time passes while the engine starts.
                 reader = Readback(self._client, self._topic, committed=False)
-                self._readers[_NOBODYS] = reader
-                self._settled_at = reader.settled_at(self._view.partitions)
+                self._readers[_UNOWNED] = reader
+                self._quiet_at = reader.quiet_at(self._view.partitions)
         return self._view
 
     def list_parts(self) -> list[str]:
@@ -188,37 +188,37 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         """Begin to write to a partition, having read back what an earlier run left there."""
         partition = int(for_part)
         if self._delivery == "transactional":
-            outlet = self._transactional_outlet(partition)
+            producer = self._transactional_producer(partition)
         else:
-            outlet = self._shared_outlet(partition)
-        outlet.partitions.add(partition)
+            producer = self._shared_producer(partition)
+        producer.partitions.add(partition)
         if self._delivery == "at-least-once":
-            return _Part(outlet, partition)
+            return _Part(producer, partition)
         try:
             state = None if resume_state is None else LedgerState.opened(resume_state)
             if self._delivery == "transactional":
-                ledger = self._recalled(partition, state, outlet.true_end(partition))
-                return _OncePart(outlet, partition, ledger, self._job, self._reader())
+                ledger = self._recalled(partition, state, producer.true_end(partition))
+                return _OncePart(producer, partition, ledger, self._job, self._reader())
             ledger = self._recalled(partition, state, 0)
-            return _UnfencedPart(outlet, partition, ledger, self._job, self._reader())
+            return _UnfencedPart(producer, partition, ledger, self._job, self._reader())
         except BaseException:
             self._reader().close()
-            outlet.release(partition)
+            producer.release(partition)
             raise
 
-    def _shared_outlet(self, partition: int) -> Outlet:
+    def _shared_producer(self, partition: int) -> Producer:
         # One outlet for each worker: the worker's thread calls. A part that is there already is
         # left from an execution that was aborted.
         thread = threading.get_ident()
-        outlet = self._outlets.get(thread)
-        if outlet is not None and partition in outlet.partitions:
-            outlet.close()
-        if outlet is None or outlet.closed:
-            outlet = self._outlets[thread] = Outlet(self._client, self._topic, self.view)
-        return outlet
+        producer = self._producers.get(thread)
+        if producer is not None and partition in producer.partitions:
+            producer.close()
+        if producer is None or producer.closed:
+            producer = self._producers[thread] = Producer(self._client, self._topic, self.view)
+        return producer
 
-    def _transactional_outlet(self, partition: int) -> Outlet:
-        return Outlet(
+    def _transactional_producer(self, partition: int) -> Producer:
+        return Producer(
             self._client,
             self._topic,
             self.view,
@@ -227,9 +227,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         )
 
     def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
-        ledger = Ledger(state, self._began)
-        reader, settled_at = self._reader(), self._settled_at
-        for stretch in reader.read(partition, ledger.base, until=until, settled_at=settled_at):
+        ledger = Ledger(state, self._start_offsets)
+        reader, quiet_at = self._reader(), self._quiet_at
+        for stretch in reader.read(partition, ledger.base, until=until, quiet_at=quiet_at):
             ledger.recall(origins_of(self._job, stretch.headers)[1])
             ledger.reached(stretch.end)
         return ledger
@@ -237,7 +237,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     def _reader(self) -> Readback:
         # One for each worker; the first takes over the one that looked the topic up.
         thread = threading.get_ident()
-        reader = self._readers.get(thread) or self._readers.pop(_NOBODYS, None)
+        reader = self._readers.get(thread) or self._readers.pop(_UNOWNED, None)
         if reader is None or reader.closed:
             committed = self._delivery == "transactional"
             reader = Readback(self._client, self._topic, committed=committed)
@@ -248,30 +248,30 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
 class _Part(StatefulSinkPartition[ProducerRecords, "bytes | None"]):
     """At least once."""
 
-    def __init__(self, outlet: Outlet, partition: int) -> None:
-        self._outlet = outlet
+    def __init__(self, producer: Producer, partition: int) -> None:
+        self._producer = producer
         self._partition = partition
 
     def write_batch(self, values: list[ProducerRecords]) -> None:
         for records in values:
-            self._outlet.write(self._partition, records)
+            self._producer.write(self._partition, records)
 
     def snapshot(self) -> bytes | None:
-        self._outlet.settle()
+        self._producer.wait_for_acks()
         return None
 
     def close(self) -> None:
-        self._outlet.release(self._partition)
+        self._producer.release(self._partition)
 
 
 class _OncePart(_Part):
     """Exactly once: the ledger says what the partition has already."""
 
     def __init__(
-        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
+        self, producer: Producer, partition: int, ledger: Ledger, job: int, reader: Readback
     ) -> None:
-        super().__init__(outlet, partition)
-        outlet.reached(partition, ledger.end)
+        super().__init__(producer, partition)
+        producer.reached(partition, ledger.end)
         self._ledger = ledger
         self._job = job
         self._reader = reader
@@ -282,7 +282,7 @@ class _OncePart(_Part):
 
     def write_batch(self, values: list[ProducerRecords]) -> None:
         for records in values:
-            self._outlet.write(self._partition, identified(self._new(records), self._job))
+            self._producer.write(self._partition, identified(self._new(records), self._job))
 
     def _new(self, records: ProducerRecords) -> ProducerRecords:
         if records.origins is None:
@@ -290,12 +290,12 @@ class _OncePart(_Part):
         new = self._ledger.admit(records.origins)
         if new.all():
             return records
-        _RECALLED.labels(self._outlet.topic).inc(int(np.count_nonzero(~new)))
+        _RECALLED.labels(self._producer.topic).inc(int(np.count_nonzero(~new)))
         return records.take(np.flatnonzero(new))
 
     def snapshot(self) -> bytes:
-        self._outlet.settle()
-        self._ledger.reached(self._outlet.ends.get(self._partition, 0))
+        self._producer.wait_for_acks()
+        self._ledger.reached(self._producer.ends.get(self._partition, 0))
         return self._ledger.close_epoch().sealed()
 
 
@@ -307,9 +307,9 @@ class _UnfencedPart(_OncePart):
     """
 
     def __init__(
-        self, outlet: Outlet, partition: int, ledger: Ledger, job: int, reader: Readback
+        self, producer: Producer, partition: int, ledger: Ledger, job: int, reader: Readback
     ) -> None:
-        super().__init__(outlet, partition, ledger, job, reader)
+        super().__init__(producer, partition, ledger, job, reader)
         self._known = ledger.end
         self._sent = 0
         self._on_guard_until = time.monotonic() + _ON_GUARD_S
@@ -320,8 +320,8 @@ class _UnfencedPart(_OncePart):
         return new
 
     def snapshot(self) -> bytes:
-        self._outlet.settle()
-        end = self._outlet.ends.get(self._partition, 0)
+        self._producer.wait_for_acks()
+        end = self._producer.ends.get(self._partition, 0)
         if end - self._known > self._sent:
             self._look_again(end)
         elif end - self._known == self._sent:  # else a broker did not tell an offset: wait
@@ -338,7 +338,7 @@ class _UnfencedPart(_OncePart):
             self._ledger.reached(stretch.end)
             self._known = stretch.end
         if ours > self._sent:
-            _tell(self._outlet.topic, self._partition, made - self._sent, ours - made)
+            _tell(self._producer.topic, self._partition, made - self._sent, ours - made)
         elif time.monotonic() > self._on_guard_until:
             self._known = _NEVER  # a topic that others write to for good
         self._sent = 0

@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from prometheus_client import Counter
 
-from ewma_ops.connectors.client.connect import close_consumer, connect_consumer, speaking_to
+from ewma_ops.connectors.client.connect import close_consumer, connect_consumer, translating_errors
 from ewma_ops.connectors.client.topics import partition_count
 from ewma_ops.errors import TopicError
 
@@ -71,7 +71,7 @@ class Offsets:
         The options that the consumer was connected with.
     consumer
         Of the group that offsets are committed to.
-    topic, group_id, start, on_lost, began
+    topic, group_id, start, on_lost, start_offsets
         As of the source.
     partitions
         How many the topic has.
@@ -92,16 +92,16 @@ class Offsets:
         partitions: int,
         start: Start,
         on_lost: OnLost,
-        began: Mapping[int, int] | None = None,
+        start_offsets: Mapping[int, int] | None = None,
     ) -> None:
         self._client = client
         self._consumer = consumer
         self._group_id = group_id
         self._start = start
         self._on_lost = on_lost
-        self._began = began
+        self._start_offsets = start_offsets
         tps = [TopicPartition(topic, partition) for partition in range(partitions)]
-        with speaking_to(client, f"looking up the offsets of topic {topic!r}"):
+        with translating_errors(client, f"looking up the offsets of topic {topic!r}"):
             self._begins = consumer.beginning_offsets(tps, _ANSWER_MS)
             self._ends = consumer.end_offsets(tps, _ANSWER_MS)
             if isinstance(start, int):
@@ -128,15 +128,17 @@ class Offsets:
 
     def start(self, tp: TopicPartition) -> int:
         """Return where a partition begins that was never read: as the source says."""
-        if self._began is not None:
+        if self._start_offsets is not None:
             # A partition that was added later is newer than the job: all of it is to be read.
-            return self._began.get(tp.partition, 0)
+            return self._start_offsets.get(tp.partition, 0)
         if isinstance(self._start, int):
             return int(self._timed.get(tp, self._ends[tp]))
         if self._start == "latest":
             return int(self._ends[tp])
         if self._start == "committed":
-            with speaking_to(self._client, f"looking up what group {self._group_id!r} committed"):
+            with translating_errors(
+                self._client, f"looking up what group {self._group_id!r} committed"
+            ):
                 committed = self._consumer.committed(tp, timeout_ms=_ANSWER_MS)
             if committed is not None:
                 return int(committed)

@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 from ewma_ops.wire.decode import Columns
 from ewma_ops.wire.records import ConsumerRecords
 
-__all__ = ["Feed", "run_of"]
+__all__ = ["PartitionQueue", "run_of"]
 
 _LAG = Gauge(
     "ewma_ops_consumer_lag",
@@ -21,7 +21,7 @@ _LAG = Gauge(
 )
 
 
-class Feed:
+class PartitionQueue:
     """What one partition has ready, between the poller's thread and the part.
 
     ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` where
@@ -47,5 +47,5 @@ class Feed:
 def run_of(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecords:
     """Return the records before the offset ``end``."""
     if end is not None:
-        columns = columns.part(slice(int(np.searchsorted(columns.offsets, end))), end)
+        columns = columns.cut(slice(int(np.searchsorted(columns.offsets, end))), end)
     return ConsumerRecords(tp.topic, tp.partition, *columns[:-1])

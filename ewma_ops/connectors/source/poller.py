@@ -17,15 +17,15 @@ from ewma_ops.connectors.client.connect import (
     TopicView,
     close_consumer,
     connect_consumer,
-    in_words,
     positions,
+    to_ewma_error,
     view_of,
 )
 from ewma_ops.connectors.client.exchange import poll
 from ewma_ops.connectors.client.topics import TopicWatch
 from ewma_ops.connectors.source.commits import Commits
 from ewma_ops.connectors.source.offsets import Offsets, OnLost, Start
-from ewma_ops.connectors.source.partition_queue import Feed, run_of
+from ewma_ops.connectors.source.partition_queue import PartitionQueue, run_of
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
 from ewma_ops.wire.decode import Columns
 from ewma_ops.wire.records import ConsumerRecords, bytes_of
@@ -66,7 +66,7 @@ class Poller:
         Stop reading ahead while more records than this are buffered, all partitions together.
     on_lost
         What is done where retention has removed records before they were read.
-    began
+    start_offsets
         As of the source.
     """
 
@@ -81,7 +81,7 @@ class Poller:
         bounded: bool,
         buffer_records: int,
         on_lost: OnLost,
-        began: Mapping[int, int] | None = None,
+        start_offsets: Mapping[int, int] | None = None,
     ) -> None:
         self._client = client
         self._topic = topic
@@ -89,8 +89,8 @@ class Poller:
         self._bounded = bounded
         self._buffer_records = buffer_records
         self._lock = threading.Lock()  # guards the feeds and the totals
-        self._feeds: dict[int, Feed] = {}
-        self._new: list[Feed] = []
+        self._queues: dict[int, PartitionQueue] = {}
+        self._new: list[PartitionQueue] = []
         self._changed = False
         self._records = self._bytes = 0
         self._room = threading.Event()
@@ -112,7 +112,7 @@ class Poller:
                 partitions=view.partitions,
                 start=start,
                 on_lost=on_lost,
-                began=began,
+                start_offsets=start_offsets,
             )
         except BaseException:
             close_consumer(self._consumer, _CLOSE_S)
@@ -121,36 +121,36 @@ class Poller:
     # Called by the worker.
 
     def __contains__(self, partition: int) -> bool:
-        return partition in self._feeds
+        return partition in self._queues
 
     @property
     def closed(self) -> bool:
         """Whether it was closed, or is about to be."""
         return self._closing.is_set()
 
-    def add(self, partition: int, resume_state: int | None) -> Feed:
+    def add(self, partition: int, resume_state: int | None) -> PartitionQueue:
         """Begin to read a partition where :meth:`Offsets.first` says; errors as of that."""
         tp = TopicPartition(self._topic, partition)
-        feed = Feed(tp, self._offsets.first(tp, resume_state))
+        queue = PartitionQueue(tp, self._offsets.first(tp, resume_state))
         with self._lock:
-            self._feeds[partition] = feed
-            self._new.append(feed)
+            self._queues[partition] = queue
+            self._new.append(queue)
             self._changed = True
-        return feed
+        return queue
 
     @property
     def rests(self) -> bool:
         """Whether nothing has come for some turns, so that the worker waits in :meth:`rest`."""
         return self._turns > _TURNS_BEFORE_REST
 
-    def rest(self, feed: Feed) -> None:
+    def rest(self, queue: PartitionQueue) -> None:
         """Wait for records of any partition, if none came for some turns.
 
         The first partition waits for all: up to 2 ms at first, as the worker may have more to do
         than this; then up to 10 ms, or 50 ms if it reads the whole topic. This wakes it when
         something comes, and seldom else; the engine by itself looks a thousand times a second.
         """
-        if feed is not next(iter(self._feeds.values()), None):
+        if queue is not next(iter(self._queues.values()), None):
             return
         self._turns += 1
         if self.rests:
@@ -161,9 +161,9 @@ class Poller:
     def _rest_s(self) -> float:
         if self._turns <= _TURNS_BEFORE_LONG_REST:
             return _SHORT_REST_S
-        return _LONG_REST_S if len(self._feeds) == self._partitions else _REST_S
+        return _LONG_REST_S if len(self._queues) == self._partitions else _REST_S
 
-    def take(self, feed: Feed) -> list[ConsumerRecords]:
+    def drain(self, queue: PartitionQueue) -> list[ConsumerRecords]:
         """Return what has been read of a partition since the last call; never waits.
 
         Raises
@@ -176,33 +176,33 @@ class Poller:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="ewma_ops-poller", daemon=True)
             self._thread.start()
-        if feed.fetched == feed.taken:  # idle, as most are most of the time
+        if queue.fetched == queue.taken:  # idle, as most are most of the time
             return []
         with self._lock:
-            runs, feed.runs = feed.runs, []
-            feed.taken = feed.fetched
+            runs, queue.runs = queue.runs, []
+            queue.taken = queue.fetched
             if runs:
                 self._turns = 0
                 self._records -= sum(map(len, runs))
-                self._bytes -= feed.bytes
-                feed.bytes = 0
+                self._bytes -= queue.bytes
+                queue.bytes = 0
                 self._room.set()
         return runs
 
-    def durable(self, feed: Feed, offset: int) -> None:
+    def durable(self, queue: PartitionQueue, offset: int) -> None:
         """Have ``offset`` committed to the group: everything before it is durable."""
-        self._commits.durable(feed.tp.partition, offset)
+        self._commits.durable(queue.tp.partition, offset)
 
-    def remove(self, feed: Feed) -> None:
+    def remove(self, queue: PartitionQueue) -> None:
         """Stop reading a partition; close with the last one."""
         with self._lock:
-            self._feeds.pop(feed.tp.partition, None)
-            self._records -= sum(map(len, feed.runs))
-            self._bytes -= feed.bytes
-            feed.runs = []
+            self._queues.pop(queue.tp.partition, None)
+            self._records -= sum(map(len, queue.runs))
+            self._bytes -= queue.bytes
+            queue.runs = []
             self._changed = True
-        feed.close()
-        if not self._feeds:
+        queue.close()
+        if not self._queues:
             self.close()
 
     def close(self) -> None:
@@ -246,12 +246,12 @@ class Poller:
                 return
             self._changed = False
             new, self._new = self._new, []
-            feeds = list(self._feeds.values())
-        if feeds:
-            self._consumer.assign([feed.tp for feed in feeds])
-            for feed in new:
-                if feed in feeds:
-                    self._consumer.seek(feed.tp, feed.fetched)
+            queues = list(self._queues.values())
+        if queues:
+            self._consumer.assign([queue.tp for queue in queues])
+            for queue in new:
+                if queue in queues:
+                    self._consumer.seek(queue.tp, queue.fetched)
 
     def _gather(self) -> None:
         """Let records gather; the first one after a silence was waited for, and comes at once."""
@@ -272,29 +272,29 @@ class Poller:
             self._closing.wait(_POLL_S)
             return
         reached = positions(self._consumer)
-        for feed in list(self._feeds.values()):
-            if feed.tp in reached and not feed.finished:
-                self._deliver(feed, polled.get(feed.tp, ()), reached[feed.tp])
+        for queue in list(self._queues.values()):
+            if queue.tp in reached and not queue.finished:
+                self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
         if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
             self._next_fetch = began + _GATHER_S
 
-    def _deliver(self, feed: Feed, fetched: Sequence[Columns], reached: int) -> None:
-        if feed.end is None:
-            feed.end = self._offsets.end(feed.tp, feed.fetched)
-        finished = self._bounded and feed.end is not None and reached >= feed.end
-        runs = [run_of(feed.tp, columns, feed.end if finished else None) for columns in fetched]
+    def _deliver(self, queue: PartitionQueue, fetched: Sequence[Columns], reached: int) -> None:
+        if queue.end is None:
+            queue.end = self._offsets.end(queue.tp, queue.fetched)
+        finished = self._bounded and queue.end is not None and reached >= queue.end
+        runs = [run_of(queue.tp, columns, queue.end if finished else None) for columns in fetched]
         if finished:
-            assert feed.end is not None
-            reached = max(feed.fetched, feed.end)
-            self._consumer.pause(feed.tp)
+            assert queue.end is not None
+            reached = max(queue.fetched, queue.end)
+            self._consumer.pause(queue.tp)
         size = sum(bytes_of(run.keys) + bytes_of(run.values) for run in runs)
         with self._lock:
-            feed.runs += filter(len, runs)
-            feed.bytes += size
+            queue.runs += filter(len, runs)
+            queue.bytes += size
             self._records += sum(map(len, runs))
             self._bytes += size
-            feed.fetched = reached
-            feed.finished = finished
+            queue.fetched = reached
+            queue.finished = finished
         if runs:
             self._arrived.set()
 
@@ -303,9 +303,9 @@ class Poller:
         if now < self._next_watch:
             return
         self._next_watch = now + _WATCH_S
-        for feed in list(self._feeds.values()):
-            if feed.end is not None:
-                feed.lag.set(max(0, self._consumer.highwater(feed.tp) - feed.taken))
+        for queue in list(self._queues.values()):
+            if queue.end is not None:
+                queue.lag.set(max(0, self._consumer.highwater(queue.tp) - queue.taken))
         self._topic_watch.look(view_of(self._consumer, self._topic), now)
 
     def _worded(self, error: Exception) -> EwmaError:
@@ -317,5 +317,5 @@ class Poller:
                 f"read ({error}): to read what it has now, start with a new recovery directory"
             )
         if isinstance(error, (kafka_errors.KafkaError, OSError)):
-            return in_words(error, self._client, f"reading topic {self._topic!r}")
+            return to_ewma_error(error, self._client, f"reading topic {self._topic!r}")
         return BrokerError(f"reading topic {self._topic!r}: {type(error).__name__}: {error}")

@@ -14,13 +14,13 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.connectors.client.connect import TopicView, commit_offsets
-from ewma_ops.connectors.client.topics import look_up
+from ewma_ops.connectors.client.topics import describe_topic
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.source.offsets import OnLost, Start
-from ewma_ops.connectors.source.partition_queue import Feed
+from ewma_ops.connectors.source.partition_queue import PartitionQueue
 from ewma_ops.connectors.source.poller import Poller
 from ewma_ops.errors import ConfigError, TopicError
-from ewma_ops.threads import FINE_S, stay_known, wake_within
+from ewma_ops.threads import FINE_S, pin_thread_state, set_timer_slack
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["KafkaSource", "opened_offset", "sealed_offset"]
@@ -57,7 +57,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         When set, every part ends within about 50 ms: Bytewax then takes a last snapshot.
     buffer_records
         >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
-    began
+    start_offsets
         Where the flow began when it first ran, as
         :func:`~ewma_ops.connectors.source.offsets.start_offsets` said then, in place of ``start``.
         A partition that it does not name was added later, and is read from offset 0. Without it
@@ -89,7 +89,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         on_lost: OnLost = "fail",
         stopping: threading.Event | None = None,
         buffer_records: int = 50_000,
-        began: Mapping[int, int] | None = None,
+        start_offsets: Mapping[int, int] | None = None,
     ) -> None:
         _check(start, stop, group_id, buffer_records)
         if on_lost not in ("fail", "earliest"):
@@ -102,7 +102,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._on_lost = on_lost
         self._stopping = threading.Event() if stopping is None else stopping
         self._buffer_records = buffer_records
-        self._began = began
+        self._start_offsets = start_offsets
         self._view = TopicView(None, 0)
         self._pollers: dict[int, Poller] = {}
         self._ended_at: dict[int, int] = {}
@@ -112,7 +112,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition there is now."""
-        self._view = look_up(self._client, self._topic)
+        self._view = describe_topic(self._client, self._topic)
         return [part_key(partition) for partition in range(self._view.partitions)]
 
     def build_part(
@@ -122,8 +122,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         resume_state: bytes | None,
     ) -> _Part:
         """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
-        wake_within(FINE_S)  # this is the worker's thread; the one that started it may doze
-        stay_known()
+        set_timer_slack(FINE_S)  # this is the worker's thread; the one that started it may doze
+        pin_thread_state()
         partition = int(for_part)
         if partition >= self._view.partitions:
             raise TopicError(
@@ -133,8 +133,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
             )
         poller = self._poller(partition)
         resumed = None if resume_state is None else opened_offset(resume_state)
-        feed = poller.add(partition, resumed)
-        return _Part(poller, feed, resumed, self._stopping, self._ended_at)
+        queue = poller.add(partition, resumed)
+        return _Part(poller, queue, resumed, self._stopping, self._ended_at)
 
     def commit(self) -> None:
         """Commit the offsets at which the parts of this process ended.
@@ -167,7 +167,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
                 bounded=self._stop == "end",
                 buffer_records=self._buffer_records,
                 on_lost=self._on_lost,
-                began=self._began,
+                start_offsets=self._start_offsets,
             )
         return poller
 
@@ -186,30 +186,30 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
     def __init__(
         self,
         poller: Poller,
-        feed: Feed,
+        queue: PartitionQueue,
         resume_state: int | None,
         stopping: threading.Event,
         ended_at: dict[int, int],
     ) -> None:
         self._poller = poller
-        self._feed = feed
+        self._queue = queue
         self._stopping = stopping
         self._ended_at = ended_at
-        self._offset = feed.taken
+        self._offset = queue.taken
         self._snapshot = resume_state
         self._idle = False
 
     def next_batch(self) -> list[ConsumerRecords]:
         if self._snapshot is not None:
             # Bytewax asks again only when the epoch of the snapshot is durable everywhere.
-            self._poller.durable(self._feed, self._snapshot)
+            self._poller.durable(self._queue, self._snapshot)
             self._snapshot = None
         if self._stopping.is_set():
             raise StopIteration
-        self._poller.rest(self._feed)
-        finished = self._feed.finished  # before taking: nothing comes after it
-        runs = self._poller.take(self._feed)
-        self._offset = self._feed.taken
+        self._poller.rest(self._queue)
+        finished = self._queue.finished  # before taking: nothing comes after it
+        runs = self._poller.drain(self._queue)
+        self._offset = self._queue.taken
         if finished and not runs:
             raise StopIteration
         self._idle = not runs
@@ -228,8 +228,8 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
         return sealed_offset(self._offset)
 
     def close(self) -> None:
-        self._ended_at[self._feed.tp.partition] = self._offset
-        self._poller.remove(self._feed)
+        self._ended_at[self._queue.tp.partition] = self._offset
+        self._poller.remove(self._queue)
 
 
 def _check(start: object, stop: object, group_id: object, buffer_records: object) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from ewma_ops.errors import ConfigError, StateError
-from ewma_ops.job.recovery.manifest import Begin, Beginning, Identity
+from ewma_ops.job.recovery.manifest import Beginning, FindBeginning, Identity
 from ewma_ops.job.recovery.part_files import PARTITIONS, ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 
@@ -18,7 +18,10 @@ __all__ = ["guard_parts", "guarded_store"]
 
 
 def guard_parts(
-    directory: Path | str, identity: Identity, begin: Begin = Beginning, sound: Sound | None = None
+    directory: Path | str,
+    identity: Identity,
+    find_beginning: FindBeginning = Beginning,
+    sound: Sound | None = None,
 ) -> ResumePoint:
     """Lock and clean part files that Bytewax's own command line will use, for this process's life.
 
@@ -27,7 +30,7 @@ def guard_parts(
     directory : Path or str
         What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock and
         its manifest.
-    identity, begin, sound
+    identity, find_beginning, sound
         As of ``RecoveryStore.prepare``.
 
     Raises
@@ -43,7 +46,7 @@ def guard_parts(
         )
     store = _store_of(parts)
     store.__enter__()  # locked until the process ends
-    return store.prepare(identity, begin, sound)
+    return store.prepare(identity, find_beginning, sound)
 
 
 def guarded_store(directory: Path | str, patience_s: float = 30.0) -> RecoveryStore:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
-_HEIR_S = 3.0
+_ORPHAN_GRACE_S = 3.0
 
 
 def lock_directory(directory: Path) -> int:
@@ -33,7 +33,7 @@ def lock_directory(directory: Path) -> int:
         _warn_if_open(directory)
         fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         undo.callback(os.close, fd)
-        patient_until = time.monotonic() + _HEIR_S
+        patient_until = time.monotonic() + _ORPHAN_GRACE_S
         while not _try_lock(fd):
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
             # Workers outlive a launcher that was killed by a moment.

@@ -19,8 +19,8 @@ from ewma_ops.job.recovery.lock import PRIVATE_FILE
 __all__ = [
     "FORMAT",
     "MANIFEST",
-    "Begin",
     "Beginning",
+    "FindBeginning",
     "Identity",
     "read_manifest",
     "sync_directory",
@@ -39,7 +39,7 @@ class Beginning(NamedTuple):
     routed: Mapping[str, int] = MappingProxyType({})
 
 
-Begin = Callable[[], Beginning]
+FindBeginning = Callable[[], Beginning]
 """Says where a job that begins now begins."""
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -54,7 +54,9 @@ def write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None
         content = {
             "format": FORMAT,
             "job": dict(identity),
-            "began": {str(partition): offset for partition, offset in beginning.offsets.items()},
+            "start_offsets": {
+                str(partition): offset for partition, offset in beginning.offsets.items()
+            },
             "routed": dict(beginning.routed),
         }
         json.dump({**content, "checksum": _checksum(content)}, file, indent=2)

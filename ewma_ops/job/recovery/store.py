@@ -22,8 +22,8 @@ from ewma_ops.job.recovery.faults import named_errors, shortage
 from ewma_ops.job.recovery.lock import PRIVATE_DIRECTORY, PRIVATE_FILE, lock_directory
 from ewma_ops.job.recovery.manifest import (
     MANIFEST,
-    Begin,
     Beginning,
+    FindBeginning,
     Identity,
     read_manifest,
     sync_directory,
@@ -114,14 +114,19 @@ class RecoveryStore:
         return (self.directory / MANIFEST).exists()
 
     @property
-    def began(self) -> dict[int, int] | None:
+    def start_offsets(self) -> dict[int, int] | None:
         """Offsets that the job began at, by input partition; None where that was not noted."""
         manifest = self.directory / MANIFEST
-        began = read_manifest(manifest).get("began", {}) if manifest.exists() else {}
-        return {int(partition): int(offset) for partition, offset in began.items()} or None
+        start_offsets = (
+            read_manifest(manifest).get("start_offsets", {}) if manifest.exists() else {}
+        )
+        return {int(partition): int(offset) for partition, offset in start_offsets.items()} or None
 
     def prepare(
-        self, identity: Identity, begin: Begin = Beginning, sound: Sound | None = None
+        self,
+        identity: Identity,
+        find_beginning: FindBeginning = Beginning,
+        sound: Sound | None = None,
     ) -> ResumePoint:
         """Make the store ready for a run: create or check it, and remove ghost snapshots.
 
@@ -129,7 +134,7 @@ class RecoveryStore:
         ----------
         identity : mapping of str to str or int
             What must not change between two runs of one job, by names a user understands.
-        begin : callable
+        find_beginning : callable
             Asked when the store is new; the answer is noted in it.
         sound : callable or None
             Given each snapshot as it is stored, before Bytewax unpickles it.
@@ -146,7 +151,7 @@ class RecoveryStore:
             created = not self.parts.exists() and not (self.directory / MANIFEST).exists()
             if created:
                 self._create()
-            _claim(self.directory, self.parts, identity, begin)
+            _claim(self.directory, self.parts, identity, find_beginning)
             point = purge_ghosts(self.parts)
             if sound is not None:
                 check_snapshots(self.parts, sound)
@@ -171,12 +176,12 @@ class RecoveryStore:
         sync_directory(self.directory)
 
 
-def _claim(directory: Path, parts: Path, identity: Identity, begin: Begin) -> None:
+def _claim(directory: Path, parts: Path, identity: Identity, find_beginning: FindBeginning) -> None:
     """Note in the manifest whose parts these are, or refuse them if they are another job's."""
     manifest = directory / MANIFEST
     if not manifest.exists():
         _refuse_used(parts, manifest)
-        write_manifest(manifest, identity, begin())
+        write_manifest(manifest, identity, find_beginning())
     was: dict[str, str | int] = read_manifest(manifest)["job"]
     keys = [key for key in {**was, **identity} if was.get(key) != identity.get(key)]
     if keys:

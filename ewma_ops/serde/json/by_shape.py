@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, Texts
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.serde.decoder import are_many
 from ewma_ops.serde.fields import Fields, Paths
 from ewma_ops.serde.json.shape import Shape, learn, read_floats, read_integers
@@ -53,7 +53,7 @@ class ColumnReader:
         self._waits, self._patience = self._patience, min(2 * self._patience + 1, _MOST_PATIENCE)
         return None
 
-    def _learn(self, payloads: Spans) -> Shape | None:
+    def _learn(self, payloads: BytesColumn) -> Shape | None:
         for payload in payloads[:_SAMPLES]:
             try:
                 msgspec.json.decode(payload or b"", type=dict)
@@ -69,7 +69,7 @@ class ColumnReader:
         times_are = texts >= self._times or numbers >= self._times
         return texts >= set(self._paths.ids) and numbers >= set(self._paths.numbers) and times_are
 
-    def _read(self, shape: Shape, payloads: Spans) -> tuple[NDArray[np.bool_], Fields]:
+    def _read(self, shape: Shape, payloads: BytesColumn) -> tuple[NDArray[np.bool_], Fields]:
         paths = self._paths
         found = shape.match(payloads, {*paths.numbers, *paths.ids} | self._times)
         alike = found.matches
@@ -77,7 +77,7 @@ class ColumnReader:
         if paths.ids:
             spans = found.texts[paths.ids[0]]
             alike &= spans.stops > spans.starts
-            ids = Texts(spans)
+            ids = TextColumn(spans)
         if paths.time is not None:
             if paths.time in found.texts:
                 times_ms, good = read_times(found.texts[paths.time])

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import defstruct
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Spans, Texts, lay_out, split
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
 from ewma_ops.columns.readings import Smoothed, event_key
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.json.shape import is_plain
@@ -88,16 +88,18 @@ class JsonEncoder:
         if readings.times_ms is not None:
             columns.insert(0, readings.times_ms.tolist())
         if len(readings) >= _FEW:
-            ids = Texts.of(readings.series_ids).utf8
+            ids = TextColumn.of(readings.series_ids).utf8
             if is_plain(ids):
                 events = self._by_columns(ids, columns, timed=timed)
                 return cast("Sequence[bytes]", events)  # none of them is null
         return self._by_rows(readings.series_ids, columns, timed=timed)
 
-    def _by_columns(self, ids: Spans, columns: list[list[Any]], *, timed: bool) -> Spans:
+    def _by_columns(
+        self, ids: BytesColumn, columns: list[list[Any]], *, timed: bool
+    ) -> BytesColumn:
         first, time, *others = self._keys
         keys = [time, *others] if timed else others
-        pieces: list[bytes | Spans] = [b"{" + first + b'"', ids]
+        pieces: list[bytes | BytesColumn] = [b"{" + first + b'"', ids]
         ahead = b'",'
         for key, column in zip(keys, columns, strict=True):
             pieces += [ahead + key, _text_of(column)]
@@ -111,7 +113,7 @@ class JsonEncoder:
         return lines
 
 
-def _text_of(numbers: list[Any]) -> Spans:
+def _text_of(numbers: list[Any]) -> BytesColumn:
     """Return the JSON of each number."""
     return split(msgspec.json.encode(numbers)[1:-1], ord(","))
 

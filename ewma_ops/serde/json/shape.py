@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import Buffer, Spans, words_at
+from ewma_ops.columns.byte_columns import Buffer, BytesColumn, words_at
 
 __all__ = ["Hole", "Matched", "Shape", "is_plain", "learn", "read_floats", "read_integers"]
 
@@ -85,8 +85,8 @@ class Matched(NamedTuple):
     """
 
     matches: Mask
-    texts: dict[str, Spans]
-    numbers: dict[str, Spans]
+    texts: dict[str, BytesColumn]
+    numbers: dict[str, BytesColumn]
 
 
 class Shape:
@@ -115,17 +115,17 @@ class Shape:
         stops = [*(hole.start for hole in holes), len(payload)]
         self._between = [payload[a:b] for a, b in zip(starts, stops, strict=True)]
 
-    def match(self, payloads: Spans, wanted: Container[str | None]) -> Matched:
+    def match(self, payloads: BytesColumn, wanted: Container[str | None]) -> Matched:
         """Look for the shape in payloads, and for the values of the paths that are wanted."""
         data, matches = payloads.data, payloads.stops > payloads.starts
         at = np.where(matches, payloads.starts, 0)
         stops = np.where(matches, payloads.stops, 0)
-        texts: dict[str, Spans] = {}
-        numbers: dict[str, Spans] = {}
+        texts: dict[str, BytesColumn] = {}
+        numbers: dict[str, BytesColumn] = {}
         for hole, text, after in zip(self._holes, self._between, self._between[1:], strict=False):
             at = np.minimum(_behind(data, at, stops, text, matches), stops)
             ends = _special if hole.is_text else _equal_to(after[0])
-            spans = Spans(data, at, _until(data, at, stops, ends))
+            spans = BytesColumn(data, at, _until(data, at, stops, ends))
             at = spans.stops
             if hole.path is not None and hole.path in wanted:
                 (texts if hole.is_text else numbers)[hole.path] = spans
@@ -199,7 +199,7 @@ def _named(path: _Path | None) -> str | None:
     return ".".join(path)
 
 
-def is_plain(texts: Spans) -> bool:
+def is_plain(texts: BytesColumn) -> bool:
     """Tell whether texts stand in JSON as they are, and none is long.
 
     Examples
@@ -211,7 +211,7 @@ def is_plain(texts: Spans) -> bool:
     return bool((until == texts.stops).all())
 
 
-def read_integers(spans: Spans) -> tuple[NDArray[np.int64], Mask]:
+def read_integers(spans: BytesColumn) -> tuple[NDArray[np.int64], Mask]:
     """Read whole numbers >= 0 of at most 15 digits; tell which of n spans are one.
 
     Examples
@@ -230,7 +230,7 @@ def read_integers(spans: Spans) -> tuple[NDArray[np.int64], Mask]:
     return np.where(ahead > 0, high * 10**_WORD + low, low), good
 
 
-def read_floats(spans: Spans, asked: Mask) -> tuple[NDArray[np.float64], Mask]:
+def read_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], Mask]:
     """Read the numbers among the spans that are asked for (bool[n]); tell which are numbers.
 
     Null is one, and NaN.
@@ -262,7 +262,7 @@ def _one_by_one(numbers: list[bytes]) -> tuple[list[float | None], list[bool]]:
     return values, good
 
 
-def _decimals(spans: Spans) -> tuple[NDArray[np.float64], Mask]:
+def _decimals(spans: BytesColumn) -> tuple[NDArray[np.float64], Mask]:
     """Read numbers of at most 15 digits, 7 of them before the point and 8 behind it."""
     data, starts, sizes = spans.data, spans.starts, spans.sizes
     word = words_at(data, starts, 1)[:, 0]

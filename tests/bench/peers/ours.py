@@ -12,8 +12,8 @@ from ewma_ops.settings.load import KafkaOptions
 from ewma_ops.settings.model import DeadLetters, Input, Output, Settings
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.smoothing_set import Family
-from ewma_ops.threads import COARSE_S, wake_within
+from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.threads import COARSE_S, set_timer_slack
 
 
 def settings(bootstrap: str, topic: str, output: str, *, forever: bool, once: bool) -> Settings:
@@ -22,7 +22,7 @@ def settings(bootstrap: str, topic: str, output: str, *, forever: bool, once: bo
     return Settings(
         kafka=KafkaOptions(client, client),
         input=Input(topic=topic, series_id="series_id", time="ts", stop=stop, group_id=output),  # type: ignore[arg-type]
-        family=Family.of(Smoothing(Decay(beta=0.9))),
+        smoothing_set=SmoothingSet.of(Smoothing(Decay(beta=0.9))),
         shards=16,
         output=Output(topic=output, delivery="exactly-once" if once else "at-least-once"),
         dead_letters=DeadLetters(topic=output),
@@ -36,5 +36,5 @@ if __name__ == "__main__":
     job = build_job(
         settings(bootstrap, topic, output, forever=forever, once=once), threading.Event()
     )
-    wake_within(COARSE_S)  # as `ewma run` does
+    set_timer_slack(COARSE_S)  # as `ewma run` does
     cluster_main(job.flow, [], 0)

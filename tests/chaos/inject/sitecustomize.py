@@ -21,7 +21,7 @@ from typing import Any
 PATCHED: dict[str, tuple[str, str, str]] = {
     "start": ("ewma_ops.job.dataflow", "", "build_job"),
     "send": ("ewma_ops.connectors.sink.producer", "", "send"),
-    "ack": ("ewma_ops.connectors.sink.producer", "Outlet", "settle"),
+    "ack": ("ewma_ops.connectors.sink.producer", "Producer", "wait_for_acks"),
     "commit": ("ewma_ops.connectors.sink.producer", "", "commit_transaction"),
     "snapshot of the sink": ("ewma_ops.connectors.sink.sink", "_OncePart", "snapshot"),
     "snapshot of the state": ("ewma_ops.operators.shards", "BatchShard", "snapshot"),
@@ -101,7 +101,7 @@ def mark_first_write(directory: Path) -> None:
 
         return marked
 
-    replace("ewma_ops.connectors.sink.producer", "Outlet", "write", marking)
+    replace("ewma_ops.connectors.sink.producer", "Producer", "write", marking)
 
 
 def break_on_purpose(control: str) -> None:

@@ -51,7 +51,7 @@ def test_the_inside_of_kafka_python_is_where_runs_expect_it(embedded: str) -> No
     """
     producer = connect_producer({"bootstrap_servers": embedded})
     producer.close(5)
-    assert runs_in.misfits() + runs_out.misfits(producer) == []
+    assert runs_in.incompatibilities() + runs_out.incompatibilities(producer) == []
 
 
 def test_what_has_moved_is_said_and_records_go_one_by_one(

@@ -18,7 +18,7 @@ from kafka.errors import (
 
 from ewma_ops.connectors import partition_count
 from ewma_ops.connectors.client import trouble
-from ewma_ops.connectors.client.connect import in_words
+from ewma_ops.connectors.client.connect import to_ewma_error
 from ewma_ops.connectors.client.options import check_options
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.secrets.masking import substituted
@@ -214,18 +214,18 @@ def test_a_refusal_is_final_only_where_nothing_may_change(
     (tmp_path / "password").write_text("old-password")
     refused = SaslAuthenticationFailedError("Invalid username or password")
     client = {"bootstrap_servers": "127.0.0.1:1", **PLAIN_USER}
-    assert isinstance(in_words(refused, client, "reading"), ConfigError)
+    assert isinstance(to_ewma_error(refused, client, "reading"), ConfigError)
     changing = {**client, "sasl_plain_password": substituted(f"${{file:{tmp_path}/password}}")}
-    error = in_words(refused, changing, "reading")
+    error = to_ewma_error(refused, changing, "reading")
     assert isinstance(error, BrokerError)
     assert error.retry
     monkeypatch.setattr(trouble, "PATIENCE_S", 0.0)
-    assert isinstance(in_words(refused, changing, "reading"), ConfigError)
+    assert isinstance(to_ewma_error(refused, changing, "reading"), ConfigError)
     trouble.clear(client, 1)
     monkeypatch.setattr(trouble, "PATIENCE_S", 60.0)
-    assert isinstance(in_words(refused, client, "reading"), BrokerError)
+    assert isinstance(to_ewma_error(refused, client, "reading"), BrokerError)
     unsupported = UnsupportedSaslMechanismError()
-    assert isinstance(in_words(unsupported, client, "reading"), ConfigError)
+    assert isinstance(to_ewma_error(unsupported, client, "reading"), ConfigError)
 
 
 def test_an_attempt_that_is_cut_short_hides_no_refusal(

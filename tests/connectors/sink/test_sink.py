@@ -151,8 +151,8 @@ def test_a_snapshot_waits_for_every_acknowledgement(
         other.write_batch([records(b"b%d" % i)])
     one.snapshot()
     other.snapshot()
-    used = one._outlet
-    assert used is other._outlet
+    used = one._producer
+    assert used is other._producer
     assert (used._futures, used._bytes, list(used._sent)) == (0, 0, [])
     assert len(read_all(broker, name, 1_000)) == 1_000
 
@@ -165,12 +165,12 @@ def test_no_more_than_a_bound_is_under_way(
     writing = part(sending(embedded, topic(embedded)))
     for i in range(100):
         writing.write_batch([records(*[b"%d" % i] * 15)])
-        assert writing._outlet._futures <= 20
+        assert writing._producer._futures <= 20
     monkeypatch.setattr(producer, "_IN_FLIGHT_FUTURES", 10_000)
     monkeypatch.setattr(producer, "_IN_FLIGHT_BYTES", 50_000)
     for _ in range(20):
         writing.write_batch([records(bytes(20_000))])
-        assert writing._outlet._bytes <= 50_000
+        assert writing._producer._bytes <= 50_000
 
 
 @both_ways
@@ -285,7 +285,7 @@ def test_a_dead_broker_stops_the_flow_and_closing_does_not_raise(topic: MakeTopi
         writing.write_batch([records(b"later")])
     writing.close()
     assert time.monotonic() - started < 15 * slowness()
-    assert not writing._outlet._producer._sender.is_alive()  # nothing is written later
+    assert not writing._producer._producer._sender.is_alive()  # nothing is written later
 
 
 @both_ways

@@ -399,8 +399,8 @@ if __name__ == "__main__":
 
 def test_where_a_job_began_is_noted_once(tmp_path: Path) -> None:
     with RecoveryStore(tmp_path / "state") as store:
-        assert store.began is None
+        assert store.start_offsets is None
         store.prepare(JOB, lambda: Beginning({0: 7, 10: 0}, {"smoothed": 3}))
         store.prepare(JOB, lambda: Beginning({0: 9}))
-        assert store.began == {0: 7, 10: 0}
+        assert store.start_offsets == {0: 7, 10: 0}
         assert store.routed == {"smoothed": 3}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ewma_ops.columns.byte_columns import Spans, Texts
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import Rejections
 from ewma_ops.serde import decoder as decoder_module
 from ewma_ops.serde.decoder import Decoded
@@ -98,7 +98,7 @@ def check_as_by_rows(
     by_rows, by_columns, among_others = (JsonDecoder(**options) for _ in range(3))
     for run in runs:
         expected = told(decode(by_rows, list(run)))
-        assert told(decode(by_columns, Spans.of(run))) == expected
+        assert told(decode(by_columns, BytesColumn.of(run))) == expected
         assert told(decode(among_others, surrounded(run, around))) == expected
 
 
@@ -106,9 +106,9 @@ def test_a_run_of_one_shape_is_read_by_columns() -> None:
     payloads = [b'{"id":"a","q":{"x":1.5,"y":null},"n":2,"at":5}']
     payloads += [b'{"id":"bc","q":{"x":-3,"y":0.25},"n":1e2,"at":1700000000000}']
     decoder = JsonDecoder(["q.x", "q.y"], series_id="id", time="at", weight="n")
-    decoded = decode(decoder, Spans.of(payloads))
+    decoded = decode(decoder, BytesColumn.of(payloads))
     readings = decoded.readings
-    assert isinstance(readings.series_ids, Texts)
+    assert isinstance(readings.series_ids, TextColumn)
     assert readings.series_ids == ["a", "bc"]
     np.testing.assert_array_equal(readings.values, [[1.5, np.nan], [-3, 0.25]])
     np.testing.assert_array_equal(readings.weights, [2, 100])
@@ -120,8 +120,8 @@ def test_a_run_of_one_shape_is_read_by_columns() -> None:
 def test_others_among_them_are_read_or_rejected_by_themselves() -> None:
     payloads: list[bytes | None] = [GOOD] * 9
     payloads[1:7:2] = b'{"value": 3, "series_id": "\xc3\xa9"}', None, GOOD[:-1]
-    decoded = decode(JsonDecoder(), Spans.of(payloads))
-    assert isinstance(decoded.readings.series_ids, Texts)
+    decoded = decode(JsonDecoder(), BytesColumn.of(payloads))
+    assert isinstance(decoded.readings.series_ids, TextColumn)
     assert decoded.readings.series_ids == ["s1", "é", *["s1"] * 5]
     assert decoded.readings.values.tolist() == [21.5, 3.0, *[21.5] * 5]
     assert [(r.at, r.cause) for r in decoded.rejected] == [(3, "tombstone"), (5, "not-json")]
@@ -130,17 +130,17 @@ def test_others_among_them_are_read_or_rejected_by_themselves() -> None:
 def test_few_payloads_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_module, "_FEW", 5)
     reader = ColumnReader(Paths(["series_id"], None, ["value"]))
-    assert reader.read(Spans.of([GOOD] * 4)) is None
-    assert reader.read(Spans.of([GOOD] * 5)) is not None
+    assert reader.read(BytesColumn.of([GOOD] * 4)) is None
+    assert reader.read(BytesColumn.of([GOOD] * 5)) is not None
 
 
 def test_ids_of_several_fields_are_read_one_by_one() -> None:
     reader = ColumnReader(Paths(["series_id", "site"], None, ["value"]))
-    assert reader.read(Spans.of([b'{"series_id":"a","site":"b","value":1}'])) is None
+    assert reader.read(BytesColumn.of([b'{"series_id":"a","site":"b","value":1}'])) is None
 
 
 def test_a_run_without_payloads() -> None:
-    assert len(decode(JsonDecoder(time="ts"), Spans.of([])).readings) == 0
+    assert len(decode(JsonDecoder(time="ts"), BytesColumn.of([])).readings) == 0
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_serves_as_no_example_is_read_one_by_one(payload: bytes | None) -> 
 
 def test_an_example_is_looked_for_among_the_first() -> None:
     reader = ColumnReader(Paths(["series_id"], None, ["value"]))
-    read = reader.read(Spans.of([None, b'{"series_id":1,"value":1}', GOOD, GOOD]))
+    read = reader.read(BytesColumn.of([None, b'{"series_id":1,"value":1}', GOOD, GOOD]))
     assert read is not None
     assert read[0].tolist() == [False, False, True, True]
 
@@ -187,22 +187,24 @@ def test_every_decoder_knows_its_template(options: dict[str, Any], kinds: Kinds)
         read = decoder._columns.read(surrounded(payloads, AROUND[seed % 5]))
         assert read is not None, payloads
         assert read[0].all(), payloads
-        keys = Spans.of([b"k"] * len(payloads))
-        assert isinstance(decode(decoder, Spans.of(payloads), keys).readings.series_ids, Texts)
+        keys = BytesColumn.of([b"k"] * len(payloads))
+        assert isinstance(
+            decode(decoder, BytesColumn.of(payloads), keys).readings.series_ids, TextColumn
+        )
 
 
 def test_ids_are_a_column_also_where_they_are_keys() -> None:
     keys = [b"a", b"b"]
-    payloads = Spans.of([GOOD, GOOD])
-    ids = decode(JsonDecoder(series_id=None), payloads, Spans.of(keys)).readings.series_ids
-    assert isinstance(ids, Texts)
+    payloads = BytesColumn.of([GOOD, GOOD])
+    ids = decode(JsonDecoder(series_id=None), payloads, BytesColumn.of(keys)).readings.series_ids
+    assert isinstance(ids, TextColumn)
     assert ids == ["a", "b"]
 
 
 def test_a_time_out_of_range_is_told_the_same() -> None:
     payloads = [b'{"series_id":"a","ts":253402300800000,"value":1}']
     by_rows = decode(JsonDecoder(time="ts"), payloads)
-    assert decode(JsonDecoder(time="ts"), Spans.of(payloads)).rejected == by_rows.rejected
+    assert decode(JsonDecoder(time="ts"), BytesColumn.of(payloads)).rejected == by_rows.rejected
 
 
 @pytest.mark.parametrize("number", ["0.30000000000000004", "1e5", "9007199254740993", "1.5", "-0"])
@@ -213,12 +215,12 @@ def test_a_number_beside_one_that_is_none(number: str) -> None:
 
 def test_a_payload_is_not_read_beyond_its_ends() -> None:
     """All of it stands in the buffer, but the spans end or begin within."""
-    data = Spans.of([GOOD * 3]).data
+    data = BytesColumn.of([GOOD * 3]).data
     stops = np.concatenate(
         [np.full(150, len(GOOD)), np.arange(len(GOOD)), np.full(50, 2 * len(GOOD))]
     )
     starts = np.concatenate([np.zeros(150 + len(GOOD), np.int64), np.arange(50)])
-    payloads = Spans(data, starts, stops)
+    payloads = BytesColumn(data, starts, stops)
     decoder = JsonDecoder(time="ts")
     assert told(decode(decoder, payloads)) == told(decode(JsonDecoder(time="ts"), list(payloads)))
     assert len(decoder.decode([None] * 150, payloads[:150], []).kept) == 150
@@ -227,18 +229,18 @@ def test_a_payload_is_not_read_beyond_its_ends() -> None:
 def test_another_shape_is_learned_anew() -> None:
     reader = ColumnReader(Paths(["id"], None, ["x"]))
     first, second = b'{"id":"a","x":1}', b'{"x":2,"id":"b"}'
-    assert reader.read(Spans.of([first] * 3)) is not None
-    assert reader.read(Spans.of([second] * 3)) is None
+    assert reader.read(BytesColumn.of([first] * 3)) is not None
+    assert reader.read(BytesColumn.of([second] * 3)) is None
     for _ in range(2):
-        read = reader.read(Spans.of([second, first, second]))
+        read = reader.read(BytesColumn.of([second, first, second]))
         assert read is not None
         alike, fields = read
         assert alike.tolist() == [True, False, True]
         assert (fields.ids, fields.numbers[0].tolist()) == (["b", "b"], [2.0, 2.0])
 
 
-SHAPELESS = Spans.of([b'{"id":"a","x":1}', b'{"x":1,"id":"a"}', b'{"x":1,"y":2}'])
-SHAPED = Spans.of([b'{"id":"a","x":1}'] * 3)
+SHAPELESS = BytesColumn.of([b'{"id":"a","x":1}', b'{"x":1,"id":"a"}', b'{"x":1,"y":2}'])
+SHAPED = BytesColumn.of([b'{"id":"a","x":1}'] * 3)
 
 
 @pytest.mark.parametrize("runs", [*range(10), 15, 16, 63, 64, 127, 128, 192, 193, 200])
@@ -291,7 +293,7 @@ def test_what_becomes_of_a_message_depends_on_no_other(
         told(fresh.decode([key], [payload], [time]))
         for key, payload, time in zip(keys, payloads, times, strict=True)
     ]
-    for batch in (list(payloads), Spans.of(payloads)):
+    for batch in (list(payloads), BytesColumn.of(payloads)):
         together = JsonDecoder(**options).decode(keys, batch, times)
         rejected = {rejection.at: rejection for rejection in together.rejected}
         place = {at: i for i, at in enumerate(together.kept.tolist())}
@@ -355,6 +357,6 @@ def test_many_random_bytes_never_raise() -> None:
     decoder = JsonDecoder(time="ts")
     for _ in range(20):
         payloads = [draw.randbytes(draw.randrange(80)) for _ in range(500)]
-        decoded = decode(decoder, Spans.of([GOOD] * 501 + payloads))
+        decoded = decode(decoder, BytesColumn.of([GOOD] * 501 + payloads))
         assert decoded.kept.tolist() == list(range(501))
         assert len(decoded.rejected) == 500

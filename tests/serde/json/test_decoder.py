@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ewma_ops.columns.byte_columns import Spans
+from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.decoder import CAUSES, Decoded
@@ -181,7 +181,7 @@ def test_unusual_ids_are_kept(series_id: bytes, expected: str) -> None:
 def test_an_id_has_so_many_bytes_at_most(n: int, max_id_bytes: int, fits: bool) -> None:
     decoder = JsonDecoder(max_id_bytes=max_id_bytes)
     payload = '{"series_id": "été-é1", "value": 1}'.encode()
-    decoded = decoder.decode([None] * n, Spans.of([payload] * n), [0] * n)
+    decoded = decoder.decode([None] * n, BytesColumn.of([payload] * n), [0] * n)
     assert len(decoded.readings) == (n if fits else 0)
     assert {why[1:] for why in decoded.rejected} == (
         set()

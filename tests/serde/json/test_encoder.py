@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ewma_ops.columns.byte_columns import Spans, Texts
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import LARGEST_VALUE, Readings, Smoothed, event_key
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.json import encoder as encoder_module
@@ -121,7 +121,7 @@ def test_events_by_columns() -> None:
     what = smoothed({"count": [1.0, np.nan], "mean": [0.1, -0.0]}, ["a", "bé"], [0, -5])
     what.readings.values[1] = np.nan
     written = check_columns(JsonEncoder(["count", "mean"]), what)
-    assert isinstance(written, Spans)
+    assert isinstance(written, BytesColumn)
     assert written == [
         b'{"series_id":"a","time":0,"value":1.5,"ewma":0.1,"count":1}',
         '{"series_id":"bé","time":-5,"value":null,"ewma":-0.0,"count":null}'.encode(),
@@ -132,7 +132,7 @@ def test_events_by_columns_without_times_and_of_several_fields() -> None:
     readings = Readings.of(["a", "b"], [[1.0, np.nan], [1e300, 5e-324]])
     what = Smoothed(readings, {"bid_count": np.array([2.0, 3.0])})
     written = check_columns(JsonEncoder(["bid_count"], ["bid", "ask"]), what)
-    assert isinstance(written, Spans)
+    assert isinstance(written, BytesColumn)
     assert written == [
         b'{"series_id":"a","bid":1.0,"ask":null,"bid_count":2}',
         b'{"series_id":"b","bid":1e300,"ask":5e-324,"bid_count":3}',
@@ -143,7 +143,7 @@ def test_few_events_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(encoder_module, "_FEW", 3)
     few, many = (smoothed({"mean": [1.0] * n}, ["a"] * n, None) for n in (2, 3))
     assert isinstance(JsonEncoder(["mean"]).encode(few), list)
-    assert isinstance(JsonEncoder(["mean"]).encode(many), Spans)
+    assert isinstance(JsonEncoder(["mean"]).encode(many), BytesColumn)
 
 
 def test_nothing_to_encode_by_columns() -> None:
@@ -174,13 +174,13 @@ def test_ids_that_stand_in_json_as_they_are_and_others(series_id: str, is_plain:
         n = len(ids)
         what = smoothed({"mean": [1.0] * n}, ids, list(range(n)))
         written = check_columns(JsonEncoder(["mean"]), what)
-        assert isinstance(written, Spans) == is_plain
+        assert isinstance(written, BytesColumn) == is_plain
         assert [json.loads(event)["series_id"] for event in written] == ids
 
 
 def test_ids_that_are_a_column_already() -> None:
-    ids = Texts.of(["x", 'a"', "b", "cé", "\n"])
-    for at, kind in (([0, 2, 3], Spans), ([3, 2], Spans), ([1, 2], list), ([4], list)):
+    ids = TextColumn.of(["x", 'a"', "b", "cé", "\n"])
+    for at, kind in (([0, 2, 3], BytesColumn), ([3, 2], BytesColumn), ([1, 2], list), ([4], list)):
         n = len(at)
         readings = Readings(ids.take(np.array(at)), np.ones(n), np.arange(n))
         written = check_columns(JsonEncoder([]), Smoothed(readings, {}))
@@ -219,13 +219,13 @@ def test_events_are_the_same_however_many(data: st.DataObject) -> None:
     moments = st.integers(-62_135_596_800_000, 253_402_300_799_999)
     times_ms = data.draw(st.none() | st.lists(moments, min_size=n, max_size=n))
     readings = Readings(
-        data.draw(st.sampled_from([ids, Texts.of(ids)])),
+        data.draw(st.sampled_from([ids, TextColumn.of(ids)])),
         values.reshape(n, -1) if fields else values,
         None if times_ms is None else np.array(times_ms, np.int64),
     )
     encoder = JsonEncoder(names, fields)
     written = check_columns(encoder, Smoothed(readings, statistics))
-    assert isinstance(written, Spans) or not all_plain
+    assert isinstance(written, BytesColumn) or not all_plain
     columns: dict[str, list[Any]] = {"series_id": ids}
     if times_ms is not None:
         columns["time"] = times_ms

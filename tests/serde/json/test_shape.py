@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ewma_ops.columns.byte_columns import Spans
+from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde.json.shape import Matched, Shape, is_plain, learn, read_floats, read_integers
 from tests.helpers.payloads import TELLING, Leaf, Template, plain, run_of, surrounded, template
 
@@ -32,7 +32,7 @@ def matches(template: bytes, *payloads: bytes | None, wanted: tuple[str, ...] = 
 
 
 def match(template: bytes, *payloads: bytes | None, wanted: tuple[str, ...] = ()) -> Matched:
-    return learned(template).match(Spans.of(payloads), wanted)
+    return learned(template).match(BytesColumn.of(payloads), wanted)
 
 
 def test_values_are_found_by_the_paths_of_their_fields() -> None:
@@ -40,7 +40,7 @@ def test_values_are_found_by_the_paths_of_their_fields() -> None:
     assert shape.texts == {"a.b", None}
     assert shape.numbers == {"a.c.d", "e", None}
     other = b'{"a": {"b": "xyz", "c": {"d": 17}}, "e": 0, "f": ["", 0, {"g": ""}]}'
-    found = shape.match(Spans.of([other]), ["a.b", "a.c.d", "e", "f", "g"])
+    found = shape.match(BytesColumn.of([other]), ["a.b", "a.c.d", "e", "f", "g"])
     assert found.matches.tolist() == [True]
     assert {path: list(texts) for path, texts in found.texts.items()} == {"a.b": [b"xyz"]}
     assert {path: list(numbers) for path, numbers in found.numbers.items()} == {
@@ -65,7 +65,7 @@ def test_an_object_without_values() -> None:
 def test_a_key_with_a_point_is_not_on_a_path() -> None:
     shape = learned(b'{"a.b": 1, "a": {"b": 2, "c.d": "x"}}')
     assert (shape.numbers, shape.texts) == ({None, "a.b"}, {None})
-    found = shape.match(Spans.of([b'{"a.b": 3, "a": {"b": 4, "c.d": "x"}}']), ["a.b"])
+    found = shape.match(BytesColumn.of([b'{"a.b": 3, "a": {"b": 4, "c.d": "x"}}']), ["a.b"])
     assert found.numbers["a.b"] == [b"4"]
 
 
@@ -181,9 +181,9 @@ def test_texts_of_up_to_128_bytes_are_found() -> None:
 
 def test_a_payload_is_not_read_beyond_its_ends() -> None:
     """All of it stands in the buffer, but the spans end or begin within."""
-    data = Spans.of([PAYLOAD * 2]).data
+    data = BytesColumn.of([PAYLOAD * 2]).data
     starts, stops = (at.ravel() for at in np.indices((2 * len(PAYLOAD), 2 * len(PAYLOAD) + 1)))
-    found = learned(PAYLOAD).match(Spans(data, starts, stops), [])
+    found = learned(PAYLOAD).match(BytesColumn(data, starts, stops), [])
     whole = (stops - starts == len(PAYLOAD)) & (starts % len(PAYLOAD) == 0)
     np.testing.assert_array_equal(found.matches, whole)
     assert whole.sum() == 2
@@ -247,14 +247,14 @@ def test_just_what_differs_in_its_values_alone_matches(seed: int) -> None:
             assert json.loads(numbers[at] or b"") == fields["m"]["x"]
     for payload in payloads:
         if has_shape(parts, payload, COMPLETE):
-            assert shape.match(Spans.of([payload]), []).matches.all(), payload
+            assert shape.match(BytesColumn.of([payload]), []).matches.all(), payload
 
 
 def test_plain_texts_stand_in_json_as_they_are() -> None:
-    assert is_plain(Spans.of([b"", b"a b", "été 😀".encode(), b"\x7f/", b"x" * 128]))
-    assert is_plain(Spans.of([]))
+    assert is_plain(BytesColumn.of([b"", b"a b", "été 😀".encode(), b"\x7f/", b"x" * 128]))
+    assert is_plain(BytesColumn.of([]))
     for odd in (b'"', b"\\", b"\0", b"\n", b"\x1f", b"x" * 129):
-        assert not is_plain(Spans.of([b"a", odd, b"b"]))
+        assert not is_plain(BytesColumn.of([b"a", odd, b"b"]))
 
 
 def test_every_byte_of_a_plain_text_is_plain() -> None:
@@ -286,7 +286,7 @@ def check_integers(texts: list[bytes]) -> None:
 
 def test_whole_numbers_of_up_to_15_digits_are_read() -> None:
     texts = ["0", "9", "10", "12345678", "100000000", "1700000000000", "999999999999999"]
-    values, good = read_integers(Spans.of([text.encode() for text in texts]))
+    values, good = read_integers(BytesColumn.of([text.encode() for text in texts]))
     assert values.tolist() == list(map(int, texts))
     assert good.all()
 
@@ -295,7 +295,7 @@ def test_no_other_is_read_as_a_whole_number() -> None:
     other = ["", "-1", "+1", "01", "00", "1.0", "1.", "1e3", " 1", "1 ", "1,2", "1]", "null", "1_0"]
     texts: list[bytes | None] = [text.encode() for text in other]
     texts += [None, b"1000000000000000", b"1" * 200, "१".encode(), b"1\0", b"\xb1"]
-    assert not read_integers(Spans.of(texts))[1].any()
+    assert not read_integers(BytesColumn.of(texts))[1].any()
 
 
 def test_any_byte_at_any_place_of_a_whole_number() -> None:
@@ -367,13 +367,15 @@ def test_numbers_are_read_to_the_last_bit() -> None:
         "9007199254740993",
     ]
     texts += ["123456789012345678901234567890", "0.1000000000000000055511151231257827"]
-    values, good = read_floats(Spans.of([text.encode() for text in texts]), np.ones(16, np.bool_))
+    values, good = read_floats(
+        BytesColumn.of([text.encode() for text in texts]), np.ones(16, np.bool_)
+    )
     assert bits(values.tolist()) == bits(list(map(float, texts)))
     assert good.all()
 
 
 def test_null_is_nan() -> None:
-    values, good = read_floats(Spans.of([b"null", b"2"]), np.array([True, True]))
+    values, good = read_floats(BytesColumn.of([b"null", b"2"]), np.array([True, True]))
     np.testing.assert_array_equal(values, [np.nan, 2.0])
     assert good.all()
 
@@ -396,7 +398,7 @@ def test_what_is_no_number_is_not_read(text: str) -> None:
 
 
 def test_what_is_not_asked_for_is_not_read_and_spoils_nothing() -> None:
-    texts = Spans.of([b"1", b"1e5", b"?", b"1e6", None])
+    texts = BytesColumn.of([b"1", b"1e5", b"?", b"1e6", None])
     values, good = read_floats(texts, np.array([False, True, False, True, False]))
     assert good.tolist() == [False, True, False, True, False]
     assert values[good].tolist() == [1e5, 1e6]
