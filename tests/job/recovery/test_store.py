@@ -251,12 +251,23 @@ def test_used_parts_without_a_manifest_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', '{"format": 3, "job": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 3}', '{"format": 4, "job": {}}'])
 def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> None:
     prepared(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 3)"):
+    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 4)"):
         prepared(tmp_path)
+
+
+def test_a_store_of_an_older_format_is_refused(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": 2, "job": {}, "began": {}}')
+    before = (tmp_path / "parts" / "part-0.sqlite3").read_bytes()
+    with pytest.raises(StateError) as refused:
+        prepared(tmp_path)
+    text = str(refused.value)
+    assert "manifest.json' has format 2, not 3: run the version of ewma_ops that wrote it" in text
+    assert (tmp_path / "parts" / "part-0.sqlite3").read_bytes() == before
 
 
 def test_missing_part_files_are_refused(tmp_path: Path) -> None:
