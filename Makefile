@@ -25,9 +25,10 @@ test: $(STAMP) ## all tests; Apache Kafka's where there is a JVM with Maven, or 
 chaos: $(STAMP) ## kill the flow more than 500 times, in every mode; or for long: ARGS="--soak 30"
 	@$(RUN)/python -m tests.chaos $(ARGS)
 
-lint: $(STAMP) ## style, format and types
+lint: $(STAMP) ## style, format, spelling and types
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
+	@$(RUN)/codespell
 	@$(RUN)/mypy
 
 bench: $(STAMP) $(PEERS)/.installed ## the figures of the README, measured here against others

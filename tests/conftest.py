@@ -14,12 +14,16 @@ from tests.helpers.brokers import ApacheKafka, KafkaCluster, KafkaUnavailableErr
 collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compared with
 
 _NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka", "kafka_cluster"}
+_NEEDS_BROKER = {"embedded", "broker"} | _NEEDS_APACHE_KAFKA
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _NEEDS_APACHE_KAFKA & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & _NEEDS_APACHE_KAFKA:
             item.add_marker(pytest.mark.apache_kafka)
+        if fixtures & _NEEDS_BROKER:
+            item.add_marker(pytest.mark.broker)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from ewma_ops.demo.data import RecordedReading, recorded_readings, synthetic_tic
 from ewma_ops.demo.run import run_demo
 from ewma_ops.errors import ConfigError, EwmaError
 
+pytestmark = pytest.mark.broker
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
