@@ -33,7 +33,7 @@ PUBLIC = {
 }
 """Every module that users may import from, and all that they may import from it."""
 
-DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "ewma_ops" / "guide.md"]
+DOCUMENTS = [REPOSITORY / "README.md"]
 DOCUMENTS += sorted((REPOSITORY / "docs").glob("*.md"))
 
 

@@ -1,14 +1,14 @@
 """The recurrences of exponentially weighted statistics, over columns.
 
-Knows arrays; must not know series ids, options, clocks or where anything comes from.
+The seed formula is v <- beta v + (1 - beta) x from v = 0, corrected as v / (1 - beta^t). Kept in
+its place are the sum of weights S and the weighted mean m, which *is* the corrected average: with
+f = beta (or 2^(-gap / half-life)) and a reading of weight w = 1,
 
-Each recurrence takes columns in the order of a `BatchPlan` and the state of its series, one element
-a series in the order of ``plan.series``, which it moves on in place. A column of values or of state
-may have a leading axis of fields, ``[k, n]``; what is the same for all fields is ``[n]``.
-`by_reading` holds the same recurrences for a single reading, with the same operations in the same
-order, hence the same bits.
+    m <- m + p (x - m),  p = w / (f S + w)     and v = (1 - beta) S m,  1 - beta^t = (1 - beta) S.
 
-But for the mean, all of them are one: y <- a y + g, with the factor a and the gain g known ahead.
+The mean needs no division by a vanishing 1 - beta^t, holds at any gap and for any weight, and its
+deviations make variances without cancellation. Every other recurrence is y <- a y + g, with the
+factor a and the gain g known before the loop:
 
     sum of weights         S <- f S + w               p = w / (f S + w), r = 1 - p = f S / (f S + w)
     sum of w^2 over S^2    U <- r^2 U + p^2           U = 1 after one reading, 1 / n_eff
@@ -18,6 +18,13 @@ But for the mean, all of them are one: y <- a y + g, with the factor a and the g
 
 No term of a variance is negative, and none grows. The last one is C / Q with the common factor r
 divided out, so that it is right after any gap, when both C and Q are next to nothing.
+
+Each function takes columns in the order of a `BatchPlan`, and the state of its series: one element
+for each of ``plan.series``, updated in place. A column of values or of state may have a leading
+axis of fields, ``[k, n]``; what all fields share is ``[n]``. `by_reading` has the same recurrences
+for a single reading, with the same operations in the same order, hence the same bits.
+
+Must not know series ids, options, clocks or where anything comes from.
 """
 
 from __future__ import annotations
