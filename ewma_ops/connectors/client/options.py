@@ -6,6 +6,7 @@ Knows every option by its name; must not know what is done with a client.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -152,6 +153,21 @@ def _check_user(client: Mapping[str, object]) -> None:
         for option in ("sasl_plain_username", "sasl_plain_password"):
             if client.get(option) is None:
                 raise ConfigError(f"kafka.{option} is missing, which {mechanism} needs")
+    if mechanism == "AWS_MSK_IAM":
+        _check_msk(client)
+
+
+def _check_msk(client: Mapping[str, object]) -> None:
+    if client["security_protocol"] != "SASL_SSL":
+        raise ConfigError(
+            'kafka.sasl_mechanism = "AWS_MSK_IAM" works over TLS only: set security_protocol = '
+            '"SASL_SSL", and the port of bootstrap_servers to 9098'
+        )
+    if importlib.util.find_spec("botocore") is None:
+        raise ConfigError(
+            'kafka.sasl_mechanism = "AWS_MSK_IAM" needs the package botocore, which finds the '
+            "credentials: pip install 'ewma-ops[msk]'"
+        )
 
 
 def _unknown(option: str, value: object, known: Iterable[str]) -> ConfigError:

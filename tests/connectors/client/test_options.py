@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
+import json
+
 import pytest
+from kafka.net.sasl.msk import SaslMechanismAwsMskIam
 
 from ewma_ops.connectors import partition_count
 from ewma_ops.connectors.client.connect import connect_consumer, connect_producer
@@ -107,3 +111,32 @@ def test_addresses_of_every_form(server: str) -> None:
     check_options({"bootstrap_servers": server, "api_version": [2, 8]})
     check_options({"bootstrap_servers": [server, "other:1"]})
     check_options({"bootstrap_servers": f"{server}, other:1"})
+
+
+MSK = {"bootstrap_servers": "127.0.0.1:9098", "sasl_mechanism": "AWS_MSK_IAM"}
+
+
+def test_iam_of_msk_asks_for_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match='security_protocol = "SASL_SSL"'):
+        check_options({**MSK, "security_protocol": "SASL_PLAINTEXT"})
+    check_options({**MSK, "security_protocol": "SASL_SSL"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'ewma-ops\[msk\]'"):
+        check_options({**MSK, "security_protocol": "SASL_SSL"})
+
+
+def test_iam_of_msk_signs_with_the_credentials_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-example")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    mechanism = SaslMechanismAwsMskIam(security_protocol="SASL_SSL", host="b-1.example.test")
+    signed = json.loads(mechanism.auth_bytes())
+    assert signed["host"] == "b-1.example.test"
+    assert signed["action"] == "kafka-cluster:Connect"
+    assert signed["x-amz-credential"].startswith("AKIDEXAMPLE/")
+    assert signed["x-amz-credential"].endswith("/eu-west-1/kafka-cluster/aws4_request")
+    assert len(signed["x-amz-signature"]) == 64
+    assert "secret-example" not in json.dumps(signed)
