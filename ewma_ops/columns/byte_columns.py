@@ -76,7 +76,7 @@ class BytesColumn(_Column["bytes | None"]):
 
     Examples
     --------
-    >>> spans = Spans.of([b"ab", None, b"c"])
+    >>> spans = BytesColumn.of([b"ab", None, b"c"])
     >>> spans.take(np.array([2, 0])), spans.sizes.tolist()
     ([b'c', b'ab'], [2, -1, 1])
     """
@@ -191,7 +191,7 @@ class TextColumn(_Column[str]):
 
     Examples
     --------
-    >>> texts = Texts.of(["a", "été"])
+    >>> texts = TextColumn.of(["a", "été"])
     >>> texts[1], texts.utf8, list(texts)
     ('été', [b'a', b'\xc3\xa9t\xc3\xa9'], ['a', 'été'])
     """
@@ -322,7 +322,7 @@ def lay_out(pieces: Sequence[bytes | BytesColumn], n: int) -> BytesColumn:
 
     Examples
     --------
-    >>> lay_out([b"<", Spans.of([b"a", b"bc"]), b">"], 2)
+    >>> lay_out([b"<", BytesColumn.of([b"a", b"bc"]), b">"], 2)
     [b'<a>', b'<bc>']
     """
     sizes = [len(p) if isinstance(p, bytes) else p.stops - p.starts for p in pieces]

@@ -74,7 +74,7 @@ def read_times(spans: BytesColumn) -> tuple[NDArray[np.int64], NDArray[np.bool_]
 
     Examples
     --------
-    >>> read_times(Spans.of([b"1970-01-01T00:00:01.5Z", b"1970-01-02", b"yesterday"]))
+    >>> read_times(BytesColumn.of([b"1970-01-01T00:00:01.5Z", b"1970-01-02", b"yesterday"]))
     (array([    1500, 86400000,        0]), array([ True,  True, False]))
     """
     sizes = spans.sizes

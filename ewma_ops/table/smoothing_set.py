@@ -96,7 +96,7 @@ class SmoothingSet:
         --------
         >>> from ewma_ops import Decay
         >>> fast = Smoothing(Decay(span=12), statistics=["mean", "std"])
-        >>> Family.of({"fast": fast}, ["bid", "ask"]).names
+        >>> SmoothingSet.of({"fast": fast}, ["bid", "ask"]).names
         ('bid_fast_mean', 'bid_fast_std', 'ask_fast_mean', 'ask_fast_std')
         """
         if isinstance(smoothing, SmoothingSet):

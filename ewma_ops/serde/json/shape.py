@@ -102,7 +102,7 @@ class Shape:
     Examples
     --------
     >>> shape = learn(b'{"id": "a", "x": 1}')
-    >>> found = shape.match(Spans.of([b'{"id": "bb", "x": 2.5}', b'{"x": 1}']), ["id", "x"])
+    >>> found = shape.match(BytesColumn.of([b'{"id": "bb", "x": 2.5}', b'{"x": 1}']), ["id", "x"])
     >>> found.matches.tolist(), found.texts["id"][0], found.numbers["x"][0]
     ([True, False], b'bb', b'2.5')
     """
@@ -204,7 +204,7 @@ def is_plain(texts: BytesColumn) -> bool:
 
     Examples
     --------
-    >>> is_plain(Spans.of([b"a", b"b c"])), is_plain(Spans.of([b"a", b'"b"']))
+    >>> is_plain(BytesColumn.of([b"a", b"b c"])), is_plain(BytesColumn.of([b"a", b'"b"']))
     (True, False)
     """
     until = _until(texts.data, texts.starts, texts.stops, _escaped)
@@ -216,7 +216,7 @@ def read_integers(spans: BytesColumn) -> tuple[NDArray[np.int64], Mask]:
 
     Examples
     --------
-    >>> read_integers(Spans.of([b"1700000000000", b"1.5", b"-1", b"01"]))[0][:1].tolist()
+    >>> read_integers(BytesColumn.of([b"1700000000000", b"1.5", b"-1", b"01"]))[0][:1].tolist()
     [1700000000000]
     """
     data, starts, sizes = spans.data, spans.starts, spans.sizes
@@ -237,7 +237,8 @@ def read_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], M
 
     Examples
     --------
-    >>> read_floats(Spans.of([b"-1.5", b"1e3", b"null", b"x"]), np.array([True, True, True, False]))
+    >>> numbers = BytesColumn.of([b"-1.5", b"1e3", b"null", b"x"])
+    >>> read_floats(numbers, np.array([True, True, True, False]))
     (array([  -1.5, 1000. ,    nan,    0. ]), array([ True,  True,  True, False]))
     """
     values, good = _decimals(spans)
