@@ -1,7 +1,7 @@
 """What can go wrong, whose fault it is, and whether trying again can help.
 
 Knows nothing of the rest of the package; every other module may import it.
-Messages name the value, the bound and the mend.
+Messages name the value, the bound and the fix.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class EwmaError(Exception):
     """Base of every error raised on purpose by ``ewma_ops``."""
 
     fault: ClassVar[Literal["user", "data", "environment"]] = "environment"
-    """Who can mend it: the ``user``, whoever sent the ``data``, or the ``environment``."""
+    """Who can fix it: the ``user``, whoever sent the ``data``, or the ``environment``."""
 
     retry: ClassVar[bool] = False
     """Whether the same call may succeed later with nothing changed."""
 
     logged: bool = False
-    """Whether it was logged where it could not be raised."""
+    """Whether it is already logged, because it could not be raised."""
 
 
 class ConfigError(EwmaError, ValueError):

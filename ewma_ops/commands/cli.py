@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
 
-    verify = commands.add_parser("verify", help="hold what was written against what was read")
+    verify = commands.add_parser("verify", help="check the output topic against the input topic")
     verify.add_argument("config", type=Path, metavar="CONFIG.toml")
     verify.set_defaults(command=_verify)
 

@@ -1,7 +1,7 @@
 """``ewma verify``: whether every reading has exactly one event, in order, with the right value.
 
 Knows the job's settings and reads its topics back; writes nothing, and trusts nothing but the
-input: what an event should say is computed anew.
+input: every event is computed again.
 
 Both topics are read side by side. What is still without its counterpart is kept as a position and
 a digest, 16 bytes, so that the memory is bounded by how far the two are apart, and by the series.
@@ -98,7 +98,7 @@ class Findings:
         if self.spread:
             lines.append(
                 f"{self.spread:,} series are spread over several input partitions: their order, "
-                "and with it their values, is of no law; write each series to one partition"
+                "and so their values, is undefined; write each series to one partition"
             )
         if self.unknowable:
             lines.append(f"cannot be known: {self.unknowable}")

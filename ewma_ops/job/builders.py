@@ -17,7 +17,7 @@ __all__ = ["build_decoder", "build_encoder", "open_history", "warm_table"]
 
 
 def build_decoder(settings: Settings) -> JsonDecoder:
-    """Return what reads the job's payloads."""
+    """Build the payload decoder."""
     reads, policies = settings.input, settings.smoothing_set.policies
     lowest, highest = settings.smoothing_set.bounds
     if policies.out_of_range != "dead-letter":

@@ -143,7 +143,7 @@ def _keep_running(
     wait_s: float = WAIT_S,
     sound: Sound | None = None,
 ) -> int:
-    """Run until the end, a stop, or a failure that another run would not mend."""
+    """Run until the end, a stop, or a failure that another run would not fix."""
     failures, last_positions = 0, None
 
     def prepared(identity: Identity) -> ResumePoint | None:

@@ -95,7 +95,7 @@ class Decode:
         self._keeps = keeps
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
-        """Yield the readings of each run, and the letters of what is none."""
+        """Yield the readings of each run, and dead letters for the other records."""
         for runs in grouped(batch):
             yield from self._decode(runs)
 

@@ -82,8 +82,8 @@ def run_worker(
     Returns
     -------
     int
-        0 at the end of the sources; 2 for what the user can mend, ``UNAVAILABLE`` for what may
-        heal, 1 for other failures (all told on stderr), ``LOST_PEER`` when another process was
+        0 at the end of the sources; 2 for what the user can fix, ``UNAVAILABLE`` for what may
+        heal, 1 for other failures (all logged to stderr), ``LOST_PEER`` when another process was
         lost.
     """
     stopping = stop_on_signals()

@@ -1,14 +1,14 @@
-"""Shards: how the series of a step are dealt among the workers, and what is kept of each.
-
-Knows Bytewax's stateful steps and tables of series; must not know what users hand in, nor Kafka.
+"""Shards: how the series of a step are distributed to the workers, and the state of each shard.
 
 Bytewax calls Python once for every key of a batch, and visits every key it holds. So a series is
-not a key here: a stable hash of its id deals it to one of a fixed number of shards, and the shard
-is the key, the unit of snapshots and of rescaling. All shards that are on one worker share one
-table: a run costs as much as if there were one shard. For that the readings that come to them are
-only put by, and go through the table together, when the next step or a snapshot asks:
+not a key here: a stable hash of its id routes it to one of a fixed number of shards, and the shard
+is the key, the unit of snapshots and of rescaling. All shards of one worker share one table, so
+that a run costs as much as if there were one shard: readings are queued as they arrive, and go
+through the table together when the next step or a snapshot asks for them.
 
-    run --deal--> a piece for each shard --update--> (put by) --settle--> table --> smoothed run
+    run --route--> a batch for each shard --update--> queue --flush--> table --> smoothed run
+
+Must not know what users pass in, nor Kafka.
 """
 
 from __future__ import annotations
@@ -244,9 +244,9 @@ class _WorkerTable:
             at = int(np.flatnonzero(offsets <= before)[0])
             raise StateError(
                 f"offset {offsets[at]} of input partition {partitions[at]} came after "
-                f"{before[at]}: the state has taken it in already, so the parts "
-                "of the recovery directory are not of one moment; put back a copy that is, or "
-                "start with a new recovery directory"
+                f"{before[at]}: the state has it already, so the recovery files are "
+                "from different points in time; restore a consistent copy, or start with a new "
+                "recovery directory"
             )
         lasts = [*(firsts[1:] - 1).tolist(), -1]
         for of_shards, last in zip(newest, offsets[lasts].tolist(), strict=True):

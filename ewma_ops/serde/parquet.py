@@ -108,7 +108,7 @@ class History:
         if self._digest is not None and file_digest(Path(self._source)) != self._digest:
             raise ConfigError(
                 f"{self._name} is not what it was when the job began: put the old file back, or "
-                "begin anew with another recovery directory"
+                "start over with a new recovery directory"
             )
         row = 0
         for batch in self._batches():

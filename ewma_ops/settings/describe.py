@@ -56,7 +56,7 @@ def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:
     weighs = "" if smoothing.weighting == "observation" else f", weighed by {smoothing.weighting}"
     return [
         (name or "smooths", f"{smoothing.decay.describe()}{weighs}"),
-        ("start-up", f"{smoothing.start_up}, {smoothing.min_periods} readings at least"),
+        ("start-up", f"{smoothing.start_up}, min_periods {smoothing.min_periods}"),
         ("missing", smoothing.missing),
     ]
 

@@ -1,6 +1,6 @@
-"""The configuration file: TOML in, typed `Settings` out, every mistake told at once.
+"""The configuration file: TOML in, typed `Settings` out, every mistake reported at once.
 
-Knows the keys, their bounds and how to mend them; must not know Kafka, payloads or dataflows.
+Knows the keys, their bounds and how to correct them; must not know Kafka, payloads or dataflows.
 What a password is stays inside: neither `repr` nor `describe` nor an error shows one.
 """
 
@@ -67,7 +67,7 @@ def load(path: Path | str) -> Settings:
     ------
     ConfigError
         If the file cannot be read, is larger than 256 KiB or not TOML, or any key in it is wrong.
-        All mistakes are told together, each with its key, its value and what to write.
+        All mistakes are reported together, each with its key, its value and what to write.
     """
     tables = _parse(path)
     mistakes: list[str] = []

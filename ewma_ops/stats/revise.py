@@ -50,7 +50,7 @@ def check_mergeable(
     """
     reason = None
     if isinstance(smoothing, Composite):
-        reason = f"what the stages of {smoothing.name} were fed hangs on all before"
+        reason = f"the stages of {smoothing.name} depend on the whole history"
     elif smoothing.start_up not in ("corrected", "uncorrected"):
         reason = f"start_up {smoothing.start_up!r} leaves each state a start of its own"
     elif smoothing.by_duration:
@@ -209,7 +209,7 @@ def retracted(
     values
         float64[k], what was observed.
     weight
-        What it weighs by now.
+        Its decayed weight.
     width
         How many fields there are.
     prior
@@ -272,7 +272,7 @@ def corrected(
     old, new
         float64[k], what was observed, and what should have been.
     weight
-        What it weighs by now.
+        Its decayed weight.
     width
         How many fields there are.
 

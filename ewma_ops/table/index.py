@@ -134,7 +134,7 @@ class SeriesIndex:
         return row
 
     def _probe_one(self, utf8: bytes) -> int | None:
-        """Do as `_probe`, for one id in plain Python."""
+        """Scalar twin of `_probe`."""
         hashed, last = _hash_one(utf8), len(self._slots) - 1
         slot, tried = hashed >> (_HASH_BITS - self._bits), 1
         while (entry := int(self._slots[slot])) != _UINT64:
@@ -182,8 +182,8 @@ class SeriesIndex:
         texts = TextColumn(BytesColumn(ids + SPARE, ends - sizes, ends))
         if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
             raise StateError(
-                "a series is in the state twice, so its parts are not of one moment: put back a "
-                "copy of the recovery directory that is, or start with a new one"
+                "a series is in the state twice, so the recovery files are from different points "
+                "in time: restore a consistent copy, or start with a new recovery directory"
             )
         self._append(texts)
 
@@ -298,7 +298,7 @@ class SeriesIndex:
 
 
 def _of_id(left: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return what is of the id of the words that follow, where so many bytes do."""
+    """Mask of the bytes that belong to the id, given the number of bytes left."""
     return _KEPT.take(np.minimum(left, _AT_ONCE), axis=0)
 
 
@@ -344,6 +344,6 @@ def _hash_one(utf8: bytes) -> int:
 
 
 def _mixed(hashed: Any) -> Any:
-    """Deal hashes out anew: those of s1, s2, s3 lie in a row, and would be in each other's way."""
+    """Mix the bits: sequential ids would otherwise land in neighbouring slots."""
     hashed = (hashed ^ hashed >> 16) * 0x7FEB352D & _HASH
     return hashed ^ hashed >> 15

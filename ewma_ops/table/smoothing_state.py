@@ -146,7 +146,7 @@ class SmoothingState:
         self._rebind()
 
     def clear(self, rows: int | slice) -> None:
-        """Let some series start anew."""
+        """Reset rows to their initial state."""
         for name, column in self.state.items():
             column[..., rows] = self._smoother.columns[name].initial
 

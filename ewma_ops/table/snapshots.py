@@ -34,7 +34,7 @@ class PackedIds(NamedTuple):
 
     @classmethod
     def plain(cls, utf8: bytes, sizes: NDArray[np.uint32]) -> PackedIds:
-        """Take ids as they are, in no time."""
+        """Wrap ids without compressing them."""
         return cls((packed(utf8, small=False),), cls.narrow(sizes))
 
     @staticmethod

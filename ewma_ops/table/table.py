@@ -303,7 +303,7 @@ class SeriesTable(Revisable):
     def evict(self, before_ms: int) -> int:
         """Forget every series whose newest reading is older than ``before_ms``.
 
-        A forgotten series that comes back starts anew. Costs a pass over the whole table.
+        A forgotten series that comes back starts from scratch. Costs a pass over the whole table.
 
         Returns
         -------

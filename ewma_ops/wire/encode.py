@@ -113,7 +113,7 @@ def set_producer(
     base_sequence: int,
     transactional: bool = False,
 ) -> None:
-    """Write the producer's identity into an encoded batch, and the CRC anew.
+    """Write the producer's identity into an encoded batch, and recompute the CRC.
 
     A producer knows the sequence number of a batch only when it takes the batch off its queue.
     """

@@ -1,4 +1,4 @@
-"""The sockets of kafka-python's clients, and what its release 3.0.12 does amiss there.
+"""The sockets of kafka-python's clients: workarounds for bugs in its release 3.0.12.
 
 May touch kafka-python's inside; must not know what is sent, or to whom. Connections, requests and
 their time-outs stay kafka-python's own.

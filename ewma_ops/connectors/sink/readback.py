@@ -101,7 +101,7 @@ class Readback:
         Raises
         ------
         TopicError
-            If the partition ends before ``base``: it was truncated or created anew.
+            If the partition ends before ``base``: it was truncated or created again.
         BrokerError
             If no broker answers, or the end cannot be reached.
         """

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 _NEVER = 1 << 62
 _UNOWNED = 0
-"""The number of no thread."""
+"""Key of the reader that no worker thread owns yet."""
 
 Delivery = Literal["exactly-once", "transactional", "at-least-once"]
 

@@ -1,6 +1,6 @@
 """Offsets that are durable, committed to the consumer group for those who watch the lag.
 
-Knows the consumer's commits; nothing depends on them, so that a failure is told and no more.
+Knows the consumer's commits; nothing depends on them, so a failure is only logged.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Commits:
         if offsets:
             try:
                 self._consumer.commit(offsets, timeout_ms=_LAST_MS)
-            except Exception as error:  # noqa: BLE001 - logged: commits are for onlookers
+            except Exception as error:  # noqa: BLE001 - logged: commits are for monitoring only
                 self._on_answer(offsets, error)
 
     def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:

@@ -40,7 +40,7 @@ class PartitionQueue:
         self.lag = _LAG.labels(tp.topic, str(tp.partition))
 
     def close(self) -> None:
-        """Tell no lag any more."""
+        """Stop exporting the lag metric."""
         _LAG.remove(self.tp.topic, str(self.tp.partition))
 
 

@@ -174,7 +174,9 @@ class RowReader:
             if found is None:
                 return None
             if not isinstance(found, dict):
-                raise _Refused("wrong-type", f"{path} cannot be: {_shown(found)} holds no fields")
+                raise _Refused(
+                    "wrong-type", f"{path} cannot be read: {_shown(found)} is not an object"
+                )
             found = found.get(name)
         return found
 

@@ -152,7 +152,7 @@ def learn(payload: bytes) -> Shape | None:
 
 
 class _UnusualError(Exception):
-    """The payload has no shape that is worth to be known."""
+    """The payload's shape is not worth learning."""
 
 
 _Path = tuple[str, ...]
