@@ -57,8 +57,8 @@ def build_job(
     stopping
         When set, the source ends and Bytewax takes a last snapshot.
     store
-        What this run goes on with: prepared with :func:`identify` and :func:`begin`. ``None`` for
-        a job that keeps no state, and begins where its configuration says each time.
+        What this run goes on with: prepared with :func:`identify` and :func:`find_beginning`.
+        ``None`` for a job that keeps no state, and begins where its configuration says each time.
 
     Raises
     ------

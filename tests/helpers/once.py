@@ -57,7 +57,7 @@ class Runs:
 
     def kill(self, part: Any) -> None:
         """Have a part send nothing any more: what is under way is not called back."""
-        close_producer(part._producer._producer, 5.0, abandon=True)
+        close_producer(part._producer._kafka, 5.0, abandon=True)
 
     def end(self) -> None:
         for part in self.parts:

@@ -116,11 +116,11 @@ class Producer:
         self._raised = False
         self._transactional = transactional_id is not None
         self._in_transaction = False
-        self._producer = connect_producer(client, transactional_id, int(transaction_s * 1000))
-        self._options: dict[str, Any] = self._producer.config
+        self._kafka = connect_producer(client, transactional_id, int(transaction_s * 1000))
+        self._options: dict[str, Any] = self._kafka.config
         self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
         with translating_errors(client, f"looking up topic {topic!r}"):
-            self._producer.partitions_for(topic)
+            self._kafka.partitions_for(topic)
 
     def write(self, partition: int, records: ProducerRecords) -> None:
         """Hand records to the producer; wait while too much is not acknowledged."""
@@ -129,9 +129,9 @@ class Producer:
             return
         try:
             if self._transactional and not self._in_transaction:
-                self._producer.begin_transaction()
+                self._kafka.begin_transaction()
                 self._in_transaction = True
-            futures, size = send(self._producer, self.topic, partition, records)
+            futures, size = send(self._kafka, self.topic, partition, records)
         except (kafka_errors.KafkaError, ValueError, TypeError) as error:
             raise self._fail(partition, error, sent=False) from error
         futures[-1].add_errback(partial(self._note, partition))
@@ -148,12 +148,10 @@ class Producer:
         older run can come after it. The record is taken back: its transaction is aborted.
         """
         try:
-            self._producer.begin_transaction()
-            (mark,), _ = send(
-                self._producer, self.topic, partition, ProducerRecords([None], [None])
-            )
+            self._kafka.begin_transaction()
+            (mark,), _ = send(self._kafka, self.topic, partition, ProducerRecords([None], [None]))
             offset = mark.get(timeout=self._patience_s).offset
-            abort_transaction(self._producer, self._patience_s)
+            abort_transaction(self._kafka, self._patience_s)
         except (kafka_errors.KafkaError, TimeoutError) as error:
             raise self._fail(partition, error, sent=True) from error
         return int(offset)
@@ -164,11 +162,11 @@ class Producer:
         if self._in_transaction:
             (partition,) = self.partitions
             try:
-                commit_transaction(self._producer, self._patience_s)
+                commit_transaction(self._kafka, self._patience_s)
             except kafka_errors.KafkaError as error:
                 raise self._fail(partition, error, sent=True) from error
             self._in_transaction = False
-        self._topic_watch.look(view_of(self._producer, self.topic), time.monotonic())
+        self._topic_watch.look(view_of(self._kafka, self.topic), time.monotonic())
 
     def reached(self, partition: int, end: int) -> None:
         """Note that a partition goes on to ``end`` at least: what is written comes after it."""
@@ -195,7 +193,7 @@ class Producer:
             if self._failure is not None:
                 self._failure.logged = True
         abandon = self._failure is not None or self._in_transaction
-        close_producer(self._producer, _CLOSE_S, abandon=abandon)
+        close_producer(self._kafka, _CLOSE_S, abandon=abandon)
 
     def _wait_down_to(self, futures: int, size: int) -> None:
         deadline = time.monotonic() + self._patience_s

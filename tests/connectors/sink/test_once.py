@@ -79,7 +79,7 @@ def test_a_crash_in_the_replay_of_a_crash(runs: Runs) -> None:
 def test_what_one_run_sent_and_did_not_see_acknowledged(plain: Runs) -> None:
     first = plain.begin(None)
     first.write_batch([made(0, 500)])
-    first._producer._producer.flush(10)  # in the log, and the ledger never heard of it
+    first._producer._kafka.flush(10)  # in the log, and the ledger never heard of it
     second = plain.begin(None)
     second.write_batch([made(0, 600)])
     second.snapshot()
@@ -120,7 +120,7 @@ def test_another_jobs_open_transaction_is_waited_for(kafka: str, topic: MakeTopi
     other.list_parts()
     open_one = other.build_part("out", KEY, None)
     open_one.write_batch([made(0, 3)])
-    open_one._producer._producer.flush(10)
+    open_one._producer._kafka.flush(10)
     closing = threading.Timer(0.7, open_one.snapshot)
     closing.start()
     began = time.monotonic()

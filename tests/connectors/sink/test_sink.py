@@ -285,7 +285,7 @@ def test_a_dead_broker_stops_the_flow_and_closing_does_not_raise(topic: MakeTopi
         writing.write_batch([records(b"later")])
     writing.close()
     assert time.monotonic() - started < 15 * slowness()
-    assert not writing._producer._producer._sender.is_alive()  # nothing is written later
+    assert not writing._producer._kafka._sender.is_alive()  # nothing is written later
 
 
 @both_ways
@@ -318,7 +318,7 @@ def test_closing_delivers_what_is_under_way(embedded: str, topic: MakeTopic) -> 
     assert len(read_all(embedded, name, 2)) == 2
 
 
-def test_an_outlet_closed_by_its_last_part_is_opened_again(
+def test_a_producer_closed_by_its_last_part_is_opened_again(
     embedded: str, topic: MakeTopic, part: Any
 ) -> None:
     name = topic(embedded)
