@@ -23,7 +23,7 @@ LIMIT_MB = 290
 def test_memory_is_flat_while_a_slow_sink_meets_a_fast_source(embedded: str) -> None:
     source, target = make_topic(embedded, 4), make_topic(embedded, 4)
     fill(embedded, source, BATCHES, A_BATCH)
-    script = Path(__file__).with_name("backlog.py")
+    script = Path(__file__).parents[1] / "helpers" / "backlog.py"
     command = [sys.executable, str(script), embedded, source, target, str(BATCHES * A_BATCH), *PACE]
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
