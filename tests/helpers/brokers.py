@@ -463,9 +463,14 @@ class KafkaCluster:
         return self.brokers[node_id - 1]
 
     def leader(self, topic: str, partition: int = 0) -> ApacheKafka:
-        """Return the broker that leads a partition."""
-        (found,) = (p for p in self._partitions(topic) if p["partition_index"] == partition)
-        return self.broker(found["leader_id"])
+        """Return the broker that leads a partition, as soon as one does."""
+
+        def leader_id() -> int:
+            (found,) = (p for p in self._partitions(topic) if p["partition_index"] == partition)
+            return int(found["leader_id"])
+
+        self._wait(lambda: leader_id() > 0, 60.0, f"nobody leads partition {partition} of {topic}")
+        return self.broker(leader_id())
 
     def controller(self) -> ApacheKafka:
         """Return the broker that is the active controller."""
@@ -509,13 +514,20 @@ class KafkaCluster:
         return partitions
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
-        """Ask with a client of its own: none remembers a broker that is away."""
-        up = [broker.bootstrap_servers for broker in self.brokers if broker.running]
-        admin = KafkaAdminClient(bootstrap_servers=up, request_timeout_ms=5000)
-        try:
-            return question(admin)
-        finally:
-            admin.close()
+        """Ask with a client of its own, which remembers no dead broker, until one answers."""
+        deadline = time.monotonic() + 30.0
+        while True:
+            up = [broker.bootstrap_servers for broker in self.brokers if broker.running]
+            try:
+                admin = KafkaAdminClient(bootstrap_servers=up, request_timeout_ms=5000)
+                try:
+                    return question(admin)
+                finally:
+                    admin.close()
+            except KafkaError:  # a broker has just gone, or an election is under way
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     @staticmethod
     def _wait(until: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
