@@ -43,7 +43,13 @@ def launcher(
     directory: Path, workers: int = 1, limit: int = 10**9, mode: str = "ok", grace_s: float = 30
 ) -> Iterator[subprocess.Popen[str]]:
     options = json.dumps([workers, limit, mode, grace_s])
-    line = [sys.executable, str(ROOT / "tests" / "ticking.py"), "launcher", str(directory), options]
+    line = [
+        sys.executable,
+        str(ROOT / "tests" / "helpers" / "ticking.py"),
+        "launcher",
+        str(directory),
+        options,
+    ]
     pipe = subprocess.PIPE
     child = subprocess.Popen(line, env=ENV, stdout=pipe, stderr=pipe, text=True)
     try:
@@ -223,7 +229,13 @@ def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path, death: str) ->
     reader, writer = os.pipe()
     fill(writer)
     options = json.dumps([2, 10**9, "noisy", 30])
-    line = [sys.executable, str(ROOT / "tests" / "ticking.py"), "launcher", str(tmp_path), options]
+    line = [
+        sys.executable,
+        str(ROOT / "tests" / "helpers" / "ticking.py"),
+        "launcher",
+        str(tmp_path),
+        options,
+    ]
     with subprocess.Popen(line, env=ENV, stderr=writer, stdout=subprocess.DEVNULL) as child:
         os.close(writer)
         try:
