@@ -19,6 +19,7 @@ import pytest
 
 from ewma_ops.errors import BrokerError, ConfigError, StateError
 from ewma_ops.job.launcher import _keep_running, launch
+from ewma_ops.job.recovery.manifest import Beginning
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.worker import UNAVAILABLE
 from tests.helpers.patience import PATIENCE_S, slowness
@@ -289,7 +290,7 @@ class Workers:
         )
         return [sys.executable, "-c", program, str(self.codes)]
 
-    def run(self, signals: Sequence[int] = (), identify: Any = dict, begin: Any = dict) -> int:
+    def run(self, signals: Sequence[int] = (), identify: Any = dict, begin: Any = Beginning) -> int:
         with RecoveryStore(self.config.parent / "state") as store:
             return _keep_running(self.command, 1, store, identify(), identify, signals, begin)
 
@@ -381,7 +382,7 @@ def test_a_broker_that_is_away_between_two_runs_is_waited_for(
 
 @pytest.mark.usefixtures("_at_once")
 def test_a_broker_that_is_away_when_the_job_begins_is_waited_for(tmp_path: Path) -> None:
-    answers: list[Any] = [BrokerError("no broker"), {0: 7}]
+    answers: list[Any] = [BrokerError("no broker"), Beginning({0: 7})]
 
     def begin() -> Any:
         answer = answers.pop(0)
