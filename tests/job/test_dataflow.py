@@ -466,6 +466,7 @@ REFUSED: dict[str, tuple[bytes | None, str]] = {
     "no series id": (b'{"ts": 1, "value": 1}', "no-series-id"),
     "null series id": (_payload(series_id=None), "no-series-id"),
     "empty series id": (_payload(series_id=""), "no-series-id"),
+    "a longer id": (_payload(series_id="i" * 1_025), "id-too-long"),
     "half a number for a series id": (_payload(series_id=7.5), "wrong-type"),
     "no time": (b'{"series_id": "odd", "value": 1}', "no-time"),
     "not a time": (_payload(ts="yesterday"), "not-a-time"),
@@ -475,7 +476,7 @@ REFUSED: dict[str, tuple[bytes | None, str]] = {
 
 TAKEN: dict[str, tuple[bytes, str, Event]] = {
     "900 kB": (_payload(series_id="large", x="y" * 900_000), "large", Event(START_MS, 1.0, 1.0)),
-    "an id of 10 kB": (_payload(series_id="i" * 10_240), "i" * 10_240, Event(START_MS, 1.0, 1.0)),
+    "an id of 1 kB": (_payload(series_id="i" * 1_024), "i" * 1_024, Event(START_MS, 1.0, 1.0)),
     "a number for an id": (_payload(series_id=7), "7", Event(START_MS, 1.0, 1.0)),
     "a negative time": (_payload(series_id="old", ts=-(10**12)), "old", Event(-(10**12), 1.0, 1.0)),
     "a time far ahead": (
