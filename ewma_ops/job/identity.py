@@ -66,11 +66,13 @@ def find_beginning(settings: Settings) -> Beginning:
         As of :func:`build_job`.
     """
     reads, client, routed = settings.input, settings.kafka, {}
+    exact = settings.output.delivery != "at-least-once"
+    job = job_identity(settings) if exact else ""
     for topic, route in ((settings.output.topic, by_key), (settings.dead_letters.topic, by_source)):
-        if settings.output.delivery == "at-least-once":
-            routed[topic] = partition_count(client, topic)
+        if exact:
+            routed[topic] = routed_partitions(client, topic, job, route)
         else:
-            routed[topic] = routed_partitions(client, topic, job_identity(settings), route)
+            routed[topic] = partition_count(client, topic)
     return Beginning(start_offsets(client, reads.topic, reads.group_id, reads.start), routed)
 
 
