@@ -14,12 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from ewma_ops.errors import BrokerError, ConfigError
 
-__all__ = ["EmbeddedBroker", "free_port", "speaks_kafka", "tied_to_parent"]
+__all__ = ["EmbeddedBroker", "free_port", "speaks_kafka", "start_tied"]
 
 _TIE = """
 import ctypes, os, signal, sys
@@ -29,6 +30,8 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent is already gone")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
+_STARTER = ThreadPoolExecutor(1, "starter")
+"""Linux ties a child to the *thread* that starts it, so one that lasts must start them all."""
 _API_VERSIONS_V0 = b"\x00\x00\x00\x0a\x00\x12\x00\x00\x00\x00\x00\x01\xff\xff"
 """Length 10, api key 18, version 0, correlation id 1, no client id: any broker answers it."""
 
@@ -77,9 +80,8 @@ class EmbeddedBroker:
         command = [_binary(), "broker", "--storage-engine", "memory://tansu/"]
         command += ["--listener-url", url, "--advertised-listener-url", url]
         self._output = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            tied_to_parent(command),
-            stdin=subprocess.DEVNULL,
+        self._process = start_tied(
+            command,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env=_quiet_environment(),
@@ -150,14 +152,26 @@ def speaks_kafka(address: str, timeout_s: float = 2.0) -> bool:
     return False
 
 
-def tied_to_parent(command: Sequence[str]) -> list[str]:
-    """Return the command that runs ``command`` and is killed when the calling thread ends.
+def start_tied(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that is killed when this one ends, however this one ends.
 
-    Only Linux offers this; elsewhere the command is returned as it is.
+    It outlives the thread that calls this. Only Linux kills it; elsewhere it is left behind by a
+    process that is killed.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    options
+        Those of :class:`subprocess.Popen`; standard input is empty.
     """
-    if sys.platform != "linux":
-        return list(command)
-    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command]
+    if sys.platform == "linux":
+        command = [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)
+
+    return _STARTER.submit(start).result()
 
 
 def _binary() -> str:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from ewma_ops.demo.broker import tied_to_parent
+from ewma_ops.demo.broker import start_tied
 from ewma_ops.errors import EwmaError
 
 __all__ = ["BETA", "DEAD_LETTERS", "FETCH_MAX_WAIT_MS", "INPUT", "OUTPUT", "Flow", "write_config"]
@@ -90,9 +90,8 @@ class Flow:
     def __enter__(self) -> Flow:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         command = [sys.executable, "-m", "ewma_ops.commands.cli", "run", str(self.config)]
         with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                tied_to_parent(command),
-                stdin=subprocess.DEVNULL,
+            self._process = start_tied(
+                command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the demo, which stops the flow in turn

@@ -25,7 +25,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError
 
-from ewma_ops.demo.broker import free_port, speaks_kafka, tied_to_parent
+from ewma_ops.demo.broker import free_port, speaks_kafka, start_tied
 from tests.helpers.patience import PATIENCE_S
 
 POM = Path(__file__).parents[1] / "kafka" / "pom.xml"
@@ -248,9 +248,8 @@ class ApacheKafka:
         """Start the broker and do not wait."""
         assert self._process is None, "already running"
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                tied_to_parent(self._command("kafka.Kafka", str(self._config))),
-                stdin=subprocess.DEVNULL,
+            self._process = start_tied(
+                self._command("kafka.Kafka", str(self._config)),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

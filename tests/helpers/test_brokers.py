@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -82,6 +83,18 @@ def test_embedded_broker_dies_with_its_parent() -> None:
     )
     assert parent.returncode == -signal.SIGKILL
     assert _within(5.0, lambda: not speaks_kafka(parent.stdout.strip()))
+
+
+def test_a_broker_outlives_the_thread_that_started_it() -> None:
+    """Linux ties a child to a thread: a cluster's broker died with the thread that restarted it."""
+    broker = EmbeddedBroker()
+    starting = threading.Thread(target=broker.__enter__)
+    starting.start()
+    starting.join()
+    try:
+        assert not _within(0.5, lambda: not speaks_kafka(broker.bootstrap_servers))
+    finally:
+        broker.__exit__(None, None, None)
 
 
 def test_a_broker_that_dies_shows_its_last_words(
