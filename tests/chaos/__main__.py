@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.chaos.harness import CLUSTERED, ROUGH, run, surroundings
+from tests.chaos.harness import BROKERS, CLUSTERED, ROUGH, run, surroundings
 from tests.chaos.judge import Verdict
 from tests.chaos.plan import Plan
 from tests.chaos.scene import Surroundings
@@ -59,11 +59,27 @@ BOUNDARIES = (
     "closed log",
     "clock",
     "garbage",
+    "lower limit",
+    "full disk",
 )
 """What a job must survive or stop at with the right sentence; all of it is in ``hurts.HURTS``."""
 
-CLUSTER = [Plan(0, 300, "cluster", 5400.0, 300, actions=CLUSTERED, once=BOUNDARIES, check_every=50)]
-"""In one run, to its end."""
+ALL = (*BROKERS, *BOUNDARIES)
+CLUSTER = [
+    Plan(0, 300, "cluster", 5400.0, 300, actions=CLUSTERED, once=ALL, check_every=50),
+    Plan(
+        0,
+        100,
+        "cluster",
+        2700.0,
+        300,
+        delivery="transactional",
+        actions=(*CLUSTERED, "zombie"),
+        once=(*BROKERS, "lower limit", "full disk"),
+        check_every=25,
+    ),
+]
+"""Each in one run, to its end; the first has 300 kills and hurts."""
 
 HURTS = [
     Plan(0, 0, "kafka", actions=("worker", "pause"), once=(name,), check_every=5)

@@ -113,6 +113,13 @@ class Feeder:
             payload = json.dumps({"id": series, "value": 1.0}).encode()
             self._put(payload, rng.randrange(PARTITIONS_IN), [MUST_BE_REJECTED])
 
+    def send_wide_ids(self, bytes_of_id: int) -> None:
+        """Send readings with ids that are long, and allowed: their events are large."""
+        for partition in range(PARTITIONS_IN):
+            series = f"wide-{partition}-".ljust(bytes_of_id, "x")
+            payload = json.dumps({"id": series, "value": 1.0}).encode()
+            self._put(payload, partition, [], series.encode())
+
     def _connect(self, **options: Any) -> Any:
         patient = {"acks": "all", "delivery_timeout_ms": 300_000, "metadata_max_age_ms": 1000}
         return KafkaProducer(bootstrap_servers=self._bootstrap, linger_ms=5, **patient, **options)

@@ -28,13 +28,14 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.scene import Scene, Surroundings
 from tests.helpers.brokers import ApacheKafka, KafkaCluster
 
-__all__ = ["CLUSTERED", "ROUGH", "behind", "run", "surroundings"]
+__all__ = ["BROKERS", "CLUSTERED", "ROUGH", "behind", "run", "surroundings"]
 
 ROUGH = (*Plan.actions, "start", "broker", "answers", "answers")
 """What can be done to a job on one Apache Kafka."""
 
 BROKERS = ("leader", "controller", "rolling restart", "reassignment", "stopped broker", "quota")
-CLUSTERED = (*Plan.actions, "start", "start", "clock", "garbage", *BROKERS)
+"""What can be done to three brokers, beside what is done to the job."""
+CLUSTERED = (*Plan.actions, "start", "hang-up", "clock", "garbage", *BROKERS)
 """What can be done to a job on three brokers, as often as one likes."""
 
 Tell = Callable[[str], None]
@@ -79,10 +80,9 @@ def _hurt(scene: Scene, rng: random.Random, tell: Tell) -> None:
         if rng.random() < plan.patient:
             scene.job.await_writing()
         time.sleep(rng.uniform(*plan.pause_s))
-        if once and blows >= next_once:
-            if deal(once[0], scene, rng):
-                next_once += spread
-                once.popleft()
+        if once and blows >= next_once and deal(once[0], scene, rng):
+            next_once += spread
+            once.popleft()
         else:
             deal(rng.choice(list(plan.actions)), scene, rng)
         scene.feeder.check()

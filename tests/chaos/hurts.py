@@ -14,16 +14,21 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.chaos import cluster, topics
 from tests.chaos.scene import Scene
+from tests.helpers.disks import DiskUnavailableError, disk, fill
+from tests.helpers.patience import PATIENCE_S
 
 __all__ = ["HURTS", "Hurt", "deal"]
 
 JUMPS_S = (-600.0, -3.0, 3.0, 600.0)
 LONG_ID_BYTES = 15_000
-"""Its event is twice as long, and more than ``TARGET_MAX_BYTES``."""
+"""More than ``input.max_id_bytes``, which is 1,024 by default."""
+DISK = "size=256m"
+DISK_IS_FULL = "its disk is full"
 
 
 class Hurt(NamedTuple):
@@ -227,6 +232,45 @@ def _flip_bits(scene: Scene, rng: random.Random) -> bool:
     return bool(rows)
 
 
+def _fill_disk(scene: Scene, rng: random.Random) -> int | None:
+    """Move the store to a small disk, fill that, make room, and move the store back."""
+    scene.must_stop("before its store is moved to a small disk")
+    try:
+        with disk(scene.directory / "disk", DISK) as small:
+            home = scene.job.move_store(small / "state")
+            _run_on_full_disk(scene, rng, small)
+            scene.job.move_store(home)
+    except DiskUnavailableError:
+        return None
+    return 0
+
+
+def _run_on_full_disk(scene: Scene, rng: random.Random, small: Path) -> None:
+    """Fill it under the flow, which may have room in its files; a new run has none."""
+    job = scene.job
+    scene.keep_running(1)
+    job.await_writing()
+    filler, since = fill(small), len(job.told())
+    if not _says_full(scene, since, 10.0):
+        scene.must_stop("on a full disk")
+        if not _says_full(scene, since, PATIENCE_S):
+            scene.verdict.fail(f"on a full disk there was no word of {DISK_IS_FULL!r}")
+    time.sleep(rng.uniform(0, 3))
+    filler.unlink()
+    scene.must_catch_up("after room was made on a full disk")
+    scene.must_stop("after room was made on a full disk")
+
+
+def _says_full(scene: Scene, since: int, limit_s: float) -> bool:
+    """Let it run on a full disk, and start it again where it gave up."""
+    job, until = scene.job, time.monotonic() + limit_s
+    while DISK_IS_FULL not in job.told()[since:]:
+        if time.monotonic() > until or not scene.keep_running(1):
+            return False
+        time.sleep(0.1)
+    return True
+
+
 HURTS: Mapping[str, Hurt] = {
     "nothing": Hurt("leaves it to the deaths inside its processes", _nothing),
     "worker": Hurt("kills a worker (SIGKILL)", _kill_worker),
@@ -241,7 +285,7 @@ HURTS: Mapping[str, Hurt] = {
     "clock": Hurt("sets the job's clock back or forward by seconds or ten minutes", _jump),
     "garbage": Hurt("sends 200 records that are not readings", _garbage),
     "bomb": Hurt("sends a gzip record of 150 MB of blanks", _bomb),
-    "long ids": Hurt("sends readings whose events are too large for the output", _long_ids),
+    "long ids": Hurt("sends readings whose ids are too long", _long_ids),
     "blocked log": Hurt("runs it with a full stderr pipe, kills a worker, stops it", _blocked_log),
     "closed log": Hurt("runs it with a broken stderr pipe, kills a worker, stops it", _closed_log),
     "input partition": Hurt("adds a partition to the input", topics.add_input_partition),
@@ -257,11 +301,17 @@ HURTS: Mapping[str, Hurt] = {
         topics.create_letters_again,
         topics.CREATED_AGAIN,
     ),
+    "lower limit": Hurt(
+        "lowers max.message.bytes of the output below an event",
+        topics.lower_limit,
+        topics.LIMIT_LOWERED,
+    ),
     "leader": Hurt("kills the leader of a partition", cluster.kill_leader, beside=True),
     "controller": Hurt("kills the active controller", cluster.kill_controller, beside=True),
     "rolling restart": Hurt("restarts all brokers in turn", cluster.restart_all, beside=True),
     "reassignment": Hurt("moves a topic's replicas and leaders", cluster.reassign, beside=True),
     "stopped broker": Hurt("stops a broker for up to 12 s", cluster.pause_broker, beside=True),
     "quota": Hurt("throttles all clients for some seconds", cluster.throttle, beside=True),
+    "full disk": Hurt("fills the disk of the store, and makes room some seconds later", _fill_disk),
     "damaged snapshot": Hurt("flips four bits in the store", _damage, "damaged"),
 }

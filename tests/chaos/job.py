@@ -124,6 +124,16 @@ class Job:
         self.state = self.directory / f"state-{time.monotonic_ns()}"
         self.configure()
 
+    def move_store(self, to: Path) -> Path:
+        """Move the recovery store of a job that does not run; return where it was."""
+        self.kill()
+        was, self.state = self.state, to
+        if was.exists():
+            shutil.copytree(was, to, dirs_exist_ok=True)
+            shutil.rmtree(was)
+        self.configure()
+        return was
+
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 

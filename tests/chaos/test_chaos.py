@@ -31,6 +31,20 @@ def test_on_the_embedded_broker(tmp_path: Path, interval: str) -> None:
         check(run(around, tmp_path / "run", plan), plan)
 
 
+def test_on_a_full_disk(tmp_path: Path) -> None:
+    plan = Plan(9, 2, once=("full disk",), p=0.0, workers=(1,))
+    with surroundings(plan, tmp_path) as around:
+        check(run(around, tmp_path / "run", plan), plan)
+
+
+def test_with_a_limit_that_is_lowered(kafka: str, tmp_path: Path) -> None:
+    """The job stops and says what to raise; then nothing is lost."""
+    plan = Plan(10, 2, "kafka", once=("lower limit",), p=0.0, workers=(1,))
+    verdict = run(Surroundings(kafka), tmp_path, plan)
+    check(verdict, plan)
+    assert verdict.hurts["lower limit"] == 1
+
+
 def test_on_apache_kafka(restartable_kafka: ApacheKafka, tmp_path: Path) -> None:
     plan = Plan(2, 4, "kafka", late_s=0.5, actions=(*KILLED, "broker"))
     with behind(restartable_kafka, plan.seed) as around:
@@ -39,8 +53,8 @@ def test_on_apache_kafka(restartable_kafka: ApacheKafka, tmp_path: Path) -> None
 
 def test_on_three_brokers(kafka_cluster: KafkaCluster, tmp_path: Path) -> None:
     """The leader of a partition is killed, and the job is hurt beside it."""
-    once = ("leader", "garbage", "clock", "input partition")
-    plan = Plan(8, 6, "cluster", once=once, actions=KILLED[:-1], workers=(1, 2))
+    once = ("leader", "garbage", "stopped broker", "clock", "input partition")
+    plan = Plan(8, 7, "cluster", once=once, actions=KILLED[:-1], workers=(1, 2))
     around = Surroundings(kafka_cluster.bootstrap_servers, cluster=kafka_cluster)
     check(run(around, tmp_path, plan), plan)
 

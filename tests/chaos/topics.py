@@ -6,18 +6,26 @@ import random
 import time
 
 from tests.chaos.scene import Scene
+from tests.helpers.brokers import set_configs
 
 __all__ = [
     "CREATED_AGAIN",
+    "LIMIT_LOWERED",
     "add_input_partition",
     "add_output_partition",
     "create_input_again",
     "create_letters_again",
     "create_output_again",
+    "lower_limit",
 ]
 
 CREATED_AGAIN = "created (again|anew)"
 PARTITIONS_CHANGED = "partitions"
+LIMIT = "max.message.bytes"
+LIMIT_LOWERED = f"[Rr]aise {LIMIT}"
+LOW_BYTES, USUAL_BYTES = 1500, 1_048_588
+WIDE_ID_BYTES = 1000
+"""Of an id that is allowed; its event has it twice, and so is larger than ``LOW_BYTES``."""
 
 
 def add_input_partition(scene: Scene, rng: random.Random) -> int:
@@ -49,6 +57,19 @@ def create_letters_again(scene: Scene, _: random.Random) -> int | None:
 
 def create_input_again(scene: Scene, _: random.Random) -> int | None:
     return _create_again(scene, scene.job.source)
+
+
+def lower_limit(scene: Scene, _: random.Random) -> int:
+    """Lower what the output takes below an event of the job; then raise it, as the job says."""
+    job = scene.job
+    since = len(job.told())
+    set_configs(job.bootstrap, job.target, {LIMIT: str(LOW_BYTES)})
+    scene.keep_running(1)
+    scene.feeder.send_wide_ids(WIDE_ID_BYTES)
+    if scene.must_end(LIMIT_LOWERED, since):
+        job.process = None  # that it refused to go on is as it must be
+    set_configs(job.bootstrap, job.target, {LIMIT: str(USUAL_BYTES)})
+    return 0
 
 
 def _create_again(scene: Scene, topic: str) -> int | None:

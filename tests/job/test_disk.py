@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -14,35 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import disks
 from tests.helpers.jobs import Job, Watch, assert_same, assert_told, ewma, made_up, pandas_says
 
 
 @contextlib.contextmanager
 def disk(path: Path, options: str) -> Iterator[Path]:
     """Mount a small file system in memory; skip where that is not permitted."""
-    path.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", options, "ewma_ops-test", str(path)]
-    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here: that takes root")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    try:
-        while True:
-            os.write(fd, bytes(4096))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-    finally:
-        os.close(fd)
-    return filler
+    with contextlib.ExitStack() as stack:
+        try:
+            small = stack.enter_context(disks.disk(path, options))
+        except disks.DiskUnavailableError as error:
+            pytest.skip(str(error))
+        yield small
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -57,7 +38,7 @@ def test_a_disk_that_fills_up_stops_nothing_for_good(
         with job.running(workers) as run, Watch(embedded, job.output) as watch:
             job.send(readings[:500])
             watch.until(500)
-            filler = fill(small)
+            filler = disks.fill(small)
             job.send(readings[500:2000])
             assert run.stderr is not None
             said = ""
