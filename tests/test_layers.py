@@ -59,7 +59,8 @@ ROOMS = {
     "table": _row("errors columns stats", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
     "wire": _row("errors columns", "numpy crc32c", pure=True),
-    "serde": _row("errors columns", "numpy msgspec"),
+    "serde": _row("errors columns serde.paths", "numpy msgspec"),
+    "serde.paths": _row("errors", pure=True),
     "serde.parquet": _row("errors columns", "numpy pyarrow"),
     # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.
     "operators": _row("errors columns columns.sealed table", "bytewax numpy"),
@@ -73,7 +74,9 @@ ROOMS = {
     "history": _row("serde.parquet"),
     "ewma_ops": _row("errors columns stats table serde.parquet"),
     # What joins them.
-    "settings": _row("errors secrets columns stats table serde.parquet", "msgspec tomli"),
+    "settings": _row(
+        "errors secrets columns stats table serde.parquet serde.paths", "msgspec tomli"
+    ),
     "job": _row(
         "errors threads columns columns.sealed stats table wire serde serde.parquet operators "
         "connectors connectors.client settings job.recovery",

@@ -354,7 +354,14 @@ class _Comparison:
             offsets = np.array([record.offset for record in records], np.int64)
             times = np.array([-1 if r.timestamp is None else r.timestamp for r in records])
             keys = [record.key for record in records]
-            decoded = self._decoder.decode(keys, [record.value for record in records], times)
+            decoded = self._decoder.decode(
+                keys,
+                [record.value for record in records],
+                times,
+                [record.headers for record in records],
+                [partition] * len(records),
+                [record.topic for record in records],
+            )
             kept = offsets[decoded.kept]
             origins = Origins(np.full(len(kept), partition, np.int32), kept)
             smoothed = self._table.update(

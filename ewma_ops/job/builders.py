@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.parquet import History, file_digest
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
@@ -16,13 +18,19 @@ from ewma_ops.table.table import SeriesTable
 __all__ = ["build_decoder", "build_encoder", "open_history", "warm_table"]
 
 
-def build_decoder(settings: Settings) -> JsonDecoder:
-    """Build the payload decoder."""
+def build_decoder(settings: Settings) -> Decoder:
+    """Build the payload decoder.
+
+    Raises
+    ------
+    ConfigError
+        If a path of ``[input]`` is none, or two lead to the same field.
+    """
     reads, policies = settings.input, settings.smoothing_set.policies
     lowest, highest = settings.smoothing_set.bounds
     if policies.out_of_range != "dead-letter":
         lowest, highest = -np.inf, np.inf
-    return JsonDecoder(
+    options = DecoderOptions(
         value=reads.value,
         series_id=reads.series_id,
         time=reads.time,
@@ -34,6 +42,7 @@ def build_decoder(settings: Settings) -> JsonDecoder:
         max_id_bytes=reads.max_id_bytes,
         max_value_bytes=reads.max_value_bytes,
     )
+    return JsonDecoder(options)
 
 
 def open_history(settings: Settings) -> History | None:

@@ -27,12 +27,12 @@ from ewma_ops.columns.readings import (
 )
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.dead_letters import build_dead_letters
-from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.decoder import Decoded, Decoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.stats.policies import CAUSES, Policies
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Addressed", "DeadLetters", "Decode", "Encode", "RouteRejected"]
+__all__ = ["Addressed", "DeadLetters", "Decode", "Encode", "RouteRejected", "decode_runs"]
 
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
@@ -89,7 +89,7 @@ class DeadLetters:
 class Decode:
     """Runs of records to readings, and what is unreadable to addressed dead letters."""
 
-    def __init__(self, decoder: JsonDecoder, letters: DeadLetters, *, keeps: bool) -> None:
+    def __init__(self, decoder: Decoder, letters: DeadLetters, *, keeps: bool) -> None:
         self._decoder = decoder
         self._letters = letters
         self._keeps = keeps
@@ -100,11 +100,7 @@ class Decode:
             yield from self._decode(runs)
 
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
-        decoded = self._decoder.decode(
-            joined([run.keys for run in runs]),
-            joined([run.values for run in runs]),
-            np.concatenate([run.timestamps_ms for run in runs]),
-        )
+        decoded = decode_runs(self._decoder, runs)
         if len(decoded.readings) > 0:
             _READINGS.inc(len(decoded.readings))
             yield replace(
@@ -119,6 +115,26 @@ class Decode:
             if len(own):
                 yield self._letters.of(run, own)
             start = end
+
+
+def decode_runs(decoder: Decoder, runs: Sequence[ConsumerRecords]) -> Decoded:
+    """Decode runs of records as one; of what is beside the payloads only what is asked for."""
+    sizes, beside = [len(run) for run in runs], decoder.beside
+    headers = partitions = topics = None
+    if "header" in beside and any(run.headers is not None for run in runs):
+        headers = joined([[()] * len(run) if run.headers is None else run.headers for run in runs])
+    if "partition" in beside:
+        partitions = np.array([run.partition for run in runs], np.int32).repeat(sizes)
+    if "topic" in beside:
+        topics = [run.topic for run in runs for _ in range(len(run))]
+    return decoder.decode(
+        joined([run.keys for run in runs]),
+        joined([run.values for run in runs]),
+        np.concatenate([run.timestamps_ms for run in runs]),
+        headers,
+        partitions,
+        topics,
+    )
 
 
 class RouteRejected:

@@ -1,15 +1,14 @@
 """What every decoder of payloads checks: bounds, ids and times, each rejection with its cause.
 
-Knows what a reading may be; must not know any format. A format is a subclass of `Decoder` that
-reads payloads into `Fields`. Bytes never raise here: what cannot be read, or is out of bounds,
-is rejected, alone, with a cause.
+Knows what a reading may be; must not know any format. A format turns payloads into documents; it
+may override `Decoder._read` with a quicker way to columns. Bytes never raise here: what cannot be
+read, or is out of bounds, is rejected, alone, with a cause.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +16,20 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import (
     EARLIEST_MS,
-    LARGEST_VALUE,
     LATEST_MS,
-    MAX_ID_BYTES,
-    MAX_VALUE_BYTES,
     WEIGHTS,
     Readings,
     Rejections,
     weighable,
 )
-from ewma_ops.errors import ConfigError
-from ewma_ops.serde.fields import Fields, Paths, Reasons
+from ewma_ops.serde.documents import DocumentReader, not_utf8
+from ewma_ops.serde.fields import Fields, Headers, Paths, Reasons, RecordFields
+from ewma_ops.serde.options import DecoderOptions
 
-__all__ = ["CAUSES", "Decoded", "Decoder", "are_many", "not_utf8"]
+__all__ = ["CAUSES", "Decoded", "Decoder", "Format", "are_many"]
 
+
+_DEFAULTS = DecoderOptions()
 
 _FEW = 1_536
 """Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
@@ -39,11 +38,6 @@ _FEW = 1_536
 def are_many(pieces: Sequence[bytes | None]) -> TypeGuard[BytesColumn]:
     """Tell whether byte strings are a column, and so many that it is worth to stay with it."""
     return isinstance(pieces, BytesColumn) and len(pieces) >= _FEW
-
-
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Say what is wrong with bytes that are no text."""
-    return f"not UTF-8: {error.reason} (byte {error.start})"
 
 
 CAUSES = (
@@ -77,80 +71,86 @@ class Decoded(NamedTuple):
     rejected: Rejections
 
 
-class Decoder(ABC):
-    """Decode payloads of one format into readings; what is the same for every format.
+class Format(Protocol):
+    """A format of payloads: what turns them into documents."""
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return a document for each payload: dict, list, text, numbers, times, ``None``.
+
+        The i-th payload is that at ``places[i]`` of a run. Where one is no document, cause and
+        detail are noted, ``rejected.setdefault(places[i], (cause, detail))``, with a cause of
+        `CAUSES`, and ``{}`` stands in its place. Bytes never raise.
+        """
+
+
+class Decoder:
+    """Decode the records of a topic into readings; what is the same for every format.
 
     Parameters
     ----------
-    value, series_id, time, weight
-        Paths of the fields, as `JsonDecoder` explains them; ``series_id = None`` is the record's
-        key, ``time = None`` the record's timestamp.
-    lowest, highest
-        Bounds of a value.
-    nulls
-        Whether a null or absent value is a missing reading, or else rejected.
-    max_id_bytes
-        Most bytes of a series id, as UTF-8.
+    format_
+        Turns payloads into documents.
+    options
+        Where in a message a reading stands, and which readings are taken.
 
     Raises
     ------
     ConfigError
-        If a path is empty, or two are the same.
+        If a path is none, or two lead to the same field.
     """
 
-    def __init__(
-        self,
-        value: str | Sequence[str] = "value",
-        series_id: str | Sequence[str] | None = "series_id",
-        time: str | None = None,
-        weight: str | None = None,
-        lowest: float = -LARGEST_VALUE,
-        highest: float = LARGEST_VALUE,
-        *,
-        nulls: bool = True,
-        max_id_bytes: int = MAX_ID_BYTES,
-        max_value_bytes: int = MAX_VALUE_BYTES,
-    ) -> None:
-        if series_id is None:
-            series_id = ()
-        ids = [series_id] if isinstance(series_id, str) else list(series_id)
-        fields = [value] if isinstance(value, str) else list(value)
-        numbers = [*fields, *([] if weight is None else [weight])]
-        every = [*numbers, *ids, *([] if time is None else [time])]
-        for path in every:
-            if not all(path.split(".")):
-                raise ConfigError(f"{path!r} is not the path of a field, such as 'sensor.value'")
-        if len(set(every)) != len(every):
-            raise ConfigError(
-                f"value {value!r}, series_id {ids!r}, time {time!r} and weight {weight!r} must be "
-                "different fields"
-            )
-        self._paths, self._weight = Paths(ids, time, numbers), weight
-        self._lowest, self._highest, self._nulls = lowest, highest, nulls
-        self._max_id_bytes, self._max_value_bytes = max_id_bytes, max_value_bytes
+    def __init__(self, format_: Format, options: DecoderOptions = _DEFAULTS) -> None:
+        self._paths = Paths.of(options)
+        self._format = format_
+        self._documents = DocumentReader(self._paths, infinite=options.infinite)
+        self._options = options
+        self.beside = frozenset(path.source for path in self._paths.every)
+        """What is read of records beside their payloads: "header", "partition", "topic" ..."""
 
     def decode(
         self,
         keys: Sequence[bytes | None],
         values: Sequence[bytes | None],
         timestamps_ms: NDArray[np.int64] | Sequence[int],
+        headers: Sequence[Headers] | None = None,
+        partitions: Sequence[int] | NDArray[np.int32] | None = None,
+        topics: Sequence[str] | None = None,
     ) -> Decoded:
-        """Decode a run of records: their keys, values and timestamps (-1 for none)."""
+        """Decode a run of records.
+
+        Parameters
+        ----------
+        keys, values
+            n byte strings each; ``None`` is Kafka's null.
+        timestamps_ms
+            int64[n], milliseconds since the epoch; -1 for none.
+        headers
+            n header lists, or ``None`` where no record has any; looked at if ``beside`` has
+            "header".
+        partitions, topics
+            n of each; needed if ``beside`` has "partition" or "topic".
+        """
         rejected: Reasons = {}
         values = self._short(values, rejected)
-        fields = self._read(values, rejected)
+        times_of_records = np.asarray(timestamps_ms, np.int64)
+        record = RecordFields(keys, times_of_records, headers, partitions, topics)
+        fields = self._read(values, record, rejected)
         ids = _ids_of(keys, rejected) if fields.ids is None else fields.ids
         if fields.times_ms is None:
-            times_ms = _times_of_records(np.asarray(timestamps_ms, np.int64), rejected)
+            times_ms = _times_of_records(times_of_records, rejected)
         else:
             times_ms = self._times_of(fields.times_ms, rejected)
-        for path, column in zip(self._paths.numbers, fields.numbers, strict=True):
-            self._check(path, column, rejected)
-        weights = None if self._weight is None else fields.numbers.pop()
+        for place, (path, column) in enumerate(
+            zip(self._paths.numbers, fields.numbers, strict=True)
+        ):
+            self._check(place, path.text, column, rejected)
+        weights = None if self._options.weight is None else fields.numbers.pop()
         several = len(fields.numbers) > 1
         column = np.array(fields.numbers).T if several else fields.numbers[0]
         readings = Readings(ids, column, times_ms, weights=weights)
-        _reject_long(ids, self._max_id_bytes, rejected)
+        _reject_long(ids, self._options.max_id_bytes, rejected)
         if not rejected:
             return Decoded(np.arange(len(ids)), readings, Rejections.of({}))
         kept = np.ones(len(ids), np.bool_)
@@ -158,9 +158,20 @@ class Decoder(ABC):
         places = np.flatnonzero(kept)
         return Decoded(places, readings.take(places), Rejections.of(rejected))
 
+    def _read(
+        self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
+    ) -> Fields:
+        """Read the fields of every payload; what cannot be read is added to ``rejected``.
+
+        A format that has a quicker way than by documents overrides this.
+        """
+        places = range(len(payloads))
+        documents = self._format.documents(payloads, places, rejected)
+        return self._documents.read(documents, places, record, rejected)
+
     def _short(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Sequence[bytes | None]:
         """Return the payloads, nothing in the place of those that are too long."""
-        most = self._max_value_bytes
+        most = self._options.max_value_bytes
         if isinstance(payloads, BytesColumn):
             long = np.flatnonzero(payloads.sizes > most).tolist()
         else:
@@ -174,9 +185,9 @@ class Decoder(ABC):
             rejected[i] = "value-too-long", detail
         return BytesColumn.of(pieces) if isinstance(payloads, BytesColumn) else pieces
 
-    def _check(self, path: str, column: NDArray[np.float64], rejected: Reasons) -> None:
-        low, high = self._lowest, self._highest
-        if path == self._weight:
+    def _check(self, place: int, path: str, column: NDArray[np.float64], rejected: Reasons) -> None:
+        low, high = self._options.lowest, self._options.highest
+        if self._options.weight is not None and place == len(self._paths.numbers) - 1:
             bad = ~(weighable(column) | np.isnan(column))
             bounds = f"not between {WEIGHTS}"
         elif _within(column, low, high):
@@ -186,24 +197,21 @@ class Decoder(ABC):
             bounds = f"not between {low:.6g} and {high:.6g}"
         for i, value in _items(column, bad):
             rejected.setdefault(i, ("out-of-range", f"{path} is {value}: {bounds}"))
-        if not self._nulls:
+        if not self._options.nulls:
             for i in np.flatnonzero(np.isnan(column)).tolist():
                 rejected.setdefault(i, ("missing", f"{path} is absent or null"))
 
     def _times_of(self, moments: NDArray[Any], rejected: Reasons) -> NDArray[np.int64]:
         assert self._paths.time is not None
-        _reject_outside(moments, self._paths.time, rejected)
+        name = self._paths.time.text
+        _reject_outside(moments, name, rejected)
         if moments.dtype == np.float64:
             for i, moment in _items(moments, moments != np.rint(moments)):
-                detail = f"{self._paths.time} is {moment}: not a whole number of milliseconds"
+                detail = f"{name} is {moment}: not a whole number of milliseconds"
                 rejected.setdefault(i, ("wrong-type", detail))
         if rejected:
             moments[list(rejected)] = 0
         return moments.astype(np.int64)
-
-    @abstractmethod
-    def _read(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Fields:
-        """Read the fields of every payload; what cannot be read is added to ``rejected``."""
 
 
 def _times_of_records(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
-"""What is asked for of payloads, and what was read of them.
+"""What is asked for of messages, what comes beside their payloads, and what was read of them.
 
-Knows the paths of fields, and columns; must not know how payloads are read, nor any bounds.
+Knows paths, and columns; must not know how payloads are read, nor any bounds.
 """
 
 from __future__ import annotations
@@ -11,24 +11,85 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import TextColumn
+from ewma_ops.columns.byte_columns import TextColumn, taken
+from ewma_ops.errors import ConfigError
+from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import KEY, TIMESTAMP, Path, parse_path, refuse_overlap
 
-__all__ = ["Fields", "Paths", "Reasons"]
+__all__ = ["Fields", "Headers", "Paths", "Reasons", "RecordFields", "Refused"]
 
 
 Reasons = dict[int, tuple[str, str]]
 """Why payloads are no readings: cause and detail by place. The first one that is noted counts."""
 
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Refused(Exception):
+    """A payload, or a field of it, is no reading: its arguments are cause and detail."""
+
 
 class Paths(NamedTuple):
-    """Where each thing stands in a payload; what has no path is not in it.
+    """Where each thing stands in a message; what has no path is the record's own.
 
-    ``ids`` are joined; ``numbers`` are the values, and what a reading weighs behind them.
+    ``ids`` are joined, and none where the record's key is the id; ``time`` is ``None`` where it is
+    the record's timestamp. ``numbers`` are the values, and what a reading weighs behind them.
     """
 
-    ids: Sequence[str]
-    time: str | None
-    numbers: Sequence[str]
+    ids: tuple[Path, ...]
+    time: Path | None
+    numbers: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, options: DecoderOptions) -> Paths:
+        """Read the paths of some options.
+
+        Raises
+        ------
+        ConfigError
+            If one is no path, there is no value, or two lead to the same field.
+        """
+        values = [options.value] if isinstance(options.value, str) else list(options.value)
+        if not values:
+            raise ConfigError('value = []: name at least one field, such as "value"')
+        series_id = () if options.series_id is None else options.series_id
+        ids = [series_id] if isinstance(series_id, str) else list(series_id)
+        weights = [] if options.weight is None else [options.weight]
+        id_paths = tuple(map(parse_path, ids))
+        numbers = tuple(map(parse_path, [*values, *weights]))
+        time = None if options.time is None else parse_path(options.time)
+        refuse_overlap([*numbers, *id_paths, *(() if time is None else (time,))])
+        return cls(() if id_paths == (KEY,) else id_paths, None if time == TIMESTAMP else time,
+                   numbers)  # fmt: skip
+
+    @property
+    def every(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (*self.ids, *(() if self.time is None else (self.time,)), *self.numbers)
+
+
+class RecordFields(NamedTuple):
+    """What records have beside their payloads, n of each; ``None`` for what was not asked for.
+
+    ``headers`` of a record are in order, and the last of a name counts.
+    """
+
+    keys: Sequence[bytes | None]
+    timestamps_ms: NDArray[np.int64]
+    headers: Sequence[Headers] | None = None
+    partitions: Sequence[int] | NDArray[np.int32] | None = None
+    topics: Sequence[str] | None = None
+
+    def take(self, at: NDArray[np.intp]) -> RecordFields:
+        """Return those of some records; one may come several times."""
+        keys, timestamps_ms, headers, partitions, topics = self
+        return RecordFields(
+            taken(keys, at),
+            timestamps_ms[at],
+            None if headers is None else taken(headers, at),
+            None if partitions is None else np.asarray(partitions)[at],
+            None if topics is None else taken(topics, at),
+        )
 
 
 class Fields(NamedTuple):
@@ -43,7 +104,7 @@ class Fields(NamedTuple):
     numbers: list[NDArray[np.float64]]
 
     def take(self, at: NDArray[np.intp]) -> Fields:
-        """Return what was read of some payloads; ids must be a column."""
+        """Return what was read of some payloads."""
         return Fields(
             None if self.ids is None else TextColumn.of(self.ids).take(at),
             None if self.times_ms is None else self.times_ms[at],

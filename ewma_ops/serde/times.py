@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, words_at
 
-__all__ = ["read_time", "read_times", "times_of"]
+__all__ = ["ms_of", "read_time", "read_times", "times_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
@@ -50,6 +50,17 @@ def read_time(text: str) -> int | None:
         moment = msgspec.convert(full, datetime)
     except msgspec.ValidationError:
         return None
+    return ms_of(moment)
+
+
+def ms_of(moment: datetime) -> int:
+    """Return the milliseconds since the epoch, rounded down, UTC where it has no time zone.
+
+    Examples
+    --------
+    >>> ms_of(datetime(1970, 1, 1, 0, 0, 1, 1999))
+    1001
+    """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return (moment - _EPOCH) // _MS

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
+from ewma_ops.serde.paths import parse_path
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
@@ -250,6 +251,8 @@ def _value(
 ) -> Any:
     try:
         return parse(values[key])
+    except _PathError as error:
+        mistakes.append(f"{name}.{key}: {error}")
     except (msgspec.ValidationError, ValueError, OverflowError):
         mistakes.append(f"{name}.{key} = {show_value(key, values[key])} must be {bound}")
 
@@ -279,7 +282,7 @@ def _read_smooth(
         return None
     paths = (input_.value,) if isinstance(input_.value, str) else input_.value
     try:
-        smoothing_set = SmoothingSet.of(smoothings, [path.replace(".", "_") for path in paths])
+        smoothing_set = SmoothingSet.of(smoothings, [parse_path(path).name for path in paths])
     except ConfigError as error:
         mistakes.append(f"[smooth] {error}")
         return None
@@ -290,11 +293,16 @@ def _read_smooth(
     return smoothing_set, shards, warm_start
 
 
+class _PathError(Exception):
+    """A path is none; the message says all."""
+
+
 def _field(value: object) -> str:
-    path = msgspec.convert(value, str)
-    if not all(path.split(".")):
-        raise ValueError(value)
-    return path
+    text = msgspec.convert(value, str)
+    try:
+        return parse_path(text).text
+    except ConfigError as error:
+        raise _PathError(str(error)) from None
 
 
 def _fields(value: object) -> str | tuple[str, ...]:

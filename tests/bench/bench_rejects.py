@@ -21,6 +21,7 @@ from ewma_ops.connectors.sink.sink import identified
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.table import SeriesTable
@@ -85,7 +86,9 @@ class Way:
     """All that a message goes through on its way, but for the sockets."""
 
     def __init__(self) -> None:
-        self.decode = Decode(JsonDecoder(time="ts"), DeadLetters("in", 1, 1_000_000), keeps=False)
+        self.decode = Decode(
+            JsonDecoder(DecoderOptions(time="ts")), DeadLetters("in", 1, 1_000_000), keeps=False
+        )
         self.table = SeriesTable(Smoothing(Decay(halflife="1s")))
         self.encode = Encode(JsonEncoder(["mean"]), 1)
         self.offset = 0

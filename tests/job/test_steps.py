@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.job.steps import Addressed, DeadLetters, Decode
+from ewma_ops.job.steps import Addressed, DeadLetters, Decode, decode_runs
 from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
 BAD = {3: b"not JSON", 4: None, 11: b'{"v": 1}', 29: b"{}"}
@@ -38,7 +39,7 @@ def run_of(partition: int, first: int, n: int, *, column: bool = False) -> Consu
 
 
 def decode(batch: list[ConsumerRecords], *, keeps: bool = False) -> list[Readings | Addressed]:
-    decoder = JsonDecoder(time="ts")
+    decoder = JsonDecoder(DecoderOptions(time="ts"))
     return list(Decode(decoder, DeadLetters("readings", 2, 1_000), keeps=keeps)(batch))
 
 
@@ -100,3 +101,17 @@ def test_what_is_nothing_but_unreadable_gives_letters_only() -> None:
     [letter] = decode([run_of(1, 3, 2)])
     assert isinstance(letter, tuple)
     assert (letter[0], len(letter[1])) == (part_key(1), 2)
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_fields_of_the_records_belong_to_their_run(*, column: bool) -> None:
+    options = DecoderOptions(series_id=["@topic", "@partition", "@key"], value="@header.h")
+    decoded = decode_runs(
+        JsonDecoder(options), [run_of(0, 0, 3, column=column), run_of(1, 5, 2, column=column)]
+    )
+    ids = ["readings/0/k0", "readings/0/k1", "readings/0/k2", "readings/1/k5", "readings/1/k6"]
+    assert decoded.readings.series_ids == ids[:3]
+    assert [rejection[:2] for rejection in decoded.rejected] == [
+        (3, "wrong-type"),
+        (4, "wrong-type"),
+    ]

@@ -28,8 +28,10 @@ class ColumnReader:
     """Read payloads of the shape that was seen last, a column at a time."""
 
     def __init__(self, paths: Paths) -> None:
-        self._paths = paths
-        self._times = set() if paths.time is None else {paths.time}
+        self._ids: list[str] = [path.text for path in paths.ids]
+        self._numbers: list[str] = [path.text for path in paths.numbers]
+        self._time = None if paths.time is None else paths.time.text
+        self._times = set() if self._time is None else {self._time}
         self._shape: Shape | None = None
         self._patience = self._waits = 0
 
@@ -38,7 +40,7 @@ class ColumnReader:
 
         ``None`` if they are few, or hardly any has it; then they are left alone for some runs.
         """
-        if not are_many(payloads) or len(self._paths.ids) > 1:
+        if not are_many(payloads) or len(self._ids) > 1:
             return None
         if self._waits > 0:
             self._waits -= 1
@@ -67,25 +69,24 @@ class ColumnReader:
     def _serves(self, shape: Shape) -> bool:
         texts, numbers = shape.texts, shape.numbers
         times_are = texts >= self._times or numbers >= self._times
-        return texts >= set(self._paths.ids) and numbers >= set(self._paths.numbers) and times_are
+        return texts >= set(self._ids) and numbers >= set(self._numbers) and times_are
 
     def _read(self, shape: Shape, payloads: BytesColumn) -> tuple[NDArray[np.bool_], Fields]:
-        paths = self._paths
-        found = shape.match(payloads, {*paths.numbers, *paths.ids} | self._times)
+        found = shape.match(payloads, {*self._numbers, *self._ids} | self._times)
         alike = found.matches
         ids = times_ms = None
-        if paths.ids:
-            spans = found.texts[paths.ids[0]]
+        if self._ids:
+            spans = found.texts[self._ids[0]]
             alike &= spans.stops > spans.starts
             ids = TextColumn(spans)
-        if paths.time is not None:
-            if paths.time in found.texts:
-                times_ms, good = read_times(found.texts[paths.time])
+        if self._time is not None:
+            if self._time in found.texts:
+                times_ms, good = read_times(found.texts[self._time])
             else:
-                times_ms, good = read_integers(found.numbers[paths.time])
+                times_ms, good = read_integers(found.numbers[self._time])
             alike &= good
         numbers = []
-        for path in paths.numbers:
+        for path in self._numbers:
             column, good = read_floats(found.numbers[path], alike)
             alike &= good
             numbers.append(column)

@@ -1,10 +1,11 @@
-"""JSON payloads to readings.
+"""JSON payloads to readings: many of one shape by columns, others by structs or by documents.
 
-Knows what a reading may be; must not know topics, sockets or statistics. Bytes never raise here:
-what cannot be read, or is out of bounds, is rejected, alone, with a cause.
+Knows which way is quickest; must not know topics, sockets or statistics. Every way comes to the
+same, to the last bit and word.
 
     payloads --(of the usual shape)--> ColumnReader --> Fields --> checks --> Readings
         `-----------(others)---------> RowReader ----'
+                                          `--> JsonFormat --> DocumentReader
 """
 
 from __future__ import annotations
@@ -14,100 +15,61 @@ from collections.abc import Sequence
 import numpy as np
 
 from ewma_ops.columns.byte_columns import taken
-from ewma_ops.columns.readings import (
-    LARGEST_VALUE,
-    MAX_ID_BYTES,
-    MAX_VALUE_BYTES,
-)
-from ewma_ops.serde.decoder import (
-    Decoder,
-)
-from ewma_ops.serde.fields import Fields, Reasons
+from ewma_ops.serde.decoder import Decoder
+from ewma_ops.serde.fields import Fields, Paths, Reasons, RecordFields
 from ewma_ops.serde.json.by_shape import ColumnReader
+from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.json.one_by_one import RowReader
+from ewma_ops.serde.options import DecoderOptions
 
 __all__ = ["JsonDecoder"]
 
+_DEFAULTS = DecoderOptions()
+
 
 class JsonDecoder(Decoder):
-    """Decode JSON objects into readings.
+    """Decode JSON into readings.
 
     Parameters
     ----------
-    value
-        Path of the value, a number; null or absent is a missing reading (NaN). A list of paths
-        for several fields.
-    series_id
-        Path of the series id, text or an integer (5 and "5" are the same series); several are
-        joined with "/", so they had better not contain one. ``None``: the record's key.
-    time
-        Path of the event time: milliseconds since the epoch, or ISO 8601 text in the years 1 to
-        9999, UTC where it names no offset. ``None``: the record's timestamp.
-    weight
-        Path of what the reading weighs, a number >= 0; null or absent is a missing reading.
-    lowest, highest
-        Bounds of a value.
-    nulls
-        Whether a null or absent value is a missing reading, or else rejected.
-    infinite
-        Whether a number too large for a float64 is taken as infinite, and the words ``Infinity``,
-        ``-Infinity`` and ``NaN`` are read, which JSON has not; or else all of them rejected.
-    max_id_bytes
-        Most bytes of a series id, as UTF-8.
-    max_value_bytes
-        Most bytes of a payload: a longer one is rejected unread.
-
-    A path is the name of a field, or names joined with "." for nested objects. Of a key that
-    stands twice in an object the last counts. Other fields are skipped unread.
+    options
+        Where in a message a reading stands, and which readings are taken. Of a key that stands
+        twice in an object the last counts.
 
     Raises
     ------
     ConfigError
-        If a path is empty, or one lies inside another.
+        If a path is none, or two lead to the same field.
 
     Examples
     --------
-    >>> decoder = JsonDecoder(value="t", series_id="sensor.id", time="at")
+    >>> decoder = JsonDecoder(DecoderOptions(value="t", series_id="sensor.id", time="at"))
     >>> decoded = decoder.decode([None], [b'{"sensor": {"id": "s1"}, "t": 21, "at": 5}'], [-1])
     >>> decoded.readings.series_ids, decoded.readings.values, decoded.readings.times_ms
     (['s1'], array([21.]), array([5]))
     """
 
-    def __init__(
-        self,
-        value: str | Sequence[str] = "value",
-        series_id: str | Sequence[str] | None = "series_id",
-        time: str | None = None,
-        weight: str | None = None,
-        lowest: float = -LARGEST_VALUE,
-        highest: float = LARGEST_VALUE,
-        *,
-        nulls: bool = True,
-        infinite: bool = False,
-        max_id_bytes: int = MAX_ID_BYTES,
-        max_value_bytes: int = MAX_VALUE_BYTES,
-    ) -> None:
-        super().__init__(
-            value,
-            series_id,
-            time,
-            weight,
-            lowest,
-            highest,
-            nulls=nulls,
-            max_id_bytes=max_id_bytes,
-            max_value_bytes=max_value_bytes,
-        )
-        self._rows = RowReader(self._paths, infinite=infinite)
-        self._columns = ColumnReader(self._paths)
+    def __init__(self, options: DecoderOptions = _DEFAULTS) -> None:
+        paths = Paths.of(options)
+        json = JsonFormat(paths, infinite=options.infinite)
+        super().__init__(json, options)
+        is_quick = all(path.is_plain for path in paths.every)
+        self._rows = RowReader(paths, json, self._documents) if is_quick else None
+        self._columns = ColumnReader(paths)
 
-    def _read(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Fields:
+    def _read(
+        self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
+    ) -> Fields:
+        if self._rows is None:
+            return super()._read(payloads, record, rejected)
         read = self._columns.read(payloads)
         if read is None:
-            return self._rows.read(payloads, range(len(payloads)), rejected)
+            return self._rows.read(payloads, range(len(payloads)), record, rejected)
         alike, fields = read
         if alike.all():
             return fields
         others = np.flatnonzero(~alike)
-        rest = self._rows.read(taken(payloads, others), others.tolist(), rejected)
+        rest = self._rows.read(
+            taken(payloads, others), others.tolist(), record.take(others), rejected
+        )
         return fields.merged(np.flatnonzero(alike), rest, others)

@@ -18,6 +18,7 @@ from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.fields import Paths
 from ewma_ops.serde.json.by_shape import ColumnReader
 from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.options import DecoderOptions
 from tests.helpers.payloads import TELLING, mutated, plain, run_of, surrounded, template
 
 Payloads = Sequence[bytes | None]
@@ -95,7 +96,7 @@ def check_as_by_rows(
     runs: Sequence[Payloads], options: dict[str, Any], around: Sequence[bytes] = (b'"',)
 ) -> None:
     """Decode runs one after another: as lists, as columns, and as columns among other bytes."""
-    by_rows, by_columns, among_others = (JsonDecoder(**options) for _ in range(3))
+    by_rows, by_columns, among_others = (JsonDecoder(DecoderOptions(**options)) for _ in range(3))
     for run in runs:
         expected = told(decode(by_rows, list(run)))
         assert told(decode(by_columns, BytesColumn.of(run))) == expected
@@ -105,7 +106,7 @@ def check_as_by_rows(
 def test_a_run_of_one_shape_is_read_by_columns() -> None:
     payloads = [b'{"id":"a","q":{"x":1.5,"y":null},"n":2,"at":5}']
     payloads += [b'{"id":"bc","q":{"x":-3,"y":0.25},"n":1e2,"at":1700000000000}']
-    decoder = JsonDecoder(["q.x", "q.y"], series_id="id", time="at", weight="n")
+    decoder = JsonDecoder(DecoderOptions(["q.x", "q.y"], series_id="id", time="at", weight="n"))
     decoded = decode(decoder, BytesColumn.of(payloads))
     readings = decoded.readings
     assert isinstance(readings.series_ids, TextColumn)
@@ -129,18 +130,18 @@ def test_others_among_them_are_read_or_rejected_by_themselves() -> None:
 
 def test_few_payloads_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_module, "_FEW", 5)
-    reader = ColumnReader(Paths(["series_id"], None, ["value"]))
+    reader = ColumnReader(Paths.of(DecoderOptions("value", "series_id")))
     assert reader.read(BytesColumn.of([GOOD] * 4)) is None
     assert reader.read(BytesColumn.of([GOOD] * 5)) is not None
 
 
 def test_ids_of_several_fields_are_read_one_by_one() -> None:
-    reader = ColumnReader(Paths(["series_id", "site"], None, ["value"]))
+    reader = ColumnReader(Paths.of(DecoderOptions("value", ["series_id", "site"])))
     assert reader.read(BytesColumn.of([b'{"series_id":"a","site":"b","value":1}'])) is None
 
 
 def test_a_run_without_payloads() -> None:
-    assert len(decode(JsonDecoder(time="ts"), BytesColumn.of([])).readings) == 0
+    assert len(decode(JsonDecoder(DecoderOptions(time="ts")), BytesColumn.of([])).readings) == 0
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_what_serves_as_no_example_is_read_one_by_one(payload: bytes | None) -> 
 
 
 def test_an_example_is_looked_for_among_the_first() -> None:
-    reader = ColumnReader(Paths(["series_id"], None, ["value"]))
+    reader = ColumnReader(Paths.of(DecoderOptions("value", "series_id")))
     read = reader.read(BytesColumn.of([None, b'{"series_id":1,"value":1}', GOOD, GOOD]))
     assert read is not None
     assert read[0].tolist() == [False, False, True, True]
@@ -183,7 +184,7 @@ def test_every_decoder_knows_its_template(options: dict[str, Any], kinds: Kinds)
         draw = random.Random(seed)
         parts = template(draw, kinds)
         payloads = [plain(parts), *run_of(parts, draw, 20, odd=0.0)]
-        decoder = JsonDecoder(**options)
+        decoder = JsonDecoder(DecoderOptions(**options))
         read = decoder._columns.read(surrounded(payloads, AROUND[seed % 5]))
         assert read is not None, payloads
         assert read[0].all(), payloads
@@ -196,15 +197,20 @@ def test_every_decoder_knows_its_template(options: dict[str, Any], kinds: Kinds)
 def test_ids_are_a_column_also_where_they_are_keys() -> None:
     keys = [b"a", b"b"]
     payloads = BytesColumn.of([GOOD, GOOD])
-    ids = decode(JsonDecoder(series_id=None), payloads, BytesColumn.of(keys)).readings.series_ids
+    ids = decode(
+        JsonDecoder(DecoderOptions(series_id=None)), payloads, BytesColumn.of(keys)
+    ).readings.series_ids
     assert isinstance(ids, TextColumn)
     assert ids == ["a", "b"]
 
 
 def test_a_time_out_of_range_is_told_the_same() -> None:
     payloads = [b'{"series_id":"a","ts":253402300800000,"value":1}']
-    by_rows = decode(JsonDecoder(time="ts"), payloads)
-    assert decode(JsonDecoder(time="ts"), BytesColumn.of(payloads)).rejected == by_rows.rejected
+    by_rows = decode(JsonDecoder(DecoderOptions(time="ts")), payloads)
+    assert (
+        decode(JsonDecoder(DecoderOptions(time="ts")), BytesColumn.of(payloads)).rejected
+        == by_rows.rejected
+    )
 
 
 @pytest.mark.parametrize("number", ["0.30000000000000004", "1e5", "9007199254740993", "1.5", "-0"])
@@ -221,13 +227,15 @@ def test_a_payload_is_not_read_beyond_its_ends() -> None:
     )
     starts = np.concatenate([np.zeros(150 + len(GOOD), np.int64), np.arange(50)])
     payloads = BytesColumn(data, starts, stops)
-    decoder = JsonDecoder(time="ts")
-    assert told(decode(decoder, payloads)) == told(decode(JsonDecoder(time="ts"), list(payloads)))
+    decoder = JsonDecoder(DecoderOptions(time="ts"))
+    assert told(decode(decoder, payloads)) == told(
+        decode(JsonDecoder(DecoderOptions(time="ts")), list(payloads))
+    )
     assert len(decoder.decode([None] * 150, payloads[:150], []).kept) == 150
 
 
 def test_another_shape_is_learned_anew() -> None:
-    reader = ColumnReader(Paths(["id"], None, ["x"]))
+    reader = ColumnReader(Paths.of(DecoderOptions("x", "id")))
     first, second = b'{"id":"a","x":1}', b'{"x":2,"id":"b"}'
     assert reader.read(BytesColumn.of([first] * 3)) is not None
     assert reader.read(BytesColumn.of([second] * 3)) is None
@@ -245,7 +253,7 @@ SHAPED = BytesColumn.of([b'{"id":"a","x":1}'] * 3)
 
 @pytest.mark.parametrize("runs", [*range(10), 15, 16, 63, 64, 127, 128, 192, 193, 200])
 def test_what_has_no_shape_is_left_alone_for_ever_more_runs(runs: int) -> None:
-    reader = ColumnReader(Paths(["id"], None, ["x"]))
+    reader = ColumnReader(Paths.of(DecoderOptions("x", "id")))
     assert [reader.read(SHAPELESS) for _ in range(runs)] == [None] * runs
     left_alone = 0
     while reader.read(SHAPED) is None:
@@ -288,13 +296,13 @@ def test_what_becomes_of_a_message_depends_on_no_other(
     payloads = run_of(template(draw, kinds), draw, 24, draw.choice([0.1, 0.5, 0.9]))
     keys = [draw.choice([b"k", b"k", b"", None, b"\xff"]) for _ in payloads]
     times = [draw.choice([5, 5, -1, 1 << 60]) for _ in payloads]
-    fresh = JsonDecoder(**options)
+    fresh = JsonDecoder(DecoderOptions(**options))
     alone = [
         told(fresh.decode([key], [payload], [time]))
         for key, payload, time in zip(keys, payloads, times, strict=True)
     ]
     for batch in (list(payloads), BytesColumn.of(payloads)):
-        together = JsonDecoder(**options).decode(keys, batch, times)
+        together = JsonDecoder(DecoderOptions(**options)).decode(keys, batch, times)
         rejected = {rejection.at: rejection for rejection in together.rejected}
         place = {at: i for i, at in enumerate(together.kept.tolist())}
         for i, expected in enumerate(alone):
@@ -354,7 +362,7 @@ def test_any_bytes_come_to_the_same(binary: list[bytes | None], seed: int) -> No
 
 def test_many_random_bytes_never_raise() -> None:
     draw = random.Random(1)
-    decoder = JsonDecoder(time="ts")
+    decoder = JsonDecoder(DecoderOptions(time="ts"))
     for _ in range(20):
         payloads = [draw.randbytes(draw.randrange(80)) for _ in range(500)]
         decoded = decode(decoder, BytesColumn.of([GOOD] * 501 + payloads))

@@ -16,6 +16,7 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.decoder import CAUSES, Decoded
 from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.options import DecoderOptions
 
 GOOD = b'{"series_id": "s1", "ts": 1700000000000, "value": 21.5}'
 
@@ -24,7 +25,9 @@ def decode(
     *payloads: bytes | None, key: bytes | None = b"k", timestamp_ms: int = 7, **options: Any
 ) -> Decoded:
     n = len(payloads)
-    return JsonDecoder(**options).decode([key] * n, payloads, np.full(n, timestamp_ms))
+    return JsonDecoder(DecoderOptions(**options)).decode(
+        [key] * n, payloads, np.full(n, timestamp_ms)
+    )
 
 
 def only(decoded: Decoded) -> tuple[str, float, int]:
@@ -79,7 +82,9 @@ def test_the_records_key_as_series_id() -> None:
     ("key", "expected"), [(None, "no-series-id"), (b"", "no-series-id"), (b"\xff", "not-utf8")]
 )
 def test_a_key_that_is_no_series_id(key: bytes | None, expected: str) -> None:
-    decoded = JsonDecoder(series_id=None).decode([b"a", key, b"b"], [b'{"value":1}'] * 3, [1, 2, 3])
+    decoded = JsonDecoder(DecoderOptions(series_id=None)).decode(
+        [b"a", key, b"b"], [b'{"value":1}'] * 3, [1, 2, 3]
+    )
     assert decoded.readings.series_ids == ["a", "b"]
     assert [(r.at, r.cause) for r in decoded.rejected] == [(1, expected)]
 
@@ -179,7 +184,7 @@ def test_unusual_ids_are_kept(series_id: bytes, expected: str) -> None:
 @pytest.mark.parametrize("n", [1, 2_000])
 @pytest.mark.parametrize(("max_id_bytes", "fits"), [(8, False), (9, True)])
 def test_an_id_has_so_many_bytes_at_most(n: int, max_id_bytes: int, fits: bool) -> None:
-    decoder = JsonDecoder(max_id_bytes=max_id_bytes)
+    decoder = JsonDecoder(DecoderOptions(max_id_bytes=max_id_bytes))
     payload = '{"series_id": "été-é1", "value": 1}'.encode()
     decoded = decoder.decode([None] * n, BytesColumn.of([payload] * n), [0] * n)
     assert len(decoded.readings) == (n if fits else 0)
@@ -321,7 +326,7 @@ def test_no_records_at_all() -> None:
 )
 def test_paths_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        JsonDecoder(**options)
+        JsonDecoder(DecoderOptions(**options))
 
 
 def mutated(payload: bytes, cut: int, junk: bytes) -> bytes:
@@ -356,7 +361,7 @@ PAYLOADS = st.one_of(
 def test_nothing_raises_and_every_message_is_decoded_as_if_alone(
     records: list[tuple[bytes | None, bytes | None, int]], series_id: str | None, time: str | None
 ) -> None:
-    decoder = JsonDecoder(series_id=series_id, time=time)
+    decoder = JsonDecoder(DecoderOptions(series_id=series_id, time=time))
     keys, values = [key for key, _, _ in records], [value for _, value, _ in records]
     together = decoder.decode(keys, values, [timestamp for _, _, timestamp in records])
     rejected = [rejection.at for rejection in together.rejected]
@@ -377,7 +382,7 @@ def alone_empty() -> Readings:
 
 
 def test_several_fields_and_a_weight() -> None:
-    decoder = JsonDecoder(["bid", "q.ask"], weight="n")
+    decoder = JsonDecoder(DecoderOptions(["bid", "q.ask"], weight="n"))
     payloads = [
         b'{"series_id":"a","bid":1,"q":{"ask":2},"n":3}',
         b'{"series_id":"a","bid":null,"q":{"ask":2.5},"n":0}',
@@ -393,7 +398,7 @@ def test_several_fields_and_a_weight() -> None:
 
 
 def test_a_weight_that_loses_digits_is_out_of_range() -> None:
-    decoder = JsonDecoder("value", weight="n")
+    decoder = JsonDecoder(DecoderOptions("value", weight="n"))
     weights = ["0", "1e-310", "2.3e-308", "3e150", "4e150", "null"]
     payloads = [b'{"series_id":"a","value":1,"n":%s}' % text.encode() for text in weights]
     decoded = decoder.decode([None] * 6, payloads, [0] * 6)
@@ -404,7 +409,9 @@ def test_a_weight_that_loses_digits_is_out_of_range() -> None:
 
 def test_values_out_of_bounds_are_rejected() -> None:
     payloads = [b'{"series_id":"a","value":%d}' % value for value in (-2, -1, 3, 4)]
-    decoded = JsonDecoder(lowest=-1, highest=3).decode([None] * 4, payloads, [0] * 4)
+    decoded = JsonDecoder(DecoderOptions(lowest=-1, highest=3)).decode(
+        [None] * 4, payloads, [0] * 4
+    )
     assert decoded.readings.values.tolist() == [-1, 3]
     assert [(r.cause, r.detail) for r in decoded.rejected] == [
         ("out-of-range", "value is -2.0: not between -1 and 3"),
@@ -418,7 +425,7 @@ def test_nulls_are_rejected_where_they_are_asked_to_be() -> None:
         b'{"series_id":"a"}',
         b'{"series_id":"a","value":1}',
     ]
-    decoded = JsonDecoder(nulls=False).decode([None] * 3, payloads, [0] * 3)
+    decoded = JsonDecoder(DecoderOptions(nulls=False)).decode([None] * 3, payloads, [0] * 3)
     assert [(r.at, r.cause) for r in decoded.rejected] == [(0, "missing"), (1, "missing")]
     assert decoded.kept.tolist() == [2]
 
@@ -426,7 +433,7 @@ def test_nulls_are_rejected_where_they_are_asked_to_be() -> None:
 def test_infinite_values_are_read_where_they_are_asked_for() -> None:
     words = [b"Infinity", b"-Infinity", b"NaN", b"1e400", b"-1" + b"0" * 400, b"2"]
     payloads = [b'{"series_id":"a","value":%b}' % word for word in words]
-    decoder = JsonDecoder(lowest=0.0, highest=1.0, infinite=True)
+    decoder = JsonDecoder(DecoderOptions(lowest=0.0, highest=1.0, infinite=True))
     decoded = decoder.decode([None] * 6, payloads, [0] * 6)
     expected = [math.inf, -math.inf, math.nan, math.inf, -math.inf]
     np.testing.assert_array_equal(decoded.readings.values, expected)

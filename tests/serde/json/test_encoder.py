@@ -18,6 +18,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.serde.json import encoder as encoder_module
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.serde.options import DecoderOptions
 
 
 def smoothed(
@@ -73,7 +74,7 @@ def test_what_is_written_reads_back_the_same(events: list[tuple[str, int, float]
     payloads = JsonEncoder(["mean"]).encode(smoothed({"mean": means}, ids, times_ms))
     assert len(payloads) == len(events)
     assert [json.loads(payload)["series_id"] for payload in payloads] == ids
-    decoded = JsonDecoder(value="ewma", time="time").decode(ids, payloads, [])
+    decoded = JsonDecoder(DecoderOptions(value="ewma", time="time")).decode(ids, payloads, [])
     assert decoded.rejected == []
     assert decoded.readings.series_ids == ids
     np.testing.assert_array_equal(decoded.readings.times_ms, times_ms)

@@ -1,0 +1,125 @@
+"""JSON payloads to documents, and what is wrong with those that are none.
+
+Knows JSON, and what makes a payload unusable; must not know paths inside of a field, nor bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from json import loads
+from typing import Any, TypedDict
+
+import msgspec
+
+from ewma_ops.serde.documents import not_utf8
+from ewma_ops.serde.fields import Paths, Reasons, Refused
+
+__all__ = ["JsonFormat"]
+
+
+class JsonFormat:
+    """Parse JSON.
+
+    Parameters
+    ----------
+    paths
+        What will be looked for. Where all of it is in fields of one object, the others are skipped
+        unread; otherwise a payload may be any JSON.
+    infinite
+        Whether the words ``Infinity``, ``-Infinity`` and ``NaN`` are read, and numbers that are
+        too large for a float64.
+    """
+
+    def __init__(self, paths: Paths, *, infinite: bool = False) -> None:
+        inside = [path for path in paths.every if path.source == "document"]
+        heads = dict.fromkeys(path.steps[0] for path in inside if path.steps and not path.up)
+        self._is_object = all(isinstance(head, str) for head in heads) and all(
+            path.steps and not path.up for path in inside
+        )
+        kind: Any = Any
+        if self._is_object:
+            fields = {str(head): Any for head in heads}
+            kind = TypedDict("Document", fields, total=False)  # type: ignore[misc,no-redef]
+        self._kind = kind
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._infinite = infinite
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
+        pieces = list(payloads)
+        found: list[Any] = []
+        left = map(self._decode, pieces)  # type: ignore[arg-type]  # None raises, as it should
+        while True:
+            try:
+                found.extend(left)  # keeps what it got before an error, and goes on after it
+                return found
+            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+                at = len(found)
+                try:
+                    found.append(self.document(pieces[at]))
+                except Refused as refused:
+                    found.append({})
+                    rejected.setdefault(places[at], refused.args)
+
+    def document(self, payload: bytes | None, error: Exception | None = None) -> Any:
+        """Return the document of a payload.
+
+        Parameters
+        ----------
+        payload
+            The bytes.
+        error
+            How a stricter reader failed on it, if that says that this one will too.
+
+        Raises
+        ------
+        Refused
+            If it is none.
+        """
+        if payload is None:
+            raise Refused("tombstone", "the value is null")
+        if not payload.strip():
+            raise Refused("empty", "the value is empty")
+        try:
+            if error is not None:
+                raise error
+            return self._decode(payload)
+        except msgspec.MsgspecError as error:
+            if self._infinite:
+                with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+                    found = loads(payload.decode())
+                    msgspec.json.encode(found)  # refuses lone surrogates, as it does in reading
+                    return msgspec.convert(found, self._kind)
+            raise _refused(payload, error) from None
+        except RecursionError:
+            raise Refused("too-deep", "the value is nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise Refused("not-utf8", not_utf8(error)) from None
+
+    def settles(self, error: Exception, *, nested: bool) -> bool:
+        """Tell whether a struct's error says all: it is not JSON, or no object at all.
+
+        Of nested objects this reads what structs skip.
+        """
+        if self._infinite or nested or not isinstance(error, msgspec.DecodeError):
+            return False
+        if isinstance(error, msgspec.ValidationError):
+            text = str(error)
+            return text.startswith("Expected `object`, got ") and "$" not in text
+        return True
+
+
+def _refused(payload: bytes, error: msgspec.MsgspecError) -> Refused:
+    """Say why a payload cannot be decoded."""
+    if isinstance(error, msgspec.ValidationError):
+        cause = "out-of-range" if "out of range" in str(error) else "wrong-type"
+        return Refused(cause, str(error))
+    try:
+        payload.decode()
+    except UnicodeDecodeError as undecodable:
+        return Refused("not-utf8", not_utf8(undecodable))
+    bom = " (it begins with a byte order mark)" if payload[:3] == b"\xef\xbb\xbf" else ""
+    return Refused("not-json", f"{error}{bom}")

@@ -1,0 +1,58 @@
+"""What is asked of the messages of a topic: one record of options for every format.
+
+Knows the options; must not know how they are carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ewma_ops.columns.readings import LARGEST_VALUE, MAX_ID_BYTES, MAX_VALUE_BYTES
+
+__all__ = ["DecoderOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderOptions:
+    """Where in a message a reading stands, and which readings are taken.
+
+    Parameters
+    ----------
+    value
+        Path of the value, a number; null or absent is a missing reading (NaN). A list of paths
+        for several fields.
+    series_id
+        Path of the series id, text or an integer (5 and "5" are the same series); several are
+        joined with "/", so they had better not contain one. ``None``: the record's key.
+    time
+        Path of the event time: milliseconds since the epoch, or ISO 8601 text in the years 1 to
+        9999, UTC where it names no offset. ``None``: the record's timestamp.
+    weight
+        Path of what the reading weighs, a number >= 0; null or absent is a missing reading.
+    lowest, highest
+        Bounds of a value.
+    nulls
+        Whether a null or absent value is a missing reading, or else rejected.
+    infinite
+        Whether infinite values are taken, and in JSON the words ``Infinity``, ``-Infinity`` and
+        ``NaN``, which it has not, and numbers too large for a float64 as infinite; or else all of
+        them rejected.
+    max_id_bytes
+        Most bytes of a series id, as UTF-8.
+    max_value_bytes
+        Most bytes of a payload: a longer one is rejected unread.
+
+    Paths are explained in :mod:`ewma_ops.serde.paths`.
+    """
+
+    value: str | Sequence[str] = "value"
+    series_id: str | Sequence[str] | None = "series_id"
+    time: str | None = None
+    weight: str | None = None
+    lowest: float = -LARGEST_VALUE
+    highest: float = LARGEST_VALUE
+    nulls: bool = True
+    infinite: bool = False
+    max_id_bytes: int = MAX_ID_BYTES
+    max_value_bytes: int = MAX_VALUE_BYTES
