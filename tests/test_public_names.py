@@ -25,6 +25,7 @@ PUBLIC = {
     "ewma_ops.operators": {"smooth", "smooth_batches"},
     "ewma_ops.composites": COMPOSITES,
     "ewma_ops.history": {"History"},
+    "ewma_ops.monitor": {"Design", "design"},
     "ewma_ops.table": {"SeriesTable", "TableSnapshot"},
     "ewma_ops.errors": ERRORS,
     "ewma_ops.connectors": {

@@ -1,4 +1,4 @@
-"""The command line: ``ewma run | check | verify | demo | feed``.
+"""The command line: ``ewma run | check | verify | design | demo | feed``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
 Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ewma_ops import __version__
+from ewma_ops.commands import design
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.relay import write_line
 from ewma_ops.stats.durations import duration_ms
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check the output topic against the input topic")
     verify.add_argument("config", type=Path, metavar="CONFIG.toml")
     verify.set_defaults(command=_verify)
+
+    design.add_command(commands)
 
     demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
     demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")

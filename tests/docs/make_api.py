@@ -12,6 +12,7 @@ MODULES = {
     "ewma_ops.operators": "Bytewax operators; `import ewma_ops.operators as ew`.",
     "ewma_ops.composites": "Indicators made of several smoothings.",
     "ewma_ops.history": "Earlier readings, to start warm.",
+    "ewma_ops.monitor": "Alarms by their rate of false alarms.",
     "ewma_ops.table": "The state of all series, without a stream.",
     "ewma_ops.connectors": "Kafka as source and sink of any Bytewax dataflow.",
     "ewma_ops.errors": "What is raised. All are `EwmaError`.",

@@ -56,6 +56,7 @@ from ewma_ops.errors import (
     StateError,
     TopicError,
 )
+from ewma_ops.monitor import Design, design
 from ewma_ops.table import TableSnapshot
 
 
@@ -142,6 +143,12 @@ def kafka(flow: Dataflow) -> str:
     sink = KafkaSink(client, "smoothed", delivery="at-least-once")
     assert_type(sink.partitions, int)
     return part_key(3)
+
+
+def alarms() -> float:
+    found: Design = design(Decay(beta=0.9), 500, exact=True)
+    assert_type(found.limit, float)
+    return found.delays[1.0]
 
 
 def errors() -> list[type[EwmaError]]:

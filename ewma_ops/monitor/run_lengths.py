@@ -1,0 +1,324 @@
+"""How long an EWMA chart runs until it raises an alarm, and the limit for a wanted run length.
+
+Knows charts of independent normal readings; must not know streams, series or configuration. Made
+for design, not for the stream: a call takes milliseconds, at small ``alpha`` up to seconds.
+
+The EWMA z <- (1 - alpha) z + alpha x starts at the mean, here 0; readings have a standard deviation
+of 1. The chart raises an alarm as soon as abs(z) > limit * (standard deviation of z). The *run
+length* is the number of readings until then. Its average is the number of readings per false alarm
+where the mean is as expected, and the delay of detection where the mean has shifted.
+
+Fixed limits use the standard deviation of z in the long run, sqrt(alpha / (2 - alpha)). The average
+run length A(z) that is left at z solves (Crowder 1987)
+
+    A(z) = 1 + integral of A(y) p(y, z) dy
+    p(y, z) = pdf((y - (1 - alpha) z) / alpha - shift) / alpha
+
+over the limits. On Gauss-Legendre nodes it is a set of linear equations (Nystroem's method).
+
+Exact limits use the standard deviation of z after t readings, which is smaller at first by the
+factor sqrt(1 - (1 - alpha)^(2 t)). The density of z among the charts that still run is carried
+from reading to reading, until the limits are as good as fixed (Steiner 1999, by quadrature).
+Dividing z and its limit by 1 - (1 - alpha)^t changes no alarm: so these are the limits of the
+bias-corrected mean, mean +- limit * std / sqrt(n_eff).
+
+The spread chart is an EWMA of squared standardised readings, which starts at 1, with an upper
+limit only; its run length is that of a Markov chain on cells (Brook and Evans 1972).
+
+Sources: S. V. Crowder, Technometrics 29 (1987) 401-407; J. M. Lucas and M. S. Saccucci,
+Technometrics 32 (1990) 1-12; S. H. Steiner, J. Quality Technology 31 (1999) 75-86; D. Brook and
+D. A. Evans, Biometrika 59 (1972) 539-549; S. Knoth, Statistics and Computing 15 (2005) 341-352.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.errors import ConfigError
+
+__all__ = [
+    "LONGEST_RUN",
+    "SMALLEST_ALPHA",
+    "SMALLEST_ALPHA_EXACT",
+    "average_run_length",
+    "limit_for",
+    "spike_limit",
+    "spread_limit_for",
+    "spread_run_length",
+]
+
+SMALLEST_ALPHA = 1e-4
+"""Below it the equations have thousands of unknowns."""
+
+SMALLEST_ALPHA_EXACT = 5e-3
+"""Below it exact limits take minutes: the density is carried over more than 2,000 readings."""
+
+LONGEST_RUN = 1e9
+"""Longest average run length that a limit is computed for: beyond it digits are lost."""
+
+_Floats = NDArray[np.float64]
+_SETTLED = 1e-10
+"""The share by which exact limits may still differ from fixed ones (of the variance)."""
+_CELLS = 400
+_FEW_CELLS = 100
+
+
+def average_run_length(
+    limit: float, alpha: float, shift: float = 0.0, *, exact: bool = False
+) -> float:
+    """Return the average number of readings until the chart raises an alarm.
+
+    Parameters
+    ----------
+    limit
+        > 0, in standard deviations of the EWMA.
+    alpha
+        The weight of the newest reading, 1 - beta: from `SMALLEST_ALPHA` to 1.
+    shift
+        By how much the mean differs from the expected one from the first reading on, in standard
+        deviations of a reading. With 0 the result is the readings per false alarm.
+    exact
+        Whether the limits are the exact ones at every reading, or those of the long run. Needs
+        ``alpha`` of at least `SMALLEST_ALPHA_EXACT`, where it takes seconds.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is out of range.
+
+    Examples
+    --------
+    The published value is 500, and 17.5 after a shift (Lucas and Saccucci 1990, table 3).
+
+    >>> round(average_run_length(3.071, alpha=0.5), 1)
+    499.9
+    >>> round(average_run_length(3.071, alpha=0.5, shift=1.0), 2)
+    17.48
+    """
+    _check_alpha(alpha, exact=exact)
+    _check_limit(limit)
+    if not math.isfinite(shift):
+        raise ConfigError(f"shift is {shift:g}: it must be a finite number")
+    remaining = _Remaining(limit, alpha, shift)
+    return remaining.with_exact_limits() if exact else remaining.at_centre()
+
+
+def limit_for(run_length: float, alpha: float, *, exact: bool = False) -> float:
+    """Return the limit with which a chart raises a false alarm every so many readings on average.
+
+    Parameters
+    ----------
+    run_length
+        Readings per false alarm: from 2 to `LONGEST_RUN`.
+    alpha, exact
+        As of :func:`average_run_length`.
+
+    Returns
+    -------
+    float
+        In standard deviations of the EWMA, rounded to 6 decimals: so that a configuration gives
+        the same limit on every machine.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> limit_for(500, alpha=0.1)
+    2.81431
+    """
+    _check_alpha(alpha, exact=exact)
+    most = spike_limit(run_length)  # averaging only ever lowers the limit
+    fixed = _solve(lambda limit: average_run_length(limit, alpha), run_length, most, 0.9 * most)
+    if not exact:
+        return round(fixed, 6)
+    found = _solve(
+        lambda limit: average_run_length(limit, alpha, exact=True), run_length, most, fixed
+    )
+    return round(found, 6)
+
+
+def spike_limit(run_length: float) -> float:
+    """Return the limit of a single normal reading for a false alarm every ``run_length`` readings.
+
+    Raises
+    ------
+    ConfigError
+        If ``run_length`` is not from 2 to `LONGEST_RUN`.
+
+    Examples
+    --------
+    >>> round(spike_limit(1e4), 4)
+    3.8906
+    """
+    if not 2 <= run_length <= LONGEST_RUN:
+        raise ConfigError(
+            f"{run_length:g} readings per false alarm: a limit is computed for 2 to "
+            f"{LONGEST_RUN:g}; for fewer false alarms give the limit itself, calibrated on history"
+        )
+    return -NormalDist().inv_cdf(0.5 / run_length)
+
+
+def spread_run_length(limit: float, alpha: float) -> float:
+    """Return the average number of readings until the spread chart raises a false alarm.
+
+    Parameters
+    ----------
+    limit
+        > 0: the chart's upper limit is 1 + limit * sqrt(2 alpha / (2 - alpha)), which is so many
+        standard deviations of it above its mean.
+    alpha
+        As of :func:`average_run_length`.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is out of range.
+
+    Examples
+    --------
+    The published value is 249.9997 (Knoth 2005).
+
+    >>> round(spread_run_length(1.661865, alpha=0.025), 1)
+    250.0
+    """
+    _check_alpha(alpha)
+    _check_limit(limit)
+    # The error is of second order in the width of a cell: two widths cancel it (Richardson).
+    coarse, fine = (_spread_on_cells(limit, alpha, cells) for cells in (_CELLS, 2 * _CELLS))
+    return fine + (fine - coarse) / 3.0
+
+
+def spread_limit_for(run_length: float, alpha: float) -> float:
+    """Return the limit of the spread chart for a wanted average run length, to 6 decimals.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is out of range.
+    """
+    _check_alpha(alpha)
+    spike = spike_limit(run_length)
+    most = (spike * spike - 1.0) / math.sqrt(2.0)  # of one squared reading: alpha = 1
+    near = _solve(
+        lambda limit: _spread_on_cells(limit, alpha, _FEW_CELLS), run_length, most, 0.9 * most
+    )
+    return round(_solve(lambda limit: spread_run_length(limit, alpha), run_length, most, near), 6)
+
+
+class _Remaining:
+    """The run length that is left at each node between fixed limits."""
+
+    def __init__(self, limit: float, alpha: float, shift: float) -> None:
+        self._limit, self._alpha, self._shift = limit, alpha, shift
+        self._half = limit * math.sqrt(alpha / (2.0 - alpha))
+        # p is a bell of width alpha: with fewer nodes than this the result is wrong in silence.
+        self._nodes, self._weights = _quadrature(max(48, math.ceil(4 * self._half / alpha + 32)))
+        nodes, weights = self._half * self._nodes, self._half * self._weights
+        step = self._density(nodes, nodes) * weights
+        self._lengths = np.linalg.solve(np.eye(len(nodes)) - step, np.ones(len(nodes)))
+
+    def at(self, z: _Floats) -> _Floats:
+        """Return the average run length that is left at values of the EWMA."""
+        nodes, weights = self._half * self._nodes, self._half * self._weights
+        return 1.0 + self._density(nodes, z) @ (weights * self._lengths)
+
+    def at_centre(self) -> float:
+        return float(self.at(np.zeros(1))[0])
+
+    def with_exact_limits(self) -> float:
+        """Return the average run length from the first reading on."""
+        beta = 1.0 - self._alpha
+        kept = beta * beta  # (1 - alpha)^(2 t), with t = 1
+        half = self._half * math.sqrt(1.0 - kept)
+        nodes = half * self._nodes
+        density = self._density(nodes, np.zeros(1))[0]
+        total = 1.0
+        while kept > _SETTLED:
+            weighed = density * (half * self._weights)
+            total += float(weighed.sum())  # the chance to be still running
+            kept *= beta * beta
+            half = self._half * math.sqrt(1.0 - kept)
+            ahead = half * self._nodes
+            density = weighed @ self._density(ahead, nodes)
+            nodes = ahead
+        return total + float((density * (half * self._weights)) @ self.at(nodes))
+
+    def _density(self, to: _Floats, start: _Floats) -> _Floats:
+        """Return p[i, j], the density of the next z at ``to[j]`` where it is ``start[i]``."""
+        steps = (to[None, :] - (1.0 - self._alpha) * start[:, None]) / self._alpha - self._shift
+        density: _Floats = np.exp(-0.5 * steps * steps) / (math.sqrt(2.0 * math.pi) * self._alpha)
+        return density
+
+
+@lru_cache(maxsize=64)
+def _quadrature(n: int) -> tuple[_Floats, _Floats]:
+    """Return nodes and weights of Gauss and Legendre on (-1, 1)."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return nodes, weights
+
+
+def _spread_on_cells(limit: float, alpha: float, cells: int) -> float:
+    """Return the run length of a chain that is always in the middle of one of so many cells."""
+    top = 1.0 + limit * math.sqrt(2.0 * alpha / (2.0 - alpha))
+    edges = np.linspace(0.0, top, cells + 1)
+    middles = 0.5 * (edges[:-1] + edges[1:])
+    squares = (edges[None, :] - (1.0 - alpha) * middles[:, None]) / alpha
+    below = _chi_squared_cdf(squares)
+    lengths = np.linalg.solve(np.eye(cells) - np.diff(below, axis=1), np.ones(cells))
+    first = np.diff(_chi_squared_cdf((edges - (1.0 - alpha)) / alpha))
+    return 1.0 + float(first @ lengths)
+
+
+def _chi_squared_cdf(x: _Floats) -> _Floats:
+    """Return the chance that a squared normal reading is at most x."""
+    roots = np.sqrt(np.maximum(x, 0.0) / 2.0)
+    return np.array([math.erf(root) for root in roots.ravel().tolist()]).reshape(x.shape)
+
+
+def _solve(
+    run_length_at: Callable[[float], float], wanted: float, most: float, guess: float
+) -> float:
+    """Return the limit from 0 to ``most`` that has a run length.
+
+    The logarithm of the run length rises with the limit, nearly along a line: the secant finds it
+    in a few steps, and bisection takes over where the secant would leave the bracket.
+    """
+    low, high = 0.0, most
+    before, at = guess, 0.999 * guess
+    error_before = math.log(run_length_at(before) / wanted)
+    for _ in range(100):
+        error = math.log(run_length_at(at) / wanted)
+        low, high = (at, high) if error < 0.0 else (low, at)
+        if abs(error) < 1e-9 or high - low < 1e-9:
+            break
+        slope = (error - error_before) / (at - before)
+        before, error_before = at, error
+        at = at - error / slope if slope > 0.0 else low
+        if at >= most and error < 0.0:
+            at = most
+        elif not low < at < high:
+            at = 0.5 * (low + high)
+    return at
+
+
+def _check_alpha(alpha: float, *, exact: bool = False) -> None:
+    smallest = SMALLEST_ALPHA_EXACT if exact else SMALLEST_ALPHA
+    if not smallest <= alpha <= 1.0:
+        raise ConfigError(
+            f"alpha is {alpha:g} (beta {1 - alpha:g}): run lengths are computed for alpha from "
+            f"{smallest:g} to 1" + (", with exact limits" if exact else "")
+        )
+
+
+def _check_limit(limit: float) -> None:
+    if not 0.0 < limit < math.inf:
+        raise ConfigError(f"limit is {limit:g}: it must be a positive number")
