@@ -41,6 +41,14 @@ def build_decoder(settings: Settings) -> Decoder:
         infinite=policies.non_finite != "dead-letter",
         max_id_bytes=reads.max_id_bytes,
         max_value_bytes=reads.max_value_bytes,
+        numbers=reads.numbers,
+        decimal=reads.decimal,
+        missing_values=reads.missing_values,
+        time_unit=reads.time_unit,
+        time_format=reads.time_format,
+        key=reads.key,
+        where=reads.where,
+        tombstones=reads.tombstones,
     )
     return JsonDecoder(options)
 

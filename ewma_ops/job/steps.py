@@ -5,6 +5,7 @@ Know records, readings, events and letters by the column; must not know settings
 
 from __future__ import annotations
 
+import logging
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -34,7 +35,10 @@ from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
 __all__ = ["Addressed", "DeadLetters", "Decode", "Encode", "RouteRejected", "decode_runs"]
 
+_log = logging.getLogger(__name__)
+
 _READINGS = Counter("ewma_ops_readings", "Readings taken in.")
+_SKIPPED = Counter("ewma_ops_skipped", "Messages left out by input.where or as tombstones.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
 _POLICIES = Counter(
     "ewma_ops_policies",
@@ -101,6 +105,10 @@ class Decode:
 
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
         decoded = decode_runs(self._decoder, runs)
+        if decoded.skipped:
+            _SKIPPED.inc(decoded.skipped)
+        if (notice := self._decoder.pop_notice()) is not None:
+            _log.warning("%s", notice)
         if len(decoded.readings) > 0:
             _READINGS.inc(len(decoded.readings))
             yield replace(

@@ -7,7 +7,7 @@ read, or is out of bounds, is rejected, alone, with a cause.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
@@ -22,14 +22,19 @@ from ewma_ops.columns.readings import (
     Rejections,
     weighable,
 )
-from ewma_ops.serde.documents import DocumentReader, not_utf8
-from ewma_ops.serde.fields import Fields, Headers, Paths, Reasons, RecordFields
+from ewma_ops.serde.documents import DocumentReader
+from ewma_ops.serde.fields import SKIPPED, Fields, Headers, Paths, Reasons, RecordFields
+from ewma_ops.serde.keys import KeyReader
+from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
 
 __all__ = ["CAUSES", "Decoded", "Decoder", "Format", "are_many"]
 
 
 _DEFAULTS = DecoderOptions()
+
+_YEAR_MS = 31_556_952_000
+_DECADES_MS = 20 * _YEAR_MS
 
 _FEW = 1_536
 """Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
@@ -50,6 +55,7 @@ CAUSES = (
     "missing",
     "out-of-range",
     "no-series-id",
+    "binary-key",
     "id-too-long",
     "value-too-long",
     "no-time",
@@ -63,12 +69,13 @@ class Decoded(NamedTuple):
     """What a run of payloads came to.
 
     ``kept`` holds the positions (intp, ascending) of the payloads that became ``readings``, in
-    that order; ``rejected`` the others, by position.
+    that order; ``rejected`` the others, by position. ``skipped`` is how many were none of ours.
     """
 
     kept: NDArray[np.intp]
     readings: Readings
     rejected: Rejections
+    skipped: int = 0
 
 
 class Format(Protocol):
@@ -104,10 +111,13 @@ class Decoder:
     def __init__(self, format_: Format, options: DecoderOptions = _DEFAULTS) -> None:
         self._paths = Paths.of(options)
         self._format = format_
-        self._documents = DocumentReader(self._paths, infinite=options.infinite)
+        self._documents = DocumentReader(self._paths, options)
+        self._keys = KeyReader(options.key)
         self._options = options
         self.beside = frozenset(path.source for path in self._paths.every)
         """What is read of records beside their payloads: "header", "partition", "topic" ..."""
+        self._notice: str | None = None
+        self._watches = self._paths.time is not None
 
     def decode(
         self,
@@ -133,15 +143,21 @@ class Decoder:
             n of each; needed if ``beside`` has "partition" or "topic".
         """
         rejected: Reasons = {}
+        if self._options.tombstones == "skip":
+            _skip_nulls(values, rejected)
         values = self._short(values, rejected)
         times_of_records = np.asarray(timestamps_ms, np.int64)
         record = RecordFields(keys, times_of_records, headers, partitions, topics)
         fields = self._read(values, record, rejected)
-        ids = _ids_of(keys, rejected) if fields.ids is None else fields.ids
+        ids = fields.ids
+        if ids is None:
+            ids = self._keys.ids(keys, rejected, many=are_many(keys))
         if fields.times_ms is None:
             times_ms = _times_of_records(times_of_records, rejected)
         else:
             times_ms = self._times_of(fields.times_ms, rejected)
+            if self._watches:
+                self._watch(times_ms, times_of_records, rejected)
         for place, (path, column) in enumerate(
             zip(self._paths.numbers, fields.numbers, strict=True)
         ):
@@ -156,7 +172,15 @@ class Decoder:
         kept = np.ones(len(ids), np.bool_)
         kept[list(rejected)] = False
         places = np.flatnonzero(kept)
-        return Decoded(places, readings.take(places), Rejections.of(rejected))
+        letters = {place: why for place, why in rejected.items() if why != SKIPPED}
+        skipped = len(rejected) - len(letters)
+        return Decoded(places, readings.take(places), Rejections.of(letters), skipped)
+
+    def _hint(self, moment: float) -> str:
+        if self._options.time_unit is not None:
+            return ""
+        unit = likely_unit(moment)
+        return f'; time_unit = "{unit}" in [input] reads it as such' if unit else ""
 
     def _read(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
@@ -168,6 +192,31 @@ class Decoder:
         places = range(len(payloads))
         documents = self._format.documents(payloads, places, rejected)
         return self._documents.read(documents, places, record, rejected)
+
+    def pop_notice(self) -> str | None:
+        """Return, once, what an operator should know of the messages read so far."""
+        notice, self._notice = self._notice, None
+        return notice
+
+    def _watch(
+        self, times_ms: NDArray[np.int64], of_records: NDArray[np.int64], rejected: Reasons
+    ) -> None:
+        """Compare the first time that was read with its record's: both are of one decade."""
+        place = next((i for i in range(len(times_ms)) if i not in rejected), None)
+        if place is None or of_records[place] <= 0:
+            return
+        self._watches = False
+        time_ms, of_record = int(times_ms[place]), int(of_records[place])
+        apart = abs(time_ms - of_record)
+        assert self._paths.time is not None
+        if apart > _DECADES_MS:
+            moment = np.datetime_as_string(np.datetime64(time_ms, "ms"), unit="s")
+            self._notice = (
+                f"the first {self._paths.time.text} is read as {moment}Z, "
+                f"{apart // _YEAR_MS} years away from its record's timestamp"
+            )
+            if self._options.time_unit is None and abs(time_ms * 1_000 - of_record) < _DECADES_MS:
+                self._notice += ': if it counts seconds, write time_unit = "s" in [input]'
 
     def _short(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Sequence[bytes | None]:
         """Return the payloads, nothing in the place of those that are too long."""
@@ -204,14 +253,23 @@ class Decoder:
     def _times_of(self, moments: NDArray[Any], rejected: Reasons) -> NDArray[np.int64]:
         assert self._paths.time is not None
         name = self._paths.time.text
-        _reject_outside(moments, name, rejected)
+        _reject_outside(moments, name, rejected, self._hint)
         if moments.dtype == np.float64:
             for i, moment in _items(moments, moments != np.rint(moments)):
                 detail = f"{name} is {moment}: not a whole number of milliseconds"
+                detail += self._hint(moment)
                 rejected.setdefault(i, ("wrong-type", detail))
         if rejected:
             moments[list(rejected)] = 0
         return moments.astype(np.int64)
+
+
+def _skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:
+    if isinstance(payloads, BytesColumn):
+        nulls = np.flatnonzero(payloads.stops < payloads.starts).tolist()
+    else:
+        nulls = [place for place, payload in enumerate(payloads) if payload is None]
+    rejected.update(dict.fromkeys(nulls, SKIPPED))
 
 
 def _times_of_records(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray[np.int64]:
@@ -221,30 +279,16 @@ def _times_of_records(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray
     return times_ms
 
 
-def _ids_of(keys: Sequence[bytes | None], rejected: Reasons) -> Sequence[str]:
-    if are_many(keys) and (keys.stops > keys.starts).all() and keys.packed().isascii():
-        return TextColumn(keys)
-    try:
-        texts = list(map(bytes.decode, keys))  # type: ignore[arg-type]  # None raises, as it should
-    except (TypeError, UnicodeDecodeError):
-        texts = []
-        for i, key in enumerate(keys):
-            try:
-                texts.append("" if key is None else key.decode())
-            except UnicodeDecodeError as error:
-                texts.append("-")
-                rejected.setdefault(i, ("not-utf8", f"the key is {not_utf8(error)}"))
-    if not all(texts):
-        for i in (i for i, text in enumerate(texts) if not text):
-            rejected.setdefault(i, ("no-series-id", "the record has no key"))
-    return texts
-
-
-def _reject_outside(times_ms: NDArray[Any], name: str, rejected: Reasons) -> None:
+def _reject_outside(
+    times_ms: NDArray[Any],
+    name: str,
+    rejected: Reasons,
+    hint: Callable[[float], str] = lambda _: "",
+) -> None:
     if _within(times_ms, EARLIEST_MS, LATEST_MS):
         return
     for i, time_ms in _items(times_ms, (times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)):
-        detail = f"{name} is {time_ms:.16g} ms, outside the years 1 to 9999"
+        detail = f"{name} is {time_ms:.16g} ms, outside the years 1 to 9999{hint(time_ms)}"
         rejected.setdefault(i, ("time-out-of-range", detail))
 
 

@@ -6,25 +6,21 @@ must not know bytes of payloads, bounds, topics or sockets.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timezone
-from decimal import Decimal
-from fractions import Fraction
-from itertools import repeat
-from types import NoneType
 from typing import Any
 from uuid import UUID
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
-from ewma_ops.serde.fields import Fields, Paths, Reasons, RecordFields, Refused
+from ewma_ops.serde.fields import Fields, Paths, Reasons, RecordFields, Refused, not_utf8
+from ewma_ops.serde.keys import KeyReader
+from ewma_ops.serde.moments import MomentReader
+from ewma_ops.serde.numbers import NumberReader, shown
+from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Path
-from ewma_ops.serde.times import ms_of, read_time, times_of
+from ewma_ops.serde.where import Where
 
-__all__ = ["DocumentReader", "as_time_column", "not_utf8", "shown"]
+__all__ = ["DocumentReader"]
+
+_DEFAULTS = DecoderOptions()
 
 
 class DocumentReader:
@@ -34,8 +30,8 @@ class DocumentReader:
     ----------
     paths
         Where in a document, or in the record beside it, each field stands.
-    infinite
-        Whether infinite numbers are taken, and those too large for a float64 as infinite.
+    options
+        Which types are read as numbers, times and keys.
 
     Examples
     --------
@@ -47,9 +43,11 @@ class DocumentReader:
     Fields(ids=['t/7'], times_ms=None, numbers=[array([1.5])])
     """
 
-    def __init__(self, paths: Paths, *, infinite: bool = False) -> None:
+    def __init__(self, paths: Paths, options: DecoderOptions = _DEFAULTS) -> None:
         self._paths = paths
-        self._infinite = infinite
+        self._numbers, self._moments = NumberReader(options), MomentReader(options)
+        self._keys = KeyReader(options.key)
+        self._where = Where(options)
 
     def read(
         self,
@@ -65,17 +63,22 @@ class DocumentReader:
         are noted, by place; in its row stands something.
         """
         paths = self._paths
+        for path, wanted in self._where.wanted.items():
+            found = self._find(path, documents, places, record, rejected, skip=True)
+            self._where.skip(wanted, found, places, rejected)
         ids = times_ms = None
         if paths.ids:
             parts = [self._ids(path, documents, places, record, rejected) for path in paths.ids]
             ids = parts[0] if len(parts) == 1 else list(map("/".join, zip(*parts, strict=True)))
         if paths.time is not None:
             found = self._find(paths.time, documents, places, record, rejected)
-            times_ms = as_time_column(paths.time.text, found, places, rejected)
+            times_ms = self._moments.column(paths.time.text, found, places, rejected)
         numbers = []
         for path in paths.numbers:
             found = self._find(path, documents, places, record, rejected)
-            numbers.append(self._numbers(path, found, places, rejected))
+            as_text = path.source in ("key", "header")
+            column = self._numbers.column(path.text, found, places, rejected, as_text=as_text)
+            numbers.append(column)
         return Fields(ids, times_ms, numbers)
 
     def _find(
@@ -85,10 +88,15 @@ class DocumentReader:
         places: Sequence[int],
         record: RecordFields,
         rejected: Reasons,
+        *,
+        skip: bool = False,
     ) -> list[Any]:
-        """Return what a path leads to in each document; ``None`` where it is absent."""
+        """Return what a path leads to in each document; ``None`` where it is absent.
+
+        ``skip`` takes it as absent too where it leads nowhere.
+        """
         if path.source != "document":
-            return _beside(path, record, places, rejected)
+            return self._beside(path, record, places, rejected)
         if not path.steps:
             return list(documents)
         if len(path.steps) == 1 and isinstance(path.steps[0], str):
@@ -106,7 +114,8 @@ class DocumentReader:
                 found.append(_at(document, path))
             except Refused as refused:
                 found.append(None)
-                rejected[place] = refused.args
+                if not skip:
+                    rejected[place] = refused.args
         return found
 
     def _ids(
@@ -122,39 +131,22 @@ class DocumentReader:
             return found
         return _each(as_id, path.text, found, places, rejected, "-")
 
-    def _numbers(
-        self, path: Path, found: list[Any], places: Sequence[int], rejected: Reasons
-    ) -> NDArray[np.float64]:
-        if set(map(type, found)) <= {float, int, NoneType}:
-            try:
-                column = np.array(found, np.float64)  # None is NaN
-            except OverflowError:
-                pass
-            else:
-                if self._infinite or not np.isinf(column).any():
-                    return column
-        number = as_number if self._infinite else _as_finite
-        return np.array(_each(number, path.text, found, places, rejected, math.nan), np.float64)
-
-
-def as_time_column(
-    name: str, found: list[Any], places: Sequence[int], rejected: Reasons
-) -> NDArray[np.float64]:
-    """Return what is found as milliseconds since the epoch; note what is no time."""
-    kinds = set(map(type, found))
-    if str in kinds:
-        at = [i for i, one in enumerate(found) if type(one) is str]
-        texts = [found[i] for i in at]
-        for i, text, time_ms in zip(at, texts, times_of(texts), strict=True):
-            if time_ms is None:
-                rejected.setdefault(places[i], ("not-a-time", _no_time(name, text)))
-            found[i] = time_ms or 0
-    if not kinds <= {int, float, str}:
-        found = _each(as_time, name, found, places, rejected, 0)
-    try:  # every whole number of milliseconds within the bounds is exact as a float
-        return np.array(found, np.float64)
-    except OverflowError:
-        return np.array(list(map(_as_float, found)), np.float64)
+    def _beside(
+        self, path: Path, record: RecordFields, places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return what stands in the record beside the payload."""
+        if path.source == "partition":
+            assert record.partitions is not None
+            return [int(partition) for partition in record.partitions]
+        if path.source == "topic":
+            assert record.topics is not None
+            return list(record.topics)
+        if path.source == "timestamp":
+            return [None if time_ms < 0 else time_ms for time_ms in record.timestamps_ms.tolist()]
+        if path.source == "key":
+            keys = self._keys.found(record.keys, places, rejected, nested=bool(path.steps))
+            return _each(lambda key, _: _at(key, path), path.text, keys, places, rejected, None)
+        return _each(_header_text, path.text, _headers(path, record), places, rejected, None)
 
 
 def as_id(found: object, name: str) -> str:
@@ -172,43 +164,6 @@ def as_id(found: object, name: str) -> str:
     if isinstance(found, UUID):
         return str(found)
     raise Refused("wrong-type", f"{name} is {shown(found)}: not text or an integer")
-
-
-def as_time(found: object, name: str) -> float:
-    """Return what is found as milliseconds since the epoch, or refuse it."""
-    if found is None:
-        raise Refused("no-time", f"{name} is absent or null")
-    if isinstance(found, (int, float, Decimal)) and not isinstance(found, bool):
-        return _as_float(found)
-    if isinstance(found, datetime):
-        return ms_of(found)
-    if isinstance(found, date):
-        return ms_of(datetime(found.year, found.month, found.day, tzinfo=timezone.utc))
-    if not isinstance(found, str):
-        raise Refused("wrong-type", f"{name} is {shown(found)}: not milliseconds, nor ISO 8601")
-    time_ms = read_time(found)
-    if time_ms is None:
-        raise Refused("not-a-time", _no_time(name, found))
-    return time_ms
-
-
-def as_number(found: object, name: str) -> float:
-    """Return what is found as a float64, too large a one as infinite, or refuse it."""
-    if found is None:
-        return math.nan
-    if isinstance(found, (int, float, Decimal, Fraction)) and not isinstance(found, bool):
-        try:
-            return _as_float(found)
-        except ValueError:
-            raise Refused("wrong-type", f"{name} is a signaling NaN: not a number") from None
-    raise Refused("wrong-type", f"{name} is {shown(found)}: not a number")
-
-
-def _as_finite(found: object, name: str) -> float:
-    number = as_number(found, name)
-    if math.isinf(number):
-        raise Refused("out-of-range", f"{name} is too large for a 64-bit float")
-    return number
 
 
 def _each(
@@ -250,72 +205,14 @@ def _at(document: object, path: Path) -> object:
     return found
 
 
-def _beside(
-    path: Path, record: RecordFields, places: Sequence[int], rejected: Reasons
-) -> list[Any]:
-    """Return what stands in the record beside the payload."""
-    if path.source == "partition":
-        assert record.partitions is not None
-        return [int(partition) for partition in record.partitions]
-    if path.source == "topic":
-        assert record.topics is not None
-        return list(record.topics)
-    if path.source == "timestamp":
-        return [None if time_ms < 0 else time_ms for time_ms in record.timestamps_ms.tolist()]
-    found: list[Any] = []
-    for place, content in zip(places, _contents(path, record, len(places)), strict=True):
-        try:
-            found.append(_beside_at(content, path))
-        except Refused as refused:
-            found.append(None)
-            rejected.setdefault(place, refused.args)
-    return found
-
-
-def _contents(path: Path, record: RecordFields, n: int) -> Sequence[bytes | None]:
-    if path.source == "key":
-        return record.keys
-    headers = repeat((), n) if record.headers is None else record.headers
+def _headers(path: Path, record: RecordFields) -> list[bytes | None]:
+    headers = [()] * len(record.keys) if record.headers is None else record.headers
     # Of a header that stands twice the last counts.
     return [dict(own).get(str(path.steps[0])) for own in headers]
 
 
-def _beside_at(content: bytes | None, path: Path) -> object:
-    if content is None:
-        return None
+def _header_text(content: Any, name: str) -> str | None:
     try:
-        text = content.decode()
+        return None if content is None else content.decode()
     except UnicodeDecodeError as error:
-        raise Refused("not-utf8", f"{path.text} is {not_utf8(error)}") from None
-    if path.source == "header" or not path.steps:
-        return text
-    try:
-        document = msgspec.json.decode(content)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise Refused("not-json", f"{path.text} cannot be read: {error}") from None
-    return _at(document, path)
-
-
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Say what is wrong with bytes that are no text."""
-    return f"not UTF-8: {error.reason} (byte {error.start})"
-
-
-def _no_time(name: str, text: str) -> str:
-    return f"{name} is {shown(text)}: not ISO 8601"
-
-
-def _as_float(number: Any) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
-
-
-def shown(found: object) -> str:
-    """Show what was found, cut to a line."""
-    try:
-        text = repr(found[:50]) if isinstance(found, (str, bytes)) else repr(found)
-    except ValueError:  # an integer of more digits than Python writes out
-        return "an integer of thousands of digits"
-    return text if len(text) <= 60 else text[:59] + "…"
+        raise Refused("not-utf8", f"{name} is {not_utf8(error)}") from None

@@ -16,7 +16,16 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import KEY, TIMESTAMP, Path, parse_path, refuse_overlap
 
-__all__ = ["Fields", "Headers", "Paths", "Reasons", "RecordFields", "Refused"]
+__all__ = [
+    "SKIPPED",
+    "Fields",
+    "Headers",
+    "Paths",
+    "Reasons",
+    "RecordFields",
+    "Refused",
+    "not_utf8",
+]
 
 
 Reasons = dict[int, tuple[str, str]]
@@ -29,16 +38,27 @@ class Refused(Exception):
     """A payload, or a field of it, is no reading: its arguments are cause and detail."""
 
 
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Say what is wrong with bytes that are no text."""
+    return f"not UTF-8: {error.reason} (byte {error.start})"
+
+
+SKIPPED = ("", "")
+"""The cause of what is none of ours: it is dropped, without a letter."""
+
+
 class Paths(NamedTuple):
     """Where each thing stands in a message; what has no path is the record's own.
 
     ``ids`` are joined, and none where the record's key is the id; ``time`` is ``None`` where it is
     the record's timestamp. ``numbers`` are the values, and what a reading weighs behind them.
+    ``where`` is looked at first, and may lead to the same fields.
     """
 
     ids: tuple[Path, ...]
     time: Path | None
     numbers: tuple[Path, ...]
+    where: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, options: DecoderOptions) -> Paths:
@@ -59,13 +79,18 @@ class Paths(NamedTuple):
         numbers = tuple(map(parse_path, [*values, *weights]))
         time = None if options.time is None else parse_path(options.time)
         refuse_overlap([*numbers, *id_paths, *(() if time is None else (time,))])
-        return cls(() if id_paths == (KEY,) else id_paths, None if time == TIMESTAMP else time,
-                   numbers)  # fmt: skip
+        return cls(
+            () if id_paths == (KEY,) else id_paths,
+            None if time == TIMESTAMP else time,
+            numbers,
+            tuple(map(parse_path, options.where)),
+        )
 
     @property
     def every(self) -> tuple[Path, ...]:
         """All of them."""
-        return (*self.ids, *(() if self.time is None else (self.time,)), *self.numbers)
+        time = () if self.time is None else (self.time,)
+        return (*self.ids, *time, *self.numbers, *self.where)
 
 
 class RecordFields(NamedTuple):

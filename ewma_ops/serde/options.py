@@ -5,8 +5,9 @@ Knows the options; must not know how they are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from ewma_ops.columns.readings import LARGEST_VALUE, MAX_ID_BYTES, MAX_VALUE_BYTES
 
@@ -43,6 +44,22 @@ class DecoderOptions:
     max_value_bytes
         Most bytes of a payload: a longer one is rejected unread.
 
+    numbers, decimal
+        ``"text"`` reads numbers in quotes too, with this decimal mark.
+    missing_values
+        Words and numbers that mean a missing reading.
+    time_unit
+        Unit of times that are numbers, whole or not, or digits in quotes; ``None``: whole
+        milliseconds.
+    time_format
+        Of times that are text, as `datetime.strptime` has it; ``None``: ISO 8601.
+    key
+        What the bytes of a key are; ``None``: text that has no control characters.
+    where
+        Values by path: a message that has another is skipped.
+    tombstones
+        Whether a null payload is rejected or skipped.
+
     Paths are explained in :mod:`ewma_ops.serde.paths`.
     """
 
@@ -56,3 +73,11 @@ class DecoderOptions:
     infinite: bool = False
     max_id_bytes: int = MAX_ID_BYTES
     max_value_bytes: int = MAX_VALUE_BYTES
+    numbers: Literal["strict", "text"] = "strict"
+    decimal: Literal[".", ","] = "."
+    missing_values: Sequence[str | float] = ()
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    time_format: str | None = None
+    key: Literal["text", "int32", "int64", "uuid", "json"] | None = None
+    where: Mapping[str, Sequence[str | float | bool]] = field(default_factory=dict)
+    tombstones: Literal["dead-letter", "skip"] = "dead-letter"

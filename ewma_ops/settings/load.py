@@ -313,6 +313,40 @@ def _fields(value: object) -> str | tuple[str, ...]:
     return tuple(map(_field, value))
 
 
+def _time_format(value: object) -> str:
+    """Return a format that names a day, and that strptime takes."""
+    text = msgspec.convert(value, str)
+    if not re.search(r"%[YycxdjD]", text):
+        raise ValueError(text)
+    moment = datetime(2026, 1, 31, 12)  # noqa: DTZ001  # only to try the format
+    datetime.strptime(moment.strftime(text), text)  # noqa: DTZ007
+    return text
+
+
+def _missing_values(value: object) -> tuple[str | float, ...]:
+    found = msgspec.convert(value, tuple[str | bool | int | float, ...])
+    if any(isinstance(one, bool) or one != one for one in found):
+        raise ValueError(value)
+    return tuple(one if isinstance(one, str) else float(one) for one in found)
+
+
+def _where(value: object) -> dict[str, tuple[str | float | bool, ...]]:
+    """Return values by path; a table within stands for a path with a dot."""
+    table = msgspec.convert(value, dict[str, Any])
+    found: dict[str, tuple[str | float | bool, ...]] = {}
+    for text, one in table.items():
+        if isinstance(one, dict):
+            found |= {f"{_field(text)}.{path}": inner for path, inner in _where(one).items()}
+            continue
+        listed = one if isinstance(one, list) else [one]
+        found[_field(text)] = msgspec.convert(listed, tuple[str | bool | int | float, ...])
+        if not listed:
+            raise ValueError(value)
+    if not found:
+        raise ValueError(value)
+    return found
+
+
 def _start(value: object) -> str | int:
     if value in ("earliest", "latest", "committed"):
         return str(value)
@@ -337,6 +371,9 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "input.value": _fields,
     "input.weight": _field,
     "input.start": _start,
+    "input.time_format": _time_format,
+    "input.missing_values": _missing_values,
+    "input.where": _where,
     "recovery.interval": _interval,
     "recovery.directory": _path,
 }

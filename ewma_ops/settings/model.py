@@ -55,6 +55,36 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='a payload field, such as "value" or "sensor.value", or a list of them'),
     ] = "value"
     weight: Annotated[str | None, Meta(description="a payload field")] = None
+    numbers: Annotated[
+        Literal["strict", "text"],
+        Meta(description='"strict", or "text" to read numbers in quotes too'),
+    ] = "strict"
+    decimal: Annotated[
+        Literal[".", ","], Meta(description='"." or ",", the decimal mark of numbers in quotes')
+    ] = "."
+    missing_values: Annotated[
+        tuple[str | float, ...],
+        Meta(description='a list of words and numbers, such as ["", "unavailable", -9999.9]'),
+    ] = ()
+    time_unit: Annotated[
+        Literal["s", "ms", "us", "ns"] | None,
+        Meta(description='"s", "ms", "us" or "ns"; leave it out for whole milliseconds'),
+    ] = None
+    time_format: Annotated[
+        str | None,
+        Meta(description='a format of times as text, such as "%d.%m.%Y %H:%M:%S"'),
+    ] = None
+    key: Annotated[
+        Literal["text", "int32", "int64", "uuid", "json"] | None,
+        Meta(description='"text", "int32", "int64", "uuid" or "json"'),
+    ] = None
+    where: Annotated[
+        dict[str, tuple[str | float | bool, ...]],
+        Meta(description='values by path, such as { op = ["c", "u"], type = "trade" }'),
+    ] = {}
+    tombstones: Annotated[
+        Literal["dead-letter", "skip"], Meta(description='"dead-letter" or "skip"')
+    ] = "dead-letter"
     start: Annotated[
         Literal["earliest", "latest", "committed"] | int,
         Meta(description=f'"earliest", "latest", "committed" or a time such as {FORMS}'),
@@ -71,6 +101,18 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='"fail", or "earliest" to go on where the topic begins'),
     ] = "fail"
     group_id: Annotated[Text, Meta(description="the name of a consumer group, as text")] = ""
+
+    @property
+    def types(self) -> tuple[object, ...]:
+        """What decides how values, times and keys are read."""
+        return (
+            self.numbers,
+            self.decimal,
+            self.missing_values,
+            self.time_unit,
+            self.time_format,
+            self.key,
+        )
 
 
 class Output(Struct, frozen=True, kw_only=True):
@@ -138,6 +180,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             "time": repr(self.input.time),
             "value": repr(self.input.value),
             "weight": repr(self.input.weight),
+            "types": repr(self.input.types),
+            "where": repr(sorted(self.input.where.items())),
+            "tombstones": self.input.tombstones,
             "longest id": str(self.input.max_id_bytes),
             "longest value": str(self.input.max_value_bytes),
             "shards": str(self.shards),

@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewma_ops.errors import ConfigError
@@ -119,11 +119,13 @@ def written(steps: list[str | int]) -> str:
     return text
 
 
+@settings(deadline=None)
 @given(STEPS, st.integers(0, 3))
 def test_every_name_can_be_written(steps: list[str | int], up: int) -> None:
     assert parse_path("^." * up + written(steps))[1:] == ("document", up, tuple(steps))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12) | st.text('ab.[]0^@$"\\ ', max_size=12))
 def test_any_text_is_a_path_or_a_sentence(text: str) -> None:
     with suppress(ConfigError):
@@ -132,6 +134,7 @@ def test_any_text_is_a_path_or_a_sentence(text: str) -> None:
         assert path.name
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc", min_size=1), min_size=1))
 def test_plain_paths_are_names_joined_with_dots(names: list[str]) -> None:
     path = parse_path(".".join(names))

@@ -205,6 +205,26 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
         ("input", 'series_id = ["a", 5]', 'input.series_id = ["a",5] must be'),
         ("input", "series_id = true", "input.series_id = true must be"),
         ("input", 'time = "a..b"', "input.time: path 'a..b': a name is missing beside a dot"),
+        (
+            "input",
+            'value = "p[0"',
+            "input.value: path 'p[0': write a position as [0], with a closing",
+        ),
+        ("input", 'numbers = "yes"', 'input.numbers = "yes" must be "strict", or "text"'),
+        ("input", 'decimal = ";"', 'input.decimal = ";" must be "." or ","'),
+        ("input", 'missing_values = "x"', 'input.missing_values = "x" must be a list of words'),
+        ("input", "missing_values = [true]", "input.missing_values = [true] must be a list"),
+        ("input", "missing_values = [nan]", "input.missing_values = [null] must be a list"),
+        ("input", 'time_unit = "m"', 'input.time_unit = "m" must be "s", "ms", "us" or "ns"'),
+        ("input", 'time_format = "%H:%M"', 'input.time_format = "%H:%M" must be a format of times'),
+        ("input", 'time_format = "%Y %"', 'input.time_format = "%Y %" must be a format of times'),
+        ("input", 'time_format = "day"', 'input.time_format = "day" must be a format of times'),
+        ("input", 'key = "long"', 'input.key = "long" must be "text", "int32", "int64", "uuid"'),
+        ("input", "where = {}", "input.where = {} must be values by path"),
+        ("input", "where = { op = [] }", 'input.where = {"op":[]} must be values by path'),
+        ("input", "where = 5", "input.where = 5 must be values by path"),
+        ("input", 'where = { "$.x" = 1 }', "input.where: path '$.x': it begins with $"),
+        ("input", 'tombstones = "forget"', 'input.tombstones = "forget" must be "dead-letter" or'),
         ("input", "value = []", 'input.value = [] must be a payload field, such as "value"'),
         ("input", 'weight = "v"', "input.weight is not used"),
         ("smooth", 'weighting = "volume"', 'weighting "volume" needs input.weight'),
@@ -651,3 +671,31 @@ def test_the_isolation_level(path: Path) -> None:
         'kafka.isolation_level = "read_commited": it must be one of read_committed, '
         "read_uncommitted; did you mean read_committed?"
     )
+
+
+def test_tables_of_where_are_paths_with_dots(path: Path) -> None:
+    written = 'where = { op = ["c", "u"], data.type = "x", n = 1, "@header.a" = true }'
+    assert loaded(path, with_key("input", written)).input.where == {
+        "op": ("c", "u"),
+        "data.type": ("x",),
+        "n": (1,),
+        "@header.a": (True,),
+    }
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'numbers = "text"',
+        'numbers = "text"\ndecimal = ","',
+        'missing_values = ["", -9999.9]',
+        'time_unit = "s"',
+        'time_format = "%d.%m.%Y"',
+        'key = "int64"',
+        "where = { n = 1 }",
+        'tombstones = "skip"',
+    ],
+)
+def test_what_changes_the_readings_changes_the_identity(path: Path, written: str) -> None:
+    before = loaded(path, MINIMAL).identity()
+    assert loaded(path, with_key("input", written)).identity() != before

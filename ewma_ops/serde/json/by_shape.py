@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.serde.decoder import are_many
 from ewma_ops.serde.fields import Fields, Paths
-from ewma_ops.serde.json.shape import Shape, learn, read_floats, read_integers
+from ewma_ops.serde.json.shape import Matched, Shape, learn, read_floats, read_integers
+from ewma_ops.serde.moments import MomentReader
+from ewma_ops.serde.numbers import NumberReader
+from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.times import read_times
 
 __all__ = ["ColumnReader"]
 
+_DEFAULTS = DecoderOptions()
 _SAMPLES = 3
 _MOST_PATIENCE = 64
 
@@ -27,7 +31,10 @@ _MOST_PATIENCE = 64
 class ColumnReader:
     """Read payloads of the shape that was seen last, a column at a time."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, options: DecoderOptions = _DEFAULTS) -> None:
+        self._options = options
+        self._number_reader, self._moments = NumberReader(options), MomentReader(options)
+        self._quoted = options.numbers == "text" and options.decimal == "."
         self._ids: list[str] = [path.text for path in paths.ids]
         self._numbers: list[str] = [path.text for path in paths.numbers]
         self._time = None if paths.time is None else paths.time.text
@@ -68,8 +75,11 @@ class ColumnReader:
 
     def _serves(self, shape: Shape) -> bool:
         texts, numbers = shape.texts, shape.numbers
-        times_are = texts >= self._times or numbers >= self._times
-        return texts >= set(self._ids) and numbers >= set(self._numbers) and times_are
+        times_are = numbers >= self._times or (
+            texts >= self._times and self._options.time_format is None
+        )
+        both = numbers | texts if self._quoted else numbers
+        return texts >= set(self._ids) and both >= set(self._numbers) and times_are
 
     def _read(self, shape: Shape, payloads: BytesColumn) -> tuple[NDArray[np.bool_], Fields]:
         found = shape.match(payloads, {*self._numbers, *self._ids} | self._times)
@@ -80,15 +90,41 @@ class ColumnReader:
             alike &= spans.stops > spans.starts
             ids = TextColumn(spans)
         if self._time is not None:
-            if self._time in found.texts:
-                times_ms, good = read_times(found.texts[self._time])
-            else:
-                times_ms, good = read_integers(found.numbers[self._time])
+            times_ms, good = self._read_times(found, alike)
             alike &= good
         numbers = []
         for path in self._numbers:
-            column, good = read_floats(found.numbers[path], alike)
+            column, good = self._read_numbers(found, path, alike)
             alike &= good
-            numbers.append(column)
+            numbers.append(self._number_reader.blank_sentinels(column))
         fields = Fields(ids, times_ms, numbers)
         return alike, fields if alike.all() else fields.take(np.flatnonzero(alike))
+
+    def _read_numbers(
+        self, found: Matched, path: str, alike: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        if path in found.numbers:
+            return read_floats(found.numbers[path], alike)
+        column, good = read_floats(found.texts[path], alike)
+        return column, good & ~np.isnan(column)  # the word null is no number
+
+    def _read_times(
+        self, found: Matched, alike: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64] | NDArray[np.float64], NDArray[np.bool_]]:
+        assert self._time is not None
+        unit = self._options.time_unit
+        if self._time in found.texts:
+            if unit is None:
+                return read_times(found.texts[self._time])
+            times, good = read_integers(found.texts[self._time])
+            if not good.any():
+                return read_times(found.texts[self._time])
+            return self._moments.in_ms(times), good
+        times, good = read_integers(found.numbers[self._time])
+        if unit is None:
+            return times, good
+        if good.all():
+            return self._moments.in_ms(times), good
+        moments, good = read_floats(found.numbers[self._time], alike)
+        good &= np.abs(moments) < self._moments.exact_below
+        return self._moments.in_ms(moments), good & ~np.isnan(moments)

@@ -53,9 +53,9 @@ class JsonDecoder(Decoder):
         paths = Paths.of(options)
         json = JsonFormat(paths, infinite=options.infinite)
         super().__init__(json, options)
-        is_quick = all(path.is_plain for path in paths.every)
-        self._rows = RowReader(paths, json, self._documents) if is_quick else None
-        self._columns = ColumnReader(paths)
+        is_quick = all(path.is_plain for path in paths.every) and not paths.where
+        self._rows = RowReader(paths, options, json, self._documents) if is_quick else None
+        self._columns = ColumnReader(paths, options)
 
     def _read(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons

@@ -12,8 +12,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from ewma_ops.serde.documents import not_utf8
-from ewma_ops.serde.fields import Paths, Reasons, Refused
+from ewma_ops.serde.fields import Paths, Reasons, Refused, not_utf8
 
 __all__ = ["JsonFormat"]
 

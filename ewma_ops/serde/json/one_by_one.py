@@ -18,9 +18,12 @@ import numpy as np
 from msgspec import Struct, defstruct
 
 from ewma_ops.columns.byte_columns import taken
-from ewma_ops.serde.documents import DocumentReader, as_time_column
+from ewma_ops.serde.documents import DocumentReader
 from ewma_ops.serde.fields import Fields, Paths, Reasons, RecordFields, Refused
 from ewma_ops.serde.json.documents import JsonFormat
+from ewma_ops.serde.moments import MomentReader
+from ewma_ops.serde.numbers import NumberReader
+from ewma_ops.serde.options import DecoderOptions
 
 __all__ = ["RowReader"]
 
@@ -32,11 +35,15 @@ class RowReader:
     ----------
     paths
         What to read: names in objects, joined with dots.
+    options
+        Which types are read as numbers and times.
     json, documents
         Read what the structs refuse.
     """
 
-    def __init__(self, paths: Paths, json: JsonFormat, documents: DocumentReader) -> None:
+    def __init__(
+        self, paths: Paths, options: DecoderOptions, json: JsonFormat, documents: DocumentReader
+    ) -> None:
         self._paths, self._json, self._documents = paths, json, documents
         self._ids = [path.text for path in paths.ids]
         self._time = None if paths.time is None else paths.time.text
@@ -44,7 +51,9 @@ class RowReader:
         leaves: dict[str, tuple[Any, ...]] = dict.fromkeys(self._ids, (str | int,))
         if self._time is not None:
             leaves[self._time] = (int | float | str,)
-        leaves |= dict.fromkeys(self._numbers, (float | None, np.nan))
+        self._number_reader, self._moments = NumberReader(options), MomentReader(options)
+        number = float | str | None if self._number_reader.takes_text else float | None
+        leaves |= dict.fromkeys(self._numbers, (number, np.nan))
         self._row, where = _row_type(leaves)
         self._get = {path: attrgetter(names) for path, names in where.items()}
         self._decode = msgspec.json.Decoder(self._row).decode
@@ -93,10 +102,13 @@ class RowReader:
     def _fields(self, rows: list[Any], places: Sequence[int], rejected: Reasons) -> Fields:
         times_ms = None
         if self._time is not None:
-            times_ms = as_time_column(self._time, self._column(self._time, rows), places, rejected)
+            column = self._column(self._time, rows)
+            times_ms = self._moments.column(self._time, column, places, rejected)
         ids = self._read_ids(rows, places, rejected) if self._ids else None
-        # None is NaN
-        numbers = [np.array(self._column(path, rows), np.float64) for path in self._numbers]
+        numbers = [
+            self._number_reader.column(path, self._column(path, rows), places, rejected)
+            for path in self._numbers
+        ]
         return Fields(ids, times_ms, numbers)
 
     def _column(self, path: str, rows: list[Any]) -> list[Any]:
