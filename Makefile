@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 PEERS := .peers
 RUN := $(VENV)/bin
 
+# Byte code is kept whatever the environment says: the tests start Python hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test chaos lint bench lock clean
 .DEFAULT_GOAL := help
 

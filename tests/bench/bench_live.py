@@ -26,7 +26,8 @@ from ewma_ops.demo.broker import EmbeddedBroker
 from tests.bench.contest import fill, make_topic
 from tests.bench.feeding import APPEND_CLOCK, appended, feed
 from tests.bench.running import Flow
-from tests.helpers.brokers import ApacheKafka, KafkaUnavailableError
+from tests.helpers.brokers import ApacheKafka
+from tests.helpers.kafka_jars import KafkaUnavailableError
 
 A_SECOND = 10_000
 SERIES = 1_000

@@ -28,7 +28,8 @@ from ewma_ops.table.table import SeriesTable
 from tests.bench.contest import PARTITIONS, TIME_MS, fill, make_topic
 from tests.bench.feeding import APPEND_CLOCK, appended, feed
 from tests.bench.running import Flow
-from tests.helpers.brokers import ApacheKafka, KafkaUnavailableError
+from tests.helpers.brokers import ApacheKafka
+from tests.helpers.kafka_jars import KafkaUnavailableError
 
 SERIES = 1_000_000
 A_SECOND = 1_000

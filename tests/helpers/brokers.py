@@ -7,17 +7,14 @@ The embedded broker is the demo's own, ``ewma_ops.demo.broker.EmbeddedBroker``.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
-import re
-import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,15 +23,10 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError
 
 from ewma_ops.demo.broker import free_port, speaks_kafka, start_tied
+from tests.helpers.kafka_jars import archive, class_path, java
 from tests.helpers.patience import PATIENCE_S
 
-POM = Path(__file__).parents[1] / "kafka" / "pom.xml"
-_MINIMUM_JAVA = 17
 _numbers = itertools.count()
-
-
-class KafkaUnavailableError(Exception):
-    """Apache Kafka cannot run here; the message says what is missing."""
 
 
 class Record(NamedTuple):
@@ -75,7 +67,7 @@ def set_configs(bootstrap: str, topic: str, configs: Mapping[str, str]) -> None:
     asked = ConfigResource(ConfigResourceType.TOPIC, topic, list(configs))
     try:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(configs))])
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             told = admin.describe_configs([asked], config_filter="all")["topic"][topic]
             if {name: told[name]["value"] for name in configs} == dict(configs):
@@ -113,7 +105,7 @@ def _led(admin: Any, topic: str) -> list[Any]:
     return [partition for partition in view["partitions"] if partition["leader_id"] >= 0]
 
 
-def _wait_for(true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def _wait_for(true: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, f"no {what} within {timeout_s:g} s"
@@ -187,7 +179,7 @@ class ApacheKafka:
     is signed by itself: ``certificate``. Topics must be created: nothing is automatic.
 
     Alone by default; ``quorum`` (node id to address of the controller) makes it node ``node_id``
-    of a cluster: see :class:`KafkaCluster`.
+    of a cluster: see :class:`KafkaCluster`. ``archived``: see :func:`kafka_jars.archive`.
     """
 
     user = "smoother"
@@ -202,9 +194,11 @@ class ApacheKafka:
         node_id: int = 1,
         quorum: Mapping[int, str] | None = None,
         heap: str = "512m",
+        archived: bool = True,
     ) -> None:
-        self._java = _java()
-        self._class_path = _class_path()
+        self._java = java()
+        self._class_path = class_path()
+        self._archive = f"-XX:SharedArchiveFile={archive(self._java, _archive)}" if archived else ""
         self._directory = directory
         self._heap = heap
         self.node_id = node_id
@@ -239,7 +233,7 @@ class ApacheKafka:
         """Whether it was started and not stopped or killed since; a paused one is running."""
         return self._process is not None
 
-    def start(self, timeout_s: float = 60.0) -> None:
+    def start(self, timeout_s: float = PATIENCE_S) -> None:
         """Start the broker and wait until it serves metadata."""
         self.launch()
         self.wait_until_ready(timeout_s)
@@ -255,7 +249,7 @@ class ApacheKafka:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+    def wait_until_ready(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the broker serves metadata."""
         assert self._process is not None, "not running"
         deadline = time.monotonic() + timeout_s
@@ -274,13 +268,13 @@ class ApacheKafka:
         assert self._process is not None, "not running"
         self._process.send_signal(signal.SIGCONT)
 
-    def stop(self, timeout_s: float = 60.0) -> None:
+    def stop(self, timeout_s: float = PATIENCE_S) -> None:
         """Stop the broker as an operator would (SIGTERM) and wait for its end."""
         self._end(signal.SIGTERM, timeout_s)
 
     def kill(self) -> None:
         """Stop the broker as a power cut would (SIGKILL)."""
-        self._end(signal.SIGKILL, 10.0)
+        self._end(signal.SIGKILL, PATIENCE_S)
 
     def restart(self) -> None:
         """Stop and start again, data and ports kept."""
@@ -299,6 +293,12 @@ class ApacheKafka:
             process.wait()
             raise
 
+    def archive_classes(self, path: Path) -> None:
+        """Start once and stop, and have the JVM write down which classes it loaded."""
+        self._archive = f"-XX:ArchiveClassesAtExit={path}"
+        self.start()
+        self.stop()
+
     def _format(self, options: Sequence[str]) -> None:
         command = ("format", *options, "--cluster-id", "ewmaOpsTestClusterAAAA")
         done = subprocess.run(
@@ -314,6 +314,7 @@ class ApacheKafka:
 
     def _command(self, main: str, *arguments: str) -> list[str]:
         jvm = [f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        jvm += [self._archive] * bool(self._archive)
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
         return [self._java, *jvm, quiet, "-cp", self._class_path, main, *arguments]
 
@@ -325,7 +326,9 @@ class ApacheKafka:
         make = ["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker", "-ext", "san=ip:127.0.0.1"]
         show = ["-exportcert", "-rfc", "-file", str(self.certificate)]
         for command in (make, show):
-            subprocess.run([*keytool, *command], check=True, capture_output=True, timeout=60)
+            subprocess.run(
+                [*keytool, *command], check=True, capture_output=True, timeout=PATIENCE_S
+            )
         settings["listeners"] += f",TLS://{address}"
         settings["advertised.listeners"] += f",TLS://{address}"
         settings["listener.security.protocol.map"] += ",TLS:SSL"
@@ -366,6 +369,11 @@ class ApacheKafka:
             "log.cleaner.backoff.ms": "500",
             **dict.fromkeys(one, "1"),
         }
+
+
+def _archive(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        ApacheKafka(Path(directory), archived=False).archive_classes(path)
 
 
 _INTERNAL_TOPICS = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
@@ -436,7 +444,7 @@ class KafkaCluster:
     def __exit__(self, *exception: object) -> None:
         self.kill()
 
-    def start(self, timeout_s: float = 120.0) -> None:
+    def start(self, timeout_s: float = PATIENCE_S) -> None:
         """Start all brokers that are down, resume the others; wait until every replica is in."""
         for broker in self.brokers:
             if broker.running:
@@ -468,7 +476,9 @@ class KafkaCluster:
             (found,) = (p for p in self._partitions(topic) if p["partition_index"] == partition)
             return int(found["leader_id"])
 
-        self._wait(lambda: leader_id() > 0, 60.0, f"nobody leads partition {partition} of {topic}")
+        self._wait(
+            lambda: leader_id() > 0, PATIENCE_S, f"nobody leads partition {partition} of {topic}"
+        )
         return self.broker(leader_id())
 
     def controller(self) -> ApacheKafka:
@@ -477,7 +487,7 @@ class KafkaCluster:
         return self.broker(quorum["topics"][0]["partitions"][0]["leader_id"])
 
     def reassign(
-        self, topic: str, replicas: Mapping[int, Sequence[int]], timeout_s: float = 60.0
+        self, topic: str, replicas: Mapping[int, Sequence[int]], timeout_s: float = PATIENCE_S
     ) -> None:
         """Move partitions (number to ids of brokers, the leader first); wait for the end."""
         moves = {TopicPartition(topic, p): list(ids) for p, ids in replicas.items()}
@@ -495,7 +505,7 @@ class KafkaCluster:
             f"{topic} is not led as in {dict(replicas)}",
         )
 
-    def wait_until_whole(self, timeout_s: float = 60.0) -> None:
+    def wait_until_whole(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until all brokers are registered and every replica of every partition is in sync."""
         self._wait(self._whole, timeout_s, "the cluster is not whole")
 
@@ -514,7 +524,7 @@ class KafkaCluster:
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
         """Ask with a client of its own, which remembers no dead broker, until one answers."""
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             up = [broker.bootstrap_servers for broker in self.brokers if broker.running]
             try:
@@ -550,53 +560,3 @@ def free_addresses(n: int, taken: Iterable[str] = ()) -> list[str]:
         if address not in taken:
             found[address] = None
     return list(found)
-
-
-def _java() -> str:
-    """Return the path of a JVM that can run Apache Kafka 4."""
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
-    if java is None:
-        raise KafkaUnavailableError("no JVM: install Java 17 or later, or set EWMA_KAFKA=host:port")
-    answer = subprocess.run(
-        [java, "-version"], capture_output=True, text=True, timeout=60, check=False
-    )
-    found = re.search(r'version "(\d+)', answer.stderr + answer.stdout)
-    if found is None or int(found[1]) < _MINIMUM_JAVA:
-        raise KafkaUnavailableError(
-            f"{java} is {'unknown' if found is None else 'Java ' + found[1]}: "
-            f"Apache Kafka 4 needs Java {_MINIMUM_JAVA} or later"
-        )
-    return java
-
-
-def _class_path() -> str:
-    """Return Apache Kafka's jars, fetched by Maven once and remembered outside the repository."""
-    name = f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}.classpath"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ewma_ops" / name
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with cache.with_suffix(".lock").open("w") as lock:
-        flock(lock, LOCK_EX)  # tests run side by side, and Maven's own cache is for one at a time
-        return _fetched(cache)
-
-
-def _fetched(cache: Path) -> str:
-    if cache.is_file() and all(Path(jar).is_file() for jar in cache.read_text().split(":")):
-        return cache.read_text()
-    if shutil.which("mvn") is None:
-        raise KafkaUnavailableError("no Maven: install mvn, or set EWMA_KAFKA=host:port")
-    scratch = cache.with_suffix(f".{os.getpid()}")
-    command = ["mvn", "-B", "-q", "-f", str(POM), "dependency:build-classpath"]
-    done = subprocess.run(
-        [*command, f"-Dmdep.outputFile={scratch}"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    if done.returncode != 0:
-        output = (done.stdout + done.stderr)[:800]
-        raise KafkaUnavailableError(f"Maven could not fetch Apache Kafka: {output}")
-    scratch.replace(cache)
-    return cache.read_text()
