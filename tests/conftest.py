@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from ewma_ops.demo.broker import EmbeddedBroker
-from tests.helpers.brokers import ApacheKafka, KafkaCluster, KafkaUnavailableError, make_topic
+from tests.helpers.brokers import ApacheKafka, KafkaCluster, make_topic
+from tests.helpers.distribution import Scheduling, rank
+from tests.helpers.kafka_jars import KafkaUnavailableError
+from tests.helpers.shared_kafka import Listeners, shared_kafka
 
 collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compared with
 
@@ -24,6 +28,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.apache_kafka)
         if fixtures & _NEEDS_BROKER:
             item.add_marker(pytest.mark.broker)
+    items.sort(key=lambda item: rank(item.nodeid, set(getattr(item, "fixturenames", ()))))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the cluster after the last test that needs it: idle, it takes a fifth of a core."""
+    cluster = getattr(item, "funcargs", {}).get("kafka_cluster")
+    if cluster is not None and "kafka_cluster" not in getattr(nextitem, "fixturenames", ()):
+        cluster.kill()
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +51,15 @@ def embedded() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """Apache Kafka started by the tests; shared, so never stopped by one of them."""
-    try:
-        broker = ApacheKafka(tmp_path_factory.mktemp("kafka"), tls=True)
-    except KafkaUnavailableError as reason:
-        _unavailable(str(reason))
-    with broker:
-        yield broker
+def own_kafka(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Listeners]:
+    """Apache Kafka started by the tests, one for all workers of a run."""
+    directory = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        directory = directory.parent
+    with _available(), shared_kafka(directory) as listeners:
+        yield listeners
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +68,12 @@ def kafka(request: pytest.FixtureRequest) -> str:
     address = os.environ.get("EWMA_KAFKA")
     if address:
         return address
-    own: ApacheKafka = request.getfixturevalue("own_kafka")
+    own: Listeners = request.getfixturevalue("own_kafka")
     return own.bootstrap_servers
 
 
 @pytest.fixture(scope="session")
-def kafka_sasl(own_kafka: ApacheKafka) -> tuple[str, str, str]:
+def kafka_sasl(own_kafka: Listeners) -> tuple[str, str, str]:
     """Bootstrap servers, user and password of an Apache Kafka that asks for SASL/PLAIN."""
     return own_kafka.sasl_bootstrap_servers, own_kafka.user, own_kafka.password
 
@@ -63,22 +81,16 @@ def kafka_sasl(own_kafka: ApacheKafka) -> tuple[str, str, str]:
 @pytest.fixture
 def restartable_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     """Apache Kafka of one test's own, to stop, kill and start again."""
-    try:
-        broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
-    except KafkaUnavailableError as reason:
-        _unavailable(str(reason))
-    with broker:
+    with _available(), ApacheKafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 
 
 @pytest.fixture(scope="session")
 def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
-    try:
+    with _available():
         cluster = KafkaCluster(tmp_path_factory.mktemp("cluster"))
-    except KafkaUnavailableError as reason:
-        _unavailable(str(reason))
-    with cluster:
-        yield cluster
+    yield cluster
+    cluster.kill()
 
 
 @pytest.fixture
@@ -104,7 +116,12 @@ def topic() -> Callable[..., str]:
     return make_topic
 
 
-def _unavailable(reason: str) -> NoReturn:
-    if os.environ.get("EWMA_REQUIRE_KAFKA"):
-        pytest.fail(f"Apache Kafka is required (EWMA_REQUIRE_KAFKA is set): {reason}")
-    pytest.skip(f"Apache Kafka: {reason}")
+@contextmanager
+def _available() -> Iterator[None]:
+    """Skip the test where Apache Kafka cannot run, or fail it where that is required."""
+    try:
+        yield
+    except KafkaUnavailableError as reason:
+        if os.environ.get("EWMA_REQUIRE_KAFKA"):
+            pytest.fail(f"Apache Kafka is required (EWMA_REQUIRE_KAFKA is set): {reason}")
+        pytest.skip(f"Apache Kafka: {reason}")

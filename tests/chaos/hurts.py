@@ -117,7 +117,7 @@ def _pause(scene: Scene, rng: random.Random) -> int | None:
 def _wake_a_zombie(scene: Scene, _: random.Random) -> int | None:
     with contextlib.suppress(ProcessLookupError):
         if scene.job.worker_pids():
-            fenced = scene.job.wake_a_zombie(5.0)
+            fenced = scene.job.wake_a_zombie()
             scene.verdict.hurts["zombie, fenced"] += fenced
             return 0
     return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["PATIENCE_S", "slowness"]
+__all__ = ["PATIENCE_S", "slowness", "slowness_during"]
 
 PATIENCE_S = 120.0
 """A deadline for what is not measured: nothing takes as long as this but what hangs."""
@@ -22,3 +25,21 @@ def slowness() -> float:
     while time.thread_time() < worked + _BURN_S:
         pass
     return max(1.0, (time.monotonic() - began) / (time.thread_time() - worked))
+
+
+@contextmanager
+def slowness_during() -> Iterator[Callable[[], float]]:
+    """Measure all along the block, for what takes many seconds; yields what gives the largest."""
+    found, done = [slowness()], threading.Event()
+
+    def measure() -> None:
+        while not done.wait(1.0):
+            found.append(slowness())
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    try:
+        yield lambda: max(found)
+    finally:
+        done.set()
+        thread.join()

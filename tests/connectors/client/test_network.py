@@ -18,8 +18,8 @@ from ewma_ops.connectors.client.exchange import poll, send
 from ewma_ops.connectors.client.network import Received, Selector, receiver
 from ewma_ops.errors import ConfigError
 from ewma_ops.wire.records import ProducerRecords
-from tests.helpers.brokers import ApacheKafka
 from tests.helpers.patience import slowness
+from tests.helpers.shared_kafka import Listeners
 
 MakeTopic = Callable[..., str]
 
@@ -76,12 +76,12 @@ def test_all_that_has_come_is_received_at_once_and_the_end_after_it() -> None:
         assert "Bad file descriptor" in str(receive()[1])
 
 
-def test_over_tls(own_kafka: ApacheKafka, topic: MakeTopic) -> None:
+def test_over_tls(own_kafka: Listeners, topic: MakeTopic) -> None:
     name = topic(own_kafka.bootstrap_servers)
     client = {
         "bootstrap_servers": own_kafka.tls_bootstrap_servers,
         "security_protocol": "SSL",
-        "ssl_cafile": str(own_kafka.certificate),
+        "ssl_cafile": own_kafka.certificate,
     }
     sent = [b"%d" % i * 50 for i in range(20_000)]  # some MB: many times what TLS gives at once
     producer, consumer = connect_producer(client), connect_consumer(client, "group")
@@ -102,13 +102,11 @@ def test_over_tls(own_kafka: ApacheKafka, topic: MakeTopic) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_certificate_that_is_not_trusted_is_told_at_once(
-    own_kafka: ApacheKafka, host: str
-) -> None:
+def test_a_certificate_that_is_not_trusted_is_told_at_once(own_kafka: Listeners, host: str) -> None:
     address = own_kafka.tls_bootstrap_servers.replace("127.0.0.1", host)
     client = {"bootstrap_servers": address, "security_protocol": "SSL"}
     if host == "localhost":  # trusted, but made out to the number
-        client["ssl_cafile"] = str(own_kafka.certificate)
+        client["ssl_cafile"] = own_kafka.certificate
     began = time.monotonic()
     with pytest.raises(ConfigError, match=f"certificate .* at {address} .*kafka.ssl_cafile"):
         connect_consumer(client, "group")

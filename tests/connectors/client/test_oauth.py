@@ -202,7 +202,7 @@ def test_apache_kafka_takes_the_tokens(tmp_path: Path, endpoint: TokenEndpoint) 
             for i in range(2):
                 payload = json.dumps({"value": i}).encode()
                 produce(broker.bootstrap_servers, job.input, [Record(payload, b"a")])
-                assert len(read_all(broker.bootstrap_servers, job.output, i + 1, 60)) == i + 1
+                assert len(read_all(broker.bootstrap_servers, job.output, i + 1)) == i + 1
                 time.sleep(3)
             assert flow.poll() is None
         named = {"sasl_oauth_token_provider": f"{__name__}:unsecured_token"}

@@ -24,6 +24,8 @@ from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.secrets.masking import substituted
 from tests.helpers.brokers import ApacheKafka, Record, produce, read_all
 from tests.helpers.jobs import Job
+from tests.helpers.patience import PATIENCE_S, slowness
+from tests.helpers.shared_kafka import Listeners
 
 PLAIN_USER = {
     "sasl_mechanism": "PLAIN",
@@ -70,10 +72,11 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_listener_of_another_kind(
-    own_kafka: ApacheKafka, listener: str, options: dict[str, object], kind: type, says: str
+    own_kafka: Listeners, listener: str, options: dict[str, object], kind: type, says: str
 ) -> None:
     address = getattr(own_kafka, f"{listener}bootstrap_servers")
-    client = {"bootstrap_servers": address, "bootstrap_timeout_ms": 2_000, **options}
+    enough_ms = int(2_000 * slowness())
+    client = {"bootstrap_servers": address, "bootstrap_timeout_ms": enough_ms, **options}
     with pytest.raises(kind) as caught:
         partition_count(client, "topic")
     assert says in str(caught.value)
@@ -83,23 +86,22 @@ def test_a_listener_of_another_kind(
 
 def test_a_web_server_is_not_a_broker() -> None:
     with _web_server() as address:
-        client = {"bootstrap_servers": address, "bootstrap_timeout_ms": 1_000}
+        client = {"bootstrap_servers": address, "bootstrap_timeout_ms": int(1_000 * slowness())}
         with pytest.raises(BrokerError, match=f"{address} is a web server"):
             partition_count(client, "topic")
 
 
-def test_an_advertised_address_that_cannot_be_reached(
-    tmp_path: Path, own_kafka: ApacheKafka
-) -> None:
+def test_an_advertised_address_that_cannot_be_reached(tmp_path: Path, own_kafka: Listeners) -> None:
     for advertised in ("kafka.invalid:9092", "localhost:1"):
-        with ApacheKafka(tmp_path / advertised.replace(":", "-")) as broker:
-            pass
+        broker = ApacheKafka(tmp_path / advertised.replace(":", "-"))
         text = broker._config.read_text()
         own = f"advertised.listeners=PLAIN://{broker.bootstrap_servers}"
         assert own in text
         broker._config.write_text(text.replace(own, f"advertised.listeners=PLAIN://{advertised}"))
         with broker:
-            client = {"bootstrap_servers": broker.bootstrap_servers, "request_timeout_ms": 4_000}
+            enough_ms = int(4_000 * slowness())
+            address = broker.bootstrap_servers
+            client = {"bootstrap_servers": address, "request_timeout_ms": enough_ms}
             with pytest.raises(BrokerError) as caught:
                 partition_count(client, "topic")
         assert f"a broker of it is at {advertised}" in str(caught.value)
@@ -147,24 +149,24 @@ def test_a_password_that_is_changed_while_the_flow_runs(
 
     with job.running() as flow:
         send(1)
-        assert len(read_all(broker.bootstrap_servers, job.output, 1, 60)) == 1
+        assert len(read_all(broker.bootstrap_servers, job.output, 1)) == 1
         broker.stop()
         text = broker._config.read_text()
         broker._config.write_text(text.replace("right-password", "next-password"))
         broker.start()
         send(2)
         time.sleep(3)
-        assert flow.poll() is None, flow.communicate(timeout=60)
+        assert flow.poll() is None, flow.communicate(timeout=PATIENCE_S)
         secret.write_text("next-password\n")
-        assert len(read_all(broker.bootstrap_servers, job.output, 2, 90)) == 2
+        assert len(read_all(broker.bootstrap_servers, job.output, 2)) == 2
         flow.send_signal(signal.SIGTERM)
-        _, said = flow.communicate(timeout=60)
+        _, said = flow.communicate(timeout=PATIENCE_S)
     assert flow.returncode == 0, said
     assert "-password" not in said
 
 
 def test_a_password_in_a_file_is_waited_for_and_then_given_up(
-    own_kafka: ApacheKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_kafka: Listeners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / "password"
     secret.write_text("wrong-password\n")
@@ -229,7 +231,7 @@ def test_a_refusal_is_final_only_where_nothing_may_change(
 
 
 def test_an_attempt_that_is_cut_short_hides_no_refusal(
-    own_kafka: ApacheKafka, tmp_path: Path
+    own_kafka: Listeners, tmp_path: Path
 ) -> None:
     """Whenever the time is over, the attempt then under way says less than the one before."""
     (tmp_path / "password").write_text("wrong-password")

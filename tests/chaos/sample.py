@@ -1,0 +1,13 @@
+"""What the sample of ``make chaos`` in the suite has in common."""
+
+from __future__ import annotations
+
+from tests.chaos.judge import Verdict
+from tests.chaos.plan import Plan
+
+KILLED = ("worker", "worker", "launcher", "stop", "pause", "answers")
+
+
+def check(verdict: Verdict, plan: Plan) -> None:
+    assert verdict.right, f"{plan}: {verdict}"
+    assert verdict.readings > 0
