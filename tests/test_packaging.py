@@ -16,6 +16,7 @@ import yaml
 
 import ewma_ops
 from ewma_ops.settings import load
+from tests.helpers.patience import PATIENCE_S
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -185,6 +186,6 @@ def _make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=outside,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )

@@ -18,6 +18,7 @@ from ewma_ops.connectors import partition_count
 from ewma_ops.demo.broker import free_port
 from tests.helpers.jobs import (
     EWMA,
+    Finished,
     Job,
     Reading,
     as_parquet,
@@ -32,6 +33,7 @@ from tests.helpers.patience import PATIENCE_S
 
 Changes = Mapping[str, Mapping[str, object]]
 MakeTopic = Callable[..., str]
+Here = Callable[..., Finished]
 
 
 @pytest.fixture
@@ -39,18 +41,33 @@ def job(embedded: str, tmp_path: Path) -> Job:
     return Job(embedded, tmp_path, partitions=(2, 3, 1))
 
 
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    """Run the ``ewma`` command in this process: for what ends before it starts another."""
+
+    def run(*arguments: str) -> Finished:
+        capsys.readouterr()
+        try:
+            code = main(arguments)
+        except SystemExit as left:
+            code = int(left.code or 0)
+        return Finished(arguments, code, *capsys.readouterr())
+
+    return run
+
+
 def test_version() -> None:
     done = ewma("--version")
     assert (done.returncode, done.stdout) == (0, f"ewma {ewma_ops.__version__}\n")
 
 
-def test_help_names_the_commands_and_their_options() -> None:
-    done = ewma("--help")
+def test_help_names_the_commands_and_their_options(here: Here) -> None:
+    done = here("--help")
     assert done.returncode == 0
     for command in ("run", "check", "demo", "feed"):
         assert f"\n    {command} " in done.stdout
-    assert "--workers" in ewma("run", "--help").stdout
-    assert "--create-topics" in ewma("check", "--help").stdout
+    assert "--workers" in here("run", "--help").stdout
+    assert "--create-topics" in here("check", "--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -65,8 +82,8 @@ def test_help_names_the_commands_and_their_options() -> None:
         (["check", "."], "cannot be read"),
     ],
 )
-def test_mistakes_in_the_command_line(arguments: list[str], says: str) -> None:
-    assert_told(ewma(*arguments), 2, says)
+def test_mistakes_in_the_command_line(here: Here, arguments: list[str], says: str) -> None:
+    assert_told(here(*arguments), 2, says)
 
 
 def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:
@@ -107,19 +124,21 @@ def test_mistakes_in_the_file(
     assert says in said.err
 
 
-def test_all_mistakes_in_a_file_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_in_a_file_are_told_at_once(here: Here, tmp_path: Path) -> None:
     job = Job("127.0.0.1:1", tmp_path, partitions=())
     job.configure(smooth={"beta": -1, "start_up": "purple"}, input={"stop": "maybe"})
-    assert_told(ewma("run", str(job.path)), 2, "3 mistakes", "smooth.beta", "purple", "maybe")
+    assert_told(here("run", str(job.path)), 2, "3 mistakes", "smooth.beta", "purple", "maybe")
 
 
 @pytest.mark.parametrize(
     ("text", "line"), [("[kafka]\n[input\n", "line 2"), ('[kafka]\na = "\xff"', "line 2")]
 )
-def test_what_is_not_toml_is_told_with_its_line(tmp_path: Path, text: str, line: str) -> None:
+def test_what_is_not_toml_is_told_with_its_line(
+    here: Here, tmp_path: Path, text: str, line: str
+) -> None:
     path = tmp_path / "job.toml"
     path.write_bytes(text.encode("latin-1"))
-    assert_told(ewma("run", str(path)), 2, f"{path}, {line}")
+    assert_told(here("run", str(path)), 2, f"{path}, {line}")
 
 
 @pytest.mark.parametrize("table", ["input", "output", "dead_letters"])
@@ -132,9 +151,9 @@ def test_a_missing_topic_is_named_before_anything_runs(job: Job, table: str) -> 
         assert "started" not in done.stderr
 
 
-def test_times_are_given_with_their_unit(job: Job) -> None:
+def test_times_are_given_with_their_unit(here: Here, tmp_path: Path) -> None:
     for option in ("--grace=20", "--wait=soon"):
-        done = ewma("run", option, str(job.path))
+        done = here("run", option, str(tmp_path / "job.toml"))
         assert_told(done, 2, "is not a duration", '"90s"')
 
 
@@ -215,13 +234,13 @@ def test_a_recovery_directory_in_use(job: Job) -> None:
     job.run()
 
 
-def test_check_offline_says_what_will_run(tmp_path: Path) -> None:
+def test_check_offline_says_what_will_run(here: Here, tmp_path: Path) -> None:
     job = Job(f"127.0.0.1:{free_port()}", tmp_path, partitions=())
     job.configure(
         kafka={"sasl_plain_password": "sesame"},
         smooth={"beta": None, "halflife": "5min", "start_up": "first", "missing": "decay"},
     )
-    done = ewma("check", "--offline", str(job.path))
+    done = here("check", "--offline", str(job.path))
     assert (done.returncode, done.stderr) == (0, "")
     words = [job.bootstrap, job.input, job.output, job.dead_letters, str(job.state)]
     for word in [*words, "5min", "first", "decay", "exactly-once", "stop end"]:
@@ -230,11 +249,11 @@ def test_check_offline_says_what_will_run(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) <= 24
 
 
-def test_check_says_what_the_flow_starts_from(tmp_path: Path) -> None:
+def test_check_says_what_the_flow_starts_from(here: Here, tmp_path: Path) -> None:
     past, job = tmp_path / "past.parquet", Job("127.0.0.1:1", tmp_path, partitions=())
     as_parquet(made_up(1200, series=7), past)
     job.configure(smooth={"warm_start": str(past)})
-    done = ewma("check", "--offline", str(job.path))
+    done = here("check", "--offline", str(job.path))
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{past}: 1,200 readings of 7 series" in done.stdout
 
@@ -311,7 +330,8 @@ def test_an_unknown_security_protocol_is_refused(job: Job) -> None:
     assert_told(ewma("run", str(job.path)), 2, "kafka.security_protocol", "SASL_SSL")
 
 
-def test_check_offline_knows_the_options_of_kafka_python(job: Job) -> None:
+def test_check_offline_knows_the_options_of_kafka_python(here: Here, tmp_path: Path) -> None:
+    job = Job("127.0.0.1:1", tmp_path, partitions=())
     job.configure(kafka={"fetch_max_wait": 7})
-    done = ewma("check", "--offline", str(job.path))
+    done = here("check", "--offline", str(job.path))
     assert_told(done, 2, "kafka.fetch_max_wait", "did you mean fetch_max_wait_ms?")

@@ -110,7 +110,7 @@ class Job:
                     for record in map(as_record, turn):
                         producer.send(self.input, value=record.value, key=record.key)
                     sent.extend(turn)
-                producer.flush(timeout=60)
+                producer.flush(timeout=PATIENCE_S)
             except BaseException as error:  # noqa: BLE001 - raised again by the test's thread
                 failures.append(error)
             finally:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.helpers import disks
 from tests.helpers.jobs import Job, Watch, assert_same, assert_told, ewma, made_up, pandas_says
+from tests.helpers.patience import PATIENCE_S
 
 
 @contextlib.contextmanager
@@ -51,7 +52,7 @@ def test_a_disk_that_fills_up_stops_nothing_for_good(
             job.send(readings[2000:])
             watch.until(3000, limit_s=60)
             run.send_signal(signal.SIGTERM)
-            said += run.communicate(timeout=30)[1]
+            said += run.communicate(timeout=PATIENCE_S)[1]
             assert run.returncode == 0, said
         assert "Traceback" not in said
         assert "panicked" not in said

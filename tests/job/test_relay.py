@@ -70,7 +70,7 @@ def test_the_lines_of_another_process_pass_through() -> None:
     ours, theirs = os.pipe()
     thread = relay.forward(ours)
     program = "import os; os.write(2, b'panicked\\nat the end')"
-    subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, timeout=PATIENCE_S)
     os.close(theirs)
     thread.join(10)
     relay.finish()

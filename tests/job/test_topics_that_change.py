@@ -31,6 +31,7 @@ from tests.helpers.jobs import (
     ewma,
     wait_until,
 )
+from tests.helpers.patience import PATIENCE_S
 
 
 def into(partition: int, series: str, n: int, first: int = 0, **fields: Any) -> list[Record]:
@@ -124,11 +125,11 @@ def test_a_topic_that_is_created_again_under_a_job_stops_it(
     bad = [Record(b"no reading", partition=p) for p in (0, 1)]
     with job.running() as run:
         produce(kafka, job.input, into(0, "a", 100) + into(1, "b", 100) + bad)
-        wait_until(lambda: len(events_of(job)) == 200, 60)
+        wait_until(lambda: len(events_of(job)) == 200)
         wait_until(lambda: len(job.letters(0)) >= 2)
         recreate_topic(kafka, name, 2)
         produce(kafka, job.input, into(0, "a", 50, 100) + into(1, "b", 50, 100) + bad)
-        said = run.communicate(timeout=100)[1]
+        said = run.communicate(timeout=PATIENCE_S)[1]
         assert run.returncode == 2, said
     assert f"topic '{name}' was deleted and created again" in said
     assert "start with a new recovery directory" in said
@@ -162,12 +163,12 @@ def test_output_partitions_that_were_added_double_nothing(
     produce(kafka, job.input, first + bad)
     with job.running(2) as run:
         if delivery == "exactly-once":
-            wait_until(lambda: len(events_of(job)) == 300, 60)
+            wait_until(lambda: len(events_of(job)) == 300)
             run.kill()  # before the first snapshot: all of it is made again
         else:
-            wait_until((job.state / "manifest.json").exists, 60)
+            wait_until((job.state / "manifest.json").exists)
             run.send_signal(signal.SIGTERM)
-        run.wait(60)
+        run.wait(PATIENCE_S)
     add_partitions(kafka, job.output, 3)
     add_partitions(kafka, job.dead_letters, 2)
     produce(kafka, job.input, [r for i, n in enumerate(names) for r in into(i % 3, n, 5, 10)])

@@ -110,7 +110,7 @@ def test_transactions(
         producer.begin_transaction()
         for _ in range(3):
             producer.send(name, value=b"%d" % number)
-        producer.flush(timeout=30)
+        producer.flush(timeout=PATIENCE_S)
         if commit:
             producer.commit_transaction()
         else:

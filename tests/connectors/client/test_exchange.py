@@ -19,7 +19,7 @@ from ewma_ops.connectors.client.exchange import poll, poll_records, send
 from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import Headers, ProducerRecords
 from tests.helpers.brokers import Record, produce, read_all
-from tests.helpers.patience import slowness
+from tests.helpers.patience import PATIENCE_S, slowness
 
 MakeTopic = Callable[..., str]
 
@@ -227,7 +227,7 @@ def test_partitions_that_are_written_together_are_sent_together(
             for partition in (0, 1, 2)
         ]
         for future in futures:
-            future.get(timeout=10)
+            future.get(timeout=PATIENCE_S)
         assert 0.15 < time.monotonic() - began < 5 * slowness()
         assert len(woken) == 1
     producer.close(5)

@@ -268,7 +268,7 @@ def test_a_flow_commits_while_it_runs_and_at_its_end(broker: str, topic: MakeTop
     assert eventually(lambda: committed(broker, name) == {0: 50, 1: 50})
     produce(broker, name, numbers(10, 2))
     stopping.set()
-    flow.join(10)
+    flow.join(PATIENCE_S)
     assert not flow.is_alive()
     reading.commit()
     assert all(50 <= offset <= 55 for offset in committed(broker, name).values())
@@ -282,7 +282,7 @@ def test_stopping_ends_an_idle_flow_at_once(embedded: str, topic: MakeTopic) -> 
     time.sleep(1)
     started = time.monotonic()
     stopping.set()
-    flow.join(10)
+    flow.join(PATIENCE_S)
     assert time.monotonic() - started < 1.0 * slowness()
 
 
@@ -361,9 +361,12 @@ def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
         turns += 1
     sending.join()
     assert values(runs, 1) == [b"1"]
-    began = time.monotonic()
-    one.next_batch()  # what was taken may be under way in the flow: no wait
-    assert time.monotonic() - began < 0.03 * slowness()
+    waits_s = []
+    for _ in range(3):  # of a busy machine's own waits, not all three can be long
+        began = time.monotonic()
+        one.next_batch()  # what was taken may be under way in the flow: no wait
+        waits_s.append(time.monotonic() - began)
+    assert min(waits_s) < 0.03 * slowness()
 
 
 @both_ways
@@ -556,10 +559,9 @@ def test_lag_is_a_metric(broker: str, topic: MakeTopic, part: Any) -> None:
         labels = {"topic": name, "partition": "0"}
         return REGISTRY.get_sample_value("ewma_ops_consumer_lag", labels)
 
-    first = reading.next_batch()
-    assert first == []
-    assert eventually(lambda: lag() == 60)
-    take(reading, 60)
+    taken = sum(map(len, reading.next_batch()))  # none, unless the poller was quicker
+    assert eventually(lambda: lag() == 60 - taken)
+    take(reading, 60 - taken)
     assert eventually(lambda: lag() == 0)
 
 
@@ -587,7 +589,7 @@ def test_a_broker_restart_is_ridden_out(
     for one in parts:
         one.snapshot()
         one.next_batch()
-    assert eventually(lambda: committed(address, name) == {0: 100, 1: 100}, 30)
+    assert eventually(lambda: committed(address, name) == {0: 100, 1: 100})
 
 
 def test_closing_never_raises_and_ends_the_threads(embedded: str, topic: MakeTopic) -> None:
