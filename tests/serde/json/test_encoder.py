@@ -74,7 +74,9 @@ def test_what_is_written_reads_back_the_same(events: list[tuple[str, int, float]
     payloads = JsonEncoder(["mean"]).encode(smoothed({"mean": means}, ids, times_ms))
     assert len(payloads) == len(events)
     assert [json.loads(payload)["series_id"] for payload in payloads] == ids
-    decoded = JsonDecoder(DecoderOptions(value="ewma", time="time")).decode(ids, payloads, [])
+    decoded = JsonDecoder(DecoderOptions(value="ewma", time="time")).decode(
+        ids, payloads, [0] * len(ids)
+    )
     assert decoded.rejected == []
     assert decoded.readings.series_ids == ids
     np.testing.assert_array_equal(decoded.readings.times_ms, times_ms)
