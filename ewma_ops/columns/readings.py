@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ewma_ops.columns.byte_columns import joined, taken
+from ewma_ops.columns.origins import Origins
 from ewma_ops.errors import ReadingError
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "SMALLEST_WEIGHT",
     "WEIGHTS",
     "Original",
-    "Origins",
     "Reading",
     "Readings",
     "Rejected",
@@ -122,9 +122,12 @@ class Rejections(Sequence[Rejection]):
     Parameters
     ----------
     places
-        intp[n], of the records or readings.
+        intp[n], of the records or readings. A record of which several readings are rejected is
+        there as many times.
     causes, details
         n texts each.
+    ordinals
+        uint64[n], which reading of its record each one is; ``None`` where a record holds one.
 
     Examples
     --------
@@ -133,12 +136,17 @@ class Rejections(Sequence[Rejection]):
     (Rejection(at=2, cause='missing', detail='no x'), [2])
     """
 
-    __slots__ = ("causes", "details", "places")
+    __slots__ = ("causes", "details", "ordinals", "places")
 
     def __init__(
-        self, places: NDArray[np.intp], causes: Sequence[str], details: Sequence[str]
+        self,
+        places: NDArray[np.intp],
+        causes: Sequence[str],
+        details: Sequence[str],
+        ordinals: NDArray[np.uint64] | None = None,
     ) -> None:
         self.places, self.causes, self.details = places, causes, details
+        self.ordinals = ordinals
 
     @classmethod
     def of(cls, reasons: Mapping[int, tuple[str, str]]) -> Rejections:
@@ -152,13 +160,16 @@ class Rejections(Sequence[Rejection]):
     def within(self, start: int, stop: int) -> Rejections:
         """Return those at the places from ``start`` to ``stop``, counted from there."""
         lo, hi = np.searchsorted(self.places, (start, stop)).tolist()
-        return Rejections(self.places[lo:hi] - start, self.causes[lo:hi], self.details[lo:hi])
+        own = self[lo:hi]
+        return Rejections(own.places - start, own.causes, own.details, own.ordinals)
 
     def take(self, at: NDArray[np.intp]) -> Rejections:
         """Return some of them, in the order of ``at``."""
         which = at.tolist()
         causes, details = self.causes, self.details
-        return Rejections(self.places[at], [causes[i] for i in which], [details[i] for i in which])
+        ordinals = None if self.ordinals is None else self.ordinals[at]
+        causes, details = [causes[i] for i in which], [details[i] for i in which]
+        return Rejections(self.places[at], causes, details, ordinals)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -171,7 +182,8 @@ class Rejections(Sequence[Rejection]):
 
     def __getitem__(self, at: int | slice) -> Rejection | Rejections:
         if isinstance(at, slice):
-            return Rejections(self.places[at], self.causes[at], self.details[at])
+            ordinals = None if self.ordinals is None else self.ordinals[at]
+            return Rejections(self.places[at], self.causes[at], self.details[at], ordinals)
         return Rejection(int(self.places[at]), self.causes[at], self.details[at])
 
     def __iter__(self) -> Iterator[Rejection]:
@@ -193,17 +205,6 @@ class Original(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
     timestamp_ms: int
-
-
-class Origins(NamedTuple):
-    """Where each reading stood in the input: partition int32[n] and offset int64[n]."""
-
-    partitions: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-
-    def take(self, at: NDArray[np.intp] | slice) -> Origins:
-        """Return the positions of the readings at ``at``, in that order."""
-        return Origins(self.partitions[at], self.offsets[at])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -449,9 +450,4 @@ def _concat_originals(originals: list[list[Original] | None]) -> list[Original] 
 
 def _concat_origins(origins: list[Origins | None]) -> Origins | None:
     present = [origin for origin in origins if origin is not None]
-    if len(present) != len(origins):
-        return None
-    return Origins(
-        np.concatenate([origin.partitions for origin in present]),
-        np.concatenate([origin.offsets for origin in present]),
-    )
+    return Origins.concat(present) if present and len(present) == len(origins) else None

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import utf8_of
 from ewma_ops.columns.murmur2 import murmur2
-from ewma_ops.columns.readings import Origins
+from ewma_ops.columns.origins import Origins, packed, unpacked
+from ewma_ops.commands.positions import Offsets, Order, Pending, Positions, shown
 from ewma_ops.connectors.client.connect import (
     close_consumer,
     connect_input_reader,
@@ -48,8 +49,6 @@ _LOOK_UP_MS = 10_000
 _TELL_S = 2.0
 _MOST_EXAMPLES = 5
 _CLOSE_S = 5.0
-
-Offsets = NDArray[np.int64]
 
 
 @dataclass
@@ -235,64 +234,6 @@ class _Topic:
         close_consumer(self._consumer, _CLOSE_S)
 
 
-class _Pending:
-    """Positions of one input partition without their counterpart: sorted, with a digest each."""
-
-    def __init__(self) -> None:
-        self.offsets: Offsets = np.empty(0, np.int64)
-        self.digests: Offsets = np.empty(0, np.int64)
-
-    def add(self, offsets: Offsets, digests: Offsets) -> None:
-        self.offsets = np.concatenate([self.offsets, offsets])
-        self.digests = np.concatenate([self.digests, digests])
-
-    def find(self, offsets: Offsets) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Return the place of each, and whether it is there, once only for one that repeats."""
-        if not len(self.offsets):
-            return np.zeros(len(offsets), np.intp), np.zeros(len(offsets), np.bool_)
-        places = np.minimum(np.searchsorted(self.offsets, offsets), len(self.offsets) - 1)
-        first = np.zeros(len(offsets), np.bool_)
-        first[np.unique(offsets, return_index=True)[1]] = True
-        return places, first & (self.offsets[places] == offsets)
-
-    def remove(self, places: NDArray[np.intp]) -> None:
-        stays = np.ones(len(self.offsets), np.bool_)
-        stays[places] = False
-        self.offsets, self.digests = self.offsets[stays], self.digests[stays]
-
-
-class _Order:
-    """The newest event of each series."""
-
-    def __init__(self) -> None:
-        self._rows: dict[bytes, int] = {}
-        self._newest: Offsets = np.empty(0, np.int64)
-        self._home = np.empty(0, np.int32)
-        self.spread: set[int] = set()
-
-    def check(self, partition: int, keys: list[bytes], offsets: Offsets) -> NDArray[np.bool_]:
-        """Return which events came after a later one of their series."""
-        rows = self._rows
-        row = np.fromiter((rows.setdefault(key, len(rows)) for key in keys), np.intp, len(keys))
-        grown = len(rows) - len(self._newest)
-        if grown:
-            self._newest = np.append(self._newest, np.full(max(grown, len(rows) // 4), -1))
-            self._home = np.append(self._home, np.full(max(grown, len(rows) // 4), -1, np.int32))
-        elsewhere = (self._home[row] != partition) & (self._home[row] >= 0)
-        self.spread.update(row[elsewhere].tolist())
-        newest = np.where(self._home[row] == partition, self._newest[row], -1)
-        order = np.argsort(row, kind="stable")
-        sorted_rows, sorted_offsets = row[order], offsets[order]
-        before = np.concatenate([[-1], sorted_offsets[:-1]])
-        fresh = np.concatenate([[True], sorted_rows[1:] != sorted_rows[:-1]])
-        before[fresh] = newest[order][fresh]
-        late = np.empty(len(keys), np.bool_)
-        late[order] = sorted_offsets <= before
-        self._home[row] = partition
-        np.maximum.at(self._newest, row, offsets)
-        return late
-
-
 class _Comparison:
     def __init__(self, settings: Settings, source: _Topic, target: _Topic, start: object) -> None:
         self._source, self._target = source, target
@@ -300,9 +241,9 @@ class _Comparison:
         self._decoder = build_decoder(settings)
         self._encoder = build_encoder(settings)
         self._table, _ = warm_table(settings)
-        self._pending = {tp.partition: _Pending() for tp in source.tps}
-        self._early: dict[int, list[tuple[list[bytes], Offsets, Offsets]]] = {}
-        self._order = _Order()
+        self._pending = {tp.partition: Pending() for tp in source.tps}
+        self._early: dict[int, list[tuple[list[bytes], Positions, Offsets]]] = {}
+        self._order = Order()
         self._newest: dict[int, int] = {}
         self.found = Findings()
         self._firsts = source.begin(start)
@@ -339,8 +280,8 @@ class _Comparison:
         return self._apart()[0] == 0 or self._target.idle >= _IDLE_POLLS
 
     def _apart(self) -> tuple[int, int]:
-        pending = sum(len(pending.offsets) for pending in self._pending.values())
-        early = sum(len(offsets) for held in self._early.values() for _, offsets, _ in held)
+        pending = sum(map(len, self._pending.values()))
+        early = sum(len(positions) for held in self._early.values() for _, positions, _ in held)
         return pending, early
 
     def _read_input(self) -> None:
@@ -363,66 +304,70 @@ class _Comparison:
                 [record.topic for record in records],
             )
             kept = offsets[decoded.kept]
-            origins = Origins(np.full(len(kept), partition, np.int32), kept)
+            origins = Origins(np.full(len(kept), partition, np.int32), kept, decoded.ordinals)
             smoothed = self._table.update(
                 replace(decoded.readings, origins=origins), collect_rejected=True
             )
-            readings = smoothed.readings
-            assert readings.origins is not None
+            readings, own = smoothed.readings, smoothed.readings.origins
+            assert own is not None
             ids = map(utf8_of, readings.series_ids)
             digests = _digests(ids, self._encoder.encode(smoothed))
-            self._pending[partition].add(readings.origins.offsets, digests)
+            self._pending[partition].add(packed(own.offsets, own.ordinals), digests)
             self._reached[partition] = int(offsets[-1]) + 1
             self.found.readings += len(readings)
-            self.found.rejected += len(offsets) - len(readings)
+            self.found.rejected += len(decoded.rejected) + len(kept) - len(readings)
         for partition in list(self._early):
             for held in self._early.pop(partition):
                 self._match(partition, *held)
 
     def _read_output(self) -> None:
         for records in self._target.poll().values():
-            at, (partitions, offsets) = origins_of(self._job, [r.headers for r in records])
+            at, origins = origins_of(self._job, [r.headers for r in records])
             own = [records[i] for i in at.tolist()]
             keys = [record.key for record in own]
             digests = _digests(keys, [record.value for record in own])
             self.found.events += len(own)
-            for partition in np.unique(partitions).tolist():
-                of = np.flatnonzero(partitions == partition)
-                self._match(partition, [keys[i] for i in of.tolist()], offsets[of], digests[of])
+            for partition, of in origins.by_partition():
+                of_keys, own_origins = [keys[i] for i in of.tolist()], origins.take(of)
+                positions = packed(own_origins.offsets, own_origins.ordinals)
+                self._match(partition, of_keys, positions, digests[of])
 
-    def _match(self, partition: int, keys: list[bytes], offsets: Offsets, digests: Offsets) -> None:
+    def _match(
+        self, partition: int, keys: list[bytes], positions: Positions, digests: Offsets
+    ) -> None:
         if partition not in self._pending:
             return
-        early = offsets >= self._reached[partition]
+        early = unpacked(positions)[0] >= self._reached[partition]
         waiting = partition in self._early
         if self._source.ended:  # what is early now is of readings that came while this ran
             kept = np.flatnonzero(~early)
-            keys, offsets, digests = [keys[i] for i in kept], offsets[kept], digests[kept]
+            keys, positions, digests = [keys[i] for i in kept], positions[kept], digests[kept]
         elif waiting or early.any():
             # The rest waits too: what is of one series must be looked at in its order.
             at = 0 if waiting else int(np.flatnonzero(early)[0])
-            held = (keys[at:], offsets[at:], digests[at:])
+            held = (keys[at:], positions[at:], digests[at:])
             self._early.setdefault(partition, []).append(held)
-            keys, offsets, digests = keys[:at], offsets[:at], digests[:at]
+            keys, positions, digests = keys[:at], positions[:at], digests[:at]
         if not keys:
             return
         pending = self._pending[partition]
-        places, there = pending.find(offsets)
+        places, there = pending.find(positions)
+        offsets, _ = unpacked(positions)
         self._newest[partition] = max(int(offsets.max()), self._newest.get(partition, -1))
         old = offsets < self._firsts[partition]
         gone = self._source.are_gone(partition, offsets) & ~there
         self.found.orphaned += int(np.count_nonzero(gone))
-        self._note("doubled", partition, keys, offsets, ~there & ~old & ~gone)
+        self._note("doubled", partition, keys, positions, ~there & ~old & ~gone)
         if not self.found.unknowable:
             same = np.zeros(len(offsets), np.bool_)
             same[there] = pending.digests[places[there]] == digests[there]
-            self._note("wrong", partition, keys, offsets, there & ~same)
+            self._note("wrong", partition, keys, positions, there & ~same)
         kept = np.flatnonzero(there)
         if len(kept):
             late = np.zeros(len(offsets), np.bool_)
             own = [keys[i] for i in kept.tolist()]
-            late[kept] = self._order.check(partition, own, offsets[kept])
-            self._note("disordered", partition, keys, offsets, late)
+            late[kept] = self._order.check(partition, own, positions[kept])
+            self._note("disordered", partition, keys, positions, late)
             pending.remove(places[kept])
 
     def _note(
@@ -430,13 +375,15 @@ class _Comparison:
         fault: str,
         partition: int,
         keys: list[bytes],
-        offsets: Offsets,
+        positions: Positions,
         where: NDArray[np.bool_],
     ) -> None:
         setattr(self.found, fault, getattr(self.found, fault) + int(np.count_nonzero(where)))
         for i in np.flatnonzero(where)[:_MOST_EXAMPLES].tolist():
             name = keys[i].decode(errors="replace")
-            self._example(f"{fault}: series {name!r}, input {partition}/{offsets[i]}")
+            self._example(
+                f"{fault}: series {name!r}, input {partition}/{shown(positions[i : i + 1])}"
+            )
 
     def _example(self, text: str) -> None:
         if len(self.found.examples) < 4 * _MOST_EXAMPLES:
@@ -446,14 +393,15 @@ class _Comparison:
         if self._target.gone:
             self._tell_events_gone()
         for partition, pending in self._pending.items():
-            passed = pending.offsets < self._newest.get(partition, -1)
+            newest = self._newest.get(partition, -1)
+            passed = unpacked(pending.positions)[0] < newest
             self.found.behind += int(np.count_nonzero(~passed))
             if self._target.gone:  # an event that was there and one that never was look the same
                 continue
-            missing = pending.offsets[passed]
+            missing = pending.positions[passed]
             self.found.missing += len(missing)
-            for offset in missing[:_MOST_EXAMPLES].tolist():
-                self._example(f"missing: input {partition}/{offset}")
+            for i in range(min(len(missing), _MOST_EXAMPLES)):
+                self._example(f"missing: input {partition}/{shown(missing[i : i + 1])}")
         self.found.spread = len(self._order.spread)
         return self.found
 

@@ -8,6 +8,7 @@ the same bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import msgspec
@@ -35,6 +36,7 @@ _NAMES = (
     "ewma-offset",
     "ewma-timestamp",
 )
+_ORDINAL = "ewma-ordinal"
 _HEADER_BYTES = 8
 """What a header counts beside name and content."""
 
@@ -48,8 +50,10 @@ def build_dead_letters(
 
     Key, value and headers are the original's, byte for byte. Appended to the headers, as UTF-8
     text: ``ewma-cause``, ``ewma-detail``, ``ewma-topic``, ``ewma-partition``, ``ewma-offset`` and
-    ``ewma-timestamp`` (milliseconds since the epoch, -1 for none). A letter that is rejected a
-    second time has them twice: the last six are the newest.
+    ``ewma-timestamp`` (milliseconds since the epoch, -1 for none); and ``ewma-ordinal``, which of
+    the message's readings was rejected (0, 1, 2 ...), where a message can hold several: each
+    reading that is rejected has a letter of the whole message. A letter that is rejected a second
+    time has them twice: the last ones are the newest.
 
     A letter above ``max_bytes`` would be refused by its topic and stop the flow. Of such a one the
     value is cut, then the key, and the original headers are left out; ``ewma-cut`` says how many
@@ -92,8 +96,8 @@ class _Columns(NamedTuple):
     keys: BytesColumn
     values: BytesColumn
     original: EncodedHeaders | None
-    texts: tuple[BytesColumn, BytesColumn, BytesColumn, BytesColumn]
-    """Causes, details, offsets and timestamps."""
+    texts: tuple[BytesColumn, ...]
+    """Causes, details, offsets and timestamps; and ordinals, where there are any."""
     sizes: NDArray[np.int64]
 
     @classmethod
@@ -107,37 +111,42 @@ class _Columns(NamedTuple):
         headers = records.headers
         original = None if headers is None else _taken(headers, at)
         causes, details = TextColumn.of(rejected.causes).utf8, TextColumn.of(rejected.details).utf8
-        offsets, timestamps = _digits(records.offsets[at]), _digits(records.timestamps_ms[at])
+        texts = [causes, details, _digits(records.offsets[at]), _digits(records.timestamps_ms[at])]
+        names = list(_NAMES)
+        if rejected.ordinals is not None:
+            texts.append(_digits(rejected.ordinals))
+            names.append(_ORDINAL)
         own = len(records.topic.encode()) + len(str(records.partition))
-        own += sum(map(len, _NAMES)) + len(_NAMES) * _HEADER_BYTES
+        own += sum(map(len, names)) + len(names) * _HEADER_BYTES
         sizes = np.maximum(keys.sizes, 0) + np.maximum(values.sizes, 0) + own
-        sizes += causes.sizes + details.sizes + offsets.sizes + timestamps.sizes
+        sizes += sum(text.sizes for text in texts)
         if original is not None:
             sizes += original.encoded.sizes + _HEADER_BYTES * original.counts
-        columns = causes, details, offsets, timestamps
-        return cls(rejected, keys, values, original, columns, sizes)
+        return cls(rejected, keys, values, original, tuple(texts), sizes)
 
     def take(self, at: NDArray[np.intp]) -> _Columns:
         """Return what some of the letters are made of."""
-        causes, details, offsets, timestamps = (column.take(at) for column in self.texts)
         return _Columns(
             self.rejected.take(at),
             self.keys.take(at),
             self.values.take(at),
             None if self.original is None else self.original.take(at),
-            (causes, details, offsets, timestamps),
+            tuple(column.take(at) for column in self.texts),
             self.sizes[at],
         )
 
     def letters(self, records: ConsumerRecords) -> ProducerRecords:
         """Write the headers, and put the letters together."""
         cause, detail, _, _, offset, timestamp = map(_ahead, _NAMES)
-        causes, details, offsets, timestamps = map(sized, self.texts)
+        causes, details, offsets, timestamps, *ordinals = map(sized, self.texts)
         place = encode_header("ewma-topic", records.topic.encode())
         place += encode_header("ewma-partition", str(records.partition).encode())
         n = len(self.rejected)
         pieces = [cause, *causes, detail, *details, place, offset, *offsets, timestamp, *timestamps]
         counts = np.full(n, len(_NAMES))
+        if ordinals:
+            pieces += [_ahead(_ORDINAL), *ordinals[0]]
+            counts += 1
         if self.original is not None:
             pieces.insert(0, self.original.encoded)
             counts += self.original.counts
@@ -155,14 +164,19 @@ def _taken(headers: Sequence[Headers], at: NDArray[np.intp]) -> EncodedHeaders:
     return EncodedHeaders.of([headers[i] for i in at.tolist()])
 
 
-def _digits(numbers: NDArray[np.int64]) -> BytesColumn:
+def _digits(numbers: NDArray[np.int64] | NDArray[np.uint64]) -> BytesColumn:
     return split(msgspec.json.encode(numbers.tolist())[1:-1], ord(","))
 
 
 def _one_by_one(
     records: ConsumerRecords, rejected: Sequence[Rejection], max_bytes: int
 ) -> ProducerRecords:
-    parts = [_letter(records, rejection, max_bytes) for rejection in rejected]
+    ordinals = rejected.ordinals if isinstance(rejected, Rejections) else None
+    numbers = repeat(None) if ordinals is None else ordinals.tolist()
+    parts = [
+        _letter(records, rejection, ordinal, max_bytes)
+        for rejection, ordinal in zip(rejected, numbers, strict=False)
+    ]
     return ProducerRecords(
         [key for key, _, _ in parts],
         [value for _, value, _ in parts],
@@ -171,10 +185,12 @@ def _one_by_one(
 
 
 def _letter(
-    records: ConsumerRecords, rejection: Rejection, max_bytes: int
+    records: ConsumerRecords, rejection: Rejection, ordinal: int | None, max_bytes: int
 ) -> tuple[bytes | None, bytes | None, Headers]:
     key, value = records.keys[rejection.at], records.values[rejection.at]
     added = _cause_headers(records, rejection)
+    if ordinal is not None:
+        added.append((_ORDINAL, str(ordinal).encode()))
     original = () if records.headers is None else records.headers[rejection.at]
     headers = [*original, *added]
     if len(key or b"") + len(value or b"") + _size(headers) <= max_bytes:

@@ -17,9 +17,9 @@ from prometheus_client import Counter
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, joined
 from ewma_ops.columns.murmur2 import murmur2_column, partition_for
+from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import (
     Original,
-    Origins,
     Readings,
     Rejected,
     Rejections,
@@ -66,15 +66,15 @@ class DeadLetters:
                 _POLICIES.labels(cause, "dead-letter").inc(n)
         made = build_dead_letters(records, rejections, self._max_bytes)
         part = part_key(records.partition % self._partitions)
-        return part, replace(made, origins=_origins([records], rejections.places))
+        origins = _origins([records], rejections.places, rejections.ordinals)
+        return part, replace(made, origins=origins)
 
     def of_readings(self, rejected: Rejected) -> Iterable[Addressed]:
         """Yield the letters of readings that kept their original records."""
         origins, originals = rejected.readings.origins, rejected.readings.originals
         assert origins is not None
         assert originals is not None
-        for partition in np.unique(origins.partitions).tolist():
-            places = np.flatnonzero(origins.partitions == partition)
+        for partition, places in origins.by_partition():
             own = [originals[i] for i in places.tolist()]
             records = ConsumerRecords(
                 self._topic,
@@ -87,7 +87,8 @@ class DeadLetters:
             )
             why = [rejected.rejections[i] for i in places.tolist()]
             causes, details = [one.cause for one in why], [one.detail for one in why]
-            yield self.of(records, Rejections(np.arange(len(why)), causes, details))
+            ordinals = None if origins.ordinals is None else origins.ordinals[places]
+            yield self.of(records, Rejections(np.arange(len(why)), causes, details, ordinals))
 
 
 class Decode:
@@ -113,7 +114,7 @@ class Decode:
             _READINGS.inc(len(decoded.readings))
             yield replace(
                 decoded.readings,
-                origins=_origins(runs, decoded.kept),
+                origins=_origins(runs, decoded.kept, decoded.ordinals),
                 originals=_originals(runs, decoded.kept) if self._keeps else None,
             )
         start, rejected = 0, decoded.rejected
@@ -162,13 +163,20 @@ class RouteRejected:
                 yield from self._letters.of_readings(smoothed.rejected)
 
 
-def _origins(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> Origins:
+def _origins(
+    runs: Sequence[ConsumerRecords],
+    at: NDArray[np.intp],
+    ordinals: NDArray[np.uint64] | None,
+) -> Origins:
+    """Return where the records at ``at`` are from; one that holds several readings repeats."""
     partitions = np.array([run.partition for run in runs], np.int32)
     every = Origins(
         partitions.repeat([len(run) for run in runs]),
         np.concatenate([run.offsets for run in runs]),
     )
-    return every if len(at) == len(every.offsets) else every.take(at)
+    if ordinals is None and len(at) == len(every.offsets):
+        return every
+    return every.take(at)._replace(ordinals=ordinals)
 
 
 def _originals(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> list[Original]:
@@ -176,7 +184,7 @@ def _originals(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> list[Or
     for run in runs:
         headers = repeat(()) if run.headers is None else run.headers
         every += map(Original, run.keys, run.values, headers, run.timestamps_ms.tolist())
-    return every if len(at) == len(every) else [every[i] for i in at.tolist()]
+    return [every[i] for i in at.tolist()]
 
 
 class Encode:

@@ -24,7 +24,8 @@ from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2_column
-from ewma_ops.columns.readings import Origins, Readings, Smoothed, grouped
+from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.readings import Readings, Smoothed, grouped
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import ReadingError, StateError
 from ewma_ops.operators.shard_members import ShardMembers, shard_of
@@ -232,16 +233,21 @@ class _WorkerTable:
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
         """Raise where a reading is not newer than the state: the two are of different moments."""
-        partitions, offsets = origins
+        partitions = origins.partitions
         if (partitions[1:] < partitions[:-1]).any():
-            order = np.argsort(partitions, kind="stable")
-            partitions, offsets = partitions[order], offsets[order]
+            origins = origins.take(np.argsort(partitions, kind="stable"))
+        partitions, offsets, ordinals = origins
         firsts = np.append(0, (partitions[1:] != partitions[:-1]).nonzero()[0] + 1)
         newest = [self._newest_of(partition) for partition in partitions[firsts].tolist()]
         before = np.append(0, offsets[:-1])
         before[firsts] = [of_shards[shards].max() for of_shards in newest]
-        if (offsets <= before).any():
-            at = int(np.flatnonzero(offsets <= before)[0])
+        repeats = offsets <= before
+        if ordinals is not None:  # several readings of one message, one after the other
+            next_ones = (offsets[1:] == offsets[:-1]) & (ordinals[1:] > ordinals[:-1])
+            next_ones[firsts[1:] - 1] = False
+            repeats[1:] &= ~next_ones
+        if repeats.any():
+            at = int(np.flatnonzero(repeats)[0])
             raise StateError(
                 f"offset {offsets[at]} of input partition {partitions[at]} came after "
                 f"{before[at]}: the state has it already, so the recovery files are "

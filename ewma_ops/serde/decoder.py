@@ -69,12 +69,16 @@ class Decoded(NamedTuple):
     """What a run of payloads came to.
 
     ``kept`` holds the positions (intp, ascending) of the payloads that became ``readings``, in
-    that order; ``rejected`` the others, by position. ``skipped`` is how many were none of ours.
+    that order; ``rejected`` the others, by position. A payload may hold several readings: it is
+    there as many times, and ``ordinals`` (uint64, ascending within a payload) says which of its
+    readings each one is, as those of ``rejected`` do. ``None`` where a payload is one reading.
+    ``skipped`` is how many were none of ours.
     """
 
     kept: NDArray[np.intp]
     readings: Readings
     rejected: Rejections
+    ordinals: NDArray[np.uint64] | None = None
     skipped: int = 0
 
 
@@ -174,7 +178,7 @@ class Decoder:
         places = np.flatnonzero(kept)
         letters = {place: why for place, why in rejected.items() if why != SKIPPED}
         skipped = len(rejected) - len(letters)
-        return Decoded(places, readings.take(places), Rejections.of(letters), skipped)
+        return Decoded(places, readings.take(places), Rejections.of(letters), None, skipped)
 
     def _hint(self, moment: float) -> str:
         if self._options.time_unit is not None:

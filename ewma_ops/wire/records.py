@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, joined, taken
+from ewma_ops.columns.origins import Origins
 from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders
 
 __all__ = [
@@ -20,14 +21,10 @@ __all__ = [
     "EncodedHeaders",
     "Headers",
     "LikeHeaders",
-    "Origins",
     "ProducerRecords",
     "bytes_of",
     "headers_at",
 ]
-
-Origins = tuple[NDArray[np.int32], NDArray[np.int64]]
-"""Where in the input each record is from: its partition and its offset."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +90,7 @@ class ProducerRecords:
             taken(self.keys, at),
             taken(self.values, at),
             None if self.headers is None else headers_at(self.headers, at),
-            None if origins is None else (origins[0][at], origins[1][at]),
+            None if origins is None else origins.take(at),
         )
 
     @staticmethod
@@ -106,12 +103,7 @@ class ProducerRecords:
             joined([part.keys for part in parts]),
             joined([part.values for part in parts]),
             _join_headers(parts),
-            (
-                np.concatenate([partitions for partitions, _ in origins]),
-                np.concatenate([offsets for _, offsets in origins]),
-            )
-            if len(origins) == len(parts)
-            else None,
+            Origins.concat(origins) if origins and len(origins) == len(parts) else None,
         )
 
 

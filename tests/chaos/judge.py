@@ -202,7 +202,7 @@ class Judge:
 
     def _position(self, row: Any) -> Position | None:
         identity = [content for name, content in row.headers if name == IDENTITY_HEADER][-1]
-        job, partition, offset = struct.unpack(">Iiq", identity)
+        job, partition, offset, _ = struct.unpack(">IiqQ", identity)
         if job in self._old:
             return None
         self._jobs.add(job)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import (
     EARLIEST_MS,
     LARGEST_VALUE,
     LATEST_MS,
-    Origins,
     Readings,
     SmoothedReading,
 )

@@ -50,11 +50,11 @@ def test_states_come_back_as_they_were() -> None:
     assert (opened.shard, opened.newest) == (shard.shard, shard.newest)
     assert opened.series.ids.utf8() == shard.series.ids.utf8()
     assert opened.sealed() == shard.sealed()
-    ledger = LedgerState(1, 7, {2: np.array([1, 5])})
+    ledger = LedgerState(2, 7, {2: np.array([1, 5])})
     assert LedgerState.opened(ledger.sealed()).sealed() == ledger.sealed()
 
 
-@pytest.mark.parametrize("sealed", [a_shard().sealed(), LedgerState(1, 7, {}).sealed()])
+@pytest.mark.parametrize("sealed", [a_shard().sealed(), LedgerState(2, 7, {}).sealed()])
 def test_each_flipped_bit_is_noticed(sealed: bytes) -> None:
     kind = "shard" if b"shard" in sealed else "sink partition"
     stored = pickle.dumps(sealed)

@@ -12,6 +12,7 @@ import pytest
 from kafka import KafkaConsumer
 
 from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings
 from ewma_ops.commands import verify as module
 from ewma_ops.commands.cli import main
@@ -70,7 +71,7 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
         [rows[i][0] for i in good], [rows[i][1] for i in good], [rows[i][2] for i in good]
     )
     values = JsonEncoder(["mean"]).encode(SeriesTable(settings.smoothing_set).update(readings))
-    origins = (
+    origins = Origins(
         np.array([rows[i][3] for i in good], np.int32),
         np.array([offsets[i] for i in good], np.int64),
     )
@@ -162,7 +163,7 @@ def test_what_is_written_ahead_of_what_was_read_is_in_order(
 
 
 def test_events_of_other_jobs_are_nobodys_fault(broker: str, written: Written) -> None:
-    other = identities(1, (np.array([0]), np.array([0])))[0]
+    other = identities(1, Origins(np.array([0], np.int32), np.array([0])))[0]
     written.write(broker, [Record(b"v", b"k"), Record(b"v", b"k", other), *written.events])
     assert verify(written.settings, lambda line: None).right
 

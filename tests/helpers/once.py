@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ewma_ops.columns.origins import Origins
 from ewma_ops.connectors import KafkaSink, part_key
 from ewma_ops.connectors.client.connect import close_producer
 from ewma_ops.connectors.sink.ledger import LedgerState
@@ -23,7 +24,8 @@ def made(first: int, end: int, source: int = 0) -> ProducerRecords:
     offsets = np.arange(first, end)
     values: list[bytes | None] = [b"%d/%d" % (source, offset) for offset in offsets.tolist()]
     keys: list[bytes | None] = [b"k"] * len(values)
-    return ProducerRecords(keys, values, None, (np.full(len(values), source, np.int32), offsets))
+    origins = Origins(np.full(len(values), source, np.int32), offsets)
+    return ProducerRecords(keys, values, None, origins)
 
 
 def got(bootstrap: str, topic: str, n: int, **options: Any) -> list[bytes]:

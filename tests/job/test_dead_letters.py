@@ -90,3 +90,18 @@ def test_many_letters_are_what_each_is_alone(
     assert list(made.values) == [one.values[0] for one in alone]
     assert made.headers is not None
     assert [list(one) for one in made.headers] == [list((one.headers or [])[0]) for one in alone]
+
+
+@pytest.mark.parametrize("n", [2, 40])
+def test_each_rejected_reading_of_a_message_has_a_letter_with_its_ordinal(n: int) -> None:
+    """By the column and one by one; a letter that is cut says it too."""
+    places, ordinals = np.zeros(n, np.intp), np.arange(n).astype(np.uint64) * 3
+    rejected = Rejections(places, ["empty"] * n, ["y"] * n, ordinals)
+    for largest in (1_000, 150):
+        made = build_dead_letters(records(None), rejected, largest)
+        assert made.headers is not None
+        for i, headers in enumerate(made.headers):
+            want = [*origin("empty", "y", b"10", b"1000"), ("ewma-ordinal", b"%d" % (3 * i))]
+            assert list(headers)[:7] == want
+            assert [name for name, _ in list(headers)[7:]] == (["ewma-cut"] * (largest == 150))
+    assert rejected.within(0, 1).take(np.array([1])).ordinals.tolist() == [3]  # type: ignore[union-attr]

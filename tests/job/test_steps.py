@@ -10,9 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn
-from ewma_ops.columns.readings import Readings
+from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.readings import Original, Readings, Rejected, Rejection, Rejections
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.steps import Addressed, DeadLetters, Decode, decode_runs
+from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
@@ -49,7 +51,7 @@ def rows(decoded: list[Readings | Addressed]) -> list[tuple[Any, ...]]:
         if isinstance(item, Readings):
             assert item.times_ms is not None
             assert item.origins is not None
-            columns: list[NDArray[Any]] = [item.values, item.times_ms, *item.origins]
+            columns: list[NDArray[Any]] = [item.values, item.times_ms, *item.origins[:2]]
             originals: list[Any] = item.originals or [None] * len(item)
             found += zip(
                 item.series_ids, *(column.tolist() for column in columns), originals, strict=True
@@ -65,7 +67,7 @@ def letters(decoded: list[Readings | Addressed]) -> dict[str, list[tuple[Any, ..
             assert isinstance(made, ProducerRecords)
             assert made.headers is not None
             assert made.origins is not None
-            origins = zip(*(column.tolist() for column in made.origins), strict=True)
+            origins = zip(*(column.tolist() for column in made.origins[:2]), strict=True)
             found[part] += zip(
                 made.keys, made.values, map(list, made.headers), origins, strict=True
             )
@@ -113,3 +115,73 @@ def test_fields_of_the_records_belong_to_their_run(*, column: bool) -> None:
     assert not decoded.rejected
     assert decoded.readings.series_ids == ids
     np.testing.assert_array_equal(decoded.readings.values, [np.nan, np.nan, np.nan, 5.0, 6.0])
+
+
+class SeveralDecoder:
+    """Each payload holds a reading for each digit of it; 9 is none."""
+
+    beside: frozenset[str] = frozenset()
+
+    def pop_notice(self) -> str | None:
+        return None
+
+    def decode(self, keys: Any, values: Any, *beside: Any) -> Decoded:
+        every = [
+            (place, ordinal, float(digit))
+            for place, value in enumerate(values)
+            for ordinal, digit in enumerate(value.decode())
+        ]
+        good = [one for one in every if one[2] != 9]
+        bad = [one for one in every if one[2] == 9]
+        readings = Readings.of(["s"] * len(good), [one[2] for one in good], [0] * len(good))
+        why = ["missing"] * len(bad)
+        return Decoded(
+            np.array([one[0] for one in good], np.intp),
+            readings,
+            Rejections(
+                np.array([one[0] for one in bad], np.intp),
+                why,
+                why,
+                np.array([one[1] for one in bad], np.uint64),
+            ),
+            np.array([one[1] for one in good], np.uint64),
+        )
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_message_of_several_readings_gives_each_its_own_origin(keeps: bool) -> None:
+    values = [b"129", b"", b"9949", b"1"]
+    runs = [
+        ConsumerRecords("t", 1, np.arange(5, 7), np.zeros(2, np.int64), [b"k"] * 2, values[:2]),
+        ConsumerRecords("t", 0, np.arange(3, 5), np.zeros(2, np.int64), [b"k"] * 2, values[2:]),
+    ]
+    decoder: Any = SeveralDecoder()
+    decoded = list(Decode(decoder, DeadLetters("t", 2, 1_000), keeps=keeps)(runs))
+    (readings,) = [item for item in decoded if isinstance(item, Readings)]
+    assert readings.values.tolist() == [1, 2, 4, 1]
+    assert _positions(readings.origins) == [(1, 5, 0), (1, 5, 1), (0, 3, 2), (0, 4, 0)]
+    if keeps:
+        assert [one.value for one in readings.originals or ()] == [b"129", b"129", b"9949", b"1"]
+    found = [item for item in decoded if not isinstance(item, Readings)]
+    assert [_positions(made.origins) for _, made in found] == [
+        [(1, 5, 2)],
+        [(0, 3, 0), (0, 3, 1), (0, 3, 3)],
+    ]
+    assert [list(made.values) for _, made in found] == [[b"129"], [b"9949"] * 3]
+    assert all(dict(h)["ewma-ordinal"] for _, made in found for h in made.headers or ())
+
+
+def test_a_reading_that_a_policy_rejects_keeps_its_ordinal() -> None:
+    origins = Origins(np.array([0, 0], np.int32), np.array([7, 7]), np.array([1, 4], np.uint64))
+    originals = [Original(b"k", b"v", (), 0)] * 2
+    readings = Readings(["a", "a"], np.ones(2), np.zeros(2, np.int64), origins, originals=originals)
+    why = [Rejection(i, "late", "x") for i in range(2)]
+    ((_, made),) = DeadLetters("t", 2, 1_000).of_readings(Rejected(readings, why))
+    assert _positions(made.origins) == [(0, 7, 1), (0, 7, 4)]
+    assert [dict(headers)["ewma-ordinal"] for headers in made.headers or ()] == [b"1", b"4"]
+
+
+def _positions(origins: Origins | None) -> list[tuple[int, int, int]]:
+    assert origins is not None
+    columns = origins.partitions, origins.offsets, origins.ordinals_or_zeros()
+    return list(zip(*(column.tolist() for column in columns), strict=True))

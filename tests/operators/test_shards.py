@@ -18,7 +18,8 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 import ewma_ops.operators as ew
 from ewma_ops.columns.murmur2 import murmur2_column
-from ewma_ops.columns.readings import Origins, Readings, Smoothed
+from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.errors import StateError
 from ewma_ops.operators.shards import (
     BatchShard,
@@ -215,6 +216,25 @@ def test_positions_are_compared_within_a_partition_however_they_are_mixed() -> N
         resumed = Worker(states=worker.snapshots())
         with pytest.raises(StateError, match=told):
             resumed.take_in(pieces_of(mixed(partitions, offsets)))
+
+
+def test_readings_of_one_message_have_ordinals_and_repeat_its_offset() -> None:
+    worker = Worker()
+    run = mixed([0, 1, 0, 0, 1], [10, 5, 10, 10, 6])
+    assert run.origins is not None
+    with pytest.raises(StateError, match="offset 10 of input partition 0 came after 10"):
+        Worker().take_in(pieces_of(run))
+    for ordinals, told in [([0, 0, 1, 7, 0], ""), ([0, 0, 2, 2, 0], "10 of input partition 0")]:
+        column = np.array(ordinals, np.uint64)
+        several = replace(run, origins=run.origins._replace(ordinals=column))
+        if told:
+            with pytest.raises(StateError, match=told):
+                Worker().take_in(pieces_of(several))
+        else:
+            worker.take_in(pieces_of(several))
+            resumed = Worker(states=worker.snapshots())
+            with pytest.raises(StateError, match="offset 10 of input partition 0 came after 10"):
+                resumed.take_in(pieces_of(several))
 
 
 def test_a_state_that_holds_a_series_twice_is_refused() -> None:

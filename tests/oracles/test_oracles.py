@@ -28,8 +28,8 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 import ewma_ops.operators as ew
+from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import (
-    Origins,
     Reading,
     Readings,
     Smoothed,

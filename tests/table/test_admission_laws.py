@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import ewma_ops.table.table
-from ewma_ops.columns.readings import Origins, Readings, Smoothed
+from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.errors import ReadingError
 from ewma_ops.stats.composites import dema
 from ewma_ops.stats.decay import Decay

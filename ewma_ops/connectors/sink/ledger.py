@@ -3,10 +3,10 @@
 Knows where records came from in the input and where they are in the output; must not know
 sockets, Bytewax or what is in a record. Every step is a pure change of a few arrays.
 
-Each record carries its identity in a header: the job, and the position in the input that it was
-made of. After a crash the flow goes on from its last durable epoch and makes some records again,
-bit for bit. Those that the topic has are recalled by reading the end of the topic back; they are
-left out, and only the others are sent.
+Each record carries its identity in a header: the job, and where in the input it is from, which is
+a message and which one of its readings. After a crash the flow goes on from its last durable epoch
+and makes some records again, bit for bit. Those that the topic has are recalled by reading the end
+of the topic back; they are left out, and only the others are sent.
 
     base      where to read back from: everything before it is of epochs that are durable
     pending   identities from before ``base`` which the flow has not made again yet
@@ -20,42 +20,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.columns.origins import Origins, as_pairs, packed, unpacked
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import START_OVER, StateError
-from ewma_ops.wire.records import Headers, LikeHeaders, Origins
+from ewma_ops.wire.records import Headers, LikeHeaders
 
 __all__ = ["IDENTITY_HEADER", "Ledger", "LedgerState", "identities", "origins_of"]
 
 IDENTITY_HEADER = "ewma"
 """Short, as it is on every event."""
 
-_VERSION = 1
+_VERSION = 2
 _KIND = "sink partition"
-_IDENTITY = np.dtype([("job", ">u4"), ("partition", ">i4"), ("offset", ">i8")])
+_ORDINALS = " ordinals"
+"""Ends the name of a column of ordinals in a sealed state."""
+_IDENTITY = np.dtype([("job", ">u4"), ("partition", ">i4"), ("offset", ">i8"), ("ordinal", ">u8")])
 
 
 class LedgerState(NamedTuple):
-    """A ledger between two epochs: ``pending`` holds sorted offsets by source partition."""
+    """A ledger between two epochs.
+
+    ``pending`` holds a sorted column of what is from each source partition, as `packed` makes it.
+    """
 
     version: int
     base: int
-    pending: dict[int, NDArray[np.int64]]
+    pending: dict[int, NDArray[Any]]
 
     def sealed(self) -> bytes:
         """Return it as Bytewax keeps it."""
-        pending = {str(partition): offsets for partition, offsets in self.pending.items()}
-        return seal(_KIND, {"version": self.version, "base": self.base}, pending)
+        columns: dict[str, NDArray[Any]] = {}
+        for partition, column in self.pending.items():
+            columns[str(partition)], ordinals = unpacked(column)
+            if ordinals is not None:
+                columns[f"{partition}{_ORDINALS}"] = ordinals
+        return seal(_KIND, {"version": self.version, "base": self.base}, columns)
 
     @classmethod
     def opened(cls, data: object) -> LedgerState:
         """Make a state of what :meth:`sealed` returned; `StateError` if it is damaged."""
         numbers, columns = open_sealed(data, _KIND)
-        pending = {int(partition): offsets for partition, offsets in columns.items()}
+        pending = {
+            int(name): packed(offsets, columns.get(name + _ORDINALS))
+            for name, offsets in columns.items()
+            if not name.endswith(_ORDINALS)
+        }
         return cls(numbers["version"], numbers["base"], pending)
 
 
@@ -74,12 +88,12 @@ class Ledger:
     One record is recalled, two are made: the other one is to be sent.
 
     >>> ledger = Ledger()
-    >>> ledger.recall((np.array([0], np.int32), np.array([7])))
-    >>> ledger.admit((np.array([0, 0], np.int32), np.array([7, 8])))
+    >>> ledger.recall(Origins(np.array([0], np.int32), np.array([7])))
+    >>> ledger.admit(Origins(np.array([0, 0], np.int32), np.array([7, 8])))
     array([False,  True])
     >>> ledger.reached(40)
     >>> ledger.close_epoch()
-    LedgerState(version=1, base=40, pending={})
+    LedgerState(version=2, base=40, pending={})
     """
 
     def __init__(
@@ -94,21 +108,23 @@ class Ledger:
             )
         self.base = 0 if state is None else state[1]
         self.end = self.base
-        self._recalled: dict[int, NDArray[np.int64]] = {} if state is None else dict(state[2])
+        self._recalled: dict[int, NDArray[Any]] = {} if state is None else dict(state[2])
+        self._unsorted: dict[int, list[NDArray[Any]]] = {}
         self._handled: dict[int, int] = {p: offset - 1 for p, offset in start_offsets.items()}
 
     def __len__(self) -> int:
+        self._sort()
         return sum(map(len, self._recalled.values()))
 
     def recall(self, origins: Origins) -> None:
-        """Note records that the topic has."""
-        partitions, offsets = origins
-        for partition in np.unique(partitions).tolist():
-            found = [offsets[partitions == partition], *self._offsets(partition)]
-            recalled = np.unique(np.concatenate(found))
-            recalled = recalled[recalled > self._handled.get(partition, -1)]
-            if len(recalled):
-                self._recalled[partition] = recalled
+        """Note records that the topic has; sorted when they are first asked for."""
+        ordinals = origins.ordinals
+        for partition, places in origins.by_partition():
+            offsets = origins.offsets[places]
+            ahead = offsets > self._handled.get(partition, -1)
+            if ahead.any():
+                own = None if ordinals is None else ordinals[places][ahead]
+                self._unsorted.setdefault(partition, []).append(packed(offsets[ahead], own))
 
     def reached(self, end: int) -> None:
         """Note that the topic was read back up to ``end``, or written up to it."""
@@ -116,62 +132,93 @@ class Ledger:
 
     def admit(self, origins: Origins) -> NDArray[np.bool_]:
         """Note records that the flow has made; return which of them the topic does not have."""
-        partitions, offsets = origins
+        self._sort()
+        offsets, ordinals = origins.offsets, origins.ordinals
         new = np.ones(len(offsets), np.bool_)
-        for partition in np.flatnonzero(np.bincount(partitions)).tolist():
-            at = np.flatnonzero(partitions == partition)
-            made = offsets[at]
+        for partition, places in origins.by_partition():
+            made = offsets[places]
             highest = int(made.max())
             self._handled[partition] = max(highest, self._handled.get(partition, highest))
-            for recalled in self._offsets(partition):
-                place = np.minimum(np.searchsorted(recalled, made), len(recalled) - 1)
-                new[at] = recalled[place] != made
+            recalled = self._recalled.get(partition)
+            if recalled is not None:
+                own = None if ordinals is None else ordinals[places]
+                new[places] = ~_within(recalled, made, own)
         return new
 
     def made(self, origins: Origins) -> int:
         """Return how many of some records the flow has made, or will never make again.
 
-        To be called when an epoch closes: it is a whole prefix of each source partition.
+        To be called when an epoch closes: it is a whole prefix of each source partition, and of a
+        message it has all or nothing.
         """
-        partitions, offsets = origins
         return sum(
-            int(np.count_nonzero(offsets[partitions == partition] <= highest))
-            for partition, highest in self._handled.items()
+            int(np.count_nonzero(origins.offsets[places] <= self._handled.get(partition, -1)))
+            for partition, places in origins.by_partition()
         )
 
     def close_epoch(self) -> LedgerState:
         """Return the state to resume from when this epoch is durable.
 
         To be called when every record that was admitted is acknowledged. An epoch is a whole
-        prefix of each source partition: of what lies before the newest record handled, nothing
-        will be made again, and it can be forgotten.
+        prefix of each source partition, of whole messages: of what lies before the newest record
+        handled, nothing will be made again, and it can be forgotten.
         """
-        for partition, highest in self._handled.items():
-            for recalled in self._offsets(partition):
-                left = recalled[recalled > highest]
-                if len(left):
-                    self._recalled[partition] = left
-                else:
-                    del self._recalled[partition]
+        self._sort()
+        for partition, recalled in list(self._recalled.items()):
+            left = recalled[unpacked(recalled)[0] > self._handled.get(partition, -1)]
+            if len(left):
+                self._recalled[partition] = left
+            else:
+                del self._recalled[partition]
         self.base = self.end
         return LedgerState(_VERSION, self.base, dict(self._recalled))
 
-    def _offsets(self, partition: int) -> list[NDArray[np.int64]]:
-        found = self._recalled.get(partition)
-        return [] if found is None else [found]
+    def _sort(self) -> None:
+        """Take in what was recalled since the last time: all of it at once."""
+        for partition, found in self._unsorted.items():
+            if partition in self._recalled:
+                found.append(self._recalled[partition])
+            self._recalled[partition] = np.unique(_joined(found))
+        self._unsorted = {}
+
+
+def _within(
+    recalled: NDArray[Any], offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | None
+) -> NDArray[np.bool_]:
+    """Return which records are among those recalled, a sorted column of one partition."""
+    if recalled.dtype.kind != "S":
+        places = np.minimum(np.searchsorted(recalled, offsets), len(recalled) - 1)
+        there: NDArray[np.bool_] = recalled[places] == offsets
+        return there if ordinals is None else there & (ordinals == 0)
+    made = _widened(packed(offsets, ordinals))
+    places = np.minimum(np.searchsorted(recalled, made), len(recalled) - 1)
+    found: NDArray[np.bool_] = recalled[places] == made
+    return found
+
+
+def _joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if any(column.dtype.kind == "S" for column in columns):
+        columns = list(map(_widened, columns))
+    return np.concatenate(columns)
+
+
+def _widened(column: NDArray[Any]) -> NDArray[Any]:
+    """Return pairs, also where all ordinals are 0."""
+    return column if column.dtype.kind == "S" else as_pairs(column)
 
 
 def identities(job: int, origins: Origins) -> LikeHeaders:
-    """Return the header of each record: job, source partition and offset, 16 bytes.
+    """Return the header of each record: job, source partition, offset and ordinal, 24 bytes.
 
     Examples
     --------
-    >>> identities(1, (np.array([2], np.int32), np.array([3]))).contents.hex(" ", 4)
-    '00000001 00000002 00000000 00000003'
+    >>> origins = Origins(np.array([2], np.int32), np.array([3]), np.array([1], np.uint64))
+    >>> identities(1, origins).contents.hex(" ", 4)
+    '00000001 00000002 00000000 00000003 00000000 00000001'
     """
-    partitions, offsets = origins
-    rows = np.empty(len(offsets), _IDENTITY)
-    rows["job"], rows["partition"], rows["offset"] = job, partitions, offsets
+    rows = np.empty(len(origins.offsets), _IDENTITY)
+    rows["job"], rows["partition"], rows["offset"] = job, origins.partitions, origins.offsets
+    rows["ordinal"] = 0 if origins.ordinals is None else origins.ordinals
     return LikeHeaders(IDENTITY_HEADER, rows.tobytes(), _IDENTITY.itemsize)
 
 
@@ -189,5 +236,9 @@ def origins_of(job: int, headers: Sequence[Headers]) -> tuple[NDArray[np.intp], 
     rows = np.frombuffer(b"".join(found), _IDENTITY)
     own = np.flatnonzero(rows["job"] == job)
     rows = rows[own]
-    places = np.array(at, np.intp)[own]
-    return places, (rows["partition"].astype(np.int32), rows["offset"].astype(np.int64))
+    ordinals = rows["ordinal"].astype(np.uint64)
+    return np.array(at, np.intp)[own], Origins(
+        rows["partition"].astype(np.int32),
+        rows["offset"].astype(np.int64),
+        ordinals if ordinals.any() else None,
+    )

@@ -13,11 +13,11 @@ from kafka import TopicPartition
 from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.origins import Origins
 from ewma_ops.connectors.client.topics import describe_topic
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.connectors.sink.readback import Readback
 from ewma_ops.errors import TopicError
-from ewma_ops.wire.records import Origins
 
 __all__ = ["Route", "by_key", "by_source", "routed_partitions"]
 
@@ -35,7 +35,7 @@ def by_key(keys: Sequence[bytes | None], origins: Origins) -> NDArray[np.int64]:
 
 def by_source(keys: Sequence[bytes | None], origins: Origins) -> NDArray[np.int64]:  # noqa: ARG001
     """Return the partition that each record was made of."""
-    return origins[0].astype(np.int64)
+    return origins.partitions.astype(np.int64)
 
 
 def routed_partitions(client: Mapping[str, object], topic: str, job: str, route: Route) -> int:

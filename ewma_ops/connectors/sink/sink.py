@@ -332,7 +332,7 @@ class _UnfencedPart(_OncePart):
         ours = made = 0
         for stretch in self._reader.read(self._partition, self._known, until=end):
             origins = origins_of(self._job, stretch.headers)[1]
-            ours += len(origins[1])
+            ours += len(origins.offsets)
             made += self._ledger.made(origins)
             self._ledger.recall(origins)
             self._ledger.reached(stretch.end)

@@ -41,7 +41,7 @@ class Beginning(NamedTuple):
 
 FindBeginning = Callable[[], Beginning]
 """Says where a job that begins now begins."""
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 
 

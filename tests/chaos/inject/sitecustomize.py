@@ -107,16 +107,17 @@ def mark_first_write(directory: Path) -> None:
 def break_on_purpose(control: str) -> None:
     import numpy as np
 
+    from ewma_ops.columns.origins import Origins
     from ewma_ops.job.recovery import part_files
 
     def everything(self: Any, origins: Any) -> Any:
-        return np.ones(len(origins[1]), np.bool_)
+        return np.ones(len(origins.offsets), np.bool_)
 
     def up_to_the_highest(recall: Any) -> Any:
         def recalled(self: Any, origins: Any) -> None:
-            for partition in set(origins[0].tolist()):
-                offsets = np.arange(origins[1][origins[0] == partition].max() + 1)
-                recall(self, (np.full(len(offsets), partition, np.int32), offsets))
+            for partition, places in origins.by_partition():
+                offsets = np.arange(origins.offsets[places].max() + 1)
+                recall(self, Origins(np.full(len(offsets), partition, np.int32), offsets))
 
         return recalled
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ewma_ops.columns.origins import Origins
 from ewma_ops.connectors.sink.ledger import (
     IDENTITY_HEADER,
     Ledger,
@@ -18,14 +19,14 @@ from ewma_ops.connectors.sink.ledger import (
     origins_of,
 )
 from ewma_ops.errors import StateError
-from ewma_ops.wire.records import Headers, Origins
+from ewma_ops.wire.records import Headers
 from tests.helpers.once import pending
 
 Position = tuple[int, int]
 
 
 def at(*positions: Position) -> Origins:
-    return (
+    return Origins(
         np.array([partition for partition, _ in positions], np.int32),
         np.array([offset for _, offset in positions], np.int64),
     )
@@ -34,11 +35,12 @@ def at(*positions: Position) -> Origins:
 def test_an_identity_goes_there_and_back() -> None:
     positions = at((0, 0), (2, 5), (2**31 - 1, 2**63 - 1))
     headers: list[Any] = [[("h", b"x"), *own] for own in identities(2**32 - 1, positions)]
-    assert {len(headers[i][-1][1]) for i in range(3)} == {16}
-    places, (partitions, offsets) = origins_of(2**32 - 1, headers)
+    assert {len(headers[i][-1][1]) for i in range(3)} == {24}
+    places, (partitions, offsets, ordinals) = origins_of(2**32 - 1, headers)
     assert places.tolist() == [0, 1, 2]
     assert partitions.tolist() == [0, 2, 2**31 - 1]
     assert offsets.tolist() == [0, 5, 2**63 - 1]
+    assert ordinals is None
     assert len(origins_of(1, headers)[0]) == 0  # of another job
 
 
@@ -52,7 +54,7 @@ def test_only_the_last_identity_of_a_record_counts() -> None:
         [(IDENTITY_HEADER, b"short")],
         [],
     ]
-    places, (partitions, offsets) = origins_of(7, headers)
+    places, (partitions, offsets, _) = origins_of(7, headers)
     assert (places.tolist(), partitions.tolist(), offsets.tolist()) == ([0, 1], [3, 0], [4, 1])
 
 
@@ -60,11 +62,11 @@ def test_the_first_run_sends_everything() -> None:
     ledger = Ledger()
     assert ledger.admit(at((0, 0), (0, 1), (1, 0))).all()
     ledger.reached(3)
-    assert ledger.close_epoch() == LedgerState(1, 3, {})
+    assert ledger.close_epoch() == LedgerState(2, 3, {})
 
 
 def test_what_was_read_back_is_not_sent_again_and_then_forgotten() -> None:
-    ledger = Ledger(LedgerState(1, 10, {}))
+    ledger = Ledger(LedgerState(2, 10, {}))
     ledger.recall(at((0, 5), (1, 2), (0, 7)))
     ledger.reached(13)
     # 0/6 is missing although 0/7 is there: records of different series overtake one another.
@@ -77,7 +79,7 @@ def test_what_was_read_back_is_not_sent_again_and_then_forgotten() -> None:
 
 
 def test_what_is_pending_outlives_the_next_crash() -> None:
-    ledger = Ledger(LedgerState(1, 14, {0: np.array([7, 9])}))
+    ledger = Ledger(LedgerState(2, 14, {0: np.array([7, 9])}))
     ledger.recall(at((0, 8)))
     assert ledger.admit(at((0, 7), (0, 8), (0, 9), (0, 10))).tolist() == [False, False, False, True]
 
@@ -111,8 +113,8 @@ def test_what_is_from_before_the_beginning_is_not_waited_for() -> None:
 
 
 def test_a_state_of_an_unknown_version_is_refused() -> None:
-    with pytest.raises(StateError, match="version 2, this release reads 1"):
-        Ledger(LedgerState(2, 0, {}))
+    with pytest.raises(StateError, match="version 1, this release reads 2"):
+        Ledger(LedgerState(1, 0, {}))
 
 
 class World:

@@ -94,7 +94,7 @@ def test_records_carry_their_origin_and_keep_their_headers(plain: Runs) -> None:
     part.snapshot()
     (record,) = read_all(plain.bootstrap, plain.topic, 1)
     assert [name for name, _ in record.headers] == ["h", IDENTITY_HEADER]
-    assert record.headers[1][1][4:] == bytes([0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 7])
+    assert record.headers[1][1][4:] == bytes([0, 0, 0, 3, *bytes(7), 7, *bytes(8)])
 
 
 def test_other_jobs_on_the_topic_do_not_count(plain: Runs) -> None:
@@ -134,7 +134,7 @@ def test_another_jobs_open_transaction_is_waited_for(kafka: str, topic: MakeTopi
 def test_a_topic_that_was_created_anew_is_told(kafka: str, topic: MakeTopic) -> None:
     runs = Runs(kafka, topic(kafka), "exactly-once")
     with pytest.raises(TopicError, match="had written up to 50: the topic was truncated, or"):
-        runs.begin(LedgerState(1, 50, {}))
+        runs.begin(LedgerState(2, 50, {}))
 
 
 def test_an_output_that_retention_has_cut_is_told(
@@ -147,7 +147,7 @@ def test_an_output_that_retention_has_cut_is_told(
     admin = KafkaAdminClient(bootstrap_servers=kafka)
     admin.delete_records({TopicPartition(runs.topic, 0): 8})
     admin.close()
-    runs.begin(LedgerState(1, 3, {}))
+    runs.begin(LedgerState(2, 3, {}))
     runs.end()
     assert "removed 5 offsets of partition 0" in caplog.text
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.origins import Origins
 from ewma_ops.connectors.sink.ledger import IDENTITY_HEADER, identities
 from ewma_ops.connectors.sink.routing import by_key, by_source, routed_partitions
 from ewma_ops.errors import TopicError
@@ -19,7 +20,7 @@ def written(job: str, partitions: int, first: int = 0) -> list[Record]:
     """Return a record of each key as a job writes it to a topic of so many partitions."""
     offsets = np.arange(first, first + len(KEYS))
     sources = (offsets % 4).astype(np.int32)
-    headers = identities(murmur2(job.encode()), (sources, offsets))
+    headers = identities(murmur2(job.encode()), Origins(sources, offsets))
     return [
         Record(
             b"event",

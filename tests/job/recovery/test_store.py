@@ -251,11 +251,11 @@ def test_used_parts_without_a_manifest_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 3}', '{"format": 4, "job": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 4}', '{"format": 5, "job": {}}'])
 def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> None:
     prepared(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 4)"):
+    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 5)"):
         prepared(tmp_path)
 
 

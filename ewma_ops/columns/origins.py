@@ -1,0 +1,111 @@
+"""Where readings and records are from in the input: what makes each of them one of its kind.
+
+Knows partitions, offsets and ordinals as columns; must not know topics, nor how they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Origins", "as_pairs", "packed", "unpacked"]
+
+_PAIR = np.dtype([("offset", ">i8"), ("ordinal", ">u8")])
+
+
+class Origins(NamedTuple):
+    """Where in the input each reading is from: its message, and which one of the message it is.
+
+    Parameters
+    ----------
+    partitions
+        int32[n], input partitions.
+    offsets
+        int64[n], offsets of the messages in them.
+    ordinals
+        uint64[n], 0, 1, 2 ... for the readings of one message; ``None`` where all are 0.
+
+    Examples
+    --------
+    >>> ordinals = np.array([0, 1, 0], np.uint64)
+    >>> origins = Origins(np.zeros(3, np.int32), np.array([7, 7, 8]), ordinals)
+    >>> origins.take(slice(1, 3)).offsets.tolist()
+    [7, 8]
+    """
+
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    ordinals: NDArray[np.uint64] | None = None
+
+    def take(self, at: NDArray[np.intp] | slice) -> Origins:
+        """Return the origins of the readings at ``at``, in that order."""
+        ordinals = None if self.ordinals is None else self.ordinals[at]
+        return Origins(self.partitions[at], self.offsets[at], ordinals)
+
+    @staticmethod
+    def concat(parts: Sequence[Origins]) -> Origins:
+        """Join one or more columns of origins end to end."""
+        ordinals = None
+        if any(part.ordinals is not None for part in parts):
+            ordinals = np.concatenate([part.ordinals_or_zeros() for part in parts])
+        return Origins(
+            np.concatenate([part.partitions for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            ordinals,
+        )
+
+    def ordinals_or_zeros(self) -> NDArray[np.uint64]:
+        """Return the ordinals, written out where all are 0."""
+        return np.zeros(len(self.offsets), np.uint64) if self.ordinals is None else self.ordinals
+
+    def by_partition(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """Yield each partition there is, and the places of what is from it, in their order."""
+        partitions = self.partitions
+        if not len(partitions):
+            return
+        first = partitions[0]
+        if (partitions == first).all():
+            yield int(first), np.arange(len(partitions))
+            return
+        order = np.argsort(partitions, kind="stable")
+        ordered = partitions[order]
+        cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+        for places in np.split(order, cuts):
+            yield int(partitions[places[0]]), places
+
+
+def packed(offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | None) -> NDArray[Any]:
+    """Return (offset, ordinal) pairs as one column that sorts and compares as the pairs do.
+
+    Offsets where all ordinals are 0: that column is a plain one. Else 16 bytes each, the most
+    significant first. Offsets are 0 or more.
+
+    Examples
+    --------
+    >>> column = packed(np.array([1, 1]), np.array([2, 300], np.uint64))
+    >>> bool(column[0] < column[1]), [part.tolist() for part in unpacked(column)]
+    (True, [[1, 1], [2, 300]])
+    """
+    if ordinals is None or not ordinals.any():
+        return offsets
+    return as_pairs(offsets, ordinals)
+
+
+def as_pairs(
+    offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | int = 0
+) -> NDArray[np.bytes_]:
+    """Return pairs as :func:`packed` does, 16 bytes each whatever the ordinals are."""
+    pairs = np.empty(len(offsets), _PAIR)
+    pairs["offset"], pairs["ordinal"] = offsets, ordinals
+    return pairs.view(f"S{_PAIR.itemsize}")
+
+
+def unpacked(column: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint64] | None]:
+    """Return the offsets and the ordinals of what :func:`packed` returned."""
+    if column.dtype.kind != "S":
+        return column, None
+    pairs = column.view(_PAIR)
+    return pairs["offset"].astype(np.int64), pairs["ordinal"].astype(np.uint64)
