@@ -123,7 +123,7 @@ def largest_record(client: Mapping[str, object], topic: str) -> int | None:
 
 
 BATCH_BYTES = 128
-"""The header of a batch, 61 bytes, the numbers of a record, up to 31, and an identity, 22."""
+"""The header of a batch, 61 bytes, the numbers of a record, up to 31, and an identity, 30."""
 
 _NOT_TOLD = (
     kafka_errors.AuthorizationError,
