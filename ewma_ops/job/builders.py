@@ -41,6 +41,7 @@ def build_decoder(settings: Settings) -> Decoder:
         infinite=policies.non_finite != "dead-letter",
         max_id_bytes=reads.max_id_bytes,
         max_value_bytes=reads.max_value_bytes,
+        records=reads.records,
         numbers=reads.numbers,
         decimal=reads.decimal,
         missing_values=reads.missing_values,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, taken
 from ewma_ops.columns.readings import (
     EARLIEST_MS,
     LATEST_MS,
@@ -27,6 +27,7 @@ from ewma_ops.serde.fields import SKIPPED, Fields, Headers, Paths, Reasons, Reco
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.several import split
 
 __all__ = ["CAUSES", "Decoded", "Decoder", "Format", "are_many"]
 
@@ -56,6 +57,7 @@ CAUSES = (
     "out-of-range",
     "no-series-id",
     "binary-key",
+    "too-many-readings",
     "id-too-long",
     "value-too-long",
     "no-time",
@@ -153,6 +155,9 @@ class Decoder:
         times_of_records = np.asarray(timestamps_ms, np.int64)
         record = RecordFields(keys, times_of_records, headers, partitions, topics)
         fields = self._read(values, record, rejected)
+        if fields.owners is not None:
+            keys = taken(keys, fields.owners)
+            times_of_records = times_of_records[fields.owners]
         ids = fields.ids
         if ids is None:
             ids = self._keys.ids(keys, rejected, many=are_many(keys))
@@ -171,14 +176,16 @@ class Decoder:
         column = np.array(fields.numbers).T if several else fields.numbers[0]
         readings = Readings(ids, column, times_ms, weights=weights)
         _reject_long(ids, self._options.max_id_bytes, rejected)
+        if fields.owners is not None and fields.ordinals is not None:
+            held = len(np.unique(fields.owners))
+            return _of_several(
+                readings, rejected, fields.owners, fields.ordinals, len(values) - held
+            )
         if not rejected:
             return Decoded(np.arange(len(ids)), readings, Rejections.of({}))
-        kept = np.ones(len(ids), np.bool_)
-        kept[list(rejected)] = False
-        places = np.flatnonzero(kept)
-        letters = {place: why for place, why in rejected.items() if why != SKIPPED}
+        places, letters = _parted(len(ids), rejected)
         skipped = len(rejected) - len(letters)
-        return Decoded(places, readings.take(places), Rejections.of(letters), None, skipped)
+        return Decoded(places, readings.take(places), letters, None, skipped)
 
     def _hint(self, moment: float) -> str:
         if self._options.time_unit is not None:
@@ -195,7 +202,14 @@ class Decoder:
         """
         places = range(len(payloads))
         documents = self._format.documents(payloads, places, rejected)
-        return self._documents.read(documents, places, record, rejected)
+        if not self._paths.records:
+            return self._documents.read([documents], places, record, rejected)
+        rows = split(documents, self._paths.records, rejected)
+        places = range(len(rows.owners))
+        fields = self._documents.read(
+            rows.levels, places, record.take(rows.owners), rejected, rows.broken
+        )
+        return fields._replace(owners=rows.owners, ordinals=rows.ordinals)
 
     def pop_notice(self) -> str | None:
         """Return, once, what an operator should know of the messages read so far."""
@@ -266,6 +280,29 @@ class Decoder:
         if rejected:
             moments[list(rejected)] = 0
         return moments.astype(np.int64)
+
+
+def _parted(n: int, rejected: Reasons) -> tuple[NDArray[np.intp], Rejections]:
+    """Return the rows of readings, and what is rejected with a letter."""
+    kept = np.ones(n, np.bool_)
+    kept[list(rejected)] = False
+    letters = {place: why for place, why in rejected.items() if why != SKIPPED}
+    return np.flatnonzero(kept), Rejections.of(letters)
+
+
+def _of_several(
+    readings: Readings,
+    rejected: Reasons,
+    owners: NDArray[np.intp],
+    ordinals: NDArray[np.uint64],
+    empty: int,
+) -> Decoded:
+    """Return what came of payloads of several readings; ``empty`` is how many held none."""
+    rows, of_rows = _parted(len(owners), rejected)
+    at = of_rows.places
+    letters = Rejections(owners[at], of_rows.causes, of_rows.details, ordinals[at])
+    skipped = len(rejected) - len(letters) + empty
+    return Decoded(owners[rows], readings.take(rows), letters, ordinals[rows], skipped)
 
 
 def _skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:

@@ -39,8 +39,8 @@ class DocumentReader:
     >>> paths = Paths.of(DecoderOptions(value="p[0]", series_id=["@topic", "id"]))
     >>> record = RecordFields([None], np.array([5]), topics=["t"])
     >>> rejected: Reasons = {}
-    >>> DocumentReader(paths).read([{"id": 7, "p": [1.5]}], [0], record, rejected)
-    Fields(ids=['t/7'], times_ms=None, numbers=[array([1.5])])
+    >>> DocumentReader(paths).read([[{"id": 7, "p": [1.5]}]], [0], record, rejected)[:3]
+    (['t/7'], None, [array([1.5])])
     """
 
     def __init__(self, paths: Paths, options: DecoderOptions = _DEFAULTS) -> None:
@@ -51,31 +51,47 @@ class DocumentReader:
 
     def read(
         self,
-        documents: Sequence[object],
+        levels: Sequence[Sequence[object]],
         places: Sequence[int],
         record: RecordFields,
         rejected: Reasons,
+        broken: Mapping[int, tuple[str, str]] | None = None,
     ) -> Fields:
         """Return the fields of documents, of which the i-th belongs to ``places[i]`` of a run.
 
-        ``record`` is what the records of these documents have beside their payloads. Documents of
-        places that are rejected already may be anything. Of what cannot be read cause and detail
-        are noted, by place; in its row stands something.
+        Parameters
+        ----------
+        levels
+            The documents, and behind them those that enclose each, from the inside out.
+        places
+            Where each stands in the run.
+        record
+            What the records of these documents have beside their payloads.
+        rejected
+            Cause and detail, by place, of what is not read: its documents may be anything, and so
+            is what is returned for it. What cannot be read is added.
+        broken
+            Cause and detail, by place, of what has no innermost document; added to ``rejected``,
+            unless ``where`` says of what encloses it that it is none of ours.
         """
+        broken = {} if broken is None else broken
         paths = self._paths
         for path, wanted in self._where.wanted.items():
-            found = self._find(path, documents, places, record, rejected, skip=True)
-            self._where.skip(wanted, found, places, rejected)
+            found = self._find(path, levels, places, record, rejected, skip=True)
+            inner = path.source == "document" and path.up < len(levels) - 1
+            self._where.skip(wanted, found, places, rejected, broken if inner else ())
+        for place, why in broken.items():
+            rejected.setdefault(place, why)
         ids = times_ms = None
         if paths.ids:
-            parts = [self._ids(path, documents, places, record, rejected) for path in paths.ids]
+            parts = [self._ids(path, levels, places, record, rejected) for path in paths.ids]
             ids = parts[0] if len(parts) == 1 else list(map("/".join, zip(*parts, strict=True)))
         if paths.time is not None:
-            found = self._find(paths.time, documents, places, record, rejected)
+            found = self._find(paths.time, levels, places, record, rejected)
             times_ms = self._moments.column(paths.time.text, found, places, rejected)
         numbers = []
         for path in paths.numbers:
-            found = self._find(path, documents, places, record, rejected)
+            found = self._find(path, levels, places, record, rejected)
             as_text = path.source in ("key", "header")
             column = self._numbers.column(path.text, found, places, rejected, as_text=as_text)
             numbers.append(column)
@@ -84,7 +100,7 @@ class DocumentReader:
     def _find(
         self,
         path: Path,
-        documents: Sequence[object],
+        levels: Sequence[Sequence[object]],
         places: Sequence[int],
         record: RecordFields,
         rejected: Reasons,
@@ -97,6 +113,7 @@ class DocumentReader:
         """
         if path.source != "document":
             return self._beside(path, record, places, rejected)
+        documents = levels[path.up]
         if not path.steps:
             return list(documents)
         if len(path.steps) == 1 and isinstance(path.steps[0], str):
@@ -121,12 +138,12 @@ class DocumentReader:
     def _ids(
         self,
         path: Path,
-        documents: Sequence[object],
+        levels: Sequence[Sequence[object]],
         places: Sequence[int],
         record: RecordFields,
         rejected: Reasons,
     ) -> list[str]:
-        found = self._find(path, documents, places, record, rejected)
+        found = self._find(path, levels, places, record, rejected)
         if set(map(type, found)) <= {str} and all(found):
             return found
         return _each(as_id, path.text, found, places, rejected, "-")

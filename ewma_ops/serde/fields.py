@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import TextColumn, taken
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import KEY, TIMESTAMP, Path, parse_path, refuse_overlap
+from ewma_ops.serde.paths import KEY, TIMESTAMP, Path, parse_path, parse_records, refuse_overlap
 
 __all__ = [
     "SKIPPED",
@@ -52,13 +52,15 @@ class Paths(NamedTuple):
 
     ``ids`` are joined, and none where the record's key is the id; ``time`` is ``None`` where it is
     the record's timestamp. ``numbers`` are the values, and what a reading weighs behind them.
-    ``where`` is looked at first, and may lead to the same fields.
+    ``where`` is looked at first, and may lead to the same fields. ``records`` lead to the arrays
+    whose items are readings, each within the one before; none where a message is one reading.
     """
 
     ids: tuple[Path, ...]
     time: Path | None
     numbers: tuple[Path, ...]
     where: tuple[Path, ...] = ()
+    records: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, options: DecoderOptions) -> Paths:
@@ -79,12 +81,28 @@ class Paths(NamedTuple):
         numbers = tuple(map(parse_path, [*values, *weights]))
         time = None if options.time is None else parse_path(options.time)
         refuse_overlap([*numbers, *id_paths, *(() if time is None else (time,))])
-        return cls(
+        paths = cls(
             () if id_paths == (KEY,) else id_paths,
             None if time == TIMESTAMP else time,
             numbers,
             tuple(map(parse_path, options.where)),
+            () if options.records is None else parse_records(options.records),
         )
+        for path in paths.every:
+            if path.up > len(paths.records):
+                raise ConfigError(
+                    f"path {path.text!r} leads {path.up} levels out, and records has "
+                    f"{len(paths.records)}: write one ^ for each [] of records at most"
+                )
+        return paths
+
+    def heads(self) -> list[str] | None:
+        """Return the fields of a document that are looked at; ``None`` for any part of it."""
+        inside = [path for path in self.every if path.source == "document"]
+        outermost = [path for path in inside if path.up == len(self.records)]
+        steps = [path.steps for path in (*outermost, *self.records[:1])]
+        names = [first[0] for first in steps if first and isinstance(first[0], str)]
+        return list(dict.fromkeys(names)) if len(names) == len(steps) else None
 
     @property
     def every(self) -> tuple[Path, ...]:
@@ -121,12 +139,16 @@ class Fields(NamedTuple):
     """What was read of n payloads, by the column: not looked at yet.
 
     ``ids`` is ``None`` and ``times_ms`` (float64[n] or int64[n]) are, where they are not asked for;
-    ``numbers`` is float64[n] for each path of them.
+    ``numbers`` is float64[n] for each path of them. Where payloads hold several readings, n is how
+    many those are, ``owners`` (intp[n], ascending) the places of their payloads, and ``ordinals``
+    (uint64[n]) count them within one.
     """
 
     ids: Sequence[str] | None
     times_ms: NDArray[np.float64] | NDArray[np.int64] | None
     numbers: list[NDArray[np.float64]]
+    owners: NDArray[np.intp] | None = None
+    ordinals: NDArray[np.uint64] | None = None
 
     def take(self, at: NDArray[np.intp]) -> Fields:
         """Return what was read of some payloads."""

@@ -44,6 +44,9 @@ class DecoderOptions:
     max_value_bytes
         Most bytes of a payload: a longer one is rejected unread.
 
+    records
+        Path to the arrays whose items are readings, such as ``"data[]"``; the other paths begin at
+        an item then, and ``^.`` leads to what encloses it. ``None``: a message is one reading.
     numbers, decimal
         ``"text"`` reads numbers in quotes too, with this decimal mark.
     missing_values
@@ -73,6 +76,7 @@ class DecoderOptions:
     infinite: bool = False
     max_id_bytes: int = MAX_ID_BYTES
     max_value_bytes: int = MAX_VALUE_BYTES
+    records: str | None = None
     numbers: Literal["strict", "text"] = "strict"
     decimal: Literal[".", ","] = "."
     missing_values: Sequence[str | float] = ()

@@ -9,6 +9,8 @@ Knows the grammar; must not know what a document is made of, nor what is done wi
     part    = a name without . [ ] " and not beginning with ^ @ / or a blank
             | '"' any characters, \" and \\ escaped '"'
     index   = "[" digits "]"             counted from 0
+
+    records = (steps? "[]")+             "data[]": each item of an array is a reading
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Literal, NamedTuple
 
 from ewma_ops.errors import ConfigError
 
-__all__ = ["KEY", "TIMESTAMP", "Path", "parse_path", "refuse_overlap"]
+__all__ = ["KEY", "TIMESTAMP", "Path", "parse_path", "parse_records", "refuse_overlap"]
 
 Source = Literal["document", "key", "header", "partition", "timestamp", "topic"]
 
@@ -101,6 +103,37 @@ def parse_path(text: str) -> Path:
         if not rest:
             return Path(text, "document", up, ())
     return Path(text, "document", up, _steps(text, rest))
+
+
+def parse_records(text: str) -> tuple[Path, ...]:
+    r"""Read where the readings of a message are: a path to each array, within the one before.
+
+    Raises
+    ------
+    ConfigError
+        If it is none; the message says what to write.
+
+    Examples
+    --------
+    >>> [path.steps for path in parse_records("sensors[].readings[]")]
+    [('sensors',), ('readings',)]
+    >>> [path.steps for path in parse_records("[1][]")]
+    [(1,)]
+    """
+    *inner, last = text.split("[]")
+    if last or not inner:
+        raise ConfigError(f'records {text!r}: end it with the array whose items are read, "name[]"')
+    paths = []
+    for at, part in enumerate(inner):
+        bare = part[1:] if at and part.startswith(".") else part
+        if bare != part and not bare:
+            raise ConfigError(f"records {text!r}: a name is missing beside a dot")
+        if at and part and part[0] not in ".[":
+            raise ConfigError(f"records {text!r}: put a dot before {part!r}")
+        if bare.startswith(("^", "@")):
+            raise ConfigError(f"records {text!r}: begin with a field of the message")
+        paths.append(Path(f"{part}[]", "document", 0, _steps(text, bare) if bare else ()))
+    return tuple(paths)
 
 
 KEY = Path("@key", "key", 0, ())

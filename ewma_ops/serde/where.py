@@ -5,7 +5,7 @@ Knows plain Python objects; must not know where they were found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from ewma_ops.errors import ConfigError
@@ -51,14 +51,18 @@ class Where:
         found: Sequence[Any],
         places: Sequence[int],
         rejected: Reasons,
+        unknown: Container[int] = (),
     ) -> None:
-        """Note what was found to be another value as skipped, unless it is rejected already."""
+        """Note what was found to be another value as skipped, unless it is rejected already.
+
+        ``unknown`` are places of which nothing can be said.
+        """
         for place, one in zip(places, found, strict=True):
             try:
                 is_ours = (isinstance(one, bool), one) in wanted
             except TypeError:  # a list or an object
                 is_ours = False
-            if not is_ours:
+            if not is_ours and place not in unknown:
                 rejected.setdefault(place, SKIPPED)
 
 

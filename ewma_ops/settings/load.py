@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
-from ewma_ops.serde.paths import parse_path
+from ewma_ops.serde.paths import parse_path, parse_records
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
@@ -313,6 +313,15 @@ def _fields(value: object) -> str | tuple[str, ...]:
     return tuple(map(_field, value))
 
 
+def _records(value: object) -> str:
+    text = msgspec.convert(value, str)
+    try:
+        parse_records(text)
+    except ConfigError as error:
+        raise _PathError(str(error)) from None
+    return text
+
+
 def _time_format(value: object) -> str:
     """Return a format that names a day, and that strptime takes."""
     text = msgspec.convert(value, str)
@@ -374,6 +383,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "input.time_format": _time_format,
     "input.missing_values": _missing_values,
     "input.where": _where,
+    "input.records": _records,
     "recovery.interval": _interval,
     "recovery.directory": _path,
 }

@@ -55,6 +55,12 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='a payload field, such as "value" or "sensor.value", or a list of them'),
     ] = "value"
     weight: Annotated[str | None, Meta(description="a payload field")] = None
+    records: Annotated[
+        str | None,
+        Meta(
+            description='a path to arrays, such as "data[]" or "[]"; leave it out for one reading'
+        ),
+    ] = None
     numbers: Annotated[
         Literal["strict", "text"],
         Meta(description='"strict", or "text" to read numbers in quotes too'),
@@ -180,6 +186,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "time": repr(self.input.time),
             "value": repr(self.input.value),
             "weight": repr(self.input.weight),
+            "records": repr(self.input.records),
             "types": repr(self.input.types),
             "where": repr(sorted(self.input.where.items())),
             "tombstones": self.input.tombstones,

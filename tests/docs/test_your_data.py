@@ -12,6 +12,7 @@ import pytest
 
 from ewma_ops.job.builders import build_decoder
 from ewma_ops.job.steps import decode_runs
+from ewma_ops.serde.decoder import Decoded
 from ewma_ops.settings.load import load
 from ewma_ops.wire.records import ConsumerRecords
 from tests.docs.test_pages import ROOT, Block, completed
@@ -62,14 +63,24 @@ def test_example(example: Example, tmp_path: Path) -> None:
         [[(k, v.encode()) for k, v in one.get("headers", {}).items()] for one in messages],
     )
     decoded = decode_runs(build_decoder(settings), [run])
-    lines = ["skipped"] * len(messages)
-    for rejection in decoded.rejected:
-        lines[rejection.at] = f"dead letter: {rejection.cause}"
-    readings = decoded.readings
+    assert read_of(decoded, len(messages)) == example.read.text.splitlines()
+
+
+def read_of(decoded: Decoded, n: int) -> list[str]:
+    """Return a line for each reading, dead letter and skipped message or item, in order."""
+    readings, rejected = decoded.readings, decoded.rejected
     assert readings.times_ms is not None
-    for place, series_id, time_ms, value in zip(
-        decoded.kept.tolist(), readings.series_ids, readings.times_ms, readings.values, strict=True
-    ):
-        lines[place] = f"{series_id} {time_ms} {value}"
-    assert lines == example.read.text.splitlines()
-    assert decoded.skipped == lines.count("skipped")
+    ordinals = np.zeros(len(readings)) if decoded.ordinals is None else decoded.ordinals
+    of_letters = np.zeros(len(rejected)) if rejected.ordinals is None else rejected.ordinals
+    lines = {
+        (one.at, int(ordinal)): f"dead letter: {one.cause}"
+        for one, ordinal in zip(rejected, of_letters, strict=True)
+    }
+    columns = decoded.kept, ordinals, readings.series_ids, readings.times_ms, readings.values
+    for place, ordinal, series_id, time_ms, value in zip(*columns, strict=True):
+        lines[int(place), int(ordinal)] = f"{series_id} {time_ms} {value}"
+    every = [(place, 0) for place in range(n)]
+    for place in every:
+        lines.setdefault(place, "skipped")
+    assert decoded.skipped == list(lines.values()).count("skipped")
+    return [lines[at] for at in sorted(lines)]

@@ -210,6 +210,7 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
             'value = "p[0"',
             "input.value: path 'p[0': write a position as [0], with a closing",
         ),
+        ("input", 'records = "data"', "input.records: records 'data': end it with the array"),
         ("input", 'numbers = "yes"', 'input.numbers = "yes" must be "strict", or "text"'),
         ("input", 'decimal = ";"', 'input.decimal = ";" must be "." or ","'),
         ("input", 'missing_values = "x"', 'input.missing_values = "x" must be a list of words'),

@@ -31,14 +31,10 @@ class JsonFormat:
     """
 
     def __init__(self, paths: Paths, *, infinite: bool = False) -> None:
-        inside = [path for path in paths.every if path.source == "document"]
-        heads = dict.fromkeys(path.steps[0] for path in inside if path.steps and not path.up)
-        self._is_object = all(isinstance(head, str) for head in heads) and all(
-            path.steps and not path.up for path in inside
-        )
+        heads = paths.heads()
         kind: Any = Any
-        if self._is_object:
-            fields = {str(head): Any for head in heads}
+        if heads is not None:
+            fields = dict.fromkeys(heads, Any)
             kind = TypedDict("Document", fields, total=False)  # type: ignore[misc,no-redef]
         self._kind = kind
         self._decode = msgspec.json.Decoder(kind).decode
@@ -114,8 +110,12 @@ class JsonFormat:
 def _refused(payload: bytes, error: msgspec.MsgspecError) -> Refused:
     """Say why a payload cannot be decoded."""
     if isinstance(error, msgspec.ValidationError):
-        cause = "out-of-range" if "out of range" in str(error) else "wrong-type"
-        return Refused(cause, str(error))
+        text = str(error)
+        if "out of range" in text:
+            return Refused("out-of-range", text)
+        if text.startswith("Expected `object`, got `array`") and "$" not in text:
+            text += '; records = "[]" in [input] reads each item of an array'
+        return Refused("wrong-type", text)
     try:
         payload.decode()
     except UnicodeDecodeError as undecodable:

@@ -92,7 +92,7 @@ class RowReader:
             return self._fields(rows, places, rejected)
         others = np.array(slow, np.intp)
         theirs = [places[at] for at in slow]
-        found = self._documents.read(documents, theirs, record.take(others), rejected)
+        found = self._documents.read([documents], theirs, record.take(others), rejected)
         if not rows:
             return found
         usual = np.setdiff1d(np.arange(len(pieces)), others, assume_unique=True)
