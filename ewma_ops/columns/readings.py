@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import chain
 from numbers import Real
 from typing import Any, NamedTuple, TypeVar, overload
@@ -420,7 +421,7 @@ def _numbers(column: NDArray[Any], dtype: type[Any], name: str) -> NDArray[Any]:
 def _number(value: object, name: str) -> object:
     if value is None and name == "values":
         return np.nan
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
         return value
     raise TypeError(f"{value!r} is not a number")
 

@@ -50,6 +50,8 @@ def build_decoder(settings: Settings) -> Decoder:
         key=reads.key,
         where=reads.where,
         tombstones=reads.tombstones,
+        max_ahead_ms=settings.max_ahead_ms,
+        ahead=settings.ahead,
     )
     return JsonDecoder(options)
 

@@ -62,7 +62,7 @@ class DeadLetters:
         """Return the letters of some of a run's records, counted by cause."""
         for cause, n in Tally(rejections.causes).items():
             _DEAD_LETTERS.labels(cause).inc(n)
-            if cause in CAUSES:
+            if cause in CAUSES or cause == "ahead":
                 _POLICIES.labels(cause, "dead-letter").inc(n)
         made = build_dead_letters(records, rejections, self._max_bytes)
         part = part_key(records.partition % self._partitions)
@@ -108,6 +108,8 @@ class Decode:
         decoded = decode_runs(self._decoder, runs)
         if decoded.skipped:
             _SKIPPED.inc(decoded.skipped)
+        if decoded.clipped:
+            _POLICIES.labels("ahead", "clip").inc(decoded.clipped)
         if (notice := self._decoder.pop_notice()) is not None:
             _log.warning("%s", notice)
         if len(decoded.readings) > 0:

@@ -61,6 +61,7 @@ CAUSES = (
     "id-too-long",
     "value-too-long",
     "no-time",
+    "ahead",
     "not-a-time",
     "time-out-of-range",
 )
@@ -74,7 +75,8 @@ class Decoded(NamedTuple):
     that order; ``rejected`` the others, by position. A payload may hold several readings: it is
     there as many times, and ``ordinals`` (uint64, ascending within a payload) says which of its
     readings each one is, as those of ``rejected`` do. ``None`` where a payload is one reading.
-    ``skipped`` is how many were none of ours.
+    ``skipped`` is how many were none of ours, ``clipped`` how many times were too far ahead of
+    their record's and were taken as less.
     """
 
     kept: NDArray[np.intp]
@@ -82,6 +84,7 @@ class Decoded(NamedTuple):
     rejected: Rejections
     ordinals: NDArray[np.uint64] | None = None
     skipped: int = 0
+    clipped: int = 0
 
 
 class Format(Protocol):
@@ -149,6 +152,7 @@ class Decoder:
             n of each; needed if ``beside`` has "partition" or "topic".
         """
         rejected: Reasons = {}
+        clipped = 0
         if self._options.tombstones == "skip":
             _skip_nulls(values, rejected)
         values = self._short(values, rejected)
@@ -165,6 +169,7 @@ class Decoder:
             times_ms = _times_of_records(times_of_records, rejected)
         else:
             times_ms = self._times_of(fields.times_ms, rejected)
+            clipped = self._guard(times_ms, times_of_records, rejected)
             if self._watches:
                 self._watch(times_ms, times_of_records, rejected)
         for place, (path, column) in enumerate(
@@ -176,16 +181,7 @@ class Decoder:
         column = np.array(fields.numbers).T if several else fields.numbers[0]
         readings = Readings(ids, column, times_ms, weights=weights)
         _reject_long(ids, self._options.max_id_bytes, rejected)
-        if fields.owners is not None and fields.ordinals is not None:
-            held = len(np.unique(fields.owners))
-            return _of_several(
-                readings, rejected, fields.owners, fields.ordinals, len(values) - held
-            )
-        if not rejected:
-            return Decoded(np.arange(len(ids)), readings, Rejections.of({}))
-        places, letters = _parted(len(ids), rejected)
-        skipped = len(rejected) - len(letters)
-        return Decoded(places, readings.take(places), letters, None, skipped)
+        return _decoded(readings, rejected, fields, len(values))._replace(clipped=clipped)
 
     def _hint(self, moment: float) -> str:
         if self._options.time_unit is not None:
@@ -210,6 +206,24 @@ class Decoder:
             rows.levels, places, record.take(rows.owners), rejected, rows.broken
         )
         return fields._replace(owners=rows.owners, ordinals=rows.ordinals)
+
+    def _guard(
+        self, times_ms: NDArray[np.int64], of_records: NDArray[np.int64], rejected: Reasons
+    ) -> int:
+        """Keep a fast clock from its series; return how many times were clipped, in place."""
+        most, name = self._options.max_ahead_ms, self._paths.time
+        if most is None or name is None:
+            return 0
+        ahead = (of_records >= 0) & (times_ms > of_records + most)
+        places = [place for place in np.flatnonzero(ahead).tolist() if place not in rejected]
+        if self._options.ahead == "clip":
+            times_ms[places] = of_records[places] + most
+            return len(places)
+        for place in places:
+            by_s = (int(times_ms[place]) - int(of_records[place])) / 1_000
+            detail = f"{name.text} is {by_s:,.3f} s ahead of the record's timestamp"
+            rejected[place] = "ahead", f"{detail}, at most {most / 1_000:g} s (smooth.max_ahead)"
+        return 0
 
     def pop_notice(self) -> str | None:
         """Return, once, what an operator should know of the messages read so far."""
@@ -290,19 +304,19 @@ def _parted(n: int, rejected: Reasons) -> tuple[NDArray[np.intp], Rejections]:
     return np.flatnonzero(kept), Rejections.of(letters)
 
 
-def _of_several(
-    readings: Readings,
-    rejected: Reasons,
-    owners: NDArray[np.intp],
-    ordinals: NDArray[np.uint64],
-    empty: int,
-) -> Decoded:
-    """Return what came of payloads of several readings; ``empty`` is how many held none."""
-    rows, of_rows = _parted(len(owners), rejected)
-    at = of_rows.places
-    letters = Rejections(owners[at], of_rows.causes, of_rows.details, ordinals[at])
-    skipped = len(rejected) - len(letters) + empty
-    return Decoded(owners[rows], readings.take(rows), letters, ordinals[rows], skipped)
+def _decoded(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> Decoded:
+    """Return what came of n payloads."""
+    owners, ordinals = fields.owners, fields.ordinals
+    if not rejected and owners is None:
+        return Decoded(np.arange(n), readings, Rejections.of({}))
+    rows, letters = _parted(len(readings), rejected)
+    skipped = len(rejected) - len(letters)
+    if owners is None or ordinals is None:
+        return Decoded(rows, readings.take(rows), letters, None, skipped)
+    at = letters.places
+    own = Rejections(owners[at], letters.causes, letters.details, ordinals[at])
+    skipped += n - len(np.unique(owners))  # payloads that hold none
+    return Decoded(owners[rows], readings.take(rows), own, ordinals[rows], skipped)
 
 
 def _skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:

@@ -63,6 +63,10 @@ class DecoderOptions:
     tombstones
         Whether a null payload is rejected or skipped.
 
+    max_ahead_ms, ahead
+        How far an event time may be ahead of its record's timestamp; one that is further is
+        rejected, or taken to be just so far ahead (``"clip"``). ``None``: any.
+
     Paths are explained in :mod:`ewma_ops.serde.paths`.
     """
 
@@ -85,3 +89,5 @@ class DecoderOptions:
     key: Literal["text", "int32", "int64", "uuid", "json"] | None = None
     where: Mapping[str, Sequence[str | float | bool]] = field(default_factory=dict)
     tombstones: Literal["dead-letter", "skip"] = "dead-letter"
+    max_ahead_ms: int | None = None
+    ahead: Literal["dead-letter", "clip"] = "dead-letter"

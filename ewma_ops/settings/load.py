@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -45,13 +45,14 @@ _FIRST_KEYS = {
 """What a table cannot do without."""
 
 _SHARDS = (Annotated[int, Meta(ge=1, le=1024)], "a whole number from 1 to 1024")
+_Ahead = Literal["dead-letter", "clip"]
 _Struct = TypeVar("_Struct", bound=Struct)
 
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "kafka": ("bootstrap_servers",),
     "input": Input.__struct_fields__,
-    "smooth": (*KEYS, "shards", "warm_start"),
+    "smooth": (*KEYS, "shards", "warm_start", "max_ahead", "ahead"),
     "output": Output.__struct_fields__,
     "dead_letters": DeadLetters.__struct_fields__,
     "recovery": Recovery.__struct_fields__,
@@ -88,13 +89,15 @@ def load(path: Path | str) -> Settings:
     if not input_.group_id:
         derived = f"ewma-{input_.topic}-{output.topic}"
         input_ = msgspec.structs.replace(input_, group_id=derived)
-    smoothing_set, shards, warm_start = smooth
+    smoothing_set, shards, warm_start, max_ahead_ms, ahead = smooth
     return Settings(
         kafka=kafka,
         input=input_,
         smoothing_set=smoothing_set,
         shards=shards,
         warm_start=warm_start,
+        max_ahead_ms=max_ahead_ms,
+        ahead=ahead,
         output=output,
         dead_letters=dead_letters,
         recovery=recovery,
@@ -264,7 +267,7 @@ def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | N
 
 def _read_smooth(
     tables: dict[str, Any], input_: Input | None, mistakes: list[str]
-) -> tuple[SmoothingSet, int, Path | None] | None:
+) -> tuple[SmoothingSet, int, Path | None, int | None, _Ahead] | None:
     values = _table("smooth", tables, mistakes)
     if values is None:
         return None
@@ -278,6 +281,7 @@ def _read_smooth(
     if "warm_start" in values:
         bound = "the path of a Parquet file, as text"
         warm_start = _value("smooth", "warm_start", values, _path, bound, mistakes)
+    max_ahead_ms, ahead = _read_ahead(values, input_, mistakes)
     if smoothings is None or input_ is None:
         return None
     paths = (input_.value,) if isinstance(input_.value, str) else input_.value
@@ -290,7 +294,28 @@ def _read_smooth(
         mistakes.append('weighting "volume" needs input.weight; add weight = "volume" to [input]')
     if input_.weight is not None and not smoothing_set.by_volume:
         mistakes.append('input.weight is not used; add weighting = "volume" to [smooth]')
-    return smoothing_set, shards, warm_start
+    return smoothing_set, shards, warm_start, max_ahead_ms, ahead
+
+
+def _read_ahead(
+    values: dict[str, Any], input_: Input | None, mistakes: list[str]
+) -> tuple[int | None, _Ahead]:
+    """Return how far an event time may be ahead, and what is done with one that is further."""
+    max_ahead_ms: int | None = None
+    ahead: _Ahead = "dead-letter"
+    if "max_ahead" in values:
+        convert = _value(
+            "smooth", "max_ahead", values, _interval, 'a duration such as "5min"', mistakes
+        )
+        max_ahead_ms = None if convert is None else convert // timedelta(milliseconds=1)
+        if max_ahead_ms is not None and input_ is not None and input_.time is None:
+            mistakes.append("smooth.max_ahead needs an event time in the message; add input.time")
+    if "ahead" in values:
+        ahead = _value("smooth", "ahead", values, partial(msgspec.convert, type=_Ahead),
+                       '"dead-letter" or "clip"', mistakes)  # fmt: skip
+        if ahead is not None and "max_ahead" not in values:
+            mistakes.append('smooth.ahead needs a bound; add max_ahead = "5min" to [smooth]')
+    return max_ahead_ms, ahead
 
 
 class _PathError(Exception):

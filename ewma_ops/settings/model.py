@@ -160,6 +160,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     smoothing_set: SmoothingSet
     shards: int
     warm_start: Path | None = None
+    max_ahead_ms: int | None = None
+    ahead: Literal["dead-letter", "clip"] = "dead-letter"
     output: Output
     dead_letters: DeadLetters
     recovery: Recovery | None
@@ -186,6 +188,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "time": repr(self.input.time),
             "value": repr(self.input.value),
             "weight": repr(self.input.weight),
+            "ahead": repr((self.max_ahead_ms, self.ahead)),
             "records": repr(self.input.records),
             "types": repr(self.input.types),
             "where": repr(sorted(self.input.where.items())),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import pickle
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,15 @@ def test_any_sequences_become_columns() -> None:
     assert math.isnan(readings.values[1])
     assert readings.times_ms is not None
     assert readings.times_ms.dtype == np.int64
+
+
+def test_decimals_and_fractions_are_numbers() -> None:
+    values: Any = [Decimal("1.5"), Fraction(1, 4), None, Decimal("0.1")]
+    column = Readings.of(["a"] * 4, values).values
+    np.testing.assert_array_equal(column, [1.5, 0.25, np.nan, 0.1])
+    signaling: Any = [Decimal("snan")]
+    with pytest.raises(ReadingError):
+        Readings.of(["a"], signaling)
 
 
 def test_the_bounds_themselves_are_taken() -> None:

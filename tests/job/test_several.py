@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.helpers.brokers import Record, produce
-from tests.helpers.jobs import PATIENCE_S, START_MS, Job, Watch, ewma
+from tests.helpers.jobs import START_MS, Job, Watch, ewma
+from tests.helpers.patience import PATIENCE_S
 
 MESSAGES, EACH, SERIES = 400, 5, 7
 INPUT = {

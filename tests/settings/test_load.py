@@ -250,6 +250,10 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
         ("smooth", 'late = "never"', "smooth.late is 'never': it must be one of take, skip"),
         ("smooth", 'max_lateness = "10"', "smooth.max_lateness: '10' is not a duration"),
         ("smooth", 'out_of_range = "clip"', 'smooth.out_of_range is "clip": give lowest, highest'),
+        ("smooth", 'max_ahead = "5"', 'smooth.max_ahead = "5" must be a duration such as "5min"'),
+        ("smooth", 'max_ahead = "5min"', "smooth.max_ahead needs an event time in the message"),
+        ("smooth", 'ahead = "clip"', "smooth.ahead needs a bound"),
+        ("smooth", 'ahead = "skip"', 'smooth.ahead = "skip" must be "dead-letter" or "clip"'),
         ("smooth", "min_periods = -1", "smooth.min_periods is -1"),
         ("smooth", "min_periods = true", "smooth.min_periods is True"),
         ("smooth", 'statistics = "mean"', "smooth.statistics must be a list of names"),
@@ -700,3 +704,13 @@ def test_tables_of_where_are_paths_with_dots(path: Path) -> None:
 def test_what_changes_the_readings_changes_the_identity(path: Path, written: str) -> None:
     before = loaded(path, MINIMAL).identity()
     assert loaded(path, with_key("input", written)).identity() != before
+
+
+def test_the_guard_of_event_times(path: Path) -> None:
+    timed = MINIMAL.replace('topic = "readings"', 'topic = "readings"\ntime = "t"')
+    before = loaded(path, timed)
+    assert (before.max_ahead_ms, before.ahead) == (None, "dead-letter")
+    guarded = timed.replace("beta = 0.9", 'beta = 0.9\nmax_ahead = "5min"\nahead = "clip"')
+    settings = loaded(path, guarded)
+    assert (settings.max_ahead_ms, settings.ahead) == (300_000, "clip")
+    assert settings.identity() != before.identity()
