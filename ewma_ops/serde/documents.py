@@ -194,6 +194,9 @@ def _each(
     """Convert one by one; where that is refused note why, and put a blank."""
     column = []
     for place, one in zip(places, found, strict=True):
+        if place in rejected:  # it is known already what is wrong with it
+            column.append(blank)
+            continue
         try:
             column.append(convert(one, name))
         except Refused as refused:

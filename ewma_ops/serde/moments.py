@@ -70,8 +70,11 @@ class MomentReader:
                 return self.in_ms(np.array(found, np.int64))
             except OverflowError:
                 pass
-        moments = []
+        moments: list[float] = []
         for place, one in zip(places, found, strict=True):
+            if place in rejected:
+                moments.append(0)
+                continue
             try:
                 moments.append(self._moment(one, name))
             except Refused as refused:

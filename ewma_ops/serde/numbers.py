@@ -80,6 +80,9 @@ class NumberReader:
                     return self.blank_sentinels(column)
         numbers = []
         for place, one in zip(places, found, strict=True):
+            if place in rejected:
+                numbers.append(math.nan)
+                continue
             try:
                 numbers.append(self._number(one, name, as_text=as_text))
             except Refused as refused:

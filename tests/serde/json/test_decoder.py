@@ -17,6 +17,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.serde.decoder import CAUSES, Decoded
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
+from tests.serde.json import fuzz_decoder
 
 GOOD = b'{"series_id": "s1", "ts": 1700000000000, "value": 21.5}'
 
@@ -448,3 +449,9 @@ def test_half_a_character_is_no_text_even_where_infinite_values_are_read(field: 
     payload = GOOD.replace(b'"%b": ' % field, rb'"x": 1, "%b": "\ud800", "y": ' % field)
     assert [r.cause for r in decode(payload, time="ts").rejected] == ["not-json"]
     assert [r.cause for r in decode(payload, time="ts", infinite=True).rejected] == ["not-json"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_way_comes_to_the_same_under_any_options(seed: int) -> None:
+    found = fuzz_decoder.run(seed, 2_000)
+    assert found["readings"] > 100
