@@ -112,6 +112,16 @@ def test_words_and_numbers_for_a_missing_reading(
     np.testing.assert_array_equal(decoded.readings.values, [1, math.nan, 2, 3])
 
 
+@pytest.mark.parametrize("word", ["null", "NaN", "Infinity", "1,2", "1e400", "[1]", ""])
+def test_a_word_among_numbers_in_quotes_is_rejected_alone(
+    monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setattr(decoder_module, "_FEW", 1)
+    decoded = decode("1", word, "2", "3", numbers="text", column=True)
+    assert decoded.kept.tolist() == [0, 2, 3]
+    assert decoded.readings.values.tolist() == [1.0, 2.0, 3.0]
+
+
 def test_a_sentinel_in_quotes_is_one_too() -> None:
     decoded = decode("-9999.90", numbers="text", missing_values=ZIGBEE)
     assert math.isnan(decoded.readings.values[0])
