@@ -10,7 +10,8 @@ Knows the grammar; must not know what a document is made of, nor what is done wi
             | '"' any characters, \" and \\ escaped '"'
     index   = "[" digits "]"             counted from 0
 
-    records = (steps? "[]")+             "data[]": each item of an array is a reading
+    records = (steps? ("[]" | "{}"))+    "data[]": each item of an array is a reading; "{}": each
+                                         member of an object, as an object of name and value
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ def parse_path(text: str) -> Path:
 def parse_records(text: str) -> tuple[Path, ...]:
     r"""Read where the readings of a message are: a path to each array, within the one before.
 
+    A path whose text ends with ``{}`` leads to an object instead.
+
     Raises
     ------
     ConfigError
@@ -120,11 +123,11 @@ def parse_records(text: str) -> tuple[Path, ...]:
     >>> [path.steps for path in parse_records("[1][]")]
     [(1,)]
     """
-    *inner, last = text.split("[]")
+    *inner, last = re.split(r"(\[\]|\{\})", text)
     if last or not inner:
         raise ConfigError(f'records {text!r}: end it with the array whose items are read, "name[]"')
     paths = []
-    for at, part in enumerate(inner):
+    for at, (part, mark) in enumerate(zip(inner[::2], inner[1::2], strict=True)):
         bare = part[1:] if at and part.startswith(".") else part
         if bare != part and not bare:
             raise ConfigError(f"records {text!r}: a name is missing beside a dot")
@@ -132,7 +135,7 @@ def parse_records(text: str) -> tuple[Path, ...]:
             raise ConfigError(f"records {text!r}: put a dot before {part!r}")
         if bare.startswith(("^", "@")):
             raise ConfigError(f"records {text!r}: begin with a field of the message")
-        paths.append(Path(f"{part}[]", "document", 0, _steps(text, bare) if bare else ()))
+        paths.append(Path(f"{part}{mark}", "document", 0, _steps(text, bare) if bare else ()))
     return tuple(paths)
 
 

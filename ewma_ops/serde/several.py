@@ -43,7 +43,8 @@ def split(documents: Sequence[Any], records: Sequence[Path], rejected: Reasons) 
     documents
         Of payloads; one that is rejected already is one row.
     records
-        Paths to arrays, each within the items of the one before.
+        Paths to arrays, each within the items of the one before; or, if they end with ``{}``, to
+        objects, whose members are taken as ``{"name": ..., "value": ...}``.
     rejected
         Cause and detail by place.
 
@@ -121,6 +122,10 @@ def _array(document: Any, path: Path) -> Sequence[Any]:
             raise _unreadable(path, f"{shown(found)} is not {kind}")
         if found is None:
             raise _unreadable(path, "it is absent or null")
+    if path.text.endswith("{}"):
+        if not isinstance(found, Mapping):
+            raise _unreadable(path, f"{shown(found)} is not an object")
+        return [{"name": name, "value": value} for name, value in found.items()]
     if not isinstance(found, (list, tuple)):
         raise _unreadable(path, f"{shown(found)} is not an array")
     return found

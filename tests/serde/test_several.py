@@ -131,6 +131,23 @@ def test_bare_numbers_and_the_records_own_fields() -> None:
     assert letters(decoded) == [(0, 2, "missing")]
 
 
+def test_the_members_of_an_object() -> None:
+    document = {"a": [{"t": 1, "v": 10}], "b": [], "c": 5, "d": [{"t": 2, "v": 20}]}
+    decoded = decode(document, [1], records="{}.value[]", series_id="^.name", value="v", time="t")
+    assert rows(decoded) == [(0, 0, "a", 10.0, 1), (0, 2, "d", 20.0, 2)]
+    assert letters(decoded) == [(0, 1, "wrong-type"), (1, 0, "wrong-type")]
+    plain = decode({"x": 1.5, "y": 2}, {}, records="{}", series_id="name", value="value")
+    assert [row[:4] for row in rows(plain)] == [(0, 0, "x", 1.5), (0, 1, "y", 2.0)]
+    assert plain.skipped == 1
+
+
+def test_a_field_of_objects_within_an_array() -> None:
+    document = {"data": [{"m": {"x": 1}}, {"m": {"y": 2, "z": "?"}}]}
+    decoded = decode(document, records="data[].m{}", series_id="name", value="value")
+    assert [row[:4] for row in rows(decoded)] == [(0, 0, "x", 1.0), (0, 1, "y", 2.0)]
+    assert letters(decoded) == [(0, 2, "wrong-type")]
+
+
 def test_of_a_message_that_is_none_there_is_one_letter() -> None:
     decoded = decode(b"{", None, [{"value": 1}], b"", records="[]", series_id=None)
     assert rows(decoded) == [(2, 0, "k2", 1.0, 102)]
@@ -180,6 +197,7 @@ def test_an_array_where_none_is_expected_is_said_to_be_one() -> None:
         ({"records": "^.a[]"}, "begin with a field of the message"),
         ({"records": "$.a[]"}, "it begins with $"),
         ({"records": "a[*]"}, "end it with the array"),
+        ({"records": "a{}b[]"}, "put a dot before 'b'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> None:

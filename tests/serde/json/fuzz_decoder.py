@@ -52,7 +52,7 @@ OPTIONS: dict[str, list[Any]] = {
     "key": [None, "text", "int32", "int64", "uuid", "json"],
     "where": [{}, {}, {"e": ["a", 1]}, {"a.e": [True]}],
     "tombstones": ["dead-letter", "skip"],
-    "records": [None, None, None, "data[]", "[]", "data[][]"],
+    "records": [None, None, None, "data[]", "[]", "data[][]", "{}", "a{}"],
     "infinite": [False, False, True],
     "nulls": [True, False],
     "max_ahead_ms": [None, 1_000],
