@@ -35,6 +35,7 @@ class DocumentReader:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from ewma_ops.serde.options import DecoderOptions
     >>> paths = Paths.of(DecoderOptions(value="p[0]", series_id=["@topic", "id"]))
     >>> record = RecordFields([None], np.array([5]), topics=["t"])

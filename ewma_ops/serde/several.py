@@ -50,6 +50,7 @@ def split(documents: Sequence[Any], records: Sequence[Path], rejected: Reasons) 
 
     Examples
     --------
+    >>> from ewma_ops.serde.paths import parse_records
     >>> documents = [{"unit": "C", "data": [1.5, 2.5]}, {"data": []}, {"data": 7}]
     >>> rows = split(documents, parse_records("data[]"), {})
     >>> rows.levels[0], rows.owners.tolist(), rows.ordinals.tolist()

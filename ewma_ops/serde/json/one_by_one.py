@@ -100,11 +100,11 @@ class RowReader:
         return own.merged(usual, found, others)
 
     def _fields(self, rows: list[Any], places: Sequence[int], rejected: Reasons) -> Fields:
+        ids = self._read_ids(rows, places, rejected) if self._ids else None
         times_ms = None
         if self._time is not None:
             column = self._column(self._time, rows)
             times_ms = self._moments.column(self._time, column, places, rejected)
-        ids = self._read_ids(rows, places, rejected) if self._ids else None
         numbers = [
             self._number_reader.column(path, self._column(path, rows), places, rejected)
             for path in self._numbers

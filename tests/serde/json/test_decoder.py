@@ -451,6 +451,12 @@ def test_half_a_character_is_no_text_even_where_infinite_values_are_read(field: 
     assert [r.cause for r in decode(payload, time="ts", infinite=True).rejected] == ["not-json"]
 
 
+@pytest.mark.parametrize("value", ['"x"', "1"])
+def test_of_several_causes_the_first_is_that_of_the_id(value: str) -> None:
+    payload = b'{"series_id": "", "ts": "yesterday", "value": %s}' % value.encode()
+    assert cause(payload, time="ts") == "no-series-id"
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_every_way_comes_to_the_same_under_any_options(seed: int) -> None:
     found = fuzz_decoder.run(seed, 2_000)
