@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import TextColumn, taken
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import KEY, TIMESTAMP, Path, parse_path, parse_records, refuse_overlap
+from ewma_ops.serde.paths import KEY, TIMESTAMP, Path, check_paths, parse_path, parse_records
 
 __all__ = [
     "SKIPPED",
@@ -80,21 +80,16 @@ class Paths(NamedTuple):
         id_paths = tuple(map(parse_path, ids))
         numbers = tuple(map(parse_path, [*values, *weights]))
         time = None if options.time is None else parse_path(options.time)
-        refuse_overlap([*numbers, *id_paths, *(() if time is None else (time,))])
-        paths = cls(
+        where = tuple(map(parse_path, options.where))
+        records = () if options.records is None else parse_records(options.records)
+        check_paths([*numbers, *id_paths, *(() if time is None else (time,))], where, records)
+        return cls(
             () if id_paths == (KEY,) else id_paths,
             None if time == TIMESTAMP else time,
             numbers,
-            tuple(map(parse_path, options.where)),
-            () if options.records is None else parse_records(options.records),
+            where,
+            records,
         )
-        for path in paths.every:
-            if path.up > len(paths.records):
-                raise ConfigError(
-                    f"path {path.text!r} leads {path.up} levels out, and records has "
-                    f"{len(paths.records)}: write one ^ for each [] of records at most"
-                )
-        return paths
 
     def heads(self) -> list[str] | None:
         """Return the fields of a document that are looked at; ``None`` for any part of it."""

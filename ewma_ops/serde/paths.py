@@ -22,7 +22,15 @@ from typing import Literal, NamedTuple
 
 from ewma_ops.errors import ConfigError
 
-__all__ = ["KEY", "TIMESTAMP", "Path", "parse_path", "parse_records", "refuse_overlap"]
+__all__ = [
+    "KEY",
+    "TIMESTAMP",
+    "Path",
+    "check_paths",
+    "parse_path",
+    "parse_records",
+    "refuse_overlap",
+]
 
 Source = Literal["document", "key", "header", "partition", "timestamp", "topic"]
 
@@ -141,6 +149,32 @@ def parse_records(text: str) -> tuple[Path, ...]:
 
 KEY = Path("@key", "key", 0, ())
 TIMESTAMP = Path("@timestamp", "timestamp", 0, ())
+
+
+def check_paths(read: Sequence[Path], where: Sequence[Path], records: Sequence[Path]) -> None:
+    """Refuse paths that cannot be read together.
+
+    Parameters
+    ----------
+    read
+        Of values, ids, times and weights: each leads to a field of its own.
+    where
+        Of what is compared; these may lead to the same fields.
+    records
+        To the arrays of readings: no path leads further out than there are.
+
+    Raises
+    ------
+    ConfigError
+        If there are such; the message says what to write.
+    """
+    refuse_overlap(read)
+    for path in (*read, *where):
+        if path.up > len(records):
+            raise ConfigError(
+                f"path {path.text!r} leads {path.up} levels out, and records has {len(records)}: "
+                "write one ^ for each [] of records at most"
+            )
 
 
 def refuse_overlap(paths: Sequence[Path]) -> None:

@@ -5,11 +5,11 @@ Knows settings and how they read on one screen; must not know Kafka. Shows no se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from ewma_ops.secrets.masking import masked
-from ewma_ops.settings.model import Settings
+from ewma_ops.settings.model import Settings, show_value
 from ewma_ops.stats.composites import Composite
 from ewma_ops.table.smoothing_set import SmoothingLike
 
@@ -27,6 +27,8 @@ def describe(settings: Settings) -> str:
     lines = [
         ("kafka", ", ".join(f"{key} = {shown}" for key, shown in settings.kafka.shown.items())),
         ("reads", f"{reads.topic}, start {start}, stop {reads.stop}, group {reads.group_id}"),
+        *([] if reads.records is None else [("records", reads.records)]),
+        *([] if not reads.where else [("where", _wanted(reads.where))]),
         ("series id", "record key" if reads.series_id is None else _listed(reads.series_id, "/")),
         ("value", _listed(reads.value, ", ")),
         *([] if reads.weight is None else [("weight", reads.weight)]),
@@ -59,6 +61,13 @@ def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:
         ("start-up", f"{smoothing.start_up}, min_periods {smoothing.min_periods}"),
         ("missing", smoothing.missing),
     ]
+
+
+def _wanted(where: Mapping[str, Sequence[object]]) -> str:
+    return ", ".join(
+        f"{path} = {' or '.join(show_value(path, one) for one in values)}"
+        for path, values in where.items()
+    )
 
 
 def _listed(paths: str | Sequence[str], by: str) -> str:

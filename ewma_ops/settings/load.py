@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
-from ewma_ops.serde.paths import parse_path, parse_records
+from ewma_ops.serde.paths import check_paths, parse_path, parse_records
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
@@ -82,6 +82,8 @@ def load(path: Path | str) -> Settings:
     recovery = _read(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
     if input_ is not None and output is not None and dead_letters is not None:
         _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
+    if input_ is not None:
+        _refuse_contradictions(input_, mistakes)
     if output is not None and output.delivery == "transactional" and recovery is not None:
         _refuse_long_transactions(recovery, mistakes)
     if mistakes or not (kafka and input_ and smooth and output and dead_letters):
@@ -194,6 +196,21 @@ def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str])
         if (home := _home(key)) and not mend.startswith("did you mean"):
             mend = f"it belongs in {home}"
         mistakes.append(f"{name}.{key} is not known; {mend}")
+
+
+def _refuse_contradictions(reads: Input, mistakes: list[str]) -> None:
+    ids = () if reads.series_id is None else reads.series_id
+    several = [
+        one for part in (reads.value, ids) for one in ([part] if isinstance(part, str) else part)
+    ]
+    single = [one for one in (reads.time, reads.weight) if one is not None]
+    records = () if reads.records is None else parse_records(reads.records)
+    try:
+        check_paths(
+            list(map(parse_path, [*several, *single])), list(map(parse_path, reads.where)), records
+        )
+    except ConfigError as error:
+        mistakes.append(f"[input] {error}")
 
 
 def _refuse_loops(input_: str, output: str, dead_letters: str, mistakes: list[str]) -> None:

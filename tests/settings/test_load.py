@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -211,6 +212,13 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
             "input.value: path 'p[0': write a position as [0], with a closing",
         ),
         ("input", 'records = "data"', "input.records: records 'data': end it with the array"),
+        (
+            "input",
+            'value = "^.x"',
+            "[input] path '^.x' leads 1 levels out, and records has 0: write",
+        ),
+        ("input", 'value = ["x", "x.y"]', "[input] field 'x' cannot be read itself and hold x.y"),
+        ("input", 'value = "x"\nseries_id = "x"', "[input] 'x' is read twice"),
         ("input", 'numbers = "yes"', 'input.numbers = "yes" must be "strict", or "text"'),
         ("input", 'decimal = ";"', 'input.decimal = ";" must be "." or ","'),
         ("input", 'missing_values = "x"', 'input.missing_values = "x" must be a list of words'),
@@ -714,3 +722,10 @@ def test_the_guard_of_event_times(path: Path) -> None:
     settings = loaded(path, guarded)
     assert (settings.max_ahead_ms, settings.ahead) == (300_000, "clip")
     assert settings.identity() != before.identity()
+
+
+def test_what_is_taken_of_a_message_is_described(path: Path) -> None:
+    lines = 'records = "data[]"\nwhere = { op = ["c", "u"], n = 1 }\nvalue = "^.x"'
+    told = describe(loaded(path, with_key("input", lines)))
+    assert re.search(r"^records +data\[\]$", told, re.MULTILINE)
+    assert re.search(r'^where +op = "c" or "u", n = 1$', told, re.MULTILINE)
