@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,9 @@ from tests.helpers.kafka_jars import KafkaUnavailableError
 from tests.helpers.shared_kafka import Listeners, shared_kafka
 
 collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compared with
+
+if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and so in every child
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka", "kafka_cluster"}
 _NEEDS_BROKER = {"embedded", "broker"} | _NEEDS_APACHE_KAFKA

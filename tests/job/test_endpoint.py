@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
-from ewma_ops.demo.broker import free_port
 from tests.helpers.jobs import EWMA, ROOT, Job, assert_told, ewma, wait_until
 
 
@@ -23,14 +24,26 @@ def served(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             return b"ewma_ops_" in answer.read()
-    except OSError:
+    except (OSError, HTTPException):  # it is just starting
         return False
+
+
+def two_free_ports() -> int:
+    """Return the first of two ports in a row, below those that clients are given at random."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        try:
+            for port in (first, first + 1):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return first
 
 
 def test_metrics_are_on_loopback_only(embedded: str, tmp_path: Path) -> None:
     job = Job(embedded, tmp_path)
     job.configure(input={"stop": "never"})
-    first = free_port()
+    first = two_free_ports()
     variables = {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": str(first)}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     here = tmp_path / "working directory"

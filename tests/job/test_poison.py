@@ -95,7 +95,7 @@ def test_a_topic_that_may_not_take_every_event_is_refused_before_it_stops_the_fl
 ) -> None:
     job = Job(kafka, tmp_path, (1, 1, 1))
     small = make_topic(kafka, 1, "small", {"max.message.bytes": "5000"})
-    own = {"series_id": None, "time": None}
+    own = {"series_id": None, "time": None, "key": "text"}
     job.configure(output={"topic": small}, input=own)
     for command in ("check", "run"):
         done = ewma(command, str(job.path))

@@ -266,7 +266,7 @@ def test_a_store_of_an_older_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError) as refused:
         prepared(tmp_path)
     text = str(refused.value)
-    assert "manifest.json' has format 2, not 3: run the version of ewma_ops that wrote it" in text
+    assert "manifest.json' has format 2, not 4: run the version of ewma_ops that wrote it" in text
     assert (tmp_path / "parts" / "part-0.sqlite3").read_bytes() == before
 
 
