@@ -218,18 +218,18 @@ class _Remaining:
     """The run length that is left at each node between fixed limits."""
 
     def __init__(self, limit: float, alpha: float, shift: float) -> None:
-        self._limit, self._alpha, self._shift = limit, alpha, shift
+        self._alpha, self._shift = alpha, shift
         self._half = limit * math.sqrt(alpha / (2.0 - alpha))
         # p is a bell of width alpha: with fewer nodes than this the result is wrong in silence.
         self._nodes, self._weights = _quadrature(max(48, math.ceil(4 * self._half / alpha + 32)))
-        nodes, weights = self._half * self._nodes, self._half * self._weights
-        step = self._density(nodes, nodes) * weights
-        self._lengths = np.linalg.solve(np.eye(len(nodes)) - step, np.ones(len(nodes)))
+        self._z, widths = self._half * self._nodes, self._half * self._weights
+        step = self._density(self._z, self._z) * widths
+        lengths = np.linalg.solve(np.eye(len(step)) - step, np.ones(len(step)))
+        self._weighed = widths * lengths
 
     def at(self, z: _Floats) -> _Floats:
         """Return the average run length that is left at values of the EWMA."""
-        nodes, weights = self._half * self._nodes, self._half * self._weights
-        return 1.0 + self._density(nodes, z) @ (weights * self._lengths)
+        return 1.0 + self._density(self._z, z) @ self._weighed
 
     def at_centre(self) -> float:
         return float(self.at(np.zeros(1))[0])
