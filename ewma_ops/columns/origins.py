@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Origins", "as_pairs", "packed", "unpacked"]
+__all__ = ["Origins", "alike", "packed", "unpacked"]
 
 _PAIR = np.dtype([("offset", ">i8"), ("ordinal", ">u8")])
 
@@ -91,13 +91,26 @@ def packed(offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | None) -> N
     """
     if ordinals is None or not ordinals.any():
         return offsets
-    return as_pairs(offsets, ordinals)
+    return _as_pairs(offsets, ordinals)
 
 
-def as_pairs(
+def alike(*columns: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return packed columns as they are, or all as pairs where one has ordinals: comparable.
+
+    Examples
+    --------
+    >>> pairs = packed(np.array([5]), np.array([1], np.uint64))
+    >>> [column.dtype.itemsize for column in alike(np.array([5]), pairs)]
+    [16, 16]
+    """
+    if len({column.dtype.kind for column in columns}) == 1:
+        return list(columns)
+    return [column if column.dtype.kind == "S" else _as_pairs(column) for column in columns]
+
+
+def _as_pairs(
     offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | int = 0
 ) -> NDArray[np.bytes_]:
-    """Return pairs as :func:`packed` does, 16 bytes each whatever the ordinals are."""
     pairs = np.empty(len(offsets), _PAIR)
     pairs["offset"], pairs["ordinal"] = offsets, ordinals
     return pairs.view(f"S{_PAIR.itemsize}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.origins import as_pairs, unpacked
+from ewma_ops.columns.origins import alike, unpacked
 
 __all__ = ["Offsets", "Order", "Pending", "Positions", "shown"]
 
@@ -34,7 +34,7 @@ class Pending:
 
     def add(self, positions: Positions, digests: Offsets) -> None:
         """Add positions that lie behind all that are there, with a digest each."""
-        ours, theirs = _alike(self.positions, positions)
+        ours, theirs = alike(self.positions, positions)
         self.positions = np.concatenate([ours, theirs])
         self.digests = np.concatenate([self.digests, digests])
 
@@ -42,7 +42,7 @@ class Pending:
         """Return the place of each, and whether it is there, once only for one that repeats."""
         if not len(self):
             return np.zeros(len(positions), np.intp), np.zeros(len(positions), np.bool_)
-        ours, theirs = _alike(self.positions, positions)
+        ours, theirs = alike(self.positions, positions)
         places = np.minimum(np.searchsorted(ours, theirs), len(ours) - 1)
         first = np.zeros(len(theirs), np.bool_)
         first[np.unique(theirs, return_index=True)[1]] = True
@@ -53,14 +53,6 @@ class Pending:
         stays = np.ones(len(self), np.bool_)
         stays[places] = False
         self.positions, self.digests = self.positions[stays], self.digests[stays]
-
-
-def _alike(one: Positions, other: Positions) -> tuple[Positions, Positions]:
-    """Return both as plain offsets, or both as pairs where one has ordinals."""
-    if one.dtype.kind == other.dtype.kind:
-        return one, other
-    ours, theirs = (as_pairs(c) if c.dtype.kind != "S" else c for c in (one, other))
-    return ours, theirs
 
 
 class Order:

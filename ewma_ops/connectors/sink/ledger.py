@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.origins import Origins, as_pairs, packed, unpacked
+from ewma_ops.columns.origins import Origins, alike, packed, unpacked
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import START_OVER, StateError
 from ewma_ops.wire.records import Headers, LikeHeaders
@@ -186,25 +186,14 @@ def _within(
     recalled: NDArray[Any], offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | None
 ) -> NDArray[np.bool_]:
     """Return which records are among those recalled, a sorted column of one partition."""
-    if recalled.dtype.kind != "S":
-        places = np.minimum(np.searchsorted(recalled, offsets), len(recalled) - 1)
-        there: NDArray[np.bool_] = recalled[places] == offsets
-        return there if ordinals is None else there & (ordinals == 0)
-    made = _widened(packed(offsets, ordinals))
+    recalled, made = alike(recalled, packed(offsets, ordinals))
     places = np.minimum(np.searchsorted(recalled, made), len(recalled) - 1)
     found: NDArray[np.bool_] = recalled[places] == made
     return found
 
 
 def _joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    if any(column.dtype.kind == "S" for column in columns):
-        columns = list(map(_widened, columns))
-    return np.concatenate(columns)
-
-
-def _widened(column: NDArray[Any]) -> NDArray[Any]:
-    """Return pairs, also where all ordinals are 0."""
-    return column if column.dtype.kind == "S" else as_pairs(column)
+    return np.concatenate(alike(*columns))
 
 
 def identities(job: int, origins: Origins) -> LikeHeaders:
