@@ -117,7 +117,7 @@ class Decode:
             yield replace(
                 decoded.readings,
                 origins=_origins(runs, decoded.kept, decoded.ordinals),
-                originals=_originals(runs, decoded.kept) if self._keeps else None,
+                originals=_originals(runs, decoded) if self._keeps else None,
             )
         start, rejected = 0, decoded.rejected
         for run in runs if len(rejected) else ():
@@ -181,12 +181,14 @@ def _origins(
     return every.take(at)._replace(ordinals=ordinals)
 
 
-def _originals(runs: Sequence[ConsumerRecords], at: NDArray[np.intp]) -> list[Original]:
+def _originals(runs: Sequence[ConsumerRecords], decoded: Decoded) -> list[Original]:
     every: list[Original] = []
     for run in runs:
         headers = repeat(()) if run.headers is None else run.headers
         every += map(Original, run.keys, run.values, headers, run.timestamps_ms.tolist())
-    return [every[i] for i in at.tolist()]
+    if decoded.ordinals is None and len(decoded.kept) == len(every):
+        return every
+    return [every[i] for i in decoded.kept.tolist()]
 
 
 class Encode:
