@@ -9,9 +9,7 @@ Memory is limited for the whole process, and the slowest input is reported.
 
 from __future__ import annotations
 
-import argparse
 import random
-import resource
 import time
 from collections import Counter
 from unittest.mock import patch
@@ -30,8 +28,8 @@ from tests.helpers.batches import (
     outcome,
     patched,
 )
+from tests.helpers.fuzzing import fuzz
 
-MEMORY_BYTES = 2 << 30
 EXTREMES = (-(2**63), -(2**31), -1, 0, 1, 2, 7, 49, 127, 128, 2**15 - 1, 2**31 - 1, 2**63 - 1)
 WIDTHS = dict(zip(FIELDS, (64, 32, 32, 8, 32, 16, 32, 64, 64, 64, 16, 32, 32), strict=True))
 VARINTS = [
@@ -209,18 +207,5 @@ def run(seed: int, inputs: int) -> Counter[str]:
     return outcomes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--inputs", type=int, default=1_000_000)
-    options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    started = time.perf_counter()
-    for what, number in run(options.seed, options.inputs).most_common():
-        print(f"{number:>10,}  {what}")
-    print(f"{time.perf_counter() - started:>10,.0f}  s")
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10:>10,}  MiB at most")
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(run, __doc__)

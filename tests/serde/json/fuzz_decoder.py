@@ -10,10 +10,8 @@ Memory is limited for the whole process, and the slowest run is reported.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import resource
 import time
 from collections import Counter
 from typing import Any
@@ -24,12 +22,12 @@ import numpy as np
 from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde import decoder as decoder_module
 from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
-from ewma_ops.serde.fields import Paths
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import Paths
+from tests.helpers.fuzzing import fuzz
 
-MEMORY_BYTES = 2 << 30
 RUN = 100
 UNREAD = ("not-utf8", "not-json", "out-of-range")
 SCALARS: list[Any] = [
@@ -172,18 +170,5 @@ def run(seed: int, inputs: int) -> Counter[str]:
     return outcomes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--inputs", type=int, default=1_000_000)
-    options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    started = time.perf_counter()
-    for what, number in run(options.seed, options.inputs).most_common():
-        print(f"{number:>10,}  {what}")
-    print(f"{time.perf_counter() - started:>10,.0f}  s")
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10:>10,}  MiB at most")
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(run, __doc__)
