@@ -23,10 +23,11 @@ from ewma_ops.columns.readings import (
     weighable,
 )
 from ewma_ops.serde.documents import DocumentReader
-from ewma_ops.serde.fields import SKIPPED, Fields, Headers, Paths, Reasons, RecordFields
+from ewma_ops.serde.fields import SKIPPED, Fields, Headers, Reasons, RecordFields
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.several import split
 
 __all__ = ["CAUSES", "Decoded", "Decoder", "Format", "are_many"]

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from ewma_ops.serde.fields import Fields, Paths, Reasons, RecordFields, Refused, not_utf8
+from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused, not_utf8
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import MomentReader
 from ewma_ops.serde.numbers import NumberReader, shown
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import Path
+from ewma_ops.serde.paths import Path, Paths
 from ewma_ops.serde.where import Where
 
-__all__ = ["DocumentReader"]
+__all__ = ["DocumentReader", "found_at"]
 
 _DEFAULTS = DecoderOptions()
 
@@ -129,7 +129,7 @@ class DocumentReader:
                 found.append(None)
                 continue
             try:
-                found.append(_at(document, path))
+                found.append(found_at(document, path))
             except Refused as refused:
                 found.append(None)
                 if not skip:
@@ -163,7 +163,9 @@ class DocumentReader:
             return [None if time_ms < 0 else time_ms for time_ms in record.timestamps_ms.tolist()]
         if path.source == "key":
             keys = self._keys.found(record.keys, places, rejected, nested=bool(path.steps))
-            return _each(lambda key, _: _at(key, path), path.text, keys, places, rejected, None)
+            return _each(
+                lambda key, _: found_at(key, path), path.text, keys, places, rejected, None
+            )
         return _each(_header_text, path.text, _headers(path, record), places, rejected, None)
 
 
@@ -206,7 +208,15 @@ def _each(
     return column
 
 
-def _at(document: object, path: Path) -> object:
+def found_at(document: object, path: Path) -> Any:
+    """Return what a path leads to, ``None`` where it is absent; `Refused` where it leads nowhere.
+
+    Examples
+    --------
+    >>> from ewma_ops.serde.paths import parse_path
+    >>> found_at({"p": [1.5]}, parse_path("p[0]")), found_at({}, parse_path("p[0]"))
+    (1.5, None)
+    """
     found: Any = document
     for step in path.steps:
         if found is None:

@@ -17,8 +17,8 @@ Knows the grammar; must not know what a document is made of, nor what is done wi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from ewma_ops.errors import ConfigError
 
@@ -26,7 +26,7 @@ __all__ = [
     "KEY",
     "TIMESTAMP",
     "Path",
-    "check_paths",
+    "Paths",
     "parse_path",
     "parse_records",
     "refuse_overlap",
@@ -151,7 +151,88 @@ KEY = Path("@key", "key", 0, ())
 TIMESTAMP = Path("@timestamp", "timestamp", 0, ())
 
 
-def check_paths(read: Sequence[Path], where: Sequence[Path], records: Sequence[Path]) -> None:
+class Asked(Protocol):
+    """The paths of some options, as they are written."""
+
+    @property
+    def value(self) -> str | Sequence[str]: ...
+
+    @property
+    def series_id(self) -> str | Sequence[str] | None: ...
+
+    @property
+    def time(self) -> str | None: ...
+
+    @property
+    def weight(self) -> str | None: ...
+
+    @property
+    def where(self) -> Mapping[str, object]: ...
+
+    @property
+    def records(self) -> str | None: ...
+
+
+class Paths(NamedTuple):
+    """Where each thing stands in a message; what has no path is the record's own.
+
+    ``ids`` are joined, and none where the record's key is the id; ``time`` is ``None`` where it is
+    the record's timestamp. ``numbers`` are the values, and what a reading weighs behind them.
+    ``where`` is looked at first, and may lead to the same fields. ``records`` lead to the arrays
+    whose items are readings, each within the one before; none where a message is one reading.
+    """
+
+    ids: tuple[Path, ...]
+    time: Path | None
+    numbers: tuple[Path, ...]
+    where: tuple[Path, ...] = ()
+    records: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, options: Asked) -> Paths:
+        """Read the paths of some options.
+
+        Raises
+        ------
+        ConfigError
+            If one is no path, there is no value, or two lead to the same field.
+        """
+        values = [options.value] if isinstance(options.value, str) else list(options.value)
+        if not values:
+            raise ConfigError('value = []: name at least one field, such as "value"')
+        series_id = () if options.series_id is None else options.series_id
+        ids = [series_id] if isinstance(series_id, str) else list(series_id)
+        weights = [] if options.weight is None else [options.weight]
+        id_paths = tuple(map(parse_path, ids))
+        numbers = tuple(map(parse_path, [*values, *weights]))
+        time = None if options.time is None else parse_path(options.time)
+        where = tuple(map(parse_path, options.where))
+        records = () if options.records is None else parse_records(options.records)
+        _check([*numbers, *id_paths, *(() if time is None else (time,))], where, records)
+        return cls(
+            () if id_paths == (KEY,) else id_paths,
+            None if time == TIMESTAMP else time,
+            numbers,
+            where,
+            records,
+        )
+
+    def heads(self) -> list[str] | None:
+        """Return the fields of a document that are looked at; ``None`` for any part of it."""
+        inside = [path for path in self.every if path.source == "document"]
+        outermost = [path for path in inside if path.up == len(self.records)]
+        steps = [path.steps for path in (*outermost, *self.records[:1])]
+        names = [first[0] for first in steps if first and isinstance(first[0], str)]
+        return list(dict.fromkeys(names)) if len(names) == len(steps) else None
+
+    @property
+    def every(self) -> tuple[Path, ...]:
+        """All of them."""
+        time = () if self.time is None else (self.time,)
+        return (*self.ids, *time, *self.numbers, *self.where)
+
+
+def _check(read: Sequence[Path], where: Sequence[Path], records: Sequence[Path]) -> None:
     """Refuse paths that cannot be read together.
 
     Parameters

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.serde.documents import found_at
 from ewma_ops.serde.fields import Reasons, Refused
 from ewma_ops.serde.numbers import shown
 from ewma_ops.serde.paths import Path
@@ -112,17 +113,9 @@ def _collect(
 
 
 def _array(document: Any, path: Path) -> Sequence[Any]:
-    found = document
-    for step in path.steps:
-        if isinstance(step, str) and isinstance(found, Mapping):
-            found = found.get(step)
-        elif isinstance(step, int) and isinstance(found, (list, tuple)):
-            found = found[step] if step < len(found) else None
-        else:
-            kind = "an object" if isinstance(step, str) else "an array"
-            raise _unreadable(path, f"{shown(found)} is not {kind}")
-        if found is None:
-            raise _unreadable(path, "it is absent or null")
+    found = found_at(document, path)
+    if found is None:
+        raise _unreadable(path, "it is absent or null")
     if path.text.endswith("{}"):
         if not isinstance(found, Mapping):
             raise _unreadable(path, f"{shown(found)} is not an object")

@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
-from ewma_ops.serde.paths import check_paths, parse_path, parse_records
+from ewma_ops.serde.paths import Paths, parse_path, parse_records
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
@@ -199,16 +199,8 @@ def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str])
 
 
 def _refuse_contradictions(reads: Input, mistakes: list[str]) -> None:
-    ids = () if reads.series_id is None else reads.series_id
-    several = [
-        one for part in (reads.value, ids) for one in ([part] if isinstance(part, str) else part)
-    ]
-    single = [one for one in (reads.time, reads.weight) if one is not None]
-    records = () if reads.records is None else parse_records(reads.records)
     try:
-        check_paths(
-            list(map(parse_path, [*several, *single])), list(map(parse_path, reads.where)), records
-        )
+        Paths.of(reads)
     except ConfigError as error:
         mistakes.append(f"[input] {error}")
 
@@ -339,12 +331,16 @@ class _PathError(Exception):
     """A path is none; the message says all."""
 
 
-def _field(value: object) -> str:
+def _path_text(parse: Callable[[str], object], value: object) -> str:
     text = msgspec.convert(value, str)
     try:
-        return parse_path(text).text
+        parse(text)
     except ConfigError as error:
         raise _PathError(str(error)) from None
+    return text
+
+
+_field = partial(_path_text, parse_path)
 
 
 def _fields(value: object) -> str | tuple[str, ...]:
@@ -353,15 +349,6 @@ def _fields(value: object) -> str | tuple[str, ...]:
     if not value:
         raise ValueError(value)
     return tuple(map(_field, value))
-
-
-def _records(value: object) -> str:
-    text = msgspec.convert(value, str)
-    try:
-        parse_records(text)
-    except ConfigError as error:
-        raise _PathError(str(error)) from None
-    return text
 
 
 def _time_format(value: object) -> str:
@@ -425,7 +412,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "input.time_format": _time_format,
     "input.missing_values": _missing_values,
     "input.where": _where,
-    "input.records": _records,
+    "input.records": partial(_path_text, parse_records),
     "recovery.interval": _interval,
     "recovery.directory": _path,
 }

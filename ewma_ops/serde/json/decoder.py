@@ -16,11 +16,12 @@ import numpy as np
 
 from ewma_ops.columns.byte_columns import taken
 from ewma_ops.serde.decoder import Decoder
-from ewma_ops.serde.fields import Fields, Paths, Reasons, RecordFields
+from ewma_ops.serde.fields import Fields, Reasons, RecordFields
 from ewma_ops.serde.json.by_shape import ColumnReader
 from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.json.one_by_one import RowReader
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import Paths
 
 __all__ = ["JsonDecoder"]
 

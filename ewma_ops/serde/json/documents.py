@@ -12,7 +12,8 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from ewma_ops.serde.fields import Paths, Reasons, Refused, not_utf8
+from ewma_ops.serde.fields import Reasons, Refused, not_utf8
+from ewma_ops.serde.paths import Paths
 
 __all__ = ["JsonFormat"]
 

@@ -19,11 +19,12 @@ from msgspec import Struct, defstruct
 
 from ewma_ops.columns.byte_columns import taken
 from ewma_ops.serde.documents import DocumentReader
-from ewma_ops.serde.fields import Fields, Paths, Reasons, RecordFields, Refused
+from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused
 from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.moments import MomentReader
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import Paths
 
 __all__ = ["RowReader"]
 

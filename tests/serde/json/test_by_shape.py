@@ -15,10 +15,10 @@ from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import Rejections
 from ewma_ops.serde import decoder as decoder_module
 from ewma_ops.serde.decoder import Decoded
-from ewma_ops.serde.fields import Paths
 from ewma_ops.serde.json.by_shape import ColumnReader
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import Paths
 from tests.helpers.payloads import TELLING, mutated, plain, run_of, surrounded, template
 
 Payloads = Sequence[bytes | None]
