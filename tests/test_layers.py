@@ -26,7 +26,7 @@ FLOORS = (
     "job demo",
     "connectors settings operators ewma_ops composites history",
     "wire table serde monitor",
-    "columns stats",
+    "columns stats named",
     "errors threads secrets",
 )
 """From the top down. ``ewma_ops``, ``composites`` and ``history`` only pass public names on."""
@@ -52,6 +52,7 @@ ROOMS = {
     "errors": _row(pure=True),
     "threads": _row(),
     "secrets": _row(),
+    "named": _row("errors secrets"),
     # Arrays and mathematics: NumPy, no clock, no files, no sockets.
     "columns": _row("errors", "numpy msgspec", pure=True),
     "columns.sealed": _row("errors", "crc32c numpy"),
@@ -60,8 +61,9 @@ ROOMS = {
     "monitor": _row("errors stats", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
     "wire": _row("errors columns", "numpy crc32c", pure=True),
-    "serde": _row("errors columns serde.paths", "numpy msgspec"),
+    "serde": _row("errors columns named serde.paths", "numpy msgspec"),
     "serde.paths": _row("errors", pure=True),
+    "serde.formats": _row(pure=True),
     "serde.parquet": _row("errors columns", "numpy pyarrow"),
     # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.
     "operators": _row("errors columns columns.sealed table", "bytewax numpy"),
@@ -69,17 +71,19 @@ ROOMS = {
         "errors threads columns columns.sealed wire connectors.client",
         "bytewax kafka numpy prometheus_client",
     ),
-    "connectors.client": _row("errors secrets wire", "kafka numpy"),
+    "connectors.client": _row("errors named secrets wire", "kafka numpy"),
     # Public names.
     "composites": _row("stats"),
     "history": _row("serde.parquet"),
     "ewma_ops": _row("errors columns stats table serde.parquet"),
     # What joins them.
     "settings": _row(
-        "errors secrets columns stats table serde.parquet serde.paths", "msgspec tomli"
+        "errors secrets columns stats table serde.formats serde.parquet serde.paths",
+        "msgspec tomli",
     ),
     "job": _row(
-        "errors threads columns columns.sealed stats table wire serde serde.parquet operators "
+        "errors threads columns columns.sealed stats table wire serde serde.formats "
+        "serde.parquet operators "
         "connectors connectors.client settings job.recovery",
         "bytewax msgspec numpy prometheus_client",
     ),
@@ -103,7 +107,7 @@ KAFKA_INSIDE = {
 }
 """The only modules that may touch kafka-python's inside."""
 KAFKA_PUBLIC = {"kafka", "kafka.admin", "kafka.errors", "kafka.structs"}
-DYNAMIC_IMPORTS = {"ewma_ops.wire.codecs", "ewma_ops.connectors.client.oauth"}
+DYNAMIC_IMPORTS = {"ewma_ops.wire.codecs", "ewma_ops.named"}
 """Where a module may be imported by a name that is not in the source: codecs, the user's own."""
 
 

@@ -5,12 +5,19 @@ Knows settings, formats and the table; must not know Kafka or Bytewax.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
+from ewma_ops.errors import ConfigError
+from ewma_ops.serde.bare import BareDecoder, BareName
 from ewma_ops.serde.decoder import Decoder
+from ewma_ops.serde.formats import OWN, entry_of, is_own
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.own import OwnFormat
 from ewma_ops.serde.parquet import History, file_digest
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
@@ -24,13 +31,56 @@ def build_decoder(settings: Settings) -> Decoder:
     Raises
     ------
     ConfigError
-        If a path of ``[input]`` is none, or two lead to the same field.
+        If a path of ``[input]`` is none, or two lead to the same field; or if what the format needs
+        is not installed, or cannot be imported.
     """
+    name = settings.input.format
+    build = _BUILDERS[OWN if is_own(name) else name]
+    try:
+        return build(settings, _decoder_options(settings))
+    except ModuleNotFoundError as error:
+        extra = entry_of(name).extra
+        if not extra:
+            raise
+        raise ConfigError(
+            f'input.format = "{name}" cannot be read without {error.name}: '
+            f"pip install 'ewma-ops[{extra}]'"
+        ) from None
+
+
+def _json(_: Settings, options: DecoderOptions) -> Decoder:
+    return JsonDecoder(options)
+
+
+def _bare(name: BareName) -> Callable[[Settings, DecoderOptions], Decoder]:
+    def build(_: Settings, options: DecoderOptions) -> Decoder:
+        return BareDecoder(name, replace(options, numbers="text"))
+
+    return build
+
+
+def _own(settings: Settings, options: DecoderOptions) -> Decoder:
+    return Decoder(OwnFormat(settings.input.format), options)
+
+
+_BUILDERS: dict[str, Callable[[Settings, DecoderOptions], Decoder]] = {
+    "json": _json,
+    "number": _bare("number"),
+    "float32": _bare("float32"),
+    "float64": _bare("float64"),
+    "int32": _bare("int32"),
+    "int64": _bare("int64"),
+    OWN: _own,
+}
+"""How the decoder of each format is built; of one with an extra by a late import."""
+
+
+def _decoder_options(settings: Settings) -> DecoderOptions:
     reads, policies = settings.input, settings.smoothing_set.policies
     lowest, highest = settings.smoothing_set.bounds
     if policies.out_of_range != "dead-letter":
         lowest, highest = -np.inf, np.inf
-    options = DecoderOptions(
+    return DecoderOptions(
         value=reads.value,
         series_id=reads.series_id,
         time=reads.time,
@@ -53,7 +103,6 @@ def build_decoder(settings: Settings) -> Decoder:
         max_ahead_ms=settings.max_ahead_ms,
         ahead=settings.ahead,
     )
-    return JsonDecoder(options)
 
 
 def open_history(settings: Settings) -> History | None:

@@ -52,6 +52,8 @@ CAUSES = (
     "empty",
     "not-utf8",
     "not-json",
+    "not-decoded",
+    "wrong-size",
     "too-deep",
     "wrong-type",
     "missing",
@@ -197,7 +199,16 @@ class Decoder:
 
         A format that has a quicker way than by documents overrides this.
         """
-        places = range(len(payloads))
+        return self._read_documents(payloads, range(len(payloads)), record, rejected)
+
+    def _read_documents(
+        self,
+        payloads: Sequence[bytes | None],
+        places: Sequence[int],
+        record: RecordFields,
+        rejected: Reasons,
+    ) -> Fields:
+        """Read payloads, of which the i-th is that at ``places[i]`` of a run, by documents."""
         documents = self._format.documents(payloads, places, rejected)
         if not self._paths.records:
             return self._documents.read([documents], places, record, rejected)

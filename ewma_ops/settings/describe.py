@@ -27,6 +27,7 @@ def describe(settings: Settings) -> str:
     lines = [
         ("kafka", ", ".join(f"{key} = {shown}" for key, shown in settings.kafka.shown.items())),
         ("reads", f"{reads.topic}, start {start}, stop {reads.stop}, group {reads.group_id}"),
+        *([] if reads.format == "json" else [("format", reads.format)]),
         *([] if reads.records is None else [("records", reads.records)]),
         *([] if not reads.where else [("where", _wanted(reads.where))]),
         ("series id", "record key" if reads.series_id is None else _listed(reads.series_id, "/")),

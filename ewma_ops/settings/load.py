@@ -21,6 +21,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
 from ewma_ops.serde.paths import Paths, parse_path, parse_records
+from ewma_ops.settings.formats import completed, format_name, refuse_unread
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
@@ -75,7 +76,7 @@ def load(path: Path | str) -> Settings:
     mistakes: list[str] = []
     _refuse_unknown_tables(tables, mistakes)
     kafka = _read_kafka(tables, mistakes)
-    input_ = _read(Input, "input", tables, mistakes)
+    input_ = _read_input(tables, mistakes)
     smooth = _read_smooth(tables, input_, mistakes)
     output = _read(Output, "output", tables, mistakes)
     dead_letters = _read(DeadLetters, "dead_letters", tables, mistakes)
@@ -253,6 +254,14 @@ def _read(
     return kind(**kept) if len(mistakes) == known else None
 
 
+def _read_input(tables: dict[str, Any], mistakes: list[str]) -> Input | None:
+    reads = _read(Input, "input", tables, mistakes)
+    if reads is None:
+        return None
+    refuse_unread(reads, tables["input"], mistakes)
+    return completed(reads, tables["input"])
+
+
 def _value(
     name: str,
     key: str,
@@ -404,6 +413,7 @@ def _path(value: object) -> Path:
 
 
 _PARSERS: dict[str, Callable[[object], object]] = {
+    "input.format": format_name,
     "input.series_id": _fields,
     "input.time": _field,
     "input.value": _fields,

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
 from ewma_ops.secrets.option_names import SHOWN, shown
+from ewma_ops.serde.formats import FORMATS, OWN
 from ewma_ops.serde.parquet import file_digest
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
@@ -31,6 +32,8 @@ _Topic = Annotated[
         description="the name of a topic: 1 to 249 letters, digits, '.', '_' or '-'",
     ),
 ]
+_FORMATS = ", ".join(f'"{name}"' for name in FORMATS if name != OWN)
+_FORMATS += f', or a function of your own as "{OWN}"'
 
 
 class Input(Struct, frozen=True, kw_only=True):
@@ -55,6 +58,7 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='a payload field, such as "value" or "sensor.value", or a list of them'),
     ] = "value"
     weight: Annotated[str | None, Meta(description="a payload field")] = None
+    format: Annotated[str, Meta(description=_FORMATS)] = "json"
     records: Annotated[
         str | None,
         Meta(
@@ -190,6 +194,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "weight": repr(self.input.weight),
             "ahead": repr((self.max_ahead_ms, self.ahead)),
             "records": repr(self.input.records),
+            **({} if self.input.format == "json" else {"format": self.input.format}),
             "types": repr(self.input.types),
             "where": repr(sorted(self.input.where.items())),
             "tombstones": self.input.tombstones,

@@ -43,6 +43,14 @@ def key_of(message: dict[str, Any]) -> bytes | None:
     return None if key is None else key.encode() if isinstance(key, str) else as_json(key)
 
 
+def value_of(message: dict[str, Any]) -> bytes | None:
+    if "value_base64" in message:
+        return base64.b64decode(message["value_base64"])
+    if "value_text" in message:
+        return str(message["value_text"]).encode()
+    return None if message["value"] is None else as_json(message["value"])
+
+
 def as_json(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode()
 
@@ -59,7 +67,7 @@ def test_example(example: Example, tmp_path: Path) -> None:
         np.arange(len(messages)),
         np.array([message.get("timestamp", -1) for message in messages]),
         [key_of(message) for message in messages],
-        [None if one["value"] is None else as_json(one["value"]) for one in messages],
+        [value_of(message) for message in messages],
         [[(k, v.encode()) for k, v in one.get("headers", {}).items()] for one in messages],
     )
     decoded = decode_runs(build_decoder(settings), [run])

@@ -714,6 +714,46 @@ def test_what_changes_the_readings_changes_the_identity(path: Path, written: str
     assert loaded(path, with_key("input", written)).identity() != before
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ('format = "json"', "value"),
+        ('format = "number"', "@value"),
+        ('format = "int64"', "@value"),
+        ('format = "float32"\nvalue = "@header.v"', "@header.v"),
+        ('format = "frames.scale:decode"', "value"),
+    ],
+)
+def test_a_format_and_the_value_it_begins_with(path: Path, written: str, value: str) -> None:
+    settings = loaded(path, with_key("input", written))
+    assert settings.input.value == value
+    name = settings.input.format
+    as_json = loaded(path, MINIMAL)
+    is_same = settings.identity() == as_json.identity()
+    assert is_same == (name == "json")
+    assert (re.search(rf"^format +{name}$", describe(settings), re.MULTILINE) is None) == is_same
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('format = "jsno"', 'input.format = "jsno" must be "json", "number", "float32"'),
+        ('format = "frames.py"', 'or a function of your own as "module:name"'),
+        ('format = "a b:c"', "must be"),
+        ("format = 5", "input.format = 5 must be"),
+        (
+            'format = "int32"\nnumbers = "text"',
+            'input.numbers is not read by format = "int32": remove it, or set format to "json" or',
+        ),
+        ('format = "number"\nrecords = "[]"', "input.records is not read by format"),
+        ('format = "float64"\ndecimal = ","', "input.decimal is not read by format"),
+        ('format = "number"\nseries_id = "id"', "'@value' cannot be read itself and hold id too"),
+    ],
+)
+def test_mistakes_about_formats(path: Path, written: str, said: str) -> None:
+    assert said in refused(path, with_key("input", written))
+
+
 def test_the_guard_of_event_times(path: Path) -> None:
     timed = MINIMAL.replace('topic = "readings"', 'topic = "readings"\ntime = "t"')
     before = loaded(path, timed)

@@ -6,7 +6,6 @@ Knows how a token is fetched, kept and renewed; must not know kafka-python's ins
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import logging
 import threading
@@ -18,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ewma_ops.errors import BrokerError, ConfigError, EwmaError
+from ewma_ops.named import import_named
 from ewma_ops.secrets.masking import Secret, masked, remember
 from ewma_ops.secrets.option_names import shown
 
@@ -195,20 +195,8 @@ class Endpoint:
 
 
 def _imported(name: str) -> Provider:
-    module, _, attribute = name.partition(":")
-    option = f'kafka.sasl_oauth_token_provider = "{name}"'
-    if not module or not attribute:
-        raise ConfigError(f'{option}: it must be "module:function", as a Python module is imported')
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-        return _wrapped(found() if isinstance(found, type) else found, option)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"{option} cannot be imported: {masked(f'{type(error).__name__}: {error}')}; put its "
-            "directory into PYTHONPATH, and correct the names"
-        ) from error
+    option = "kafka.sasl_oauth_token_provider"
+    return _wrapped(import_named(option, name), f'{option} = "{name}"')
 
 
 def _wrapped(found: object, option: str) -> Provider:

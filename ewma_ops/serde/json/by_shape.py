@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.serde.decoder import are_many
 from ewma_ops.serde.fields import Fields
-from ewma_ops.serde.json.shape import Matched, Shape, learn, read_floats, read_integers
+from ewma_ops.serde.json.shape import Matched, Shape, learn
 from ewma_ops.serde.moments import MomentReader
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
+from ewma_ops.serde.spans import read_floats, read_integers
 from ewma_ops.serde.times import read_times
 
 __all__ = ["ColumnReader"]

@@ -18,7 +18,7 @@ from ewma_ops.columns.byte_columns import taken
 from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.fields import Fields, Reasons, RecordFields
 from ewma_ops.serde.json.by_shape import ColumnReader
-from ewma_ops.serde.json.documents import JsonFormat
+from ewma_ops.serde.json.documents import JsonFormat, without_schema_ids
 from ewma_ops.serde.json.one_by_one import RowReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
@@ -35,7 +35,8 @@ class JsonDecoder(Decoder):
     ----------
     options
         Where in a message a reading stands, and which readings are taken. Of a key that stands
-        twice in an object the last counts.
+        twice in an object the last counts. A schema's id before the JSON, as the serializers of a
+        Schema Registry write it, is left out.
 
     Raises
     ------
@@ -62,6 +63,7 @@ class JsonDecoder(Decoder):
     def _read(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
     ) -> Fields:
+        payloads = without_schema_ids(payloads)
         if self._rows is None:
             return super()._read(payloads, record, rejected)
         read = self._columns.read(payloads)

@@ -11,11 +11,42 @@ from json import loads
 from typing import Any, TypedDict
 
 import msgspec
+import numpy as np
 
+from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde.fields import Reasons, Refused, not_utf8
 from ewma_ops.serde.paths import Paths
 
-__all__ = ["JsonFormat"]
+__all__ = ["JsonFormat", "without_schema_ids"]
+
+_SCHEMA_ID = 5
+"""Bytes before the JSON where a Schema Registry is used: a zero, and the id of the schema."""
+
+
+def without_schema_ids(payloads: Sequence[bytes | None]) -> Sequence[bytes | None]:
+    """Return the payloads of a run without the schema's id before them, if the first has one.
+
+    Examples
+    --------
+    >>> without_schema_ids([None, bytes([0, 0, 0, 0, 7]) + b"{}", b"[]"])
+    [None, b'{}', b'[]']
+    """
+    if isinstance(payloads, BytesColumn):
+        there = payloads.stops - payloads.starts >= _SCHEMA_ID
+        there &= np.frombuffer(payloads.data, np.uint8)[np.where(there, payloads.starts, 0)] == 0
+        if not there.any():
+            return payloads
+        return BytesColumn(payloads.data, payloads.starts + _SCHEMA_ID * there, payloads.stops)
+    first_of_run = next((payload for payload in payloads if payload), b"")
+    if first_of_run[:1] != b"\0":  # a single one among others is read by its document
+        return payloads
+    return [payload if payload is None else _without_schema_id(payload) for payload in payloads]
+
+
+def _without_schema_id(payload: bytes) -> bytes:
+    """Return a payload without the schema's id before it: no JSON begins with a zero byte."""
+    has_one = len(payload) >= _SCHEMA_ID and payload[0] == 0
+    return payload[_SCHEMA_ID:] if has_one else payload
 
 
 class JsonFormat:
@@ -77,6 +108,8 @@ class JsonFormat:
         """
         if payload is None:
             raise Refused("tombstone", "the value is null")
+        if payload[:1] == b"\0" and len(payload) >= _SCHEMA_ID:
+            payload, error = _without_schema_id(payload), None
         if not payload.strip():
             raise Refused("empty", "the value is empty")
         try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
 from ewma_ops.columns.readings import Smoothed, event_key
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.json.shape import is_plain
+from ewma_ops.serde.spans import is_plain
 
 __all__ = ["JsonEncoder"]
 

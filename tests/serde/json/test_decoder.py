@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
+from ewma_ops.serde import decoder as decoder_module
 from ewma_ops.serde.decoder import CAUSES, Decoded
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
@@ -461,3 +462,37 @@ def test_of_several_causes_the_first_is_that_of_the_id(value: str) -> None:
 def test_every_way_comes_to_the_same_under_any_options(seed: int) -> None:
     found = fuzz_decoder.run(seed, 2_000)
     assert found["readings"] > 100
+
+
+ID = bytes([0, 0, 0, 1, 44])
+"""What a Schema Registry's serializers write before the JSON."""
+
+
+@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("records", [None, "[]"])
+def test_a_schema_id_before_the_json_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, records: str | None, *, column: bool
+) -> None:
+    monkeypatch.setattr(decoder_module, "_FEW", 1)
+    document = (
+        b'{"series_id":"a","value":%d}' if records is None else b'[{"series_id":"a","value":%d}]'
+    )
+    bodies = [document % at for at in range(5)]
+    bodies[3] = b"?"
+    plain: list[bytes | None] = [*bodies, None, b"", b"\0\0"]
+    options = DecoderOptions(records=records)
+    expected = JsonDecoder(options).decode([None] * 8, plain, [0] * 8)
+    assert [one.cause for one in expected.rejected] == [
+        "not-json",
+        "tombstone",
+        "empty",
+        "not-json",
+    ]
+    for prefixes in ([ID] * 5, [ID, b"", ID, ID, b""], [b"", b"", ID, ID, ID]):
+        mixed: Any = [prefix + body for prefix, body in zip(prefixes, bodies, strict=True)]
+        mixed += [None, ID, b"\0\0"]
+        if column:
+            mixed = BytesColumn.of(mixed)
+        decoded = JsonDecoder(options).decode([None] * 8, mixed, [0] * 8)
+        assert decoded.readings.values.tolist() == [0.0, 1.0, 2.0, 4.0]
+        assert decoded.rejected == expected.rejected

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewma_ops.columns.byte_columns import BytesColumn
-from ewma_ops.serde.json.shape import Matched, Shape, is_plain, learn, read_floats, read_integers
+from ewma_ops.serde.json.shape import Matched, Shape, learn
+from ewma_ops.serde.spans import is_plain, read_floats, read_integers
 from tests.helpers.payloads import TELLING, Leaf, Template, plain, run_of, surrounded, template
 
 PAYLOAD = b'{"id": "ab", "x": 1.5}'

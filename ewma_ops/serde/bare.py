@@ -1,0 +1,152 @@
+"""Payloads that are one number and nothing else: as text, or in the bytes of Kafka's serializers.
+
+Knows what such bytes are; must not know topics or sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import BytesColumn, taken, words_at
+from ewma_ops.serde.decoder import Decoder, Format, are_many
+from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused, not_utf8
+from ewma_ops.serde.numbers import NumberReader
+from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import Paths
+from ewma_ops.serde.spans import read_floats
+
+__all__ = ["BareDecoder", "BareName"]
+
+BareName = Literal["number", "float32", "float64", "int32", "int64"]
+
+_BINARY = {"float32": ">f", "float64": ">d", "int32": ">i", "int64": ">q"}
+_DEFAULTS = DecoderOptions(value="@value", series_id=None)
+
+
+class BareDecoder(Decoder):
+    """Decode payloads that are numbers into readings.
+
+    Parameters
+    ----------
+    name
+        ``"number"`` for text, such as ``21.5``; or how Kafka's own serializers write one,
+        big-endian.
+    options
+        Where a reading stands: the value is ``"@value"``, all else beside the payload. Text is read
+        as ``numbers = "text"`` does.
+
+    Raises
+    ------
+    ConfigError
+        If a path is none, or leads into the payload.
+
+    Examples
+    --------
+    >>> BareDecoder("float64").decode([b"a"], [bytes.fromhex("4035800000000000")], [5]).readings
+    Readings(series_ids=['a'], values=array([21.5]), times_ms=array([5]), origins=None, \
+hashes=None, weights=None, originals=None)
+    """
+
+    def __init__(self, name: BareName, options: DecoderOptions = _DEFAULTS) -> None:
+        words = frozenset(one for one in options.missing_values if isinstance(one, str))
+        bare: Format = _Text(words) if name == "number" else _Binary(name)
+        super().__init__(bare, options)
+        paths = Paths.of(options)
+        self._dtype = None if name == "number" else np.dtype(_BINARY[name])
+        self._infinite = options.infinite
+        self._number_reader = NumberReader(options)
+        self._is_quick = (
+            [path.text for path in paths.every] == ["@value"]
+            and not paths.records
+            and options.decimal == "."
+        )
+
+    def _read(
+        self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
+    ) -> Fields:
+        if not self._is_quick or not are_many(payloads):
+            return super()._read(payloads, record, rejected)
+        column, good = self._column(payloads)
+        fields = Fields(None, None, [self._number_reader.blank_sentinels(column)])
+        if good.all():
+            return fields
+        usual, others = np.flatnonzero(good), np.flatnonzero(~good)
+        rest = self._read_documents(
+            taken(payloads, others), others.tolist(), record.take(others), rejected
+        )
+        return fields.take(usual).merged(usual, rest, others)
+
+    def _column(self, payloads: BytesColumn) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the numbers, and which of them are usual ones."""
+        if self._dtype is None:
+            column, good = read_floats(payloads, payloads.stops > payloads.starts)
+            return column, good & ~np.isnan(column)  # the word null is no number
+        good = payloads.sizes == self._dtype.itemsize
+        words = words_at(payloads.data, np.where(good, payloads.starts, 0), 1)
+        first = np.ascontiguousarray(words.view(np.uint8)[:, : self._dtype.itemsize])
+        with np.errstate(invalid="ignore"):  # signaling NaN
+            column = first.view(self._dtype)[:, 0].astype(np.float64)
+        return column, good & (self._infinite | ~np.isinf(column))
+
+
+class _Text:
+    """Payloads to the text they are; one of ``words`` may be empty."""
+
+    def __init__(self, words: frozenset[str]) -> None:
+        self._is_empty_known = "" in words
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        return _each(self._document, payloads, places, rejected)
+
+    def _document(self, payload: bytes) -> str:
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError as error:
+            raise Refused("not-utf8", not_utf8(error)) from None
+        if not text.strip() and not self._is_empty_known:
+            raise Refused("empty", "the value is empty")
+        return text.strip()
+
+
+class _Binary:
+    """Payloads to the number that their bytes are."""
+
+    def __init__(self, name: BareName) -> None:
+        self._name = name
+        self._struct = Struct(_BINARY[name])
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        return _each(self._document, payloads, places, rejected)
+
+    def _document(self, payload: bytes) -> float:
+        if not payload:
+            raise Refused("empty", "the value is empty")
+        if len(payload) != self._struct.size:
+            detail = f"the value has {len(payload)} bytes, and {self._name} has {self._struct.size}"
+            raise Refused("wrong-size", detail)
+        number: float = self._struct.unpack(payload)[0]
+        return number
+
+
+def _each(
+    document: Any, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+) -> list[Any]:
+    found: list[Any] = []
+    for place, payload in zip(places, payloads, strict=True):
+        try:
+            if payload is None:
+                raise Refused("tombstone", "the value is null")
+            found.append(document(payload))
+        except Refused as refused:
+            found.append(None)
+            rejected.setdefault(place, refused.args)
+    return found

@@ -1,0 +1,72 @@
+"""The formats of payloads by name: which keys of ``[input]`` each reads, and what it needs.
+
+Knows names alone; `ewma_ops.job.builders` knows how a format is built.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["FORMATS", "OWN", "FormatEntry", "entry_of", "is_own"]
+
+_OWN_NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+OWN = "module:name"
+"""Stands for any format of the user's own."""
+
+
+class FormatEntry(NamedTuple):
+    """What is to be known of a format before it is built.
+
+    Parameters
+    ----------
+    keys
+        Keys of ``[input]`` that mean something to some formats only, and to this one.
+    needs
+        Those of them that it cannot do without.
+    is_bare
+        Whether a payload is the value itself, so that ``value`` is ``"@value"`` where it is left
+        out.
+    extra
+        The extra of the package that it needs; empty for none.
+    """
+
+    keys: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+    is_bare: bool = False
+    extra: str = ""
+
+
+_DOCUMENT = frozenset({"records", "numbers", "decimal"})
+"""Read by formats of nested documents."""
+
+_TEXT = frozenset({"decimal"})
+"""Read by formats in which every number is text: ``numbers = "text"`` goes without saying."""
+
+FORMATS = {
+    "json": FormatEntry(keys=_DOCUMENT),
+    "number": FormatEntry(keys=_TEXT, is_bare=True),
+    "float32": FormatEntry(is_bare=True),
+    "float64": FormatEntry(is_bare=True),
+    "int32": FormatEntry(is_bare=True),
+    "int64": FormatEntry(is_bare=True),
+    OWN: FormatEntry(keys=_DOCUMENT),
+}
+"""Every format; a key of ``[input]`` that no entry has is read by all of them."""
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a name is that of a user's own format.
+
+    Examples
+    --------
+    >>> is_own("decoders.scale:decode"), is_own("json"), is_own("a b:c")
+    (True, False, False)
+    """
+    return _OWN_NAME.fullmatch(name) is not None
+
+
+def entry_of(name: str) -> FormatEntry:
+    """Return the entry of a format that there is."""
+    return FORMATS[OWN if is_own(name) else name]
