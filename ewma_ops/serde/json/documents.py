@@ -69,7 +69,7 @@ class JsonFormat:
             fields = dict.fromkeys(heads, Any)
             kind = TypedDict("Document", fields, total=False)  # type: ignore[misc,no-redef]
         self._kind = kind
-        self._decode = msgspec.json.Decoder(kind).decode
+        self._decode = msgspec.json.Decoder(kind, float_hook=float).decode
         self._infinite = infinite
 
     def documents(
