@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from tests.bench import (
+    bench_attack,
     bench_flow,
     bench_kernel,
     bench_live,
     bench_memory,
     bench_operators,
+    bench_rejects,
     bench_wire,
 )
 
 bench_wire.main()
 bench_operators.main()
 bench_kernel.main()
+bench_rejects.main([])
 bench_live.main([])
+bench_attack.main([])
 bench_memory.main([])
 bench_flow.main()

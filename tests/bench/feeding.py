@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
+from itertools import count, islice
 
 import msgspec
 from kafka import TopicPartition
@@ -39,8 +41,14 @@ def feed(
     seconds: float,
     first: int = 0,
     stop: threading.Event | None = None,
+    partitions: Collection[int] = range(PARTITIONS),
 ) -> int:
-    """Send readings at a steady rate, their time a running number; return the next number."""
+    """Send readings at a steady rate, their time a running number; return the next number.
+
+    ``partitions`` are those that the series belong to.
+    """
+    placed = ((b"sensor-%d" % number, _partition_of(b"sensor-%d" % number)) for number in count())
+    senders = list(islice((one for one in placed if one[1] in partitions), series))
     producer = connect_producer({"bootstrap_servers": bootstrap, "linger_ms": 0})
     producer.partitions_for(topic)
     started, sent, most = time.monotonic(), 0, int(seconds * a_second)
@@ -48,8 +56,7 @@ def feed(
         due = min(most, int((time.monotonic() - started) * a_second))
         runs: dict[int, tuple[list[bytes | None], list[bytes | None]]] = {}
         for at in range(sent, due):
-            key = b"sensor-%d" % (at % series)
-            partition = (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
+            key, partition = senders[at % series]
             keys, values = runs.setdefault(partition, ([], []))
             keys.append(key)
             values.append(b'{"series_id":"%s","ts":%d,"value":20.125}' % (key, first + at))
@@ -60,6 +67,10 @@ def feed(
     producer.flush(10)
     producer.close(10)
     return first + sent
+
+
+def _partition_of(key: bytes) -> int:
+    return (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
 
 
 def appended(bootstrap: str, topic: str, wait_ms: int = 1_000) -> dict[int, int]:
