@@ -35,6 +35,7 @@ from ewma_ops.columns.readings import (
 )
 from ewma_ops.errors import ReadingError
 from ewma_ops.operators.shards import PendingBatch, Shard, ShardBatch, Tables, route
+from ewma_ops.stats.checks import shown
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
@@ -140,7 +141,7 @@ def check_readings(runs: list[Readings]) -> list[Readings]:
     for run in runs:
         if not isinstance(run, Readings):
             raise ReadingError(
-                f"{_shown(run)} is not Readings: make columns with Readings.of, or use smooth for "
+                f"{shown(run)} is not Readings: make columns with Readings.of, or use smooth for "
                 "(series id, value) pairs"
             )
     return runs
@@ -163,12 +164,12 @@ def _check_keys(batch: list[Any]) -> None:
     for item in batch:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise ReadingError(
-                f"{_shown(item)} is not a (series id, value) pair, as smooth takes them: key the "
+                f"{shown(item)} is not a (series id, value) pair, as smooth takes them: key the "
                 "stream first, for example with op.key_on"
             )
         if not isinstance(item[0], str):
             raise ReadingError(
-                f"series id {_shown(item[0])} (value {_shown(item[1])}) is not a str: convert it, "
+                f"series id {shown(item[0])} (value {shown(item[1])}) is not a str: convert it, "
                 "for example in op.key_on or with op.map and str()"
             )
 
@@ -244,7 +245,7 @@ def _to_item(series_id: str, value: object, smoothing_set: SmoothingSet) -> _Ite
         time, found = value
         if isinstance(found, datetime):
             raise ReadingError(
-                f"value {_shown(value)} of series {series_id!r} ends with a time: give "
+                f"value {shown(value)} of series {shown(series_id)} ends with a time: give "
                 "(time, value), the time first"
             )
     time_ms = _to_ms(series_id, time)
@@ -253,7 +254,7 @@ def _to_item(series_id: str, value: object, smoothing_set: SmoothingSet) -> _Ite
     if isinstance(found, Mapping):
         if found and found.keys().isdisjoint(smoothing_set.fields):
             raise ReadingError(
-                f"value {_shown(value)} of series {series_id!r} has none of the fields "
+                f"value {shown(value)} of series {shown(series_id)} has none of the fields "
                 f"{', '.join(smoothing_set.fields) or '(they have no names)'}: rename them, or "
                 "name in "
                 "fields= what it has"
@@ -262,10 +263,10 @@ def _to_item(series_id: str, value: object, smoothing_set: SmoothingSet) -> _Ite
     elif found is None:
         found = [None] * smoothing_set.width
     if not isinstance(found, (Sequence, np.ndarray)) or len(found) != smoothing_set.width:
+        names = ", ".join(smoothing_set.fields) or "named fields"
         raise ReadingError(
-            f"value {_shown(value)} of series {series_id!r} is not a list of {smoothing_set.width} "
-            f"numbers, or a mapping of {', '.join(smoothing_set.fields) or 'named fields'}: map it "
-            "to one"
+            f"value {shown(value)} of series {shown(series_id)} is not a list of "
+            f"{smoothing_set.width} numbers, or a mapping of {names}: map it to one"
         )
     numbers = found.tolist() if isinstance(found, np.ndarray) else found
     column = [_to_number(series_id, value, number) for number in numbers]
@@ -280,7 +281,7 @@ def _to_number(series_id: str, value: object, number: object) -> float:
         if isinstance(number, Mapping):
             hint = "; several numbers of a mapping are taken by name, with fields=[...]"
         raise ReadingError(
-            f"value {_shown(value)} of series {series_id!r} is not a number, a (time, number) "
+            f"value {shown(value)} of series {shown(series_id)} is not a number, a (time, number) "
             f"pair or a Reading: map it to one of them first{hint}"
         )
     try:
@@ -289,8 +290,8 @@ def _to_number(series_id: str, value: object, number: object) -> float:
         return inf if number > 0 else -inf  # type: ignore[operator] # every number compares
     except ValueError:
         raise ReadingError(
-            f"value {_shown(value)} of series {series_id!r} is a signaling NaN: use a quiet one, "
-            "or None"
+            f"value {shown(value)} of series {shown(series_id)} is a signaling NaN: use a quiet "
+            "one, or None"
         ) from None
 
 
@@ -298,8 +299,8 @@ def _to_weight(series_id: str, weight: object) -> float:
     number = _to_number(series_id, weight, weight)
     if number != 0.0 and not SMALLEST_WEIGHT <= number <= LARGEST_WEIGHT:
         raise ReadingError(
-            f"weight {_shown(weight)} of series {series_id!r} is out of bounds: give one within "
-            f"{WEIGHTS}"
+            f"weight {shown(weight)} of series {shown(series_id)} is out of bounds: give one "
+            f"within {WEIGHTS}"
         )
     return number
 
@@ -310,24 +311,19 @@ def _to_ms(series_id: str, time: object) -> int | None:
     if isinstance(time, datetime):
         if time.tzinfo is None:
             raise ReadingError(
-                f"time {_shown(time)} of series {series_id!r} must be a datetime with a time zone: "
-                "if it is UTC, use time.replace(tzinfo=timezone.utc)"
+                f"time {shown(time)} of series {shown(series_id)} must be a datetime with a time "
+                "zone: if it is UTC, use time.replace(tzinfo=timezone.utc)"
             )
         return (time - _EPOCH) // _MILLISECOND
     if not isinstance(time, Integral) or isinstance(time, bool):
         raise ReadingError(
-            f"time {_shown(time)} of series {series_id!r} must be an int (milliseconds since the "
-            "epoch) or a datetime with a time zone; in a pair it comes before the value"
+            f"time {shown(time)} of series {shown(series_id)} must be an int (milliseconds since "
+            "the epoch) or a datetime with a time zone; in a pair it comes before the value"
         )
     time_ms = int(time)
     if not EARLIEST_MS <= time_ms <= LATEST_MS:
         raise ReadingError(
-            f"time {_shown(time)} of series {series_id!r} is out of bounds: give one within "
+            f"time {shown(time)} of series {shown(series_id)} is out of bounds: give one within "
             f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)"
         )
     return time_ms
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:99]}…"

@@ -23,6 +23,7 @@ from ewma_ops.columns.readings import (
     Rejection,
 )
 from ewma_ops.errors import ReadingError
+from ewma_ops.stats.checks import shown
 from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
 from ewma_ops.stats.weights import NEVER
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -150,12 +151,12 @@ class Admission:
             what = f"{timed.decay} decays" if timed.decay.by_time else "what is late is told"
             raise ReadingError(
                 f"{what} by time, but a reading has none: give (time, value) pairs, or a half-life "
-                f"counted in readings (series {series_id!r})"
+                f"counted in readings (series {shown(series_id)})"
             )
         if weights is None and self.by_volume:
             raise ReadingError(
                 "weighting is by volume, but a reading has no weight: give weights with the "
-                f"readings, such as Reading(value, time_ms, weight) (series {series_id!r})"
+                f"readings, such as Reading(value, time_ms, weight) (series {shown(series_id)})"
             )
 
     def check_weight(self, series_id: str, weight: float | None) -> None:
@@ -170,7 +171,7 @@ class Admission:
             return
         if not SMALLEST_WEIGHT <= weight <= LARGEST_WEIGHT:
             raise ReadingError(
-                f"weight {weight} of series {series_id!r} is out of bounds: give one within "
+                f"weight {weight} of series {shown(series_id)} is out of bounds: give one within "
                 f"{WEIGHTS}"
             )
 
@@ -375,23 +376,26 @@ class Admission:
         for value in values:
             if self._causes[self._entering(value)[0]] == counts:
                 return self._value_message(series_id, value)
-        return f"series {series_id!r} has a reading without a weight: give one, or another policy"
+        return (
+            f"series {shown(series_id)} has a reading without a weight: give one, or another policy"
+        )
 
     def _value_message(self, series_id: str, value: float) -> str:
         if value != value:
             return (
-                f"series {series_id!r} has a reading without a value: give one, or another policy"
+                f"series {shown(series_id)} has a reading without a value: give one, or another "
+                "policy"
             )
         return (
-            f"value {value} of series {series_id!r} is out of bounds: give one within "
+            f"value {value} of series {shown(series_id)} is out of bounds: give one within "
             f"{self.low:.6g} and {self.high:.6g}, or another policy"
         )
 
     def _time_message(self, series_id: str, row: int, time_ms: int) -> str:
         newest = self._newest[row]
         if time_ms == newest:
-            return f"series {series_id!r} has had a reading at {time_ms} ms already"
+            return f"series {shown(series_id)} has had a reading at {time_ms} ms already"
         return (
-            f"time {time_ms} of series {series_id!r} is {newest - time_ms} ms before its newest, "
-            f"more than max_lateness, {self._max_lateness_ms} ms"
+            f"time {time_ms} of series {shown(series_id)} is {newest - time_ms} ms before its "
+            f"newest, more than max_lateness, {self._max_lateness_ms} ms"
         )

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, taken, utf8_of, words_at
 from ewma_ops.columns.murmur2 import murmur2_column
-from ewma_ops.errors import StateError
+from ewma_ops.errors import START_OVER, StateError
 
 __all__ = ["EncodedIds", "SeriesIndex"]
 
@@ -183,7 +183,8 @@ class SeriesIndex:
         if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
             raise StateError(
                 "a series is in the state twice, so the recovery files are from different points "
-                "in time: restore a consistent copy, or start with a new recovery directory"
+                "in time: restore a consistent copy, or "
+                f"{START_OVER}"
             )
         self._append(texts)
 

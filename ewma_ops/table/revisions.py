@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.errors import ReadingError
+from ewma_ops.stats.checks import shown
 from ewma_ops.stats.revise import check_revisable
 from ewma_ops.table.admission import Admission
 from ewma_ops.table.index import SeriesIndex
@@ -167,7 +168,9 @@ class Revisable:
             check_revisable(asked)
         row = self._index.find(series_id)
         if row is None:
-            raise ReadingError(f"series {series_id!r} is not in the table: nothing to take back")
+            raise ReadingError(
+                f"series {shown(series_id)} is not in the table: nothing to take back"
+            )
         return row
 
     def _put(self, row: int, revised: Sequence[Mapping[str, NDArray[Any]]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.errors import StateError
+from ewma_ops.errors import START_OVER, StateError
 
 __all__ = [
     "VERSION",
@@ -118,7 +118,7 @@ class TableSnapshot(NamedTuple):
         if self.version != VERSION:
             raise StateError(
                 f"the snapshot has version {self.version}, this release reads {VERSION}: "
-                "resume with the release that wrote it, or start over with a new recovery directory"
+                f"resume with the release that wrote it, or {START_OVER}"
             )
         if self.fingerprint != fingerprint:
             raise StateError(

@@ -367,6 +367,14 @@ def test_a_value_that_cannot_be_used_is_named(value: Any, says: str, batch_size:
     assert says in str(error)
 
 
+def test_errors_show_the_beginning_of_a_long_id() -> None:
+    with pytest.raises(BytewaxRuntimeError) as raised:
+        smooth([("s" * 10_000, "1.5")])
+    message = str(cause(raised.value))
+    assert "value '1.5' of series 'sss" in message
+    assert len(message) < 400
+
+
 @pytest.mark.parametrize("batch_size", [1, 300])
 def test_policies_go_through_both_operators(batch_size: int) -> None:
     options: dict[str, Any] = {"out_of_range": "reset", "highest": 30, "max_lateness": "1s"}
