@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ewma_ops import __version__
 from ewma_ops.commands import design
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.relay import write_line
+from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.stats.durations import duration_ms
 
 __all__ = ["main"]
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if error.fault == "user" else 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001 - shown whole, but for secrets
+        write_line(f"ewma: a fault in the program\n{masked_traceback(error)}")
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--offline", action="store_true", help="do not connect to Kafka")
     check.add_argument(
         "--create-topics", action="store_true", help="create the output topics that are missing"
+    )
+    check.add_argument(
+        "--wait", type=_seconds, default="0", metavar="TIME", help="how long brokers may be away (0)"
     )
     check.set_defaults(command=_check)
 
@@ -127,6 +135,7 @@ def _check(options: argparse.Namespace) -> int:
     from ewma_ops.job.builders import warm_table
     from ewma_ops.job.dataflow import letters_cut
     from ewma_ops.job.identity import topic_uses
+    from ewma_ops.job.launcher import once_ready
     from ewma_ops.settings.describe import describe
     from ewma_ops.settings.load import load
 
@@ -138,7 +147,8 @@ def _check(options: argparse.Namespace) -> int:
     check_options(settings.kafka)
     if options.offline:
         return 0
-    partitions = partition_count(settings.kafka, settings.input.topic)
+    ask = partial(partition_count, settings.kafka, settings.input.topic)
+    partitions = once_ready(ask, (), options.wait)
     print(f"\n{settings.input.topic}: {partitions} partitions")
     for topic in (settings.output.topic, settings.dead_letters.topic):
         if options.create_topics:

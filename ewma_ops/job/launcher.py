@@ -28,7 +28,7 @@ from ewma_ops.job.supervisor import GRACE_S, POLL_S, Command, collecting_signals
 from ewma_ops.job.worker import UNAVAILABLE, print_line
 from ewma_ops.settings.load import load
 
-__all__ = ["WAIT_S", "launch"]
+__all__ = ["WAIT_S", "launch", "once_ready"]
 
 WAIT_S = 60.0
 """How long the first start waits for brokers."""
@@ -110,11 +110,11 @@ def launch(
         stack.enter_context(relayed_stderr())
         signals = stack.enter_context(collecting_signals())
         try:
-            identity = _once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
+            identity = once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
             store = None
             if settings.recovery is not None:
                 store = RecoveryStore(settings.recovery.directory)
-                _once_ready(partial(stack.enter_context, store), signals, wait_s)
+                once_ready(partial(stack.enter_context, store), signals, wait_s)
         except _StoppedError:
             return 1
         return _keep_running(
@@ -155,7 +155,7 @@ def _keep_running(
         return prepared(_unless_stopped(identify, signals))
 
     try:
-        point = _once_ready(lambda: prepared(identity), signals, wait_s)
+        point = once_ready(lambda: prepared(identity), signals, wait_s)
         while True:
             began = time.monotonic()
             outcome = run_once(command, workers, store, point, signals, grace_s)
@@ -174,12 +174,12 @@ def _keep_running(
                     )
                     return 1
                 _pause(failures, signals)
-            point = _once_ready(prepared_again, signals, failures=failures)
+            point = once_ready(prepared_again, signals, failures=failures)
     except _StoppedError:
         return 1
 
 
-def _once_ready(
+def once_ready(
     make: Callable[[], T],
     signals: Sequence[int],
     wait_s: float = math.inf,

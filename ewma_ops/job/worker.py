@@ -11,10 +11,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -28,6 +28,7 @@ from bytewax.run import cli_main
 from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.job.endpoint import serve_metrics
 from ewma_ops.job.recovery.faults import shortage
+from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.threads import COARSE_S, set_timer_slack
 
 __all__ = [
@@ -51,6 +52,12 @@ UNAVAILABLE = 69
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+
+
+class _PortError(EwmaError):
+    """A port that a worker was given is no longer free."""
+
+    retry = True
 
 
 def run_worker(
@@ -90,6 +97,7 @@ def run_worker(
     recovery = parts and RecoveryConfig(parts)
     with _noted_errors() as noted:
         try:
+            _refuse_taken(addresses, process_id)
             flow = build(stopping)
             _await_listening(addresses[:process_id])
             # Bytewax prints a Rust backtrace when it runs without addresses, even for one process.
@@ -141,6 +149,22 @@ def _noted_errors() -> Iterator[deque[BaseException]]:
         del BytewaxRuntimeError.__init__, EwmaError.__init__
 
 
+def _refuse_taken(addresses: Sequence[str], process_id: int) -> None:
+    """Refuse a port that another program has taken since it was chosen: the engine would panic."""
+    if len(addresses) == 1:  # nothing listens
+        return
+    host, _, port = addresses[process_id].rpartition(":")
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, int(port)))
+        except OSError as error:
+            raise _PortError(
+                f"the port {port} of this worker is not free on {host} ({error.strerror}): the "
+                "workers start again with other ports"
+            ) from None
+
+
 def _await_listening(addresses: Sequence[str], limit_s: float = 10.0) -> None:
     """Wait for the peers we connect to: one not there yet costs a complaint and a second."""
     table = Path("/proc/net/tcp")
@@ -171,8 +195,7 @@ def _report(error: BaseException, process_id: int | None, parts: Path | None) ->
         return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
         return LOST_PEER
-    print_line(f"{name}: a fault in the program")
-    traceback.print_exception(error)
+    print_line(f"{name}: a fault in the program\n{masked_traceback(error)}")
     return 1
 
 

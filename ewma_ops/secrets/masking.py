@@ -8,10 +8,19 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["LONGEST_FILE", "Secret", "mask_logs", "masked", "remember", "substituted"]
+__all__ = [
+    "LONGEST_FILE",
+    "Secret",
+    "mask_logs",
+    "masked",
+    "masked_traceback",
+    "remember",
+    "substituted",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -135,6 +144,11 @@ def masked(text: str) -> str:
         if value in text:
             text = _replacer(value)(text)
     return text
+
+
+def masked_traceback(error: BaseException) -> str:
+    """Return the traceback of an error, masked, without a line break at its end."""
+    return masked("".join(traceback.format_exception(error))).rstrip("\n")
 
 
 def _replacer(value: str) -> Callable[[str], str]:

@@ -135,3 +135,15 @@ def test_a_worker_leaves_when_its_launcher_is_gone(tmp_path: Path) -> None:
     assert (
         subprocess.run(arguments, env=ENV, timeout=PATIENCE_S, check=False).returncode == LOST_PEER
     )
+
+
+def test_a_port_that_somebody_took_is_a_sentence_and_another_is_tried(directory: Path) -> None:
+    with Workers(directory, 2) as workers:
+        host, _, port = workers.addresses[0].rpartition(":")
+        with socket.create_server((host, int(port))):
+            child = workers.start(0)
+            _, told = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == UNAVAILABLE  # the launcher starts all of them again, on other ports
+    assert f"the port {port} of this worker is not free on {host}" in told
+    assert "Traceback" not in told
+    assert "panicked" not in told

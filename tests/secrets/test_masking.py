@@ -14,7 +14,15 @@ from ewma_ops.connectors.client import options
 from ewma_ops.connectors.client.connect import to_ewma_error
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets import masking
-from ewma_ops.secrets.masking import LONGEST_FILE, Secret, mask_logs, masked, remember, substituted
+from ewma_ops.secrets.masking import (
+    LONGEST_FILE,
+    Secret,
+    mask_logs,
+    masked,
+    masked_traceback,
+    remember,
+    substituted,
+)
 from ewma_ops.secrets.option_names import SECRETS, SHOWN, foreign, shown
 from ewma_ops.settings.load import load
 from tests.helpers.jobs import ewma
@@ -256,3 +264,13 @@ def test_a_log_without_a_secret_keeps_its_arguments(caplog: pytest.LogCaptureFix
     mask_logs("ewma_ops")
     logging.getLogger("ewma_ops.test_masking").warning("%s of %d", "one", 2)
     assert caplog.records[-1].args == ("one", 2)
+
+
+def test_a_traceback_holds_no_secret() -> None:
+    remember(MARKER, "${KAFKA_PASSWORD}")
+    with pytest.raises(RuntimeError) as caught:
+        raise RuntimeError(f"cannot log in with {MARKER}")
+    text = masked_traceback(caught.value)
+    assert MARKER not in text
+    assert "RuntimeError: cannot log in with ${KAFKA_PASSWORD}" in text
+    assert "Traceback (most recent call last):" in text
