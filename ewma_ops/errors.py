@@ -95,3 +95,18 @@ class TopicError(BrokerError):
 
     fault = "user"
     retry = False
+
+
+_MOST_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """Return how a value is written in Python, cut to 100 characters.
+
+    Examples
+    --------
+    >>> shown("a" * 1_000)[-3:], len(shown("a" * 1_000))
+    ('aa…', 100)
+    """
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

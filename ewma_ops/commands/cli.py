@@ -54,6 +54,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ewma {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
+    _add_jobs(commands)
+    design.add_command(commands)
+
+    demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
+    demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
+    demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
+    demo.set_defaults(command=_demo)
+
+    feed = commands.add_parser("feed", help="send the demo's readings to a topic")
+    feed.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
+    feed.add_argument("--topic", default="readings")
+    feed.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
+    feed.set_defaults(command=_feed)
+    return parser
+
+
+def _add_jobs(commands: design.Commands) -> None:
     run = commands.add_parser("run", help="smooth a topic as a configuration file says")
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
     run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (1)")
@@ -76,27 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         "--create-topics", action="store_true", help="create the output topics that are missing"
     )
     check.add_argument(
-        "--wait", type=_seconds, default="0", metavar="TIME", help="how long brokers may be away (0)"
+        "--wait", type=_seconds, default="0", metavar="TIME", help="how long brokers may be away"
     )
     check.set_defaults(command=_check)
 
     verify = commands.add_parser("verify", help="check the output topic against the input topic")
     verify.add_argument("config", type=Path, metavar="CONFIG.toml")
     verify.set_defaults(command=_verify)
-
-    design.add_command(commands)
-
-    demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
-    demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
-    demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
-    demo.set_defaults(command=_demo)
-
-    feed = commands.add_parser("feed", help="send the demo's readings to a topic")
-    feed.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
-    feed.add_argument("--topic", default="readings")
-    feed.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
-    feed.set_defaults(command=_feed)
-    return parser
 
 
 def _positive(text: str) -> int:

@@ -33,9 +33,8 @@ from ewma_ops.columns.readings import (
     SmoothedReading,
     event_key,
 )
-from ewma_ops.errors import ReadingError
+from ewma_ops.errors import ReadingError, shown
 from ewma_ops.operators.shards import PendingBatch, Shard, ShardBatch, Tables, route
-from ewma_ops.stats.checks import shown
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ewma_ops.errors import ConfigError
 
-__all__ = ["number", "one_of", "shown", "whole"]
+__all__ = ["number", "one_of", "whole"]
 
 
 def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -38,18 +38,3 @@ def number(name: str, value: Any, bound: str, within: Callable[[Any], bool]) -> 
     found = isinstance(value, Real) and not isinstance(value, bool)
     if not (found and math.isfinite(value) and within(value)):
         raise ConfigError(f"{name} is {value!r}: it must be a number {bound}")
-
-
-_MOST_SHOWN = 100
-
-
-def shown(value: object) -> str:
-    """Return how a value is written in Python, cut to 100 characters.
-
-    Examples
-    --------
-    >>> shown("a" * 1_000)[-3:], len(shown("a" * 1_000))
-    ('aa…', 100)
-    """
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

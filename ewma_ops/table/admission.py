@@ -22,8 +22,7 @@ from ewma_ops.columns.readings import (
     Rejected,
     Rejection,
 )
-from ewma_ops.errors import ReadingError
-from ewma_ops.stats.checks import shown
+from ewma_ops.errors import ReadingError, shown
 from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
 from ewma_ops.stats.weights import NEVER
 from ewma_ops.table.smoothing_set import SmoothingSet

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.errors import ReadingError
-from ewma_ops.stats.checks import shown
+from ewma_ops.errors import ReadingError, shown
 from ewma_ops.stats.revise import check_revisable
 from ewma_ops.table.admission import Admission
 from ewma_ops.table.index import SeriesIndex

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.helpers.brokers import ApacheKafka
-from tests.helpers.jobs import Job, made_up
+from tests.helpers.jobs import EWMA, Job, made_up, started
 from tests.helpers.patience import PATIENCE_S
 
 
@@ -21,3 +21,14 @@ def test_a_first_start_waits_for_brokers(restartable_kafka: ApacheKafka, tmp_pat
         restartable_kafka.start()
         assert run.wait(PATIENCE_S) == 0
     assert sum(map(len, job.events(len(readings)).values())) == len(readings)
+
+
+def test_a_check_waits_for_brokers_if_asked(restartable_kafka: ApacheKafka, tmp_path: Path) -> None:
+    job = Job(restartable_kafka.bootstrap_servers, tmp_path)
+    job.configure(kafka={"bootstrap_servers": job.bootstrap, "bootstrap_timeout_ms": 2_000})
+    restartable_kafka.stop()
+    with started([*EWMA, "check", str(job.path), f"--wait={PATIENCE_S:g}s"]) as check:
+        assert check.stderr is not None
+        assert "no Kafka broker answered" in check.stderr.readline()
+        restartable_kafka.start()
+        assert check.wait(PATIENCE_S) == 0

@@ -119,3 +119,15 @@ def test_a_topic_that_may_not_take_every_event_is_refused_before_it_stops_the_fl
     job.run()
     assert [e.key for e in read_all(kafka, small, 2)] == [keys[0], keys[2]]
     assert len(read_all(kafka, job.dead_letters, 1)) == 1
+
+
+def test_a_request_size_below_the_largest_event_is_refused(kafka: str, tmp_path: Path) -> None:
+    job = Job(kafka, tmp_path, (1, 1, 1))
+    job.configure(kafka={"max_request_size": 5000})
+    done = ewma("check", str(job.path))
+    assert done.returncode == 2, done.stderr
+    advice = r"Raise kafka\.max_request_size to (\d+), or lower input\.max_id_bytes \(1024\)"
+    needed = re.search(advice, done.stderr)
+    assert needed, done.stderr
+    job.configure(kafka={"max_request_size": int(needed[1])})
+    assert ewma("check", str(job.path)).returncode == 0

@@ -79,7 +79,7 @@ def concerns(client: Mapping[str, object], uses: list[Use]) -> list[Concern]:
         if own is not None and use.topic in replicas:
             said += _of_cleanup(client, use, own)
             said += _of_replicas(use, own, replicas[use.topic], brokers)
-            said += _of_sizes(use, own)
+            said += _of_sizes(client, use, own)
     return said
 
 
@@ -171,9 +171,19 @@ def _of_replicas(
         )
 
 
-def _of_sizes(use: Use, settings: Mapping[str, str | None]) -> Iterator[Concern]:
+def _of_sizes(
+    client: Mapping[str, object], use: Use, settings: Mapping[str, str | None]
+) -> Iterator[Concern]:
     limit = int(settings.get("max.message.bytes") or 0)
     needed = use.largest_bytes + BATCH_BYTES
+    request = client.get("max_request_size")
+    if isinstance(request, int) and use.largest_bytes and request < needed:
+        yield Concern(
+            f"kafka.max_request_size = {request}, and the largest event for topic {use.topic!r} "
+            f"may have {needed} bytes, which would stop the flow. Raise kafka.max_request_size to "
+            f"{needed}, or {use.smaller}",
+            grave=True,
+        )
     if use.largest_bytes and 0 < limit < needed:
         yield Concern(
             f"topic {use.topic!r} takes records of up to {limit} bytes (max.message.bytes), and "
