@@ -6,12 +6,12 @@ Knows settings, formats and the table; must not know Kafka or Bytewax.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.bare import BareDecoder, BareName
+from ewma_ops.serde.csv import CsvDecoder
 from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.formats import OWN, entry_of, is_own
 from ewma_ops.serde.json.decoder import JsonDecoder
@@ -52,9 +52,14 @@ def _json(_: Settings, options: DecoderOptions) -> Decoder:
     return JsonDecoder(options)
 
 
+def _csv(settings: Settings, options: DecoderOptions) -> Decoder:
+    reads = settings.input
+    return CsvDecoder(reads.columns, options, delimiter=reads.delimiter, quote=reads.quote)
+
+
 def _bare(name: BareName) -> Callable[[Settings, DecoderOptions], Decoder]:
     def build(_: Settings, options: DecoderOptions) -> Decoder:
-        return BareDecoder(name, replace(options, numbers="text"))
+        return BareDecoder(name, options)
 
     return build
 
@@ -65,6 +70,7 @@ def _own(settings: Settings, options: DecoderOptions) -> Decoder:
 
 _BUILDERS: dict[str, Callable[[Settings, DecoderOptions], Decoder]] = {
     "json": _json,
+    "csv": _csv,
     "number": _bare("number"),
     "float32": _bare("float32"),
     "float64": _bare("float64"),

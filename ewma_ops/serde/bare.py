@@ -6,6 +6,7 @@ Knows what such bytes are; must not know topics or sockets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from struct import Struct
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ hashes=None, weights=None, originals=None)
     """
 
     def __init__(self, name: BareName, options: DecoderOptions = _DEFAULTS) -> None:
+        options = replace(options, numbers="text")
         words = frozenset(one for one in options.missing_values if isinstance(one, str))
         bare: Format = _Text(words) if name == "number" else _Binary(name)
         super().__init__(bare, options)

@@ -52,6 +52,8 @@ CAUSES = (
     "empty",
     "not-utf8",
     "not-json",
+    "not-csv",
+    "not-line",
     "not-decoded",
     "wrong-size",
     "too-deep",
@@ -110,7 +112,7 @@ class Decoder:
     Parameters
     ----------
     format_
-        Turns payloads into documents.
+        Turns payloads into documents; ``None`` for a decoder that overrides `_read`.
     options
         Where in a message a reading stands, and which readings are taken.
 
@@ -120,7 +122,7 @@ class Decoder:
         If a path is none, or two lead to the same field.
     """
 
-    def __init__(self, format_: Format, options: DecoderOptions = _DEFAULTS) -> None:
+    def __init__(self, format_: Format | None, options: DecoderOptions = _DEFAULTS) -> None:
         self._paths = Paths.of(options)
         self._format = format_
         self._documents = DocumentReader(self._paths, options)
@@ -209,6 +211,7 @@ class Decoder:
         rejected: Reasons,
     ) -> Fields:
         """Read payloads, of which the i-th is that at ``places[i]`` of a run, by documents."""
+        assert self._format is not None
         documents = self._format.documents(payloads, places, rejected)
         if not self._paths.records:
             return self._documents.read([documents], places, record, rejected)
@@ -321,14 +324,22 @@ def _decoded(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> D
     owners, ordinals = fields.owners, fields.ordinals
     if not rejected and owners is None:
         return Decoded(np.arange(n), readings, Rejections.of({}))
+    if not rejected and owners is not None:
+        none = Rejections(np.zeros(0, np.intp), (), (), np.zeros(0, np.uint64))
+        return Decoded(owners, readings, none, ordinals, n - _distinct(owners))
     rows, letters = _parted(len(readings), rejected)
     skipped = len(rejected) - len(letters)
     if owners is None or ordinals is None:
         return Decoded(rows, readings.take(rows), letters, None, skipped)
     at = letters.places
     own = Rejections(owners[at], letters.causes, letters.details, ordinals[at])
-    skipped += n - len(np.unique(owners))  # payloads that hold none
+    skipped += n - _distinct(owners)  # payloads that hold none
     return Decoded(owners[rows], readings.take(rows), own, ordinals[rows], skipped)
+
+
+def _distinct(owners: NDArray[np.intp]) -> int:
+    """Count the values of an ascending column."""
+    return int(np.count_nonzero(owners[1:] != owners[:-1])) + (len(owners) > 0)
 
 
 def _skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:

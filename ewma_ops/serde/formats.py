@@ -46,6 +46,9 @@ _TEXT = frozenset({"decimal"})
 
 FORMATS = {
     "json": FormatEntry(keys=_DOCUMENT),
+    "csv": FormatEntry(
+        keys=_TEXT | {"columns", "delimiter", "quote"}, needs=frozenset({"columns"})
+    ),
     "number": FormatEntry(keys=_TEXT, is_bare=True),
     "float32": FormatEntry(is_bare=True),
     "float64": FormatEntry(is_bare=True),

@@ -16,7 +16,7 @@ from ewma_ops.serde.fields import Reasons, Refused
 from ewma_ops.serde.numbers import shown
 from ewma_ops.serde.paths import Path
 
-__all__ = ["MOST_READINGS", "Rows", "split"]
+__all__ = ["MOST_READINGS", "Rows", "split", "too_many"]
 
 MOST_READINGS = 10_000
 """A message that holds more is rejected as a whole: each reading may come to be a letter."""
@@ -73,11 +73,10 @@ def split(documents: Sequence[Any], records: Sequence[Path], rejected: Reasons) 
         else:
             _collect(document, (document,), records, rows, broken)
             if len(rows) - first > MOST_READINGS:
-                detail = f"the message holds more than {MOST_READINGS:,} readings"
                 del rows[first:]
                 for row in [row for row in broken if row >= first]:
                     del broken[row]
-                by_row[first] = "too-many-readings", detail
+                by_row[first] = too_many().args
                 rows.append((None,) * (depth + 1))
         found = len(rows) - first
         owners += [place] * found
@@ -86,6 +85,11 @@ def split(documents: Sequence[Any], records: Sequence[Path], rejected: Reasons) 
     rejected.update(by_row)
     levels = [list(level) for level in zip(*rows, strict=True)] if rows else [[]] * (depth + 1)
     return Rows(levels, np.array(owners, np.intp), np.array(ordinals, np.uint64), broken)
+
+
+def too_many() -> Refused:
+    """Say that a message holds more readings than are taken."""
+    return Refused("too-many-readings", f"the message holds more than {MOST_READINGS:,} readings")
 
 
 def _collect(

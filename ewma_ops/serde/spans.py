@@ -37,6 +37,8 @@ _WORD = 8
 _WINDOW = 64
 _LONGEST = 128
 _MOST_DIGITS = 15
+_HIGHEST_AHEAD = (2**63 - 1) // 10**16
+"""What stands before the last 16 digits of an int64 is below it, or may be too large."""
 
 
 def _each(byte: int | str) -> np.uint64:
@@ -74,23 +76,38 @@ def is_plain(texts: BytesColumn) -> bool:
     return bool((ends == texts.stops).all())
 
 
-def read_integers(spans: BytesColumn) -> tuple[NDArray[np.int64], Mask]:
-    """Read whole numbers >= 0 of at most 15 digits; tell which of n spans are one.
+def read_integers(
+    spans: BytesColumn, most_digits: int | None = None
+) -> tuple[NDArray[np.int64], Mask]:
+    """Read whole numbers >= 0; tell which of n spans are one.
+
+    Of at most 15 digits, as a float64 holds exactly, or of ``most_digits``, which may be up to 19.
 
     Examples
     --------
     >>> read_integers(BytesColumn.of([b"1700000000000", b"1.5", b"-1", b"01"]))[0][:1].tolist()
     [1700000000000]
+    >>> read_integers(BytesColumn.of([b"1700000000000000001"]), 19)[0].tolist()
+    [1700000000000000001]
     """
+    most = _MOST_DIGITS if most_digits is None else most_digits
     data, starts, sizes = spans.data, spans.starts, spans.sizes
     word = words_at(data, starts, 1)[:, 0]
-    good = (sizes > 0) & (sizes <= _MOST_DIGITS)
+    good = (sizes > 0) & (sizes <= most)
     good &= (word & _FIRST != _ZERO) | (sizes == 1)
+    before = np.zeros(len(sizes), np.int64)
+    if most > 2 * _WORD and (sizes > 2 * _WORD).any():
+        long = np.clip(sizes - 2 * _WORD, 0, _WORD)
+        before, fine = _digits(word, long)
+        good &= (fine | (long == 0)) & (before < _HIGHEST_AHEAD)
+        starts, sizes = starts + long, sizes - long
+        word = words_at(data, starts, 1)[:, 0]
     ahead = np.clip(sizes - _WORD, 0, _WORD)
     high, high_good = _digits(word, np.where(ahead > 0, ahead, np.clip(sizes, 0, _WORD)))
     low, low_good = _digits(words_at(data, starts + ahead, 1)[:, 0], np.clip(sizes, 0, _WORD))
     good &= low_good & (high_good | (ahead == 0))
-    return np.where(ahead > 0, high * 10**_WORD + low, low), good
+    values = np.where(ahead > 0, high * 10**_WORD + low, low)
+    return before * 10 ** (2 * _WORD) + values, good
 
 
 def read_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], Mask]:

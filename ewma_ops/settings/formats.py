@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
+from ewma_ops.errors import ConfigError
 from ewma_ops.serde.formats import FORMATS, entry_of, is_own
+from ewma_ops.serde.paths import Paths
 from ewma_ops.settings.model import Input
 
-__all__ = ["completed", "format_name", "refuse_unread"]
+__all__ = ["completed", "csv_columns", "csv_mark", "format_name", "refuse_unread"]
 
 _OF_SOME = frozenset[str]().union(*(entry.keys for entry in FORMATS.values()))
 
@@ -29,6 +31,38 @@ def format_name(value: object) -> str:
     if not isinstance(value, str) or not (value in FORMATS or is_own(value)):
         raise ValueError(value)
     return value
+
+
+def csv_columns(value: object) -> str | tuple[str, ...]:
+    """Return names of columns, each of them once; or ``"first-line"``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if value == "first-line":
+        return "first-line"
+    names = msgspec.convert(value, tuple[str, ...])
+    if not names or len(set(names)) < len(names) or any(name != name.strip() for name in names):
+        raise ValueError(value)
+    return names
+
+
+def csv_mark(value: object, *, optional: bool) -> str:
+    """Return one ASCII character that is no line break; or none, if it is ``optional``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    mark = msgspec.convert(value, str)
+    if mark == "" and optional:
+        return mark
+    if len(mark) != 1 or not mark.isascii() or mark in "\0\r\n":
+        raise ValueError(value)
+    return mark
 
 
 def completed(reads: Input, written: Mapping[str, Any]) -> Input:
@@ -51,3 +85,22 @@ def refuse_unread(reads: Input, written: Mapping[str, Any], mistakes: list[str])
         f'input.{key} is missing, which format = "{reads.format}" needs'
         for key in sorted(entry.needs - written.keys())
     ]
+    if reads.format == "csv":
+        _refuse_csv(reads, mistakes)
+
+
+def _refuse_csv(reads: Input, mistakes: list[str]) -> None:
+    if reads.delimiter == reads.quote:
+        mistakes.append(f"input.quote is also input.delimiter: {reads.quote!r}; give another one")
+    if isinstance(reads.columns, str) or not reads.columns:
+        return
+    try:
+        paths = Paths.of(reads)
+    except ConfigError:
+        return  # reported with the paths
+    for path in paths.every:
+        inside = path.source == "document" and not path.up
+        if inside and not (len(path.steps) == 1 and path.steps[0] in reads.columns):
+            known = ", ".join(reads.columns)
+            quoted = f"; write '\"{path.text}\"'" if path.text in reads.columns else ""
+            mistakes.append(f"input.columns has no {path.text}: there are {known}{quoted}")

@@ -21,7 +21,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
 from ewma_ops.serde.paths import Paths, parse_path, parse_records
-from ewma_ops.settings.formats import completed, format_name, refuse_unread
+from ewma_ops.settings.formats import completed, csv_columns, csv_mark, format_name, refuse_unread
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
@@ -413,7 +413,10 @@ def _path(value: object) -> Path:
 
 
 _PARSERS: dict[str, Callable[[object], object]] = {
+    "input.columns": csv_columns,
+    "input.delimiter": partial(csv_mark, optional=False),
     "input.format": format_name,
+    "input.quote": partial(csv_mark, optional=True),
     "input.series_id": _fields,
     "input.time": _field,
     "input.value": _fields,

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
 from ewma_ops.secrets.option_names import SHOWN, shown
-from ewma_ops.serde.formats import FORMATS, OWN
+from ewma_ops.serde.formats import FORMATS, OWN, entry_of
 from ewma_ops.serde.parquet import file_digest
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
@@ -59,6 +59,19 @@ class Input(Struct, frozen=True, kw_only=True):
     ] = "value"
     weight: Annotated[str | None, Meta(description="a payload field")] = None
     format: Annotated[str, Meta(description=_FORMATS)] = "json"
+    columns: Annotated[
+        Literal["first-line"] | tuple[str, ...],
+        Meta(
+            description='a list of the names of all columns, or "first-line" where the first line '
+            "of each message names them"
+        ),
+    ] = ()
+    delimiter: Annotated[
+        str, Meta(description='one ASCII character such as "," or ";" or "\\t"')
+    ] = ","
+    quote: Annotated[str, Meta(description='one ASCII character such as "\'", or "" for none')] = (
+        '"'
+    )
     records: Annotated[
         str | None,
         Meta(
@@ -123,6 +136,15 @@ class Input(Struct, frozen=True, kw_only=True):
             self.time_format,
             self.key,
         )
+
+    @property
+    def of_format(self) -> dict[str, str]:
+        """The format, and the keys that decide how it is read; nothing of plain JSON."""
+        if self.format == "json":
+            return {}
+        keys = sorted(entry_of(self.format).keys - {"records", "numbers", "decimal"})
+        values = {key: getattr(self, key) for key in keys}
+        return {"format": f"{self.format} {values!r}" if values else self.format}
 
 
 class Output(Struct, frozen=True, kw_only=True):
@@ -194,7 +216,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "weight": repr(self.input.weight),
             "ahead": repr((self.max_ahead_ms, self.ahead)),
             "records": repr(self.input.records),
-            **({} if self.input.format == "json" else {"format": self.input.format}),
+            **self.input.of_format,
             "types": repr(self.input.types),
             "where": repr(sorted(self.input.where.items())),
             "tombstones": self.input.tombstones,

@@ -722,6 +722,8 @@ def test_what_changes_the_readings_changes_the_identity(path: Path, written: str
         ('format = "int64"', "@value"),
         ('format = "float32"\nvalue = "@header.v"', "@header.v"),
         ('format = "frames.scale:decode"', "value"),
+        ('format = "csv"\ncolumns = ["value"]\ndelimiter = "\\t"\nquote = ""', "value"),
+        ('format = "csv"\ncolumns = "first-line"\nvalue = "t"', "t"),
     ],
 )
 def test_a_format_and_the_value_it_begins_with(path: Path, written: str, value: str) -> None:
@@ -737,7 +739,7 @@ def test_a_format_and_the_value_it_begins_with(path: Path, written: str, value: 
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('format = "jsno"', 'input.format = "jsno" must be "json", "number", "float32"'),
+        ('format = "jsno"', 'input.format = "jsno" must be "json", "csv", '),
         ('format = "frames.py"', 'or a function of your own as "module:name"'),
         ('format = "a b:c"', "must be"),
         ("format = 5", "input.format = 5 must be"),
@@ -747,6 +749,23 @@ def test_a_format_and_the_value_it_begins_with(path: Path, written: str, value: 
         ),
         ('format = "number"\nrecords = "[]"', "input.records is not read by format"),
         ('format = "float64"\ndecimal = ","', "input.decimal is not read by format"),
+        ('format = "csv"', 'input.columns is missing, which format = "csv" needs'),
+        (
+            'columns = ["a"]',
+            'input.columns is not read by format = "json": remove it, or set format',
+        ),
+        ('format = "csv"\ncolumns = []', "input.columns = [] must be a list of the names"),
+        ('format = "csv"\ncolumns = ["value", "value"]', "must be a list of the names"),
+        ('format = "csv"\ncolumns = ["t"]', "input.columns has no value: there are t"),
+        (
+            'format = "csv"\ncolumns = ["a.b"]\nvalue = "a.b"',
+            "input.columns has no a.b: there are a.b; write '\"a.b\"'",
+        ),
+        ('format = "csv"\ncolumns = ["value"]\ndelimiter = ""', "must be one ASCII character"),
+        ('format = "csv"\ncolumns = ["value"]\ndelimiter = "\\n"', "must be one ASCII character"),
+        ('format = "csv"\ncolumns = ["value"]\nquote = "ab"', "must be one ASCII character"),
+        ('format = "csv"\ncolumns = ["value"]\nquote = ","', "input.quote is also input.delimiter"),
+        ('format = "csv"\ncolumns = ["value"]\nnumbers = "text"', "input.numbers is not read by"),
         ('format = "number"\nseries_id = "id"', "'@value' cannot be read itself and hold id too"),
     ],
 )

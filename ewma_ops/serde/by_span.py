@@ -1,0 +1,137 @@
+"""The fields of payloads whose values were found as spans of text, all of a column at once.
+
+Knows paths and which types are read; must not know formats, nor how the spans were found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out
+from ewma_ops.serde.fields import Fields
+from ewma_ops.serde.moments import MomentReader
+from ewma_ops.serde.numbers import NumberReader
+from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.paths import Paths
+from ewma_ops.serde.spans import Mask, read_floats, read_integers
+from ewma_ops.serde.times import read_times
+
+__all__ = ["SpanReader", "Spans"]
+
+_NANOSECONDS = 19
+"""Digits of today's nanoseconds."""
+
+
+class Spans(NamedTuple):
+    """Where the values of n payloads stand, by path: as text, and as numbers."""
+
+    texts: Mapping[str, BytesColumn]
+    numbers: Mapping[str, BytesColumn]
+
+
+class SpanReader:
+    """Read fields of spans; what is unusual is left to documents, which come to the same.
+
+    Parameters
+    ----------
+    paths
+        What to read: of the document, all of them.
+    options
+        Which types are read as numbers and times.
+    blank_is_missing
+        Whether an empty text is a missing number.
+    """
+
+    def __init__(
+        self, paths: Paths, options: DecoderOptions, *, blank_is_missing: bool = False
+    ) -> None:
+        self._options = options
+        self._number_reader, self._moments = NumberReader(options), MomentReader(options)
+        self._blank_is_missing = blank_is_missing
+        self._reads_text = options.numbers == "text" and options.decimal == "."
+        self.ids = [path.text for path in paths.ids]
+        self.numbers = [path.text for path in paths.numbers]
+        self.times = [] if paths.time is None else [paths.time.text]
+        self.every = frozenset([*self.ids, *self.numbers, *self.times])
+        self._digits = _NANOSECONDS if options.time_unit in ("us", "ns") else None
+
+    def serves(self, texts: AbstractSet[str | None], numbers: AbstractSet[str | None]) -> bool:
+        """Tell whether payloads that have texts and numbers at these paths can be read."""
+        both = numbers | texts if self._reads_text else numbers
+        times = frozenset(self.times)
+        times_are = numbers >= times or (texts >= times and self._options.time_format is None)
+        return texts >= set(self.ids) and both >= set(self.numbers) and times_are
+
+    def read(self, found: Spans, usual: Mask) -> Fields:
+        """Return the fields of those that are ``usual`` (bool[n]); others are taken out of it."""
+        ids = times_ms = None
+        if self.ids:
+            parts = [found.texts[path] for path in self.ids]
+            for part in parts:
+                usual &= part.stops > part.starts
+            ids = TextColumn(_joined(parts, usual))
+        if self.times:
+            times_ms, good = self._read_times(found, self.times[0], usual)
+            usual &= good
+        numbers = []
+        for path in self.numbers:
+            column, good = self._read_numbers(found, path, usual)
+            usual &= good
+            numbers.append(self._number_reader.blank_sentinels(column))
+        fields = Fields(ids, times_ms, numbers)
+        return fields if usual.all() else fields.take(np.flatnonzero(usual))
+
+    def _read_numbers(
+        self, found: Spans, path: str, usual: Mask
+    ) -> tuple[NDArray[np.float64], Mask]:
+        if path in found.numbers:
+            return read_floats(found.numbers[path], usual)
+        spans = found.texts[path]
+        if not self._blank_is_missing:
+            column, good = read_floats(spans, usual)
+            return column, good & ~np.isnan(column)  # the word null is no number
+        blank = spans.stops <= spans.starts
+        column, good = read_floats(spans, usual & ~blank)
+        good &= ~np.isnan(column)
+        column[blank] = np.nan
+        return column, good | blank
+
+    def _read_times(
+        self, found: Spans, path: str, usual: Mask
+    ) -> tuple[NDArray[np.int64] | NDArray[np.float64], Mask]:
+        unit = self._options.time_unit
+        if path in found.texts:
+            spans = found.texts[path]
+            if unit is None:
+                return read_times(spans)
+            times, good = read_integers(spans, self._digits)
+            if not good.any():
+                return read_times(spans)
+            return self._moments.in_ms(times), good
+        spans = found.numbers[path]
+        times, good = read_integers(spans, self._digits)
+        if unit is None:
+            return times, good
+        if good.all():
+            return self._moments.in_ms(times), good
+        moments, fine = read_floats(spans, usual & ~good)
+        fine &= (np.abs(moments) < self._moments.exact_below) & ~np.isnan(moments)
+        times_ms = np.where(good, self._moments.in_ms(times), self._moments.in_ms(moments))
+        return times_ms, good | fine
+
+
+def _joined(parts: list[BytesColumn], usual: Mask) -> BytesColumn:
+    """Return texts joined with "/", each of several parts; of those that are not usual anything."""
+    if len(parts) == 1 or not len(usual):
+        return parts[0]
+    empty = np.zeros(1, np.int64)
+    pieces: list[bytes | BytesColumn] = []
+    for part in parts:
+        starts = np.where(usual, part.starts, empty)
+        pieces += [BytesColumn(part.data, starts, np.where(usual, part.stops, empty)), b"/"]
+    return lay_out(pieces[:-1], len(usual))
