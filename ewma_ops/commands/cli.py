@@ -1,4 +1,4 @@
-"""The command line: ``ewma run | check | verify | design | demo | feed``.
+"""The command line: ``ewma run | check | try | verify | design | demo | feed``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
 Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ewma {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
     _add_jobs(commands)
+    _add_tools(commands)
     design.add_command(commands)
 
     demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
@@ -100,6 +100,17 @@ def _add_jobs(commands: design.Commands) -> None:
     verify = commands.add_parser("verify", help="check the output topic against the input topic")
     verify.add_argument("config", type=Path, metavar="CONFIG.toml")
     verify.set_defaults(command=_verify)
+
+
+def _add_tools(commands: design.Commands) -> None:
+    try_ = commands.add_parser("try", help="smooth the messages of a file, without a broker")
+    try_.add_argument("config", type=Path, metavar="CONFIG.toml")
+    try_.add_argument("file", metavar="FILE", help="a message a line; - for standard input")
+    try_.add_argument(
+        "--values", action="store_true", help="a line is the value of a message, as it stands"
+    )
+    try_.add_argument("--json", action="store_true", help="print all that comes out as JSON")
+    try_.set_defaults(command=_try)
 
 
 def _positive(text: str) -> int:
@@ -164,6 +175,12 @@ def _check(options: argparse.Namespace) -> int:
     for concern in found:
         print(f"{'error' if concern.grave else 'warning'}: {concern.text}", file=sys.stderr)
     return 2 if any(concern.grave for concern in found) else 0
+
+
+def _try(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.try_job import try_job
+
+    return try_job(options.config, options.file, values=options.values, as_json=options.json)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -13,11 +13,13 @@ import logging
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import NamedTuple, TypeGuard, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
+from bytewax.outputs import Sink
 
 import ewma_ops.operators as ew
 from ewma_ops.columns.readings import Readings
@@ -27,11 +29,12 @@ from ewma_ops.connectors.source.source import KafkaSource
 from ewma_ops.job.builders import build_decoder, build_encoder, open_history
 from ewma_ops.job.identity import job_identity
 from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.job.report import Report
 from ewma_ops.job.steps import Addressed, DeadLetters, Decode, Encode, RouteRejected
 from ewma_ops.settings.model import Settings
-from ewma_ops.wire.records import ProducerRecords
+from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Job", "build_job", "letters_cut"]
+__all__ = ["Job", "Partitions", "build_job", "join", "letters_cut"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ def build_job(
         If Kafka cannot be reached with the options given, or a topic does not exist; or if the
         file of the warm start cannot be read.
     """
-    reads, smoothing_set = settings.input, settings.smoothing_set
+    reads = settings.input
     start_offsets = None if store is None else store.start_offsets
     routed = {} if store is None else store.routed
     source = KafkaSource(
@@ -82,24 +85,66 @@ def build_job(
     job = job_identity(settings)
     events = _sink(settings, settings.output.topic, job, start_offsets, routed)
     dead_letters = _sink(settings, settings.dead_letters.topic, job, start_offsets, routed)
-    policies = smoothing_set.policies
-    dead_letters_of = DeadLetters(reads.topic, dead_letters.partitions, _letter_bytes(settings))
-    decode = Decode(build_decoder(settings), dead_letters_of, keeps=policies.keeps_originals)
-    encode = Encode(build_encoder(settings), events.partitions)
+    partitions = Partitions(events.partitions, dead_letters.partitions)
+    letter_bytes = _letter_bytes(settings)
+    return Job(join(settings, source, events, dead_letters, partitions, letter_bytes), source)
+
+
+class Partitions(NamedTuple):
+    """How many partitions the two output topics are written to by."""
+
+    events: int = 1
+    dead_letters: int = 1
+
+
+def join(
+    settings: Settings,
+    source: Source[ConsumerRecords],
+    events: Sink[Any],
+    dead_letters: Sink[Any],
+    partitions: Partitions = Partitions(),  # noqa: B008 - immutable
+    letter_bytes: int | None = None,
+    report: Report | None = None,
+) -> Dataflow:
+    """Join the steps of a job between a source and two sinks, which need not be Kafka's.
+
+    Parameters
+    ----------
+    settings
+        What to decode, compute and encode.
+    source
+        Of runs of records.
+    events, dead_letters
+        Sinks of `Addressed` records.
+    partitions
+        By how many each sink writes.
+    letter_bytes
+        Most bytes of a dead letter; ``None`` for what the settings say.
+    report
+        Counts what comes of the messages.
+    """
+    policies = settings.smoothing_set.policies
+    report = Report() if report is None else report
+    most = settings.dead_letters.max_bytes if letter_bytes is None else letter_bytes
+    letters = DeadLetters(settings.input.topic, partitions.dead_letters, most, report)
+    decode = Decode(build_decoder(settings), letters, keeps=policies.keeps_originals)
+    encode = Encode(build_encoder(settings), partitions.events, report)
 
     flow = Dataflow("ewma")
     records = op.input("source", flow, source)
     decoded = op.branch("readable", op.flat_map_batch("decode", records, decode), _is_readings)
     unreadable = cast("KeyedStream[ProducerRecords]", decoded.falses)
     smoothed = ew.smooth_batches(
-        "smooth", decoded.trues, smoothing_set, settings.shards, warm_start=open_history(settings)
+        "smooth",
+        decoded.trues,
+        settings.smoothing_set,
+        settings.shards,
+        warm_start=open_history(settings),
     )
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
-    rejected = op.flat_map_batch(
-        "route-rejected", smoothed, RouteRejected(policies, dead_letters_of)
-    )
+    rejected = op.flat_map_batch("route-rejected", smoothed, RouteRejected(policies, letters))
     op.output("dead-letters", op.merge("merge-dead-letters", unreadable, rejected), dead_letters)
-    return Job(flow, source)
+    return flow
 
 
 def letters_cut(settings: Settings) -> tuple[int, str]:

@@ -28,6 +28,7 @@ from ewma_ops.columns.readings import (
 )
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.dead_letters import build_dead_letters
+from ewma_ops.job.report import Report
 from ewma_ops.serde.decoder import Decoded, Decoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.stats.policies import CAUSES, Policies
@@ -51,16 +52,21 @@ Addressed = tuple[str, ProducerRecords]
 
 
 class DeadLetters:
-    """Records that were rejected, to addressed dead letters."""
+    """Records that were rejected, to addressed dead letters; ``report`` counts them."""
 
-    def __init__(self, topic: str, partitions: int, max_bytes: int) -> None:
+    def __init__(
+        self, topic: str, partitions: int, max_bytes: int, report: Report | None = None
+    ) -> None:
         self._topic = topic
         self._partitions = partitions
         self._max_bytes = max_bytes
+        self.report = Report() if report is None else report
 
     def of(self, records: ConsumerRecords, rejections: Rejections) -> Addressed:
         """Return the letters of some of a run's records, counted by cause."""
-        for cause, n in Tally(rejections.causes).items():
+        causes = Tally(rejections.causes)
+        self.report.add_letters(causes)
+        for cause, n in causes.items():
             _DEAD_LETTERS.labels(cause).inc(n)
             if cause in CAUSES or cause == "ahead":
                 _POLICIES.labels(cause, "dead-letter").inc(n)
@@ -106,6 +112,8 @@ class Decode:
 
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
         decoded = decode_runs(self._decoder, runs)
+        n, readings, skipped = sum(map(len, runs)), len(decoded.readings), decoded.skipped
+        self._letters.report.add(read=n, readings=readings, skipped=skipped)
         if decoded.skipped:
             _SKIPPED.inc(decoded.skipped)
         if decoded.clipped:
@@ -194,15 +202,17 @@ def _originals(runs: Sequence[ConsumerRecords], decoded: Decoded) -> list[Origin
 class Encode:
     """Smoothed columns to addressed events, one run for each output partition."""
 
-    def __init__(self, encoder: JsonEncoder, partitions: int) -> None:
+    def __init__(self, encoder: JsonEncoder, partitions: int, report: Report | None = None) -> None:
         self._encoder = encoder
         self._partitions = partitions
+        self._report = Report() if report is None else report
 
     def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
         """Return the events."""
         return [addressed for smoothed in batch for addressed in self._address(smoothed)]
 
     def _address(self, smoothed: Smoothed) -> Iterator[Addressed]:
+        self._report.add(events=len(smoothed))
         ids, hashes = smoothed.readings.series_ids, smoothed.readings.hashes
         partitions = partition_for(
             murmur2_column(ids) if hashes is None else hashes, self._partitions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from ewma_ops.settings.smooth import KEYS, read_smoothings
 from ewma_ops.stats.durations import duration_ms
 from ewma_ops.table.smoothing_set import SmoothingSet
 
-__all__ = ["KafkaOptions", "load"]
+__all__ = ["KafkaOptions", "load", "load_tables"]
 
 _LARGEST_FILE = 256 << 10
 _MOST_DOTS = 500
@@ -72,7 +72,21 @@ def load(path: Path | str) -> Settings:
         If the file cannot be read, is larger than 256 KiB or not TOML, or any key in it is wrong.
         All mistakes are reported together, each with its key, its value and what to write.
     """
-    tables = _parse(path)
+    return _settings(_parse(path), path)
+
+
+def load_tables(tables: Mapping[str, Any]) -> Settings:
+    """Check a configuration that is given as its tables, as :func:`load` does a file's.
+
+    Raises
+    ------
+    ConfigError
+        If any key in it is wrong.
+    """
+    return _settings(dict(tables), "the configuration")
+
+
+def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     mistakes: list[str] = []
     _refuse_unknown_tables(tables, mistakes)
     kafka = _read_kafka(tables, mistakes)

@@ -14,6 +14,7 @@ MODULES = {
     "ewma_ops.history": "Earlier readings, to start warm.",
     "ewma_ops.monitor": "Alarms by their rate of false alarms.",
     "ewma_ops.table": "The state of all series, without a stream.",
+    "ewma_ops.testing": "Tests of your own, without a broker.",
     "ewma_ops.connectors": "Kafka as source and sink of any Bytewax dataflow.",
     "ewma_ops.errors": "What is raised. All are `EwmaError`.",
 }

@@ -37,6 +37,7 @@ from ewma_ops import (
     macd,
     risk_metrics,
     tema,
+    testing,
 )
 from ewma_ops.connectors import (
     KafkaSink,
@@ -58,6 +59,7 @@ from ewma_ops.errors import (
 )
 from ewma_ops.monitor import Design, design
 from ewma_ops.table import TableSnapshot
+from ewma_ops.testing import Record, Result, read_records, run_dataflow, run_job
 
 
 def decays() -> list[Decay]:
@@ -159,3 +161,12 @@ def errors() -> list[type[EwmaError]]:
         assert_type(error.retry, bool)
         print(ewma_ops.__version__, error.fault)
     return [*found, ReadingError, RefusedError, StateError, TopicError]
+
+
+def own_tests(flow: Dataflow) -> None:
+    records = testing.timed([*read_records("messages.jsonl"), {"id": "a"}, b"?", "?"], 0, "1min")
+    result = run_job("smooth.toml", records)
+    assert_type(result, Result)
+    assert_type(result.events, list[Record])
+    assert_type(run_job({"kafka": {}}, [Record(b"1")]).causes, list[str])
+    run_dataflow(flow, {"in": [("a", 1.0)]}, batch_size=2)

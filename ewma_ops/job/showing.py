@@ -1,0 +1,55 @@
+"""Content of messages shown to people: one line, cut, and nothing that a terminal would obey.
+
+Knows text and bytes; must not know what they mean, nor where they are shown.
+"""
+
+from __future__ import annotations
+
+__all__ = ["cut", "shown_bytes", "shown_text"]
+
+_ELLIPSIS = "…"
+
+
+def shown_bytes(content: bytes | None, width: int = 60) -> str:
+    r"""Show the bytes of a key or a value: as text, if they are, or else as Python writes them.
+
+    Examples
+    --------
+    >>> shown_bytes(b'{"a": 1}'), shown_bytes(b"\x00\xff"), shown_bytes(None)
+    ('{"a": 1}', "b'\\x00\\xff'", 'null')
+    >>> shown_bytes(b"\x1b[2Jx\n"), shown_bytes(b"abcdef", 4)
+    ('\\x1b[2Jx\\n', 'abc…')
+    """
+    if content is None:
+        return "null"
+    head = content[: 4 * width]
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        whole = len(head) - error.start > 3 or len(head) == len(content)
+        if whole:  # else the cut went through a character
+            return cut(repr(content[:width]), width)
+        text = head[: error.start].decode()
+    if "\x00" in text:
+        return cut(repr(content[:width]), width)
+    return shown_text(text, width)
+
+
+def shown_text(text: str, width: int = 60) -> str:
+    r"""Show text on one line: control characters and those of no width are written as escapes.
+
+    Examples
+    --------
+    >>> shown_text("a\tb\u202ec")
+    'a\\tb\\u202ec'
+    """
+    if len(text) > width:
+        text = text[: width + 1]
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return cut(text, width)
+
+
+def cut(text: str, width: int) -> str:
+    """Return text of at most so many characters."""
+    return text if len(text) <= width else text[: width - 1] + _ELLIPSIS
