@@ -17,17 +17,16 @@ import sys
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.dataflow import build_job
-from ewma_ops.job.identity import find_beginning, identify
+from ewma_ops.job.lookups import JobLookups
 from ewma_ops.job.recovery.guard import guard_parts, guarded_store
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.worker import stop_on_signals
 from ewma_ops.settings.load import load
-from ewma_ops.settings.model import Settings
 
 __all__ = ["flow"]
 
 
-def _recovery_store(settings: Settings) -> RecoveryStore | None:
+def _recovery_store(lookups: JobLookups) -> RecoveryStore | None:
     """Return the store of Bytewax's command line, which its first process locks and prepares."""
     flags = argparse.ArgumentParser(add_help=False)
     flags.add_argument(
@@ -40,8 +39,8 @@ def _recovery_store(settings: Settings) -> RecoveryStore | None:
     if known.process_id == 0:
         guard_parts(
             known.recovery_directory,
-            identify(settings),
-            lambda: find_beginning(settings),
+            lookups.identify(),
+            lookups.find_beginning,
             check_pickle,
         )
     return guarded_store(known.recovery_directory)
@@ -51,8 +50,9 @@ try:
     if "EWMA_CONFIG" not in os.environ:
         raise ConfigError("EWMA_CONFIG is not set: set it to the path of a configuration file")
     settings = load(os.environ["EWMA_CONFIG"])
-    store = _recovery_store(settings)
-    flow = build_job(settings, stop_on_signals(), store).flow
+    lookups = JobLookups(settings)
+    store = _recovery_store(lookups)
+    flow = build_job(settings, stop_on_signals(), store, lookups.found).flow
 except EwmaError as error:
     print(f"ewma: {error}", file=sys.stderr)
     sys.exit(2 if error.fault == "user" else 1)

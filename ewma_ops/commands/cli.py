@@ -127,16 +127,16 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.job.identity import find_beginning, identify
     from ewma_ops.job.launcher import launch
+    from ewma_ops.job.lookups import JobLookups
     from ewma_ops.settings.load import load
 
-    settings = load(options.config)
+    lookups = JobLookups(load(options.config))
     return launch(
         options.config,
         options.workers,
-        identify=lambda: identify(settings),
-        find_beginning=lambda: find_beginning(settings),
+        identify=lookups.identify,
+        find_beginning=lookups.find_beginning,
         grace_s=options.grace,
         wait_s=options.wait,
     )
@@ -146,17 +146,16 @@ def _check(options: argparse.Namespace) -> int:
     from ewma_ops.connectors import create_topic, partition_count
     from ewma_ops.connectors.client.options import check_options
     from ewma_ops.connectors.client.topic_configs import concerns
-    from ewma_ops.job.builders import warm_table
-    from ewma_ops.job.dataflow import letters_cut
-    from ewma_ops.job.identity import topic_uses
+    from ewma_ops.job.builders import open_history, warm_table
     from ewma_ops.job.launcher import once_ready
+    from ewma_ops.job.topics import letters_cut, topic_uses
     from ewma_ops.settings.describe import describe
     from ewma_ops.settings.load import load
 
     settings = load(options.config)
     print(describe(settings))
     if settings.warm_start is not None:
-        table, readings = warm_table(settings)
+        table, readings = warm_table(settings, open_history(settings))
         print(f"\n{settings.warm_start}: {readings:,} readings of {len(table):,} series")
     check_options(settings.kafka)
     if options.offline:

@@ -11,31 +11,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import utf8_of
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import Origins, packed, unpacked
+from ewma_ops.commands.findings import Findings
 from ewma_ops.commands.positions import Offsets, Order, Pending, Positions, shown
-from ewma_ops.connectors.client.connect import (
-    close_consumer,
-    connect_input_reader,
-    connect_reader,
-    positions,
-    translating_errors,
-)
-from ewma_ops.connectors.client.exchange import poll_records
-from ewma_ops.connectors.client.topics import partition_count, topic_configs
+from ewma_ops.commands.topic_reader import TopicReader
+from ewma_ops.connectors.client.connect import connect_input_reader, connect_reader
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.builders import build_decoder, build_encoder, warm_table
-from ewma_ops.job.identity import job_identity
-from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.job.identity import JobIdentity, identify
+from ewma_ops.job.recovery.manifest import noted_in
 from ewma_ops.settings.model import Settings
 
 __all__ = ["Findings", "verify"]
@@ -43,67 +36,9 @@ __all__ = ["Findings", "verify"]
 MOST_APART = 2_000_000
 """Positions without a counterpart that are kept: with more, the topics do not belong together."""
 
-_POLL_S = 0.1
 _IDLE_POLLS = 20
-_LOOK_UP_MS = 10_000
 _TELL_S = 2.0
 _MOST_EXAMPLES = 5
-_CLOSE_S = 5.0
-
-
-@dataclass
-class Findings:
-    """What was found; ``examples`` names the first few faults.
-
-    ``missing`` are readings without an event although a later one of their input partition has
-    one, ``behind`` those after the last one that has. ``orphaned`` are events whose readings
-    compaction has removed. ``unknowable`` says what cannot be known, where that is so.
-    """
-
-    readings: int = 0
-    rejected: int = 0
-    events: int = 0
-    missing: int = 0
-    behind: int = 0
-    doubled: int = 0
-    wrong: int = 0
-    disordered: int = 0
-    spread: int = 0
-    orphaned: int = 0
-    unknowable: str = ""
-    examples: list[str] = field(default_factory=list)
-
-    @property
-    def right(self) -> bool:
-        """Whether every reading has exactly one event, in order and as recomputed."""
-        return not self.faults and not self.unknowable
-
-    @property
-    def faults(self) -> int:
-        """How many faults were found, of all kinds."""
-        return self.missing + self.behind + self.doubled + self.wrong + self.disordered
-
-    def __str__(self) -> str:
-        read = f"{self.readings:,} readings, {self.rejected:,} dead letters"
-        faults = f"missing {self.missing:,}, doubled {self.doubled:,}, wrong value {self.wrong:,}"
-        lines = [
-            f"{read}, {self.events:,} events",
-            f"{faults}, out of order {self.disordered:,}",
-        ]
-        if self.behind:
-            lines.append(
-                f"not written yet: {self.behind:,}, the newest; run the flow and try again"
-            )
-        if self.spread:
-            lines.append(
-                f"{self.spread:,} series are spread over several input partitions: their order, "
-                "and so their values, is undefined; write each series to one partition"
-            )
-        if self.unknowable:
-            lines.append(f"cannot be known: {self.unknowable}")
-        if self.orphaned:
-            lines.append(f"events of readings that are gone, not checked: {self.orphaned:,}")
-        return "\n".join([*lines, *self.examples])
 
 
 def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
@@ -128,119 +63,48 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
             'output.delivery is "at-least-once": its events do not say which reading they are '
             'of; only "exactly-once" and "transactional" can be verified'
         )
+    noted = None if settings.recovery is None else noted_in(settings.recovery.directory)
     start: object = settings.input.start
-    if settings.recovery is not None:
-        start = RecoveryStore(settings.recovery.directory).start_offsets or start
+    if noted is not None:
+        start = noted.beginning.offsets or start
     if start in ("latest", "committed"):
         raise ConfigError(
             f'input.start is "{start}", and where that was is not known any more: only a flow that '
             'began at "earliest" or at a time, or whose recovery store is here, can be verified'
         )
+    identity = identify(settings, {} if noted is None else noted.job, letters=False)
     committed = settings.output.delivery == "transactional"
-    source = _Topic(settings, settings.input.topic, connect_input_reader(settings.kafka))
-    target = _Topic(
-        settings, settings.output.topic, connect_reader(settings.kafka, committed=committed)
-    )
+    input_reader = connect_input_reader(settings.kafka)
+    source = _reader(settings, settings.input.topic, identity, input_reader)
+    output_reader = connect_reader(settings.kafka, committed=committed)
+    target = _reader(settings, settings.output.topic, identity, output_reader)
     try:
-        return _Comparison(settings, source, target, start).run(tell)
+        return _Comparison(settings, identity, source, target, start).run(tell)
     finally:
         source.close()
         target.close()
 
 
-class _Topic:
-    """A topic read from its first record of interest to where it ends now."""
-
-    def __init__(self, settings: Settings, topic: str, consumer: KafkaConsumer) -> None:
-        client = settings.kafka
-        self.tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
-        self._consumer = consumer
-        self._client, self._reading = client, f"reading topic {topic!r}"
-        with translating_errors(self._client, self._reading):
-            self._consumer.assign(self.tps)
-            self.begins = self._consumer.beginning_offsets(self.tps, _LOOK_UP_MS)
-            self._ends = dict(self._consumer.end_offsets(self.tps, _LOOK_UP_MS))
-        self._fetched: set[TopicPartition] = set()
-        self.removed = 0
-        self.idle = 0
-        policy = topic_configs(client, topic, "cleanup.policy").get("cleanup.policy", "")
-        self._compacted = "compact" in policy.split(",")
-        self._next: dict[int, int] = {}
-        self._gaps: dict[int, list[tuple[int, int]]] = {}
-        self.gone = 0
-
-    def begin(self, start: object) -> dict[int, int]:
-        """Go to ``start``, or to what retention has left; return where that is by partition.
-
-        A partition that a noted ``start`` does not name was added later, and begins at 0.
-        """
-        firsts = dict(self.begins)
-        with translating_errors(self._client, self._reading):
-            if isinstance(start, int):
-                at = self._consumer.offsets_for_times(dict.fromkeys(self.tps, start), _LOOK_UP_MS)
-                found = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
-                firsts = {tp: found.get(tp, self._ends[tp]) for tp in self.tps}
-            if isinstance(start, dict):
-                firsts = {tp: start.get(tp.partition, 0) for tp in self.tps}
-            if start == "earliest":
-                firsts = dict.fromkeys(self.tps, 0)
-            self.removed = sum(max(0, self.begins[tp] - first) for tp, first in firsts.items())
-            for tp, first in firsts.items():
-                self._consumer.seek(tp, max(first, self.begins[tp]))
-        self._next = {tp.partition: max(int(at), self.begins[tp]) for tp, at in firsts.items()}
-        return dict(self._next)
-
-    def poll(self) -> dict[int, list[Any]]:
-        with translating_errors(self._client, self._reading):
-            polled = poll_records(self._consumer, int(_POLL_S * 1000))
-        self.idle = 0 if polled else self.idle + 1
-        for tp in self.tps:  # some brokers list too low an end: look at that of the first fetch
-            mark = self._consumer.highwater(tp)
-            if mark is not None and tp not in self._fetched:
-                self._fetched.add(tp)
-                self._ends[tp] = max(self._ends[tp], mark)
-        found = {tp.partition: records for tp, records in polled.items()}
-        if self._compacted:
-            for partition, records in found.items():
-                self._note_gaps(partition, np.array([record.offset for record in records]))
-        return found
-
-    def _note_gaps(self, partition: int, offsets: Offsets) -> None:
-        """Note offsets without a record: compaction has removed them, or they are a marker's."""
-        before = np.concatenate([[self._next[partition]], offsets[:-1] + 1])
-        for at in np.flatnonzero(offsets > before).tolist():
-            self._gaps.setdefault(partition, []).append((int(before[at]), int(offsets[at])))
-            self.gone += int(offsets[at] - before[at])
-        self._next[partition] = int(offsets[-1]) + 1
-
-    def are_gone(self, partition: int, offsets: Offsets) -> NDArray[np.bool_]:
-        """Return which offsets, of those read so far, compaction may have removed."""
-        gaps = np.array(self._gaps.get(partition, []), np.int64).reshape(-1, 2)
-        if not len(gaps):
-            return np.zeros(len(offsets), np.bool_)
-        at = np.searchsorted(gaps[:, 0], offsets, side="right") - 1
-        inside: NDArray[np.bool_] = (at >= 0) & (offsets < gaps[at, 1])
-        return inside
-
-    @property
-    def ended(self) -> bool:
-        """Whether everything was read that was there at the start."""
-        reached = positions(self._consumer)
-        return len(self._fetched) == len(self.tps) and all(
-            reached[tp] >= self._ends[tp] for tp in self.tps
-        )
-
-    def close(self) -> None:
-        close_consumer(self._consumer, _CLOSE_S)
+def _reader(
+    settings: Settings, topic: str, identity: JobIdentity, consumer: KafkaConsumer
+) -> TopicReader:
+    return TopicReader(settings.kafka, topic, identity.topics[topic].partitions, consumer)
 
 
 class _Comparison:
-    def __init__(self, settings: Settings, source: _Topic, target: _Topic, start: object) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        identity: JobIdentity,
+        source: TopicReader,
+        target: TopicReader,
+        start: object,
+    ) -> None:
         self._source, self._target = source, target
-        self._job = murmur2(job_identity(settings).encode())
+        self._job = murmur2(identity.events.encode())
         self._decoder = build_decoder(settings)
         self._encoder = build_encoder(settings)
-        self._table, _ = warm_table(settings)
+        self._table, _ = warm_table(settings, identity.history)
         self._pending = {tp.partition: Pending() for tp in source.tps}
         self._early: dict[int, list[tuple[list[bytes], Positions, Offsets]]] = {}
         self._order = Order()

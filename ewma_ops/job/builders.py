@@ -111,8 +111,8 @@ def _decoder_options(settings: Settings) -> DecoderOptions:
     )
 
 
-def open_history(settings: Settings) -> History | None:
-    """Return what the job starts from, as its file is by now.
+def open_history(settings: Settings, digest: str = "") -> History | None:
+    """Return what the job starts from, as its file is by now, or was when it had a digest.
 
     Raises
     ------
@@ -129,11 +129,11 @@ def open_history(settings: Settings) -> History | None:
         None if smoothing_set.by_time is None else reads.time or "time",
         reads.weight,
         smoothing_set.largest,
-        file_digest(path),
+        digest or file_digest(path),
     )
 
 
-def warm_table(settings: Settings) -> tuple[SeriesTable, int]:
+def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable, int]:
     """Return the table that the job starts from, and how many readings are in it.
 
     Raises
@@ -142,7 +142,7 @@ def warm_table(settings: Settings) -> tuple[SeriesTable, int]:
         If the history cannot be read, or a row of it is no reading.
     """
     table, readings = SeriesTable(settings.smoothing_set), 0
-    for part in open_history(settings) or ():
+    for part in history or ():
         table.update(part)
         readings += len(part)
     return table, readings

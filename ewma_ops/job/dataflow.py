@@ -23,18 +23,20 @@ from bytewax.outputs import Sink
 
 import ewma_ops.operators as ew
 from ewma_ops.columns.readings import Readings
-from ewma_ops.connectors.client.topics import largest_record
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
-from ewma_ops.job.builders import build_decoder, build_encoder, open_history
-from ewma_ops.job.identity import job_identity
+from ewma_ops.job.builders import build_decoder, build_encoder
+from ewma_ops.job.identity import JobIdentity, identify
+from ewma_ops.job.recovery.manifest import refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import Report
 from ewma_ops.job.steps import Addressed, DeadLetters, Decode, Encode, RouteRejected
+from ewma_ops.job.topics import letters_cut
+from ewma_ops.serde.parquet import History
 from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Job", "Partitions", "build_job", "join", "letters_cut"]
+__all__ = ["Job", "Partitions", "build_job", "join"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def build_job(
     settings: Settings,
     stopping: threading.Event | None = None,
     store: RecoveryStore | None = None,
+    identity: JobIdentity | None = None,
 ) -> Job:
     """Build the dataflow of a configuration.
 
@@ -60,18 +63,28 @@ def build_job(
     stopping
         When set, the source ends and Bytewax takes a last snapshot.
     store
-        What this run goes on with: prepared with :func:`identify` and :func:`find_beginning`.
-        ``None`` for a job that keeps no state, and begins where its configuration says each time.
+        What this run goes on with, prepared with the answers of
+        :class:`~ewma_ops.job.lookups.JobLookups`. ``None`` for a job that keeps no state, and
+        begins where its configuration says each time.
+    identity
+        What the job is, if that was looked up in this process; None to do it now.
 
     Raises
     ------
     BrokerError, ConfigError
         If Kafka cannot be reached with the options given, or a topic does not exist; or if the
         file of the warm start cannot be read.
+    StateError
+        If the store belongs to another job, as where the configuration file was changed meanwhile.
     """
     reads = settings.input
-    start_offsets = None if store is None else store.start_offsets
-    routed = {} if store is None else store.routed
+    noted = None if store is None else store.noted
+    if identity is None:
+        identity = identify(settings, {} if noted is None else noted.job)
+    if store is not None and noted is not None:
+        refuse_other_job(store.directory, noted.job, identity.store)
+    start_offsets = None if noted is None else noted.beginning.offsets or None
+    routed = {} if noted is None else noted.beginning.routed
     source = KafkaSource(
         settings.kafka,
         reads.topic,
@@ -81,13 +94,20 @@ def build_job(
         on_lost=reads.on_lost,
         stopping=stopping,
         start_offsets=start_offsets,
+        view=identity.topics[reads.topic],
     )
-    job = job_identity(settings)
-    events = _sink(settings, settings.output.topic, job, start_offsets, routed)
-    dead_letters = _sink(settings, settings.dead_letters.topic, job, start_offsets, routed)
-    partitions = Partitions(events.partitions, dead_letters.partitions)
-    letter_bytes = _letter_bytes(settings)
-    return Job(join(settings, source, events, dead_letters, partitions, letter_bytes), source)
+    events = _sink(settings, settings.output.topic, identity, start_offsets, routed)
+    dead_letters = _sink(settings, settings.dead_letters.topic, identity, start_offsets, routed)
+    flow = join(
+        settings,
+        source,
+        events,
+        dead_letters,
+        identity.history,
+        Partitions(events.partitions, dead_letters.partitions),
+        _letter_bytes(settings),
+    )
+    return Job(flow, source)
 
 
 class Partitions(NamedTuple):
@@ -102,6 +122,7 @@ def join(
     source: Source[ConsumerRecords],
     events: Sink[Any],
     dead_letters: Sink[Any],
+    history: History | None,
     partitions: Partitions = Partitions(),  # noqa: B008 - immutable
     letter_bytes: int | None = None,
     report: Report | None = None,
@@ -116,6 +137,8 @@ def join(
         Of runs of records.
     events, dead_letters
         Sinks of `Addressed` records.
+    history
+        What the job starts from.
     partitions
         By how many each sink writes.
     letter_bytes
@@ -139,33 +162,12 @@ def join(
         decoded.trues,
         settings.smoothing_set,
         settings.shards,
-        warm_start=open_history(settings),
+        warm_start=history,
     )
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     rejected = op.flat_map_batch("route-rejected", smoothed, RouteRejected(policies, letters))
     op.output("dead-letters", op.merge("merge-dead-letters", unreadable, rejected), dead_letters)
     return flow
-
-
-def letters_cut(settings: Settings) -> tuple[int, str]:
-    """Return how many bytes a dead letter may have, and why those are fewer than were asked for.
-
-    The topic's own limit rules, as a letter that it does not take would stop the flow.
-
-    Raises
-    ------
-    BrokerError, ConfigError
-        As of :func:`build_job`.
-    """
-    topic, asked = settings.dead_letters.topic, settings.dead_letters.max_bytes
-    largest = largest_record(settings.kafka, topic)
-    if largest is None or asked <= largest:
-        return asked, ""
-    return largest, (
-        f"dead_letters.max_bytes is {asked}, and topic {topic!r} takes {largest} bytes: larger "
-        f"letters are cut to that; set dead_letters.max_bytes = {largest}, or raise "
-        "max.message.bytes of the topic"
-    )
 
 
 def _letter_bytes(settings: Settings) -> int:
@@ -178,7 +180,7 @@ def _letter_bytes(settings: Settings) -> int:
 def _sink(
     settings: Settings,
     topic: str,
-    job: str,
+    identity: JobIdentity,
     start_offsets: Mapping[int, int] | None,
     routed: Mapping[str, int],
 ) -> KafkaSink:
@@ -187,9 +189,10 @@ def _sink(
         settings.kafka,
         topic,
         delivery=settings.output.delivery,
-        job=job,
+        job=identity.events,
         start_offsets=start_offsets or {},
         partitions=routed.get(topic),
+        view=identity.topics[topic],
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )
 

@@ -1,88 +1,82 @@
-"""What makes a job this job, for its recovery store and for the header of its events.
+"""What makes a job this job: looked up once, and handed to all that need it.
 
-Knows settings and topics; must not know the dataflow.
+Knows settings and what brokers say of topics; must not know the dataflow, nor what is in a topic.
 """
 
 from __future__ import annotations
 
-from ewma_ops.connectors.client.topic_configs import Use, refuse_or_warn
-from ewma_ops.connectors.client.topics import describe_topic, partition_count
-from ewma_ops.connectors.sink.routing import by_key, by_source, routed_partitions
-from ewma_ops.connectors.source.offsets import start_offsets
-from ewma_ops.job.builders import build_encoder, open_history
-from ewma_ops.job.recovery.manifest import Beginning
-from ewma_ops.settings.model import Settings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
-__all__ = ["find_beginning", "identify", "job_identity", "topic_uses"]
+from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.client.topics import describe_topics
+from ewma_ops.job.builders import open_history
+from ewma_ops.job.recovery.manifest import Identity
+from ewma_ops.serde.parquet import History
+from ewma_ops.settings.model import WARM_START, Settings
+
+__all__ = ["JobIdentity", "identify"]
+
+_NOT_IN_EVENTS = ("shards", "delivery")
+"""No bit of an event depends on them."""
 
 
-def identify(settings: Settings) -> dict[str, str]:
-    """Return what a recovery store belongs to: the settings' identity and that of the topics.
+@dataclass(frozen=True)
+class JobIdentity:
+    """A job and its topics as they were at one moment.
+
+    Parameters
+    ----------
+    store
+        What a recovery store belongs to: the settings' identity and that of the topics.
+    events
+        Whose events these are: what they depend on beside the positions of the readings. Where
+        this changes, all events are new ones. So the input topic's id is in it: a topic created
+        anew has other readings at the same offsets.
+    topics
+        What brokers said of each topic, by its name.
+    history
+        What the job starts from; None without a warm start.
+    """
+
+    store: Identity
+    events: str
+    topics: Mapping[str, TopicView]
+    history: History | None = None
+
+
+def identify(
+    settings: Settings, noted: Identity = MappingProxyType({}), *, letters: bool = True
+) -> JobIdentity:
+    """Look the job's topics up, all at once, and take the digest of its warm start.
+
+    Parameters
+    ----------
+    settings
+        The configuration.
+    noted
+        What the recovery store belongs to, where a launcher has compared it with the file of the
+        warm start already: its digest is taken from there. The file is compared with it once
+        more when it is read.
+    letters
+        Whether the dead-letter topic counts: whose events are whose does not depend on it.
 
     Raises
     ------
     BrokerError, ConfigError
-        As of :func:`build_job`.
+        If Kafka cannot be reached with the options given, or a topic does not exist; or if the
+        file of the warm start cannot be read.
     """
-    topics = {
+    names = {
         "input": settings.input.topic,
         "output": settings.output.topic,
-        "dead-letter": settings.dead_letters.topic,
+        **({"dead-letter": settings.dead_letters.topic} if letters else {}),
     }
-    identity = settings.identity()
-    if (history := open_history(settings)) is not None:
-        history.check()
-    for name, topic in topics.items():
-        view = describe_topic(settings.kafka, topic)
-        identity[f"{name} topic id"] = str(view.topic_id)
-    refuse_or_warn(settings.kafka, topic_uses(settings))
-    return identity
-
-
-def topic_uses(settings: Settings) -> list[Use]:
-    """Return what the job's topics are for, to look at their settings."""
-    exact = settings.output.delivery != "at-least-once"
-    ids = settings.input.max_id_bytes
-    largest, smaller = build_encoder(settings).largest(ids), f"lower input.max_id_bytes ({ids})"
-    return [
-        Use(settings.input.topic, "input", record_time=settings.input.time is None),
-        Use(settings.output.topic, "output", exact, False, largest, smaller),
-        Use(settings.dead_letters.topic, "dead letters", exact),
-    ]
-
-
-def find_beginning(settings: Settings) -> Beginning:
-    """Return where a job begins that begins now.
-
-    Noted once, in the recovery store: a run that goes on with the job begins there too, also
-    after a crash before the first snapshot. An input partition that the note does not name was
-    added later, and is read from its first offset. The output topics are written to by as many
-    partitions as they have now; or had, where events of this job are there already, of a run
-    whose store is lost: else what it wrote would not be found, and be written again.
-
-    Raises
-    ------
-    BrokerError, ConfigError
-        As of :func:`build_job`.
-    """
-    reads, client, routed = settings.input, settings.kafka, {}
-    exact = settings.output.delivery != "at-least-once"
-    job = job_identity(settings) if exact else ""
-    for topic, route in ((settings.output.topic, by_key), (settings.dead_letters.topic, by_source)):
-        if exact:
-            routed[topic] = routed_partitions(client, topic, job, route)
-        else:
-            routed[topic] = partition_count(client, topic)
-    return Beginning(start_offsets(client, reads.topic, reads.group_id, reads.start), routed)
-
-
-def job_identity(settings: Settings) -> str:
-    """Return whose events these are: what else they depend on than the readings' positions.
-
-    Where this changes, all events are new ones. So the input topic's id is in it: a topic created
-    anew has other readings at the same offsets.
-    """
-    parts = settings.identity()
-    del parts["shards"]  # no bit of an event depends on it
-    view = describe_topic(settings.kafka, settings.input.topic)
-    return repr(sorted({**parts, "input topic id": str(view.topic_id)}.items()))
+    history = open_history(settings, str(noted.get(WARM_START, "")))
+    topics = describe_topics(settings.kafka, list(names.values()))
+    own = settings.identity(None if history is None else history.digest)
+    ids = {f"{name} topic id": str(topics[topic].topic_id) for name, topic in names.items()}
+    of_events = {key: text for key, text in own.items() if key not in _NOT_IN_EVENTS}
+    of_events["input topic id"] = ids["input topic id"]
+    return JobIdentity({**own, **ids}, repr(sorted(of_events.items())), topics, history)

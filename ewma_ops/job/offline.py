@@ -20,6 +20,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.run import cli_main
 
+from ewma_ops.job.builders import open_history
 from ewma_ops.job.dataflow import join
 from ewma_ops.job.report import Report
 from ewma_ops.job.steps import Addressed
@@ -169,7 +170,8 @@ def build_offline(
 ) -> Dataflow:
     """Build the dataflow of a job that reads what ``poll`` returns and calls back with the rest."""
     source = RunSource(poll)
-    return join(settings, source, Calls(on_events), Calls(on_letters), report=report)
+    history = open_history(settings)
+    return join(settings, source, Calls(on_events), Calls(on_letters), history, report=report)
 
 
 def run_to_end(flow: Dataflow) -> None:

@@ -98,14 +98,15 @@ class History:
         digest: str | None = None,
     ) -> None:
         self._path = Path(source) if isinstance(source, str | Path) else None
-        self._source, self._largest, self._digest = source, largest, digest
+        self._source, self._largest = source, largest
+        self.digest = digest
         self._name = str(self._path or "history")
         self._values = [value] if isinstance(value, str) else list(value)
         self._ids = [series_id] if isinstance(series_id, str) else list(series_id)
         self._time, self._weight = time, weight
 
     def __iter__(self) -> Iterator[Readings]:
-        if self._digest is not None and file_digest(Path(self._source)) != self._digest:
+        if self.digest is not None and file_digest(Path(self._source)) != self.digest:
             raise ConfigError(
                 f"{self._name} is not what it was when the job began: put the old file back, or "
                 "start over with a new recovery directory"

@@ -16,12 +16,23 @@ from msgspec import Meta, Struct
 from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
 from ewma_ops.secrets.option_names import SHOWN, shown
 from ewma_ops.serde.formats import FORMATS, OWN, entry_of
-from ewma_ops.serde.parquet import file_digest
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
 from ewma_ops.table.smoothing_set import SmoothingSet
 
-__all__ = ["DeadLetters", "Input", "Output", "Recovery", "Settings", "Text", "show_value"]
+__all__ = [
+    "WARM_START",
+    "DeadLetters",
+    "Input",
+    "Output",
+    "Recovery",
+    "Settings",
+    "Text",
+    "show_value",
+]
+
+WARM_START = "warm start"
+"""Name of the warm start's digest in an identity."""
 
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -192,22 +203,21 @@ class Settings(Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     recovery: Recovery | None
 
-    def identity(self) -> dict[str, str]:
+    def identity(self, warm_digest: str | None = None) -> dict[str, str]:
         """Return what a recovery store belongs to: with another of these it must not resume.
 
-        Of the warm start it is the content: the file may be moved, and must not change.
-
-        Raises
-        ------
-        ConfigError
-            If there is a warm start, and it cannot be read.
+        Parameters
+        ----------
+        warm_digest
+            The digest of the warm start's file, as `file_digest` returns it: the file may be
+            moved, and must not change. None without a warm start.
         """
-        warm = self.warm_start
         return {
-            **({} if warm is None else {"warm start": file_digest(warm)}),
+            **({} if warm_digest is None else {WARM_START: warm_digest}),
             "input topic": self.input.topic,
             "isolation level": self.kafka.isolation_level,
             "output topic": self.output.topic,
+            "delivery": self.output.delivery,
             "dead-letter topic": self.dead_letters.topic,
             "group": self.input.group_id,
             "series id": repr(self.input.series_id),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -16,10 +16,11 @@ from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings
 from ewma_ops.commands import verify as module
 from ewma_ops.commands.cli import main
+from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.commands.verify import verify
 from ewma_ops.connectors.sink.ledger import identities
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.identity import job_identity
+from ewma_ops.job.identity import identify
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
@@ -75,7 +76,7 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
         np.array([rows[i][3] for i in good], np.int32),
         np.array([offsets[i] for i in good], np.int64),
     )
-    names = identities(murmur2(job_identity(settings).encode()), origins)
+    names = identities(murmur2(identify(settings, letters=False).events.encode()), origins)
     events = [
         Record(value, key.encode(), named, partition=int(key[1:]) % 2)
         for key, value, named in zip(readings.series_ids, values, names, strict=True)
@@ -125,13 +126,15 @@ def test_what_is_not_written_yet_is_told_apart(broker: str, written: Written) ->
     assert "not written yet: 20" in str(found)
 
 
-class _Sips(module._Topic):
+class _Sips(TopicReader):
     """A topic that comes a few records at a time: of the input three, of the output fifty."""
 
     sizes: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, settings: Settings, topic: str, consumer: KafkaConsumer) -> None:
-        super().__init__(settings, topic, consumer)
+    def __init__(
+        self, client: Mapping[str, object], topic: str, partitions: int, consumer: KafkaConsumer
+    ) -> None:
+        super().__init__(client, topic, partitions, consumer)
         self._size = self.sizes[topic]
         self._left: dict[int, list[Any]] = {}
 
@@ -153,7 +156,7 @@ def test_what_is_written_ahead_of_what_was_read_is_in_order(
     settings = written.settings
     sizes = {settings.input.topic: 3, settings.output.topic: 50}
     monkeypatch.setattr(_Sips, "sizes", sizes)
-    monkeypatch.setattr(module, "_Topic", _Sips)
+    monkeypatch.setattr(module, "TopicReader", _Sips)
     lead = {"s0": 100, "s1": 100}  # these series run ahead of the others
     places = enumerate(written.events)
     ahead = sorted(places, key=lambda at: at[0] - lead.get(str(at[1].key, "utf-8"), 0))  # type: ignore[arg-type]

@@ -391,7 +391,9 @@ def test_a_broker_that_is_away_when_the_job_begins_is_waited_for(tmp_path: Path)
         return answer
 
     assert Workers(tmp_path, 0).run(begin=begin) == 0
-    assert RecoveryStore(tmp_path / "state").start_offsets == {0: 7}
+    noted = RecoveryStore(tmp_path / "state").noted
+    assert noted is not None
+    assert noted.beginning.offsets == {0: 7}
 
 
 def away() -> Any:

@@ -29,6 +29,7 @@ __all__ = [
     "TopicWatch",
     "create_topic",
     "describe_topic",
+    "describe_topics",
     "largest_record",
     "partition_count",
     "topic_configs",
@@ -72,18 +73,30 @@ def describe_topic(client: Mapping[str, object], topic: str) -> TopicView:
     ConfigError
         If the broker refuses the user or the name, or an option is wrong.
     """
-    with connect_admin(client) as admin, translating_errors(client, f"looking up topic {topic!r}"):
+    return describe_topics(client, [topic])[topic]
+
+
+def describe_topics(client: Mapping[str, object], topics: Sequence[str]) -> dict[str, TopicView]:
+    """Ask for topics all at once; errors as of :func:`describe_topic`."""
+    views: dict[str, TopicView] = {}
+    with connect_admin(client) as admin:
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
-        while True:
-            answer = admin.describe_topics([topic])[0]
-            error = kafka_errors.for_code(answer["error_code"])
-            if error is kafka_errors.NoError:
-                return TopicView.of(answer.get("topic_id"), len(answer["partitions"]))
-            if error is kafka_errors.UnknownTopicOrPartitionError:
-                raise _no_such_topic(client, topic, admin.list_topics())
-            if not issubclass(error, kafka_errors.RetriableError) or time.monotonic() > deadline:
-                raise error(topic)
-            time.sleep(0.1)
+        while missing := [topic for topic in topics if topic not in views]:
+            doing = f"looking up topic {', '.join(map(repr, missing))}"
+            with translating_errors(client, doing):
+                for answer in admin.describe_topics(missing):
+                    topic, error = answer["name"], kafka_errors.for_code(answer["error_code"])
+                    if error is kafka_errors.NoError:
+                        count = len(answer["partitions"])
+                        views[topic] = TopicView.of(answer.get("topic_id"), count)
+                        continue
+                    if error is kafka_errors.UnknownTopicOrPartitionError:
+                        raise _no_such_topic(client, topic, admin.list_topics())
+                    passing = issubclass(error, kafka_errors.RetriableError)
+                    if not passing or time.monotonic() > deadline:
+                        raise error(topic)
+                    time.sleep(0.1)
+    return views
 
 
 def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict[str, str]:

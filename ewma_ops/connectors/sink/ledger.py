@@ -46,11 +46,13 @@ class LedgerState(NamedTuple):
     """A ledger between two epochs.
 
     ``pending`` holds a sorted column of what is from each source partition, as `packed` makes it.
+    ``fenced`` is whether a transaction kept others out who would write after the read-back.
     """
 
     version: int
     base: int
     pending: dict[int, NDArray[Any]]
+    fenced: bool = False
 
     def sealed(self) -> bytes:
         """Return it as Bytewax keeps it."""
@@ -59,7 +61,9 @@ class LedgerState(NamedTuple):
             columns[str(partition)], ordinals = unpacked(column)
             if ordinals is not None:
                 columns[f"{partition}{_ORDINALS}"] = ordinals
-        return seal(_KIND, {"version": self.version, "base": self.base}, columns)
+        return seal(
+            _KIND, {"version": self.version, "base": self.base, "fenced": self.fenced}, columns
+        )
 
     @classmethod
     def opened(cls, data: object) -> LedgerState:
@@ -70,7 +74,7 @@ class LedgerState(NamedTuple):
             for name, offsets in columns.items()
             if not name.endswith(_ORDINALS)
         }
-        return cls(numbers["version"], numbers["base"], pending)
+        return cls(numbers["version"], numbers["base"], pending, numbers.get("fenced", False))
 
 
 class Ledger:
@@ -82,6 +86,8 @@ class Ledger:
         What :meth:`close_epoch` returned at the end of the epoch before the resumed one.
     start_offsets
         Where the flow began, by source partition: it makes nothing of what is before.
+    fenced
+        As of :class:`LedgerState`.
 
     Examples
     --------
@@ -93,13 +99,15 @@ class Ledger:
     array([False,  True])
     >>> ledger.reached(40)
     >>> ledger.close_epoch()
-    LedgerState(version=2, base=40, pending={})
+    LedgerState(version=2, base=40, pending={}, fenced=False)
     """
 
     def __init__(
         self,
         state: LedgerState | None = None,
         start_offsets: Mapping[int, int] = MappingProxyType({}),
+        *,
+        fenced: bool = False,
     ) -> None:
         if state is not None and state[0] != _VERSION:
             raise StateError(
@@ -108,6 +116,7 @@ class Ledger:
             )
         self.base = 0 if state is None else state[1]
         self.end = self.base
+        self._fenced = fenced
         self._recalled: dict[int, NDArray[Any]] = {} if state is None else dict(state[2])
         self._unsorted: dict[int, list[NDArray[Any]]] = {}
         self._handled: dict[int, int] = {p: offset - 1 for p, offset in start_offsets.items()}
@@ -171,7 +180,7 @@ class Ledger:
             else:
                 del self._recalled[partition]
         self.base = self.end
-        return LedgerState(_VERSION, self.base, dict(self._recalled))
+        return LedgerState(_VERSION, self.base, dict(self._recalled), self._fenced)
 
     def _sort(self) -> None:
         """Take in what was recalled since the last time: all of it at once."""

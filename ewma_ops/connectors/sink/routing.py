@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import Origins
-from ewma_ops.connectors.client.topics import describe_topic
+from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.connectors.sink.readback import Readback
 from ewma_ops.errors import TopicError
@@ -38,7 +38,9 @@ def by_source(keys: Sequence[bytes | None], origins: Origins) -> NDArray[np.int6
     return origins.partitions.astype(np.int64)
 
 
-def routed_partitions(client: Mapping[str, object], topic: str, job: str, route: Route) -> int:
+def routed_partitions(
+    client: Mapping[str, object], topic: str, view: TopicView, job: str, route: Route
+) -> int:
     """Return how many partitions a job must write to, so that it finds again what is there.
 
     As many as the topic has, where nothing of the job is there that says otherwise. A topic that
@@ -49,8 +51,8 @@ def routed_partitions(client: Mapping[str, object], topic: str, job: str, route:
     ----------
     client
         The ``[kafka]`` table.
-    topic
-        The topic.
+    topic, view
+        The topic, and what brokers said of it.
     job
         Names whose records count, as of the sink.
     route
@@ -63,7 +65,7 @@ def routed_partitions(client: Mapping[str, object], topic: str, job: str, route:
     BrokerError, ConfigError
         If the topic cannot be read.
     """
-    partitions, own = describe_topic(client, topic).partitions, murmur2(job.encode())
+    partitions, own = view.partitions, murmur2(job.encode())
     if partitions == 1:
         return 1
     fits = list(range(1, partitions + 1))

@@ -25,7 +25,7 @@ from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.sink.ledger import Ledger, LedgerState, identities, origins_of
 from ewma_ops.connectors.sink.producer import Producer
 from ewma_ops.connectors.sink.readback import Readback
-from ewma_ops.errors import ConfigError, DeliveryError, TopicError
+from ewma_ops.errors import ConfigError, DeliveryError, StateError, TopicError
 from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
 
 __all__ = ["Delivery", "KafkaSink"]
@@ -76,8 +76,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         ``"exactly-once"``: records carry their origin in a header, and what the topic has already
         after a crash is not written again. ``"transactional"``: the same, and each epoch is a
         transaction, visible to read_committed readers when it is complete; an older run that is
-        still alive is fenced off. ``"at-least-once"``: no header, and records of an epoch that
-        was not durable come twice.
+        still alive is fenced off. A flow may change from ``"exactly-once"`` to this, and not back:
+        a run that resumes with ``"exactly-once"`` is refused. ``"at-least-once"``: no header, and
+        records of an epoch that was not durable come twice.
     job
         Names whose records these are, where several jobs share the topic; needed for all but
         at-least-once. Another name means other records, which are all written.
@@ -89,6 +90,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         How many of the topic's partitions are written to, the first ones; None for all there are.
         A flow that resumes must be given the same number, however much the topic has grown: what
         is in a partition is recalled for that partition alone.
+    view
+        What brokers say of the topic; None to ask them when it is first used.
 
     Raises
     ------
@@ -99,6 +102,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     TopicError
         From the parts: the topic no longer has what was written to it, as after it was deleted
         and created again.
+    StateError
+        From the parts: the flow was transactional, and is to resume as exactly-once.
     DeliveryError
         From the parts: a record was not acknowledged.
 
@@ -118,6 +123,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         interval: timedelta = timedelta(seconds=10),
         start_offsets: Mapping[int, int] = MappingProxyType({}),
         partitions: int | None = None,
+        view: TopicView | None = None,
     ) -> None:
         if delivery not in _DELIVERIES:
             raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
@@ -126,12 +132,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._client = dict(client)
         self._topic = topic
         self._delivery = delivery
+        self._transactional = delivery == "transactional"
         self._job = murmur2(job.encode())
         self._start_offsets = start_offsets
         self._transaction_s = min(
             _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
         )
         self._routed = partitions
+        self._told = view
         self._view: TopicView | None = None
         self._quiet_at = 0.0
         self._producers: dict[int, Producer] = {}
@@ -149,7 +157,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     def view(self) -> TopicView:
         """What brokers said of the topic when it was first looked up."""
         if self._view is None:
-            self._view = describe_topic(self._client, self._topic)
+            self._view = self._told or describe_topic(self._client, self._topic)
             if self.partitions > self._view.partitions:
                 raise TopicError(
                     f"topic {self._topic!r} has {self._view.partitions} partitions, and the flow "
@@ -164,9 +172,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
                     self.partitions,
                     KEEPS_TO_THEM,
                 )
-            if self._delivery == "exactly-once":
+            if self._delivery != "at-least-once":
                 # Early, so that the settle time passes while the engine starts.
-                reader = Readback(self._client, self._topic, committed=False)
+                reader = Readback(self._client, self._topic, committed=self._transactional)
                 self._readers[_UNOWNED] = reader
                 self._quiet_at = reader.quiet_at(self._view.partitions)
         return self._view
@@ -187,7 +195,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     ) -> _Part:
         """Begin to write to a partition, having read back what an earlier run left there."""
         partition = int(for_part)
-        if self._delivery == "transactional":
+        if self._transactional:
             producer = self._transactional_producer(partition)
         else:
             producer = self._shared_producer(partition)
@@ -196,7 +204,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
             return _Part(producer, partition)
         try:
             state = None if resume_state is None else LedgerState.opened(resume_state)
-            if self._delivery == "transactional":
+            if self._transactional:
                 ledger = self._recalled(partition, state, producer.true_end(partition))
                 return _OncePart(producer, partition, ledger, self._job, self._reader())
             ledger = self._recalled(partition, state, 0)
@@ -227,8 +235,15 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         )
 
     def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
-        ledger = Ledger(state, self._start_offsets)
-        reader, quiet_at = self._reader(), self._quiet_at
+        ledger = Ledger(state, self._start_offsets, fenced=self._transactional)
+        fenced = state is not None and state.fenced
+        if fenced and not self._transactional:
+            raise StateError(
+                f"topic {self._topic!r} was written to with transactions, and what those that were "
+                'aborted left would now pass for written: set delivery = "transactional" again, or '
+                "start with a new recovery directory and another output topic"
+            )
+        reader, quiet_at = self._reader(), 0.0 if fenced else self._quiet_at
         for stretch in reader.read(partition, ledger.base, until=until, quiet_at=quiet_at):
             ledger.recall(origins_of(self._job, stretch.headers)[1])
             ledger.reached(stretch.end)
@@ -239,8 +254,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         thread = threading.get_ident()
         reader = self._readers.get(thread) or self._readers.pop(_UNOWNED, None)
         if reader is None or reader.closed:
-            committed = self._delivery == "transactional"
-            reader = Readback(self._client, self._topic, committed=committed)
+            reader = Readback(self._client, self._topic, committed=self._transactional)
         self._readers[thread] = reader
         return reader
 

@@ -13,8 +13,12 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from prometheus_client import Counter
 
-from ewma_ops.connectors.client.connect import close_consumer, connect_consumer, translating_errors
-from ewma_ops.connectors.client.topics import partition_count
+from ewma_ops.connectors.client.connect import (
+    TopicView,
+    close_consumer,
+    connect_consumer,
+    translating_errors,
+)
 from ewma_ops.errors import TopicError
 
 __all__ = ["Offsets", "OnLost", "Start", "start_offsets"]
@@ -37,21 +41,21 @@ _CLOSE_S = 5.0
 
 
 def start_offsets(
-    client: Mapping[str, object], topic: str, group_id: str, start: Start
+    client: Mapping[str, object], topic: str, view: TopicView, group_id: str, start: Start
 ) -> dict[int, int]:
     """Return the offset of each partition at which a flow begins that begins now.
 
     Parameters
     ----------
-    client, topic, group_id, start
+    client, topic, view, group_id, start
         As of the source.
 
     Raises
     ------
     BrokerError, ConfigError
-        If no broker answers in time, or the topic does not exist, or the user may not ask.
+        If no broker answers in time, or the user may not ask.
     """
-    partitions = partition_count(client, topic)
+    partitions = view.partitions
     consumer = connect_consumer(client, group_id)
     try:
         offsets = Offsets(

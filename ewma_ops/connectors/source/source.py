@@ -63,6 +63,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         A partition that it does not name was added later, and is read from offset 0. Without it
         nothing tells such a partition from one that was there: with another ``start`` than
         ``"earliest"``, what it has before the flow runs again may not be read.
+    view
+        What brokers say of the topic; None to ask them from ``list_parts``.
 
     Raises
     ------
@@ -90,6 +92,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         stopping: threading.Event | None = None,
         buffer_records: int = 50_000,
         start_offsets: Mapping[int, int] | None = None,
+        view: TopicView | None = None,
     ) -> None:
         _check(start, stop, group_id, buffer_records)
         if on_lost not in ("fail", "earliest"):
@@ -103,7 +106,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._stopping = threading.Event() if stopping is None else stopping
         self._buffer_records = buffer_records
         self._start_offsets = start_offsets
-        self._view = TopicView(None, 0)
+        self._view = view
         self._pollers: dict[int, Poller] = {}
         self._ended_at: dict[int, int] = {}
 
@@ -112,8 +115,14 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition there is now."""
-        self._view = describe_topic(self._client, self._topic)
-        return [part_key(partition) for partition in range(self._view.partitions)]
+        return [part_key(partition) for partition in range(self.view.partitions)]
+
+    @property
+    def view(self) -> TopicView:
+        """What brokers said of the topic when it was first looked up."""
+        if self._view is None:
+            self._view = describe_topic(self._client, self._topic)
+        return self._view
 
     def build_part(
         self,
@@ -125,9 +134,9 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         set_timer_slack(FINE_S)  # this is the worker's thread; the one that started it may doze
         pin_thread_state()
         partition = int(for_part)
-        if partition >= self._view.partitions:
+        if partition >= self.view.partitions:
             raise TopicError(
-                f"topic {self._topic!r} has {self._view.partitions} partitions, and the recovery "
+                f"topic {self._topic!r} has {self.view.partitions} partitions, and the recovery "
                 f"directory knows a partition {partition}: the topic was deleted and created "
                 "again; to read what it has now, start with a new recovery directory"
             )
@@ -162,7 +171,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
                 self._client,
                 self._topic,
                 self._group_id,
-                view=self._view,
+                view=self.view,
                 start=self._start,
                 bounded=self._stop == "end",
                 buffer_records=self._buffer_records,

@@ -65,7 +65,7 @@ def guarded_store(directory: Path | str, patience_s: float = 30.0) -> RecoverySt
         It has not prepared the store in time.
     """
     parts, until = Path(directory), time.monotonic() + patience_s
-    while not (store := _store_of(parts)).claimed:
+    while (store := _store_of(parts)).noted is None:
         if time.monotonic() > until:
             raise StateError(
                 f"process 0 of this run has not prepared the recovery directory '{parts}' within "
@@ -79,4 +79,6 @@ def _store_of(parts: Path) -> RecoveryStore:
     """Return the store that part files belong to, or else a store in their own directory."""
     whole = parts.resolve()
     store = RecoveryStore(whole.parent)
-    return store if store.parts == whole and store.claimed else RecoveryStore(parts, parts)
+    return (
+        store if store.parts == whole and store.noted is not None else RecoveryStore(parts, parts)
+    )

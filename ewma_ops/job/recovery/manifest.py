@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,7 +22,10 @@ __all__ = [
     "Beginning",
     "FindBeginning",
     "Identity",
+    "Noted",
+    "noted_in",
     "read_manifest",
+    "refuse_other_job",
     "sync_directory",
     "write_manifest",
 ]
@@ -41,8 +44,20 @@ class Beginning(NamedTuple):
 
 FindBeginning = Callable[[], Beginning]
 """Says where a job that begins now begins."""
+
+
+class Noted(NamedTuple):
+    """What a manifest says: which job the directory belongs to, and where that began."""
+
+    job: Identity
+    beginning: Beginning
+
+
 FORMAT = 4
 MANIFEST = "manifest.json"
+
+_MAY_CHANGE = {"delivery": [("exactly-once", "transactional")]}
+"""What of a job may become what: the events written before count after it all the same."""
 
 
 def write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None:
@@ -66,14 +81,14 @@ def write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None
     sync_directory(path.parent)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> Noted:
     """Return the manifest, checked; ``StateError`` if it is damaged or of another format."""
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         version = manifest["format"]
         if version == FORMAT:
             sound = manifest.pop("checksum") == _checksum(manifest)
-            manifest["job"] = dict(manifest["job"])
+            noted = _noted(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         version, sound = FORMAT, False
     if version != FORMAT:
@@ -83,7 +98,58 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     if not sound:
         raise StateError(f"'{path}' is damaged: restore a copy of it, or {START_OVER}")
-    return manifest
+    return noted
+
+
+def noted_in(directory: Path) -> Noted | None:
+    """Return what the manifest in a directory says; None if there is none: errors as of that."""
+    path = directory / MANIFEST
+    return read_manifest(path) if path.exists() else None
+
+
+def _noted(manifest: Mapping[str, Any]) -> Noted:
+    offsets = {int(place): int(offset) for place, offset in manifest["start_offsets"].items()}
+    return Noted(dict(manifest["job"]), Beginning(offsets, dict(manifest["routed"])))
+
+
+def refuse_other_job(directory: Path, was: Identity, now: Identity) -> None:
+    """Raise ``StateError`` if a directory that belongs to one job is used by another."""
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    keys = [key for key in keys if (was.get(key), now.get(key)) not in _MAY_CHANGE.get(key, ())]
+    if keys:
+        changes = "; ".join(
+            f"{key} was {_shown(was.get(key))}, now {_shown(now.get(key))}" for key in keys
+        )
+        raise StateError(
+            f"the recovery store '{directory}' belongs to another job: {changes}. {_advice(keys)}"
+        )
+
+
+def _advice(keys: Sequence[str]) -> str:
+    """Return what helps where these of a job's properties are others than its store knows."""
+    if keys == ["delivery"]:
+        return (
+            "Set the old value again; to change it, start with a new recovery directory and "
+            'another output topic (only from "exactly-once" to "transactional" is it changed in '
+            "place)"
+        )
+    recreated = {key.removesuffix(" topic id") for key in keys if key.endswith(" topic id")}
+    if not recreated:
+        return "Set the old value again, or use another directory to start over"
+    written = " and the ".join(sorted(recreated - {"input"}))
+    if not written:
+        return (
+            "The input topic was deleted and created again: to read what it has now, start with a "
+            "new recovery directory"
+        )
+    return (
+        f"The {written} topic was deleted and created again, which lost what it had: to write all "
+        "of it again and in order, empty the topic and start with a new recovery directory"
+    )
+
+
+def _shown(value: str | int | None) -> str:
+    return "not set" if value is None else repr(value)
 
 
 def _checksum(content: Mapping[str, Any]) -> int:

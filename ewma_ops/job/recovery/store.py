@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +24,10 @@ from ewma_ops.job.recovery.manifest import (
     Beginning,
     FindBeginning,
     Identity,
+    Noted,
+    noted_in,
     read_manifest,
+    refuse_other_job,
     sync_directory,
     write_manifest,
 )
@@ -103,24 +105,9 @@ class RecoveryStore:
         os.close(fd)
 
     @property
-    def routed(self) -> dict[str, int]:
-        """How many partitions the job writes to, by topic, where that was noted."""
-        manifest = self.directory / MANIFEST
-        return dict(read_manifest(manifest).get("routed", {})) if manifest.exists() else {}
-
-    @property
-    def claimed(self) -> bool:
-        """Whether the store notes whose it is, as one does that was ever prepared."""
-        return (self.directory / MANIFEST).exists()
-
-    @property
-    def start_offsets(self) -> dict[int, int] | None:
-        """Offsets that the job began at, by input partition; None where that was not noted."""
-        manifest = self.directory / MANIFEST
-        start_offsets = (
-            read_manifest(manifest).get("start_offsets", {}) if manifest.exists() else {}
-        )
-        return {int(partition): int(offset) for partition, offset in start_offsets.items()} or None
+    def noted(self) -> Noted | None:
+        """Whose store this is, and where that job began; None if it was never prepared."""
+        return noted_in(self.directory)
 
     def prepare(
         self,
@@ -182,32 +169,10 @@ def _claim(directory: Path, parts: Path, identity: Identity, find_beginning: Fin
     if not manifest.exists():
         _refuse_used(parts, manifest)
         write_manifest(manifest, identity, find_beginning())
-    was: dict[str, str | int] = read_manifest(manifest)["job"]
-    keys = [key for key in {**was, **identity} if was.get(key) != identity.get(key)]
-    if keys:
-        changes = "; ".join(
-            f"{key} was {_shown(was.get(key))}, now {_shown(identity.get(key))}" for key in keys
-        )
-        raise StateError(
-            f"the recovery store '{directory}' belongs to another job: {changes}. {_advice(keys)}"
-        )
-
-
-def _advice(keys: Sequence[str]) -> str:
-    """Return what helps where these of a job's properties are others than its store knows."""
-    recreated = {key.removesuffix(" topic id") for key in keys if key.endswith(" topic id")}
-    if not recreated:
-        return "Set the old value again, or use another directory to start over"
-    written = " and the ".join(sorted(recreated - {"input"}))
-    if not written:
-        return (
-            "The input topic was deleted and created again: to read what it has now, start with a "
-            "new recovery directory"
-        )
-    return (
-        f"The {written} topic was deleted and created again, which lost what it had: to write all "
-        "of it again and in order, empty the topic and start with a new recovery directory"
-    )
+    noted = read_manifest(manifest)
+    refuse_other_job(directory, noted.job, identity)
+    if noted.job != dict(identity):
+        write_manifest(manifest, identity, noted.beginning)
 
 
 def _refuse_used(directory: Path, manifest: Path) -> None:
@@ -219,7 +184,3 @@ def _refuse_used(directory: Path, manifest: Path) -> None:
                 f"'{manifest}' is missing, so that nothing says which job the state in "
                 f"'{directory}' belongs to: put the file back, or use another directory"
             )
-
-
-def _shown(value: str | int | None) -> str:
-    return "not set" if value is None else repr(value)

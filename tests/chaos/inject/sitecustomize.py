@@ -31,7 +31,7 @@ PATCHED: dict[str, tuple[str, str, str]] = {
 }
 
 IN_LAUNCHER: dict[str, tuple[str, str, str]] = {
-    "identity": ("ewma_ops.job.identity", "", "identify"),
+    "identity": ("ewma_ops.job.lookups", "JobLookups", "identify"),
     "preparation of the store": ("ewma_ops.job.recovery.store", "RecoveryStore", "prepare"),
     "purge": ("ewma_ops.job.recovery.store", "", "purge_ghosts"),
 }

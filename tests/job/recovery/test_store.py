@@ -410,8 +410,9 @@ if __name__ == "__main__":
 
 def test_where_a_job_began_is_noted_once(tmp_path: Path) -> None:
     with RecoveryStore(tmp_path / "state") as store:
-        assert store.start_offsets is None
+        assert store.noted is None
         store.prepare(JOB, lambda: Beginning({0: 7, 10: 0}, {"smoothed": 3}))
         store.prepare(JOB, lambda: Beginning({0: 9}))
-        assert store.start_offsets == {0: 7, 10: 0}
-        assert store.routed == {"smoothed": 3}
+        assert store.noted is not None
+        assert store.noted.beginning == Beginning({0: 7, 10: 0}, {"smoothed": 3})
+        assert store.noted.job == JOB

@@ -1,0 +1,135 @@
+"""A topic read back as it is now, and what retention and compaction have taken out of it.
+
+Knows consumers, offsets and ends; must not know jobs, nor what is in a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+from numpy.typing import NDArray
+
+from ewma_ops.commands.positions import Offsets
+from ewma_ops.connectors.client.connect import close_consumer, positions, translating_errors
+from ewma_ops.connectors.client.exchange import poll_records
+from ewma_ops.connectors.client.topics import topic_configs
+
+__all__ = ["TopicReader"]
+
+_POLL_S = 0.1
+_LOOK_UP_MS = 10_000
+_CLOSE_S = 5.0
+
+
+class TopicReader:
+    """A topic read from its first record of interest to where it ends now.
+
+    ``removed`` are offsets that retention has removed before that, ``gone`` those of records that
+    compaction has; ``idle`` how many times in a row nothing came.
+
+    Parameters
+    ----------
+    client
+        The ``[kafka]`` table.
+    topic, partitions
+        The topic, and how many partitions of it are read: the first ones.
+    consumer
+        What reads it; :meth:`close` closes it.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        If no broker answers, or the user may not read.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, object],
+        topic: str,
+        partitions: int,
+        consumer: KafkaConsumer,
+    ) -> None:
+        self.tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self._consumer = consumer
+        self._client, self._reading = client, f"reading topic {topic!r}"
+        with translating_errors(self._client, self._reading):
+            self._consumer.assign(self.tps)
+            self.begins = self._consumer.beginning_offsets(self.tps, _LOOK_UP_MS)
+            self._ends = dict(self._consumer.end_offsets(self.tps, _LOOK_UP_MS))
+        self._fetched: set[TopicPartition] = set()
+        self.removed = 0
+        self.idle = 0
+        policy = topic_configs(client, topic, "cleanup.policy").get("cleanup.policy", "")
+        self._compacted = "compact" in policy.split(",")
+        self._next: dict[int, int] = {}
+        self._gaps: dict[int, list[tuple[int, int]]] = {}
+        self.gone = 0
+
+    def begin(self, start: object) -> dict[int, int]:
+        """Go to ``start``, or to what retention has left; return where that is by partition.
+
+        A partition that a noted ``start`` does not name was added later, and begins at 0.
+        """
+        firsts = dict(self.begins)
+        with translating_errors(self._client, self._reading):
+            if isinstance(start, int):
+                at = self._consumer.offsets_for_times(dict.fromkeys(self.tps, start), _LOOK_UP_MS)
+                found = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
+                firsts = {tp: found.get(tp, self._ends[tp]) for tp in self.tps}
+            if isinstance(start, dict):
+                firsts = {tp: start.get(tp.partition, 0) for tp in self.tps}
+            if start == "earliest":
+                firsts = dict.fromkeys(self.tps, 0)
+            self.removed = sum(max(0, self.begins[tp] - first) for tp, first in firsts.items())
+            for tp, first in firsts.items():
+                self._consumer.seek(tp, max(first, self.begins[tp]))
+        self._next = {tp.partition: max(int(at), self.begins[tp]) for tp, at in firsts.items()}
+        return dict(self._next)
+
+    def poll(self) -> dict[int, list[Any]]:
+        """Return the records that come within a moment, by partition."""
+        with translating_errors(self._client, self._reading):
+            polled = poll_records(self._consumer, int(_POLL_S * 1000))
+        self.idle = 0 if polled else self.idle + 1
+        for tp in self.tps:  # some brokers list too low an end: look at that of the first fetch
+            mark = self._consumer.highwater(tp)
+            if mark is not None and tp not in self._fetched:
+                self._fetched.add(tp)
+                self._ends[tp] = max(self._ends[tp], mark)
+        found = {tp.partition: records for tp, records in polled.items()}
+        if self._compacted:
+            for partition, records in found.items():
+                self._note_gaps(partition, np.array([record.offset for record in records]))
+        return found
+
+    def _note_gaps(self, partition: int, offsets: Offsets) -> None:
+        """Note offsets without a record: compaction has removed them, or they are a marker's."""
+        before = np.concatenate([[self._next[partition]], offsets[:-1] + 1])
+        for at in np.flatnonzero(offsets > before).tolist():
+            self._gaps.setdefault(partition, []).append((int(before[at]), int(offsets[at])))
+            self.gone += int(offsets[at] - before[at])
+        self._next[partition] = int(offsets[-1]) + 1
+
+    def are_gone(self, partition: int, offsets: Offsets) -> NDArray[np.bool_]:
+        """Return which offsets, of those read so far, compaction may have removed."""
+        gaps = np.array(self._gaps.get(partition, []), np.int64).reshape(-1, 2)
+        if not len(gaps):
+            return np.zeros(len(offsets), np.bool_)
+        at = np.searchsorted(gaps[:, 0], offsets, side="right") - 1
+        inside: NDArray[np.bool_] = (at >= 0) & (offsets < gaps[at, 1])
+        return inside
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything was read that was there at the start."""
+        reached = positions(self._consumer)
+        return len(self._fetched) == len(self.tps) and all(
+            reached[tp] >= self._ends[tp] for tp in self.tps
+        )
+
+    def close(self) -> None:
+        """Close the consumer; never raises."""
+        close_consumer(self._consumer, _CLOSE_S)
