@@ -78,7 +78,7 @@ ROOMS = {
     "ewma_ops": _row("errors columns stats table serde.parquet"),
     # What joins them.
     "settings": _row(
-        "errors secrets columns stats table serde.formats serde.parquet serde.paths",
+        "errors secrets columns stats table serde.formats serde.paths",
         "msgspec tomli",
     ),
     "job": _row(
