@@ -16,6 +16,7 @@ from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.formats import OWN, entry_of, is_own
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.own import OwnFormat
 from ewma_ops.serde.parquet import History, file_digest
@@ -57,6 +58,10 @@ def _csv(settings: Settings, options: DecoderOptions) -> Decoder:
     return CsvDecoder(reads.columns, options, delimiter=reads.delimiter, quote=reads.quote)
 
 
+def _line(_: Settings, options: DecoderOptions) -> Decoder:
+    return LineDecoder(options)
+
+
 def _bare(name: BareName) -> Callable[[Settings, DecoderOptions], Decoder]:
     def build(_: Settings, options: DecoderOptions) -> Decoder:
         return BareDecoder(name, options)
@@ -71,6 +76,7 @@ def _own(settings: Settings, options: DecoderOptions) -> Decoder:
 _BUILDERS: dict[str, Callable[[Settings, DecoderOptions], Decoder]] = {
     "json": _json,
     "csv": _csv,
+    "line": _line,
     "number": _bare("number"),
     "float32": _bare("float32"),
     "float64": _bare("float64"),

@@ -49,6 +49,7 @@ FORMATS = {
     "csv": FormatEntry(
         keys=_TEXT | {"columns", "delimiter", "quote"}, needs=frozenset({"columns"})
     ),
+    "line": FormatEntry(keys=frozenset({"numbers", "decimal"}), needs=frozenset({"value"})),
     "number": FormatEntry(keys=_TEXT, is_bare=True),
     "float32": FormatEntry(is_bare=True),
     "float64": FormatEntry(is_bare=True),

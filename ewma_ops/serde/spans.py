@@ -21,6 +21,7 @@ from ewma_ops.columns.byte_columns import Buffer, BytesColumn, words_at
 
 __all__ = [
     "Mask",
+    "any_of",
     "behind",
     "equal_to",
     "is_plain",
@@ -235,6 +236,19 @@ def equal_to(byte: int) -> Callable[[Words], Words]:
     """Return what marks a byte in words."""
     each = _each(byte)
     return lambda words: _zeros(words ^ each)
+
+
+def any_of(marks: bytes) -> Callable[[Words], Words]:
+    """Return what marks some bytes in words."""
+    first, *others = map(_each, dict.fromkeys(marks))
+
+    def ends(words: Words) -> Words:
+        marked = _zeros(words ^ first)
+        for each in others:
+            marked |= _zeros(words ^ each)
+        return marked
+
+    return ends
 
 
 def _zeros(words: Words) -> Words:

@@ -12,11 +12,18 @@ import msgspec
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.formats import FORMATS, entry_of, is_own
-from ewma_ops.serde.paths import Paths
+from ewma_ops.serde.paths import Path, Paths
 from ewma_ops.settings.model import Input
 
 __all__ = ["completed", "csv_columns", "csv_mark", "format_name", "refuse_unread"]
 
+_LINE_PATHS: dict[tuple[str | int, ...], int] = {
+    ("measurement",): 1,
+    ("tags",): 2,
+    ("fields",): 2,
+    ("time",): 1,
+}
+"""How many steps a path has that begins so."""
 _OF_SOME = frozenset[str]().union(*(entry.keys for entry in FORMATS.values()))
 
 
@@ -87,6 +94,13 @@ def refuse_unread(reads: Input, written: Mapping[str, Any], mistakes: list[str])
     ]
     if reads.format == "csv":
         _refuse_csv(reads, mistakes)
+    if reads.format == "line":
+        for path in _inside(reads):
+            if _LINE_PATHS.get(path.steps[:1], 0) != len(path.steps):
+                mistakes.append(
+                    f"path {path.text!r} leads nowhere in a point of the line protocol: write "
+                    "measurement, tags.NAME, fields.NAME or time"
+                )
 
 
 def _refuse_csv(reads: Input, mistakes: list[str]) -> None:
@@ -94,13 +108,17 @@ def _refuse_csv(reads: Input, mistakes: list[str]) -> None:
         mistakes.append(f"input.quote is also input.delimiter: {reads.quote!r}; give another one")
     if isinstance(reads.columns, str) or not reads.columns:
         return
-    try:
-        paths = Paths.of(reads)
-    except ConfigError:
-        return  # reported with the paths
-    for path in paths.every:
-        inside = path.source == "document" and not path.up
-        if inside and not (len(path.steps) == 1 and path.steps[0] in reads.columns):
+    for path in _inside(reads):
+        if not (len(path.steps) == 1 and path.steps[0] in reads.columns):
             known = ", ".join(reads.columns)
             quoted = f"; write '\"{path.text}\"'" if path.text in reads.columns else ""
             mistakes.append(f"input.columns has no {path.text}: there are {known}{quoted}")
+
+
+def _inside(reads: Input) -> list[Path]:
+    """Return the paths into the document; none where one of them is a mistake, told elsewhere."""
+    try:
+        paths = Paths.of(reads)
+    except ConfigError:
+        return []
+    return [path for path in paths.every if path.source == "document"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.bench import (
     bench_attack,
     bench_flow,
+    bench_formats,
     bench_kernel,
     bench_live,
     bench_memory,
@@ -16,6 +17,7 @@ from tests.bench import (
 bench_wire.main()
 bench_operators.main()
 bench_kernel.main()
+bench_formats.main([])
 bench_rejects.main([])
 bench_live.main([])
 bench_attack.main([])

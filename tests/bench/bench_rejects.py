@@ -19,6 +19,7 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.sink.ledger import Ledger
 from ewma_ops.connectors.sink.sink import identified
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
+from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.serde.options import DecoderOptions
@@ -85,10 +86,9 @@ BY_BYTE: dict[str, Make] = {
 class Way:
     """All that a message goes through on its way, but for the sockets."""
 
-    def __init__(self) -> None:
-        self.decode = Decode(
-            JsonDecoder(DecoderOptions(time="ts")), DeadLetters("in", 1, 1_000_000), keeps=False
-        )
+    def __init__(self, decoder: Decoder | None = None) -> None:
+        decoder = JsonDecoder(DecoderOptions(time="ts")) if decoder is None else decoder
+        self.decode = Decode(decoder, DeadLetters("in", 1, 1_000_000), keeps=False)
         self.table = SeriesTable(Smoothing(Decay(halflife="1s")))
         self.encode = Encode(JsonEncoder(["mean"]), 1)
         self.offset = 0

@@ -720,6 +720,7 @@ def test_what_changes_the_readings_changes_the_identity(path: Path, written: str
         ('format = "frames.scale:decode"', "value"),
         ('format = "csv"\ncolumns = ["value"]\ndelimiter = "\\t"\nquote = ""', "value"),
         ('format = "csv"\ncolumns = "first-line"\nvalue = "t"', "t"),
+        ('format = "line"\nvalue = \'fields."a.b"\'', 'fields."a.b"'),
     ],
 )
 def test_a_format_and_the_value_it_begins_with(path: Path, written: str, value: str) -> None:
@@ -762,6 +763,14 @@ def test_a_format_and_the_value_it_begins_with(path: Path, written: str, value: 
         ('format = "csv"\ncolumns = ["value"]\nquote = "ab"', "must be one ASCII character"),
         ('format = "csv"\ncolumns = ["value"]\nquote = ","', "input.quote is also input.delimiter"),
         ('format = "csv"\ncolumns = ["value"]\nnumbers = "text"', "input.numbers is not read by"),
+        ('format = "line"', 'input.value is missing, which format = "line" needs'),
+        (
+            'format = "line"\nvalue = "usage"',
+            "path 'usage' leads nowhere in a point of the line protocol: write measurement, tags.",
+        ),
+        ('format = "line"\nvalue = "fields"', "path 'fields' leads nowhere"),
+        ('format = "line"\nvalue = "fields.a.b"', "path 'fields.a.b' leads nowhere"),
+        ('format = "line"\nvalue = "fields.a"\nrecords = "[]"', "input.records is not read by"),
         ('format = "number"\nseries_id = "id"', "'@value' cannot be read itself and hold id too"),
     ],
 )
