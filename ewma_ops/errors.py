@@ -18,6 +18,7 @@ __all__ = [
     "EwmaError",
     "ReadingError",
     "RefusedError",
+    "RegistryError",
     "StateError",
     "TopicError",
 ]
@@ -88,6 +89,12 @@ class RefusedError(DeliveryError):
 
     fault = "user"
     retry = False
+
+
+class RegistryError(EwmaError):
+    """A Schema Registry cannot be reached, or does not answer as it should."""
+
+    retry = True
 
 
 class TopicError(BrokerError):

@@ -24,7 +24,7 @@ FUNCTION_LINES = 50
 FLOORS = (
     "commands flows testing",
     "job demo",
-    "connectors settings operators ewma_ops composites history",
+    "connectors registry settings operators ewma_ops composites history",
     "wire table serde monitor",
     "columns stats named",
     "errors threads secrets",
@@ -61,9 +61,10 @@ ROOMS = {
     "monitor": _row("errors stats", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
     "wire": _row("errors columns", "numpy crc32c", pure=True),
-    "serde": _row("errors columns named serde.paths", "numpy msgspec"),
+    "serde": _row("errors columns named serde.formats serde.paths", "numpy msgspec"),
     "serde.paths": _row("errors", pure=True),
     "serde.formats": _row(pure=True),
+    "serde.avro": _row("errors serde", "fastavro"),
     "serde.parquet": _row("errors columns", "numpy pyarrow"),
     # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.
     "operators": _row("errors columns columns.sealed table", "bytewax numpy"),
@@ -72,6 +73,7 @@ ROOMS = {
         "bytewax kafka numpy prometheus_client",
     ),
     "connectors.client": _row("errors named secrets wire", "kafka numpy"),
+    "registry": _row("errors secrets serde"),
     # Public names.
     "composites": _row("stats"),
     "history": _row("serde.parquet"),
@@ -82,8 +84,8 @@ ROOMS = {
         "msgspec tomli",
     ),
     "job": _row(
-        "errors threads secrets columns columns.sealed stats table wire serde serde.formats "
-        "serde.parquet operators "
+        "errors threads secrets columns columns.sealed stats table wire serde serde.avro "
+        "serde.formats serde.parquet operators registry "
         "connectors connectors.client settings job.recovery",
         "bytewax msgspec numpy prometheus_client",
     ),

@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 COMPOSITES = {"Composite", "bollinger", "dema", "macd", "risk_metrics", "tema"}
 ERRORS = {"BrokerError", "ConfigError", "CorruptBatch", "DeliveryError", "DiskError", "EwmaError"}
-ERRORS |= {"ReadingError", "RefusedError", "StateError", "TopicError"}
+ERRORS |= {"ReadingError", "RefusedError", "RegistryError", "StateError", "TopicError"}
 
 PUBLIC = {
     "ewma_ops": {

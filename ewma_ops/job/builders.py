@@ -5,15 +5,21 @@ Knows settings, formats and the table; must not know Kafka or Bytewax.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.registry.client import RegistryClient
+from ewma_ops.registry.schemas import RegistrySchemas
 from ewma_ops.serde.bare import BareDecoder, BareName
 from ewma_ops.serde.csv import CsvDecoder
 from ewma_ops.serde.decoder import Decoder
-from ewma_ops.serde.formats import OWN, entry_of, is_own
+from ewma_ops.serde.fields import Format
+from ewma_ops.serde.formats import FORMATS, OWN, entry_of, is_own
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.serde.line import LineDecoder
@@ -23,30 +29,101 @@ from ewma_ops.serde.parquet import History, file_digest
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
 
-__all__ = ["build_decoder", "build_encoder", "open_history", "warm_table"]
+__all__ = ["build_decoder", "build_encoder", "build_schemas", "open_history", "warm_table"]
+
+_LARGEST_SCHEMA = 16 << 20
+"""Bytes of a file with a schema."""
 
 
-def build_decoder(settings: Settings) -> Decoder:
+def build_decoder(settings: Settings, stopping: threading.Event | None = None) -> Decoder:
     """Build the payload decoder.
+
+    Parameters
+    ----------
+    settings
+        What to read.
+    stopping
+        When set, a decoder that waits for a Schema Registry raises `RegistryError`.
 
     Raises
     ------
     ConfigError
         If a path of ``[input]`` is none, or two lead to the same field; or if what the format needs
-        is not installed, or cannot be imported.
+        is not installed, or cannot be imported; or if the file of a schema cannot be used.
     """
-    name = settings.input.format
-    build = _BUILDERS[OWN if is_own(name) else name]
+    reads, options = settings.input, _decoder_options(settings)
+    schemas = build_schemas(settings, stopping)
+    if reads.key in FORMATS and entry_of(reads.key).has_schema:
+        keys = _with_schema(reads.key, settings, schemas, "input.key")
+        options = replace(options, key_format=keys)
+    if entry_of(reads.format).has_schema:
+        own = None if reads.schema is not None else schemas
+        return Decoder(_with_schema(reads.format, settings, own, "input.format"), options)
+    return _BUILDERS[OWN if is_own(reads.format) else reads.format](settings, options)
+
+
+def build_schemas(
+    settings: Settings, stopping: threading.Event | None = None
+) -> RegistrySchemas | None:
+    """Build what asks the job's Schema Registry, if it has one; arguments as of `build_decoder`.
+
+    Raises
+    ------
+    ConfigError
+        If the file of its authority cannot be read.
+    """
+    registry = settings.registry
+    if registry is None:
+        return None
+    client = RegistryClient(
+        registry.url,
+        username=registry.username,
+        password=registry.password,
+        ca_file=registry.ca_file,
+        timeout_s=registry.timeout.total_seconds(),
+    )
+    unknown_after_s = registry.unknown_after.total_seconds()
+    return RegistrySchemas(client, stopping, unknown_after_s=unknown_after_s)
+
+
+def _with_schema(
+    name: str, settings: Settings, schemas: RegistrySchemas | None, key: str
+) -> Format:
+    """Build a format that ``key`` of the file asks for, and whose payloads have a schema."""
     try:
-        return build(settings, _decoder_options(settings))
+        return _WITH_SCHEMA[name](settings, schemas)
     except ModuleNotFoundError as error:
-        extra = entry_of(name).extra
-        if not extra:
-            raise
         raise ConfigError(
-            f'input.format = "{name}" cannot be read without {error.name}: '
-            f"pip install 'ewma-ops[{extra}]'"
+            f'{key} = "{name}" cannot be read without {error.name}: '
+            f"pip install 'ewma-ops[{entry_of(name).extra}]'"
         ) from None
+
+
+def _avro(settings: Settings, schemas: RegistrySchemas | None) -> Format:
+    from ewma_ops.serde.avro.format import AvroFormat, SingleAvroFormat
+
+    unit, path = settings.input.time_unit, settings.input.schema
+    if schemas is not None:
+        return AvroFormat(schemas, unit)
+    assert path is not None
+    return SingleAvroFormat(_content(path).decode(errors="replace"), unit, str(path))
+
+
+_WITH_SCHEMA: dict[str, Callable[[Settings, RegistrySchemas | None], Format]] = {"avro": _avro}
+"""How formats with schemas are built, without a registry from a file; by late imports."""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_SCHEMA + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"input.schema = {path} cannot be read: {error.strerror}; give the path of a file"
+        ) from None
+    if len(content) > _LARGEST_SCHEMA:
+        raise ConfigError(f"input.schema = {path} has more than {_LARGEST_SCHEMA:,} bytes")
+    return content
 
 
 def _json(_: Settings, options: DecoderOptions) -> Decoder:
@@ -84,7 +161,7 @@ _BUILDERS: dict[str, Callable[[Settings, DecoderOptions], Decoder]] = {
     "int64": _bare("int64"),
     OWN: _own,
 }
-"""How the decoder of each format is built; of one with an extra by a late import."""
+"""How the decoder of each format without schemas is built."""
 
 
 def _decoder_options(settings: Settings) -> DecoderOptions:

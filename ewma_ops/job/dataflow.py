@@ -106,6 +106,7 @@ def build_job(
         identity.history,
         Partitions(events.partitions, dead_letters.partitions),
         _letter_bytes(settings),
+        stopping=stopping,
     )
     return Job(flow, source)
 
@@ -126,6 +127,7 @@ def join(
     partitions: Partitions = Partitions(),  # noqa: B008 - immutable
     letter_bytes: int | None = None,
     report: Report | None = None,
+    stopping: threading.Event | None = None,
 ) -> Dataflow:
     """Join the steps of a job between a source and two sinks, which need not be Kafka's.
 
@@ -145,12 +147,14 @@ def join(
         Most bytes of a dead letter; ``None`` for what the settings say.
     report
         Counts what comes of the messages.
+    stopping
+        When set, a Schema Registry that is away is waited for no longer.
     """
     policies = settings.smoothing_set.policies
     report = Report() if report is None else report
     most = settings.dead_letters.max_bytes if letter_bytes is None else letter_bytes
     letters = DeadLetters(settings.input.topic, partitions.dead_letters, most, report)
-    decode = Decode(build_decoder(settings), letters, keeps=policies.keeps_originals)
+    decode = Decode(build_decoder(settings, stopping), letters, keeps=policies.keeps_originals)
     encode = Encode(build_encoder(settings), partitions.events, report)
 
     flow = Dataflow("ewma")

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, taken, words_at
-from ewma_ops.serde.decoder import Decoder, Format, are_many
-from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused, not_utf8
+from ewma_ops.serde.decoder import Decoder, are_many
+from ewma_ops.serde.fields import Fields, Format, Reasons, RecordFields, Refused, not_utf8
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths

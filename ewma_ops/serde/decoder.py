@@ -8,7 +8,7 @@ read, or is out of bounds, is rejected, alone, with a cause.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,14 @@ from ewma_ops.columns.readings import (
     weighable,
 )
 from ewma_ops.serde.documents import DocumentReader
-from ewma_ops.serde.fields import SKIPPED, Fields, Headers, Reasons, RecordFields
+from ewma_ops.serde.fields import SKIPPED, Fields, Format, Headers, Reasons, RecordFields
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.several import split
 
-__all__ = ["CAUSES", "Decoded", "Decoder", "Format", "are_many"]
+__all__ = ["CAUSES", "Decoded", "Decoder", "are_many"]
 
 
 _DEFAULTS = DecoderOptions()
@@ -55,6 +55,9 @@ CAUSES = (
     "not-csv",
     "not-line",
     "not-decoded",
+    "not-avro",
+    "not-protobuf",
+    "unknown-schema",
     "wrong-size",
     "too-deep",
     "wrong-type",
@@ -92,20 +95,6 @@ class Decoded(NamedTuple):
     clipped: int = 0
 
 
-class Format(Protocol):
-    """A format of payloads: what turns them into documents."""
-
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return a document for each payload: dict, list, text, numbers, times, ``None``.
-
-        The i-th payload is that at ``places[i]`` of a run. Where one is no document, cause and
-        detail are noted, ``rejected.setdefault(places[i], (cause, detail))``, with a cause of
-        `CAUSES`, and ``{}`` stands in its place. Bytes never raise.
-        """
-
-
 class Decoder:
     """Decode the records of a topic into readings; what is the same for every format.
 
@@ -126,7 +115,7 @@ class Decoder:
         self._paths = Paths.of(options)
         self._format = format_
         self._documents = DocumentReader(self._paths, options)
-        self._keys = KeyReader(options.key)
+        self._keys = KeyReader(options.key, options.key_format)
         self._options = options
         self.beside = frozenset(path.source for path in self._paths.every)
         """What is read of records beside their payloads: "header", "partition", "topic" ..."""

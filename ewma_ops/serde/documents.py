@@ -47,7 +47,7 @@ class DocumentReader:
     def __init__(self, paths: Paths, options: DecoderOptions = _DEFAULTS) -> None:
         self._paths = paths
         self._numbers, self._moments = NumberReader(options), MomentReader(options)
-        self._keys = KeyReader(options.key)
+        self._keys = KeyReader(options.key, options.key_format)
         self._where = Where(options)
 
     def read(

@@ -6,7 +6,7 @@ Knows columns; must not know how payloads are read, nor any bounds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from ewma_ops.columns.byte_columns import TextColumn, taken
 __all__ = [
     "SKIPPED",
     "Fields",
+    "Format",
     "Headers",
     "Reasons",
     "RecordFields",
@@ -28,6 +29,20 @@ Reasons = dict[int, tuple[str, str]]
 """Why payloads are no readings: cause and detail by place. The first one that is noted counts."""
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Format(Protocol):
+    """A format of payloads: what turns them into documents."""
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return a document for each payload: dict, list, text, numbers, times, ``None``.
+
+        The i-th payload is that at ``places[i]`` of a run. Where one is no document, cause and
+        detail are noted, ``rejected.setdefault(places[i], (cause, detail))``, with a cause of
+        `ewma_ops.serde.decoder.CAUSES`, and ``{}`` stands in its place. Bytes never raise.
+        """
 
 
 class Refused(Exception):

@@ -6,14 +6,18 @@ Knows names alone; `ewma_ops.job.builders` knows how a format is built.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-__all__ = ["FORMATS", "OWN", "FormatEntry", "entry_of", "is_own"]
+__all__ = ["FORMATS", "OWN", "FormatEntry", "KeyKind", "entry_of", "is_own"]
 
 _OWN_NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 OWN = "module:name"
 """Stands for any format of the user's own."""
+
+
+KeyKind = Literal["text", "int32", "int64", "uuid", "json", "avro"]
+"""What the bytes of a key can be."""
 
 
 class FormatEntry(NamedTuple):
@@ -30,12 +34,15 @@ class FormatEntry(NamedTuple):
         out.
     extra
         The extra of the package that it needs; empty for none.
+    has_schema
+        Whether its payloads are read with a schema: of a registry, or of ``schema``.
     """
 
     keys: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     is_bare: bool = False
     extra: str = ""
+    has_schema: bool = False
 
 
 _DOCUMENT = frozenset({"records", "numbers", "decimal"})
@@ -55,6 +62,7 @@ FORMATS = {
     "float64": FormatEntry(is_bare=True),
     "int32": FormatEntry(is_bare=True),
     "int64": FormatEntry(is_bare=True),
+    "avro": FormatEntry(keys=_DOCUMENT | {"schema"}, extra="avro", has_schema=True),
     OWN: FormatEntry(keys=_DOCUMENT),
 }
 """Every format; a key of ``[input]`` that no entry has is read by all of them."""

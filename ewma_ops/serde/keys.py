@@ -1,4 +1,4 @@
-"""Keys of records: text, integers, UUIDs or JSON.
+"""Keys of records: text, integers, UUIDs, JSON, or what has a schema.
 
 Knows bytes of keys; must not know payloads, nor which series a key names.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 from uuid import UUID
 
 import msgspec
 import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
-from ewma_ops.serde.fields import Reasons, Refused, not_utf8
+from ewma_ops.serde.fields import Format, Reasons, Refused, not_utf8
+from ewma_ops.serde.formats import KeyKind
 
 __all__ = ["KeyReader"]
 
@@ -30,6 +30,8 @@ class KeyReader:
     ----------
     kind
         What their bytes are; ``None`` for text, where a key that looks binary is rejected.
+    format_
+        Reads keys that have a schema.
 
     Examples
     --------
@@ -37,8 +39,8 @@ class KeyReader:
     [256, None]
     """
 
-    def __init__(self, kind: Literal["text", "int32", "int64", "uuid", "json"] | None) -> None:
-        self._kind = kind
+    def __init__(self, kind: KeyKind | None, format_: Format | None = None) -> None:
+        self._kind, self._format = kind, format_
 
     def ids(self, keys: Sequence[bytes | None], rejected: Reasons, *, many: bool) -> Sequence[str]:
         """Return keys as series ids, all of a run; many of plain text as a column."""
@@ -67,6 +69,8 @@ class KeyReader:
         nested: bool,
     ) -> list[object]:
         """Return what keys are, ``None`` for none; ``nested`` for fields inside of them: JSON."""
+        if self._format is not None:
+            return _by_format(self._format, keys, places, rejected)
         kind = "json" if nested and self._kind is None else self._kind
         found: list[object] = []
         for place, key in zip(places, keys, strict=True):
@@ -81,6 +85,20 @@ class KeyReader:
         if self._kind == "text" or not packed:
             return True
         return bool(np.frombuffer(packed, np.uint8).min() >= ord(" "))
+
+
+def _by_format(
+    format_: Format, keys: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+) -> list[object]:
+    found: list[object] = [None] * len(keys)
+    there = [at for at, key in enumerate(keys) if key is not None]
+    refused: Reasons = {}
+    own = format_.documents([keys[at] for at in there], [places[at] for at in there], refused)
+    for at, document in zip(there, own, strict=True):
+        found[at] = document
+    for place, (cause, detail) in refused.items():
+        rejected.setdefault(place, (cause, f"of the key: {detail}"))
+    return found
 
 
 def _read(key: bytes, kind: str | None) -> object:

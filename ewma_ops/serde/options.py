@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ewma_ops.columns.readings import LARGEST_VALUE, MAX_ID_BYTES, MAX_VALUE_BYTES
+from ewma_ops.serde.fields import Format
+from ewma_ops.serde.formats import KeyKind
 
 __all__ = ["DecoderOptions"]
 
@@ -58,6 +60,8 @@ class DecoderOptions:
         Of times that are text, as `datetime.strptime` has it; ``None``: ISO 8601.
     key
         What the bytes of a key are; ``None``: text that has no control characters.
+    key_format
+        Reads keys that have a schema, "avro" and "protobuf".
     where
         Values by path: a message that has another is skipped.
     tombstones
@@ -86,7 +90,8 @@ class DecoderOptions:
     missing_values: Sequence[str | float] = ()
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
     time_format: str | None = None
-    key: Literal["text", "int32", "int64", "uuid", "json"] | None = None
+    key: KeyKind | None = None
+    key_format: Format | None = None
     where: Mapping[str, Sequence[str | float | bool]] = field(default_factory=dict)
     tombstones: Literal["dead-letter", "skip"] = "dead-letter"
     max_ahead_ms: int | None = None

@@ -27,7 +27,9 @@ def describe(settings: Settings) -> str:
     lines = [
         ("kafka", ", ".join(f"{key} = {shown}" for key, shown in settings.kafka.shown.items())),
         ("reads", f"{reads.topic}, start {start}, stop {reads.stop}, group {reads.group_id}"),
+        *([] if settings.registry is None else [("registry", ", ".join(settings.registry.url))]),
         *([] if reads.format == "json" else [("format", reads.format)]),
+        *([] if reads.schema is None else [("schema", str(reads.schema))]),
         *([] if reads.records is None else [("records", reads.records)]),
         *([] if not reads.where else [("where", _wanted(reads.where))]),
         ("series id", "record key" if reads.series_id is None else _listed(reads.series_id, "/")),

@@ -22,7 +22,7 @@ from ewma_ops.secrets.option_names import (
     shown,
 )
 
-__all__ = ["FIRST_KEY", "KafkaOptions", "read_options"]
+__all__ = ["FIRST_KEY", "KafkaOptions", "noted_secrets", "read_options"]
 
 FIRST_KEY = 'bootstrap_servers = "127.0.0.1:9092"'
 _ELSEWHERE = {
@@ -79,7 +79,7 @@ def read_options(values: Mapping[str, Any], mistakes: list[str]) -> KafkaOptions
             mistakes.append(f"kafka.{key} cannot be set: {_ELSEWHERE[key]}")
         else:
             found.add(key)
-            with _noted(key, mistakes):
+            with noted_secrets(f"kafka.{key}", mistakes):
                 options[key] = _read(key, written, mistakes)
     if "bootstrap_servers" not in found:
         mistakes.insert(0, f"kafka.bootstrap_servers is missing; add {FIRST_KEY}")
@@ -106,21 +106,22 @@ def _leaves(value: object) -> Iterator[tuple[str, object]]:
 
 
 @contextlib.contextmanager
-def _noted(key: str, mistakes: list[str]) -> Iterator[None]:
+def noted_secrets(key: str, mistakes: list[str]) -> Iterator[None]:
+    """Note why what ``${...}`` of a key stands for cannot be had."""
     try:
         yield
     except KeyError as error:
         mistakes.append(
-            f"kafka.{key} needs the environment variable {error.args[0]}, which is not set; "
+            f"{key} needs the environment variable {error.args[0]}, which is not set; "
             "set it where ewma runs"
         )
     except OSError as error:
         mistakes.append(
-            f"kafka.{key} is to be read from {error.filename}: {error.strerror}; write "
+            f"{key} is to be read from {error.filename}: {error.strerror}; write "
             '"${file:PATH}" with the path of a file that ewma may read'
         )
     except ValueError as error:
-        mistakes.append(f"kafka.{key} is to be read from a file: {error}; write the secret into it")
+        mistakes.append(f"{key} is to be read from a file: {error}; write the secret into it")
 
 
 def _read(key: str, written: object, mistakes: list[str]) -> object:

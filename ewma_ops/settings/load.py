@@ -25,6 +25,8 @@ from ewma_ops.settings.formats import completed, csv_columns, csv_mark, format_n
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
+from ewma_ops.settings.registry_table import REGISTRY_KEY, Registry, read_registry
+from ewma_ops.settings.schemas import refuse_schemas
 from ewma_ops.settings.smooth import KEYS, read_smoothings
 from ewma_ops.stats.durations import duration_ms
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -42,6 +44,7 @@ _FIRST_KEYS = {
     "smooth": 'beta = 0.9 or halflife = "5min"',
     "output": 'topic = "smoothed"',
     "recovery": 'directory = "state"',
+    "registry": REGISTRY_KEY,
 }
 """What a table cannot do without."""
 
@@ -57,6 +60,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "output": Output.__struct_fields__,
     "dead_letters": DeadLetters.__struct_fields__,
     "recovery": Recovery.__struct_fields__,
+    "registry": Registry.__struct_fields__,
 }
 
 
@@ -90,6 +94,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     mistakes: list[str] = []
     _refuse_unknown_tables(tables, mistakes)
     kafka = _read_kafka(tables, mistakes)
+    registry = _read_registry(tables, mistakes)
     input_ = _read_input(tables, mistakes)
     smooth = _read_smooth(tables, input_, mistakes)
     output = _read(Output, "output", tables, mistakes)
@@ -99,6 +104,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
         _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
     if input_ is not None:
         _refuse_contradictions(input_, mistakes)
+        refuse_schemas(input_, registry="registry" in tables, mistakes=mistakes)
     if output is not None and output.delivery == "transactional" and recovery is not None:
         _refuse_long_transactions(recovery, mistakes)
     if mistakes or not (kafka and input_ and smooth and output and dead_letters):
@@ -109,6 +115,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     smoothing_set, shards, warm_start, max_ahead_ms, ahead = smooth
     return Settings(
         kafka=kafka,
+        registry=registry,
         input=input_,
         smoothing_set=smoothing_set,
         shards=shards,
@@ -297,6 +304,14 @@ def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | N
     return None if values is None else read_options(values, mistakes)
 
 
+def _read_registry(tables: dict[str, Any], mistakes: list[str]) -> Registry | None:
+    values = _table("registry", tables, mistakes) if "registry" in tables else None
+    if values is None:
+        return None
+    _refuse_unknown_keys("registry", values, mistakes)
+    return read_registry(values, mistakes)
+
+
 def _read_smooth(
     tables: dict[str, Any], input_: Input | None, mistakes: list[str]
 ) -> tuple[SmoothingSet, int, Path | None, int | None, _Ahead] | None:
@@ -442,6 +457,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "input.records": partial(_path_text, parse_records),
     "recovery.interval": _interval,
     "recovery.directory": _path,
+    "input.schema": _path,
 }
 
 

@@ -15,9 +15,10 @@ from msgspec import Meta, Struct
 
 from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
 from ewma_ops.secrets.option_names import SHOWN, shown
-from ewma_ops.serde.formats import FORMATS, OWN, entry_of
+from ewma_ops.serde.formats import FORMATS, OWN, KeyKind, entry_of
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
+from ewma_ops.settings.registry_table import Registry
 from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = [
@@ -83,6 +84,9 @@ class Input(Struct, frozen=True, kw_only=True):
     quote: Annotated[str, Meta(description='one ASCII character such as "\'", or "" for none')] = (
         '"'
     )
+    schema: Annotated[
+        Path | None, Meta(description="the path of a file with the schema, as text")
+    ] = None
     records: Annotated[
         str | None,
         Meta(
@@ -109,8 +113,8 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='a format of times as text, such as "%d.%m.%Y %H:%M:%S"'),
     ] = None
     key: Annotated[
-        Literal["text", "int32", "int64", "uuid", "json"] | None,
-        Meta(description='"text", "int32", "int64", "uuid" or "json"'),
+        KeyKind | None,
+        Meta(description='"text", "int32", "int64", "uuid", "json" or "avro"'),
     ] = None
     where: Annotated[
         dict[str, tuple[str | float | bool, ...]],
@@ -193,6 +197,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts."""
 
     kafka: KafkaOptions
+    registry: Registry | None = None
     input: Input
     smoothing_set: SmoothingSet
     shards: int

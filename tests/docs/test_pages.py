@@ -25,7 +25,7 @@ HOME = "https://github.com/ewma-ops/ewma_ops/blob/main/"
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-KINDS = {"python", "toml", "console", "json", "text"}
+KINDS = {"python", "toml", "console", "json", "text", "avsc"}
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 ELSEWHERE = {"cd", "docker", "git", "kcat", "pip", "curl"}
 """Programs that cannot be asked here whether they understand a line."""
@@ -213,9 +213,14 @@ def test_paths_in_the_text_exist(path: str) -> None:
 )
 def test_default_in_a_table_of_keys(tmp_path: Path, table: str, key: str, default: str) -> None:
     job = Job("127.0.0.1:1", tmp_path, partitions=())
-    job.configure(**{table: {key: None}})
+    needed: dict[str, dict[str, Any]] = {table: {}}
+    if table == "registry":
+        needed = {"registry": {"url": "http://127.0.0.1:1"}, "input": {"format": "avro"}}
+    needed[table][key] = None
+    job.configure(**needed)
     left_out = load(job.path)
-    job.configure(**{table: {key: json.loads(default)}})
+    needed[table][key] = json.loads(default)
+    job.configure(**needed)
     assert load(job.path) == left_out
 
 

@@ -14,14 +14,21 @@ from ewma_ops.job.builders import build_decoder
 from ewma_ops.job.steps import decode_runs
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ConsumerRecords
 from tests.docs.test_pages import ROOT, Block, completed
 from tests.docs.test_pages import _blocks_of as blocks_of
+from tests.helpers.registry import small_registry
 
 PAGE = ROOT / "docs" / "your-data.md"
+SCHEMA_FILES = {"avsc": "reading.avsc"}
+REGISTRY = "http://127.0.0.1:8081"
 
 
 class Example(NamedTuple):
+    """A table, messages, and what is read of them; ``schema`` is the file or schema 7."""
+
+    schema: Block | None
     table: Block
     messages: Block
     read: Block
@@ -29,11 +36,15 @@ class Example(NamedTuple):
 
 def examples() -> list[Any]:
     blocks = blocks_of(PAGE)
-    assert [block.kind for block in blocks] == ["toml", "json", "text"] * (len(blocks) // 3)
-    return [
-        pytest.param(Example(*blocks[at : at + 3]), id=f"line {blocks[at].line}")
-        for at in range(0, len(blocks), 3)
-    ]
+    found, schema = [], None
+    while blocks:
+        if blocks[0].kind in SCHEMA_FILES:
+            schema = blocks.pop(0)
+        own = [blocks.pop(0) for _ in range(3)]
+        assert [block.kind for block in own] == ["toml", "json", "text"]
+        found.append(pytest.param(Example(schema, *own), id=f"line {own[0].line}"))
+        schema = None
+    return found
 
 
 def key_of(message: dict[str, Any]) -> bytes | None:
@@ -56,10 +67,19 @@ def as_json(document: Any) -> bytes:
 
 
 @pytest.mark.parametrize("example", examples())
-def test_example(example: Example, tmp_path: Path) -> None:
+def test_example(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
     path = tmp_path / "page.toml"
-    path.write_text(completed(example.table), "utf-8")
-    settings = load(path)
+    with small_registry() as registry:
+        path.write_text(completed(example.table).replace(REGISTRY, registry.url), "utf-8")
+        if example.schema is not None:
+            registry.add(example.schema.text, 7)
+            (tmp_path / SCHEMA_FILES[example.schema.kind]).write_text(example.schema.text)
+        check(example, load(path))
+
+
+def check(example: Example, settings: Settings) -> None:
     messages = [json.loads(line) for line in example.messages.text.splitlines()]
     run = ConsumerRecords(
         settings.input.topic,

@@ -54,6 +54,7 @@ from ewma_ops.errors import (
     DiskError,
     ReadingError,
     RefusedError,
+    RegistryError,
     StateError,
     TopicError,
 )
@@ -160,7 +161,8 @@ def errors() -> list[type[EwmaError]]:
     except EwmaError as error:
         assert_type(error.retry, bool)
         print(ewma_ops.__version__, error.fault)
-    return [*found, ReadingError, RefusedError, StateError, TopicError]
+    found += [ReadingError, RefusedError, RegistryError]
+    return [*found, StateError, TopicError]
 
 
 def own_tests(flow: Dataflow) -> None:

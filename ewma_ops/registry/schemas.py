@@ -1,0 +1,223 @@
+"""The schemas of a registry by their ids: asked for once, and waited for while it is away.
+
+Knows which answers are final and which may change; must not know HTTP or formats.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from ewma_ops.errors import RegistryError
+from ewma_ops.registry.client import UnknownIdError, segment
+from ewma_ops.serde.schemas import WrittenSchema
+
+__all__ = ["RegistrySchemas"]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 5.0
+_TELL_S = 60.0
+_PATIENT_AGAIN_S = 600.0
+_ASKED_AGAIN_S = 60.0
+_MOST_UNKNOWN = 10_000
+_MOST_REFERENCES = 1_000
+
+T = TypeVar("T")
+
+
+class Client(Protocol):
+    """What asks a registry once."""
+
+    def get(self, path: str) -> Any: ...
+
+    def post(self, path: str, fields: object) -> Any: ...
+
+
+class RegistrySchemas:
+    """The schemas of a registry, each asked for once.
+
+    A registry that is away is waited for, however long that takes, with a line in the log at
+    first and then each minute. An id that it does not know may be one that has not reached the
+    server asked, so that is waited for too, ``unknown_after_s`` at the most; after one that
+    stayed unknown, others are asked for without waiting, until one is found or ten minutes are
+    over: or else a topic full of rubbish would cost as long for every message.
+
+    Parameters
+    ----------
+    client
+        Asks the registry once.
+    stopping
+        When set, nothing is waited for any longer.
+    unknown_after_s
+        Seconds until an id is taken to be unknown, >= 0.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        stopping: threading.Event | None = None,
+        *,
+        unknown_after_s: float = 60.0,
+    ) -> None:
+        self._client = client
+        self._stopping = threading.Event() if stopping is None else stopping
+        self._unknown_after_s = unknown_after_s
+        self._known: dict[tuple[int, str], WrittenSchema] = {}
+        self._unknown: dict[tuple[int, str], float] = {}
+        self._patient_from = 0.0
+        self._told = -_TELL_S
+
+    def schema(self, schema_id: int, form: str = "") -> WrittenSchema | None:
+        """Return the schema of an id, in a form that the registry can give, or ``None``.
+
+        Raises
+        ------
+        RegistryError
+            If the job is stopped while this waits.
+        ConfigError
+            If the registry refuses the user, or cannot be spoken to as it is configured.
+        """
+        key = schema_id, form
+        if key in self._known:
+            return self._known[key]
+        if time.monotonic() < self._unknown.get(key, 0.0):
+            return None
+        found = self._find(schema_id, form)
+        if found is None:
+            if len(self._unknown) >= _MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[key] = time.monotonic() + _ASKED_AGAIN_S
+        else:
+            self._known[key] = found
+        return found
+
+    def register(self, subject: str, schema: str) -> int:
+        """Return the id of a schema under a subject, registered if it is not there yet.
+
+        Raises
+        ------
+        RegistryError, ConfigError
+            As of :meth:`schema`; also where the registry refuses the schema.
+        """
+        answer = self._once_there(
+            lambda: self._client.post(f"/subjects/{segment(subject)}/versions", {"schema": schema})
+        )
+        return _id_of(answer)
+
+    def registered(self, subject: str, schema: str) -> int | None:
+        """Return the id of a schema under a subject, ``None`` if it is not there.
+
+        Raises
+        ------
+        RegistryError, ConfigError
+            As of :meth:`schema`.
+        """
+        try:
+            answer = self._once_there(
+                lambda: self._client.post(f"/subjects/{segment(subject)}", {"schema": schema})
+            )
+        except UnknownIdError:
+            return None
+        return _id_of(answer)
+
+    def _find(self, schema_id: int, form: str) -> WrittenSchema | None:
+        """Ask for a schema until it is there, or long enough."""
+        began = time.monotonic()
+        until = began + self._unknown_after_s if began >= self._patient_from else began
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                found = self._once_there(lambda: self._fetch(schema_id, form))
+                self._patient_from = 0.0
+                return found
+            except UnknownIdError:
+                if time.monotonic() >= until:
+                    break
+            self._tell(
+                f"the registry has no schema {schema_id}, which a message names: asking again for "
+                f"{self._unknown_after_s:g} s (registry.unknown_after)"
+            )
+            self._pause(min(pause_s, max(until - time.monotonic(), 0.01)))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._patient_from = time.monotonic() + _PATIENT_AGAIN_S
+        return None
+
+    def _fetch(self, schema_id: int, form: str) -> WrittenSchema:
+        suffix = f"?format={form}" if form else ""
+        answer = self._client.get(f"/schemas/ids/{schema_id}{suffix}")
+        text, kind, references = _parts(answer)
+        found: dict[str, str] = {}
+        self._collect(references, suffix, found, set())
+        return WrittenSchema(text, kind, tuple(found.items()))
+
+    def _collect(
+        self, references: list[Any], suffix: str, found: dict[str, str], asked: set[object]
+    ) -> None:
+        """Add what is referred to, each behind what it refers to itself."""
+        for reference in references:
+            try:
+                name, subject, version = (reference[k] for k in ("name", "subject", "version"))
+            except (TypeError, KeyError):
+                raise _not_understood() from None
+            if name in asked:
+                continue
+            asked.add(name)
+            if len(asked) > _MOST_REFERENCES:
+                raise RegistryError(f"a schema refers to more than {_MOST_REFERENCES} others")
+            path = f"/subjects/{segment(str(subject))}/versions/{segment(str(version))}{suffix}"
+            text, _, inner = _parts(self._client.get(path))
+            self._collect(inner, suffix, found, asked)
+            found[name] = text
+
+    def _once_there(self, ask: Callable[[], T]) -> T:
+        """Ask until the registry answers."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return ask()
+            except RegistryError as error:
+                if self._stopping.is_set():
+                    raise
+                self._tell(f"{error}; trying again")
+            self._pause(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise RegistryError("stopped while a schema was waited for: it is asked for again at "
+                                "the next start")  # fmt: skip
+
+    def _tell(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._told >= _TELL_S:
+            self._told = now
+            _log.warning("%s", line)
+
+
+def _parts(answer: Any) -> tuple[str, str, list[Any]]:
+    """Return text, kind and references of a schema as it is answered."""
+    try:
+        text, kind = answer["schema"], answer.get("schemaType") or "AVRO"
+        references = answer.get("references") or []
+        if isinstance(text, str) and isinstance(kind, str) and isinstance(references, list):
+            return text, kind, references
+    except (TypeError, KeyError, AttributeError):
+        pass
+    raise _not_understood()
+
+
+def _id_of(answer: Any) -> int:
+    if isinstance(answer, dict) and isinstance(answer.get("id"), int):
+        return int(answer["id"])
+    raise _not_understood()
+
+
+def _not_understood() -> RegistryError:
+    return RegistryError(
+        "the registry answered with something else than a schema: correct registry.url"
+    )

@@ -1,0 +1,1 @@
+"""Avro: payloads of a Schema Registry, or of one schema. Needs fastavro, the extra ``avro``."""

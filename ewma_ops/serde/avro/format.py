@@ -1,0 +1,168 @@
+"""Avro payloads to documents: with the id of a schema before them, or all of one schema.
+
+Knows how a payload names its schema; must not know who keeps schemas, nor paths and bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from fastavro import schemaless_reader
+from fastavro._read_py import schemaless_reader as careful_reader
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.serde.avro.schema import BadSchemaError, ready
+from ewma_ops.serde.fields import Reasons, Refused, not_utf8
+from ewma_ops.serde.schemas import (
+    PREFIX_BYTES,
+    Schemas,
+    WrittenSchema,
+    refuse_prefix,
+    refuse_unknown,
+)
+
+__all__ = ["AvroFormat", "SingleAvroFormat"]
+
+_CAUSE = "not-avro"
+_MARKER = b"\xc3\x01"
+
+
+class _Reader(NamedTuple):
+    """How payloads of one schema are read."""
+
+    schema: Any
+    read: Callable[..., Any]
+    name: str
+
+    @classmethod
+    def of(cls, written: WrittenSchema, unit: str | None, name: str) -> _Reader:
+        """Make a schema ready; `BadSchemaError` if it cannot be used."""
+        schema, is_recursive = ready(written, unit)
+        # fastavro's compiled reader overflows the stack on values nested without end.
+        return cls(schema, careful_reader if is_recursive else schemaless_reader, name)
+
+    def document(self, payload: bytes, start: int) -> Any:
+        """Return what is written from a place of a payload on; `Refused` if it is none."""
+        data = BytesIO(payload)
+        data.seek(start)
+        try:
+            found = self.read(data, self.schema, None)
+        except RecursionError:
+            raise Refused("too-deep", "the value is nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise Refused("not-utf8", not_utf8(error)) from None
+        except Exception as error:  # noqa: BLE001  # whatever bytes make of it
+            why = "it ends too early" if isinstance(error, EOFError) else str(error)[:100]
+            raise Refused(_CAUSE, f"the value is not of {self.name}: {why}") from None
+        left = len(payload) - data.tell()
+        if left:
+            raise Refused(_CAUSE, f"the value is not of {self.name}: {left} bytes are left over")
+        return found
+
+
+class AvroFormat:
+    """Read Avro with the id of its schema before it.
+
+    Each payload is read with the schema that it was written with: what that has not is absent.
+
+    Parameters
+    ----------
+    schemas
+        Knows the schema of an id.
+    unit
+        What times of a logical type are read in, as of ``DecoderOptions.time_unit``.
+    """
+
+    def __init__(self, schemas: Schemas, unit: str | None = None) -> None:
+        self._schemas, self._unit = schemas, unit
+        self._readers: dict[bytes, _Reader] = {}
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
+        found: list[Any] = []
+        for place, payload in zip(places, payloads, strict=True):
+            try:
+                found.append(self._document(payload))
+            except Refused as refused:
+                found.append({})
+                rejected.setdefault(place, refused.args)
+        return found
+
+    def _document(self, payload: bytes | None) -> Any:
+        if payload is None:
+            raise Refused("tombstone", "the value is null")
+        prefix = payload[:PREFIX_BYTES]
+        reader = self._readers.get(prefix)
+        return (reader or self._reader(payload, prefix)).document(payload, PREFIX_BYTES)
+
+    def _reader(self, payload: bytes, prefix: bytes) -> _Reader:
+        if not payload:
+            raise Refused("empty", "the value is empty")
+        if len(payload) < PREFIX_BYTES or payload[0] != 0:
+            raise refuse_prefix(payload, _CAUSE)
+        schema_id = int.from_bytes(prefix[1:], "big")
+        written = self._schemas.schema(schema_id)
+        if written is None:
+            raise refuse_unknown(schema_id)
+        try:
+            reader = _Reader.of(written, self._unit, f"schema {schema_id}")
+        except BadSchemaError as error:
+            raise Refused(_CAUSE, f"schema {schema_id} cannot be used: {error}") from None
+        self._readers[prefix] = reader
+        return reader
+
+
+class SingleAvroFormat:
+    r"""Read Avro that is all of one schema, or its single-object encoding.
+
+    Parameters
+    ----------
+    text
+        The schema as JSON.
+    unit
+        What times of a logical type are read in, as of ``DecoderOptions.time_unit``.
+    name
+        What the schema is called in messages.
+
+    Raises
+    ------
+    ConfigError
+        If the schema cannot be used.
+
+    Examples
+    --------
+    >>> avro = SingleAvroFormat('{"type": "record", "name": "R", "fields": '
+    ...                         '[{"name": "id", "type": "string"}, {"name": "v", "type": "int"}]}')
+    >>> avro.documents([b"\x02a\x0a"], [0], {})
+    [{'id': 'a', 'v': 5}]
+    """
+
+    def __init__(self, text: str, unit: str | None = None, name: str = "the schema") -> None:
+        try:
+            self._reader = _Reader.of(WrittenSchema(text), unit, name)
+            canonical = to_parsing_canonical_form(self._reader.schema)
+        except BadSchemaError as error:
+            raise ConfigError(f"{name} cannot be used: {error}") from None
+        digest = bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+        self._header = _MARKER + digest
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
+        found: list[Any] = []
+        header, document = self._header, self._reader.document
+        for place, payload in zip(places, payloads, strict=True):
+            try:
+                if payload is None:
+                    raise Refused("tombstone", "the value is null")
+                found.append(document(payload, len(header) if payload[:10] == header else 0))
+            except Refused as refused:
+                found.append({})
+                rejected.setdefault(place, refused.args)
+        return found

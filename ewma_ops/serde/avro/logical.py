@@ -1,0 +1,88 @@
+"""Logical types of Avro to plain Python objects.
+
+Knows what each of them means; must not know where it stands. fastavro's own reading is not used:
+it rounds a decimal to its precision, and fails on times outside of the years 1 to 9999.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from fastavro.read import LOGICAL_READERS
+
+from ewma_ops.serde.instants import DAY_MS, in_unit
+
+__all__ = ["translated"]
+
+_PER_MS = {"millis": 1, "micros": 1_000, "nanos": 1_000_000}
+_MOST_DECIMAL_BYTES = 1_024
+_EXACT = Context(prec=4 * _MOST_DECIMAL_BYTES, Emax=MAX_EMAX, Emin=MIN_EMIN)
+
+_Reader = Callable[..., object]
+
+
+def translated(schema: Mapping[str, Any], unit: str | None) -> dict[str, Any]:
+    """Return a schema whose logical type fastavro reads as it is read here.
+
+    Decimals become `Decimal`, exactly; times and dates numbers of ``unit`` (milliseconds for
+    ``None``), UUIDs text. All other logical types are read as the type that they stand on.
+
+    Parameters
+    ----------
+    schema
+        Of a type with ``logicalType``.
+    unit
+        ``time_unit`` of the options.
+    """
+    plain = {key: value for key, value in schema.items() if key != "logicalType"}
+    logical, kind = schema["logicalType"], schema["type"]
+    name, reader = _reader_of(logical, kind, plain, unit)
+    if reader is None:
+        return plain
+    LOGICAL_READERS[f"{kind}-{name}"] = reader
+    return {**plain, "logicalType": name}
+
+
+def _reader_of(
+    logical: object, kind: object, schema: Mapping[str, Any], unit: str | None
+) -> tuple[str, _Reader | None]:
+    name = f"ewma-{logical}-{unit}"
+    if logical == "decimal" and kind in ("bytes", "fixed"):
+        scale = schema.get("scale", 0)
+        if not isinstance(scale, int) or not 0 <= scale <= 4 * _MOST_DECIMAL_BYTES:
+            return name, None  # of a decimal that is none, Avro reads the bytes
+        return f"ewma-decimal-{scale}", partial(_decimal, -scale)
+    if logical == "date" and kind == "int":
+        return name, partial(_date, unit)
+    head, _, precision = str(logical).rpartition("-")
+    if kind == "long" and head in ("timestamp", "local-timestamp") and precision in _PER_MS:
+        per_ms = _PER_MS[precision]
+        if per_ms == 1 and unit in (None, "ms"):
+            return name, None  # it is such a number already
+        return name, partial(_timestamp, per_ms, unit)
+    if logical == "uuid" and kind == "fixed" and schema.get("size") == 16:
+        return name, _uuid
+    return name, None
+
+
+def _decimal(exponent: int, data: bytes, *_: object) -> Decimal:
+    if len(data) > _MOST_DECIMAL_BYTES:
+        raise ValueError(f"a decimal of more than {_MOST_DECIMAL_BYTES} bytes")
+    unscaled = int.from_bytes(data, "big", signed=True)
+    return Decimal(unscaled).scaleb(exponent, _EXACT)
+
+
+def _date(unit: str | None, days: int, *_: object) -> int | Decimal:
+    return in_unit(days * DAY_MS, unit)
+
+
+def _timestamp(per_ms: int, unit: str | None, number: int, *_: object) -> int | Decimal:
+    return in_unit(number // per_ms, unit)
+
+
+def _uuid(data: bytes, *_: object) -> str:
+    return str(UUID(bytes=data))

@@ -1,0 +1,159 @@
+"""Avro schemas, made ready to read with: what they refer to, their logical types, what is unsafe.
+
+Knows schemas; must not know payloads, nor where a schema came from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from fastavro.schema import SchemaParseException, UnknownType, parse_schema
+
+from ewma_ops.serde.avro.logical import translated
+from ewma_ops.serde.schemas import WrittenSchema
+
+__all__ = ["BadSchemaError", "ReadySchema", "ready"]
+
+
+class BadSchemaError(ValueError):
+    """A schema is none, or cannot be used; the message says why."""
+
+
+class ReadySchema(NamedTuple):
+    """A schema as fastavro takes it, and whether a value of it may hold others without end."""
+
+    parsed: Any
+    is_recursive: bool
+
+
+def ready(written: WrittenSchema, unit: str | None = None) -> ReadySchema:
+    """Parse a schema and what it refers to.
+
+    Parameters
+    ----------
+    written
+        The schema and those it refers to.
+    unit
+        What times are read in, as of ``DecoderOptions.time_unit``.
+
+    Raises
+    ------
+    BadSchemaError
+        If it is no Avro schema, or payloads of it could ask for any amount of memory.
+
+    Examples
+    --------
+    >>> ready(WrittenSchema('{"type": "array", "items": "null"}'))
+    Traceback (most recent call last):
+    ...
+    ewma_ops.serde.avro.schema.BadSchemaError: an array of items without bytes can be of any length
+    """
+    if written.kind != "AVRO":
+        raise BadSchemaError(f"it is a schema of {written.kind}, not of Avro")
+    named: dict[str, Any] = {}
+    try:
+        for _, text in written.references:
+            parse_schema(_translated(json.loads(text), unit), named)
+        parsed = parse_schema(_translated(json.loads(written.text), unit), named)
+        types = _Types(named)
+        if any(types.is_empty(items) for items in types.items_of(parsed)):
+            raise BadSchemaError("an array of items without bytes can be of any length")
+        return ReadySchema(parsed, types.is_recursive(parsed))
+    except BadSchemaError:
+        raise
+    except UnknownType as error:
+        raise BadSchemaError(f"it refers to {error.name}, which is not there") from None
+    except SchemaParseException as error:
+        raise BadSchemaError(f"it is not valid: {error}") from None
+    except RecursionError:
+        raise BadSchemaError("it is nested too deeply") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadSchemaError(f"it is no Avro schema: {type(error).__name__} {error}") from None
+
+
+def _translated(schema: Any, unit: str | None) -> Any:
+    """Return a schema with the logical types replaced."""
+    if isinstance(schema, list):
+        return [_translated(branch, unit) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = dict(schema)
+    if isinstance(made.get("type"), (dict, list)):
+        made["type"] = _translated(made["type"], unit)
+    for key in ("items", "values"):
+        if key in made:
+            made[key] = _translated(made[key], unit)
+    if isinstance(made.get("fields"), list):
+        made["fields"] = [_translated(field, unit) for field in made["fields"]]
+    if "logicalType" in made:
+        made = translated(made, unit)
+    return made
+
+
+class _Types:
+    """Parsed types, which refer to each other by name."""
+
+    def __init__(self, named: Mapping[str, Any]) -> None:
+        self._named = named
+
+    def _below(self, schema: Any) -> Iterator[Any]:
+        """Yield the types directly inside of one."""
+        if isinstance(schema, list):
+            yield from schema
+        elif isinstance(schema, dict):
+            if schema["type"] in ("record", "error"):
+                yield from (field["type"] for field in schema["fields"])
+            elif schema["type"] == "array":
+                yield schema["items"]
+            elif schema["type"] == "map":
+                yield schema["values"]
+        elif schema in self._named:
+            yield self._named[schema]
+
+    def _every(self, schema: Any) -> Iterator[Any]:
+        """Yield a type and all inside of it, a named one once."""
+        seen: set[str] = set()
+        left = [schema]
+        while left:
+            one = left.pop()
+            name = one.get("name") if isinstance(one, dict) else None
+            if name in seen:
+                continue
+            if name is not None:
+                seen.add(name)
+            yield one
+            left.extend(self._below(one))
+
+    def items_of(self, schema: Any) -> Iterator[Any]:
+        """Yield the types of the items of every array."""
+        for one in self._every(schema):
+            if isinstance(one, dict) and one["type"] == "array":
+                yield one["items"]
+
+    def is_empty(self, schema: Any, seen: frozenset[str] = frozenset()) -> bool:
+        """Tell whether a value of a type may have no bytes at all."""
+        if isinstance(schema, str):
+            return schema == "null" or (
+                schema in self._named and self.is_empty(self._named[schema], seen)
+            )
+        if isinstance(schema, list):
+            return False
+        kind, name = schema["type"], schema.get("name", "")
+        if kind == "fixed":
+            return bool(schema["size"] == 0)
+        if kind not in ("record", "error"):
+            return bool(kind == "null")
+        return name in seen or all(
+            self.is_empty(field["type"], seen | {name}) for field in schema["fields"]
+        )
+
+    def is_recursive(self, schema: Any) -> bool:
+        """Tell whether a record may hold itself."""
+        for one in self._every(schema):
+            if isinstance(one, dict) and one["type"] in ("record", "error"):
+                inside = (part for below in self._below(one) for part in self._every(below))
+                if any(isinstance(p, dict) and p.get("name") == one["name"] for p in inside):
+                    return True
+        return False

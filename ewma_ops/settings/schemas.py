@@ -1,0 +1,44 @@
+"""Where the schemas of a job are to come from.
+
+Knows the tables of the file; must not know how a schema is got or read.
+"""
+
+from __future__ import annotations
+
+from ewma_ops.serde.formats import FORMATS, entry_of
+from ewma_ops.settings.model import Input
+from ewma_ops.settings.registry_table import REGISTRY_KEY
+
+__all__ = ["refuse_schemas"]
+
+
+def refuse_schemas(reads: Input, *, registry: bool, mistakes: list[str]) -> None:
+    """Note where schemas are to come from two places, or none, or are not needed.
+
+    Parameters
+    ----------
+    reads
+        The table ``[input]``.
+    registry
+        Whether there is a table ``[registry]``.
+    mistakes
+        What is wrong is added here.
+    """
+    by_key = reads.key in FORMATS and entry_of(str(reads.key)).has_schema
+    by_value = entry_of(reads.format).has_schema
+    if by_value and reads.schema is not None and registry and not by_key:
+        mistakes.append(
+            "input.schema and [registry] both give the schema of a message: remove one of them"
+        )
+    if by_value and reads.schema is None and not registry:
+        mistakes.append(
+            f'format = "{reads.format}" needs schemas: add [registry] with {REGISTRY_KEY}, or '
+            "schema = with the path of a file to [input]"
+        )
+    if by_key and not registry:
+        mistakes.append(f'key = "{reads.key}" needs schemas: add [registry] with {REGISTRY_KEY}')
+    if registry and not (by_key or by_value):
+        mistakes.append(
+            f'[registry] is not used by format = "{reads.format}": remove it, or set input.format '
+            'or input.key to "avro"'
+        )
