@@ -20,7 +20,8 @@ from ewma_ops.columns.readings import EARLIEST_MS, LARGEST_VALUE, LATEST_MS, Rea
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.revise import check_mergeable
-from ewma_ops.stats.smoothing import PAIRED, STATISTICS, Smoothing
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import PAIRED, STATISTICS
 from ewma_ops.table.table import SeriesTable
 from tests.oracles import exact
 
@@ -38,7 +39,7 @@ STARTS: list[dict[str, Any]] = [
 def everything(decay: Decay, **options: Any) -> Smoothing | None:
     """Ask for every statistic that goes with the options; ``None`` if they do not."""
     names = ["mean"]
-    for name in [None, *STATISTICS[1:]]:
+    for name in [None, *list(STATISTICS)[1:]]:
         try:
             Smoothing(decay, **options, statistics=["mean", name] if name else ["mean"])
         except ConfigError:

@@ -1,33 +1,38 @@
-"""What one `Smoothing` keeps of some fields, and how a batch of readings moves it on.
+"""What one `Smoothing` keeps of some fields, and how a batch of readings moves it on, in NumPy.
 
-Knows the options and settles them before any loop; must not know series ids, tables or streams.
-The fields share the weights: a reading in which one of them is missing is missing.
-
-The state of a series is a row of the columns of `weights`, and of these, k fields deep:
-
-============= ======= ======================================================================
-mean          float64 m, the weighted mean; always properly weighted, whatever the start-up
-held          float64 the value before (weighting ``last`` and ``linear``)
-variance      float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
-covariance    float64 the same of each two fields
-============= ======= ======================================================================
+Runs the recurrences over a planned batch; what they are of is in `weights`, `states` and
+`statistics`. The fields share the weights: a reading in which one of them is missing is missing.
+Must not know formulas, series ids, tables or streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.stats import recurrences
+from ewma_ops.stats import ops, recurrences
 from ewma_ops.stats.batch_plan import BatchPlan
+from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.recurrences import Floats, Ints
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.weights import Column, Weighed, Weighing
+from ewma_ops.stats.states import (
+    ALWAYS,
+    NEVER,
+    STATES,
+    columns_of,
+    read_before,
+    set_second_moment_factors,
+)
+from ewma_ops.stats.statistics import STATISTICS, Moments
+from ewma_ops.stats.weights import Weighing
 
 __all__ = ["ColumnStepper"]
+
+Bools = NDArray[np.bool_]
+State = Mapping[str, NDArray[Any]]
 
 
 class ColumnStepper:
@@ -41,31 +46,40 @@ class ColumnStepper:
         How many fields there are.
     unbiased
         Whether second moments are kept unbiased; ``None``: if an unbiased statistic is asked for.
+
+    Attributes
+    ----------
+    columns
+        The columns of state that are kept.
     """
 
     def __init__(
         self, smoothing: Smoothing, width: int = 1, *, unbiased: bool | None = None
     ) -> None:
         self.smoothing = smoothing
-        self._left, self._right = recurrences.pairs(width if smoothing.pairs else 0)
-        unbiased = smoothing.unbiased if unbiased is None else unbiased
-        self.weighing = Weighing(smoothing, unbiased=unbiased)
-        self._width = width
-        self._decay = smoothing.decay
-        self._corrected = smoothing.start_up != "uncorrected"
+        needs = smoothing.needs if unbiased is None else smoothing.needs - {"spread"}
+        if unbiased:
+            needs |= {"spread"}
+        self.columns = columns_of(smoothing, needs, width)
+        self._ops = ops.of_columns(smoothing.decay)
+        self._weighing = Weighing(smoothing, self._ops)
+        self._decays = np.array(smoothing.policies.decays)
+        self._statistics = {name: STATISTICS[name] for name in smoothing.statistics}
+        self._unbiased = [name for name, one in self._statistics.items() if one.unbiased]
+        self._pairs_asked = any(one.of == "pair" for one in self._statistics.values())
         self._enough = max(1, smoothing.min_periods)
-        self.columns = self._columns()
-
-    def _columns(self) -> dict[str, Column]:
-        smoothing, columns = self.smoothing, dict(self.weighing.columns)
-        columns["mean"] = Column(np.float64, smoothing.prior or 0.0, self._width)
-        if smoothing.weighting in ("last", "linear"):
-            columns["held"] = Column(np.float64, 0.0, self._width)
-        if smoothing.squares:
-            columns["variance"] = Column(np.float64, 0.0, self._width)
-        if smoothing.pairs:
-            columns["covariance"] = Column(np.float64, 0.0, len(self._left))
-        return columns
+        self._pairs = recurrences.pairs(width)
+        kept = [STATES[name] for name in self.columns]
+        self._read_before = read_before(self.columns)
+        self._tallies = [(s.name, s.tally) for s in kept if s.tally is not None]
+        moments = [(s, s.step) for s in kept if s.step is not None]
+        self._of_reading = [(s.name, step) for s, step in moments if s.of == "reading"]
+        whole = slice(None), slice(None)
+        self._of_fields = [
+            (s.name, step, self._pairs if s.of == "pair" else whole)
+            for s, step in moments
+            if s.of != "reading"
+        ]
 
     def advance(
         self,
@@ -74,7 +88,7 @@ class ColumnStepper:
         times_ms: Ints | None,
         volumes: Floats | None,
         causes: NDArray[np.uint8] | None,
-        state: Mapping[str, NDArray[Any]],
+        state: State,
     ) -> dict[str, Floats]:
         """Move the state of the plan's series on by its readings, in place.
 
@@ -100,132 +114,131 @@ class ColumnStepper:
             Each statistic asked for, in the plan's order; NaN where undefined: float64[k, n] of
             fields, float64[pairs, n] of pairs, float64[n] of the reading.
         """
-        observed: NDArray[np.bool_] = ~np.asarray(np.isnan(values).any(axis=0))
-        if self.weighing.by_volume and volumes is not None:
+        m = Moments(self.smoothing, self._ops)
+        observed: Bools = ~np.asarray(np.isnan(values).any(axis=0))
+        if self._weighing.by_volume and volumes is not None:
             observed &= volumes > 0.0
-        by = self.weighing.advance(plan, observed, times_ms, volumes, causes, state)
-        values = np.where(by.observed, values, 0.0)
-        if self.weighing.by_duration:
-            values = self._over_gaps(plan, values, by, state)
-        deviations = np.empty_like(values) if self.weighing.moments else None
-        mean = recurrences.means(plan, by.shares, by.rests, values, state["mean"], deviations)
-        moments: dict[str, Floats] = {}
-        if deviations is not None:
-            moments = self._second_moments(plan, by, deviations, state)
-        wanted = self._statistics(by, mean, moments)
-        results = {name: wanted[name]() for name in self.smoothing.statistics}
-        self._blank(results, by)
-        return results
+        observed = self._weigh(m, plan, observed, times_ms, volumes, causes, state)
+        values = np.where(observed, values, 0.0)
+        if "held" in state:
+            factors = np.where(observed, 0.0, 1.0)
+            before = recurrences.accumulate(plan, factors, values, state["held"])
+            values = self._weighing.over_gap(m, before, values)
+        m.d = np.empty_like(values) if self._of_fields else None
+        m.mean = recurrences.means(plan, m.p, m.r, values, state["mean"], m.d)
+        self._advance_moments(m, plan, state)
+        return self._results(m)
 
-    def _over_gaps(
-        self, plan: BatchPlan, values: Floats, by: Weighed, state: Mapping[str, NDArray[Any]]
-    ) -> Floats:
-        """Return the value that stands for each gap: between the one before and this one."""
-        if "held" not in state or by.gap_ms is None:
-            return values
-        factors = np.where(by.observed, 0.0, 1.0)
-        before = recurrences.accumulate(plan, factors, values, state["held"])
-        before = np.where(by.seen <= 1, values, before)
-        if self.smoothing.weighting == "last":
-            return before
-        return values - (values - before) * self._decay.lean(np.maximum(by.gap_ms, 0))
+    def _weigh(
+        self,
+        m: Moments,
+        plan: BatchPlan,
+        observed: Bools,
+        times_ms: Ints | None,
+        volumes: Floats | None,
+        causes: NDArray[np.uint8] | None,
+        state: State,
+    ) -> Bools:
+        """Move the times, the counts and the sum of weights on; return which are observed."""
+        weighing, newest = self._weighing, None
+        if weighing.by_time:
+            assert times_ms is not None  # the table refuses readings without
+            newest = recurrences.latest(
+                plan, np.where(observed, times_ms, NEVER), state["newest_ms"]
+            )
+            opens = newest == NEVER
+            m.gap_ms = np.where(opens, 0, times_ms - np.where(opens, 0, newest))
+            if weighing.needs_idle:
+                idles = ~observed & self._passed(volumes, causes)
+                m.idle_ms = np.where(idles, np.maximum(m.gap_ms, 0), 0)
+            if weighing.by_duration:
+                observed = observed & (m.gap_ms >= 0)
+        m.seen = recurrences.counts(plan, observed, state["count"])
+        retained, added = weighing.factors(m.gap_ms, m.seen)
+        if not observed.all():
+            missing = weighing.retained(self._passed(volumes, causes), m.seen)
+            retained = np.where(observed, retained, missing)
+            added = np.where(observed, added, 0.0)
+        if weighing.by_volume:
+            assert volumes is not None  # the table refuses readings without
+            added = added * np.where(observed, volumes, 0.0)
+        # Of count decay both are numbers, unless some readings are missing.
+        retained, added = (
+            x if isinstance(x, np.ndarray) else np.full(len(observed), x) for x in (retained, added)
+        )
+        factors, gains = retained, added
+        whole = weighing.whole(observed, m.seen)
+        if whole is not None:
+            factors, gains = np.where(whole, 0.0, retained), np.where(whole, 1.0, added)
+        kept = recurrences.accumulate(plan, factors, gains, state["weight"])
+        kept *= retained
+        weighing.share(m, observed, kept, added)
+        if newest is not None and times_ms is not None and "oldest_ms" in state:
+            m.age_ms = _age(plan, observed, times_ms, newest, state["oldest_ms"])
+        return observed
 
-    def _second_moments(
-        self, plan: BatchPlan, by: Weighed, deviations: Floats, state: Mapping[str, NDArray[Any]]
-    ) -> dict[str, Floats]:
-        """Second moments: y <- a y + b d_i d_j. Returns them after each reading."""
-        a, b = by.factors, by.portions
-        assert a is not None
-        assert b is not None
-        after: dict[str, Floats] = {}
-        if "variance" in state:
-            gains = deviations * deviations * b
-            before = recurrences.accumulate(plan, a, gains, state["variance"])
-            after["variance"] = before * a + gains
-        if "covariance" in state:
-            gains = deviations[self._left] * deviations[self._right] * b
-            before = recurrences.accumulate(plan, a, gains, state["covariance"])
-            after["covariance"] = before * a + gains
-        return after
+    def _passed(self, volumes: Floats | None, causes: NDArray[np.uint8] | None) -> Bools:
+        """Tell past which readings weights decay, if they are not observed."""
+        every = np.uint8(0) if causes is None else causes
+        if self._weighing.by_volume and volumes is not None:
+            every = every | np.where(volumes > 0.0, 0, MISSING).astype(np.uint8)
+        return np.asarray(self._decays[every])
 
-    def _statistics(
-        self, by: Weighed, mean: Floats, moments: Mapping[str, Floats]
-    ) -> dict[str, Callable[[], Floats]]:
-        def unbiased(name: str) -> Floats:
-            defined = by.weighed >= self.weighing.two
-            if self.weighing.most is not None:
-                defined &= by.seen <= self.weighing.most
-            return np.where(defined, moments[name], np.nan)
+    def _advance_moments(self, m: Moments, plan: BatchPlan, state: State) -> None:
+        """Move the tallies and the moments on, and set them."""
+        m.weighed = m.seen
+        for name, tally in self._tallies:
+            setattr(m, name, recurrences.counts(plan, tally(m), state[name]))
+        if not (self._of_reading or self._of_fields):
+            return
+        if not m.weighs.all():
+            m.r = np.where(m.weighs, m.r, 1.0)
+        for name, step in self._of_reading:
+            self._advance_moment(m, plan, name, step(m, ..., ...), state[name])
+        if self._of_fields:
+            set_second_moment_factors(m)
+        for name, step, (i, j) in self._of_fields:
+            self._advance_moment(m, plan, name, step(m, i, j), state[name])
 
-        def biased(name: str = "variance") -> Floats:
-            return moments[name] if by.spread is None else moments[name] * by.spread
+    def _advance_moment(
+        self, m: Moments, plan: BatchPlan, name: str, moved: tuple[Any, Any], column: Floats
+    ) -> None:
+        factors, gains = moved
+        before = recurrences.accumulate(plan, factors, gains, column)
+        if name in self._read_before:
+            m.before[name] = before
+        after = before * factors
+        after += gains
+        setattr(m, name, after)
 
-        def n_eff() -> Floats:
-            assert by.concentration is not None
-            return 1.0 / by.concentration
-
-        def revision() -> Floats:
-            assert by.revision is not None
-            return by.revision.astype(np.float64)
-
-        def share() -> Floats | float:
-            return 1.0 if self._corrected else self._gathered(by.weight)
-
-        return {
-            "mean": lambda: mean if self._corrected else self._gathered(by.weight) * mean,
-            "sum": lambda: self._standing(by) * mean,
-            "count": lambda: by.seen.astype(np.float64),
-            "n_eff": n_eff,
-            "settled": lambda: self._settled(by),
-            "rate": lambda: self._rate(by),
-            "revision": revision,
-            "var": lambda: unbiased("variance"),
-            "std": lambda: np.sqrt(unbiased("variance")),
-            "sem": lambda: np.sqrt(unbiased("variance") / n_eff()),
-            "var_biased": biased,
-            "std_biased": lambda: np.sqrt(biased()),
-            "mean_square": lambda: share() * (biased() + mean * mean),
-            "cov": lambda: unbiased("covariance"),
-            "cov_biased": lambda: biased("covariance"),
-            "corr": lambda: self._corr(unbiased("covariance"), np.sqrt(moments["variance"])),
-        }
-
-    def _corr(self, covariance: Floats, deviation: Floats) -> Floats:
-        scale = deviation[self._left] * deviation[self._right]
-        flat = scale == 0.0
-        corr = np.where(flat, np.nan, covariance / np.where(flat, 1.0, scale))
-        return np.minimum(np.maximum(corr, -1.0), 1.0)
-
-    def _standing(self, by: Weighed) -> Floats:
-        """Sum of weights as of the reading's own time, missing ones too."""
-        if by.idle_ms is None:
-            return by.weight
-        return by.weight * self._decay.retention(by.idle_ms)
-
-    def _settled(self, by: Weighed) -> Floats:
-        """Share gathered so far of the weight that an average without a beginning would have."""
-        if self.weighing.start_n is not None:
-            return np.minimum(by.seen / self.weighing.start_n, 1.0)
-        return self._gathered(by.weight) if by.age_ms is None else self._decay.lapse(by.age_ms)
-
-    def _gathered(self, weight: Floats) -> Floats:
-        """(1 - beta) S: 1 - beta^t after t readings without a gap."""
-        return self._decay.alpha * weight
-
-    def _rate(self, by: Weighed) -> Floats:
-        """Count readings per second since the oldest, which opens the time and is not counted."""
-        assert by.age_ms is not None
-        age = by.age_ms if by.idle_ms is None else by.age_ms + by.idle_ms
-        readings = self._standing(by) - self._decay.retention(age)
-        seconds = self._decay.tau_s * self._decay.lapse(age)
-        return np.where(age > 0, readings / np.where(age > 0, seconds, 1.0), np.nan)
-
-    def _blank(self, results: dict[str, Floats], by: Weighed) -> None:
-        """Take back what too few readings or too little weight stand behind."""
-        undefined = by.seen < self._enough
+    def _results(self, m: Moments) -> dict[str, Floats]:
+        """Return the statistics, NaN where they are undefined."""
+        if self._pairs_asked and m.variance is not None:
+            left, right = self._pairs
+            std = np.sqrt(m.variance)
+            m.left_std, m.right_std = std[left], std[right]
+        results = {name: statistic.value(m) for name, statistic in self._statistics.items()}
+        if self._unbiased:
+            defined = self._weighing.unbiased_defined(m)
+            if not defined.all():
+                for name in self._unbiased:
+                    results[name] = np.where(defined, results[name], np.nan)
+        undefined = m.seen < self._enough
         if self.smoothing.min_weight > 0.0:
-            undefined |= self._standing(by) < self.smoothing.min_weight
+            undefined |= m.standing() < self.smoothing.min_weight
         if undefined.any():
             for name, result in results.items():
-                if name != "count":
+                if not self._statistics[name].always_defined:
                     result[..., undefined] = np.nan
+        return results
+
+
+def _age(plan: BatchPlan, observed: Bools, times_ms: Ints, before: Ints, oldest: Ints) -> Ints:
+    """From the oldest to the newest reading, after each."""
+    # The greatest of -t is the smallest of t: one recurrence serves both ends.
+    negated = -oldest
+    earlier = -recurrences.latest(plan, np.where(observed, -times_ms, -ALWAYS), negated)
+    oldest[:] = -negated
+    first = np.where(observed, np.minimum(earlier, times_ms), earlier)
+    newest = np.where(observed, np.maximum(before, times_ms), before)
+    return np.where(newest == NEVER, 0, newest - first)

@@ -21,7 +21,7 @@ divided out, so that it is right after any gap, when both C and Q are next to no
 
 Each function takes columns in the order of a `BatchPlan`, and the state of its series: one element
 for each of ``plan.series``, updated in place. A column of values or of state may have a leading
-axis of fields, ``[k, n]``; what all fields share is ``[n]``. `by_reading` has the same recurrences
+axis of fields, ``[k, n]``; what all fields share is ``[n]``. `by_reading` runs the same recurrences
 for a single reading, with the same operations in the same order, hence the same bits.
 
 Must not know series ids, options, clocks or where anything comes from.

@@ -16,7 +16,8 @@ from ewma_ops.stats import recurrences
 from ewma_ops.stats.composites import Composite
 from ewma_ops.stats.recurrences import Floats
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.weights import NEVER
+from ewma_ops.stats.states import NEVER, STATES, Correction, Join, Retraction
+from ewma_ops.stats.statistics import starting_readings
 
 __all__ = [
     "check_mergeable",
@@ -30,9 +31,6 @@ __all__ = [
 ]
 
 State = Mapping[str, NDArray[Any]]
-
-_ALONE = {"concentration": 1.0, "spread": 0.0, "variance": 0.0, "covariance": 0.0}
-"""What the state of a single reading is."""
 
 _LEAST_LEFT = 1e-9
 """Of the weight of what is taken back: with less left, rounding is all there would be."""
@@ -103,43 +101,39 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
     width
         How many fields there are.
     """
-    after: dict[str, NDArray[Any]] = {"count": one["count"] + other["count"]}
     if "newest_ms" in one:
         newest = np.maximum(one["newest_ms"], other["newest_ms"])
         fades = [
             smoothing.decay.retention(np.where(s["newest_ms"] == NEVER, 0, newest - s["newest_ms"]))
             for s in (one, other)
         ]
-        after["newest_ms"] = newest
         left, right = one["weight"] * fades[0], other["weight"] * fades[1]
     else:
         left = one["weight"] * smoothing.decay.beta ** other["count"].astype(np.float64)
         right = other["weight"]
-    after["weight"] = weight = left + right
+    weight = left + right
     total = np.where(weight > 0.0, weight, 1.0)
     r, p = left / total, right / total
-    if "oldest_ms" in one:
-        after["oldest_ms"] = np.minimum(one["oldest_ms"], other["oldest_ms"])
-    if "weighed" in one:
-        after["weighed"] = one["weighed"] + other["weighed"]
-    if "revision" in one:
-        both_read = (one["count"] > 0) & (other["count"] > 0)
-        after["revision"] = one["revision"] + other["revision"] + both_read
-    if "concentration" in one:
-        both = r * r * one["concentration"] + p * p * other["concentration"]
-        after["concentration"] = np.where(weight > 0.0, both, 1.0)
-    d = other["mean"] - one["mean"]
-    after["mean"] = np.where(p > 0.5, other["mean"] - d * r, one["mean"] + d * p)
-    a, b, c = r, p, r * p
-    if "spread" in one:
-        after["spread"] = r * r * one["spread"] + p * p * other["spread"] + 2.0 * r * p
-        a, b, c = _blend(r, p, one, other)
-    if "variance" in one:
-        after["variance"] = a * one["variance"] + b * other["variance"] + c * (d * d)
-    if "covariance" in one:
-        own = a * one["covariance"] + b * other["covariance"]
-        after["covariance"] = own + c * _products(d, width)
+    factors = _blend(r, p, one, other) if "spread" in one else (r, p, r * p)
+    both_read = (one["count"] > 0) & (other["count"] > 0)
+    join = Join(weight, r, p, both_read, other["mean"] - one["mean"], *factors)
+    after: dict[str, NDArray[Any]] = {}
+    for name, i, j in _places(one, width):
+        merge = STATES[name].merge
+        assert merge is not None  # check_mergeable refuses what cannot be merged
+        after[name] = merge(join, one[name], other[name], i, j)
     return after
+
+
+def _places(one: State, width: int) -> list[tuple[str, Any, Any]]:
+    """Return each column by name, and where in columns of fields those of its values are."""
+    whole = slice(None)
+    left, right = recurrences.pairs(width)
+    return [
+        (name, *((left, right) if state.of == "pair" else (whole, whole)))
+        for name, state in STATES.items()
+        if name in one
+    ]
 
 
 def _blend(r: Floats, p: Floats, one: State, other: State) -> tuple[Floats, Floats, Floats]:
@@ -176,7 +170,7 @@ def _in_turn(swapped: NDArray[np.bool_], first: Any, second: Any) -> tuple[Any, 
 
 def newest_weight(smoothing: Smoothing, one: State, weight: float) -> float:
     """Return the part of the sum of weights that is the newest reading's, under count decay."""
-    start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up)
+    start_n = starting_readings(smoothing)
     count, total = int(one["count"][0]), float(one["weight"][0])
     if start_n is None:
         return weight
@@ -187,7 +181,7 @@ def newest_weight(smoothing: Smoothing, one: State, weight: float) -> float:
 
 def rebased(smoothing: Smoothing, one: State, left: float) -> float:
     """Return the sum of weights as of the reading before, once the newest is taken back."""
-    start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up)
+    start_n = starting_readings(smoothing)
     if start_n is None or smoothing.weighting == "volume":
         return left / smoothing.decay.beta
     count = int(one["count"][0]) - 1
@@ -200,7 +194,7 @@ def retracted(
     """Take one reading back: the recurrences with its weight negated.
 
     With p = -w / (S - w) and r = S / (S - w): m + p d, r (C + p d_i d_j), r^2 U - p^2,
-    r^2 Q + 2 p, d = x - m.
+    r^2 Q + 2 p, d = x - m. `STATES` has the formula of each column.
 
     Parameters
     ----------
@@ -227,33 +221,14 @@ def retracted(
             "correct it, or give the value, the time and the weight that it came with"
         )
     p, r = -weight / left, (left + weight) / left
-    after = {name: column.copy() for name, column in one.items()}
-    after["weight"][0] = left
-    after["count"][0] -= 1
-    if "weighed" in one:
-        after["weighed"][0] -= 1
-    if "revision" in one:
-        after["revision"][0] += 1
-    d = values[:, None] - one["mean"]
-    after["mean"] = one["mean"] + p * d
+    after: dict[str, NDArray[Any]] = {}
+    retraction = Retraction(left, p, r, values[:, None] - one["mean"], one, after)
+    for name, i, j in _places(one, width):
+        after[name] = np.array(STATES[name].retract(retraction, one[name], i, j))
     if int(after["weighed" if "weighed" in one else "count"][0]) < 2 and not prior:
-        for name, alone in _ALONE.items():
-            if name in after:
-                after[name][:] = alone
-        return after
-    if "concentration" in one:
-        after["concentration"] = np.minimum(r * r * one["concentration"] - p * p, 1.0)
-    spread = scale = np.ones(1)
-    if "spread" in one:
-        spread = one["spread"]
-        scale = after["spread"] = np.maximum(r * r * spread + 2.0 * p, 0.0)
-    divisor = np.where(scale > 0.0, scale, 1.0)
-    if "variance" in one:
-        found = r * (one["variance"] * spread + p * d * d) / divisor
-        after["variance"] = np.where(scale > 0.0, np.maximum(found, 0.0), 0.0)
-    if "covariance" in one:
-        found = r * (one["covariance"] * spread + p * _products(d, width)) / divisor
-        after["covariance"] = np.where(scale > 0.0, found, 0.0)
+        for name, column in after.items():
+            if STATES[name].step is not None:
+                column[:] = STATES[name].initial
     return after
 
 
@@ -288,7 +263,6 @@ def corrected(
             "the reading cannot be corrected: all of the series weighs less, so it was never "
             "observed, or long ago; give the value and time it came with"
         )
-    after = {name: column.copy() for name, column in one.items()}
     p, r = min(weight / total, 1.0), max(total - weight, 0.0) / total
     several = int(one["weighed" if "weighed" in one else "count"][0]) > 1
     if "spread" in one and several and not r > _LEAST_LEFT:
@@ -296,22 +270,8 @@ def corrected(
             "the reading cannot be corrected: what all others weigh is lost to rounding beside it, "
             "and with it an unbiased variance; leave the unbiased statistics out"
         )
-    a, d = old[:, None] - one["mean"], (new - old)[:, None]
-    after["mean"] = one["mean"] + p * d
-    if "revision" in one:
-        after["revision"][0] += 1
-    spread = one["spread"] if "spread" in one else np.ones(1)
-    divisor = np.where(spread > 0.0, spread, 1.0)
-    if "variance" in one:
-        gain = np.where(spread > 0.0, p * (2.0 * a * d + r * d * d), 0.0)
-        after["variance"] = np.maximum(one["variance"] + gain / divisor, 0.0)
-    if "covariance" in one:
-        i, j = recurrences.pairs(width)
-        gain = p * (a[i] * d[j] + d[i] * a[j] + r * d[i] * d[j])
-        after["covariance"] = one["covariance"] + np.where(spread > 0.0, gain, 0.0) / divisor
-    return after
-
-
-def _products(d: Floats, width: int) -> Floats:
-    i, j = recurrences.pairs(width)
-    return d[i] * d[j]
+    correction = Correction(p, r, old[:, None] - one["mean"], (new - old)[:, None], one)
+    return {
+        name: np.array(STATES[name].correct(correction, one[name], i, j))
+        for name, i, j in _places(one, width)
+    }

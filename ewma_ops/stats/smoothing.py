@@ -14,37 +14,14 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.policies import Policies
+from ewma_ops.stats.states import STATES
+from ewma_ops.stats.statistics import STATISTICS, needs_of
 
-__all__ = ["OF_READING", "PAIRED", "STATISTICS", "Smoothing"]
+__all__ = ["Smoothing"]
 
-PAIRED = ("cov", "cov_biased", "corr")
-"""Statistics of two fields."""
-
-OF_READING = ("count", "n_eff", "settled", "rate", "revision")
-"""Statistics that are the same for all fields that are observed together."""
-
-STATISTICS = (
-    "mean",
-    "n_eff",
-    "settled",
-    "count",
-    "sum",
-    "var",
-    "std",
-    "sem",
-    "var_biased",
-    "std_biased",
-    "mean_square",
-    "rate",
-    "revision",
-    *PAIRED,
-)
-_UNBIASED = {"var", "std", "sem", "cov", "corr"}
-_BIASED = {"var_biased", "std_biased", "mean_square", "cov_biased"}
 _START_UPS = ("corrected", "uncorrected", "first", "simple", "prior")
 _WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
-_LARGEST = 2.0**1022
-_LARGEST_SQUARED = 2.0**510
+_LARGEST_PRIOR = 2.0**510
 
 
 @dataclass(frozen=True)
@@ -177,7 +154,10 @@ class Smoothing:
                 'place of "decay"'
             )
         object.__setattr__(self, "statistics", _checked(self.statistics))
-        self._check_statistics()
+        for name in self.statistics:
+            reason = STATISTICS[name].refusal(self)
+            if reason is not None:
+                raise ConfigError(reason)
         if self.weighting != "observation":
             self._check_weighting()
 
@@ -198,50 +178,24 @@ class Smoothing:
         if self.start_up == "simple":
             whole("start_n", self.start_n, 1)
         if self.start_up == "prior":
-            bound = _LARGEST_SQUARED
+            bound = _LARGEST_PRIOR
             number("prior", self.prior, f"within +-{bound:.3g}", lambda x: abs(x) <= bound)
             number("prior_weight", self.prior_weight, "> 0, <= 1e15", lambda x: 0 < x <= 1e15)
 
-    def _check_statistics(self) -> None:
-        for name in self.statistics:
-            if name == "sum" and self.start_up in ("first", "simple"):
-                raise ConfigError(
-                    f'statistic "sum" has no meaning with start_up {self.start_up!r}, where the '
-                    'weights always add up to 1: use "corrected"'
-                )
-            if name == "rate" and not (self.decay.by_time and self.start_up == "corrected"):
-                raise ConfigError(
-                    'statistic "rate" needs decay by time and start_up "corrected": give a '
-                    'half-life such as "5min", or leave it out'
-                )
-            if name == "revision" and not self.decay.by_time:
-                raise ConfigError(
-                    'statistic "revision" needs decay by time, where late readings change what was '
-                    'emitted: give a half-life such as "5min", or leave it out'
-                )
-            if name == "settled" and self.start_up == "prior":
-                raise ConfigError('statistic "settled" does not go with a prior: leave it out')
-
     def _check_weighting(self) -> None:
         weighting = self.weighting
-        by_duration = weighting != "volume"
-        if by_duration and not self.decay.by_time:
+        if self.by_duration and not self.decay.by_time:
             raise ConfigError(
                 f'weighting "{weighting}" needs decay by time: give a half-life such as "5min"'
             )
-        start_ups = ("corrected", "first", *(() if by_duration else ("prior",)))
+        start_ups = ("corrected", "first", *(() if self.by_duration else ("prior",)))
         if self.start_up not in start_ups:
             raise ConfigError(
                 f'weighting "{weighting}" does not go with start_up "{self.start_up}": '
                 f"use {' or '.join(start_ups)}"
             )
-        refused = {"rate"}
-        if by_duration:
-            refused |= {"n_eff", "sum", *_UNBIASED, *(_BIASED if weighting == "linear" else ())}
-        elif not self.decay.by_time:
-            refused |= {"settled"}
         for name in self.statistics:
-            if name in refused:
+            if weighting not in STATISTICS[name].weightings:
                 raise ConfigError(
                     f'statistic "{name}" is not defined with weighting "{weighting}": leave it out'
                 )
@@ -267,24 +221,29 @@ class Smoothing:
         return self.weighting in ("last", "next", "linear")
 
     @property
+    def needs(self) -> frozenset[str]:
+        """The states that the statistics need, beyond the weights and the mean."""
+        return needs_of(self.statistics)
+
+    @property
     def unbiased(self) -> bool:
         """Whether an unbiased second moment is needed."""
-        return not _UNBIASED.isdisjoint(self.statistics)
+        return "spread" in self.needs
 
     @property
     def squares(self) -> bool:
         """Whether a variance of each field is needed."""
-        return not ((_BIASED | _UNBIASED) - {"cov", "cov_biased"}).isdisjoint(self.statistics)
+        return "variance" in self.needs
 
     @property
     def pairs(self) -> bool:
         """Whether a covariance of each two fields is needed."""
-        return not set(PAIRED).isdisjoint(self.statistics)
+        return "covariance" in self.needs
 
     @property
     def largest(self) -> float:
         """Greatest magnitude of a value: 2**1022, or 2**510 where values are squared."""
-        return _LARGEST_SQUARED if self.squares or self.pairs else _LARGEST
+        return min(STATES[name].largest for name in ("mean", *self.needs))
 
     def fingerprint(self) -> str:
         """Return a short text that differs where one's state would be of no use to another.
@@ -304,17 +263,12 @@ class Smoothing:
             start_up += f"({self.start_n})"
         if self.prior is not None:
             start_up += f"({float(self.prior)!r}, {self.prior_weight!r})"
-        kept = {
-            f"weighting={self.weighting}": self.weighting != "observation",
-            "n_eff": not {"n_eff", "sem"}.isdisjoint(self.statistics),
-            "settled": not {"settled", "rate"}.isdisjoint(self.statistics),
-            "unbiased": self.unbiased,
-            "squares": self.squares,
-            "pairs": self.pairs,
-            "revision": "revision" in self.statistics,
-            "watch": self.policies.watches,
-        }
-        names = [name for name, needed in kept.items() if needed]
+        needs = self.needs
+        names = [
+            *([f"weighting={self.weighting}"] if self.weighting != "observation" else []),
+            *(state.option for state in STATES.values() if state.name in needs),
+            *(["watch"] if self.policies.watches else []),
+        ]
         return " ".join([rate, start_up, f"missing={self.missing}", *names])
 
     @classmethod
@@ -395,7 +349,7 @@ def _checked(statistics: object) -> tuple[str, ...]:
     if isinstance(statistics, str) or not isinstance(statistics, Sequence):
         raise ConfigError(f"statistics must be a list of names, not {statistics!r}")
     for name in statistics:
-        one_of("statistics: a name", name, STATISTICS)
+        one_of("statistics: a name", name, tuple(STATISTICS))
     if len(set(statistics)) != len(statistics):
         raise ConfigError(f"statistics {list(statistics)} has a name twice: leave one out")
     if "mean" not in statistics:

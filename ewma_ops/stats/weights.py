@@ -1,293 +1,147 @@
-"""What each reading weighs, and what all of them weigh together: the half without values.
+"""What each reading weighs: the half of the formulas without values.
 
-Knows the options of a `Smoothing` and settles them before any loop; must not know values, series
-ids, tables or streams. All fields of a reading that are observed together share it.
-
-The state of a series is a row of these columns, each present only if something asked for needs it:
-
-============= ======= ======================================================================
-weight        float64 S, the sum of weights as of the last reading; 0 before the first
-count         int64   readings observed
-newest_ms     int64   greatest event time (decay by time)
-oldest_ms     int64   smallest event time (``rate``, ``settled``, decay by time)
-weighed       int64   readings that weighed anything on arrival (unbiased, decay by time)
-revision      int64   how often the past was revised (``revision``)
-concentration float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
-spread        float64 Q = 1 - U (unbiased)
-============= ======= ======================================================================
+Knows the options of a `Smoothing`, and chooses the formula once, before any reading. Its formulas
+have only operations that give the same bits for a number and for a column (`ops`), so `by_reading`
+and `by_column` share them. Must not know values, series ids, tables or streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ewma_ops.stats.batch_plan import BatchPlan
-from ewma_ops.stats.policies import MISSING
-from ewma_ops.stats.recurrences import Floats, Ints, accumulate, counts, latest
+from ewma_ops.stats.ops import Ops
 from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import Moments, starting_readings
 
-__all__ = ["ALWAYS", "NEVER", "TINY", "Column", "Weighed", "Weighing", "most_equal"]
-
-NEVER = int(np.iinfo(np.int64).min)
-"""The newest time of a series without a reading."""
-
-ALWAYS = int(np.iinfo(np.int64).max)
-"""The oldest time of a series without a reading."""
+__all__ = ["Weighing"]
 
 TINY = 5e-324
 """Keeps 0 / 0 (no reading yet, and this one is missing) at 0; no sum of weights is below it."""
 
 
-class Column(NamedTuple):
-    """One column of the state: dtype, value before any reading, and rows per series (0: flat)."""
-
-    dtype: type[Any]
-    initial: float | int
-    depth: int = 0
-
-
-class Weighed(NamedTuple):
-    """The weights of a planned batch: columns in the plan's order.
-
-    ``shares`` p and ``rests`` r = 1 - p of all weight after the reading; ``weight`` f S + w;
-    ``gap_ms`` since the newest reading before (< 0: late) and ``idle_ms`` from the newest to this
-    missing one; ``age_ms`` from the oldest to the newest; ``factors`` and ``portions`` of the
-    second moments, y <- a y + b d_i d_j; ``seen`` readings so far, ``weighed`` of them that weighed
-    anything on arrival, ``revision`` of those late. ``None`` where not needed.
-    """
-
-    observed: NDArray[np.bool_]
-    shares: Floats
-    rests: Floats
-    weight: Floats
-    seen: Ints
-    weighed: Ints
-    revision: Ints | None
-    gap_ms: Ints | None
-    idle_ms: Ints | None
-    age_ms: Ints | None
-    concentration: Floats | None
-    spread: Floats | None
-    factors: Floats | None
-    portions: Floats | None
-
-
-def most_equal(smoothing: Smoothing) -> int | None:
-    """Return after how many readings only the newest has a weight; ``None``: never.
-
-    So it is with beta = 0, but for a simple start. The effective number is 1 then, and nothing
-    unbiased is defined.
-    """
-    if smoothing.decay.by_time or smoothing.decay.beta > 0.0:
-        return None
-    return smoothing.start_n or 0
-
-
 class Weighing:
-    """Weigh the readings of planned batches by the rules of one `Smoothing`."""
+    """Weigh readings by the rules of one `Smoothing`.
 
-    def __init__(self, smoothing: Smoothing, *, unbiased: bool) -> None:
-        self.decay = smoothing.decay
-        self.by_time = smoothing.decay.by_time
+    Attributes
+    ----------
+    factors
+        (gap_ms, count) -> (f, w) of observed readings: what is left of the weights before, and
+        what the reading weighs; where readings are weighted by volume, with a volume of 1.
+    by_time, by_duration, by_volume
+        Whether the readings need times, stand for the time between them, have volumes.
+    needs_idle
+        Whether weights decay past missing readings, by time.
+    """
+
+    def __init__(self, smoothing: Smoothing, ops: Ops) -> None:
+        decay = smoothing.decay
+        self._ops = ops
+        self.by_time = decay.by_time
         self.by_duration = smoothing.by_duration
         self.by_volume = smoothing.weighting == "volume"
-        self.two = 1 if smoothing.start_up == "prior" else 2
-        self.start_n = {"first": 1, "simple": smoothing.start_n}.get(smoothing.start_up)
-        self.most = most_equal(smoothing)
-        self.decays = np.array(smoothing.policies.decays)
-        self.moments = smoothing.squares or smoothing.pairs
-        self.needs_idle = self.by_time and bool(self.decays.any())
-        self.columns = self._columns(smoothing, unbiased=unbiased)
+        self._alpha = 1.0 if self.by_time else decay.alpha
+        self._beta = 1.0 if self.by_time else decay.beta
+        self._start_n = starting_readings(smoothing) or 0
+        self._adds_to_1 = self._start_n > 0 and not self.by_volume
+        self._holds = smoothing.weighting == "last"
+        self.needs_idle = self.by_time and any(smoothing.policies.decays)
+        # With beta = 0 only the newest reading has a weight once the start is over: nothing
+        # unbiased is defined then.
+        self._most = self._start_n if not self.by_time and decay.beta == 0.0 else None
+        self.factors = self._rule()
 
-    def _columns(self, smoothing: Smoothing, *, unbiased: bool) -> dict[str, Column]:
-        asked = set(smoothing.statistics)
-        columns = {
-            "weight": Column(np.float64, smoothing.prior_weight or 0.0),
-            "count": Column(np.int64, 0),
-        }
-        if self.by_time:
-            columns["newest_ms"] = Column(np.int64, NEVER)
-        aged = "rate" in asked or ("settled" in asked and self.start_n is None)
-        if self.by_time and aged:
-            columns["oldest_ms"] = Column(np.int64, ALWAYS)
-        if self.by_time and unbiased:
-            columns["weighed"] = Column(np.int64, 0)
-        if "revision" in asked:
-            columns["revision"] = Column(np.int64, 0)
-        if not asked.isdisjoint(("n_eff", "sem")):
-            columns["concentration"] = Column(np.float64, 1.0)
-        if unbiased:
-            columns["spread"] = Column(np.float64, 0.0)
-        return columns
+    def _rule(self) -> Callable[[Any, Any], tuple[Any, Any]]:
+        if not self.by_time:
+            return self._by_count_from_start if self._start_n else self._by_count
+        if not self._start_n:
+            return self._by_gap_divided if self.by_duration else self._by_gap
+        return self._by_gap_from_start
 
-    def advance(
-        self,
-        plan: BatchPlan,
-        observed: NDArray[np.bool_],
-        times_ms: Ints | None,
-        volumes: Floats | None,
-        causes: NDArray[np.uint8] | None,
-        state: Mapping[str, NDArray[Any]],
-    ) -> Weighed:
-        """Move the state of the plan's series on by its readings, in place."""
-        passed = self._passed(volumes, causes)
-        gap = idle = before = None
-        if self.by_time:
-            assert times_ms is not None  # the table refuses readings without
-            before = latest(plan, np.where(observed, times_ms, NEVER), state["newest_ms"])
-            opens = before == NEVER
-            gap = np.where(opens, 0, times_ms - np.where(opens, 0, before))
-            if self.needs_idle:
-                idle = np.where(~observed & passed, np.maximum(gap, 0), 0)
-            if self.by_duration:
-                observed = observed & (gap >= 0)
-        count = counts(plan, observed, state["count"])
-        if gap is None:
-            retained, added = self._by_count(observed, passed, count)
-        else:
-            retained, added = self._by_gap(gap)
-            retained, added = np.where(observed, retained, 1.0), np.where(observed, added, 0.0)
-            if self.start_n is not None:
-                seeding = observed & (count <= self.start_n)
-                retained[seeding] = added[seeding] = 1.0
-        if self.by_volume:
-            assert volumes is not None  # the table refuses readings without
-            added *= np.where(observed, volumes, 0.0)
-            weighs = added > 0.0  # of shares the least would be 0
-            shares, rests, weight = self._shares(plan, retained, added, observed, count, state)
-        else:
-            shares, rests, weight = self._shares(plan, retained, added, observed, count, state)
-            weighs = shares > 0.0
-        weighed = count
-        if "weighed" in state:
-            weighed = counts(plan, weighs, state["weighed"])
-        revision = None
-        if "revision" in state and gap is not None:
-            revision = counts(plan, (gap < 0) & weighs, state["revision"])
-        age = None
-        if "oldest_ms" in state and before is not None and times_ms is not None:
-            age = _age(plan, observed, times_ms, before, state["oldest_ms"])
-        return Weighed(
-            observed, shares, rests, weight, count, weighed, revision, gap, idle, age,
-            *self._concentrations(plan, shares, rests, weighs, weighed, state),
-        )  # fmt: skip
+    def _by_count(self, _: Any, __: Any) -> tuple[Any, Any]:
+        return self._beta, 1.0
 
-    def _passed(
-        self, volumes: Floats | None, causes: NDArray[np.uint8] | None
-    ) -> NDArray[np.bool_]:
-        """Tell past which readings weights decay, if they are not observed."""
-        every = np.uint8(0) if causes is None else causes
-        if self.by_volume and volumes is not None:
-            every = every | np.where(volumes > 0.0, 0, MISSING).astype(np.uint8)
-        return np.asarray(self.decays[every])
+    def _by_count_from_start(self, _: Any, count: Any) -> tuple[Any, Any]:
+        started, where = count > self._start_n, self._ops.where
+        return where(started, self._beta, 1.0), where(started, self._alpha, 1.0)
 
-    def _by_count(
-        self, observed: NDArray[np.bool_], passed: NDArray[np.bool_], count: Ints
-    ) -> tuple[Floats, Floats]:
-        decay = self.decay
-        retained = np.where(observed | passed, decay.beta, 1.0)
-        if self.start_n is None:
-            return retained, np.where(observed, 1.0, 0.0)
-        added = np.where(observed, decay.alpha, 0.0)
-        seeding = count < self.start_n + observed
-        retained[seeding] = 1.0
-        added[seeding & observed] = 1.0
-        return retained, added
-
-    def _by_gap(self, gap: Ints) -> tuple[Floats, Floats]:
-        """Retention and weight from the gap to the newest reading so far.
+    def _by_gap(self, gap: Any, _: Any) -> tuple[Any, Any]:
+        """Weigh by the gap to the newest reading so far.
 
         A late reading (a gap below zero) is weighed as it would weigh by now had it been on
         time, and the sum of weights does not decay: exact, without a buffer to reorder in.
         """
-        fading = self.decay.retention(np.abs(gap))
-        on_time = gap >= 0
-        retained = np.where(on_time, fading, 1.0)
-        if self.start_n is not None or self.by_duration:
-            # The weight of the gap that a late reading would have divided is already given away.
-            return retained, self.decay.lapse(np.maximum(gap, 0))
-        return retained, np.where(on_time, 1.0, fading)
+        fading, on_time, where = self._ops.retention(abs(gap)), gap >= 0, self._ops.where
+        return where(on_time, fading, 1.0), where(on_time, 1.0, fading)
 
-    def _shares(
-        self,
-        plan: BatchPlan,
-        retained: Floats,
-        added: Floats,
-        observed: NDArray[np.bool_],
-        count: Ints,
-        state: Mapping[str, NDArray[Any]],
-    ) -> tuple[Floats, Floats, Floats]:
-        """Sum of weights: S <- f S + w; S <- 1 once the start is over, where weights add up to 1.
+    def _by_gap_divided(self, gap: Any, _: Any) -> tuple[Any, Any]:
+        """Weigh by the part of the gap that the reading stands for.
 
-        Returns the reading's share of it, the rest, and the sum before it was set to 1.
+        A late reading weighs nothing: the weight of the gap that it would have divided is already
+        given away.
         """
-        factors, gains = retained, added
-        if self.start_n is not None and not self.by_volume:
-            whole = observed & (count >= self.start_n)
-            factors, gains = np.where(whole, 0.0, retained), np.where(whole, 1.0, added)
-        kept = accumulate(plan, factors, gains, state["weight"])
-        kept *= retained
-        weight = kept + added
-        total = np.maximum(weight, TINY)
-        shares = np.divide(added, total, out=added)
-        rests = np.divide(kept, total, out=kept)
+        passed = self._ops.maximum(gap, 0)
+        return self._ops.retention(passed), self._ops.lapse(passed)
+
+    def _by_gap_from_start(self, gap: Any, count: Any) -> tuple[Any, Any]:
+        retained, added = self._by_gap_divided(gap, count)
+        started, where = count > self._start_n, self._ops.where
+        return where(started, retained, 1.0), where(started, added, 1.0)
+
+    def retained(self, passed: Any, count: Any) -> Any:
+        """Return what is left of the weights where a reading is missing.
+
+        Parameters
+        ----------
+        passed
+            Whether the weights decay past it.
+        count
+            Readings observed so far.
+        """
+        if self.by_time:
+            return 1.0
+        return self._ops.where(passed & (count >= self._start_n), self._beta, 1.0)
+
+    def whole(self, observed: Any, count: Any) -> Any:
+        """Tell after which readings S is set to 1: the start is over, and weights add up to 1.
+
+        ``None`` if after none.
+        """
+        return observed & (count >= self._start_n) if self._adds_to_1 else None
+
+    def share(self, m: Moments, observed: Any, kept: Any, added: Any) -> None:
+        """Set the weight of ``m``, and the share of the reading in it.
+
+        Parameters
+        ----------
+        m
+            Its ``seen`` is set.
+        observed
+            Whether the reading is.
+        kept, added
+            f S and w; columns are overwritten.
+        """
+        m.weight = weight = kept + added
+        total = self._ops.maximum(weight, TINY)
+        has_weight = added > 0.0
+        added /= total  # of columns in place
+        kept /= total
+        m.p, m.r = added, kept
+        # By volume the least share may be 0, of a weight that is not.
+        m.weighs = has_weight if self.by_volume else m.p > 0.0
         if self.by_duration:
-            opens = observed & (count == 1)
-            shares[opens], rests[opens] = 1.0, 0.0
-        return shares, rests, weight
+            opens, where = observed & (m.seen == 1), self._ops.where
+            m.p, m.r = where(opens, 1.0, m.p), where(opens, 0.0, m.r)
+            m.weighs = m.weighs | opens
 
-    def _concentrations(
-        self,
-        plan: BatchPlan,
-        shares: Floats,
-        rests: Floats,
-        weighs: NDArray[np.bool_],
-        weighed: Ints,
-        state: Mapping[str, NDArray[Any]],
-    ) -> tuple[Floats | None, Floats | None, Floats | None, Floats | None]:
-        """Return U and Q after each reading, and a and b of the second moments."""
-        concentration = spread = factors = portions = None
-        if not self.moments and "concentration" not in state:
-            return concentration, spread, factors, portions
-        r = np.where(weighs, rests, 1.0)
-        squared = r * r
-        if "concentration" in state:
-            gains = shares * shares
-            before = accumulate(plan, squared, gains, state["concentration"])
-            concentration = before * squared + gains
-        if "spread" in state:
-            doubled = 2.0 * shares
-            gains = doubled * r
-            before = accumulate(plan, squared, gains, state["spread"])
-            spread = before * squared + gains
-            divisors = np.where(weighs, r * before + doubled, 1.0)
-            lost = np.flatnonzero(divisors == 0.0) if self.by_volume else ()
-            if len(lost):
-                divisors[lost] = 1.0
-            factors = np.where(weighs, before / divisors, 1.0)
-            portions = shares / divisors
-            if len(lost):
-                # A share too small for a float cancels if there was one reading: W = d_i d_j / 2.
-                second = weighed[lost] == self.two
-                factors[lost] = np.where(second, 0.0, 1.0)
-                portions[lost] = np.where(second, 0.5, 0.0)
-        elif self.moments:
-            factors, portions = r, r * shares
-        return concentration, spread, factors, portions
+    def over_gap(self, m: Moments, before: Any, value: Any) -> Any:
+        """Return the value that stands for a gap: between the one before and this one."""
+        before = self._ops.where(m.seen <= 1, value, before)
+        if self._holds:
+            return before
+        return value - (value - before) * self._ops.lean(self._ops.maximum(m.gap_ms, 0))
 
-
-def _age(
-    plan: BatchPlan, observed: NDArray[np.bool_], times_ms: Ints, before: Ints, oldest: Ints
-) -> Ints:
-    """From the oldest to the newest reading, after each."""
-    # The greatest of -t is the smallest of t: one recurrence serves both ends.
-    negated = -oldest
-    earlier = -latest(plan, np.where(observed, -times_ms, -ALWAYS), negated)
-    oldest[:] = -negated
-    first = np.where(observed, np.minimum(earlier, times_ms), earlier)
-    newest = np.where(observed, np.maximum(before, times_ms), before)
-    return np.where(newest == NEVER, 0, newest - first)
+    def unbiased_defined(self, m: Moments) -> Any:
+        """Tell whether what is unbiased is defined: more than one reading has a weight."""
+        defined = m.weighed >= m.two
+        return defined if self._most is None else defined & (m.seen <= self._most)

@@ -24,7 +24,7 @@ from ewma_ops.columns.readings import (
 )
 from ewma_ops.errors import ReadingError, shown
 from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
-from ewma_ops.stats.weights import NEVER
+from ewma_ops.stats.states import NEVER
 from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = ["Admission", "Admitted"]

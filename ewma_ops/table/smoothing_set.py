@@ -13,7 +13,8 @@ from typing import NamedTuple
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.composites import Composite
 from ewma_ops.stats.policies import Policies
-from ewma_ops.stats.smoothing import OF_READING, PAIRED, Smoothing
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import OF_READING, PAIRED
 
 __all__ = ["CompositeGroup", "FieldGroup", "SmoothingLike", "SmoothingSet"]
 

@@ -16,7 +16,8 @@ import numpy as np
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.smoothing import PAIRED, STATISTICS, Smoothing
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import PAIRED, STATISTICS
 from ewma_ops.table.table import SeriesTable
 
 READINGS = 20_000
@@ -84,7 +85,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 def _configurations(decay: Decay) -> Iterator[tuple[str, Smoothing]]:
     """Name every statistic and option that goes with the decay."""
-    single = [name for name in STATISTICS[1:] if name not in PAIRED]
+    single = [name for name in list(STATISTICS)[1:] if name not in PAIRED]
     asked: dict[str, dict[str, Any]] = {
         **{name: {"statistics": ["mean", name]} for name in single},
         "all of one field": {"statistics": [s for s in STATISTICS if s in ("mean", *single)]},

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import Readings
 from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.smoothing import PAIRED, STATISTICS, Smoothing
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import PAIRED, STATISTICS
 from tests.oracles import naive
 from tests.oracles.naive import Rules
 

@@ -37,7 +37,8 @@ from ewma_ops.columns.readings import (
     event_key,
 )
 from ewma_ops.errors import ConfigError
-from ewma_ops.stats.smoothing import PAIRED, STATISTICS, Smoothing
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import PAIRED, STATISTICS
 from ewma_ops.table.table import SeriesTable
 from tests.oracles.cells import (
     CELLS,

@@ -10,7 +10,8 @@ import pytest
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.smoothing import STATISTICS, Smoothing
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import STATISTICS
 
 BY_COUNT, BY_TIME = Decay(beta=0.9), Decay(halflife="5min")
 
@@ -25,7 +26,7 @@ def test_a_smoothing_is_a_value() -> None:
 
 
 def test_the_order_of_the_statistics_is_kept() -> None:
-    reverse = STATISTICS[::-1]
+    reverse = tuple(STATISTICS)[::-1]
     assert Smoothing(BY_TIME, statistics=reverse).statistics == reverse
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import Readings
 from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.smoothing import PAIRED, Smoothing
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.statistics import PAIRED
 from ewma_ops.table.table import SeriesTable
 from tests.oracles import naive
 

@@ -1,0 +1,82 @@
+"""The few operations that differ between a column of numbers and one number.
+
+A formula that takes its operations from here is written once, and gives the same bits for a column
+(float64[n]) as for the numbers in it (float): IEEE 754 rounds each operation alike.
+
+Must not know formulas. A formula that chooses by `Ops.where` computes both sides, so it must guard
+a divisor that may be 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ewma_ops.stats.decay import Decay
+
+__all__ = ["Ops", "of_columns", "of_numbers"]
+
+
+class Ops(NamedTuple):
+    """Operations on columns, or on numbers.
+
+    ``where(condition, x, y)``, ``sqrt(x)``; ``maximum(x, y)`` and ``minimum(x, y)``, NaN where
+    either is; ``all(x)``, whether nothing is false or 0; and ``retention``, ``lapse`` and
+    ``lean`` of a gap in milliseconds, as `Decay` has them.
+    """
+
+    where: Callable[[Any, Any, Any], Any]
+    sqrt: Callable[[Any], Any]
+    maximum: Callable[[Any, Any], Any]
+    minimum: Callable[[Any, Any], Any]
+    all: Callable[[Any], bool]
+    retention: Callable[[Any], Any]
+    lapse: Callable[[Any], Any]
+    lean: Callable[[Any], Any]
+
+
+def of_columns(decay: Decay) -> Ops:
+    """Return the operations on columns."""
+    return Ops(
+        where=np.where,
+        sqrt=np.sqrt,
+        maximum=np.maximum,
+        minimum=np.minimum,
+        all=_all,
+        retention=decay.retention,
+        lapse=decay.lapse,
+        lean=decay.lean,
+    )
+
+
+def of_numbers(decay: Decay) -> Ops:
+    """Return the operations on numbers."""
+    return Ops(
+        where=_where,
+        sqrt=math.sqrt,
+        maximum=_maximum,
+        minimum=_minimum,
+        all=bool,
+        retention=decay.retention_of,
+        lapse=decay.lapse_of,
+        lean=decay.lean_of,
+    )
+
+
+def _all(x: Any) -> bool:
+    return bool(x.all())
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    return x if condition else y
+
+
+def _maximum(x: Any, y: Any) -> Any:
+    return x if x >= y or x != x else y
+
+
+def _minimum(x: Any, y: Any) -> Any:
+    return x if x <= y or x != x else y

@@ -1,0 +1,351 @@
+"""Every column of state, once: when it is kept, and what each act does to it.
+
+The state of a series is a row of these columns. `STATES` says of each how a reading moves it on,
+how two states of a series are merged, and how a reading is retracted or corrected:
+
+============= ======= ======================================================================
+weight        float64 S, the sum of weights as of the last reading; 0 before the first
+count         int64   readings observed
+newest_ms     int64   greatest event time (decay by time)
+mean          float64 m, the weighted mean; always properly weighted, whatever the start-up
+held          float64 the value before (weighting ``last`` and ``linear``)
+weighed       int64   readings that weighed anything on arrival (unbiased, decay by time)
+concentration float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
+oldest_ms     int64   smallest event time (``rate``, ``settled``, decay by time)
+spread        float64 Q = 1 - U (unbiased)
+variance      float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
+covariance    float64 the same of each two fields
+revision      int64   how often the past was revised (``revision``)
+============= ======= ======================================================================
+
+Those up to ``held`` are moved on by the steppers themselves, as all others depend on them. The
+others are *tallies*, n <- n + 1 where something holds, or *moments*, y <- a y + g. The formulas are
+those at the head of `recurrences`. They have only operations that give the same bits for a number
+and for a column, so `by_reading` and `by_column` share them.
+
+To add a moment, add an entry to `STATES`, after the moments whose values before the reading its
+step depends on, and an attribute of its name to `Moments`.
+
+Must not know statistics, series ids, or tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ewma_ops.stats.statistics import Moments, Options, starting_readings
+
+__all__ = [
+    "ALWAYS",
+    "NEVER",
+    "STATES",
+    "Column",
+    "Correction",
+    "Join",
+    "Retraction",
+    "State",
+    "columns_of",
+    "read_before",
+    "set_second_moment_factors",
+]
+
+NEVER = int(np.iinfo(np.int64).min)
+"""The newest time of a series without a reading."""
+
+ALWAYS = int(np.iinfo(np.int64).max)
+"""The oldest time of a series without a reading."""
+
+_LARGEST = 2.0**1022
+_LARGEST_SQUARED = 2.0**510
+_ONE = np.ones(1)
+
+
+def set_second_moment_factors(m: Moments) -> None:
+    """Set ``a`` and ``b``, of C <- a C + b d_i d_j, or of W where there is a spread."""
+    r, p = m.r, m.p
+    if "spread" not in m.before:
+        m.a, m.b = r, r * p
+        return
+    spread, where = m.before["spread"], m.ops.where
+    every = m.ops.all(m.weighs)
+    divisor = r * spread
+    divisor += 2.0 * p
+    if not every:
+        divisor = where(m.weighs, divisor, 1.0)
+    if m.ops.all(divisor):
+        a, b = spread / divisor, p / divisor
+    else:
+        # A share too small for a float cancels if there was one reading: W = d_i d_j / 2.
+        lost = divisor == 0.0
+        divisor = where(lost, 1.0, divisor)
+        second = m.weighed == m.two
+        a = where(lost, where(second, 0.0, 1.0), spread / divisor)
+        b = where(lost, where(second, 0.5, 0.0), p / divisor)
+    m.a, m.b = (a if every else where(m.weighs, a, 1.0)), b
+
+
+class Join(NamedTuple):
+    """How two states are merged: r and p are the shares of their weights in both together.
+
+    ``d`` is m_other - m_one, float64[k, n]; second moments are a one + b other + c d_i d_j.
+    """
+
+    weight: Any
+    r: Any
+    p: Any
+    both_read: Any
+    d: Any
+    a: Any
+    b: Any
+    c: Any
+
+
+class Retraction(NamedTuple):
+    """How a reading is taken back: p = -w / (S - w), r = S / (S - w), d = x - m.
+
+    ``one`` is the state before, ``after`` what has been computed of that after it.
+    """
+
+    left: float
+    p: float
+    r: float
+    d: Any
+    one: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+class Correction(NamedTuple):
+    """How a reading is corrected: p = w / S, r = 1 - p, a = x_old - m, d = x_new - x_old."""
+
+    p: float
+    r: float
+    a: Any
+    d: Any
+    one: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """One column of state.
+
+    The functions take the values of the column last; ``i`` and ``j`` are the fields of a pair, or
+    twice the field, or what selects them in columns.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    of
+        Whether there is one for each field, for each two fields, or one for the reading.
+    whole
+        Whether it is a whole number, int64, and not float64.
+    initial
+        Before any reading: a number, or a function of the options.
+    kept
+        Whether it is kept, by the options and the names that are needed.
+    option
+        Its name in the fingerprint of a smoothing, if a statistic needs it.
+    largest
+        Greatest magnitude of a value that it can take.
+    tally
+        (moments) -> whether the reading is counted: n <- n + 1.
+    step
+        (moments, i, j) -> (a, g): y <- a y + g.
+    reads
+        The moments whose values before the reading the step depends on: ``before`` of `Moments`
+        has them.
+    merge
+        (join, one, other, i, j) -> both; ``None`` where states that have it cannot be merged.
+    retract
+        (retraction, one, i, j) -> what is left. By default nothing changes.
+    correct
+        (correction, one, i, j) -> what is right. By default nothing changes.
+    """
+
+    name: str
+    of: Literal["field", "pair", "reading"] = "reading"
+    whole: bool = False
+    initial: float | Callable[[Options], float] = 0.0
+    kept: Callable[[Options, Collection[str]], bool] | None = None
+    option: str = ""
+    largest: float = _LARGEST
+    tally: Callable[[Moments], Any] | None = None
+    step: Callable[[Moments, Any, Any], tuple[Any, Any]] | None = None
+    reads: Collection[str] = ()
+    merge: Callable[[Join, Any, Any, Any, Any], Any] | None = None
+    retract: Callable[[Retraction, Any, Any, Any], Any] = lambda _, one, *__: one
+    correct: Callable[[Correction, Any, Any, Any], Any] = lambda _, one, *__: one
+
+    def is_kept(self, options: Options, needs: Collection[str]) -> bool:
+        """Tell whether the column is there."""
+        return self.name in needs if self.kept is None else self.kept(options, needs)
+
+
+def _sum(_: Join, one: Any, other: Any, *__: Any) -> Any:
+    return one + other
+
+
+def _merged_mean(t: Join, one: Any, other: Any, *__: Any) -> Any:
+    return np.where(t.p > 0.5, other - t.d * t.r, one + t.d * t.p)
+
+
+def _merged_concentration(t: Join, one: Any, other: Any, *__: Any) -> Any:
+    return np.where(t.weight > 0.0, t.r * t.r * one + t.p * t.p * other, 1.0)
+
+
+def _merged_spread(t: Join, one: Any, other: Any, *__: Any) -> Any:
+    return t.r * t.r * one + t.p * t.p * other + 2.0 * t.r * t.p
+
+
+def _second_step(m: Moments, i: Any, j: Any) -> tuple[Any, Any]:
+    return m.a, m.d[i] * m.d[j] * m.b
+
+
+def _merged_second(t: Join, one: Any, other: Any, i: Any, j: Any) -> Any:
+    return t.a * one + t.b * other + t.c * (t.d[i] * t.d[j])
+
+
+def _left_second(t: Retraction, one: Any, gain: Any) -> Any:
+    scale = t.after.get("spread", _ONE)
+    found = t.r * (one * t.one.get("spread", _ONE) + gain) / np.where(scale > 0.0, scale, 1.0)
+    return np.where(scale > 0.0, found, 0.0)
+
+
+def _corrected_second(t: Correction, one: Any, i: Any, j: Any) -> Any:
+    a, d, spread = t.a, t.d, t.one.get("spread", _ONE)
+    gain = t.p * (a[i] * d[j] + d[i] * a[j] + t.r * d[i] * d[j])
+    return one + np.where(spread > 0.0, gain, 0.0) / np.where(spread > 0.0, spread, 1.0)
+
+
+STATES = {
+    state.name: state
+    for state in (
+        State(
+            "weight",
+            initial=lambda o: o.prior_weight or 0.0,
+            kept=lambda *_: True,
+            merge=lambda t, *_: t.weight,
+            retract=lambda t, *_: np.full(1, t.left),
+        ),
+        State(
+            "count",
+            whole=True,
+            kept=lambda *_: True,
+            merge=_sum,
+            retract=lambda _, one, *__: one - 1,
+        ),
+        State(
+            "newest_ms",
+            whole=True,
+            initial=NEVER,
+            kept=lambda o, _: o.decay.by_time,
+            merge=lambda _, one, other, *__: np.maximum(one, other),
+        ),
+        State(
+            "mean",
+            of="field",
+            initial=lambda o: o.prior or 0.0,
+            kept=lambda *_: True,
+            merge=_merged_mean,
+            retract=lambda t, one, i, _: one + t.p * t.d[i],
+            correct=lambda t, one, i, _: one + t.p * t.d[i],
+        ),
+        State("held", of="field", kept=lambda o, _: o.weighting in ("last", "linear")),
+        State(
+            "weighed",
+            whole=True,
+            kept=lambda o, needs: o.decay.by_time and "spread" in needs,
+            tally=lambda m: m.weighs,
+            merge=_sum,
+            retract=lambda _, one, *__: one - 1,
+        ),
+        State(
+            "concentration",
+            initial=1.0,
+            option="n_eff",
+            step=lambda m, *_: (m.r * m.r, m.p * m.p),
+            merge=_merged_concentration,
+            retract=lambda t, one, *_: np.minimum(t.r * t.r * one - t.p * t.p, 1.0),
+        ),
+        State(
+            "oldest_ms",
+            whole=True,
+            initial=ALWAYS,
+            kept=lambda o, needs: (
+                "oldest_ms" in needs and o.decay.by_time and starting_readings(o) is None
+            ),
+            option="settled",
+            merge=lambda _, one, other, *__: np.minimum(one, other),
+        ),
+        State(
+            "spread",
+            option="unbiased",
+            step=lambda m, *_: (m.r * m.r, 2.0 * m.p * m.r),
+            merge=_merged_spread,
+            retract=lambda t, one, *_: np.maximum(t.r * t.r * one + 2.0 * t.p, 0.0),
+        ),
+        State(
+            "variance",
+            of="field",
+            option="squares",
+            largest=_LARGEST_SQUARED,
+            step=_second_step,
+            reads=("spread",),
+            merge=_merged_second,
+            retract=lambda t, one, i, j: np.maximum(
+                _left_second(t, one, t.p * t.d[i] * t.d[j]), 0.0
+            ),
+            correct=lambda t, one, i, j: np.maximum(_corrected_second(t, one, i, j), 0.0),
+        ),
+        State(
+            "covariance",
+            of="pair",
+            option="pairs",
+            largest=_LARGEST_SQUARED,
+            step=_second_step,
+            reads=("spread",),
+            merge=_merged_second,
+            retract=lambda t, one, i, j: _left_second(t, one, t.p * (t.d[i] * t.d[j])),
+            correct=_corrected_second,
+        ),
+        State(
+            "revision",
+            whole=True,
+            option="revision",
+            tally=lambda m: (m.gap_ms < 0) & m.weighs,
+            merge=lambda t, one, other, *_: one + other + t.both_read,
+            retract=lambda _, one, *__: one + 1,
+            correct=lambda _, one, *__: one + 1,
+        ),
+    )
+}
+"""Every column of state by name, in an order in which each depends on those before it only."""
+
+
+class Column(NamedTuple):
+    """A column as it is kept: dtype, value before any reading, and rows per series (0: flat)."""
+
+    dtype: type[Any]
+    initial: float | int
+    depth: int = 0
+
+
+def read_before(names: Collection[str]) -> frozenset[str]:
+    """Return those of some columns whose values before a reading the steps of others depend on."""
+    return frozenset(read for name in names for read in STATES[name].reads).intersection(names)
+
+
+def columns_of(options: Options, needs: Collection[str], width: int) -> dict[str, Column]:
+    """Return the columns that are kept of ``width`` fields, by name."""
+    depths = {"reading": 0, "field": width, "pair": width * (width - 1) // 2}
+    columns: dict[str, Column] = {}
+    for name, state in STATES.items():
+        if state.is_kept(options, needs):
+            initial = state.initial(options) if callable(state.initial) else state.initial
+            dtype = np.int64 if state.whole else np.float64
+            columns[name] = Column(dtype, initial, depths[state.of])
+    return columns

@@ -1,0 +1,321 @@
+"""Every statistic, once: what it is of, which state it needs, when it is defined, its formula.
+
+To add a statistic of moments that are kept already, add an entry to `STATISTICS`. Its formula is a
+function of `Moments`, with operations only that give the same bits for a number and for a column:
+arithmetic, and what `ops` has.
+
+Knows formulas; must not know how state is kept or moved on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.ops import Ops
+
+__all__ = [
+    "OF_READING",
+    "PAIRED",
+    "STATISTICS",
+    "Moments",
+    "Options",
+    "Statistic",
+    "needs_of",
+    "starting_readings",
+]
+
+_EVERY = ("observation", "volume", "last", "next", "linear")
+_COUNTED = ("observation", "volume")
+_NOT_LINEAR = ("observation", "volume", "last", "next")
+
+
+class Options(Protocol):
+    """The options of a `Smoothing` that decide what is computed."""
+
+    @property
+    def decay(self) -> Decay:
+        """How fast the past is forgotten."""
+
+    @property
+    def start_up(self) -> str:
+        """How the average starts."""
+
+    @property
+    def start_n(self) -> int | None:
+        """Readings of a simple start."""
+
+    @property
+    def prior(self) -> float | None:
+        """What a prior stands at."""
+
+    @property
+    def prior_weight(self) -> float | None:
+        """What a prior weighs."""
+
+    @property
+    def weighting(self) -> str:
+        """What a reading weighs."""
+
+
+def starting_readings(options: Options) -> int | None:
+    """Return how many readings weigh alike at the start; ``None``: there is no such start."""
+    return {"first": 1, "simple": options.start_n}.get(options.start_up)
+
+
+class Moments:
+    """What is known after a reading (numbers), or after each of a batch (columns).
+
+    The steppers fill it in, statistics and moments are functions of it.
+
+    Parameters
+    ----------
+    options
+        What is computed.
+    ops
+        On columns or on numbers.
+
+    Attributes
+    ----------
+    alpha, start_n, tau_s
+        1 - beta (count decay), the readings of the start (``None``: no such start), and the time
+        constant in seconds (decay by time).
+    seen, weighed
+        Readings so far, and those of them that weighed anything on arrival.
+    weight
+        f S + w, the sum of weights.
+    p, r
+        The share of the reading in the weight, and the rest; of a reading that weighs nothing 0, 1.
+    weighs
+        Whether the reading weighs anything.
+    gap_ms, idle_ms, age_ms
+        From the newest reading before (< 0: late); from the newest to this missing one; from the
+        oldest to the newest. ``None`` where not needed.
+    before
+        Moments as they were before the reading, by name: those that the step of another reads.
+    d
+        Of each field, x - m before the reading.
+    a, b
+        The factor of a second moment, and what d_i d_j is multiplied by in its gain.
+    mean, variance, covariance, concentration, spread, revision
+        The state after the reading, of the field or the pair at hand; ``None`` where not kept.
+    left_std, right_std
+        The square roots of the variances of the fields of a pair.
+    """
+
+    def __init__(self, options: Options, ops: Ops) -> None:
+        decay = options.decay
+        self.ops = ops
+        self.alpha = 1.0 if decay.by_time else decay.alpha
+        self.tau_s = decay.tau_s if decay.by_time else 0.0
+        self.start_n = starting_readings(options)
+        self.two = 1 if options.start_up == "prior" else 2
+        self.from_zero = options.start_up == "uncorrected"
+        self.seen: Any = 0
+        self.weighed: Any = 0
+        self.weight: Any = 0.0
+        self.p: Any = 0.0
+        self.r: Any = 1.0
+        self.weighs: Any = False
+        self.gap_ms: Any = None
+        self.idle_ms: Any = None
+        self.age_ms: Any = None
+        self.before: dict[str, Any] = {}
+        self.d: Any = ()
+        self.a: Any = 1.0
+        self.b: Any = 0.0
+        self.mean: Any = None
+        self.variance: Any = None
+        self.covariance: Any = None
+        self.concentration: Any = None
+        self.spread: Any = None
+        self.revision: Any = None
+        self.left_std: Any = None
+        self.right_std: Any = None
+
+    def gathered(self) -> Any:
+        """(1 - beta) S: 1 - beta^t after t readings without a gap."""
+        return self.alpha * self.weight
+
+    def uncorrected(self, average: Any) -> Any:
+        """Return an average as it is asked for: with the bias of a start from 0, or without."""
+        return self.gathered() * average if self.from_zero else average
+
+    def standing(self) -> Any:
+        """Sum of weights as of the reading's own time, missing ones too."""
+        if self.idle_ms is None:
+            return self.weight
+        return self.weight * self.ops.retention(self.idle_ms)
+
+    def biased(self, moment: Any) -> Any:
+        """Return a second moment, biased; it is kept unbiased where there is a spread."""
+        return moment if self.spread is None else moment * self.spread
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One statistic.
+
+    Parameters
+    ----------
+    value
+        Its formula.
+    of
+        Whether it has a value for each field, for each two fields, or one for the reading, which
+        is the same for all fields that are observed together.
+    needs
+        The states, beyond the weights and the mean, that the formula reads: names of `STATES`. A
+        statistic that needs ``spread`` is unbiased, and undefined before the second reading that
+        has a weight.
+    weightings
+        The weightings with which it is defined.
+    refusal
+        Why it cannot be had with some options, and what to do about it; ``None`` if it can.
+    always_defined
+        Whether it has a value also where too few readings or too little weight are behind the
+        others.
+    """
+
+    value: Callable[[Moments], Any]
+    of: Literal["field", "pair", "reading"] = "field"
+    needs: Collection[str] = ()
+    weightings: Collection[str] = _EVERY
+    refusal: Callable[[Options], str | None] = lambda _: None
+    always_defined: bool = False
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether it is undefined as long as only one reading has a weight."""
+        return "spread" in self.needs
+
+
+def needs_of(names: Collection[str]) -> frozenset[str]:
+    """Return the names of the states that some statistics need.
+
+    Examples
+    --------
+    >>> sorted(needs_of(["mean", "sem"]))
+    ['concentration', 'spread', 'variance']
+    """
+    return frozenset(need for name in names for need in STATISTICS[name].needs)
+
+
+def _settled(m: Moments) -> Any:
+    """Share gathered so far of the weight that an average without a beginning would have."""
+    if m.start_n is not None:
+        return m.ops.minimum(m.seen / m.start_n, 1.0)
+    return m.gathered() if m.age_ms is None else m.ops.lapse(m.age_ms)
+
+
+def _rate(m: Moments) -> Any:
+    """Count readings per second since the oldest, which opens the time and is not counted."""
+    age = m.age_ms if m.idle_ms is None else m.age_ms + m.idle_ms
+    readings = m.standing() - m.ops.retention(age)
+    some = age > 0
+    seconds = m.ops.where(some, m.tau_s * m.ops.lapse(age), 1.0)
+    return m.ops.where(some, readings / seconds, float("nan"))
+
+
+def _corr(m: Moments) -> Any:
+    scale = m.left_std * m.right_std
+    flat = scale == 0.0
+    corr = m.ops.where(flat, float("nan"), m.covariance / m.ops.where(flat, 1.0, scale))
+    return m.ops.minimum(m.ops.maximum(corr, -1.0), 1.0)
+
+
+def _no_sum(options: Options) -> str | None:
+    if options.start_up not in ("first", "simple"):
+        return None
+    return (
+        f'statistic "sum" has no meaning with start_up {options.start_up!r}, where the weights '
+        'always add up to 1: use "corrected"'
+    )
+
+
+def _no_settled(options: Options) -> str | None:
+    if options.start_up == "prior":
+        return 'statistic "settled" does not go with a prior: leave it out'
+    if options.weighting == "volume" and not options.decay.by_time:
+        return 'statistic "settled" is not defined with weighting "volume": leave it out'
+    return None
+
+
+def _no_rate(options: Options) -> str | None:
+    if options.decay.by_time and options.start_up == "corrected":
+        return None
+    return (
+        'statistic "rate" needs decay by time and start_up "corrected": give a half-life such as '
+        '"5min", or leave it out'
+    )
+
+
+def _no_revision(options: Options) -> str | None:
+    if options.decay.by_time:
+        return None
+    return (
+        'statistic "revision" needs decay by time, where late readings change what was emitted: '
+        'give a half-life such as "5min", or leave it out'
+    )
+
+
+_UNBIASED = ("spread", "variance")
+
+STATISTICS: dict[str, Statistic] = {
+    "mean": Statistic(lambda m: m.uncorrected(m.mean)),
+    "n_eff": Statistic(
+        lambda m: 1.0 / m.concentration,
+        of="reading",
+        needs=("concentration",),
+        weightings=_COUNTED,
+    ),
+    "settled": Statistic(_settled, of="reading", needs=("oldest_ms",), refusal=_no_settled),
+    "count": Statistic(lambda m: m.seen * 1.0, of="reading", always_defined=True),
+    "sum": Statistic(lambda m: m.standing() * m.mean, weightings=_COUNTED, refusal=_no_sum),
+    "var": Statistic(lambda m: m.variance, needs=_UNBIASED, weightings=_COUNTED),
+    "std": Statistic(lambda m: m.ops.sqrt(m.variance), needs=_UNBIASED, weightings=_COUNTED),
+    "sem": Statistic(
+        lambda m: m.ops.sqrt(m.variance / (1.0 / m.concentration)),
+        needs=(*_UNBIASED, "concentration"),
+        weightings=_COUNTED,
+    ),
+    "var_biased": Statistic(
+        lambda m: m.biased(m.variance), needs=("variance",), weightings=_NOT_LINEAR
+    ),
+    "std_biased": Statistic(
+        lambda m: m.ops.sqrt(m.biased(m.variance)), needs=("variance",), weightings=_NOT_LINEAR
+    ),
+    "mean_square": Statistic(
+        lambda m: m.uncorrected(m.biased(m.variance) + m.mean * m.mean),
+        needs=("variance",),
+        weightings=_NOT_LINEAR,
+    ),
+    "rate": Statistic(
+        _rate,
+        of="reading",
+        needs=("oldest_ms",),
+        weightings=("observation",),
+        refusal=_no_rate,
+    ),
+    "revision": Statistic(
+        lambda m: m.revision * 1.0, of="reading", needs=("revision",), refusal=_no_revision
+    ),
+    "cov": Statistic(
+        lambda m: m.covariance, of="pair", needs=("spread", "covariance"), weightings=_COUNTED
+    ),
+    "cov_biased": Statistic(
+        lambda m: m.biased(m.covariance),
+        of="pair",
+        needs=("covariance",),
+        weightings=_NOT_LINEAR,
+    ),
+    "corr": Statistic(_corr, of="pair", needs=(*_UNBIASED, "covariance"), weightings=_COUNTED),
+}
+"""The statistics by name, in the order of the documentation."""
+
+PAIRED = tuple(name for name, statistic in STATISTICS.items() if statistic.of == "pair")
+"""Statistics of two fields."""
+
+OF_READING = tuple(name for name, statistic in STATISTICS.items() if statistic.of == "reading")
+"""Statistics that are the same for all fields that are observed together."""
