@@ -85,7 +85,7 @@ ROOMS = {
     ),
     "job": _row(
         "errors threads secrets columns columns.sealed stats table wire serde serde.avro "
-        "serde.formats serde.parquet operators registry "
+        "serde.formats serde.parquet serde.paths operators registry "
         "connectors connectors.client settings job.recovery",
         "bytewax msgspec numpy prometheus_client",
     ),

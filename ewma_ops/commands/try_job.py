@@ -24,7 +24,7 @@ from ewma_ops.commands.terminal import painted
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.message_lines import LineError, parse_line
 from ewma_ops.job.offline import Record, as_records, build_offline, in_runs
-from ewma_ops.job.report import Report, counted
+from ewma_ops.job.report import Report, counted, total
 from ewma_ops.job.showing import shown_bytes, shown_text
 from ewma_ops.job.worker import STOP_SIGNALS, run_worker
 from ewma_ops.settings.load import load
@@ -162,9 +162,13 @@ class _Trial:
         if self._as_json:
             counts = {"read": report.read, "events": report.events, "skipped": report.skipped}
             letters = dict(report.letters)
-            self._put({"type": "end", **counts, "dead_letters": letters, "bad_lines": self._bad})
+            notices = total([report.counts()])[1]
+            ends = {"dead_letters": letters, "bad_lines": self._bad, "notices": notices}
+            self._put({"type": "end", **counts, **ends})
             self._flush()
             return
+        for notice in total([report.counts()])[1]:
+            self._say(painted(notice, "yellow", sys.stderr))
         bad = f"; {counted(self._bad, 'line')} not read" if self._bad else ""
         self._say(painted(report.summary() + bad, "bold", sys.stderr))
 

@@ -26,6 +26,7 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
 from ewma_ops.job.builders import build_decoder, build_encoder
+from ewma_ops.job.contents import Contents
 from ewma_ops.job.identity import JobIdentity, identify
 from ewma_ops.job.recovery.manifest import refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
@@ -42,10 +43,14 @@ _log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
-    """A dataflow, and its source: `KafkaSource.commit` is to be called when the flow has ended."""
+    """A dataflow, its source and its report.
+
+    `KafkaSource.commit` is to be called when the flow has ended, and `Report.close`.
+    """
 
     flow: Dataflow
     source: KafkaSource
+    report: Report
 
 
 def build_job(
@@ -98,6 +103,7 @@ def build_job(
     )
     events = _sink(settings, settings.output.topic, identity, start_offsets, routed)
     dead_letters = _sink(settings, settings.dead_letters.topic, identity, start_offsets, routed)
+    report = Report(lambda line: _log.warning("%s", line))
     flow = join(
         settings,
         source,
@@ -106,9 +112,10 @@ def build_job(
         identity.history,
         Partitions(events.partitions, dead_letters.partitions),
         _letter_bytes(settings),
+        report,
         stopping=stopping,
     )
-    return Job(flow, source)
+    return Job(flow, source, report)
 
 
 class Partitions(NamedTuple):
@@ -154,7 +161,10 @@ def join(
     report = Report() if report is None else report
     most = settings.dead_letters.max_bytes if letter_bytes is None else letter_bytes
     letters = DeadLetters(settings.input.topic, partitions.dead_letters, most, report)
-    decode = Decode(build_decoder(settings, stopping), letters, keeps=policies.keeps_originals)
+    decoder = build_decoder(settings, stopping)
+    decoder.watch.within = Contents(settings, stopping).paths
+    report.watch = decoder.watch
+    decode = Decode(decoder, letters, keeps=policies.keeps_originals)
     encode = Encode(build_encoder(settings), partitions.events, report)
 
     flow = Dataflow("ewma")

@@ -18,12 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.recovery.manifest import Beginning, FindBeginning, Identity
 from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
+from ewma_ops.job.report import Counts, total
 from ewma_ops.job.supervisor import GRACE_S, POLL_S, Command, collecting_signals, run_once
 from ewma_ops.job.worker import UNAVAILABLE, print_line
 from ewma_ops.settings.load import load
@@ -88,8 +91,9 @@ def launch(
     Returns
     -------
     int
-        0 after the end of the input or a graceful stop; 1 when the environment failed, or a stop
-        took too long; 2 for a mistake of the user; 128 + n after a second signal n.
+        0 after the end of the input or a graceful stop; 1 when the environment failed, a stop
+        took too long, or every message up to the end was a dead letter; 2 for a mistake of the
+        user; 128 + n after a second signal n.
 
     Raises
     ------
@@ -128,6 +132,7 @@ def launch(
             grace_s,
             wait_s,
             check_pickle,
+            until_end=settings.input.stop == "end",
         )
 
 
@@ -142,6 +147,8 @@ def _keep_running(
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
     sound: Sound | None = None,
+    *,
+    until_end: bool = False,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not fix."""
     failures, last_positions = 0, None
@@ -160,7 +167,9 @@ def _keep_running(
             began = time.monotonic()
             outcome = run_once(command, workers, store, point, signals, grace_s)
             code = 1 if outcome.code == UNAVAILABLE else outcome.code
-            if signals or (code in (0, _USER_FAULT) and not outcome.again):
+            if not _conclude(outcome.notes) and code == 0 and until_end and not signals:
+                code = 1
+            if signals or (outcome.code in (0, _USER_FAULT) and not outcome.again):
                 return code
             positions = None if point is None else point.positions
             moved = None not in (positions, last_positions) and positions != last_positions
@@ -177,6 +186,23 @@ def _keep_running(
             point = once_ready(prepared_again, signals, failures=failures)
     except _StoppedError:
         return 1
+
+
+def _conclude(notes: Sequence[bytes]) -> bool:
+    """Say what the workers have read and made; return whether anything could be read."""
+    counts = [msgspec.json.decode(note, type=Counts) for note in notes]
+    if not counts:
+        return True
+    report, unfound = total(counts)
+    for notice in unfound:
+        print_line(f"ewma: {notice}")
+    print_line(report.summary())
+    if not report.nothing_readable:
+        return True
+    print_line(
+        "ewma: no message could be read; ewma check shows what is in them, and what to write"
+    )
+    return False
 
 
 def once_ready(

@@ -1,34 +1,55 @@
-"""What a run has read and made so far, in numbers.
+"""What a run has read and made so far, in numbers, and what is said of it while it runs.
 
-Knows counts; must not know records, settings or who is told.
+Knows counts and the time; must not know records or settings, nor who is told.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Report"]
+import msgspec
+
+from ewma_ops.serde.watch import PathWatch, told
+
+__all__ = ["PERIOD_S", "Counts", "Report", "by_cause", "counted", "total"]
+
+PERIOD_S = 60.0
+"""Least time between two lines on dead letters."""
 
 
 class Report:
     """Count what becomes of the messages of a run; any thread may add.
+
+    Parameters
+    ----------
+    say
+        Told of dead letters: at the first one, and then at most once a minute.
 
     Examples
     --------
     >>> report = Report()
     >>> report.add(read=5, readings=3)
     >>> report.add(events=3)
-    >>> report.add_letters({"not-json": 2})
+    >>> report.add_letters({"not-json": 2}, lambda: "offset 7 of readings/0: no JSON")
     >>> report.summary()
     'read 5: 3 events, 2 dead letters (not-json 2)'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self.read = self.readings = self.events = self.skipped = 0
         self.letters: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self.watch: PathWatch | None = None
+        """Of the decoder: which paths have led nowhere."""
+        self._lock = threading.RLock()
+        self._say = say
+        self._untold: Counter[str] = Counter()
+        self._example = ""
+        self._told_at = -math.inf
+        self._timer: threading.Timer | None = None
 
     def add(self, *, read: int = 0, readings: int = 0, events: int = 0, skipped: int = 0) -> None:
         """Count messages that were read, and readings, events and what was skipped of them."""
@@ -38,10 +59,42 @@ class Report:
             self.events += events
             self.skipped += skipped
 
-    def add_letters(self, causes: Mapping[str, int]) -> None:
-        """Count dead letters by their cause."""
+    def add_letters(self, causes: Mapping[str, int], example: Callable[[], str]) -> None:
+        """Count dead letters by their cause; ``example`` shows one of them."""
         with self._lock:
             self.letters.update(causes)
+            if self._say is None:
+                return
+            if not self._untold:
+                self._example = example()
+            self._untold.update(causes)
+            wait_s = self._told_at + PERIOD_S - time.monotonic()
+            if wait_s <= 0:
+                self.tell_letters()
+            elif self._timer is None:
+                self._timer = threading.Timer(wait_s, self.tell_letters)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def tell_letters(self) -> None:
+        """Say how many dead letters there are since this was last said, if there are any."""
+        with self._lock:
+            self._timer = None
+            n, total = self._untold.total(), self.letters.total()
+            if not n or self._say is None:
+                return
+            so_far = "" if n == total else f", {total:,} in all"
+            causes = by_cause(self._untold.items())
+            self._say(f"{counted(n, 'dead letter')}{so_far} ({causes}), such as {self._example}")
+            self._untold.clear()
+            self._told_at = time.monotonic()
+
+    def close(self) -> None:
+        """End what still waits to say something; the summary says it."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._say = None
 
     @property
     def nothing_readable(self) -> bool:
@@ -56,6 +109,59 @@ class Report:
         if self.skipped:
             parts.append(f"{self.skipped:,} skipped")
         return f"read {self.read:,}: {', '.join(parts)}"
+
+    def counts(self) -> Counts:
+        """Return the numbers, for another process to add up."""
+        watch = self.watch
+        unfound = {} if watch is None or watch.told else watch.unfound()
+        with self._lock:
+            return Counts(
+                read=self.read,
+                readings=self.readings,
+                events=self.events,
+                skipped=self.skipped,
+                letters=dict(self.letters),
+                unfound=unfound,
+                found=[] if watch is None else watch.found,
+            )
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """The numbers of a `Report`; ``unfound`` is what its `PathWatch` says, and ``found``."""
+
+    read: int = 0
+    readings: int = 0
+    events: int = 0
+    skipped: int = 0
+    letters: dict[str, int] = {}
+    unfound: dict[str, tuple[int, str | None]] = {}
+    found: list[str] = []
+
+
+def total(parts: Iterable[Counts]) -> tuple[Report, list[str]]:
+    """Add up what several processes have counted; return it, and what is to be said of paths.
+
+    Examples
+    --------
+    >>> some = Counts(read=2, readings=2, events=2, unfound={"temp": (2, "t")})
+    >>> report, notices = total([some, some])
+    >>> report.summary()
+    'read 4: 4 events, 0 dead letters'
+    >>> notices
+    ['temp has no number in any of 4 readings; did you mean t?']
+    >>> total([some, Counts(found=["temp"])])[1]
+    []
+    """
+    report, found = Report(), set[str]()
+    seen: dict[str, tuple[int, str | None]] = {}
+    for one in parts:
+        report.add(read=one.read, readings=one.readings, events=one.events, skipped=one.skipped)
+        report.letters.update(one.letters)
+        found.update(one.found)
+        for path, (n, meant) in one.unfound.items():
+            before = seen.get(path, (0, None))
+            seen[path] = before[0] + n, before[1] or meant
+    return report, [told(path, *why) for path, why in seen.items() if path not in found]
 
 
 def counted(n: int, noun: str) -> str:

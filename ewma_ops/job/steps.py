@@ -22,6 +22,7 @@ from ewma_ops.columns.readings import (
     Original,
     Readings,
     Rejected,
+    Rejection,
     Rejections,
     Smoothed,
     grouped,
@@ -29,6 +30,7 @@ from ewma_ops.columns.readings import (
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report
+from ewma_ops.job.showing import shown_bytes, shown_text
 from ewma_ops.serde.decoder import Decoded, Decoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.stats.policies import CAUSES, Policies
@@ -65,7 +67,7 @@ class DeadLetters:
     def of(self, records: ConsumerRecords, rejections: Rejections) -> Addressed:
         """Return the letters of some of a run's records, counted by cause."""
         causes = Tally(rejections.causes)
-        self.report.add_letters(causes)
+        self.report.add_letters(causes, lambda: _example(records, rejections[0]))
         for cause, n in causes.items():
             _DEAD_LETTERS.labels(cause).inc(n)
             if cause in CAUSES or cause == "ahead":
@@ -95,6 +97,14 @@ class DeadLetters:
             causes, details = [one.cause for one in why], [one.detail for one in why]
             ordinals = None if origins.ordinals is None else origins.ordinals[places]
             yield self.of(records, Rejections(np.arange(len(why)), causes, details, ordinals))
+
+
+def _example(records: ConsumerRecords, why: Rejection) -> str:
+    """Show a record that was rejected: hostile, maybe, and long."""
+    at, cause, detail = why
+    place = f"offset {records.offsets[at]} of {records.topic}/{records.partition}"
+    content = shown_bytes(records.values[at])
+    return f"{place}: {cause}: {shown_text(detail, 200)}: {content}"
 
 
 class Decode:

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ewma_ops.job.notes import collected_notes
 from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
@@ -76,6 +77,8 @@ class _Outcome:
     state: str = "the next start resumes from the last snapshot"
     again: bool = False
     """Whether another run is to follow although this one did not fail."""
+    notes: Sequence[bytes] = ()
+    """What the workers that ended by themselves have left."""
 
 
 def run_once(
@@ -93,16 +96,21 @@ def run_once(
     children: list[subprocess.Popen[bytes]] = []
     clock = None if store is None else _WallClock()
     try:
-        with _blocked_signals(), _worker_stderr() as stderr:
-            for i in range(workers):
-                line = command(i, addresses)
-                child = subprocess.Popen(
-                    line, pass_fds=lock, stdin=subprocess.DEVNULL, stderr=stderr
-                )
-                children.append(child)
-        print_line(_start_line(workers, store, point))
-        with contextlib.nullcontext() if store is None else checkpointing(store.parts):
-            outcome = _watch(children, signals, grace_s, clock)
+        with collected_notes() as notes:
+            with _blocked_signals(), _worker_stderr() as stderr:
+                for i in range(workers):
+                    child = subprocess.Popen(
+                        command(i, addresses),
+                        pass_fds=(*lock, *notes.fds),
+                        stdin=subprocess.DEVNULL,
+                        stderr=stderr,
+                        env={**os.environ, **notes.environment},
+                    )
+                    children.append(child)
+            print_line(_start_line(workers, store, point))
+            with contextlib.nullcontext() if store is None else checkpointing(store.parts):
+                outcome = _watch(children, signals, grace_s, clock)
+            outcome = replace(outcome, notes=notes.read())
     finally:
         _kill(children)
     saved = "no state is kept" if store is None else outcome.state

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig
@@ -27,6 +28,7 @@ from bytewax.run import cli_main
 
 from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.job.endpoint import serve_metrics
+from ewma_ops.job.notes import leave_note
 from ewma_ops.job.recovery.faults import shortage
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.threads import COARSE_S, set_timer_slack
@@ -252,6 +254,9 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
         parts=None if recovery is None else RecoveryStore(recovery.directory).parts,
     )
+    if jobs:
+        jobs[0].report.close()
+        leave_note(msgspec.json.encode(jobs[0].report.counts()))
     if code == 0:
         try:
             jobs[0].source.commit()

@@ -23,12 +23,13 @@ from ewma_ops.columns.readings import (
     weighable,
 )
 from ewma_ops.serde.documents import DocumentReader
-from ewma_ops.serde.fields import SKIPPED, Fields, Format, Headers, Reasons, RecordFields
+from ewma_ops.serde.fields import SKIPPED, Fields, Format, Headers, Reasons, RecordFields, Refused
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.several import split
+from ewma_ops.serde.watch import PathWatch
 
 __all__ = ["CAUSES", "Decoded", "Decoder", "are_many"]
 
@@ -121,6 +122,8 @@ class Decoder:
         """What is read of records beside their payloads: "header", "partition", "topic" ..."""
         self._notice: str | None = None
         self._watches = self._paths.time is not None
+        self.watch = PathWatch([path.text for path in self._paths.numbers])
+        """Tells which paths have led to no number yet."""
 
     def decode(
         self,
@@ -166,6 +169,8 @@ class Decoder:
             clipped = self._guard(times_ms, times_of_records, rejected)
             if self._watches:
                 self._watch(times_ms, times_of_records, rejected)
+        if not self.watch.is_done:
+            self.watch.look(fields.numbers, rejected, values)
         for place, (path, column) in enumerate(
             zip(self._paths.numbers, fields.numbers, strict=True)
         ):
@@ -231,8 +236,25 @@ class Decoder:
 
     def pop_notice(self) -> str | None:
         """Return, once, what an operator should know of the messages read so far."""
-        notice, self._notice = self._notice, None
-        return notice
+        notices = [] if self._notice is None else [self._notice]
+        self._notice = None
+        return "; ".join([*notices, *self.watch.pop_notices()]) or None
+
+    def documents(self, payload: bytes | None) -> list[Any]:
+        """Return what a payload holds: one document, or several where it has several of its own.
+
+        Raises
+        ------
+        Refused
+            If it is none.
+        """
+        if self._format is None:
+            return []
+        rejected: Reasons = {}
+        documents = self._format.documents([payload], [0], rejected)
+        if rejected:
+            raise Refused(*rejected[0])
+        return documents
 
     def _watch(
         self, times_ms: NDArray[np.int64], of_records: NDArray[np.int64], rejected: Reasons

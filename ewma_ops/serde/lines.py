@@ -177,6 +177,14 @@ class LinesDecoder(Decoder):
         self._lines, self._columns = format_, columns
         self._patience = self._waits = 0
 
+    def documents(self, payload: bytes | None) -> list[Any]:
+        """Return the documents of the lines of a message; `Refused` if it holds none."""
+        found = self._found(payload)
+        lines = [line for line in found if not isinstance(line, Refused)]
+        if found and not lines:
+            raise found[0]
+        return lines
+
     def _read(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
     ) -> Fields:

@@ -93,6 +93,7 @@ def test_as_json(job: Job, write: Callable[..., str]) -> None:
             "skipped": 0,
             "dead_letters": {"wrong-type": 1, "not-json": 1, "not-utf8": 1},
             "bad_lines": 1,
+            "notices": [],
         }
     ]
 
