@@ -65,6 +65,7 @@ ROOMS = {
     "serde.paths": _row("errors", pure=True),
     "serde.formats": _row(pure=True),
     "serde.avro": _row("errors serde", "fastavro"),
+    "serde.protobuf": _row("errors serde", "google grpc_tools"),
     "serde.parquet": _row("errors columns", "numpy pyarrow"),
     # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.
     "operators": _row("errors columns columns.sealed table", "bytewax numpy"),
@@ -85,7 +86,7 @@ ROOMS = {
     ),
     "job": _row(
         "errors threads secrets columns columns.sealed stats table wire serde serde.avro "
-        "serde.formats serde.parquet serde.paths operators registry "
+        "serde.protobuf serde.formats serde.parquet serde.paths operators registry "
         "connectors connectors.client settings job.recovery",
         "bytewax msgspec numpy prometheus_client",
     ),

@@ -109,7 +109,21 @@ def _avro(settings: Settings, schemas: RegistrySchemas | None) -> Format:
     return SingleAvroFormat(_content(path).decode(errors="replace"), unit, str(path))
 
 
-_WITH_SCHEMA: dict[str, Callable[[Settings, RegistrySchemas | None], Format]] = {"avro": _avro}
+def _protobuf(settings: Settings, schemas: RegistrySchemas | None) -> Format:
+    from ewma_ops.serde.protobuf.format import ProtobufFormat, SingleProtobufFormat
+
+    unit, path, message = settings.input.time_unit, settings.input.schema, settings.input.message
+    if schemas is not None:
+        return ProtobufFormat(schemas, unit)
+    assert path is not None
+    assert message is not None
+    return SingleProtobufFormat(_content(path), message, unit, str(path))
+
+
+_WITH_SCHEMA: dict[str, Callable[[Settings, RegistrySchemas | None], Format]] = {
+    "avro": _avro,
+    "protobuf": _protobuf,
+}
 """How formats with schemas are built, without a registry from a file; by late imports."""
 
 

@@ -16,7 +16,7 @@ OWN = "module:name"
 """Stands for any format of the user's own."""
 
 
-KeyKind = Literal["text", "int32", "int64", "uuid", "json", "avro"]
+KeyKind = Literal["text", "int32", "int64", "uuid", "json", "avro", "protobuf"]
 """What the bytes of a key can be."""
 
 
@@ -63,6 +63,9 @@ FORMATS = {
     "int32": FormatEntry(is_bare=True),
     "int64": FormatEntry(is_bare=True),
     "avro": FormatEntry(keys=_DOCUMENT | {"schema"}, extra="avro", has_schema=True),
+    "protobuf": FormatEntry(
+        keys=_DOCUMENT | {"schema", "message"}, extra="protobuf", has_schema=True
+    ),
     OWN: FormatEntry(keys=_DOCUMENT),
 }
 """Every format; a key of ``[input]`` that no entry has is read by all of them."""

@@ -5,14 +5,27 @@ Knows what a schema and its id are; must not know who keeps schemas, nor how the
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from ewma_ops.serde.fields import Refused
+from ewma_ops.serde.fields import Reasons, Refused
 
-__all__ = ["PREFIX_BYTES", "Schemas", "WrittenSchema", "refuse_prefix", "refuse_unknown"]
+__all__ = [
+    "PREFIX_BYTES",
+    "BadSchemaError",
+    "Schemas",
+    "WrittenSchema",
+    "each",
+    "refuse_prefix",
+    "refuse_unknown",
+]
 
 PREFIX_BYTES = 5
 """A zero byte, and the id of the schema as 4 bytes, big-endian: the wire format of Confluent."""
+
+
+class BadSchemaError(ValueError):
+    """A schema is none, or cannot be used; the message says why."""
 
 
 class WrittenSchema(NamedTuple):
@@ -30,8 +43,10 @@ class WrittenSchema(NamedTuple):
 class Schemas(Protocol):
     """What knows the schema of an id."""
 
-    def schema(self, schema_id: int) -> WrittenSchema | None:
+    def schema(self, schema_id: int, form: str = "") -> WrittenSchema | None:
         """Return the schema of an id, ``None`` if there is none; waits for what may heal.
+
+        ``form`` is another form than its text, if the registry has it.
 
         Raises
         ------
@@ -40,9 +55,30 @@ class Schemas(Protocol):
         """
 
 
+def each(
+    read: Callable[[bytes], Any],
+    payloads: Sequence[bytes | None],
+    places: Sequence[int],
+    rejected: Reasons,
+) -> list[Any]:
+    """Return what is read of each payload, and ``{}`` where cause and detail are noted."""
+    found: list[Any] = []
+    for place, payload in zip(places, payloads, strict=True):
+        try:
+            if payload is None:
+                raise Refused("tombstone", "the value is null")
+            found.append(read(payload))
+        except Refused as refused:
+            found.append({})
+            rejected.setdefault(place, refused.args)
+    return found
+
+
 def refuse_prefix(payload: bytes, cause: str) -> Refused:
     """Say why a payload has no schema's id before it."""
-    if len(payload) < PREFIX_BYTES:
+    if not payload:
+        return Refused("empty", "the value is empty")
+    if len(payload) < PREFIX_BYTES or payload[0] == 0:
         detail = f"{len(payload)} bytes: too short for the id of a schema"
     else:
         detail = f"it begins with {payload[:1]!r}, not with a zero byte and the id of a schema"

@@ -87,6 +87,9 @@ class Input(Struct, frozen=True, kw_only=True):
     schema: Annotated[
         Path | None, Meta(description="the path of a file with the schema, as text")
     ] = None
+    message: Annotated[
+        Text | None, Meta(description='the full name of a message type, such as "pkg.Reading"')
+    ] = None
     records: Annotated[
         str | None,
         Meta(
@@ -114,7 +117,7 @@ class Input(Struct, frozen=True, kw_only=True):
     ] = None
     key: Annotated[
         KeyKind | None,
-        Meta(description='"text", "int32", "int64", "uuid", "json" or "avro"'),
+        Meta(description='"text", "int32", "int64", "uuid", "json", "avro" or "protobuf"'),
     ] = None
     where: Annotated[
         dict[str, tuple[str | float | bool, ...]],

@@ -35,10 +35,16 @@ def refuse_schemas(reads: Input, *, registry: bool, mistakes: list[str]) -> None
             f'format = "{reads.format}" needs schemas: add [registry] with {REGISTRY_KEY}, or '
             "schema = with the path of a file to [input]"
         )
+    if reads.format == "protobuf" and (reads.schema is None) != (reads.message is None):
+        missing = "message" if reads.message is None else "schema"
+        mistakes.append(
+            f"input.{missing} is missing: a file of Protobuf needs schema and message, and of a "
+            "registry neither of them is needed"
+        )
     if by_key and not registry:
         mistakes.append(f'key = "{reads.key}" needs schemas: add [registry] with {REGISTRY_KEY}')
     if registry and not (by_key or by_value):
         mistakes.append(
             f'[registry] is not used by format = "{reads.format}": remove it, or set input.format '
-            'or input.key to "avro"'
+            'or input.key to "avro" or "protobuf"'
         )

@@ -25,7 +25,7 @@ HOME = "https://github.com/ewma-ops/ewma_ops/blob/main/"
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-KINDS = {"python", "toml", "console", "json", "text", "avsc"}
+KINDS = {"python", "toml", "console", "json", "text", "avsc", "proto"}
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 ELSEWHERE = {"cd", "docker", "git", "kcat", "pip", "curl"}
 """Programs that cannot be asked here whether they understand a line."""

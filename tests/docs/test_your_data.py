@@ -21,7 +21,7 @@ from tests.docs.test_pages import _blocks_of as blocks_of
 from tests.helpers.registry import small_registry
 
 PAGE = ROOT / "docs" / "your-data.md"
-SCHEMA_FILES = {"avsc": "reading.avsc"}
+SCHEMA_FILES = {"avsc": ("reading.avsc", "AVRO"), "proto": ("reading.proto", "PROTOBUF")}
 REGISTRY = "http://127.0.0.1:8081"
 
 
@@ -74,8 +74,9 @@ def test_example(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with small_registry() as registry:
         path.write_text(completed(example.table).replace(REGISTRY, registry.url), "utf-8")
         if example.schema is not None:
-            registry.add(example.schema.text, 7)
-            (tmp_path / SCHEMA_FILES[example.schema.kind]).write_text(example.schema.text)
+            name, kind = SCHEMA_FILES[example.schema.kind]
+            registry.add(example.schema.text, 7, schemaType=kind)
+            (tmp_path / name).write_text(example.schema.text)
         check(example, load(path))
 
 

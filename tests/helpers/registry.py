@@ -15,9 +15,31 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["SmallRegistry", "small_registry"]
+from ewma_ops.serde.schemas import WrittenSchema
+
+__all__ = ["Kept", "SmallRegistry", "framed", "small_registry"]
 
 Answer = tuple[int, object]
+
+
+def framed(schema_id: int, datum: bytes) -> bytes:
+    """Return a datum behind the id of its schema."""
+    return b"\0" + schema_id.to_bytes(4, "big") + datum
+
+
+class Kept:
+    """Schemas that are known without a registry: of Avro as documents, or as they are written."""
+
+    def __init__(self, **by_id: Any) -> None:
+        self._by_id = by_id
+        self.asked: list[int] = []
+
+    def schema(self, schema_id: int, form: str = "") -> WrittenSchema | None:
+        self.asked.append(schema_id)
+        found = self._by_id.get(f"s{schema_id}")
+        if found is None or isinstance(found, WrittenSchema):
+            return found
+        return WrittenSchema(json.dumps(found))
 
 
 @dataclass

@@ -90,6 +90,9 @@ def test_a_user_in_the_address_is_refused_and_not_shown(tmp_path: Path) -> None:
     [
         ('format = "avro"', "", "needs schemas: add [registry] with url"),
         ('format = "avro"\nschema = "a.avsc"', '[registry]\nurl = "http://a"', "both give the"),
+        ('format = "protobuf"\nschema = "a.proto"', "", "input.message is missing"),
+        ('format = "protobuf"\nmessage = "a.B"', '[registry]\nurl = "http://a"', "schema is miss"),
+        ('format = "avro"\nmessage = "a.B"', "", 'input.message is not read by format = "avro"'),
         ('key = "avro"', "", 'key = "avro" needs schemas'),
         ("", '[registry]\nurl = "http://a"', '[registry] is not used by format = "json"'),
         ('schema = "a.avsc"', "", 'input.schema is not read by format = "json"'),

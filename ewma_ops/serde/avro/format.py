@@ -14,12 +14,14 @@ from fastavro._read_py import schemaless_reader as careful_reader
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.avro.schema import BadSchemaError, ready
+from ewma_ops.serde.avro.schema import ready
 from ewma_ops.serde.fields import Reasons, Refused, not_utf8
 from ewma_ops.serde.schemas import (
     PREFIX_BYTES,
+    BadSchemaError,
     Schemas,
     WrittenSchema,
+    each,
     refuse_prefix,
     refuse_unknown,
 )
@@ -84,25 +86,14 @@ class AvroFormat:
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
         """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        found: list[Any] = []
-        for place, payload in zip(places, payloads, strict=True):
-            try:
-                found.append(self._document(payload))
-            except Refused as refused:
-                found.append({})
-                rejected.setdefault(place, refused.args)
-        return found
+        return each(self._document, payloads, places, rejected)
 
-    def _document(self, payload: bytes | None) -> Any:
-        if payload is None:
-            raise Refused("tombstone", "the value is null")
+    def _document(self, payload: bytes) -> Any:
         prefix = payload[:PREFIX_BYTES]
         reader = self._readers.get(prefix)
         return (reader or self._reader(payload, prefix)).document(payload, PREFIX_BYTES)
 
     def _reader(self, payload: bytes, prefix: bytes) -> _Reader:
-        if not payload:
-            raise Refused("empty", "the value is empty")
         if len(payload) < PREFIX_BYTES or payload[0] != 0:
             raise refuse_prefix(payload, _CAUSE)
         schema_id = int.from_bytes(prefix[1:], "big")
@@ -155,14 +146,8 @@ class SingleAvroFormat:
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
         """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        found: list[Any] = []
-        header, document = self._header, self._reader.document
-        for place, payload in zip(places, payloads, strict=True):
-            try:
-                if payload is None:
-                    raise Refused("tombstone", "the value is null")
-                found.append(document(payload, len(header) if payload[:10] == header else 0))
-            except Refused as refused:
-                found.append({})
-                rejected.setdefault(place, refused.args)
-        return found
+        return each(self._document, payloads, places, rejected)
+
+    def _document(self, payload: bytes) -> Any:
+        is_single_object = payload.startswith(self._header)
+        return self._reader.document(payload, len(self._header) if is_single_object else 0)

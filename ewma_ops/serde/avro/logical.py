@@ -7,20 +7,18 @@ it rounds a decimal to its precision, and fails on times outside of the years 1 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from decimal import Decimal
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from fastavro.read import LOGICAL_READERS
 
-from ewma_ops.serde.instants import DAY_MS, in_unit
+from ewma_ops.serde.logical import DAY_MS, MOST_DECIMAL_DIGITS, as_decimal, in_unit
 
 __all__ = ["translated"]
 
 _PER_MS = {"millis": 1, "micros": 1_000, "nanos": 1_000_000}
-_MOST_DECIMAL_BYTES = 1_024
-_EXACT = Context(prec=4 * _MOST_DECIMAL_BYTES, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 _Reader = Callable[..., object]
 
@@ -53,9 +51,9 @@ def _reader_of(
     name = f"ewma-{logical}-{unit}"
     if logical == "decimal" and kind in ("bytes", "fixed"):
         scale = schema.get("scale", 0)
-        if not isinstance(scale, int) or not 0 <= scale <= 4 * _MOST_DECIMAL_BYTES:
+        if not isinstance(scale, int) or not 0 <= scale <= MOST_DECIMAL_DIGITS:
             return name, None  # of a decimal that is none, Avro reads the bytes
-        return f"ewma-decimal-{scale}", partial(_decimal, -scale)
+        return f"ewma-decimal-{scale}", partial(_decimal, scale)
     if logical == "date" and kind == "int":
         return name, partial(_date, unit)
     head, _, precision = str(logical).rpartition("-")
@@ -69,11 +67,8 @@ def _reader_of(
     return name, None
 
 
-def _decimal(exponent: int, data: bytes, *_: object) -> Decimal:
-    if len(data) > _MOST_DECIMAL_BYTES:
-        raise ValueError(f"a decimal of more than {_MOST_DECIMAL_BYTES} bytes")
-    unscaled = int.from_bytes(data, "big", signed=True)
-    return Decimal(unscaled).scaleb(exponent, _EXACT)
+def _decimal(scale: int, data: bytes, *_: object) -> Decimal:
+    return as_decimal(data, scale)
 
 
 def _date(unit: str | None, days: int, *_: object) -> int | Decimal:

@@ -12,13 +12,9 @@ from typing import Any, NamedTuple
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
 from ewma_ops.serde.avro.logical import translated
-from ewma_ops.serde.schemas import WrittenSchema
+from ewma_ops.serde.schemas import BadSchemaError, WrittenSchema
 
-__all__ = ["BadSchemaError", "ReadySchema", "ready"]
-
-
-class BadSchemaError(ValueError):
-    """A schema is none, or cannot be used; the message says why."""
+__all__ = ["ReadySchema", "ready"]
 
 
 class ReadySchema(NamedTuple):
@@ -48,7 +44,7 @@ def ready(written: WrittenSchema, unit: str | None = None) -> ReadySchema:
     >>> ready(WrittenSchema('{"type": "array", "items": "null"}'))
     Traceback (most recent call last):
     ...
-    ewma_ops.serde.avro.schema.BadSchemaError: an array of items without bytes can be of any length
+    ewma_ops.serde.schemas.BadSchemaError: an array of items without bytes can be of any length
     """
     if written.kind != "AVRO":
         raise BadSchemaError(f"it is a schema of {written.kind}, not of Avro")

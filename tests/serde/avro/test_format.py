@@ -25,6 +25,7 @@ from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.schemas import WrittenSchema
+from tests.helpers.registry import Kept, framed
 
 START_MS = 1_700_000_000_000
 
@@ -46,25 +47,6 @@ def written(schema: Any, document: Any) -> bytes:
     data = io.BytesIO()
     fastavro.schemaless_writer(data, fastavro.parse_schema(schema), document)
     return data.getvalue()
-
-
-def framed(schema_id: int, datum: bytes) -> bytes:
-    return b"\0" + schema_id.to_bytes(4, "big") + datum
-
-
-class Kept:
-    """Schemas that are known at once."""
-
-    def __init__(self, **by_id: Any) -> None:
-        self._by_id = by_id
-        self.asked: list[int] = []
-
-    def schema(self, schema_id: int) -> WrittenSchema | None:
-        self.asked.append(schema_id)
-        found = self._by_id.get(f"s{schema_id}")
-        if found is None or isinstance(found, WrittenSchema):
-            return found
-        return WrittenSchema(json.dumps(found))
 
 
 def decode(schema: Any, *payloads: bytes | None, **options: Any) -> Decoded:

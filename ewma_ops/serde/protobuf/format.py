@@ -1,0 +1,160 @@
+"""Protobuf payloads to documents: with the id of a schema before them, or all of one type.
+
+Knows how a payload names its schema; must not know who keeps schemas, nor paths and bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.serde.fields import Reasons, Refused
+from ewma_ops.serde.protobuf.documents import Converter
+from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class, set_of
+from ewma_ops.serde.schemas import (
+    PREFIX_BYTES,
+    BadSchemaError,
+    Schemas,
+    each,
+    refuse_prefix,
+    refuse_unknown,
+)
+
+__all__ = ["ProtobufFormat", "SingleProtobufFormat"]
+
+_CAUSE = "not-protobuf"
+_FORM = "serialized"
+"""What a registry is asked for: descriptors; some answer with text all the same."""
+_MOST_INDEXES = 64
+_LONGEST_VARINT = 5
+
+
+class _Reader(NamedTuple):
+    """How messages of one type are read."""
+
+    parse: Callable[[bytes], Any]
+    convert: Callable[[Any], Any]
+    name: str
+
+    @classmethod
+    def of(cls, descriptor: Descriptor, unit: str | None) -> _Reader:
+        parse = message_class(descriptor).FromString
+        return cls(parse, Converter(unit).of(descriptor), descriptor.full_name)
+
+    def document(self, datum: bytes) -> Any:
+        """Return what a message holds; `Refused` if it is none."""
+        try:
+            return self.convert(self.parse(datum))
+        except DecodeError as error:
+            raise Refused(_CAUSE, f"the value is no {self.name}: {str(error)[:100]}") from None
+        except (ValueError, OverflowError) as error:
+            raise Refused(_CAUSE, f"the value is no {self.name}: {str(error)[:100]}") from None
+
+
+class ProtobufFormat:
+    """Read Protobuf with the id of its schema before it, and where in that its type stands.
+
+    Parameters
+    ----------
+    schemas
+        Knows the schema of an id.
+    unit
+        What times are read in, as of ``DecoderOptions.time_unit``.
+    """
+
+    def __init__(self, schemas: Schemas, unit: str | None = None) -> None:
+        self._schemas, self._unit = schemas, unit
+        self._readers: dict[bytes, _Reader] = {}
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
+        return each(self._document, payloads, places, rejected)
+
+    def _document(self, payload: bytes) -> Any:
+        if len(payload) <= PREFIX_BYTES or payload[0] != 0:
+            raise refuse_prefix(payload, _CAUSE)
+        indexes: tuple[int, ...] = (0,)
+        start = PREFIX_BYTES + 1
+        if payload[PREFIX_BYTES] != 0:  # which is the usual one: the first type of the file
+            indexes, start = _indexes(payload)
+        reader = self._readers.get(payload[:start])
+        if reader is None:
+            reader = self._readers[payload[:start]] = self._reader(payload, indexes)
+        return reader.document(payload[start:])
+
+    def _reader(self, payload: bytes, indexes: tuple[int, ...]) -> _Reader:
+        schema_id = int.from_bytes(payload[1:PREFIX_BYTES], "big")
+        written = self._schemas.schema(schema_id, _FORM)
+        if written is None:
+            raise refuse_unknown(schema_id)
+        try:
+            return _Reader.of(message_at(file_of(written), indexes), self._unit)
+        except BadSchemaError as error:
+            raise Refused(_CAUSE, f"schema {schema_id} cannot be used: {error}") from None
+
+
+class SingleProtobufFormat:
+    """Read Protobuf that is all of one message type.
+
+    Parameters
+    ----------
+    content
+        A descriptor set, or the text of a ``.proto`` file.
+    message
+        Full name of the type, such as ``"pkg.Reading"``.
+    unit
+        What times are read in, as of ``DecoderOptions.time_unit``.
+    name
+        What the file is called; if it ends with ``.proto``, it is text.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be used, or has no such type.
+    """
+
+    def __init__(self, content: bytes, message: str, unit: str | None, name: str) -> None:
+        try:
+            descriptor = set_of(content, name).FindMessageTypeByName(message)
+        except BadSchemaError as error:
+            raise ConfigError(f"{name} cannot be used: {error}") from None
+        except KeyError:
+            raise ConfigError(
+                f'input.message = "{message}": {name} has no such type; give its full name, with '
+                "the package"
+            ) from None
+        self._read = _Reader.of(descriptor, unit).document
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
+        return each(self._read, payloads, places, rejected)
+
+
+def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
+    """Return where the type stands in its file, and where the message begins."""
+    count, at = _varint(payload, PREFIX_BYTES)
+    if not 0 < count <= _MOST_INDEXES:
+        raise Refused(_CAUSE, f"{count} indexes of a message type stand before the message")
+    found = []
+    for _ in range(count):
+        index, at = _varint(payload, at)
+        found.append(index)
+    return tuple(found), at
+
+
+def _varint(payload: bytes, at: int) -> tuple[int, int]:
+    """Return the zigzag number at a place, and where it ends."""
+    number = 0
+    for i, byte in enumerate(payload[at : at + _LONGEST_VARINT]):
+        number |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return number >> 1 ^ -(number & 1), at + i + 1
+    raise Refused(_CAUSE, "the indexes of the message type before the message have no end")
