@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ewma_ops.demo.broker import EmbeddedBroker
+from tests.helpers.apicurio import apicurio
 from tests.helpers.brokers import ApacheKafka, KafkaCluster, make_topic
 from tests.helpers.distribution import Scheduling, rank
 from tests.helpers.kafka_jars import KafkaUnavailableError
@@ -22,7 +23,7 @@ if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and so in every chil
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka", "kafka_cluster"}
-_NEEDS_BROKER = {"embedded", "broker"} | _NEEDS_APACHE_KAFKA
+_NEEDS_BROKER = {"embedded", "broker", "registry_url"} | _NEEDS_APACHE_KAFKA
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -112,6 +113,13 @@ def broker(request: pytest.FixtureRequest) -> str:
     """Bootstrap servers of each broker in turn."""
     address: str = request.getfixturevalue(request.param)
     return address
+
+
+@pytest.fixture(scope="session")
+def registry_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Schema Registry's API."""
+    with _available(), apicurio(tmp_path_factory.mktemp("registry") / "log") as url:
+        yield url
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
-__all__ = ["KafkaUnavailableError", "archive", "class_path", "java"]
+__all__ = ["KafkaUnavailableError", "alone_with", "archive", "cached", "class_path", "java"]
 
 POM = Path(__file__).parents[1] / "kafka" / "pom.xml"
 _MINIMUM_JAVA = 17
@@ -45,8 +45,8 @@ def java() -> str:
 
 def class_path() -> str:
     """Return Apache Kafka's jars, fetched by Maven once and kept outside the repository."""
-    listed = _cached(f"{_digest(POM.read_text())}.classpath")
-    with _alone_with(listed):
+    listed = cached(f"{_digest(POM.read_text())}.classpath")
+    with alone_with(listed):
         if not listed.is_file() or not all(map(os.path.isfile, listed.read_text().split(":"))):
             _fetch(listed)
         return listed.read_text()
@@ -58,8 +58,8 @@ def archive(jvm: str, make: Callable[[Path], None]) -> Path:
     ``make`` makes it at a path, once on a machine. A JVM that has none there starts without.
     """
     binary = Path(jvm).resolve()
-    path = _cached(f"{_digest(f'{class_path()} {binary} {binary.stat().st_mtime_ns}')}.jsa")
-    with _alone_with(path):
+    path = cached(f"{_digest(f'{class_path()} {binary} {binary.stat().st_mtime_ns}')}.jsa")
+    with alone_with(path):
         if not path.is_file():
             scratch = path.with_suffix(f".{os.getpid()}")
             make(scratch)
@@ -72,14 +72,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _cached(name: str) -> Path:
+def cached(name: str) -> Path:
+    """Return the path of what is kept by this name, outside of the repository."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ewma_ops"
     cache.mkdir(parents=True, exist_ok=True)
     return cache / f"kafka-{name}"
 
 
 @contextlib.contextmanager
-def _alone_with(path: Path) -> Iterator[None]:
+def alone_with(path: Path) -> Iterator[None]:
     """Keep others away from a file: tests run side by side, and Maven's cache is for one only."""
     with Path(f"{path}.lock").open("w") as lock:
         flock(lock, LOCK_EX)
