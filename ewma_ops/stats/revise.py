@@ -115,8 +115,7 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
     total = np.where(weight > 0.0, weight, 1.0)
     r, p = left / total, right / total
     factors = _blend(r, p, one, other) if "spread" in one else (r, p, r * p)
-    both_read = (one["count"] > 0) & (other["count"] > 0)
-    join = Join(weight, r, p, both_read, other["mean"] - one["mean"], *factors)
+    join = Join(one, other, weight, r, p, other["mean"] - one["mean"], *factors)
     after: dict[str, NDArray[Any]] = {}
     for name, i, j in _places(one, width):
         merge = STATES[name].merge

@@ -91,13 +91,15 @@ def set_second_moment_factors(m: Moments) -> None:
 class Join(NamedTuple):
     """How two states are merged: r and p are the shares of their weights in both together.
 
-    ``d`` is m_other - m_one, float64[k, n]; second moments are a one + b other + c d_i d_j.
+    ``one`` and ``other`` are the states, ``weight`` is the sum of both weights, and ``d`` is
+    m_other - m_one, float64[k, n]; second moments are a one + b other + c d_i d_j.
     """
 
+    one: Mapping[str, Any]
+    other: Mapping[str, Any]
     weight: Any
     r: Any
     p: Any
-    both_read: Any
     d: Any
     a: Any
     b: Any
@@ -187,6 +189,10 @@ class State:
 
 def _sum(_: Join, one: Any, other: Any, *__: Any) -> Any:
     return one + other
+
+
+def _merged_revision(t: Join, one: Any, other: Any, *__: Any) -> Any:
+    return one + other + ((t.one["count"] > 0) & (t.other["count"] > 0))
 
 
 def _merged_mean(t: Join, one: Any, other: Any, *__: Any) -> Any:
@@ -317,7 +323,7 @@ STATES = {
             whole=True,
             option="revision",
             tally=lambda m: (m.gap_ms < 0) & m.weighs,
-            merge=lambda t, one, other, *_: one + other + t.both_read,
+            merge=_merged_revision,
             retract=lambda _, one, *__: one + 1,
             correct=lambda _, one, *__: one + 1,
         ),
