@@ -161,14 +161,13 @@ class ReadingStepper:
         (value,) = values
         observed = value == value
         count = self._count[row]
-        if observed:
-            count += 1
-            self._count[row] = count
         if self._steady and observed:
+            self._count[row] = count = self._count[row] + 1
             kept, added = self._weight[row] * self._beta, 1.0
             self._weight[row] = weight = kept + added
         else:
             gap = self._gap(row, time_ms, observed) if self._by_time else 0
+            self._count[row] = count = self._count[row] + observed
             usual = observed and count > self._start_n
             if usual and not self._by_time:
                 retained, added = self._beta, self._added

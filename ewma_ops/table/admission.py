@@ -1,7 +1,8 @@
 """Which readings enter, and as what: the policies, applied to columns or to one reading.
 
 Knows policies, values, times and rows; must not know statistics, tables or streams. Its only state
-is the newest time of each series, and that only where a policy asks for it.
+is the newest time of each series, and that only where a policy asks for it. It changes only once
+all of a run is known to enter.
 """
 
 from __future__ import annotations
@@ -14,17 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.readings import (
-    LARGEST_WEIGHT,
-    SMALLEST_WEIGHT,
-    WEIGHTS,
-    Readings,
-    Rejected,
-    Rejection,
-)
+from ewma_ops.columns.readings import Readings, Rejected, Rejection
 from ewma_ops.errors import ReadingError, shown
-from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING, NON_FINITE, OUT_OF_RANGE
+from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING
 from ewma_ops.stats.states import NEVER
+from ewma_ops.table.bounds import Bounds
 from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = ["Admission", "Admitted"]
@@ -50,7 +45,7 @@ class Admitted(NamedTuple):
     tally: Mapping[str, int] = MappingProxyType({})
 
 
-class Admission:
+class Admission(Bounds):
     """Apply the policies of a smoothing set.
 
     What is decided here is decided for all smoothings of the smoothing set: the bounds (the
@@ -70,15 +65,11 @@ class Admission:
     def __init__(
         self, smoothing_set: SmoothingSet, columns: Mapping[str, NDArray[Any]] | None = None
     ) -> None:
+        super().__init__(smoothing_set)
         policies = smoothing_set.policies
-        self._policies, self._causes = policies.by_set, policies.cause_by_set
         self._refused = np.array([policy == "dead-letter" for policy in self._policies])
         self._reset = np.array([policy == "reset" for policy in self._policies])
-        self.low, self.high = smoothing_set.bounds
         self._max_lateness_ms = policies.max_lateness_ms
-        self._timed, self.by_volume = smoothing_set.by_time, smoothing_set.by_volume
-        self.demands = self._timed is not None or self.by_volume
-        self._width = smoothing_set.width
         self._whole = smoothing_set.width > 1 and not smoothing_set.fields
         self.watches = policies.watches
         self._bind(np.array([] if columns is None else columns.get(_COLUMN, []), np.int64))
@@ -126,60 +117,6 @@ class Admission:
         """Tell whether a series starts anew with a reading that has these causes."""
         return self._policies[causes] == "reset"
 
-    def check_shape(self, readings: Readings) -> None:
-        """Refuse readings that lack what the smoothing set needs of each.
-
-        Raises
-        ------
-        ReadingError
-            Naming what is lacking.
-        """
-        if len(readings):
-            self.check_given(readings.series_ids[0], readings.times_ms, readings.weights)
-        values, width = readings.values, self._width
-        if values.size != len(readings) * width:
-            raise ReadingError(
-                f"values have shape {values.shape}, but there are {width} fields: "
-                f"give ({len(readings)}, {width})"
-            )
-
-    def check_given(self, series_id: str, times_ms: object, weights: object) -> None:
-        """Refuse what has no time or no weight where one is needed."""
-        timed = self._timed
-        if times_ms is None and timed is not None:
-            what = f"{timed.decay} decays" if timed.decay.by_time else "what is late is told"
-            raise ReadingError(
-                f"{what} by time, but a reading has none: give (time, value) pairs, or a half-life "
-                f"counted in readings (series {shown(series_id)})"
-            )
-        if weights is None and self.by_volume:
-            raise ReadingError(
-                "weighting is by volume, but a reading has no weight: give weights with the "
-                f"readings, such as Reading(value, time_ms, weight) (series {shown(series_id)})"
-            )
-
-    def check_weight(self, series_id: str, weight: float | None) -> None:
-        """Refuse what no reading can weigh, where readings have weights; NaN is missing.
-
-        Raises
-        ------
-        ReadingError
-            Naming the weight and its bounds.
-        """
-        if not self.by_volume or weight is None or weight == 0.0 or weight != weight:
-            return
-        if not SMALLEST_WEIGHT <= weight <= LARGEST_WEIGHT:
-            raise ReadingError(
-                f"weight {weight} of series {shown(series_id)} is out of bounds: give one within "
-                f"{WEIGHTS}"
-            )
-
-    def check_bounds(self, series_id: str, values: Sequence[float]) -> None:
-        """Refuse values out of bounds, whatever the policy."""
-        for value in values:
-            if value < self.low or value > self.high:
-                raise ReadingError(self._value_message(series_id, value))
-
     def values_of(
         self, series_id: str, values: Sequence[float], weight: float | None
     ) -> tuple[Sequence[float], int]:
@@ -193,11 +130,11 @@ class Admission:
         entering: list[float] = []
         causes = MISSING if self.by_volume and weight != weight else 0
         for value in values:
-            cause, entered = self._entering(value)
+            cause, entered = self.entering(value)
             causes |= cause
             entering.append(entered)
         if self._policies[causes] == "dead-letter":
-            raise ReadingError(self._told_of_values(series_id, values, causes))
+            raise ReadingError(self.message(series_id, values, causes))
         return entering, causes
 
     def time_of(
@@ -219,9 +156,9 @@ class Admission:
         observed = (all if self._whole else any)(value == value for value in values)
         if self.by_volume:
             observed = observed and weight == weight
-        cause, entering_ms = self._clock(row, time_ms, causes, observed)
+        cause, entering_ms = self._clock(self._newest, row, time_ms, causes, observed)
         if self._policies[cause] == "dead-letter":
-            raise ReadingError(self._time_message(series_id, row, time_ms))
+            raise ReadingError(self._time_message(series_id, self._newest[row], time_ms))
         if self._policies[cause] in ("skip", "decay"):
             values = [math.nan] * len(values)
         return values, entering_ms, causes | cause
@@ -256,13 +193,14 @@ class Admission:
         details: dict[int, str] = {}
         if not fine:
             values = self._admit_values(readings, causes, details)
-        before = self.newest_ms[rows] if self.watches else None
+        newest: dict[int, int] = {}
         if self.watches:
-            values, times = self._admit_times(readings, rows, values, causes, details)
+            newest = dict(zip(rows.tolist(), self.newest_ms[rows].tolist(), strict=True))
+            values, times = self._admit_times(readings, rows, values, causes, details, newest)
         if details and not collect_rejected:
-            if before is not None:
-                self.newest_ms[rows] = before
             raise ReadingError(details[min(details)])
+        if newest:
+            self.newest_ms[list(newest)] = list(newest.values())
         return self._admitted(Admitted(readings, values, times, rows, causes), details)
 
     def _admit_values(
@@ -277,11 +215,11 @@ class Admission:
         if odd.any():
             values = values.copy(order="K")
         for place in map(tuple, np.argwhere(odd).tolist()):
-            cause, values[place] = self._entering(float(values[place]))
+            cause, values[place] = self.entering(float(values[place]))
             causes[place[0]] |= cause
         for i in np.flatnonzero(self._refused[causes]).tolist():
             came = np.atleast_1d(readings.values[i]).tolist()
-            details[i] = self._told_of_values(readings.series_ids[i], came, int(causes[i]))
+            details[i] = self.message(readings.series_ids[i], came, int(causes[i]))
         return values
 
     def _admit_times(
@@ -291,6 +229,7 @@ class Admission:
         values: NDArray[np.float64],
         causes: NDArray[np.uint8],
         details: dict[int, str],
+        newest: dict[int, int],
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         assert readings.times_ms is not None  # the table refuses readings without
         values, entering = values.copy(order="K"), readings.times_ms.copy()
@@ -302,7 +241,7 @@ class Admission:
         for i, (row, time_ms, cause, seen) in enumerate(zip(*columns, strict=True)):
             if i in details:
                 continue
-            untimely, entering_ms = self._clock(row, time_ms, cause, seen)
+            untimely, entering_ms = self._clock(newest, row, time_ms, cause, seen)
             if not untimely:
                 continue
             causes[i] |= untimely
@@ -310,7 +249,7 @@ class Admission:
             if self._policies[untimely] in ("skip", "decay"):
                 values[i] = math.nan
             elif self._policies[untimely] == "dead-letter":
-                details[i] = self._time_message(readings.series_ids[i], row, time_ms)
+                details[i] = self._time_message(readings.series_ids[i], newest[row], time_ms)
         return values, entering
 
     def _admitted(self, admitted: Admitted, details: dict[int, str]) -> Admitted:
@@ -339,26 +278,22 @@ class Admission:
             resets = begins
         return Admitted(readings, values, times, rows, causes, resets, rejected, tally)
 
-    def _entering(self, value: float) -> tuple[int, float]:
-        """Return the cause that a value has, and what enters in its place."""
-        if self.low <= value <= self.high:
-            return 0, value
-        if value != value:
-            return MISSING, value
-        cause = NON_FINITE if math.isinf(value) else OUT_OF_RANGE
-        if self._policies[cause] == "clip":
-            return cause, min(max(value, self.low), self.high)
-        return cause, math.nan
-
-    def _clock(self, row: int, time_ms: int, causes: int, observed: bool) -> tuple[int, int]:
+    def _clock(
+        self,
+        newest_ms: memoryview[int] | dict[int, int],
+        row: int,
+        time_ms: int,
+        causes: int,
+        observed: bool,
+    ) -> tuple[int, int]:
         """Move on the newest time; return the cause that a time has, and what enters for it."""
         if self._policies[causes] == "reset":
-            self._newest[row] = NEVER
-        newest = self._newest[row]
+            newest_ms[row] = NEVER
+        newest = newest_ms[row]
         if not observed:
             return 0, time_ms
         if time_ms > newest:
-            self._newest[row] = time_ms
+            newest_ms[row] = time_ms
             return 0, time_ms
         if time_ms == newest:
             return EQUAL_TIMES if self._policies[EQUAL_TIMES] != "take" else 0, time_ms
@@ -366,32 +301,10 @@ class Admission:
         if policy == "take" or newest - time_ms <= self._max_lateness_ms:
             return 0, time_ms
         if policy == "reset":
-            self._newest[row] = time_ms
+            newest_ms[row] = time_ms
         return LATE, newest - self._max_lateness_ms if policy == "clip" else time_ms
 
-    def _told_of_values(self, series_id: str, values: Sequence[float], causes: int) -> str:
-        """Say why a reading is a dead letter: the first value with the cause that counts."""
-        counts = self._causes[causes]
-        for value in values:
-            if self._causes[self._entering(value)[0]] == counts:
-                return self._value_message(series_id, value)
-        return (
-            f"series {shown(series_id)} has a reading without a weight: give one, or another policy"
-        )
-
-    def _value_message(self, series_id: str, value: float) -> str:
-        if value != value:
-            return (
-                f"series {shown(series_id)} has a reading without a value: give one, or another "
-                "policy"
-            )
-        return (
-            f"value {value} of series {shown(series_id)} is out of bounds: give one within "
-            f"{self.low:.6g} and {self.high:.6g}, or another policy"
-        )
-
-    def _time_message(self, series_id: str, row: int, time_ms: int) -> str:
-        newest = self._newest[row]
+    def _time_message(self, series_id: str, newest: int, time_ms: int) -> str:
         if time_ms == newest:
             return f"series {shown(series_id)} has had a reading at {time_ms} ms already"
         return (

@@ -30,7 +30,7 @@ from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, taken,
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.errors import START_OVER, StateError
 
-__all__ = ["EncodedIds", "SeriesIndex"]
+__all__ = ["EncodedIds", "Located", "SeriesIndex"]
 
 _FREE = np.uint64(2**64 - 1)
 _ROW = np.uint64(2**32 - 1)
@@ -76,6 +76,22 @@ class EncodedIds(NamedTuple):
 
     utf8: bytes
     sizes: NDArray[np.uint32]
+
+
+class Located(NamedTuple):
+    """The row of each of some series ids.
+
+    ``found`` holds the ids, where they are worth remembering, ``fresh`` each new one once.
+    """
+
+    rows: NDArray[np.intp]
+    found: Sequence[str] | None = None
+    fresh: TextColumn | None = None
+
+    @property
+    def n_new(self) -> int:
+        """How many of them are new."""
+        return 0 if self.fresh is None else len(self.fresh)
 
 
 class _Column:
@@ -148,23 +164,37 @@ class SeriesIndex:
 
     def locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
         """Return the row of each series id, adding the new ones."""
+        located = self.look_up(series_ids)
+        self.add(located)
+        return located.rows
+
+    def look_up(self, series_ids: Sequence[str]) -> Located:
+        """Return the row of each series id; the new ones get the next rows once they are added."""
         column = isinstance(series_ids, TextColumn)
         if not column:
             try:
-                return np.fromiter(map(self._remembered.__getitem__, series_ids), np.intp)
+                rows = np.fromiter(map(self._remembered.__getitem__, series_ids), np.intp)
+                return Located(rows)
             except KeyError:  # not remembered, or new
                 pass
         texts = TextColumn.of(series_ids)
         rows = self._probe(texts)
         absent = np.flatnonzero(rows < 0)
-        if len(absent):
-            new = list(taken(series_ids, absent))
-            fresh = defaultdict[str, int](count(len(self)).__next__)
-            rows[absent] = np.fromiter(map(fresh.__getitem__, new), np.intp, len(new))
-            self._append(TextColumn.of(list(fresh)))
-        if not column and len(self) <= _REMEMBERED:
-            self._remembered.update(zip(series_ids, rows.tolist(), strict=True))
-        return rows
+        found = None if column else series_ids
+        if not len(absent):
+            return Located(rows, found)
+        new = list(taken(series_ids, absent))
+        fresh = defaultdict[str, int](count(len(self)).__next__)
+        rows[absent] = np.fromiter(map(fresh.__getitem__, new), np.intp, len(new))
+        return Located(rows, found, TextColumn.of(list(fresh)))
+
+    def add(self, located: Located) -> None:
+        """Add the new ids among those looked up; nothing may have been added in between."""
+        rows, found, fresh = located
+        if fresh is not None:
+            self._append(fresh)
+        if found is not None and len(self) <= _REMEMBERED:
+            self._remembered.update(zip(found, rows.tolist(), strict=True))
 
     def extend(self, ids: bytes, sizes: NDArray[np.integer[Any]]) -> None:
         """Give ids that another index returned as :meth:`encoded` the next rows.

@@ -13,22 +13,14 @@ from numpy.typing import NDArray
 
 from ewma_ops.errors import ReadingError, shown
 from ewma_ops.stats.revise import check_revisable
-from ewma_ops.table.admission import Admission
-from ewma_ops.table.index import SeriesIndex
-from ewma_ops.table.smoothing_set import SmoothingSet
-from ewma_ops.table.smoothing_state import Ends, SmoothingState
+from ewma_ops.table.series_state import SeriesState
+from ewma_ops.table.smoothing_state import Ends
 
 __all__ = ["Revisable"]
 
 
-class Revisable:
+class Revisable(SeriesState):
     """The methods of a `SeriesTable` that revise its past."""
-
-    smoothing_set: SmoothingSet
-    _index: SeriesIndex
-    _admission: Admission
-    _smoothing_states: list[SmoothingState]
-    _separate_weights: bool
 
     def retract(
         self,
@@ -78,8 +70,9 @@ class Revisable:
         [3.0, 4.5]
         """
         self._admission.check_weight(series_id, weight)
-        row = self._revisable(series_id)
         values = np.array(value, np.float64, ndmin=1)
+        self._admission.check_width(series_id, values)
+        row = self._revisable(series_id)
         ends = Ends(newest_ms, oldest_ms)
         if self._separate_weights and newest_ms is not None:
             raise ReadingError(
@@ -148,6 +141,8 @@ class Revisable:
         (12.0,)
         """
         before, after = (np.array(value, np.float64, ndmin=1) for value in (old, new))
+        for values in (before, after):
+            self._admission.check_width(series_id, values)
         if (np.isnan(before) != np.isnan(after)).any():
             raise ReadingError(
                 f"{old!r} cannot be corrected to {new!r}, since one of them is missing: retract "

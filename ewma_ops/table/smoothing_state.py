@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import LARGEST_WEIGHT
-from ewma_ops.errors import ReadingError
+from ewma_ops.errors import ReadingError, StateError
 from ewma_ops.stats.batch_plan import BatchPlan
 from ewma_ops.stats.by_column import ColumnStepper
 from ewma_ops.stats.by_reading import ReadingStepper
@@ -26,6 +26,7 @@ from ewma_ops.stats.revise import (
     rebased,
     retracted,
 )
+from ewma_ops.stats.states import STATES
 from ewma_ops.table.smoothing_set import FieldGroup
 
 __all__ = ["Ends", "SmoothingState"]
@@ -92,6 +93,11 @@ class SmoothingState:
         What to compute of which fields.
     columns
         The state to go on from, as `columns` names it; ``None`` for no series.
+
+    Raises
+    ------
+    StateError
+        If a column is missing or of another shape.
     """
 
     def __init__(
@@ -104,12 +110,7 @@ class SmoothingState:
         self._keys = list(group.keys.items())
         self.state = {name: self._full(name, 0) for name in self._smoother.columns}
         if columns is not None:
-            self.state = {
-                name: np.array(
-                    columns[self._prefix + name], column.dtype, ndmin=1 + bool(column.depth)
-                )
-                for name, column in self._smoother.columns.items()
-            }
+            self.state = {name: self._resumed(name, columns) for name in self._smoother.columns}
         self._stepper = ReadingStepper(group.smoothing, self.state, self._width)
         self.step = self._stepper.step
         self.smoothing_states = [self]
@@ -130,6 +131,20 @@ class SmoothingState:
     def _full(self, name: str, size: int) -> NDArray[Any]:
         dtype, initial, depth = self._smoother.columns[name]
         return np.full((depth, size) if depth else size, initial, dtype)
+
+    def _resumed(self, name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Return a column of a snapshot; `StateError` if it has none that fits."""
+        dtype, _, depth = self._smoother.columns[name]
+        column = columns.get(self._prefix + name)
+        if column is None:
+            raise StateError(f"the state lacks the column {self._prefix + name!r}: damaged state")
+        resumed = np.array(column, dtype, ndmin=1 + bool(depth))
+        if resumed.ndim != 1 + bool(depth) or (depth and len(resumed) != depth):
+            raise StateError(
+                f"column {self._prefix + name!r} has shape {column.shape}, for {self._width} "
+                "fields: damaged state"
+            )
+        return resumed
 
     def grow(self, size: int) -> None:
         """Make room for ``size`` series."""
@@ -294,7 +309,7 @@ class SmoothingState:
         selected = SmoothingState(group)
         for name, (_, _, depth) in selected._smoother.columns.items():
             rows: Sequence[int] | slice = slice(None)
-            if name == "covariance":
+            if STATES[name].of == "pair":
                 rows = [pairs.index(pair) for pair in combinations(group.places, 2)]
             elif depth:
                 rows = at

@@ -1,0 +1,224 @@
+"""The state of all series: ids, rows and columns, and how series enter and leave it as a whole.
+
+Knows series ids, rows and growth; must not know readings, streams, or how a statistic is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import TextColumn
+from ewma_ops.errors import ConfigError
+from ewma_ops.stats.revise import check_mergeable
+from ewma_ops.table.admission import Admission
+from ewma_ops.table.composite_state import (
+    CompositeState,
+    build_state,
+    smoothing_states,
+    with_separate_weights,
+)
+from ewma_ops.table.index import SeriesIndex
+from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
+from ewma_ops.table.smoothing_state import SmoothingState
+from ewma_ops.table.snapshots import PackedIds, TableSnapshot, check_sound
+
+__all__ = ["SeriesState"]
+
+
+class SeriesState:
+    """The methods of a `SeriesTable` that are of whole series, not of their readings."""
+
+    def __init__(
+        self,
+        smoothing: SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet,
+        snapshot: TableSnapshot | None = None,
+        fields: Sequence[str] | int = 1,
+    ) -> None:
+        self.smoothing_set = SmoothingSet.of(smoothing, fields)
+        self._index = SeriesIndex()
+        self._admission = Admission(self.smoothing_set)
+        self._bind(
+            [build_state(group) for group in self.smoothing_set.groups()], separate_weights=False
+        )
+        if snapshot is not None:
+            self.absorb(snapshot)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __contains__(self, series_id: str) -> bool:
+        return self._index.find(series_id) is not None
+
+    @property
+    def hashes(self) -> NDArray[np.uint32]:
+        """The stable hash of each series' id, in the order in which the series came."""
+        return self._index.hashes()
+
+    def _bind(
+        self, states: list[SmoothingState | CompositeState], *, separate_weights: bool
+    ) -> None:
+        self._states, self._separate_weights = states, separate_weights
+        self._smoothing_states = smoothing_states(states)
+        self._names = self.smoothing_set.names
+        self._order = self.smoothing_set.order([state.group for state in states])
+        self._fields = self.smoothing_set.fields
+        alone = self._order is None and len(states) == 1 and not self._fields
+        self._alone = states[0] if alone else None
+        self._vector = self.smoothing_set.width > 1 and not self.smoothing_set.fields
+        self._plain = self.smoothing_set.width == 1 and not self.smoothing_set.by_volume
+
+    def _separate(self) -> None:
+        """Give each field weights of its own: a reading lacks some of the fields only."""
+        self._bind(with_separate_weights(self.smoothing_set, self._states), separate_weights=True)
+
+    def _locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
+        """Row of each series id, adding the new ones."""
+        rows = self._index.locate(series_ids)
+        self._grow(len(self._index))
+        return rows
+
+    def _grow(self, needed: int) -> None:
+        size = self._smoothing_states[0].size
+        if needed > size:
+            size = max(needed, size + size // 4, 64)
+            for smoothing_state in self._smoothing_states:
+                smoothing_state.grow(size)
+            self._admission.grow(size)
+
+    def evict(self, before_ms: int) -> int:
+        """Forget every series whose newest reading is older than ``before_ms``.
+
+        A forgotten series that comes back starts from scratch. Costs a pass over the whole table.
+
+        Returns
+        -------
+        int
+            How many series were forgotten.
+
+        Raises
+        ------
+        ConfigError
+            If decay is by count: its state holds no times.
+        """
+        timed = [
+            smoothing_state.state["newest_ms"]
+            for smoothing_state in self._smoothing_states
+            if "newest_ms" in smoothing_state.state
+        ]
+        if not timed:
+            raise ConfigError(
+                f"{self._smoothing_states[0].group.smoothing.decay} keeps no times, so idle series "
+                "cannot be "
+                "told: use decay by time, for example Decay(halflife='5min')"
+            )
+        n = len(self)
+        stays = np.maximum.reduce([newest[:n] for newest in timed]) >= before_ms
+        kept = np.flatnonzero(stays)
+        self._index.keep(kept)
+        for smoothing_state in self._smoothing_states:
+            smoothing_state.keep_rows(kept)
+        self._admission.keep_rows(kept)
+        return n - len(kept)
+
+    def merge(self, other: SeriesState) -> None:
+        """Take in all series of another table, as if their readings had come to this one.
+
+        Exact to rounding. Under decay by time the two may overlap; under count decay the other's
+        readings are taken as the later ones. The other table is not changed.
+
+        Raises
+        ------
+        ConfigError
+            If the tables differ in what they compute, or it cannot be merged.
+        """
+        if other.smoothing_set.fingerprint() != self.smoothing_set.fingerprint():
+            raise ConfigError(
+                f"a table of {other.smoothing_set.fingerprint()} cannot be merged into one of "
+                f"{self.smoothing_set.fingerprint()}: give both the same options"
+            )
+        for _, smoothing in self.smoothing_set.smoothings:
+            check_mergeable(smoothing)
+        theirs = other._states
+        if other._separate_weights and not self._separate_weights:
+            self._separate()
+        elif self._separate_weights and not other._separate_weights:
+            theirs = with_separate_weights(self.smoothing_set, theirs)
+        rows = self._locate(other._index.ids())
+        for smoothing_state, more in zip(
+            self._smoothing_states, smoothing_states(theirs), strict=True
+        ):
+            smoothing_state.merge(more, rows)
+        self._admission.merge(other._admission, rows)
+
+    def ids(self, first: int = 0) -> TextColumn:
+        """Return the ids of all series but the ``first``; to be used before others are added."""
+        return self._index.texts(first)
+
+    def snapshot(
+        self, rows: NDArray[np.intp] | None = None, ids: PackedIds | None = None
+    ) -> TableSnapshot:
+        """Copy the state. The table goes on unchanged.
+
+        Parameters
+        ----------
+        rows
+            intp[m]: of which series, by the order in which they came; ``None`` for all.
+        ids
+            Theirs, where they are packed already.
+        """
+        where = np.arange(len(self)) if rows is None else rows
+        columns = {
+            name: np.take(column, where, axis=-1)
+            for name, column in _columns(self._admission, self._smoothing_states).items()
+        }
+        ids = PackedIds.plain(*self._index.encoded(rows)) if ids is None else ids
+        return TableSnapshot.of(
+            self.smoothing_set.fingerprint(), ids, columns, separate_weights=self._separate_weights
+        )
+
+    def absorb(self, snapshot: TableSnapshot) -> None:
+        """Take in the series of a snapshot, none of which is in the table yet.
+
+        Their outputs go on to the last bit as they would in the table they come from. Nothing is
+        changed if an error is raised.
+
+        Raises
+        ------
+        StateError
+            If the snapshot was taken with another smoothing or by an unknown version, is damaged,
+            or holds a series that is in the table.
+        """
+        snapshot.check_fits(self.smoothing_set.fingerprint())
+        n, first = len(snapshot.ids.sizes), len(self)
+        groups = self.smoothing_set.groups(separate_weights=snapshot.separate_weights)
+        admission = Admission(self.smoothing_set, snapshot.columns)
+        states = [build_state(group, snapshot.columns) for group in groups]
+        check_sound(_columns(admission, smoothing_states(states)), n)
+        self._index.extend(snapshot.ids.utf8(), snapshot.ids.sizes)
+        if not first:
+            self._admission = admission
+            self._bind(states, separate_weights=snapshot.separate_weights)
+            return
+        if snapshot.separate_weights and not self._separate_weights:
+            self._separate()
+        elif self._separate_weights and not snapshot.separate_weights:
+            states = with_separate_weights(self.smoothing_set, states)
+        self._grow(first + n)
+        self._admission.copy_from(admission, first, n)
+        for smoothing_state, more in zip(
+            self._smoothing_states, smoothing_states(states), strict=True
+        ):
+            smoothing_state.copy_from(more, first, n)
+
+    def _check(self) -> None:
+        """Raise StateError unless the table is sound: for tests."""
+        check_sound(_columns(self._admission, self._smoothing_states), len(self))
+
+
+def _columns(admission: Admission, states: list[SmoothingState]) -> dict[str, NDArray[Any]]:
+    parts = [admission.columns, *(smoothing_state.columns for smoothing_state in states)]
+    return {name: column for part in parts for name, column in part.items()}
