@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from ewma_ops import __version__
@@ -95,6 +94,10 @@ def _add_jobs(commands: design.Commands) -> None:
     check.add_argument(
         "--wait", type=_seconds, default="0", metavar="TIME", help="how long brokers may be away"
     )
+    check.add_argument(
+        "--sample", type=_count, default=100, metavar="N", help="newest messages to look at (100)"
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(command=_check)
 
     verify = commands.add_parser("verify", help="check the output topic against the input topic")
@@ -116,6 +119,12 @@ def _add_tools(commands: design.Commands) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
     return int(text)
 
 
@@ -143,37 +152,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ewma_ops.connectors import create_topic, partition_count
-    from ewma_ops.connectors.client.options import check_options
-    from ewma_ops.connectors.client.topic_configs import concerns
-    from ewma_ops.job.builders import open_history, warm_table
-    from ewma_ops.job.launcher import once_ready
-    from ewma_ops.job.topics import letters_cut, topic_uses
-    from ewma_ops.settings.describe import describe
-    from ewma_ops.settings.load import load
+    from ewma_ops.commands.check import check
 
-    settings = load(options.config)
-    print(describe(settings))
-    if settings.warm_start is not None:
-        table, readings = warm_table(settings, open_history(settings))
-        print(f"\n{settings.warm_start}: {readings:,} readings of {len(table):,} series")
-    check_options(settings.kafka)
-    if options.offline:
-        return 0
-    ask = partial(partition_count, settings.kafka, settings.input.topic)
-    partitions = once_ready(ask, (), options.wait)
-    print(f"\n{settings.input.topic}: {partitions} partitions")
-    for topic in (settings.output.topic, settings.dead_letters.topic):
-        if options.create_topics:
-            create_topic(settings.kafka, topic, partitions)
-        print(f"{topic}: {partition_count(settings.kafka, topic)} partitions")
-    _, why = letters_cut(settings)
-    if why:
-        print(f"\n{why}")
-    found = concerns(settings.kafka, topic_uses(settings))
-    for concern in found:
-        print(f"{'error' if concern.grave else 'warning'}: {concern.text}", file=sys.stderr)
-    return 2 if any(concern.grave for concern in found) else 0
+    return check(
+        options.config,
+        offline=options.offline,
+        create_topics=options.create_topics,
+        wait_s=options.wait,
+        sample=options.sample,
+        as_json=options.json,
+    )
 
 
 def _try(options: argparse.Namespace) -> int:

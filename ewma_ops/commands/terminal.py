@@ -6,9 +6,15 @@ Knows columns and colours; must not know what is shown.
 from __future__ import annotations
 
 import os
+from collections.abc import Container, Sequence
 from typing import Literal, TextIO
 
-__all__ = ["painted"]
+from ewma_ops.job.showing import cut
+
+__all__ = ["painted", "table"]
+
+_GAP = 2
+_NARROWEST = 8
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 Colour = Literal["red", "green", "yellow", "bold", "dim"]
@@ -23,3 +29,40 @@ def painted(text: str, colour: Colour, stream: TextIO) -> str:
     if plain or not stream.isatty():
         return text
     return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+
+
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, right: Container[int] = ()
+) -> list[str]:
+    """Lay out a table; of cells that would make it too wide the last column's are cut first.
+
+    Parameters
+    ----------
+    heads
+        Of the columns.
+    rows
+        A cell for each head.
+    width
+        Characters of a line, at most.
+    right
+        Places of columns that are aligned to the right.
+
+    Examples
+    --------
+    >>> table(["field", "n", "example"], [["time", "5", "2023-11-14T22:13:20Z"]], 24, {1})
+    ['field  n  example', 'time   5  2023-11-14T22…']
+    """
+    every = [heads, *rows]
+    widths = [max(len(row[place]) for row in every) for place in range(len(heads))]
+    for place in reversed(range(len(heads))):
+        over = sum(widths) + _GAP * (len(heads) - 1) - width
+        if over > 0 and place not in right:
+            widths[place] = max(len(heads[place]), _NARROWEST, widths[place] - over)
+    lines = []
+    for row in every:
+        cells = [
+            cell.rjust(size) if place in right else cut(cell, size).ljust(size)
+            for place, (cell, size) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append((" " * _GAP).join(cells).rstrip())
+    return lines

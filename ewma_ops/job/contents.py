@@ -46,6 +46,16 @@ class Contents:
         Refused
             If it holds none.
         """
+        return [levels[0] for levels in self.rows(payload)]
+
+    def rows(self, payload: bytes | None) -> list[tuple[Any, ...]]:
+        """Return the document of each reading, and those that enclose it from the inside out.
+
+        Raises
+        ------
+        Refused
+            If there is none.
+        """
         if self._decoder is None:
             # A path to the whole of a message has every format read all of it.
             nothing: dict[str, Any] = {"series_id": None, "time": None, "weight": None, "where": {}}
@@ -57,11 +67,11 @@ class Contents:
             )
         documents = self._decoder.documents(payload)
         if not self._records:
-            return documents
+            return [(document,) for document in documents]
         rows = split(documents, self._records, {})
         if rows.broken:
             raise Refused(*next(iter(rows.broken.values())))
-        return rows.levels[0]
+        return list(zip(*rows.levels, strict=True))
 
     def paths(self, payload: bytes) -> list[str]:
         """Return the paths of the first reading in a message; none, where it holds none."""
