@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain
 from numbers import Real
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ewma_ops.columns.byte_columns import joined, taken
 from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.rejections import Rejection
 from ewma_ops.errors import ReadingError
 
 __all__ = [
@@ -33,8 +34,6 @@ __all__ = [
     "Reading",
     "Readings",
     "Rejected",
-    "Rejection",
-    "Rejections",
     "Smoothed",
     "SmoothedReading",
     "event_key",
@@ -107,96 +106,6 @@ class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
     ewma: float | list[float]
     time_ms: int | None = None
     statistics: dict[str, float] = {}
-
-
-class Rejection(NamedTuple):
-    """Why the record or the reading at place ``at`` of a run does not enter."""
-
-    at: int
-    cause: str
-    detail: str
-
-
-class Rejections(Sequence[Rejection]):
-    """What was rejected of a run, as columns: places in ascending order, causes and details.
-
-    Parameters
-    ----------
-    places
-        intp[n], of the records or readings. A record of which several readings are rejected is
-        there as many times.
-    causes, details
-        n texts each.
-    ordinals
-        uint64[n], which reading of its record each one is; ``None`` where a record holds one.
-
-    Examples
-    --------
-    >>> rejections = Rejections.of({5: ("empty", "the value is empty"), 2: ("missing", "no x")})
-    >>> rejections[0], rejections.within(3, 9).places.tolist()
-    (Rejection(at=2, cause='missing', detail='no x'), [2])
-    """
-
-    __slots__ = ("causes", "details", "ordinals", "places")
-
-    def __init__(
-        self,
-        places: NDArray[np.intp],
-        causes: Sequence[str],
-        details: Sequence[str],
-        ordinals: NDArray[np.uint64] | None = None,
-    ) -> None:
-        self.places, self.causes, self.details = places, causes, details
-        self.ordinals = ordinals
-
-    @classmethod
-    def of(cls, reasons: Mapping[int, tuple[str, str]]) -> Rejections:
-        """Make columns of cause and detail by place."""
-        places = sorted(reasons)
-        causes, details = (
-            zip(*map(reasons.__getitem__, places), strict=True) if places else ((), ())
-        )
-        return cls(np.array(places, np.intp), causes, details)
-
-    def within(self, start: int, stop: int) -> Rejections:
-        """Return those at the places from ``start`` to ``stop``, counted from there."""
-        lo, hi = np.searchsorted(self.places, (start, stop)).tolist()
-        own = self[lo:hi]
-        return Rejections(own.places - start, own.causes, own.details, own.ordinals)
-
-    def take(self, at: NDArray[np.intp]) -> Rejections:
-        """Return some of them, in the order of ``at``."""
-        which = at.tolist()
-        causes, details = self.causes, self.details
-        ordinals = None if self.ordinals is None else self.ordinals[at]
-        causes, details = [causes[i] for i in which], [details[i] for i in which]
-        return Rejections(self.places[at], causes, details, ordinals)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    @overload
-    def __getitem__(self, at: int) -> Rejection: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Rejections: ...
-
-    def __getitem__(self, at: int | slice) -> Rejection | Rejections:
-        if isinstance(at, slice):
-            ordinals = None if self.ordinals is None else self.ordinals[at]
-            return Rejections(self.places[at], self.causes[at], self.details[at], ordinals)
-        return Rejection(int(self.places[at]), self.causes[at], self.details[at])
-
-    def __iter__(self) -> Iterator[Rejection]:
-        return map(Rejection, self.places.tolist(), self.causes, self.details)
-
-    def __eq__(self, other: object) -> bool:
-        return list(self) == (list(other) if isinstance(other, Rejections) else other)
-
-    __hash__ = None  # type: ignore[assignment]  # as of a list
-
-    def __repr__(self) -> str:
-        return repr(list(self))
 
 
 class Original(NamedTuple):

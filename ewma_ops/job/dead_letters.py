@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
-from ewma_ops.columns.readings import Rejection, Rejections
+from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.wire.headers import encode_header, sized
 from ewma_ops.wire.records import ConsumerRecords, EncodedHeaders, Headers, ProducerRecords
 

@@ -18,15 +18,8 @@ from prometheus_client import Counter
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, joined
 from ewma_ops.columns.murmur2 import murmur2_column, partition_for
 from ewma_ops.columns.origins import Origins
-from ewma_ops.columns.readings import (
-    Original,
-    Readings,
-    Rejected,
-    Rejection,
-    Rejections,
-    Smoothed,
-    grouped,
-)
+from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, grouped
+from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report

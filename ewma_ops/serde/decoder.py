@@ -14,14 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, taken
-from ewma_ops.columns.readings import (
-    EARLIEST_MS,
-    LATEST_MS,
-    WEIGHTS,
-    Readings,
-    Rejections,
-    weighable,
-)
+from ewma_ops.columns.readings import EARLIEST_MS, LATEST_MS, WEIGHTS, Readings, weighable
+from ewma_ops.columns.rejections import Rejections
 from ewma_ops.serde.documents import DocumentReader
 from ewma_ops.serde.fields import SKIPPED, Fields, Format, Headers, Reasons, RecordFields, Refused
 from ewma_ops.serde.keys import KeyReader

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.readings import Readings, Rejected, Rejection
+from ewma_ops.columns.readings import Readings, Rejected
+from ewma_ops.columns.rejections import Rejection
 from ewma_ops.errors import ReadingError, shown
 from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING
 from ewma_ops.stats.states import NEVER

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ewma_ops.columns.byte_columns import BytesColumn
-from ewma_ops.columns.readings import Rejection, Rejections
+from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.wire.records import ConsumerRecords, EncodedHeaders, Headers
 

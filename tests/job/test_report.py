@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ewma_ops.columns.readings import Rejections
+from ewma_ops.columns.rejections import Rejections
 from ewma_ops.job.report import Counts, Report, total
 from ewma_ops.job.steps import DeadLetters
 from ewma_ops.serde.watch import MOST_WITHOUT

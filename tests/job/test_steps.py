@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.origins import Origins
-from ewma_ops.columns.readings import Original, Readings, Rejected, Rejection, Rejections
+from ewma_ops.columns.readings import Original, Readings, Rejected
+from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.steps import Addressed, DeadLetters, Decode, decode_runs
 from ewma_ops.serde.decoder import Decoded

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from ewma_ops.columns.readings import Rejections
+from ewma_ops.columns.rejections import Rejections
 from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
 from ewma_ops.serde.fields import Reasons
 from ewma_ops.serde.json.decoder import JsonDecoder

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
-from ewma_ops.columns.readings import Rejections
+from ewma_ops.columns.rejections import Rejections
 from ewma_ops.serde import decoder as decoder_module
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.json.by_shape import ColumnReader

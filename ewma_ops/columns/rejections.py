@@ -1,0 +1,104 @@
+"""What was rejected of a run of records or readings: where, for which cause, and with what detail.
+
+Knows places and texts; must not know what a cause means, or what is done with what is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Rejection", "Rejections"]
+
+
+class Rejection(NamedTuple):
+    """Why the record or the reading at place ``at`` of a run does not enter."""
+
+    at: int
+    cause: str
+    detail: str
+
+
+class Rejections(Sequence[Rejection]):
+    """What was rejected of a run, as columns: places in ascending order, causes and details.
+
+    Parameters
+    ----------
+    places
+        intp[n], of the records or readings. A record of which several readings are rejected is
+        there as many times.
+    causes, details
+        n texts each.
+    ordinals
+        uint64[n], which reading of its record each one is; ``None`` where a record holds one.
+
+    Examples
+    --------
+    >>> rejections = Rejections.of({5: ("empty", "the value is empty"), 2: ("missing", "no x")})
+    >>> rejections[0], rejections.within(3, 9).places.tolist()
+    (Rejection(at=2, cause='missing', detail='no x'), [2])
+    """
+
+    __slots__ = ("causes", "details", "ordinals", "places")
+
+    def __init__(
+        self,
+        places: NDArray[np.intp],
+        causes: Sequence[str],
+        details: Sequence[str],
+        ordinals: NDArray[np.uint64] | None = None,
+    ) -> None:
+        self.places, self.causes, self.details = places, causes, details
+        self.ordinals = ordinals
+
+    @classmethod
+    def of(cls, reasons: Mapping[int, tuple[str, str]]) -> Rejections:
+        """Make columns of cause and detail by place."""
+        places = sorted(reasons)
+        causes, details = (
+            zip(*map(reasons.__getitem__, places), strict=True) if places else ((), ())
+        )
+        return cls(np.array(places, np.intp), causes, details)
+
+    def within(self, start: int, stop: int) -> Rejections:
+        """Return those at the places from ``start`` to ``stop``, counted from there."""
+        lo, hi = np.searchsorted(self.places, (start, stop)).tolist()
+        own = self[lo:hi]
+        return Rejections(own.places - start, own.causes, own.details, own.ordinals)
+
+    def take(self, at: NDArray[np.intp]) -> Rejections:
+        """Return some of them, in the order of ``at``."""
+        which = at.tolist()
+        causes, details = self.causes, self.details
+        ordinals = None if self.ordinals is None else self.ordinals[at]
+        causes, details = [causes[i] for i in which], [details[i] for i in which]
+        return Rejections(self.places[at], causes, details, ordinals)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Rejection: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Rejections: ...
+
+    def __getitem__(self, at: int | slice) -> Rejection | Rejections:
+        if isinstance(at, slice):
+            ordinals = None if self.ordinals is None else self.ordinals[at]
+            return Rejections(self.places[at], self.causes[at], self.details[at], ordinals)
+        return Rejection(int(self.places[at]), self.causes[at], self.details[at])
+
+    def __iter__(self) -> Iterator[Rejection]:
+        return map(Rejection, self.places.tolist(), self.causes, self.details)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Rejections) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
