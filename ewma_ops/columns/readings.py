@@ -80,6 +80,10 @@ MAX_VALUE_BYTES = 1 << 20
 """Bytes of a message from Kafka, by default: one is decoded as a whole."""
 
 
+MAX_INCLUDE_BYTES = 4_096
+"""Bytes of the fields that are passed through to an event, by default."""
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """One reading of a series: its value, and its event time where it has one.
 
@@ -137,6 +141,9 @@ class Readings:
     weights
         float64[n], what each reading weighs: 0, or from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`;
         ``None`` where all weigh alike.
+    included
+        n byte strings: fields of the message that are passed through to the event, as members of a
+        JSON object, such as ``b'"unit":"C"'``; ``None`` where there are none.
     originals
         The record of each reading, where a policy may send it to the dead letters; else ``None``.
 
@@ -150,6 +157,7 @@ class Readings:
     hashes: NDArray[np.uint32] | None = None
     weights: NDArray[np.float64] | None = None
     originals: list[Original] | None = None
+    included: Sequence[bytes | None] | None = None
 
     @classmethod
     def of(
@@ -214,6 +222,7 @@ class Readings:
             None if self.hashes is None else self.hashes[at],
             None if self.weights is None else self.weights[at],
             None if self.originals is None else [self.originals[i] for i in at.tolist()],
+            None if self.included is None else taken(self.included, at),
         )
 
     @staticmethod
@@ -230,6 +239,7 @@ class Readings:
             _concat([part.hashes if hashed else None for part in parts]),
             _concat([part.weights for part in parts]),
             _concat_originals([part.originals for part in parts]),
+            _concat_included([part.included for part in parts]),
         )
 
 
@@ -356,6 +366,13 @@ def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:
 def _concat_originals(originals: list[list[Original] | None]) -> list[Original] | None:
     present = [part for part in originals if part is not None]
     return list(chain.from_iterable(present)) if len(present) == len(originals) else None
+
+
+def _concat_included(
+    columns: list[Sequence[bytes | None] | None],
+) -> Sequence[bytes | None] | None:
+    present = [column for column in columns if column is not None]
+    return joined(present) if present and len(present) == len(columns) else None
 
 
 def _concat_origins(origins: list[Origins | None]) -> Origins | None:

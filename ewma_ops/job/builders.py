@@ -26,6 +26,7 @@ from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.own import OwnFormat
 from ewma_ops.serde.parquet import History, file_digest
+from ewma_ops.serde.paths import parse_path
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
 
@@ -205,6 +206,8 @@ def _decoder_options(settings: Settings) -> DecoderOptions:
         tombstones=reads.tombstones,
         max_ahead_ms=settings.max_ahead_ms,
         ahead=settings.ahead,
+        include=settings.output.include,
+        max_include_bytes=settings.output.max_include_bytes,
     )
 
 
@@ -247,4 +250,10 @@ def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable
 
 def build_encoder(settings: Settings) -> JsonEncoder:
     """Return what writes the job's events."""
-    return JsonEncoder(settings.smoothing_set.names, settings.smoothing_set.fields)
+    names, fields, output = (
+        settings.smoothing_set.names,
+        settings.smoothing_set.fields,
+        settings.output,
+    )
+    include = [parse_path(path).name for path in output.include]
+    return JsonEncoder(names, fields, include, output.max_include_bytes)

@@ -9,29 +9,39 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
 from ewma_ops.serde.fields import Fields
 from ewma_ops.serde.moments import MomentReader
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
-from ewma_ops.serde.spans import Mask, read_floats, read_integers
+from ewma_ops.serde.spans import Mask, are_plain, read_floats, read_integers
 from ewma_ops.serde.times import read_times
 
 __all__ = ["SpanReader", "Spans"]
 
 _NANOSECONDS = 19
 """Digits of today's nanoseconds."""
+_MINUS = ord("-")
+_MOST_WHOLE = 2.0**63
+"""Whole numbers from here on are written in more than one way."""
 
 
 class Spans(NamedTuple):
-    """Where the values of n payloads stand, by path: as text, and as numbers."""
+    """Where the values of n payloads stand, by path: as text, and as numbers.
+
+    ``constants`` are the JSON of what is the same in all of them, and ``floats`` the numbers that
+    are floats even if they are whole.
+    """
 
     texts: Mapping[str, BytesColumn]
     numbers: Mapping[str, BytesColumn]
+    constants: Mapping[str, bytes] = {}
+    floats: AbstractSet[str] = frozenset()
 
 
 class SpanReader:
@@ -57,11 +67,20 @@ class SpanReader:
         self.ids = [path.text for path in paths.ids]
         self.numbers = [path.text for path in paths.numbers]
         self.times = [] if paths.time is None else [paths.time.text]
-        self.every = frozenset([*self.ids, *self.numbers, *self.times])
+        self.include = [path.text for path in paths.include]
+        self._members = [msgspec.json.encode(path.name) + b":" for path in paths.include]
+        self.every = frozenset([*self.ids, *self.numbers, *self.times, *self.include])
         self._digits = _NANOSECONDS if options.time_unit in ("us", "ns") else None
 
-    def serves(self, texts: AbstractSet[str | None], numbers: AbstractSet[str | None]) -> bool:
-        """Tell whether payloads that have texts and numbers at these paths can be read."""
+    def serves(
+        self,
+        texts: AbstractSet[str | None],
+        numbers: AbstractSet[str | None],
+        constants: AbstractSet[str | None] = frozenset(),
+    ) -> bool:
+        """Tell whether payloads that have texts, numbers and constants at these paths are read."""
+        if not texts | numbers | constants >= set(self.include):
+            return False
         both = numbers | texts if self._reads_text else numbers
         times = frozenset(self.times)
         times_are = numbers >= times or (texts >= times and self._options.time_format is None)
@@ -83,7 +102,8 @@ class SpanReader:
             column, good = self._read_numbers(found, path, usual)
             usual &= good
             numbers.append(self._number_reader.blank_sentinels(column))
-        fields = Fields(ids, times_ms, numbers)
+        included = self._read_include(found, usual) if self.include else None
+        fields = Fields(ids, times_ms, numbers, included=included)
         return fields if usual.all() else fields.take(np.flatnonzero(usual))
 
     def _read_numbers(
@@ -100,6 +120,32 @@ class SpanReader:
         good &= ~np.isnan(column)
         column[blank] = np.nan
         return column, good | blank
+
+    def _read_include(self, found: Spans, usual: Mask) -> BytesColumn:
+        """Return members of JSON objects, as `IncludeWriter` writes them."""
+        pieces: list[bytes | BytesColumn] = []
+        for path, member in zip(self.include, self._members, strict=True):
+            pieces += [b"," + member if pieces else member]
+            if path in found.constants:
+                pieces.append(found.constants[path])
+            elif path in found.numbers:
+                is_float = path in found.floats
+                pieces.append(_json_numbers(found.numbers[path], usual, is_float=is_float))
+            else:
+                pieces.append(self._json_texts(found.texts[path], usual))
+        return lay_out(pieces, len(usual)) if len(usual) else BytesColumn.of([])
+
+    def _json_texts(self, spans: BytesColumn, usual: Mask) -> BytesColumn:
+        usual &= are_plain(spans)
+        n = len(usual)
+        starts = np.where(usual, spans.starts, 0)
+        own = BytesColumn(spans.data, starts, np.where(usual, spans.stops, 0))
+        texts = lay_out([b'"', own, b'"'], n) if n else own
+        blank = own.stops <= own.starts
+        if self._blank_is_missing and blank.any():
+            null = BytesColumn.of([b"null"])
+            return BytesColumn.concat([texts, null]).take(np.where(blank, n, np.arange(n)))
+        return texts
 
     def _read_times(
         self, found: Spans, path: str, usual: Mask
@@ -123,6 +169,28 @@ class SpanReader:
         fine &= (np.abs(moments) < self._moments.exact_below) & ~np.isnan(moments)
         times_ms = np.where(good, self._moments.in_ms(times), self._moments.in_ms(moments))
         return times_ms, good | fine
+
+
+def _json_numbers(spans: BytesColumn, usual: Mask, *, is_float: bool) -> BytesColumn:
+    """Return numbers as JSON has them that was read and written again."""
+    n = len(usual)
+    negative = np.frombuffer(spans.data, np.uint8)[spans.starts] == _MINUS
+    bare = BytesColumn(spans.data, spans.starts + negative, spans.stops)
+    values, whole = read_integers(bare, _NANOSECONDS)
+    if is_float:
+        whole[:] = False
+    usual &= ~(whole & negative & (values == 0))  # JSON's -0 is written as 0
+    floats, good = read_floats(spans, usual & ~whole)
+    usual &= whole | (good & (np.abs(floats) < _MOST_WHOLE)) | (good & np.isnan(floats))
+    whole &= usual
+    own = spans.take(np.flatnonzero(whole))
+    others = floats[~whole & usual].tolist()
+    written = split(msgspec.json.encode(others)[1:-1], ord(",")) if others else BytesColumn.of([])
+    order = np.full(n, -1)
+    order[whole] = np.arange(len(own))
+    order[~whole & usual] = len(own) + np.arange(len(others))
+    order[~usual] = len(own) + len(others)
+    return BytesColumn.concat([own, written, BytesColumn.of([b"0"])]).take(order)
 
 
 def _joined(parts: list[BytesColumn], usual: Mask) -> BytesColumn:

@@ -18,6 +18,7 @@ from ewma_ops.columns.readings import EARLIEST_MS, LATEST_MS, WEIGHTS, Readings,
 from ewma_ops.columns.rejections import Rejections
 from ewma_ops.serde.documents import DocumentReader
 from ewma_ops.serde.fields import SKIPPED, Fields, Format, Headers, Reasons, RecordFields, Refused
+from ewma_ops.serde.include import reject_long
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
@@ -62,6 +63,7 @@ CAUSES = (
     "binary-key",
     "too-many-readings",
     "id-too-long",
+    "include-too-long",
     "value-too-long",
     "no-time",
     "ahead",
@@ -172,7 +174,9 @@ class Decoder:
         weights = None if self._options.weight is None else fields.numbers.pop()
         several = len(fields.numbers) > 1
         column = np.array(fields.numbers).T if several else fields.numbers[0]
-        readings = Readings(ids, column, times_ms, weights=weights)
+        if fields.included is not None:
+            reject_long(fields.included, self._options.max_include_bytes, rejected)
+        readings = Readings(ids, column, times_ms, weights=weights, included=fields.included)
         _reject_long(ids, self._options.max_id_bytes, rejected)
         return _decoded(readings, rejected, fields, len(values))._replace(clipped=clipped)
 

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused, not_utf8
+from ewma_ops.serde.include import IncludeWriter
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import MomentReader
 from ewma_ops.serde.numbers import NumberReader, shown
@@ -49,6 +50,7 @@ class DocumentReader:
         self._numbers, self._moments = NumberReader(options), MomentReader(options)
         self._keys = KeyReader(options.key, options.key_format)
         self._where = Where(options)
+        self._include = IncludeWriter(paths.include) if paths.include else None
 
     def read(
         self,
@@ -96,7 +98,14 @@ class DocumentReader:
             as_text = path.source in ("key", "header")
             column = self._numbers.column(path.text, found, places, rejected, as_text=as_text)
             numbers.append(column)
-        return Fields(ids, times_ms, numbers)
+        included = None
+        if self._include is not None:
+            through = [
+                self._find(path, levels, places, record, rejected, skip=True)
+                for path in paths.include
+            ]
+            included = self._include.column(through, places, rejected)
+        return Fields(ids, times_ms, numbers, included=included)
 
     def _find(
         self,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import TextColumn, taken
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, taken
 
 __all__ = [
     "SKIPPED",
@@ -88,7 +88,8 @@ class Fields(NamedTuple):
     ``ids`` is ``None`` and ``times_ms`` (float64[n] or int64[n]) are, where they are not asked for;
     ``numbers`` is float64[n] for each path of them. Where payloads hold several readings, n is how
     many those are, ``owners`` (intp[n], ascending) the places of their payloads, and ``ordinals``
-    (uint64[n]) count them within one.
+    (uint64[n]) count them within one. ``included`` is what is passed through to events, n members
+    of JSON objects, or ``None`` for nothing.
     """
 
     ids: Sequence[str] | None
@@ -96,6 +97,7 @@ class Fields(NamedTuple):
     numbers: list[NDArray[np.float64]]
     owners: NDArray[np.intp] | None = None
     ordinals: NDArray[np.uint64] | None = None
+    included: BytesColumn | None = None
 
     def take(self, at: NDArray[np.intp]) -> Fields:
         """Return what was read of some payloads."""
@@ -103,6 +105,7 @@ class Fields(NamedTuple):
             None if self.ids is None else TextColumn.of(self.ids).take(at),
             None if self.times_ms is None else self.times_ms[at],
             [column[at] for column in self.numbers],
+            included=None if self.included is None else self.included.take(at),
         )
 
     def merged(self, at: NDArray[np.intp], others: Fields, others_at: NDArray[np.intp]) -> Fields:
@@ -114,4 +117,7 @@ class Fields(NamedTuple):
         if self.times_ms is not None and others.times_ms is not None:
             times_ms = np.concatenate([self.times_ms.astype(np.float64), others.times_ms])
         numbers = map(np.concatenate, zip(self.numbers, others.numbers, strict=True))
-        return Fields(ids, times_ms, list(numbers)).take(order)
+        included = None
+        if self.included is not None and others.included is not None:
+            included = BytesColumn.concat([self.included, others.included])
+        return Fields(ids, times_ms, list(numbers), included=included).take(order)

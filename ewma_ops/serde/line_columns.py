@@ -30,6 +30,7 @@ _LONGEST_LINE = 2_048
 _ASCII = 0x80
 _MINUS, _ZERO, _NINE = ord("-"), ord("0"), ord("9")
 _NANOSECONDS = 19
+_FIELD = re.compile(r'([^,= ]+)=("[^"]*"|[^,]*)')
 _BEGINS_NO_POINT = list(b"#\t\r")
 """Comments, and blanks that may stand before one."""
 _ENDS_NAME = b"\\,= "
@@ -44,7 +45,7 @@ class _Hole(NamedTuple):
     ``"time"``.
     """
 
-    at: tuple[str, ...]
+    at: tuple[str | int, ...]
     kind: str
     start: int
     stop: int
@@ -64,8 +65,14 @@ class PointColumns:
     def __init__(self, paths: Paths, options: DecoderOptions, point: re.Pattern[str]) -> None:
         self._reader, self._point = SpanReader(paths, options), point
         self._wanted = {path.steps: path.text for path in paths.every}
+        written = {path.text for path in paths.every}
         self._shape: _Shape | None = None
-        self.is_quick = not paths.where and all(map(_is_of_point, paths.every))
+        self.is_quick = (
+            not paths.where
+            and all(map(_is_of_point, paths.every))
+            and len(written) == len(self._wanted)
+            and not {("tags",), ("fields",)} & self._wanted.keys()
+        )
 
     def read(self, lines: Lines) -> tuple[Mask, Fields] | None:
         """Do as `serde.lines.LineColumns` says."""
@@ -96,10 +103,16 @@ class PointColumns:
             holes = list(_holes(point))
             if len(holes) > _MOST_HOLES or len({hole.at for hole in holes}) < len(holes):
                 continue
-            shape = _Shape(line.encode(), holes)
+            shape = _Shape(line.encode(), holes, dict(_booleans(point)))
             texts = {self._wanted.get(at) for at in shape.texts}
             numbers = {self._wanted.get(at) for at in shape.numbers}
-            if self._reader.serves(texts, numbers):
+            held = texts | numbers
+            shape.constants = {
+                path: shape.booleans.get(at, b"null")
+                for at, path in self._wanted.items()
+                if path not in held
+            }
+            if self._reader.serves(texts, numbers, shape.constants.keys()):
                 return shape
         return None
 
@@ -107,9 +120,14 @@ class PointColumns:
 class _Shape:
     """What stands between the values of points."""
 
-    def __init__(self, line: bytes, holes: list[_Hole]) -> None:
+    def __init__(
+        self, line: bytes, holes: list[_Hole], booleans: dict[tuple[str | int, ...], bytes]
+    ) -> None:
+        self.booleans = booleans
+        self.constants: dict[str, bytes] = {}
         self.texts = {hole.at for hole in holes if hole.kind in ("name", "text")}
         self.numbers = {hole.at for hole in holes} - self.texts
+        self.floats = {hole.at for hole in holes if hole.kind == "float"}
         self._holes = holes
         stops = [*(hole.start for hole in holes), len(line)]
         starts = [0, *(hole.stop for hole in holes)]
@@ -137,7 +155,8 @@ class _Shape:
             if path is not None:
                 numbers[path] = spans
         alike &= behind(lines.data, at, stops, self._between[-1], alike) == stops
-        return alike, Spans(texts, numbers)
+        floats = {wanted[at] for at in self.floats & wanted.keys()}
+        return alike, Spans(texts, numbers, self.constants, floats)
 
 
 def _is_number(spans: BytesColumn, kind: str, alike: Mask, *, is_read: bool) -> Mask:
@@ -166,7 +185,7 @@ def _holes(point: re.Match[str]) -> Iterator[_Hole]:
         at += len(name) + 2
         yield _Hole(("tags", name), "name", at, at + len(text))
         at += len(text)
-    for field in re.finditer(r'([^,= ]+)=("[^"]*"|[^,]*)', point[3]):
+    for field in _FIELD.finditer(point[3]):
         name, value = field.groups()
         start, stop = (place + point.start(3) for place in field.span(2))
         if value[0] == '"':
@@ -179,6 +198,14 @@ def _holes(point: re.Match[str]) -> Iterator[_Hole]:
         # What else there is has to be the same in all points.
     if point[4] is not None:
         yield _Hole(("time",), "time", *point.span(4))
+
+
+def _booleans(point: re.Match[str]) -> Iterator[tuple[tuple[str | int, ...], bytes]]:
+    """Yield the fields that are true or false, which is the same in all points of a shape."""
+    for field in _FIELD.finditer(point[3]):
+        name, value = field.groups()
+        if value[0] in "tTfF":
+            yield ("fields", name), b"true" if value[0] in "tT" else b"false"
 
 
 def _is_of_point(path: Path) -> bool:

@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ewma_ops.columns.readings import LARGEST_VALUE, MAX_ID_BYTES, MAX_VALUE_BYTES
+from ewma_ops.columns.readings import (
+    LARGEST_VALUE,
+    MAX_ID_BYTES,
+    MAX_INCLUDE_BYTES,
+    MAX_VALUE_BYTES,
+)
 from ewma_ops.serde.fields import Format
 from ewma_ops.serde.formats import KeyKind
 
@@ -71,6 +76,10 @@ class DecoderOptions:
         How far an event time may be ahead of its record's timestamp; one that is further is
         rejected, or taken to be just so far ahead (``"clip"``). ``None``: any.
 
+    include, max_include_bytes
+        Paths of fields that are passed through to the event, and how many bytes of JSON they may
+        have together; a reading that has more is rejected.
+
     Paths are explained in :mod:`ewma_ops.serde.paths`.
     """
 
@@ -96,3 +105,5 @@ class DecoderOptions:
     tombstones: Literal["dead-letter", "skip"] = "dead-letter"
     max_ahead_ms: int | None = None
     ahead: Literal["dead-letter", "clip"] = "dead-letter"
+    include: Sequence[str] = ()
+    max_include_bytes: int = MAX_INCLUDE_BYTES

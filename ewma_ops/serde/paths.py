@@ -25,6 +25,7 @@ from ewma_ops.errors import ConfigError
 __all__ = [
     "KEY",
     "TIMESTAMP",
+    "AskedPaths",
     "Path",
     "Paths",
     "parse_path",
@@ -172,6 +173,21 @@ class Asked(Protocol):
     @property
     def records(self) -> str | None: ...
 
+    @property
+    def include(self) -> Sequence[str]: ...
+
+
+class AskedPaths(NamedTuple):
+    """The paths of several tables of a configuration, as they are written."""
+
+    value: str | Sequence[str]
+    series_id: str | Sequence[str] | None
+    time: str | None
+    weight: str | None
+    where: Mapping[str, object]
+    records: str | None
+    include: Sequence[str]
+
 
 class Paths(NamedTuple):
     """Where each thing stands in a message; what has no path is the record's own.
@@ -180,6 +196,7 @@ class Paths(NamedTuple):
     the record's timestamp. ``numbers`` are the values, and what a reading weighs behind them.
     ``where`` is looked at first, and may lead to the same fields. ``records`` lead to the arrays
     whose items are readings, each within the one before; none where a message is one reading.
+    ``include`` is passed through to the event, and may lead to the same fields too.
     """
 
     ids: tuple[Path, ...]
@@ -187,6 +204,7 @@ class Paths(NamedTuple):
     numbers: tuple[Path, ...]
     where: tuple[Path, ...] = ()
     records: tuple[Path, ...] = ()
+    include: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, options: Asked) -> Paths:
@@ -208,13 +226,16 @@ class Paths(NamedTuple):
         time = None if options.time is None else parse_path(options.time)
         where = tuple(map(parse_path, options.where))
         records = () if options.records is None else parse_records(options.records)
-        _check([*numbers, *id_paths, *(() if time is None else (time,))], where, records)
+        include = tuple(map(parse_path, options.include))
+        read = [*numbers, *id_paths, *(() if time is None else (time,))]
+        _check(read, [*where, *include], records)
         return cls(
             () if id_paths == (KEY,) else id_paths,
             None if time == TIMESTAMP else time,
             numbers,
             where,
             records,
+            include,
         )
 
     def heads(self) -> list[str] | None:
@@ -225,11 +246,21 @@ class Paths(NamedTuple):
         names = [first[0] for first in steps if first and isinstance(first[0], str)]
         return list(dict.fromkeys(names)) if len(names) == len(steps) else None
 
+    def shares_fields(self) -> bool:
+        """Tell whether what is passed through is also read otherwise, or holds what is."""
+        if not self.include:
+            return False
+        try:
+            refuse_overlap(self.every)
+        except ConfigError:
+            return True
+        return False
+
     @property
     def every(self) -> tuple[Path, ...]:
         """All of them."""
         time = () if self.time is None else (self.time,)
-        return (*self.ids, *time, *self.numbers, *self.where)
+        return (*self.ids, *time, *self.numbers, *self.where, *self.include)
 
 
 def _check(read: Sequence[Path], where: Sequence[Path], records: Sequence[Path]) -> None:
@@ -240,7 +271,7 @@ def _check(read: Sequence[Path], where: Sequence[Path], records: Sequence[Path])
     read
         Of values, ids, times and weights: each leads to a field of its own.
     where
-        Of what is compared; these may lead to the same fields.
+        Of what is compared or passed through; these may lead to the same fields.
     records
         To the arrays of readings: no path leads further out than there are.
 

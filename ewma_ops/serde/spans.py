@@ -22,6 +22,7 @@ from ewma_ops.columns.byte_columns import Buffer, BytesColumn, words_at
 __all__ = [
     "Mask",
     "any_of",
+    "are_plain",
     "behind",
     "equal_to",
     "is_plain",
@@ -73,8 +74,14 @@ def is_plain(texts: BytesColumn) -> bool:
     >>> is_plain(BytesColumn.of([b"a", b"b c"])), is_plain(BytesColumn.of([b"a", b'"b"']))
     (True, False)
     """
+    return bool(are_plain(texts).all())
+
+
+def are_plain(texts: BytesColumn) -> Mask:
+    """Tell which texts stand in JSON as they are, and are not long."""
     ends = until(texts.data, texts.starts, texts.stops, escaped)
-    return bool((ends == texts.stops).all())
+    plain: Mask = ends == texts.stops
+    return plain
 
 
 def read_integers(

@@ -41,6 +41,11 @@ def describe(settings: Settings) -> str:
         ("shards", f"{settings.shards} shards"),
         *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
         ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
+        *(
+            []
+            if not settings.output.include
+            else [("includes", ", ".join(settings.output.include))]
+        ),
         ("statistics", ", ".join(settings.smoothing_set.names)),
         ("bad messages", settings.dead_letters.topic),
         (

@@ -5,17 +5,17 @@ Knows the table of formats and the keys as they stand in the file; must not know
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.formats import FORMATS, entry_of, is_own
-from ewma_ops.serde.paths import Path, Paths
+from ewma_ops.serde.paths import AskedPaths, Path, Paths
 from ewma_ops.settings.model import Input
 
-__all__ = ["completed", "csv_columns", "csv_mark", "format_name", "refuse_unread"]
+__all__ = ["completed", "csv_columns", "csv_mark", "format_name", "refuse_paths", "refuse_unread"]
 
 _LINE_PATHS: dict[tuple[str | int, ...], int] = {
     ("measurement",): 1,
@@ -92,33 +92,43 @@ def refuse_unread(reads: Input, written: Mapping[str, Any], mistakes: list[str])
         f'input.{key} is missing, which format = "{reads.format}" needs'
         for key in sorted(entry.needs - written.keys())
     ]
+
+
+def refuse_paths(reads: Input, include: Sequence[str], mistakes: list[str]) -> None:
+    """Note paths that cannot be read together, or that lead nowhere in the format."""
+    asked = AskedPaths(
+        reads.value,
+        reads.series_id,
+        reads.time,
+        reads.weight,
+        reads.where,
+        reads.records,
+        include,
+    )
+    try:
+        paths = Paths.of(asked)
+    except ConfigError as error:
+        mistakes.append(f"[input] {error}")
+        return
+    inside = [path for path in paths.every if path.source == "document"]
     if reads.format == "csv":
-        _refuse_csv(reads, mistakes)
+        _refuse_csv(reads, inside, mistakes)
     if reads.format == "line":
-        for path in _inside(reads):
-            if _LINE_PATHS.get(path.steps[:1], 0) != len(path.steps):
-                mistakes.append(
-                    f"path {path.text!r} leads nowhere in a point of the line protocol: write "
-                    "measurement, tags.NAME, fields.NAME or time"
-                )
+        mistakes += [
+            f"path {path.text!r} leads nowhere in a point of the line protocol: write "
+            "measurement, tags.NAME, fields.NAME or time"
+            for path in inside
+            if _LINE_PATHS.get(path.steps[:1], 0) != len(path.steps)
+        ]
 
 
-def _refuse_csv(reads: Input, mistakes: list[str]) -> None:
+def _refuse_csv(reads: Input, inside: Sequence[Path], mistakes: list[str]) -> None:
     if reads.delimiter == reads.quote:
         mistakes.append(f"input.quote is also input.delimiter: {reads.quote!r}; give another one")
     if isinstance(reads.columns, str) or not reads.columns:
         return
-    for path in _inside(reads):
+    for path in inside:
         if not (len(path.steps) == 1 and path.steps[0] in reads.columns):
             known = ", ".join(reads.columns)
             quoted = f"; write '\"{path.text}\"'" if path.text in reads.columns else ""
             mistakes.append(f"input.columns has no {path.text}: there are {known}{quoted}")
-
-
-def _inside(reads: Input) -> list[Path]:
-    """Return the paths into the document; none where one of them is a mistake, told elsewhere."""
-    try:
-        paths = Paths.of(reads)
-    except ConfigError:
-        return []
-    return [path for path in paths.every if path.source == "document"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,19 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from ewma_ops.columns.readings import event_key
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
-from ewma_ops.serde.paths import Paths, parse_path, parse_records
-from ewma_ops.settings.formats import completed, csv_columns, csv_mark, format_name, refuse_unread
+from ewma_ops.serde.paths import parse_path, parse_records
+from ewma_ops.settings.formats import (
+    completed,
+    csv_columns,
+    csv_mark,
+    format_name,
+    refuse_paths,
+    refuse_unread,
+)
 from ewma_ops.settings.kafka_table import FIRST_KEY, KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings, Text, show_value
 from ewma_ops.settings.moments import moment_ms
@@ -103,8 +111,10 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     if input_ is not None and output is not None and dead_letters is not None:
         _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
     if input_ is not None:
-        _refuse_contradictions(input_, mistakes)
+        refuse_paths(input_, () if output is None else output.include, mistakes)
         refuse_schemas(input_, registry="registry" in tables, mistakes=mistakes)
+    if output is not None and smooth is not None:
+        _refuse_twice(output.include, smooth[0], mistakes)
     if output is not None and output.delivery == "transactional" and recovery is not None:
         _refuse_long_transactions(recovery, mistakes)
     if mistakes or not (kafka and input_ and smooth and output and dead_letters):
@@ -220,11 +230,13 @@ def _refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str])
         mistakes.append(f"{name}.{key} is not known; {mend}")
 
 
-def _refuse_contradictions(reads: Input, mistakes: list[str]) -> None:
-    try:
-        Paths.of(reads)
-    except ConfigError as error:
-        mistakes.append(f"[input] {error}")
+def _refuse_twice(include: Sequence[str], smoothed: SmoothingSet, mistakes: list[str]) -> None:
+    """Note fields that are passed through by a name that an event has already."""
+    taken = ["series_id", "time", *(smoothed.fields or ["value"]), *map(event_key, smoothed.names)]
+    for path in include:
+        if (name := parse_path(path).name) in taken:
+            mistakes.append(f"output.include: an event has {name!r} already; remove {path!r}")
+        taken.append(name)
 
 
 def _refuse_loops(input_: str, output: str, dead_letters: str, mistakes: list[str]) -> None:
@@ -389,6 +401,13 @@ def _fields(value: object) -> str | tuple[str, ...]:
     return tuple(map(_field, value))
 
 
+def _include(value: object) -> tuple[str, ...]:
+    paths = _fields(value)
+    if isinstance(paths, str):
+        raise ValueError(value)
+    return paths
+
+
 def _time_format(value: object) -> str:
     """Return a format that names a day, and that strptime takes."""
     text = msgspec.convert(value, str)
@@ -455,6 +474,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "input.missing_values": _missing_values,
     "input.where": _where,
     "input.records": partial(_path_text, parse_records),
+    "output.include": _include,
     "recovery.interval": _interval,
     "recovery.directory": _path,
     "input.schema": _path,

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_VALUE_BYTES
+from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_INCLUDE_BYTES, MAX_VALUE_BYTES
 from ewma_ops.secrets.option_names import SHOWN, shown
 from ewma_ops.serde.formats import FORMATS, OWN, KeyKind, entry_of
 from ewma_ops.settings.kafka_table import KafkaOptions
@@ -173,6 +173,20 @@ class Output(Struct, frozen=True, kw_only=True):
         Literal["exactly-once", "transactional", "at-least-once"],
         Meta(description='"exactly-once", "transactional" or "at-least-once"'),
     ] = "exactly-once"
+    include: Annotated[
+        tuple[str, ...],
+        Meta(description='a list of payload fields such as ["unit", "site.name"]'),
+    ] = ()
+    max_include_bytes: Annotated[
+        int, Meta(ge=2, le=1 << 20, description="a whole number of bytes from 2 to 1048576")
+    ] = MAX_INCLUDE_BYTES
+
+    @property
+    def of_include(self) -> dict[str, str]:
+        """What is passed through to an event; nothing where there is none."""
+        if not self.include:
+            return {}
+        return {"include": repr((self.include, self.max_include_bytes))}
 
 
 class DeadLetters(Struct, frozen=True, kw_only=True):
@@ -235,6 +249,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "ahead": repr((self.max_ahead_ms, self.ahead)),
             "records": repr(self.input.records),
             **self.input.of_format,
+            **self.output.of_include,
             "types": repr(self.input.types),
             "where": repr(sorted(self.input.where.items())),
             "tombstones": self.input.tombstones,

@@ -13,6 +13,7 @@ import argparse
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from ewma_ops.serde.bare import BareDecoder
 from ewma_ops.serde.csv import CsvDecoder
 from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
+from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.wire.encode import encode_batch
@@ -45,12 +47,18 @@ class Kind(NamedTuple):
     decoder: Callable[[], Decoder]
     write: Write
     lines: int = 1
+    encoder: JsonEncoder = JsonEncoder(["mean"])
 
 
 def wide(i: int, name: str, value: float) -> bytes:
     tags = f"env,sensor={name},region=eu-1,rack=r17"
     fields = f'value={value},usage=1.5,n={i}i,state="ok"'
     return f"{tags} {fields} {TIME_MS + i}000000".encode()
+
+
+def five(i: int, name: str, value: float) -> bytes:
+    fields = f'"series_id":"{name}","ts":{TIME_MS + i},"value":{value}'
+    return f'{{{fields},"unit":"C","site":{i % 7}}}'.encode()
 
 
 KINDS = {
@@ -67,6 +75,13 @@ KINDS = {
             b'{"series_id":"%b","ts":"%d","value":"%b"}'
             % (name.encode(), TIME_MS + i, repr(value).encode())
         ),
+    ),
+    "json, 5 fields": Kind(lambda: JsonDecoder(FLAT), five),
+    "json, 5 fields, 2 of them included": Kind(
+        lambda: JsonDecoder(replace(FLAT, include=["unit", "site"])),
+        five,
+        1,
+        JsonEncoder(["mean"], [], ["unit", "site"]),
     ),
     "csv": Kind(
         lambda: CsvDecoder(NAMES, FLAT), lambda i, name, v: f"{name},{TIME_MS + i},{v}".encode()
@@ -114,7 +129,7 @@ def measure(n: int, rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
         keys, payloads = messages(kind, n)
         batches[name] = bytes(encode_batch(ProducerRecords(keys, payloads), timestamp_ms=TIME_MS))
         columns[name] = BytesColumn.of(keys), BytesColumn.of(payloads)
-        ways[name] = Way(kind.decoder()), kind.decoder()
+        ways[name] = Way(kind.decoder(), kind.encoder), kind.decoder()
     for _ in range(rounds):
         for name in KINDS:
             way, decoder = ways[name]

@@ -86,11 +86,11 @@ BY_BYTE: dict[str, Make] = {
 class Way:
     """All that a message goes through on its way, but for the sockets."""
 
-    def __init__(self, decoder: Decoder | None = None) -> None:
+    def __init__(self, decoder: Decoder | None = None, encoder: JsonEncoder | None = None) -> None:
         decoder = JsonDecoder(DecoderOptions(time="ts")) if decoder is None else decoder
         self.decode = Decode(decoder, DeadLetters("in", 1, 1_000_000), keeps=False)
         self.table = SeriesTable(Smoothing(Decay(halflife="1s")))
-        self.encode = Encode(JsonEncoder(["mean"]), 1)
+        self.encode = Encode(JsonEncoder(["mean"]) if encoder is None else encoder, 1)
         self.offset = 0
 
     def __call__(self, batch: bytes, n: int) -> int:

@@ -193,14 +193,17 @@ def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delivery", ["exactly-once", "transactional"])
 def test_a_real_run_of_every_kind_is_found_right(kafka: str, tmp_path: Path, delivery: str) -> None:
-    """Two fields, two smoothings by time, one of them of pairs, weights, and missing values."""
+    """Two fields, two smoothings by time, one of them of pairs, weights, and missing values.
+
+    Two fields of each message are passed through to its event.
+    """
     job = Job(kafka, tmp_path, partitions=(2, 3, 1))
     tables: dict[str, dict[str, object]] = {
         "input": {"value": ["quote.bid", "quote.ask"], "weight": "size"},
         "smooth": {"beta": None, "missing": "decay", "weighting": "volume"},
         "smooth.fast": {"halflife": "5s", "statistics": ["mean", "std", "cov"]},
         "smooth.slow": {"span": 20, "statistics": ["mean", "n_eff", "sum"]},
-        "output": {"delivery": delivery},
+        "output": {"delivery": delivery, "include": ["unit", "site.name"]},
     }
     job.configure(**tables)
     rows = [
@@ -209,6 +212,8 @@ def test_a_real_run_of_every_kind_is_found_right(kafka: str, tmp_path: Path, del
             "ts": START_MS + 700 * (i - 3 * (i % 11 == 0)),
             "quote": {"bid": None if i % 13 == 0 else 20 + i % 5, "ask": 21.5 + i % 3},
             "size": 1 + i % 4,
+            "unit": "EUR",
+            "site": {"name": i // 2},
         }
         for i in range(600)
     ]
@@ -218,6 +223,10 @@ def test_a_real_run_of_every_kind_is_found_right(kafka: str, tmp_path: Path, del
     assert found.right, str(found)
     assert found.events == 600
     one = read_all(kafka, job.output, 600, isolation_level="read_committed")[0]
+    event = json.loads(one.value or b"")
+    sent = (event["time"] - START_MS) // 700 // 2 if event["time"] > START_MS else 0
+    assert event["unit"] == "EUR"
+    assert sent <= event["site_name"] <= sent + 2
     produce(kafka, job.output, [Record(one.value, one.key, tuple(one.headers))])
     assert verify(load(job.path), lambda _: None).doubled == 1
 

@@ -106,8 +106,10 @@ def read_of(decoded: Decoded, n: int) -> list[str]:
         for one, ordinal in zip(rejected, of_letters, strict=True)
     }
     columns = decoded.kept, ordinals, readings.series_ids, readings.times_ms, readings.values
-    for place, ordinal, series_id, time_ms, value in zip(*columns, strict=True):
-        lines[int(place), int(ordinal)] = f"{series_id} {time_ms} {value}"
+    for i, (place, ordinal, *read) in enumerate(zip(*columns, strict=True)):
+        if readings.included is not None:
+            read.append((readings.included[i] or b"").decode())
+        lines[int(place), int(ordinal)] = " ".join(map(str, read))
     every = [(place, 0) for place in range(n)]
     for place in every:
         lines.setdefault(place, "skipped")

@@ -264,15 +264,18 @@ PIECES = [*',,,\n\n;at1 -."é\ufeff\0', "\r\n", "id", "at", "2.5", "null", "2023
 PIECES += ["x,1,2", "x,1,2", "id,at,t", "1e5", "+1"]
 
 
-@given(st.lists(st.none() | st.lists(st.sampled_from(PIECES), max_size=12), max_size=8))
+@given(
+    st.lists(st.none() | st.lists(st.sampled_from(PIECES), max_size=12), max_size=8),
+    st.sampled_from([[], ["t", "id"]]),
+)
 @settings(max_examples=300, deadline=None)
-def test_by_columns_as_line_by_line(messages: list[list[str] | None]) -> None:
+def test_by_columns_as_line_by_line(messages: list[list[str] | None], include: list[str]) -> None:
     payloads = [None if one is None else "".join(one).encode() for one in messages]
     payloads += [b"x,1,2"] * len(payloads)
-    by_lines = decode("lines", *payloads)
+    by_lines = decode("lines", *payloads, include=include)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoder_module, "_FEW", 1)
-        by_columns = decode("columns", *payloads)
+        by_columns = decode("columns", *payloads, include=include)
     assert told(by_columns) == told(by_lines)
     assert by_columns.skipped == by_lines.skipped
 

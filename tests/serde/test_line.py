@@ -268,17 +268,23 @@ def test_the_same_bits_as_json(data: st.DataObject) -> None:
 
 
 PIECES = [*'m,,,==   \n\n1235.-\\"#ié', "id=", "v=", "m,id=a ", "v=1", " 5", ' s="', '"', "\r\n"]
-SHAPES = [b"m,id=x v=1.5 5", b'm,id=x v=1.5,w=2i,s="a" 5', b"m,id=x v=1", b"m,id=x,b=c w=5u,v=7i 1"]
+SHAPES = [
+    b"m,id=x v=1.5 5",
+    b'm,id=x v=1.5,w=2i,s="a" 5',
+    b"m,id=x v=1",
+    b"m,id=x,b=c w=5u,v=7i,ok=t 1",
+]
 
 
 @given(
     st.lists(st.none() | st.lists(st.sampled_from(PIECES), max_size=12), max_size=8),
     st.sampled_from(SHAPES),
+    st.sampled_from([[], ["time", "fields.v", "tags.b"], ["measurement", "fields.w", "fields.ok"]]),
     st.data(),
 )
 @settings(max_examples=400, deadline=None)
 def test_by_columns_as_point_by_point(
-    messages: list[list[str] | None], shape: bytes, data: st.DataObject
+    messages: list[list[str] | None], shape: bytes, include: list[str], data: st.DataObject
 ) -> None:
     payloads: list[bytes | None] = [shape] * (len(messages) + 1)
     for one in messages:
@@ -288,10 +294,10 @@ def test_by_columns_as_point_by_point(
             at = data.draw(st.integers(0, len(shape)))
             cut = data.draw(st.integers(0, 2))
             payloads.append(shape[:at] + "".join(one[:2]).encode() + shape[at + cut :])
-    by_points = decode("points", *payloads)
+    by_points = decode("points", *payloads, include=include)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoder_module, "_FEW", 1)
-        by_columns = decode("columns", *payloads)
+        by_columns = decode("columns", *payloads, include=include)
     assert told(by_columns) == told(by_points)
     assert by_columns.skipped == by_points.skipped
 

@@ -778,6 +778,42 @@ def test_mistakes_about_formats(path: Path, written: str, said: str) -> None:
     assert said in refused(path, with_key("input", written))
 
 
+def test_fields_that_are_passed_through(path: Path) -> None:
+    before = loaded(path, MINIMAL)
+    assert (before.output.include, before.output.max_include_bytes) == ((), 4_096)
+    assert "include" not in before.identity()
+    written = 'include = ["unit", "site.name"]\nmax_include_bytes = 100'
+    settings = loaded(path, with_key("output", written))
+    assert settings.output.include == ("unit", "site.name")
+    assert settings.output.max_include_bytes == 100
+    assert settings.identity() != before.identity()
+    assert re.search(r"^includes +unit, site.name$", describe(settings), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('include = "unit"', 'output.include = "unit" must be a list of payload fields'),
+        ("include = []", "output.include = [] must be a list"),
+        ('include = ["p[0"]', "output.include: path 'p[0': write a position as [0]"),
+        ('include = ["value"]', "output.include: an event has 'value' already; remove 'value'"),
+        ('include = ["ewma"]', "an event has 'ewma' already"),
+        ('include = ["a.b", "a_b"]', "an event has 'a_b' already; remove 'a_b'"),
+        ('include = ["^.unit"]', "path '^.unit' leads 1 levels out, and records has 0"),
+        ("max_include_bytes = 1", "output.max_include_bytes = 1 must be a whole number of bytes"),
+    ],
+)
+def test_mistakes_about_what_is_passed_through(path: Path, written: str, said: str) -> None:
+    assert said in refused(path, with_key("output", written))
+
+
+def test_what_is_passed_through_of_csv_is_a_column(path: Path) -> None:
+    text = with_key("input", 'format = "csv"\ncolumns = ["value", "unit"]')
+    text = text.replace('topic = "smoothed"', 'topic = "smoothed"\ninclude = ["unit"]')
+    assert loaded(path, text).output.include == ("unit",)
+    assert "input.columns has no site" in refused(path, text.replace('["unit"]', '["site"]'))
+
+
 def test_the_guard_of_event_times(path: Path) -> None:
     timed = MINIMAL.replace('topic = "readings"', 'topic = "readings"\ntime = "t"')
     before = loaded(path, timed)

@@ -62,12 +62,24 @@ class ColumnReader:
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 continue
             shape = learn(payload or b"")
-            if shape is not None and self._spans.serves(shape.texts, shape.numbers):
+            if shape is not None and self._spans.serves(
+                shape.texts, shape.numbers, self._constants(shape).keys()
+            ):
                 return shape
         return None
 
     def _read(self, shape: Shape, payloads: BytesColumn) -> tuple[NDArray[np.bool_], Fields]:
         found = shape.match(payloads, self._spans.every)
         usual = found.matches
-        fields = self._spans.read(Spans(found.texts, found.numbers), usual)
+        fields = self._spans.read(Spans(found.texts, found.numbers, self._constants(shape)), usual)
         return usual, fields
+
+    def _constants(self, shape: Shape) -> dict[str, bytes]:
+        """Return the JSON of what is passed through and the same in all payloads of the shape."""
+        held = shape.texts | shape.numbers
+        constants = {
+            path: shape.constants.get(path, b"null")
+            for path in self._spans.include
+            if path not in held
+        }
+        return {path: text for path, text in constants.items() if text}

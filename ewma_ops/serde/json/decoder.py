@@ -56,7 +56,7 @@ class JsonDecoder(Decoder):
         json = JsonFormat(paths, infinite=options.infinite)
         super().__init__(json, options)
         is_quick = all(path.is_plain for path in paths.every)
-        is_quick = is_quick and not (paths.where or paths.records)
+        is_quick = is_quick and not (paths.where or paths.records or paths.shares_fields())
         self._rows = RowReader(paths, options, json, self._documents) if is_quick else None
         self._columns = ColumnReader(paths, options)
 

@@ -14,7 +14,7 @@ from msgspec import defstruct
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
-from ewma_ops.columns.readings import Smoothed, event_key
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.spans import is_plain
 
@@ -40,6 +40,9 @@ class JsonEncoder:
         Names of the statistics to write; a mean is written as ``"ewma"``, and first.
     fields
         Names of the fields where there are several: each is written by its name, not ``value``.
+    include, max_include_bytes
+        Names of what readings have beside that is written too, as their ``included`` says, and how
+        many bytes of it there may be.
 
     Raises
     ------
@@ -54,10 +57,19 @@ class JsonEncoder:
     [b'{"series_id":"a","time":0,"value":1.5,"ewma":1.25}']
     """
 
-    def __init__(self, statistics: Sequence[str], fields: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        statistics: Sequence[str],
+        fields: Sequence[str] = (),
+        include: Sequence[str] = (),
+        max_include_bytes: int = MAX_INCLUDE_BYTES,
+    ) -> None:
         self._statistics = sorted(statistics, key=lambda name: name != "mean")
         keys = ["series_id", "time", *(fields or ["value"]), *map(event_key, self._statistics)]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
+        every = [*keys, *include]
+        twice = sorted({key for key in every if every.count(key) > 1})
+        self._includes = bool(include)
+        self._include_bytes = max_include_bytes + len(b",") if include else 0
         if twice:
             raise ConfigError(f"two keys of an event would be {twice[0]!r}: rename the field")
         rename = {f"f{i}": key for i, key in enumerate(keys)}
@@ -77,7 +89,8 @@ class JsonEncoder:
         """
         numbers = (len(self._keys) - 1) * (_LONGEST_NUMBER + len(b","))
         escaped = max_id_bytes * len(rb"\u0000") + len(b'""')
-        return max_id_bytes + escaped + numbers + sum(map(len, self._keys)) + len(b"{}")
+        keys = sum(map(len, self._keys))
+        return max_id_bytes + escaped + numbers + keys + len(b"{}") + self._include_bytes
 
     def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
         """Encode each reading with its statistics, in order."""
@@ -87,15 +100,27 @@ class JsonEncoder:
         timed = readings.times_ms is not None
         if readings.times_ms is not None:
             columns.insert(0, readings.times_ms.tolist())
+        included = None
+        if self._includes and readings.included is not None:
+            included = BytesColumn.of(readings.included)
         if len(readings) >= _FEW:
             ids = TextColumn.of(readings.series_ids).utf8
             if is_plain(ids):
-                events = self._by_columns(ids, columns, timed=timed)
+                events = self._by_columns(ids, columns, included, timed=timed)
                 return cast("Sequence[bytes]", events)  # none of them is null
-        return self._by_rows(readings.series_ids, columns, timed=timed)
+        lines = self._by_rows(readings.series_ids, columns, timed=timed)
+        if included is None:
+            return lines
+        pairs = zip(lines, included, strict=True)
+        return [b"%b,%b}" % (line[:-1], members or b"") for line, members in pairs]
 
     def _by_columns(
-        self, ids: BytesColumn, columns: list[list[Any]], *, timed: bool
+        self,
+        ids: BytesColumn,
+        columns: list[list[Any]],
+        included: BytesColumn | None,
+        *,
+        timed: bool,
     ) -> BytesColumn:
         first, time, *others = self._keys
         keys = [time, *others] if timed else others
@@ -104,6 +129,8 @@ class JsonEncoder:
         for key, column in zip(keys, columns, strict=True):
             pieces += [ahead + key, _text_of(column)]
             ahead = b","
+        if included is not None:
+            pieces += [b",", included]
         return lay_out([*pieces, b"}"], len(ids))
 
     def _by_rows(self, ids: Sequence[str], columns: list[list[Any]], *, timed: bool) -> list[bytes]:

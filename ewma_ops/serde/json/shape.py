@@ -11,7 +11,7 @@ A payload that is different in the least does not match, and that is all that is
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +63,8 @@ class Shape:
         One that has the shape.
     holes
         Its values, in order.
+    constants
+        The JSON of what has no hole, by path: true, false, null; of an object or an array nothing.
 
     Examples
     --------
@@ -72,10 +74,13 @@ class Shape:
     ([True, False], b'bb', b'2.5')
     """
 
-    def __init__(self, payload: bytes, holes: Sequence[Hole]) -> None:
+    def __init__(
+        self, payload: bytes, holes: Sequence[Hole], constants: Mapping[str | None, bytes]
+    ) -> None:
         self.texts = {hole.path for hole in holes if hole.is_text}
         self.numbers = {hole.path for hole in holes if not hole.is_text}
         self._holes = holes
+        self.constants = constants
         starts = [0, *(hole.stop for hole in holes)]
         stops = [*(hole.start for hole in holes), len(payload)]
         self._between = [payload[a:b] for a, b in zip(starts, stops, strict=True)]
@@ -109,11 +114,13 @@ def learn(payload: bytes) -> Shape | None:
         return None
     tokens = _TOKEN.finditer(payload)
     holes: list[Hole] = []
+    keys: dict[_Path, bytes] = {}
     try:
-        _learn(tokens, next(tokens), (), holes, set())
+        _learn(tokens, next(tokens), (), holes, keys)
     except (_UnusualError, StopIteration, RecursionError):
         return None
-    return Shape(payload, holes) if len(holes) <= _MOST_HOLES else None
+    constants = {_named(path): mark for path, mark in keys.items()}
+    return Shape(payload, holes, constants) if len(holes) <= _MOST_HOLES else None
 
 
 class _UnusualError(Exception):
@@ -128,7 +135,7 @@ def _learn(
     token: re.Match[bytes],
     path: _Path | None,
     holes: list[Hole],
-    keys: set[_Path],
+    keys: dict[_Path, bytes],
 ) -> None:
     """Add the holes of the value that begins with a token."""
     mark, text, number = token.groups()
@@ -146,15 +153,17 @@ def _learn(
                 below = _below(path, inner[2], keys)
                 next(tokens)  # the colon
                 _learn(tokens, next(tokens), below, holes, keys)
+    elif path:
+        keys[path] = token[0].strip()
 
 
-def _below(path: _Path | None, key: bytes, keys: set[_Path]) -> _Path | None:
+def _below(path: _Path | None, key: bytes, keys: dict[_Path, bytes]) -> _Path | None:
     if path is None:
         return None
     below = (*path, key[1:-1].decode())
     if below in keys or b"\\" in key:
         raise _UnusualError
-    keys.add(below)
+    keys[below] = b""
     return below
 
 

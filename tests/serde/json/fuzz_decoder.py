@@ -55,6 +55,8 @@ OPTIONS: dict[str, list[Any]] = {
     "nulls": [True, False],
     "max_ahead_ms": [None, 1_000],
     "ahead": ["dead-letter", "clip"],
+    "include": [[], [], ["e"], ["a.e", "data"], ["w", "é"], ["nope", "a.nope", "v.x"], ["id", "a"]],
+    "max_include_bytes": [4_096, 4_096, 20],
 }
 
 
@@ -112,7 +114,8 @@ def told(decoded: Decoded) -> dict[tuple[int, int], Any]:
     columns = decoded.kept, ordinals, readings.series_ids, readings.times_ms, weights
     for i, (place, ordinal, series_id, time_ms, weight) in enumerate(zip(*columns, strict=True)):
         value = readings.values[i].tobytes(), weight.tobytes()
-        found[int(place), int(ordinal)] = series_id, int(time_ms), *value
+        included = None if readings.included is None else readings.included[i]
+        found[int(place), int(ordinal)] = series_id, int(time_ms), *value, included
     ordinals = np.zeros(len(rejected)) if rejected.ordinals is None else rejected.ordinals
     for one, ordinal in zip(rejected, ordinals, strict=True):
         found[one.at, int(ordinal)] = one.cause, one.detail
