@@ -146,6 +146,9 @@ class Readings:
         JSON object, such as ``b'"unit":"C"'``; ``None`` where there are none.
     originals
         The record of each reading, where a policy may send it to the dead letters; else ``None``.
+    clocks_ms
+        int64[n], the newest event time of the reading's input partition up to and including it,
+        where idle series are forgotten; else ``None``.
 
     The constructor takes the columns as they are; :meth:`of` converts and checks.
     """
@@ -158,6 +161,7 @@ class Readings:
     weights: NDArray[np.float64] | None = None
     originals: list[Original] | None = None
     included: Sequence[bytes | None] | None = None
+    clocks_ms: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -223,6 +227,7 @@ class Readings:
             None if self.weights is None else self.weights[at],
             None if self.originals is None else [self.originals[i] for i in at.tolist()],
             None if self.included is None else taken(self.included, at),
+            None if self.clocks_ms is None else self.clocks_ms[at],
         )
 
     @staticmethod
@@ -240,6 +245,7 @@ class Readings:
             _concat([part.weights for part in parts]),
             _concat_originals([part.originals for part in parts]),
             _concat_included([part.included for part in parts]),
+            _concat([part.clocks_ms for part in parts]),
         )
 
 

@@ -189,6 +189,7 @@ class _WorkerTable:
         self._members = ShardMembers(shards)
         self._newest: dict[int, NDArray[np.int64]] = {}
         self._pending = PendingBatch(self)
+        self._until_freed = _MANY_SERIES
 
     def join(self, shard: int, state: ShardState | None) -> None:
         """Make room for a shard, with what was kept of it."""
@@ -221,9 +222,18 @@ class _WorkerTable:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
         smoothed = [self.table.update(run, collect_rejected=True) for run in _joined(runs)]
+        self.settle(sum(map(len, runs)))
+        return smoothed
+
+    def settle(self, readings: int) -> None:
+        """Free what is idle and pack what is new, now and then, after so many more readings."""
+        self._until_freed -= readings
+        if self._until_freed <= 0:
+            if self.table.free_idle():  # the rows of the others are new ones
+                self._members = ShardMembers(self._shards)
+            self._until_freed = max(len(self.table), _MANY_SERIES)
         if len(self.table) - self._members.known >= _MANY_SERIES:
             self._catch_up()
-        return smoothed
 
     def _catch_up(self) -> None:
         """Have the members know every series of the table."""

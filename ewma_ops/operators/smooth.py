@@ -9,6 +9,7 @@ Knows Bytewax and what users hand in; must not know Kafka, JSON or files, nor ho
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from numbers import Integral
 from pathlib import PurePath
 
@@ -48,6 +49,7 @@ def smooth_batches(
     shards: int = 16,
     fields: Sequence[str] | int = 1,
     warm_start: Iterable[Readings] | None = None,
+    forget_after: timedelta | str | None = None,
 ) -> Stream[Smoothed]:
     """Smooth columns of readings: the fast way, with no Python object a reading.
 
@@ -69,6 +71,11 @@ def smooth_batches(
         out is as if they had been streamed, themselves left out. Every process takes all of them
         in, once, when it first meets a shard without state; a shard that resumes does not look
         at them. So they must be the same at every start, and can be iterated over again.
+    forget_after
+        How long a series may be idle, such as ``"7d"``: it begins anew at a reading that is
+        further past its newest, under count decay too, so that readings need times. Its memory
+        is freed when the readings of its worker are more than twice as far past it: give more
+        than a reading can be late, as one that comes later than that finds the series new.
 
     Returns
     -------
@@ -102,7 +109,7 @@ def smooth_batches(
     array([1., 3.])
     """
     _check_shards(shards)
-    tables = _tables(SmoothingSet.of(smoothing, fields), shards, warm_start)
+    tables = _tables(SmoothingSet.of(smoothing, fields, forget_after), shards, warm_start)
     named = with_step_name(step_id)
     routed = op.flat_map_batch(
         "route", up, named(lambda batch: route(check_readings(batch), shards))
@@ -119,6 +126,7 @@ def smooth(
     shards: int = 16,
     fields: Sequence[str] | int = 1,
     warm_start: Iterable[Readings] | None = None,
+    forget_after: timedelta | str | None = None,
 ) -> KeyedStream[SmoothedReading]:
     """Smooth the values of each key: one more operator for any dataflow.
 
@@ -132,7 +140,7 @@ def smooth(
         in milliseconds since the epoch (int) or as an aware ``datetime``; or a `Reading`. ``None``
         or NaN is a missing reading. With several fields, a list of numbers or a mapping by name
         stands for the number. Within a series, in order.
-    smoothing, shards, fields, warm_start
+    smoothing, shards, fields, warm_start, forget_after
         As for `smooth_batches`.
 
     Returns
@@ -165,7 +173,7 @@ def smooth(
     [('a', 1.0), ('a', 3.0)]
     """
     _check_shards(shards)
-    smoothing_set = SmoothingSet.of(smoothing, fields)
+    smoothing_set = SmoothingSet.of(smoothing, fields, forget_after)
     tables = _tables(smoothing_set, shards, warm_start)
     named = with_step_name(step_id)
     routed = op.flat_map_batch(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from fractions import Fraction
 
 from ewma_ops.errors import ConfigError
 
-__all__ = ["duration_ms"]
+__all__ = ["duration_ms", "milliseconds"]
 
 
 _UNITS_MS = {
@@ -48,3 +49,24 @@ def duration_ms(text: str) -> float:
         total += Fraction(found[1]) * _UNITS_MS[found[2]]
         at = found.end()
     return float(total)
+
+
+def milliseconds(name: str, duration: object) -> int:
+    """Return a duration, as text or a ``timedelta``, in whole milliseconds, rounded down.
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or negative, by the option's name.
+    """
+    time_ms = -1.0
+    if isinstance(duration, timedelta):
+        time_ms = duration / timedelta(milliseconds=1)
+    elif isinstance(duration, str):
+        try:
+            time_ms = duration_ms(duration)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
+    if time_ms < 0:
+        raise ConfigError(f'{name} is {duration!r}: it must be a duration >= 0, such as "10min"')
+    return int(time_ms)

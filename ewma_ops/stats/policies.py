@@ -19,7 +19,7 @@ from typing import Any
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.checks import number, one_of
-from ewma_ops.stats.durations import duration_ms
+from ewma_ops.stats.durations import milliseconds
 
 __all__ = [
     "CAUSES",
@@ -101,7 +101,7 @@ class Policies:
             equal_times,
             -math.inf if lowest is None else float(lowest),
             math.inf if highest is None else float(highest),
-            0 if max_lateness is None else _milliseconds(max_lateness),
+            0 if max_lateness is None else milliseconds("max_lateness", max_lateness),
             by_time,
         )
 
@@ -206,20 +206,3 @@ def _causes_that_count(policies: tuple[str, ...]) -> tuple[str, ...]:
         for causes in _SETS
         for present in [[bit for bit in range(len(CAUSES)) if causes >> bit & 1]]
     )
-
-
-def _milliseconds(max_lateness: object) -> int:
-    if isinstance(max_lateness, timedelta):
-        time_ms = max_lateness / timedelta(milliseconds=1)
-    elif isinstance(max_lateness, str):
-        try:
-            time_ms = duration_ms(max_lateness)
-        except ConfigError as error:
-            raise ConfigError(f"max_lateness: {error}") from None
-    else:
-        time_ms = -1.0
-    if time_ms < 0:
-        raise ConfigError(
-            f'max_lateness is {max_lateness!r}: it must be a duration >= 0, such as "10min"'
-        )
-    return int(time_ms)

@@ -21,12 +21,13 @@ from ewma_ops.errors import ReadingError, shown
 from ewma_ops.stats.policies import EQUAL_TIMES, LATE, MISSING
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.bounds import Bounds
+from ewma_ops.table.idleness import Idleness, clocks_of
 from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = ["Admission", "Admitted"]
 
-_COLUMN = "/newest_ms"
-"""No unit has a column of this name."""
+_COLUMN, _SOURCES = "/newest_ms", "/source"
+"""No unit has columns of these names."""
 
 
 class Admitted(NamedTuple):
@@ -72,13 +73,21 @@ class Admission(Bounds):
         self._reset = np.array([policy == "reset" for policy in self._policies])
         self._max_lateness_ms = policies.max_lateness_ms
         self._whole = smoothing_set.width > 1 and not smoothing_set.fields
-        self.watches = policies.watches
-        self._bind(np.array([] if columns is None else columns.get(_COLUMN, []), np.int64))
+        state = {} if columns is None else columns
+        forget_after_ms = smoothing_set.forget_after_ms
+        self.idleness: Idleness | None = None
+        if forget_after_ms is not None:
+            sources = np.array(state.get(_SOURCES, []), np.int32)
+            self.idleness = Idleness(forget_after_ms, sources)
+        self._judges_times = policies.watches
+        self.watches = policies.watches or self.idleness is not None
+        self._bind(np.array(state.get(_COLUMN, []), np.int64))
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns by the names they have in a snapshot."""
-        return {_COLUMN: self.newest_ms} if self.watches else {}
+        newest = {_COLUMN: self.newest_ms} if self.watches else {}
+        return newest if self.idleness is None else {**newest, _SOURCES: self.idleness.sources}
 
     def _bind(self, newest_ms: NDArray[np.int64]) -> None:
         self.newest_ms = newest_ms
@@ -89,22 +98,30 @@ class Admission(Bounds):
         if self.watches:
             more = np.full(size - len(self.newest_ms), NEVER)
             self._bind(np.concatenate([self.newest_ms, more]))
+        if self.idleness is not None:
+            self.idleness.grow(size)
 
     def keep_rows(self, rows: NDArray[np.intp]) -> None:
         """Keep some of the rows."""
         if self.watches:
             self._bind(self.newest_ms[rows])
+        if self.idleness is not None:
+            self.idleness.sources = self.idleness.sources[rows]
 
     def copy_from(self, other: Admission, first: int, n: int) -> None:
         """Put another's first ``n`` rows from row ``first`` on."""
         if self.watches:
             self.newest_ms[first : first + n] = other.newest_ms[:n]
+        if self.idleness is not None and other.idleness is not None:
+            self.idleness.sources[first : first + n] = other.idleness.sources[:n]
 
     def merge(self, other: Admission, rows: NDArray[np.intp]) -> None:
         """Take in another's series, of which the i-th is at ``rows[i]`` here."""
         if self.watches:
             theirs = other.newest_ms[: len(rows)]
             self.newest_ms[rows] = np.maximum(self.newest_ms[rows], theirs)
+        if self.idleness is not None and other.idleness is not None:
+            self.idleness.sources[rows] = other.idleness.sources[: len(rows)]
 
     def newest_of(self, row: int) -> int | None:
         """Return the newest time of a series, if a policy depends on it."""
@@ -146,14 +163,17 @@ class Admission(Bounds):
         weight: float | None,
         time_ms: int,
         causes: int,
-    ) -> tuple[Sequence[float], int, int]:
+    ) -> tuple[Sequence[float], int, int, bool]:
         """Return values and time of one reading as they enter, and the causes with the time's.
+
+        The last is whether the series was idle, and begins anew.
 
         Raises
         ------
         ReadingError
             If the reading does not enter.
         """
+        anew = self._begins_anew(self._newest, row, time_ms)
         observed = (all if self._whole else any)(value == value for value in values)
         if self.by_volume:
             observed = observed and weight == weight
@@ -162,7 +182,9 @@ class Admission(Bounds):
             raise ReadingError(self._time_message(series_id, self._newest[row], time_ms))
         if self._policies[cause] in ("skip", "decay"):
             values = [math.nan] * len(values)
-        return values, entering_ms, causes | cause
+        if self.idleness is not None:
+            self.idleness.note_own(row, time_ms)
+        return values, entering_ms, causes | cause, anew
 
     def admit(
         self, readings: Readings, rows: NDArray[np.intp], *, collect_rejected: bool
@@ -190,19 +212,35 @@ class Admission(Bounds):
             fine = bool(readings.weights.min() >= 0.0)  # not where one is missing
         if empty or (fine and not self.watches):
             return Admitted(readings, values, times, rows)
+        if fine and not self._judges_times and (quick := self._admit_busy(readings, rows)):
+            return quick
         causes = np.zeros(len(readings), np.uint8)
         details: dict[int, str] = {}
         if not fine:
             values = self._admit_values(readings, causes, details)
         newest: dict[int, int] = {}
+        anew = np.zeros(len(readings), np.bool_)
         if self.watches:
             newest = dict(zip(rows.tolist(), self.newest_ms[rows].tolist(), strict=True))
-            values, times = self._admit_times(readings, rows, values, causes, details, newest)
+            values, times = self._admit_times(readings, rows, values, causes, details, newest, anew)
         if details and not collect_rejected:
             raise ReadingError(details[min(details)])
         if newest:
             self.newest_ms[list(newest)] = list(newest.values())
-        return self._admitted(Admitted(readings, values, times, rows, causes), details)
+        if self.idleness is not None:
+            self.idleness.note(readings, rows)
+        return self._admitted(Admitted(readings, values, times, rows, causes, anew), details)
+
+    def _admit_busy(self, readings: Readings, rows: NDArray[np.intp]) -> Admitted | None:
+        """Return what enters of usual readings, if no series of theirs has been idle."""
+        idleness, times = self.idleness, readings.times_ms
+        assert idleness is not None
+        assert times is not None
+        if not idleness.none_idle(readings, self.newest_ms[rows]):
+            return None
+        np.maximum.at(self.newest_ms, rows, times)
+        idleness.note(readings, rows)
+        return Admitted(readings, readings.values, times, rows)
 
     def _admit_values(
         self, readings: Readings, causes: NDArray[np.uint8], details: dict[int, str]
@@ -231,8 +269,10 @@ class Admission(Bounds):
         causes: NDArray[np.uint8],
         details: dict[int, str],
         newest: dict[int, int],
+        anew: NDArray[np.bool_],
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         assert readings.times_ms is not None  # the table refuses readings without
+        clocks = clocks_of(readings).tolist()
         values, entering = values.copy(order="K"), readings.times_ms.copy()
         absent = np.isnan(values.reshape(len(values), -1)).sum(axis=1)
         observed = absent == 0 if self._whole else absent < values[:1].size
@@ -242,6 +282,8 @@ class Admission(Bounds):
         for i, (row, time_ms, cause, seen) in enumerate(zip(*columns, strict=True)):
             if i in details:
                 continue
+            if self._begins_anew(newest, row, clocks[i]):
+                anew[i] = True
             untimely, entering_ms = self._clock(newest, row, time_ms, cause, seen)
             if not untimely:
                 continue
@@ -254,8 +296,9 @@ class Admission(Bounds):
         return values, entering
 
     def _admitted(self, admitted: Admitted, details: dict[int, str]) -> Admitted:
-        readings, values, times, rows, causes = admitted[:5]
+        readings, values, times, rows, causes, anew = admitted[:6]
         assert causes is not None
+        assert anew is not None
         tally: dict[str, int] = {}
         for cause, n in list(zip(self._causes, np.bincount(causes).tolist(), strict=False))[1:]:
             if n:
@@ -271,13 +314,21 @@ class Admission(Bounds):
             ]
             rejected = Rejected(readings.take(aside), rejections)
             readings, rows, causes = readings.take(kept), rows[kept], causes[kept]
+            anew = anew[kept]
             values = np.take(values.T, kept, axis=-1).T
             times = None if times is None else times[kept]
-        resets = None
-        begins = self._reset[causes]
-        if begins.any():
-            resets = begins
+        begins = self._reset[causes] | anew
+        resets = begins if begins.any() else None
         return Admitted(readings, values, times, rows, causes, resets, rejected, tally)
+
+    def _begins_anew(
+        self, newest_ms: memoryview[int] | dict[int, int], row: int, clock_ms: int
+    ) -> bool:
+        """Tell whether a series has been idle, and forget its newest time then."""
+        if self.idleness is None or not self.idleness.is_idle(newest_ms[row], clock_ms):
+            return False
+        newest_ms[row] = NEVER
+        return True
 
     def _clock(
         self,

@@ -41,6 +41,7 @@ class Bounds:
         self._timed, self.by_volume = smoothing_set.by_time, smoothing_set.by_volume
         self.demands = self._timed is not None or self.by_volume
         self._width = smoothing_set.width
+        self._forgets = smoothing_set.forget_after_ms is not None
 
     def check_shape(self, readings: Readings) -> None:
         """Refuse readings that lack what the smoothing set needs of each.
@@ -64,6 +65,7 @@ class Bounds:
         timed = self._timed
         if times_ms is None and timed is not None:
             what = f"{timed.decay} decays" if timed.decay.by_time else "what is late is told"
+            what = "forget_after goes" if self._forgets else what
             raise ReadingError(
                 f"{what} by time, but a reading has none: give (time, value) pairs, or a half-life "
                 f"counted in readings (series {shown(series_id)})"

@@ -6,6 +6,7 @@ Knows series ids, rows and growth; must not know readings, streams, or how a sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from ewma_ops.table.snapshots import PackedIds, TableSnapshot, check_sound
 
 __all__ = ["SeriesState"]
 
+_LEAST_IDLE = 8
+"""One series of so many is idle before they are freed: each time costs a pass over all."""
+
 
 class SeriesState:
     """The methods of a `SeriesTable` that are of whole series, not of their readings."""
@@ -37,8 +41,9 @@ class SeriesState:
         smoothing: SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet,
         snapshot: TableSnapshot | None = None,
         fields: Sequence[str] | int = 1,
+        forget_after: timedelta | str | None = None,
     ) -> None:
-        self.smoothing_set = SmoothingSet.of(smoothing, fields)
+        self.smoothing_set = SmoothingSet.of(smoothing, fields, forget_after)
         self._index = SeriesIndex()
         self._admission = Admission(self.smoothing_set)
         self._bind(
@@ -115,14 +120,30 @@ class SeriesState:
                 "cannot be "
                 "told: use decay by time, for example Decay(halflife='5min')"
             )
-        n = len(self)
-        stays = np.maximum.reduce([newest[:n] for newest in timed]) >= before_ms
+        newest_ms = np.maximum.reduce([newest[: len(self)] for newest in timed])
+        return self._keep_rows(newest_ms >= before_ms)
+
+    def free_idle(self) -> int:
+        """Free the memory of every idle series, where they are forgotten; return of how many.
+
+        No output depends on it: such a series would begin anew anyway. Costs a look at the newest
+        times, and a pass over the whole table if at least an eighth of it is idle: fewer stay.
+        """
+        idleness, n = self._admission.idleness, len(self)
+        if idleness is None or not n:
+            return 0
+        idle = idleness.idle_rows(self._admission.newest_ms[:n])
+        if _LEAST_IDLE * np.count_nonzero(idle) < n:
+            return 0
+        return self._keep_rows(~idle)
+
+    def _keep_rows(self, stays: NDArray[np.bool_]) -> int:
         kept = np.flatnonzero(stays)
         self._index.keep(kept)
         for smoothing_state in self._smoothing_states:
             smoothing_state.keep_rows(kept)
         self._admission.keep_rows(kept)
-        return n - len(kept)
+        return len(stays) - len(kept)
 
     def merge(self, other: SeriesState) -> None:
         """Take in all series of another table, as if their readings had come to this one.

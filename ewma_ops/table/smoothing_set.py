@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import combinations
 from typing import NamedTuple
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.composites import Composite
+from ewma_ops.stats.durations import milliseconds
 from ewma_ops.stats.policies import Policies
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.statistics import OF_READING, PAIRED
@@ -66,17 +68,21 @@ class SmoothingSet:
         Names of the fields; none for a number or a vector without names.
     width
         How many numbers a value holds.
+    forget_after_ms
+        Milliseconds after which an idle series begins anew; ``None`` for never.
     """
 
     smoothings: tuple[tuple[str, SmoothingLike], ...]
     fields: tuple[str, ...]
     width: int
+    forget_after_ms: int | None = None
 
     @classmethod
     def of(
         cls,
         smoothing: SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet,
         fields: Sequence[str] | int = 1,
+        forget_after: timedelta | str | None = None,
     ) -> SmoothingSet:
         """Name smoothings and fields, checked.
 
@@ -86,6 +92,8 @@ class SmoothingSet:
             One, or several by name; a smoothing set is returned as it is.
         fields
             Names of the fields of a reading, or how many numbers its value is a vector of.
+        forget_after
+            How long a series may be idle before it begins anew, such as ``"7d"``.
 
         Raises
         ------
@@ -117,7 +125,9 @@ class SmoothingSet:
                 raise ConfigError(
                     f"fields = {fields!r}: give a list of names, each once, or how many there are"
                 )
-        smoothing_set = cls(tuple(named.items()), names if len(names) > 1 else (), width)
+        forget_after_ms = None if forget_after is None else _milliseconds(forget_after)
+        several = names if len(names) > 1 else ()
+        smoothing_set = cls(tuple(named.items()), several, width, forget_after_ms)
         first = smoothing_set.smoothings[0][1].policies
         for one in named.values():
             paired = ", ".join(name for name in one.statistics if name in PAIRED)
@@ -159,7 +169,8 @@ class SmoothingSet:
     @property
     def by_time(self) -> Smoothing | None:
         """The first smoothing that needs the time of a reading."""
-        timed = (s for s in self._single() if s.decay.by_time or s.policies.watches)
+        forgets = self.forget_after_ms is not None
+        timed = (s for s in self._single() if forgets or s.decay.by_time or s.policies.watches)
         return next(timed, None)
 
     @property
@@ -200,7 +211,8 @@ class SmoothingSet:
         ]
         fields = [f"fields={','.join(self.fields)}"] if self.fields else []
         vector = [f"vector={self.width}"] if self.width > 1 and not self.fields else []
-        return "; ".join([*smoothings, *fields, *vector])
+        forgets = [] if self.forget_after_ms is None else [f"forget_after={self.forget_after_ms}ms"]
+        return "; ".join([*smoothings, *fields, *vector, *forgets])
 
     def groups(self, *, separate_weights: bool = False) -> list[FieldGroup | CompositeGroup]:
         """Group what shares its weights: all fields, or each by itself and each pair.
@@ -280,6 +292,15 @@ class SmoothingSet:
 
     def _key(self, of: str, decay: str, statistic: str) -> str:
         return "_".join(filter(None, (of, decay, statistic)))
+
+
+def _milliseconds(forget_after: object) -> int:
+    time_ms = milliseconds("forget_after", forget_after)
+    if time_ms < 1:
+        raise ConfigError(
+            f'forget_after is {forget_after!r}: it must be at least 1 ms, such as "7d"'
+        )
+    return time_ms
 
 
 def _by_name(smoothing: object) -> dict[str, SmoothingLike]:

@@ -119,7 +119,10 @@ class Scene:
         """Wait until it ends by itself, with the right sentence in its log after ``since``."""
         until = time.monotonic() + limit_s
         code = self.job.await_end(limit_s)
-        while code == -signal.SIGKILL and time.monotonic() < until:  # a death that the plan has
+        # The plan's own deaths go on: of the launcher, or of so many workers that it gives up.
+        while (
+            code == -signal.SIGKILL or (code == 1 and "giving up" in self.job.told()[since:])
+        ) and time.monotonic() < until:
             self.job.start(1)
             code = self.job.await_end(max(0.0, until - time.monotonic()))
         told = self.job.told()[since:]
