@@ -19,7 +19,7 @@ from ewma_ops.serde.fields import Fields, Format, Reasons, RecordFields, Refused
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
-from ewma_ops.serde.spans import read_floats
+from ewma_ops.serde.spans import read_text_floats
 
 __all__ = ["BareDecoder", "BareName"]
 
@@ -86,8 +86,7 @@ hashes=None, weights=None, originals=None)
     def _column(self, payloads: BytesColumn) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the numbers, and which of them are usual ones."""
         if self._dtype is None:
-            column, good = read_floats(payloads, payloads.stops > payloads.starts)
-            return column, good & ~np.isnan(column)  # the word null is no number
+            return read_text_floats(payloads, payloads.stops > payloads.starts)
         good = payloads.sizes == self._dtype.itemsize
         words = words_at(payloads.data, np.where(good, payloads.starts, 0), 1)
         first = np.ascontiguousarray(words.view(np.uint8)[:, : self._dtype.itemsize])

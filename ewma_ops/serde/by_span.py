@@ -19,7 +19,7 @@ from ewma_ops.serde.moments import MomentReader
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
-from ewma_ops.serde.spans import Mask, are_plain, read_floats, read_integers
+from ewma_ops.serde.spans import Mask, are_plain, read_floats, read_integers, read_text_floats
 from ewma_ops.serde.times import read_times
 
 __all__ = ["SpanReader", "Spans"]
@@ -110,14 +110,13 @@ class SpanReader:
         self, found: Spans, path: str, usual: Mask
     ) -> tuple[NDArray[np.float64], Mask]:
         if path in found.numbers:
-            return read_floats(found.numbers[path], usual)
+            read = read_text_floats if path in found.floats else read_floats
+            return read(found.numbers[path], usual)
         spans = found.texts[path]
         if not self._blank_is_missing:
-            column, good = read_floats(spans, usual)
-            return column, good & ~np.isnan(column)  # the word null is no number
+            return read_text_floats(spans, usual)
         blank = spans.stops <= spans.starts
-        column, good = read_floats(spans, usual & ~blank)
-        good &= ~np.isnan(column)
+        column, good = read_text_floats(spans, usual & ~blank)
         column[blank] = np.nan
         return column, good | blank
 
@@ -180,7 +179,8 @@ def _json_numbers(spans: BytesColumn, usual: Mask, *, is_float: bool) -> BytesCo
     if is_float:
         whole[:] = False
     usual &= ~(whole & negative & (values == 0))  # JSON's -0 is written as 0
-    floats, good = read_floats(spans, usual & ~whole)
+    read = read_text_floats if is_float else read_floats
+    floats, good = read(spans, usual & ~whole)
     usual &= whole | (good & (np.abs(floats) < _MOST_WHOLE)) | (good & np.isnan(floats))
     whole &= usual
     own = spans.take(np.flatnonzero(whole))

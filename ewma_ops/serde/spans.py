@@ -28,6 +28,7 @@ __all__ = [
     "is_plain",
     "read_floats",
     "read_integers",
+    "read_text_floats",
     "special",
     "until",
 ]
@@ -135,6 +136,19 @@ def read_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], M
     if len(odd):
         values[odd], good[odd] = _one_by_one([piece or b"" for piece in spans.take(odd)])
     return values, good
+
+
+def read_text_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], Mask]:
+    """Do as `read_floats` for text, which knows no null; -0 is for others to read.
+
+    JSON's -0 is an integer, and so 0; that of text is a float with a sign.
+    """
+    values, good = read_floats(spans, asked)
+    zeros = good & (values == 0.0)
+    if zeros.any():
+        zeros &= np.frombuffer(spans.data, np.uint8)[spans.starts] == np.uint8(_MINUS)
+        good &= ~zeros
+    return values, good & ~np.isnan(values)
 
 
 def _one_by_one(numbers: list[bytes]) -> tuple[list[float | None], list[bool]]:

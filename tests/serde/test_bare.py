@@ -19,6 +19,7 @@ from ewma_ops.serde.bare import BareDecoder, BareName
 from ewma_ops.serde.decoder import CAUSES, Decoded
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
+from tests.serde import fuzz_formats
 
 FORMS = {"float32": ">f", "float64": ">d", "int32": ">i", "int64": ">q"}
 
@@ -48,6 +49,9 @@ def told(decoded: Decoded) -> tuple[Any, ...]:
         ("number", b" -3\n", -3.0),
         ("number", b"+.5", 0.5),
         ("number", b"1e3", 1000.0),
+        ("number", b"-0", -0.0),
+        ("number", b"-0.0", -0.0),
+        ("int32", struct.pack(">i", 0), 0.0),
         ("number", b"0.30000000000000004", 0.30000000000000004),
         ("number", b"9007199254740993", 9007199254740992.0),
         ("float64", struct.pack(">d", -0.0), -0.0),
@@ -150,6 +154,11 @@ def test_all_else_stands_beside_the_payload() -> None:
 def test_a_path_into_a_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="'@value' cannot be read itself and hold id too"):
         BareDecoder("number", DecoderOptions(value="@value", series_id="id"))
+
+
+def test_a_sample_of_the_fuzzer() -> None:
+    found = fuzz_formats.run(seed=7, inputs=3_000)
+    assert min(found["csv: readings"], found["line: readings"], found["bare: readings"]) > 100
 
 
 @pytest.mark.parametrize("name", get_args(BareName))

@@ -29,6 +29,16 @@ def decode(*values: Any, column: bool = False, **options: Any) -> Decoded:
 
 
 @pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("found", ["-0", "-0.0", "-0e5"])
+def test_zero_in_quotes_keeps_its_sign(
+    monkeypatch: pytest.MonkeyPatch, found: str, *, column: bool
+) -> None:
+    monkeypatch.setattr(decoder_module, "_FEW", 1)
+    decoded = decode("1.5", found, numbers="text", column=column)
+    assert decoded.readings.values.tobytes() == np.array([1.5, -0.0]).tobytes()
+
+
+@pytest.mark.parametrize("column", [False, True])
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

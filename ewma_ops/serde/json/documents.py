@@ -21,25 +21,24 @@ __all__ = ["JsonFormat", "without_schema_ids"]
 
 _SCHEMA_ID = 5
 """Bytes before the JSON where a Schema Registry is used: a zero, and the id of the schema."""
+_SAMPLES = 3
 
 
 def without_schema_ids(payloads: Sequence[bytes | None]) -> Sequence[bytes | None]:
-    """Return the payloads of a run without the schema's id before them, if the first has one.
+    """Return the payloads of a run without the schema's id before them, if the first ones have it.
 
     Examples
     --------
     >>> without_schema_ids([None, bytes([0, 0, 0, 0, 7]) + b"{}", b"[]"])
     [None, b'{}', b'[]']
     """
+    first = next((payload for payload in payloads[:_SAMPLES] if payload), b"")
+    if first[:1] != b"\0":  # a single one among others is read by its document
+        return payloads
     if isinstance(payloads, BytesColumn):
         there = payloads.stops - payloads.starts >= _SCHEMA_ID
         there &= np.frombuffer(payloads.data, np.uint8)[np.where(there, payloads.starts, 0)] == 0
-        if not there.any():
-            return payloads
         return BytesColumn(payloads.data, payloads.starts + _SCHEMA_ID * there, payloads.stops)
-    first_of_run = next((payload for payload in payloads if payload), b"")
-    if first_of_run[:1] != b"\0":  # a single one among others is read by its document
-        return payloads
     return [payload if payload is None else _without_schema_id(payload) for payload in payloads]
 
 
