@@ -64,7 +64,7 @@ ROOMS = {
     "serde": _row("errors columns named serde.formats serde.paths", "numpy msgspec"),
     "serde.paths": _row("errors", pure=True),
     "serde.formats": _row(pure=True),
-    "serde.avro": _row("errors serde", "fastavro"),
+    "serde.avro": _row("errors columns serde", "fastavro msgspec numpy"),
     "serde.protobuf": _row("errors serde", "google grpc_tools"),
     "serde.parquet": _row("errors columns", "numpy pyarrow"),
     # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.

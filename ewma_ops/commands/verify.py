@@ -103,7 +103,7 @@ class _Comparison:
         self._source, self._target = source, target
         self._job = murmur2(identity.events.encode())
         self._decoder = build_decoder(settings)
-        self._encoder = build_encoder(settings)
+        self._encoder = build_encoder(settings, registers=False)
         self._table, _ = warm_table(settings, identity.history)
         self._pending = {tp.partition: Pending() for tp in source.tps}
         self._early: dict[int, list[tuple[list[bytes], Positions, Offsets]]] = {}

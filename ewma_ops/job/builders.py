@@ -15,9 +15,11 @@ import numpy as np
 from ewma_ops.errors import ConfigError
 from ewma_ops.registry.client import RegistryClient
 from ewma_ops.registry.schemas import RegistrySchemas
+from ewma_ops.serde.avro.encoder import AvroEncoder, events_schema
 from ewma_ops.serde.bare import BareDecoder, BareName
 from ewma_ops.serde.csv import CsvDecoder
 from ewma_ops.serde.decoder import Decoder
+from ewma_ops.serde.encoder import Encoder
 from ewma_ops.serde.fields import Format
 from ewma_ops.serde.formats import FORMATS, OWN, entry_of, is_own
 from ewma_ops.serde.json.decoder import JsonDecoder
@@ -248,12 +250,41 @@ def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable
     return table, readings
 
 
-def build_encoder(settings: Settings) -> JsonEncoder:
-    """Return what writes the job's events."""
-    names, fields, output = (
-        settings.smoothing_set.names,
-        settings.smoothing_set.fields,
-        settings.output,
-    )
-    include = [parse_path(path).name for path in output.include]
-    return JsonEncoder(names, fields, include, output.max_include_bytes)
+def build_encoder(
+    settings: Settings, stopping: threading.Event | None = None, *, registers: bool = True
+) -> Encoder:
+    """Return what writes the job's events.
+
+    Parameters
+    ----------
+    settings
+        What to write.
+    stopping
+        When set, a Schema Registry that is away is waited for no longer.
+    registers
+        Whether the schema of the events is registered for the first of them, or must be there.
+
+    Raises
+    ------
+    ConfigError
+        If two keys of an event would be the same, or one is no name of the format.
+    """
+    names, fields = settings.smoothing_set.names, settings.smoothing_set.fields
+    include = [parse_path(path).name for path in settings.output.include]
+    most = settings.output.max_include_bytes
+    if settings.output.format == "json":
+        return JsonEncoder(names, fields, include, most)
+    schemas = build_schemas(settings, stopping)
+    assert schemas is not None
+    text, subject = events_schema(names, fields, include), f"{settings.output.topic}-value"
+
+    def schema_id() -> int:
+        found = (schemas.register if registers else schemas.registered)(subject, text)
+        if found is None:
+            raise ConfigError(
+                f"the registry has not the schema of these events under {subject!r}: they were not "
+                "written by this job, or not with this configuration"
+            )
+        return found
+
+    return AvroEncoder(names, fields, include, most, schema_id=schema_id)

@@ -165,7 +165,7 @@ def join(
     decoder.watch.within = Contents(settings, stopping).paths
     report.watch = decoder.watch
     decode = Decode(decoder, letters, keeps=policies.keeps_originals)
-    encode = Encode(build_encoder(settings), partitions.events, report)
+    encode = Encode(build_encoder(settings, stopping), partitions.events, report)
 
     flow = Dataflow("ewma")
     records = op.input("source", flow, source)

@@ -168,7 +168,12 @@ def build_offline(
     on_letters: Callable[[ProducerRecords], None],
     report: Report | None = None,
 ) -> Dataflow:
-    """Build the dataflow of a job that reads what ``poll`` returns and calls back with the rest."""
+    """Build the dataflow of a job that reads what ``poll`` returns and calls back with the rest.
+
+    Events are JSON, whatever ``output.format`` says: nothing is registered for a trial.
+    """
+    as_json = msgspec.structs.replace(settings.output, format="json")
+    settings = msgspec.structs.replace(settings, output=as_json)
     source = RunSource(poll)
     history = open_history(settings)
     return join(settings, source, Calls(on_events), Calls(on_letters), history, report=report)

@@ -25,7 +25,7 @@ from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report
 from ewma_ops.job.showing import shown_bytes, shown_text
 from ewma_ops.serde.decoder import Decoded, Decoder
-from ewma_ops.serde.json.encoder import JsonEncoder
+from ewma_ops.serde.encoder import Encoder
 from ewma_ops.stats.policies import CAUSES, Policies
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
@@ -205,7 +205,7 @@ def _originals(runs: Sequence[ConsumerRecords], decoded: Decoded) -> list[Origin
 class Encode:
     """Smoothed columns to addressed events, one run for each output partition."""
 
-    def __init__(self, encoder: JsonEncoder, partitions: int, report: Report | None = None) -> None:
+    def __init__(self, encoder: Encoder, partitions: int, report: Report | None = None) -> None:
         self._encoder = encoder
         self._partitions = partitions
         self._report = Report() if report is None else report

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from ewma_ops.secrets.masking import masked
-from ewma_ops.settings.model import Settings, show_value
+from ewma_ops.settings.model import Output, Settings, show_value
 from ewma_ops.stats.composites import Composite
 from ewma_ops.table.smoothing_set import SmoothingLike
 
@@ -40,7 +40,7 @@ def describe(settings: Settings) -> str:
         ("policies", settings.smoothing_set.policies.describe()),
         ("shards", f"{settings.shards} shards"),
         *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
-        ("writes", f"{settings.output.topic}, {settings.output.delivery}"),
+        ("writes", _writes(settings.output)),
         *(
             []
             if not settings.output.include
@@ -76,6 +76,11 @@ def _wanted(where: Mapping[str, Sequence[object]]) -> str:
         f"{path} = {' or '.join(show_value(path, one) for one in values)}"
         for path, values in where.items()
     )
+
+
+def _writes(output: Output) -> str:
+    format_ = "" if output.format == "json" else f", {output.format}"
+    return f"{output.topic}, {output.delivery}{format_}"
 
 
 def _listed(paths: str | Sequence[str], by: str) -> str:

@@ -112,7 +112,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
         _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
     if input_ is not None:
         refuse_paths(input_, () if output is None else output.include, mistakes)
-        refuse_schemas(input_, registry="registry" in tables, mistakes=mistakes)
+        refuse_schemas(input_, output, registry="registry" in tables, mistakes=mistakes)
     if output is not None and smooth is not None:
         _refuse_twice(output.include, smooth[0], mistakes)
     if output is not None and output.delivery == "transactional" and recovery is not None:

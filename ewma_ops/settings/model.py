@@ -157,10 +157,13 @@ class Input(Struct, frozen=True, kw_only=True):
 
     @property
     def of_format(self) -> dict[str, str]:
-        """The format, and the keys that decide how it is read; nothing of plain JSON."""
+        """The format, and the keys that decide how it is read; nothing of plain JSON.
+
+        The file of a schema may be moved, and may gain a comment.
+        """
         if self.format == "json":
             return {}
-        keys = sorted(entry_of(self.format).keys - {"records", "numbers", "decimal"})
+        keys = sorted(entry_of(self.format).keys - {"records", "numbers", "decimal", "schema"})
         values = {key: getattr(self, key) for key in keys}
         return {"format": f"{self.format} {values!r}" if values else self.format}
 
@@ -173,6 +176,7 @@ class Output(Struct, frozen=True, kw_only=True):
         Literal["exactly-once", "transactional", "at-least-once"],
         Meta(description='"exactly-once", "transactional" or "at-least-once"'),
     ] = "exactly-once"
+    format: Annotated[Literal["json", "avro"], Meta(description='"json" or "avro"')] = "json"
     include: Annotated[
         tuple[str, ...],
         Meta(description='a list of payload fields such as ["unit", "site.name"]'),
@@ -240,6 +244,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "isolation level": self.kafka.isolation_level,
             "output topic": self.output.topic,
             "delivery": self.output.delivery,
+            **({} if self.output.format == "json" else {"output format": self.output.format}),
             "dead-letter topic": self.dead_letters.topic,
             "group": self.input.group_id,
             "series id": repr(self.input.series_id),

@@ -6,27 +6,30 @@ Knows the tables of the file; must not know how a schema is got or read.
 from __future__ import annotations
 
 from ewma_ops.serde.formats import FORMATS, entry_of
-from ewma_ops.settings.model import Input
+from ewma_ops.settings.model import Input, Output
 from ewma_ops.settings.registry_table import REGISTRY_KEY
 
 __all__ = ["refuse_schemas"]
 
 
-def refuse_schemas(reads: Input, *, registry: bool, mistakes: list[str]) -> None:
+def refuse_schemas(
+    reads: Input, output: Output | None, *, registry: bool, mistakes: list[str]
+) -> None:
     """Note where schemas are to come from two places, or none, or are not needed.
 
     Parameters
     ----------
-    reads
-        The table ``[input]``.
+    reads, output
+        The tables ``[input]`` and ``[output]``.
     registry
         Whether there is a table ``[registry]``.
     mistakes
         What is wrong is added here.
     """
     by_key = reads.key in FORMATS and entry_of(str(reads.key)).has_schema
+    by_events = output is not None and output.format == "avro"
     by_value = entry_of(reads.format).has_schema
-    if by_value and reads.schema is not None and registry and not by_key:
+    if by_value and reads.schema is not None and registry and not (by_key or by_events):
         mistakes.append(
             "input.schema and [registry] both give the schema of a message: remove one of them"
         )
@@ -43,8 +46,12 @@ def refuse_schemas(reads: Input, *, registry: bool, mistakes: list[str]) -> None
         )
     if by_key and not registry:
         mistakes.append(f'key = "{reads.key}" needs schemas: add [registry] with {REGISTRY_KEY}')
-    if registry and not (by_key or by_value):
+    if by_events and not registry:
+        mistakes.append(
+            f'output.format = "avro" needs a registry: add [registry] with {REGISTRY_KEY}'
+        )
+    if registry and not (by_key or by_value or by_events):
         mistakes.append(
             f'[registry] is not used by format = "{reads.format}": remove it, or set input.format '
-            'or input.key to "avro" or "protobuf"'
+            'or input.key to "avro" or "protobuf", or output.format to "avro"'
         )

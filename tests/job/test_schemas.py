@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from pathlib import Path
 
-from tests.helpers.brokers import Record, produce
+import fastavro
+
+from tests.helpers.brokers import Record, produce, read_all
 from tests.helpers.jobs import (
     START_MS,
+    Event,
     Job,
     Reading,
     Watch,
     assert_same,
+    assert_told,
     by_series,
     ewma,
     made_up,
@@ -79,6 +84,42 @@ def test_avro_is_smoothed_while_its_subject_evolves_and_its_registry_is_away(
         verified = ewma("verify", str(job.path))
     assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "exactly once")
     assert "0 dead letters" in verified.stdout
+
+
+def test_events_of_avro_are_written_exactly_once_and_verified(broker: str, tmp_path: Path) -> None:
+    job, readings = Job(broker, tmp_path), made_up(N, SERIES)
+    job.send(readings)
+    with small_registry() as registry:
+        registry.fail = lambda: None if len(registry.asked) > 2 else (503, {"message": "away"})
+        tables: dict[str, dict[str, object]] = {
+            "output": {"format": "avro"},
+            "registry": {"url": registry.url},
+        }
+        job.configure(input={"stop": "never"}, **tables)
+        with job.running() as run:
+            read_all(broker, job.output, N // 3)
+            run.send_signal(signal.SIGKILL)
+            run.communicate(timeout=PATIENCE_S)
+        job.configure(**tables)
+        job.run()
+        [schema_id] = set(registry.subjects[f"{job.output}-value"])
+        schema = json.loads(registry.by_id[schema_id]["schema"])
+        records = read_all(broker, job.output, N)
+        verified = ewma("verify", str(job.path))
+        registry.subjects.clear()
+        other = ewma("verify", str(job.path))
+    assert len(records) == N
+    assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "exactly once")
+    assert_told(other, 2, "has not the schema of these events")
+    parsed, events = fastavro.parse_schema(plain(schema)), dict[str, list[Event]]()
+    for one in records:
+        assert one.value[:5] == b"\0" + schema_id.to_bytes(4, "big")
+        found = fastavro.schemaless_reader(io.BytesIO(one.value[5:]), parsed, None)
+        assert isinstance(found, dict)
+        assert one.key.decode() == found["series_id"]
+        event = Event(found["time"], found["value"], found["ewma"])
+        events.setdefault(found["series_id"], []).append(event)
+    assert_same(events, pandas_says(readings))
 
 
 def test_an_unknown_id_is_a_dead_letter_and_the_others_enter(embedded: str, tmp_path: Path) -> None:

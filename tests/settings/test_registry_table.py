@@ -103,6 +103,21 @@ def test_schemas_come_from_one_place(tmp_path: Path, input_: str, rest: str, sai
         loaded(tmp_path, rest, input_)
 
 
+def test_the_events_may_need_the_registry(tmp_path: Path) -> None:
+    registry = '[registry]\nurl = "http://a"'
+    avro = JOB.replace('topic = "smoothed"', 'topic = "smoothed"\nformat = "avro"')
+    path = tmp_path / "job.toml"
+    path.write_text(avro.format(input="", rest=registry))
+    settings = load(path)
+    assert "smoothed, exactly-once, avro" in describe(settings)
+    assert settings.identity()["output format"] == "avro"
+    path.write_text(avro.format(input='format = "avro"\nschema = "a.avsc"', rest=registry))
+    assert load(path).registry is not None
+    path.write_text(avro.format(input="", rest=""))
+    with pytest.raises(ConfigError, match=r'output\.format = "avro" needs a registry'):
+        load(path)
+
+
 def test_a_key_may_need_the_registry_where_the_value_has_a_file(tmp_path: Path) -> None:
     input_ = 'format = "avro"\nschema = "a.avsc"\nkey = "avro"\nseries_id = "@key.id"'
     assert loaded(tmp_path, '[registry]\nurl = "http://a"', input_).registry is not None

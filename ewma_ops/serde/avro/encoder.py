@@ -1,0 +1,218 @@
+"""Smoothed readings to Avro events, behind the id of their schema.
+
+Knows what an event looks like; must not know topics, registries or how statistics are computed.
+Events are written by the column, as NumPy can: it needs no other package.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, lay_out
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key
+from ewma_ops.errors import ConfigError
+from ewma_ops.serde.schemas import PREFIX_BYTES
+
+__all__ = ["AvroEncoder", "events_schema"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WHOLE = ("count", "revision")
+"""Statistics that are whole numbers, by the end of their names."""
+_LONGEST_VARINT = 10
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NULL, _PRESENT = 0, 2
+"""The branches of a union of null and another type, as they are written."""
+
+
+def events_schema(
+    statistics: Sequence[str], fields: Sequence[str] = (), include: Sequence[str] = ()
+) -> str:
+    """Return the schema of events, as JSON; arguments as of `AvroEncoder`.
+
+    Raises
+    ------
+    ConfigError
+        If a name is none of Avro, or two would be the same.
+
+    Examples
+    --------
+    >>> [field["name"] for field in json.loads(events_schema(["std", "mean"]))["fields"]]
+    ['series_id', 'time', 'value', 'ewma', 'std']
+    """
+    names = [*(fields or ["value"]), *map(event_key, _ordered(statistics))]
+    every = ["series_id", "time", *names, *include]
+    for name in every:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{name!r} is no name of a field in Avro: it must be of the letters A to Z, digits "
+                "and _; rename the field or the smoothing"
+            )
+        if every.count(name) > 1:
+            raise ConfigError(f"two keys of an event would be {name!r}: rename the field")
+    listed: list[dict[str, Any]] = [
+        {"name": "series_id", "type": "string"},
+        {"name": "time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ]
+    for name in names:
+        kind = "long" if name.rpartition("_")[2] in _WHOLE and name not in fields else "double"
+        listed.append({"name": name, "type": ["null", kind], "default": None})
+    listed += [{"name": one, "type": ["null", "string"], "default": None} for one in include]
+    event = {"type": "record", "name": "Event", "namespace": "ewma_ops", "fields": listed}
+    return json.dumps(event, separators=(",", ":"))
+
+
+class AvroEncoder:
+    r"""Encode smoothed readings as Avro in Confluent's wire format, one event each.
+
+    A record of ``series_id``, ``time`` (timestamp-millis), the values and the statistics, each of
+    them null or a double, or a long where it counts.
+
+    Parameters
+    ----------
+    statistics
+        Names of the statistics to write; a mean is written as ``"ewma"``, and first.
+    fields
+        Names of the fields where there are several: each is written by its name, not ``value``.
+    include, max_include_bytes
+        Names of what readings have beside that is written too, as their ``included`` says, and how
+        many bytes of it there may be: each null or text, what is no text as JSON.
+    schema_id
+        Returns the id of `events_schema`; called for the first events, and may wait.
+
+    Raises
+    ------
+    ConfigError
+        If a name is none of Avro, or two would be the same.
+
+    Examples
+    --------
+    >>> from ewma_ops import Readings
+    >>> readings = Readings.of(["a"], [1.5], [0])
+    >>> encoder = AvroEncoder(["mean"], schema_id=lambda: 7)
+    >>> encoder.encode(Smoothed(readings, {"mean": np.array([np.nan])}))[0]
+    b'\x00\x00\x00\x00\x07\x02a\x00\x02\x00\x00\x00\x00\x00\x00\xf8?\x00'
+    """
+
+    def __init__(
+        self,
+        statistics: Sequence[str],
+        fields: Sequence[str] = (),
+        include: Sequence[str] = (),
+        max_include_bytes: int = MAX_INCLUDE_BYTES,
+        *,
+        schema_id: Callable[[], int],
+    ) -> None:
+        self._statistics = _ordered(statistics)
+        self._numbers = len(fields or ["value"]) + len(self._statistics)
+        self._schema_id = schema_id
+        self._prefix: bytes | None = None
+        self._include = include
+        self._include_bytes = max_include_bytes + len(include) * _LONGEST_VARINT if include else 0
+        self.schema = events_schema(statistics, fields, include)
+        """The schema of the events, as JSON."""
+
+    def largest(self, max_id_bytes: int) -> int:
+        """Return how many bytes key and value of an event may have, at the most.
+
+        Examples
+        --------
+        >>> AvroEncoder(["mean"], schema_id=lambda: 7).largest(max_id_bytes=1024)
+        2095
+        """
+        varints = (2 + self._numbers) * _LONGEST_VARINT
+        own = PREFIX_BYTES + varints + self._numbers + self._include_bytes
+        return 2 * max_id_bytes + own
+
+    def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
+        """Encode each reading with its statistics, in order."""
+        if self._prefix is None:
+            self._prefix = b"\0" + self._schema_id().to_bytes(PREFIX_BYTES - 1, "big")
+        readings = smoothed.readings
+        if not len(readings):
+            return []
+        assert readings.times_ms is not None
+        ids = TextColumn.of(readings.series_ids).utf8
+        pieces: list[bytes | BytesColumn] = [
+            self._prefix,
+            _varints(ids.sizes),
+            ids,
+            _varints(readings.times_ms),
+            *map(_doubles, np.atleast_2d(readings.values.T)),
+        ]
+        for name in self._statistics:
+            column = smoothed.statistics[name]
+            is_whole = name.rpartition("_")[2] in _WHOLE
+            pieces.append(_longs(column) if is_whole else _doubles(column))
+        pieces += self._texts(readings.included, len(readings))
+        events: Any = lay_out(pieces, len(readings))  # none of them is null
+        return events  # type: ignore[no-any-return]
+
+    def _texts(self, included: Sequence[bytes | None] | None, n: int) -> list[BytesColumn]:
+        """Write what is passed through: null or a string."""
+        if not self._include:
+            return []
+        members = [b""] * n if included is None else [one or b"" for one in included]
+        found = [_decode_members(b"{%b}" % one) for one in members]
+        return [BytesColumn.of([_text(one.get(name)) for one in found]) for name in self._include]
+
+
+def _text(raw: msgspec.Raw | None) -> bytes:
+    content = b"null" if raw is None else bytes(raw)
+    if content == b"null":
+        return bytes([_NULL])
+    text = msgspec.json.decode(content).encode() if content[:1] == b'"' else content
+    size = _varints(np.array([len(text)]))[0] or b""
+    return bytes([_PRESENT]) + size + text
+
+
+def _ordered(statistics: Sequence[str]) -> list[str]:
+    return sorted(statistics, key=lambda name: name != "mean")
+
+
+def _varints(numbers: NDArray[np.int64], ahead: NDArray[np.uint8] | None = None) -> BytesColumn:
+    """Write whole numbers, zigzag, seven bits a byte; ``ahead`` (uint8[n]) stands before each."""
+    first = 0 if ahead is None else 1
+    rest = (numbers << 1 ^ numbers >> 63).view(np.uint64)
+    written = np.zeros((len(numbers), first + _LONGEST_VARINT), np.uint8)
+    sizes = np.full(len(numbers), first, np.int64)
+    if ahead is not None:
+        written[:, 0] = ahead
+    for at in range(first, first + _LONGEST_VARINT):
+        sizes += (rest > 0) | (at == first)
+        low, rest = rest & np.uint64(0x7F), rest >> np.uint64(7)
+        written[:, at] = low | np.where(rest > 0, np.uint64(0x80), np.uint64(0))
+        if not rest.any():
+            break
+    return _rows(written, sizes)
+
+
+def _doubles(column: NDArray[np.float64]) -> BytesColumn:
+    """Write null or a double, little-endian."""
+    absent = np.isnan(column)
+    written = np.empty((len(column), 9), np.uint8)
+    written[:, 0] = np.where(absent, _NULL, _PRESENT)
+    written[:, 1:] = np.ascontiguousarray(column, "<f8").view(np.uint8).reshape(-1, 8)
+    return _rows(written, np.where(absent, 1, 9))
+
+
+def _longs(column: NDArray[np.float64]) -> BytesColumn:
+    """Write null or a long."""
+    absent = np.isnan(column)
+    numbers = np.where(absent, 0, column).astype(np.int64)
+    ahead = np.where(absent, _NULL, _PRESENT).astype(np.uint8)
+    written = _varints(numbers, ahead)
+    return BytesColumn(
+        written.data, written.starts, np.where(absent, written.starts + 1, written.stops)
+    )
+
+
+def _rows(written: NDArray[np.uint8], sizes: NDArray[np.int64]) -> BytesColumn:
+    starts = np.arange(len(written)) * written.shape[1]
+    return BytesColumn(written.tobytes() + SPARE, starts, starts + sizes)
