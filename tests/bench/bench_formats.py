@@ -14,11 +14,12 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn
+from ewma_ops.serde.avro.format import AvroFormat
 from ewma_ops.serde.bare import BareDecoder
 from ewma_ops.serde.csv import CsvDecoder
 from ewma_ops.serde.decoder import Decoder
@@ -26,15 +27,25 @@ from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.protobuf.format import ProtobufFormat
+from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class
+from ewma_ops.serde.schemas import WrittenSchema
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.records import ProducerRecords
 from tests.bench.bench_rejects import TIME_MS, Way
+from tests.helpers.registry import Kept, framed
+from tests.serde.avro.test_format import logical, record, written
 
 ROUNDS = 7
 LINES = 10
 FLAT = DecoderOptions(time="ts")
 QUOTED = DecoderOptions(time="ts", numbers="text", time_unit="ms")
 POINT = DecoderOptions(value="fields.value", series_id="tags.sensor", time="time")
+PROTO = WrittenSchema(
+    'syntax = "proto3"; '
+    "message R { string series_id = 1; int64 ts = 2; optional double value = 3; }",
+    "PROTOBUF",
+)
 BARE = DecoderOptions(value="@value", series_id=None)
 NAMES = ["series_id", "ts", "value"]
 
@@ -107,6 +118,51 @@ KINDS = {
     "line, 3 tags, 4 fields": Kind(lambda: LineDecoder(POINT), wide),
     "number": Kind(lambda: BareDecoder("number", BARE), lambda _, __, v: repr(v).encode()),
     "float64": Kind(lambda: BareDecoder("float64", BARE), lambda _, __, v: struct.pack(">d", v)),
+}
+
+
+def avro(schema: dict[str, Any], write: Write) -> Kind:
+    decoder = Decoder(AvroFormat(Kept(s7=schema)), FLAT)
+    return Kind(lambda: decoder, write)
+
+
+def protobuf() -> Kind:
+    reading = message_class(message_at(file_of(PROTO), (0,)))
+
+    def write(i: int, name: str, value: float) -> bytes:
+        made: Any = reading(series_id=name, ts=TIME_MS + i, value=value)
+        return framed(7, b"\0" + made.SerializeToString())
+
+    return Kind(lambda: Decoder(ProtobufFormat(Kept(s7=PROTO)), FLAT), write)
+
+
+KINDS |= {
+    "avro": avro(
+        record(series_id="string", ts="long", value="double"),
+        lambda i, name, v: framed(
+            7,
+            b"%c%b%b%b"
+            % (2 * len(name), name.encode(), written("long", TIME_MS + i), struct.pack("<d", v)),
+        ),
+    ),
+    "avro, micros, decimals, null": avro(
+        record(
+            series_id="string",
+            ts=logical("long", "timestamp-micros"),
+            value=["null", logical("bytes", "decimal", precision=9, scale=2)],
+        ),
+        lambda i, name, v: framed(
+            7,
+            b"%c%b%b\x02\x08%b"
+            % (
+                2 * len(name),
+                name.encode(),
+                written("long", 1_000 * (TIME_MS + i)),
+                round(100 * v).to_bytes(4, "big", signed=True),
+            ),
+        ),
+    ),
+    "protobuf": protobuf(),
 }
 
 
