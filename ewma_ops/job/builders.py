@@ -34,6 +34,9 @@ from ewma_ops.table.table import SeriesTable
 
 __all__ = ["build_decoder", "build_encoder", "build_schemas", "open_history", "warm_table"]
 
+_AWAY_S = 30.0
+"""How long a Schema Registry may be away where no job runs, as in a test or in `ewma verify`."""
+
 _LARGEST_SCHEMA = 16 << 20
 """Bytes of a file with a schema."""
 
@@ -70,6 +73,9 @@ def build_schemas(
 ) -> RegistrySchemas | None:
     """Build what asks the job's Schema Registry, if it has one; arguments as of `build_decoder`.
 
+    Without ``stopping`` no job runs that could wait: a registry that is away for long is an error,
+    and an unknown id is asked for once.
+
     Raises
     ------
     ConfigError
@@ -85,6 +91,8 @@ def build_schemas(
         ca_file=registry.ca_file,
         timeout_s=registry.timeout.total_seconds(),
     )
+    if stopping is None:
+        return RegistrySchemas(client, unknown_after_s=0.0, away_s=_AWAY_S)
     unknown_after_s = registry.unknown_after.total_seconds()
     return RegistrySchemas(client, stopping, unknown_after_s=unknown_after_s)
 

@@ -83,6 +83,7 @@ def build_job(
         If the store belongs to another job, as where the configuration file was changed meanwhile.
     """
     reads = settings.input
+    stopping = threading.Event() if stopping is None else stopping
     noted = None if store is None else store.noted
     if identity is None:
         identity = identify(settings, {} if noted is None else noted.job)

@@ -6,6 +6,7 @@ Knows which answers are final and which may change; must not know HTTP or format
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +56,8 @@ class RegistrySchemas:
         When set, nothing is waited for any longer.
     unknown_after_s
         Seconds until an id is taken to be unknown, >= 0.
+    away_s
+        Seconds that a registry may be away, > 0.
     """
 
     def __init__(
@@ -63,10 +66,12 @@ class RegistrySchemas:
         stopping: threading.Event | None = None,
         *,
         unknown_after_s: float = 60.0,
+        away_s: float = math.inf,
     ) -> None:
         self._client = client
         self._stopping = threading.Event() if stopping is None else stopping
         self._unknown_after_s = unknown_after_s
+        self._away_s = away_s
         self._known: dict[tuple[int, str], WrittenSchema] = {}
         self._unknown: dict[tuple[int, str], float] = {}
         self._patient_from = 0.0
@@ -78,7 +83,7 @@ class RegistrySchemas:
         Raises
         ------
         RegistryError
-            If the job is stopped while this waits.
+            If the job is stopped while this waits, or the registry is away for too long.
         ConfigError
             If the registry refuses the user, or cannot be spoken to as it is configured.
         """
@@ -176,12 +181,12 @@ class RegistrySchemas:
 
     def _once_there(self, ask: Callable[[], T]) -> T:
         """Ask until the registry answers."""
-        pause_s = _FIRST_PAUSE_S
+        pause_s, until = _FIRST_PAUSE_S, time.monotonic() + self._away_s
         while True:
             try:
                 return ask()
             except RegistryError as error:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or time.monotonic() >= until:
                     raise
                 self._tell(f"{error}; trying again")
             self._pause(pause_s)

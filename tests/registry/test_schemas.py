@@ -78,6 +78,13 @@ def test_a_registry_that_is_not_there_is_waited_for_until_the_job_stops() -> Non
     assert caught.value.retry
 
 
+def test_without_a_job_an_outage_is_an_error_after_a_while(registry: SmallRegistry) -> None:
+    registry.fail = lambda: (503, {"message": "away"})
+    with pytest.raises(RegistryError, match="answered 503"):
+        RegistrySchemas(RegistryClient([registry.url]), away_s=0.3).schema(7)
+    assert len(registry.asked) >= 2
+
+
 def test_the_next_server_answers_for_one_that_is_away(registry: SmallRegistry) -> None:
     with small_registry() as gone:
         url = gone.url
