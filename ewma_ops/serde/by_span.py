@@ -106,6 +106,15 @@ class SpanReader:
         fields = Fields(ids, times_ms, numbers, included=included)
         return fields if usual.all() else fields.take(np.flatnonzero(usual))
 
+    def nothing(self) -> Fields:
+        """Return the fields of no payloads."""
+        return Fields(
+            TextColumn.of([]) if self.ids else None,
+            np.zeros(0) if self.times else None,
+            [np.zeros(0) for _ in self.numbers],
+            included=BytesColumn.of([]) if self.include else None,
+        )
+
     def _read_numbers(
         self, found: Spans, path: str, usual: Mask
     ) -> tuple[NDArray[np.float64], Mask]:

@@ -17,7 +17,16 @@ from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, taken
 from ewma_ops.columns.readings import EARLIEST_MS, LATEST_MS, WEIGHTS, Readings, weighable
 from ewma_ops.columns.rejections import Rejections
 from ewma_ops.serde.documents import DocumentReader
-from ewma_ops.serde.fields import SKIPPED, Fields, Format, Headers, Reasons, RecordFields, Refused
+from ewma_ops.serde.fields import (
+    SKIPPED,
+    Fields,
+    Format,
+    Headers,
+    Reasons,
+    RecordFields,
+    Refused,
+    distinct,
+)
 from ewma_ops.serde.include import reject_long
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import likely_unit
@@ -335,20 +344,16 @@ def _decoded(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> D
         return Decoded(np.arange(n), readings, Rejections.of({}))
     if not rejected and owners is not None:
         none = Rejections(np.zeros(0, np.intp), (), (), np.zeros(0, np.uint64))
-        return Decoded(owners, readings, none, ordinals, n - _distinct(owners))
+        skipped = fields.skipped + n - distinct(owners)
+        return Decoded(owners, readings, none, ordinals, skipped)
     rows, letters = _parted(len(readings), rejected)
     skipped = len(rejected) - len(letters)
     if owners is None or ordinals is None:
         return Decoded(rows, readings.take(rows), letters, None, skipped)
     at = letters.places
     own = Rejections(owners[at], letters.causes, letters.details, ordinals[at])
-    skipped += n - _distinct(owners)  # payloads that hold none
+    skipped += fields.skipped + n - distinct(owners)  # payloads that hold none
     return Decoded(owners[rows], readings.take(rows), own, ordinals[rows], skipped)
-
-
-def _distinct(owners: NDArray[np.intp]) -> int:
-    """Count the values of an ascending column."""
-    return int(np.count_nonzero(owners[1:] != owners[:-1])) + (len(owners) > 0)
 
 
 def _skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:

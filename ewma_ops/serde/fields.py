@@ -21,6 +21,7 @@ __all__ = [
     "Reasons",
     "RecordFields",
     "Refused",
+    "distinct",
     "not_utf8",
 ]
 
@@ -82,6 +83,11 @@ class RecordFields(NamedTuple):
         )
 
 
+def distinct(owners: NDArray[np.intp]) -> int:
+    """Count the values of an ascending column."""
+    return int(np.count_nonzero(owners[1:] != owners[:-1])) + (len(owners) > 0)
+
+
 class Fields(NamedTuple):
     """What was read of n payloads, by the column: not looked at yet.
 
@@ -89,7 +95,8 @@ class Fields(NamedTuple):
     ``numbers`` is float64[n] for each path of them. Where payloads hold several readings, n is how
     many those are, ``owners`` (intp[n], ascending) the places of their payloads, and ``ordinals``
     (uint64[n]) count them within one. ``included`` is what is passed through to events, n members
-    of JSON objects, or ``None`` for nothing.
+    of JSON objects, or ``None`` for nothing. ``skipped`` is how many readings were left out of
+    messages that hold others.
     """
 
     ids: Sequence[str] | None
@@ -98,6 +105,7 @@ class Fields(NamedTuple):
     owners: NDArray[np.intp] | None = None
     ordinals: NDArray[np.uint64] | None = None
     included: BytesColumn | None = None
+    skipped: int = 0
 
     def take(self, at: NDArray[np.intp]) -> Fields:
         """Return what was read of some payloads."""

@@ -12,24 +12,29 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import BytesColumn
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.serde.by_span import SpanReader, Spans
-from ewma_ops.serde.fields import Fields
-from ewma_ops.serde.lines import Lines, read_spans, usual_messages
+from ewma_ops.serde.fields import Fields, distinct
+from ewma_ops.serde.lines import Lines, usual_messages
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Path, Paths
 from ewma_ops.serde.spans import Mask, any_of, behind, read_floats, read_integers, until
+from ewma_ops.serde.where import Where
 
 __all__ = ["PointColumns"]
 
 _SAMPLES = 3
+_MOST_SHAPES = 8
 _MOST_HOLES = 64
 _LONGEST_LINE = 2_048
 _ASCII = 0x80
 _MINUS, _ZERO, _NINE = ord("-"), ord("0"), ord("9")
 _NANOSECONDS = 19
+_LEAST_INEXACT = 2.0**53
 _FIELD = re.compile(r'([^,= ]+)=("[^"]*"|[^,]*)')
 _BEGINS_NO_POINT = list(b"#\t\r")
 """Comments, and blanks that may stand before one."""
@@ -52,7 +57,7 @@ class _Hole(NamedTuple):
 
 
 class PointColumns:
-    """Read points of the shape that was seen last, a column at a time.
+    """Read points of the shapes that were seen last, a column at a time.
 
     Parameters
     ----------
@@ -64,12 +69,12 @@ class PointColumns:
 
     def __init__(self, paths: Paths, options: DecoderOptions, point: re.Pattern[str]) -> None:
         self._reader, self._point = SpanReader(paths, options), point
+        self._where = Where(options)
         self._wanted = {path.steps: path.text for path in paths.every}
         written = {path.text for path in paths.every}
-        self._shape: _Shape | None = None
+        self._shapes: list[_Shape] = []
         self.is_quick = (
-            not paths.where
-            and all(map(_is_of_point, paths.every))
+            all(map(_is_of_point, paths.every))
             and len(written) == len(self._wanted)
             and not {("tags",), ("fields",)} & self._wanted.keys()
         )
@@ -82,15 +87,52 @@ class PointColumns:
                 text.tobytes().decode()
             except UnicodeDecodeError:
                 return None
-        shape = self._shape or self._learn(lines)
-        if shape is None:
-            return None
         usual = usual_messages(lines)
-        alike, found = shape.match(lines, self._wanted)
-        usual[lines.owners[~alike]] = False
-        usual, fields = read_spans(self._reader, lines, found, alike, usual)
-        self._shape = shape if 2 * np.count_nonzero(usual) >= len(usual) else None
-        return usual, fields
+        read = self._reader.nothing(), np.zeros(0, np.intp)
+        skipped = np.zeros(len(lines.starts), np.bool_)
+        left = np.arange(len(lines.starts))
+        known = self._shapes
+        used: list[tuple[int, int, _Shape]] = []
+        for _ in range(_MOST_SHAPES):
+            own = lines if len(left) == len(lines.starts) else lines.take(left)
+            shape = known.pop(0) if known else self._learn(own)
+            if shape is None:
+                break
+            alike, found = shape.match(own, self._wanted)
+            ours = self._are_ours(found, alike)
+            skipped[left[alike & ~ours]] = True
+            if shape.serves:
+                fields = self._reader.read(found, ours)
+                rows = left[ours]
+                read = _joined(*read, fields, rows) if len(read[1]) else (fields, rows)
+            used.append((-int(np.count_nonzero(alike)), len(used), shape))
+            left = left[~alike]
+            if not len(left) or not (known or alike.any()):
+                break
+        self._shapes = [shape for found_in, _, shape in sorted(used) if found_in]
+        return _whole_messages(lines, usual, *read, skipped)
+
+    def _are_ours(self, found: Spans, alike: Mask) -> Mask:
+        """Return which of the lines that are ``alike`` have the values that are wanted of them.
+
+        Those of which that cannot be told are taken out of ``alike``.
+        """
+        for path in self._where.wanted:
+            if path.text in found.numbers:  # an integer is compared as one
+                alike &= np.abs(read_floats(found.numbers[path.text], alike)[0]) < _LEAST_INEXACT
+        ours = alike.copy()
+        rows = np.flatnonzero(alike)
+        for path, wanted in self._where.wanted.items():
+            if path.text in found.constants:
+                constant = msgspec.json.decode(found.constants[path.text])
+                ours &= (isinstance(constant, bool), constant) in wanted
+            elif path.text in found.texts:
+                texts = TextColumn(found.texts[path.text].take(rows))
+                ours[rows] &= np.fromiter(((False, one) in wanted for one in texts), np.bool_)
+            else:
+                numbers = read_floats(found.numbers[path.text], alike)[0][rows].tolist()
+                ours[rows] &= np.fromiter(((False, one) in wanted for one in numbers), np.bool_)
+        return ours
 
     def _learn(self, lines: Lines) -> _Shape | None:
         for start, stop in zip(lines.starts[:_SAMPLES], lines.stops[:_SAMPLES], strict=True):
@@ -103,28 +145,52 @@ class PointColumns:
             holes = list(_holes(point))
             if len(holes) > _MOST_HOLES or len({hole.at for hole in holes}) < len(holes):
                 continue
-            shape = _Shape(line.encode(), holes, dict(_booleans(point)))
+            shape = _Shape(line.encode(), holes)
             texts = {self._wanted.get(at) for at in shape.texts}
             numbers = {self._wanted.get(at) for at in shape.numbers}
-            held = texts | numbers
+            booleans = dict(_booleans(point))
             shape.constants = {
-                path: shape.booleans.get(at, b"null")
+                path: booleans.get(at, b"null")
                 for at, path in self._wanted.items()
-                if path not in held
+                if path not in texts | numbers
             }
-            if self._reader.serves(texts, numbers, shape.constants.keys()):
-                return shape
+            shape.serves = self._reader.serves(texts, numbers, shape.constants.keys())
+            return shape
         return None
+
+
+def _joined(
+    fields: Fields, rows: NDArray[np.intp], others: Fields, theirs: NDArray[np.intp]
+) -> tuple[Fields, NDArray[np.intp]]:
+    return fields.merged(rows, others, theirs), np.sort(np.append(rows, theirs))
+
+
+def _whole_messages(
+    lines: Lines, usual: Mask, fields: Fields, rows: NDArray[np.intp], skipped: Mask
+) -> tuple[Mask, Fields]:
+    """Return which messages are usual, of which every line was read or is none of ours.
+
+    ``fields`` are of the lines ``rows``, in order.
+    """
+    settled = skipped.copy()
+    settled[rows] = True
+    usual[lines.owners[~settled]] = False
+    kept = usual[lines.owners[rows]]
+    if not kept.all():
+        fields, rows = fields.take(np.flatnonzero(kept)), rows[kept]
+    own = lines if len(rows) == len(lines.starts) else lines.take(rows)
+    # A message of which every line is skipped holds none, and is counted as such.
+    bare = int(np.count_nonzero(usual)) - distinct(own.owners)
+    left_out = int(np.count_nonzero(skipped & usual[lines.owners])) - bare
+    return usual, fields._replace(owners=own.owners, ordinals=own.ordinals, skipped=left_out)
 
 
 class _Shape:
     """What stands between the values of points."""
 
-    def __init__(
-        self, line: bytes, holes: list[_Hole], booleans: dict[tuple[str | int, ...], bytes]
-    ) -> None:
-        self.booleans = booleans
+    def __init__(self, line: bytes, holes: list[_Hole]) -> None:
         self.constants: dict[str, bytes] = {}
+        self.serves = False
         self.texts = {hole.at for hole in holes if hole.kind in ("name", "text")}
         self.numbers = {hole.at for hole in holes} - self.texts
         self.floats = {hole.at for hole in holes if hole.kind == "float"}

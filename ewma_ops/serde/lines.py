@@ -268,4 +268,4 @@ def _merged(fields: Fields, rest: Fields, theirs: Reasons, rejected: Reasons) ->
     rejected.update((int(row_of[n + row]), why) for row, why in theirs.items())
     joined = fields.merged(row_of[:n], rest, row_of[n:])
     ordinals = np.concatenate([fields.ordinals, rest.ordinals])
-    return joined._replace(owners=owners[order], ordinals=ordinals[order])
+    return joined._replace(owners=owners[order], ordinals=ordinals[order], skipped=fields.skipped)

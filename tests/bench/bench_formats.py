@@ -46,6 +46,8 @@ PROTO = WrittenSchema(
     "message R { string series_id = 1; int64 ts = 2; optional double value = 3; }",
     "PROTOBUF",
 )
+WANTED = replace(POINT, where={"measurement": ["env"]})
+OTHERS = [b"cpu", b"mem", b"net"]
 BARE = DecoderOptions(value="@value", series_id=None)
 NAMES = ["series_id", "ts", "value"]
 
@@ -70,6 +72,13 @@ def wide(i: int, name: str, value: float) -> bytes:
 def five(i: int, name: str, value: float) -> bytes:
     fields = f'"series_id":"{name}","ts":{TIME_MS + i},"value":{value}'
     return f'{{{fields},"unit":"C","site":{i % 7}}}'.encode()
+
+
+def mixed(i: int, name: str, value: float) -> bytes:
+    """Return a point, and three of other measurements behind it."""
+    point = wide(i, name, value)
+    others = [point.replace(b"env", other).replace(b",n", b"," + other) for other in OTHERS]
+    return b"\n".join([point, *others])
 
 
 KINDS = {
@@ -116,6 +125,7 @@ KINDS = {
         LINES,
     ),
     "line, 3 tags, 4 fields": Kind(lambda: LineDecoder(POINT), wide),
+    "line, wide, 1 of 4 points wanted": Kind(lambda: LineDecoder(WANTED), mixed),
     "number": Kind(lambda: BareDecoder("number", BARE), lambda _, __, v: repr(v).encode()),
     "float64": Kind(lambda: BareDecoder("float64", BARE), lambda _, __, v: struct.pack(">d", v)),
 }

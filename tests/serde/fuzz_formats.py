@@ -147,7 +147,7 @@ def line_kind(draw: random.Random) -> tuple[Decoder, Decoder, Payload]:
         "series_id": ["tags.id", ["measurement", "tags.e"], None],
         "time": ["time", None],
         "numbers": ["strict", "text"],
-        "where": [{}, {"measurement": ["m"]}, {"fields.ok": [True]}],
+        "where": [{}, {"measurement": ["m"]}, {"fields.ok": [True]}, {"fields.f": [1, 2, 3]}],
         "include": [[], ["tags.e", "fields.v"], ["time", "fields.ok", "fields.s", "tags.no"]],
     }
     options = options_of(draw, own)
@@ -167,7 +167,7 @@ def line_kind(draw: random.Random) -> tuple[Decoder, Decoder, Payload]:
         if odd and draw.random() < 0.5:
             fields.append('s="' + draw.choice(TEXTS).replace('"', '\\"') + '"')
         stamp = " " + draw.choice(TIMES) if odd else " 1700000000000000000"
-        return f"m,id={text},e=q {','.join(fields)}{stamp}"
+        return f"{draw.choice('mmn')},id={text},e=q {','.join(fields)}{stamp}"
 
     def payload(_: random.Random) -> bytes:
         points = [point() for _ in range(draw.choice([1, 1, 1, 2, 4]))]

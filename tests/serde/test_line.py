@@ -273,20 +273,28 @@ SHAPES = [
     b'm,id=x v=1.5,w=2i,s="a" 5',
     b"m,id=x v=1",
     b"m,id=x,b=c w=5u,v=7i,ok=t 1",
+    b"n,id=y v=2.5 5",
+    b"n,host=z w=2i,ok=f",
 ]
 
 
 @given(
     st.lists(st.none() | st.lists(st.sampled_from(PIECES), max_size=12), max_size=8),
-    st.sampled_from(SHAPES),
+    st.lists(st.sampled_from(SHAPES), min_size=1, max_size=4),
+    st.sampled_from([{}, {}, {"measurement": ["n"]}, {"fields.w": [2, 5]}, {"fields.ok": [True]}]),
     st.sampled_from([[], ["time", "fields.v", "tags.b"], ["measurement", "fields.w", "fields.ok"]]),
     st.data(),
 )
 @settings(max_examples=400, deadline=None)
 def test_by_columns_as_point_by_point(
-    messages: list[list[str] | None], shape: bytes, include: list[str], data: st.DataObject
+    messages: list[list[str] | None],
+    shapes: list[bytes],
+    where: dict[str, list[Any]],
+    include: list[str],
+    data: st.DataObject,
 ) -> None:
-    payloads: list[bytes | None] = [shape] * (len(messages) + 1)
+    shape = shapes[0]
+    payloads: list[bytes | None] = [b"\n".join(shapes[:2]), *shapes[1:]] * (len(messages) + 1)
     for one in messages:
         if one is None or data.draw(st.booleans()):
             payloads.append(None if one is None else "".join(one).encode())
@@ -294,16 +302,28 @@ def test_by_columns_as_point_by_point(
             at = data.draw(st.integers(0, len(shape)))
             cut = data.draw(st.integers(0, 2))
             payloads.append(shape[:at] + "".join(one[:2]).encode() + shape[at + cut :])
-    by_points = decode("points", *payloads, include=include)
+    options: Any = {"include": include, "where": where}
+    by_points = decode("points", *payloads, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoder_module, "_FEW", 1)
-        by_columns = decode("columns", *payloads, include=include)
+        by_columns = decode("columns", *payloads, **options)
     assert told(by_columns) == told(by_points)
     assert by_columns.skipped == by_points.skipped
 
 
+def test_many_points_of_several_shapes_are_read_by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = DecoderOptions(**{**PLAIN, "time": None, "where": {"measurement": ["m"]}})  # type: ignore[arg-type]
+    decoder = LineDecoder(options)
+    monkeypatch.setattr(decoder, "_read_lines", None)  # which is not to be called
+    payloads = BytesColumn.of([SHAPES[i % 6] for i in range(2_400)] + [b"\n".join(SHAPES)] * 2)
+    decoded = decoder.decode(payloads, payloads, [0] * len(payloads))
+    assert (len(decoded.readings), decoded.skipped) == (1_600 + 2 * 4, 800 + 2 * 2)
+    assert decoded.ordinals is not None
+    assert decoded.ordinals[-4:].tolist() == [0, 1, 2, 3]
+
+
 def test_many_points_are_read_by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    for line in SHAPES:
+    for line in SHAPES[:4]:
         decoder = LineDecoder(DecoderOptions(**{**PLAIN, "time": None}))  # type: ignore[arg-type]
         monkeypatch.setattr(decoder, "_read_lines", None)  # which is not to be called
         payloads = BytesColumn.of([line] * 2_000)
