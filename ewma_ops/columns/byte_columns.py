@@ -1,10 +1,10 @@
-"""Byte strings and texts as columns: a buffer, and where each of them begins and ends in it.
+"""Columns of byte strings and texts: a buffer, and where each string starts and stops in it.
 
-Knows bytes; must not know what they are of, or where they come from.
+Knows bytes; must not know their meaning or their source.
 
-A million messages as Python objects cost more than all that is computed of them. So they stay in
-the buffer that they came in, and are looked at through windows: so many bytes from each of n
-places, as one array. To open a window takes as long for 64 bytes as for 8.
+Creating Python objects for a million messages costs more than all computing on them. So messages
+stay in the buffer that they came in, and are read through windows: an array of the first w bytes at
+each of n places. Opening a window takes as long for 64 bytes as for 8.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 Buffer = bytes | bytearray | NDArray[np.uint8]
 
 SPARE = bytes(64)
-"""Goes behind a buffer, so that a window of up to so many bytes can be opened at any of its bytes.
+"""Padding behind a buffer, so that a window of up to 64 bytes can start at any of its bytes.
 
 Zeros also end any varint.
 """
@@ -43,7 +43,7 @@ Zeros also end any varint.
 _WORD = 8
 _SEPARATOR = "\0"
 _LEAN = 8
-"""How many times its strings a buffer may be that is kept for long."""
+"""A buffer that is kept for long may have this many times the bytes of its strings."""
 
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class _Column(Sequence[T_co]):
-    """What looks like the list of its items."""
+    """A sequence that compares and prints like the list of its items."""
 
     __slots__ = ()
 
@@ -65,14 +65,14 @@ class _Column(Sequence[T_co]):
 
 
 class BytesColumn(_Column["bytes | None"]):
-    """n byte strings in a buffer, each of them or null; cut out of it when they are asked for.
+    """n byte strings or nulls in one buffer; each is cut out when it is accessed.
 
     Parameters
     ----------
     data
         The buffer; it ends with `SPARE`.
     starts, stops
-        int64[n]; a null stops before it starts.
+        int64[n]; for a null, stop < start.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class BytesColumn(_Column["bytes | None"]):
 
     @classmethod
     def of(cls, pieces: Sequence[bytes | None]) -> BytesColumn:
-        """Lay byte strings end to end, unless they are columns already."""
+        """Return a column of byte strings; a column is returned as it is."""
         if isinstance(pieces, BytesColumn):
             return pieces
         try:
@@ -101,7 +101,7 @@ class BytesColumn(_Column["bytes | None"]):
 
     @staticmethod
     def concat(parts: Sequence[BytesColumn]) -> BytesColumn:
-        """Join one or more columns end to end, without what their buffers hold beside them."""
+        """Join one or more columns end to end, leaving out unused parts of their buffers."""
         if len(parts) == 1:
             return parts[0]
         sizes = np.concatenate([part.sizes for part in parts])
@@ -115,21 +115,21 @@ class BytesColumn(_Column["bytes | None"]):
 
     @property
     def nbytes(self) -> int:
-        """How many bytes they are together."""
+        """Total number of bytes of the strings."""
         return int(np.maximum(self.stops - self.starts, 0).sum())
 
     def take(self, at: NDArray[np.intp]) -> BytesColumn:
-        """Return those at the places ``at``, in that order, in the same buffer."""
+        """Return the strings at the places ``at``, in that order, in the same buffer."""
         return BytesColumn(self.data, self.starts[at], self.stops[at])
 
     def lean(self) -> BytesColumn:
-        """Return them in a buffer of their own, if this one is many times what they are."""
+        """Return the strings in a buffer of their own, if this one is many times as large."""
         if len(self.data) <= _LEAN * self.nbytes + len(SPARE):
             return self
         return _laid_end_to_end(self.packed(), self.sizes)
 
     def packed(self) -> bytes:
-        """Return them end to end."""
+        """Return the strings end to end, nulls as empty."""
         sizes = self.sizes
         if len(self) and (self.starts[1:] == self.stops[:-1]).all() and sizes.min() >= 0:
             return bytes(self.data[int(self.starts[0]) : int(self.stops[-1])])
@@ -168,7 +168,7 @@ class BytesColumn(_Column["bytes | None"]):
 
 
 def _bytes_of(spans: BytesColumn) -> tuple[bytes, int]:
-    """Return the part of the buffer that holds the byte strings, and where it begins."""
+    """Return the part of the buffer that holds the byte strings, and where it starts."""
     if isinstance(spans.data, bytes):
         return spans.data, 0
     if not len(spans):
@@ -184,10 +184,9 @@ def _laid_end_to_end(packed: bytes, sizes: NDArray[np.int64]) -> BytesColumn:
 
 
 class TextColumn(_Column[str]):
-    r"""n texts as a column of their UTF-8; each is decoded when it is asked for.
+    r"""n texts as a column of their UTF-8; each is decoded when it is accessed.
 
-    A lone surrogate, which UTF-8 cannot hold, counts as its three bytes, so that there is a column
-    of any texts.
+    A lone surrogate, which UTF-8 cannot encode, is stored as its three bytes, so any text fits.
 
     Examples
     --------
@@ -203,11 +202,11 @@ class TextColumn(_Column[str]):
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> TextColumn:
-        """Encode texts, unless they are a column already."""
+        """Return a column of texts; a column is returned as it is."""
         if isinstance(texts, TextColumn):
             return texts
         utf8 = split(utf8_of(_SEPARATOR.join(texts)), ord(_SEPARATOR))
-        if len(utf8) != len(texts):  # there are none, or a text has a separator in it
+        if len(utf8) != len(texts):  # there are no texts, or one contains the separator
             utf8 = BytesColumn.of(list(map(utf8_of, texts)))
         return cls(utf8)
 
@@ -217,7 +216,7 @@ class TextColumn(_Column[str]):
         return TextColumn(BytesColumn.concat([part.utf8 for part in parts]))
 
     def take(self, at: NDArray[np.intp]) -> TextColumn:
-        """Return those at the places ``at``, in that order."""
+        """Return the texts at the places ``at``, in that order."""
         return TextColumn(self.utf8.take(at))
 
     def __len__(self) -> int:
@@ -246,7 +245,7 @@ class TextColumn(_Column[str]):
 
 
 def split(data: bytes, separator: int) -> BytesColumn:
-    """Cut bytes wherever one byte stands, as ``bytes.split`` does.
+    """Split bytes at every separator, as ``bytes.split`` does.
 
     Examples
     --------
@@ -280,12 +279,12 @@ def joined(parts: Sequence[Sequence[T]]) -> Sequence[T]:
 
 
 def view_at_each_byte(data: Buffer, dtype: str) -> NDArray[Any]:
-    """View a buffer as the item of a dtype that begins at each of its bytes but the last."""
+    """View a buffer as one item of a dtype at each byte at which a whole item starts."""
     return np.ndarray((len(data) - np.dtype(dtype).itemsize + 1,), dtype, data, strides=(1,))
 
 
 def windows(data: Buffer, width: int) -> NDArray[np.void]:
-    """View a buffer as the ``width`` bytes that begin at each of its bytes but the last."""
+    """View a buffer as ``width`` bytes at each byte at which a whole window starts."""
     return view_at_each_byte(data, f"V{width}")
 
 
@@ -296,7 +295,7 @@ def words_at(data: Buffer, at: NDArray[np.int64], count: int) -> NDArray[np.uint
 
 
 def copy_into(into: NDArray[np.uint8], at: NDArray[np.int64], spans: BytesColumn) -> None:
-    """Copy byte strings to the places ``at`` of a buffer; of a null nothing.
+    """Copy byte strings to the places ``at`` of a buffer; nulls copy nothing.
 
     Those of 2^k to 2^(k+1) - 1 bytes are copied together, by a window of 2^k at their beginning
     and one at their end.
@@ -349,5 +348,5 @@ def _cut(spans: BytesColumn, width: int) -> NDArray[np.void]:
 
 
 def utf8_of(text: str) -> bytes:
-    """Encode any text; a lone surrogate, which UTF-8 cannot hold, as three bytes."""
+    """Encode any text; a lone surrogate, which UTF-8 cannot encode, as its three bytes."""
     return text.encode("utf-8", "surrogatepass")

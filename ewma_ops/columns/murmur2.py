@@ -1,6 +1,6 @@
 """The one stable hash of the project: Kafka's murmur2, one by one and by the column.
 
-Knows bytes and text; must not know what is hashed, or what shards and partitions are for.
+Knows bytes and text; must not know the purpose of a hash.
 Two machines, two releases and the Java client agree on it: state on disk depends on that.
 """
 
@@ -52,8 +52,8 @@ def murmur2_column(ids: Sequence[str]) -> NDArray[np.uint32]:
     Parameters
     ----------
     ids
-        n texts of any length. A lone surrogate, which UTF-8 cannot hold, counts as its three
-        bytes, so that every ``str`` has a hash.
+        n texts of any length. A lone surrogate, which UTF-8 cannot encode, counts as its
+        three bytes, so that every ``str`` has a hash.
 
     Returns
     -------

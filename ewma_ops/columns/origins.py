@@ -1,6 +1,6 @@
-"""Where readings and records are from in the input: what makes each of them one of its kind.
+"""`Origins`: the input position of each reading, which identifies it.
 
-Knows partitions, offsets and ordinals as columns; must not know topics, nor how they are written.
+Knows partitions, offsets and ordinals as columns; must not know topics, or how they are encoded.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _PAIR = np.dtype([("offset", ">i8"), ("ordinal", ">u8")])
 
 
 class Origins(NamedTuple):
-    """Where in the input each reading is from: its message, and which one of the message it is.
+    """The input position of each reading: partition and offset of its message, ordinal in it.
 
     Parameters
     ----------
     partitions
-        int32[n], input partitions.
+        int32[n], input partitions of the messages.
     offsets
-        int64[n], offsets of the messages in them.
+        int64[n], offsets of the messages.
     ordinals
-        uint64[n], 0, 1, 2 ... for the readings of one message; ``None`` where all are 0.
+        uint64[n], 0, 1, 2 ... for the readings of one message; ``None`` if all are 0.
 
     Examples
     --------
@@ -58,11 +58,11 @@ class Origins(NamedTuple):
         )
 
     def ordinals_or_zeros(self) -> NDArray[np.uint64]:
-        """Return the ordinals, written out where all are 0."""
+        """Return the ordinals, zeros if there are none."""
         return np.zeros(len(self.offsets), np.uint64) if self.ordinals is None else self.ordinals
 
     def by_partition(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
-        """Yield each partition there is, and the places of what is from it, in their order."""
+        """Yield each partition, and the places of its readings, in order."""
         partitions = self.partitions
         if not len(partitions):
             return
@@ -80,8 +80,8 @@ class Origins(NamedTuple):
 def packed(offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | None) -> NDArray[Any]:
     """Return (offset, ordinal) pairs as one column that sorts and compares as the pairs do.
 
-    Offsets where all ordinals are 0: that column is a plain one. Else 16 bytes each, the most
-    significant first. Offsets are 0 or more.
+    Just the offsets if all ordinals are 0; else strings of 16 bytes, the most significant first.
+    Offsets are >= 0.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def packed(offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | None) -> N
 
 
 def alike(*columns: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return packed columns as they are, or all as pairs where one has ordinals: comparable.
+    """Return packed columns in one form, so that they compare: all as pairs if one has ordinals.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def _as_pairs(
 
 
 def unpacked(column: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint64] | None]:
-    """Return the offsets and the ordinals of what :func:`packed` returned."""
+    """Return the offsets and the ordinals of a :func:`packed` column."""
     if column.dtype.kind != "S":
         return column, None
     pairs = column.view(_PAIR)

@@ -1,6 +1,6 @@
 """The columns that flow: readings in, smoothed readings out.
 
-Knows shapes and dtypes; must not know how they arrive, what is computed of them, or where they go.
+Knows shapes and dtypes; must not know formats, statistics or destinations.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ __all__ = [
 ]
 
 EARLIEST_MS = -62_135_596_800_000
-"""0001-01-01T00:00:00Z, the first event time there can be."""
+"""0001-01-01T00:00:00Z, the earliest event time."""
 
 LATEST_MS = 253_402_300_799_999
-"""9999-12-31T23:59:59.999Z, the last one."""
+"""9999-12-31T23:59:59.999Z, the latest event time."""
 
 LARGEST_WEIGHT = 2.0**500
-"""Greatest weight of a reading: a sum of any number of them is still finite."""
+"""Greatest weight of a reading: any sum of weights is finite."""
 
 SMALLEST_WEIGHT = 2.0**-1022
-"""Least weight of a reading that weighs anything: below it a float has fewer digits."""
+"""Least weight > 0 of a reading: below it a float has fewer digits."""
 
 LARGEST_VALUE = 2.0**1022
-"""Greatest magnitude of a value: the difference of two is still a finite float64."""
+"""Greatest magnitude of a value: the difference of two is a finite float64."""
 
 
 WEIGHTS = f"{SMALLEST_WEIGHT:.3g} and {LARGEST_WEIGHT:.3g}, or 0"
-"""The bounds of a weight, in words."""
+"""The bounds of a weight, for messages."""
 
 
 def weighable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which weights a reading may have: 0, or what has all digits of a float.
+    """Tell which weights are allowed: 0, and those within the bounds.
 
     Examples
     --------
@@ -73,11 +73,11 @@ def weighable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 MAX_ID_BYTES = 1_024
-"""UTF-8 bytes of an id from Kafka, by default: a series keeps its id, an event has it twice."""
+"""Default limit of the UTF-8 bytes of an id from Kafka: series keep ids, events hold them twice."""
 
 
 MAX_VALUE_BYTES = 1 << 20
-"""Bytes of a message from Kafka, by default: one is decoded as a whole."""
+"""Default limit of the bytes of a message from Kafka: it is decoded as a whole."""
 
 
 MAX_INCLUDE_BYTES = 4_096
@@ -87,9 +87,9 @@ MAX_INCLUDE_BYTES = 4_096
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """One reading of a series: its value, and its event time where it has one.
 
-    ``value`` is ``None`` (or NaN) where the reading is missing; where there are several fields it
-    is a list of them or a mapping by name. ``time_ms`` is in milliseconds since the epoch, UTC;
-    ``weight`` is what it weighs, for weighting by volume.
+    ``value`` is ``None`` or NaN if the reading is missing; with several fields it is a list of
+    numbers or a mapping by name. ``time_ms`` is in milliseconds since the epoch, UTC; ``weight`` is
+    needed for weighting by volume.
     """
 
     value: float | Sequence[float | None] | Mapping[str, float | None] | None
@@ -98,12 +98,12 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
 
 class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
-    """One reading with what was computed of its series up to and including it.
+    """One reading with the statistics of its series up to and including it.
 
-    ``value`` and ``ewma`` are NaN where there is none: a missing reading, or fewer readings than
-    ``min_periods``. ``statistics`` holds what else was asked for, by name. With several fields or
-    smoothings ``value`` is a list, ``ewma`` is NaN, and ``statistics`` holds all, such as
-    ``"bid_fast_ewma"``. One smoothing of vectors gives vectors.
+    ``value`` is NaN for a missing reading, ``ewma`` where it is undefined. ``statistics`` holds all
+    other requested statistics, by name. With several fields or smoothings ``value`` is a list,
+    ``ewma`` is NaN, and ``statistics`` holds everything, such as ``"bid_fast_ewma"``. One smoothing
+    of vectors gives vectors.
     """
 
     value: float | list[float]
@@ -128,29 +128,28 @@ class Readings:
     Parameters
     ----------
     series_ids
-        n series ids: a list, or a column of `Texts`.
+        n series ids: a list, or a `TextColumn`.
     values
-        float64[n], or [n, k] of k fields (quickest where each field is contiguous: Fortran
-        order); NaN is a missing reading.
+        float64[n], or [n, k] for k fields (fastest in Fortran order, each field contiguous); NaN is
+        a missing reading.
     times_ms
-        int64[n] event times, milliseconds since the epoch, UTC; ``None`` where there are none.
+        int64[n] event times, milliseconds since the epoch, UTC; ``None`` if there are none.
     origins
-        Input positions, carried through to the output; ``None`` outside Kafka.
+        Input positions, which are passed on to the output; ``None`` outside Kafka.
     hashes
-        uint32[n], the stable hash of each series id once it has been computed.
+        uint32[n], the stable hash of each series id, if computed already.
     weights
-        float64[n], what each reading weighs: 0, or from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`;
-        ``None`` where all weigh alike.
+        float64[n], 0, or from `SMALLEST_WEIGHT` to `LARGEST_WEIGHT`; ``None`` if all are equal.
     included
         n byte strings: fields of the message that are passed through to the event, as members of a
-        JSON object, such as ``b'"unit":"C"'``; ``None`` where there are none.
+        JSON object, such as ``b'"unit":"C"'``; ``None`` if there are none.
     originals
-        The record of each reading, where a policy may send it to the dead letters; else ``None``.
+        The record of each reading, if a policy may send it to the dead-letter topic; else ``None``.
     clocks_ms
         int64[n], the newest event time of the reading's input partition up to and including it,
-        where idle series are forgotten; else ``None``.
+        if idle series are forgotten; else ``None``.
 
-    The constructor takes the columns as they are; :meth:`of` converts and checks.
+    The constructor does not check the columns; :meth:`of` converts and checks.
     """
 
     series_ids: Sequence[str]
@@ -173,10 +172,10 @@ class Readings:
         *,
         finite: bool = True,
     ) -> Readings:
-        """Build readings from any sequences, checked.
+        """Return readings from any sequences, converted and checked.
 
-        ``finite=False`` takes infinite values and those beyond `LARGEST_VALUE`, and leaves them to
-        the policies of the smoothing.
+        ``finite=False`` accepts infinite values and those beyond `LARGEST_VALUE`, and leaves them
+        to the policies of the smoothing.
 
         Raises
         ------
@@ -232,7 +231,7 @@ class Readings:
 
     @staticmethod
     def concat(parts: Sequence[Readings]) -> Readings:
-        """Join runs of readings end to end; all have the same optional columns."""
+        """Join runs of readings end to end; all must have the same optional columns."""
         if len(parts) == 1:
             return parts[0]
         hashed = all(part.hashes is not None for part in parts)
@@ -250,7 +249,7 @@ class Readings:
 
 
 class Rejected(NamedTuple):
-    """Readings that a policy kept out, and why each of them."""
+    """Readings that a policy rejected, and why."""
 
     readings: Readings
     rejections: list[Rejection]
@@ -263,14 +262,14 @@ class Smoothed:
     Parameters
     ----------
     readings
-        What was smoothed.
+        The readings that were admitted.
     statistics
-        float64[n] by name, in the order they were asked for; NaN where there is no value yet.
+        float64[n] by name, in the order of the options; NaN where undefined.
         The exponentially weighted mean is ``"mean"``.
     rejected
-        What a policy put aside of the readings that came; ``None`` for nothing.
+        The readings that a policy rejected; ``None`` if there are none.
     tally
-        How many of the readings that came were out of the ordinary, by cause.
+        Number of unusual readings by cause.
     """
 
     readings: Readings
@@ -293,8 +292,8 @@ R = TypeVar("R", bound=Sized)
 def grouped(runs: Iterable[R], most: int = 8_192) -> Iterator[list[R]]:
     """Group short runs, in order: up to ``most`` items a group, or one run that is longer.
 
-    A step costs as much for a short run as for a group of them. The default is as many readings
-    as stay in a processor's cache on their way (measured).
+    A step costs as much for a short run as for a group of them. The default is the number of
+    readings that stay in the cache of a processor (measured).
 
     Examples
     --------
@@ -314,7 +313,7 @@ def grouped(runs: Iterable[R], most: int = 8_192) -> Iterator[list[R]]:
 
 
 def event_key(name: str) -> str:
-    """Return what a statistic is called in an event: the mean is the ``ewma``.
+    """Return the name of a statistic in an event, where the mean is the ``ewma``.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""What was rejected of a run of records or readings: where, for which cause, and with what detail.
+"""Rejections of a run of records or readings: place, cause and detail of each.
 
-Knows places and texts; must not know what a cause means, or what is done with what is rejected.
+Knows places and texts; must not know the meaning of causes, or the handling of rejections.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Rejection", "Rejections"]
 
 
 class Rejection(NamedTuple):
-    """Why the record or the reading at place ``at`` of a run does not enter."""
+    """Why the record or the reading at place ``at`` of a run is rejected."""
 
     at: int
     cause: str
@@ -23,17 +23,17 @@ class Rejection(NamedTuple):
 
 
 class Rejections(Sequence[Rejection]):
-    """What was rejected of a run, as columns: places in ascending order, causes and details.
+    """Rejections of a run, as columns: places in ascending order, causes and details.
 
     Parameters
     ----------
     places
-        intp[n], of the records or readings. A record of which several readings are rejected is
-        there as many times.
+        intp[n], places of the records or readings. A record with several rejected readings has as
+        many entries.
     causes, details
         n texts each.
     ordinals
-        uint64[n], which reading of its record each one is; ``None`` where a record holds one.
+        uint64[n], number of the reading in its record, from 0; ``None`` if records hold one each.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Rejections(Sequence[Rejection]):
 
     @classmethod
     def of(cls, reasons: Mapping[int, tuple[str, str]]) -> Rejections:
-        """Make columns of cause and detail by place."""
+        """Return rejections from (cause, detail) by place."""
         places = sorted(reasons)
         causes, details = (
             zip(*map(reasons.__getitem__, places), strict=True) if places else ((), ())
@@ -64,7 +64,7 @@ class Rejections(Sequence[Rejection]):
         return cls(np.array(places, np.intp), causes, details)
 
     def within(self, start: int, stop: int) -> Rejections:
-        """Return those at the places from ``start`` to ``stop``, counted from there."""
+        """Return those at places from ``start`` to ``stop``, with places counted from ``start``."""
         lo, hi = np.searchsorted(self.places, (start, stop)).tolist()
         own = self[lo:hi]
         return Rejections(own.places - start, own.causes, own.details, own.ordinals)

@@ -1,14 +1,14 @@
-"""Arrays as bytes that show whether they are whole: what the recovery store keeps of a step.
+"""Arrays as bytes with a checksum: the form in which the recovery store keeps the state of a step.
 
-Knows numbers and arrays by name; must not know what they mean.
+Knows numbers and arrays by name; must not know their meaning.
 
     "EWMA"  format u32  crc32c u32  header size u32  size of all u64
     header: JSON {"kind", "numbers", "columns": [[name, dtype, shape], ...]}, blanks up to 8 bytes
     columns: little-endian, each padded with zeros to 8 bytes
 
-All numbers are little-endian; the checksum is of all that follows it. Nothing is decoded before it
-was found right. No byte of it names code: Bytewax pickles the bytes as such, and `opened_pickle`
-refuses a pickle that is anything else.
+All numbers are little-endian; the checksum is of everything behind it, and is verified before
+anything is decoded. No byte names code: Bytewax pickles the bytes as such, and `check_pickle`
+refuses any other pickle.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ _HEAD = struct.Struct("<4sIIIQ")
 _CRC_FROM = 12
 _STEP = 8
 _KINDS = "fiub"
-"""Of the dtypes that there may be: floats, integers, unsigned ones and truth values."""
+"""Kinds of allowed dtypes: floats, signed and unsigned integers, booleans."""
 
 
 class Contents(NamedTuple):
-    """What was sealed: plain numbers and text, and arrays, which are read-only."""
+    """The contents of sealed bytes: numbers and text, and arrays, which are read-only."""
 
     numbers: dict[str, Any]
     columns: dict[str, NDArray[Any]]
 
 
 def seal(kind: str, numbers: Mapping[str, Any], columns: Mapping[str, Any] | None = None) -> bytes:
-    """Return numbers and arrays as bytes.
+    """Return numbers and arrays as sealed bytes.
 
     Parameters
     ----------
     kind
-        What they are the state of; `open_sealed` must be given the same.
+        Name of the step or part whose state it is; `open_sealed` must be given the same.
     numbers
-        Whatever JSON can say.
+        Anything that JSON can encode.
     columns
-        Arrays of floats, integers or truth values, of any shape; or bytes, as ``uint8[n]``.
+        Arrays of floats, integers or booleans, of any shape; or bytes, as ``uint8[n]``.
 
     Examples
     --------
@@ -80,12 +80,12 @@ def seal(kind: str, numbers: Mapping[str, Any], columns: Mapping[str, Any] | Non
 
 
 def open_sealed(data: object, kind: str) -> Contents:
-    """Return what was sealed.
+    """Return the contents of sealed bytes.
 
     Raises
     ------
     StateError
-        If it is damaged, of another release, or the state of something else.
+        If they are damaged, of another release, or of another kind.
     """
     header, columns_at, view = _checked(data)
     if header["kind"] != kind:
@@ -97,7 +97,7 @@ def open_sealed(data: object, kind: str) -> Contents:
 
 
 def check_pickle(pickled: object) -> None:
-    """Check what Bytewax stored of a step, without unpickling it.
+    """Check the pickle that Bytewax stored for a step, without unpickling it.
 
     Raises
     ------

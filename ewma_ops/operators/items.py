@@ -1,6 +1,6 @@
-"""Items of a keyed stream: few at a time by the reading, many as columns, and back to items.
+"""Items of a keyed stream to readings and back: few one by one, many as columns.
 
-Knows what users hand in and what they get; must not know how shards work.
+Knows the types of input and output items; must not know how shards work.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 Number = float | int | Decimal | Rational | None
 Fields = Number | Sequence[Number] | Mapping[str, Number]
 Value = Fields | tuple[int | datetime, Fields] | Reading
-"""What `smooth` takes of a series: a value, a (time, value) pair, or a reading."""
+"""An input of `smooth` for a series: a value, a (time, value) pair, or a reading."""
 
 _Out = tuple[str, SmoothedReading]
 
@@ -61,7 +61,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND = timedelta(milliseconds=1)
 
 _FEW = 128
-"""Fewer readings than this are quicker as items than as columns (measured)."""
+"""Fewer readings than this are faster as items than as columns (measured)."""
 
 
 class _Item(NamedTuple):
@@ -81,7 +81,7 @@ class _Items(NamedTuple):
 
 
 class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
-    """One shard of `smooth`: few readings go on item by item, others by the column."""
+    """One shard of `smooth`: few readings are processed as items, many as columns."""
 
     def __init__(self, step_id: str, tables: Tables, resume_state: bytes | None) -> None:
         super().__init__(tables, resume_state)
@@ -91,7 +91,7 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
     def on_batch(
         self, values: list[_Items | ShardBatch]
     ) -> tuple[Iterable[Iterable[_Out] | PendingBatch], bool]:
-        """Step through single readings; queue columns until they are due."""
+        """Smooth single readings; queue columns until the next flush."""
         out: list[Iterable[_Out] | PendingBatch] = []
         with _named(self._step_id):
             worker_table = self.worker_table(values[0].shard)
@@ -116,7 +116,7 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
 
 @contextmanager
 def _named(step_id: str) -> Iterator[None]:
-    """Have errors about readings name the step."""
+    """Add the name of the step to errors about readings."""
     try:
         yield
     except ReadingError as error:
@@ -124,7 +124,7 @@ def _named(step_id: str) -> Iterator[None]:
 
 
 def with_step_name(step_id: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-    """Return a decorator of a step's function: its errors about readings name the step."""
+    """Return a decorator that adds the name of a step to errors about readings."""
 
     def naming(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def named(batch: Any) -> Any:
@@ -137,7 +137,7 @@ def with_step_name(step_id: str) -> Callable[[Callable[[Any], Any]], Callable[[A
 
 
 def check_readings(runs: list[Readings]) -> list[Readings]:
-    """Refuse a batch of anything else than `Readings`."""
+    """Refuse a batch of anything but `Readings`."""
     for run in runs:
         if not isinstance(run, Readings):
             raise ReadingError(
@@ -175,7 +175,7 @@ def _check_keys(batch: list[Any]) -> None:
 
 
 def flush_items(batch: list[tuple[str, Iterable[_Out] | PendingBatch]]) -> Iterable[_Out]:
-    """Return the items that came of values, in order; columns are smoothed now."""
+    """Return the smoothed items, in order; queued columns are flushed."""
     out: list[_Out] = []
     for _, value in batch:
         if isinstance(value, PendingBatch):
@@ -217,7 +217,7 @@ def _to_some(batch: list[tuple[str, Value]], smoothing_set: SmoothingSet) -> Ite
 
 
 def _to_readings(batch: list[tuple[str, Value]], smoothing_set: SmoothingSet) -> Iterable[Readings]:
-    """Return columns; where some values have a time or a weight and others none, several."""
+    """Return columns: several if only some of the values have a time or a weight."""
     ids = [series_id for series_id, _ in batch]
     values: list[Any] = [value for _, value in batch]
     if smoothing_set.width == 1 and set(map(type, values)) <= {float, NoneType}:
@@ -286,7 +286,7 @@ def _to_number(series_id: str, value: object, number: object) -> float:
         )
     try:
         return float(number)
-    except OverflowError:  # an int or a Fraction: other numbers become infinite by themselves
+    except OverflowError:  # only int and Fraction raise: other numbers become infinite
         return inf if number > 0 else -inf  # type: ignore[operator] # every number compares
     except ValueError:
         raise ReadingError(

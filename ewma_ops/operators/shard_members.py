@@ -1,9 +1,9 @@
-"""Which series of a table belong to which shard, and their ids as a snapshot holds them.
+"""The series of each shard: their rows in the table, and their ids in the form of a snapshot.
 
 Knows ids, hashes and rows; must not know state, streams or Bytewax.
 
-Rows and ids of a series never change. So they are told apart and packed once, thousands of new
-series at a time while these come in: a snapshot then only joins what there is.
+The row and the id of a series never change. So series are assigned to shards and their ids packed
+once, thousands of new series at a time as they arrive: a snapshot only joins the packed blocks.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ewma_ops.table.snapshots import PackedIds, packed
 __all__ = ["ShardMembers", "ShardSeries", "shard_of"]
 
 _BLOCK_BYTES = 16 << 10
-"""Fewer bytes of ids than this are not compressed yet: others may come to them."""
+"""Ids are compressed in blocks of at least this many bytes."""
 
 
 class ShardSeries(NamedTuple):
-    """The series of one shard, in the order in which they came: intp[n] rows, and ids."""
+    """The series of one shard in order of arrival: intp[n] rows, and ids."""
 
     rows: NDArray[np.intp]
     ids: PackedIds
@@ -36,17 +36,17 @@ def shard_of(hashes: NDArray[np.uint32], shards: int) -> NDArray[np.uint16]:
 
 
 class ShardMembers:
-    """The series of each of so many shards."""
+    """The series of each of ``shards`` shards."""
 
     def __init__(self, shards: int) -> None:
         self.known = 0
         self._shard_ids = [_ShardIds() for _ in range(shards)]
 
     def add(self, ids: TextColumn, hashes: NDArray[np.uint32]) -> None:
-        """Tell apart the series of the next rows, some 200 ns each."""
+        """Assign the series of the next rows to shards, about 200 ns each."""
         shards = shard_of(hashes, len(self._shard_ids))
         order = np.argsort(shards, kind="stable")
-        # Ids are read in the order in which they lie, and written to where their shard begins.
+        # Ids are read in the order of memory, and written where the block of their shard starts.
         sizes = ids.utf8.sizes
         ends = np.append(0, np.cumsum(sizes[order]))
         at = np.empty(len(sizes), np.int64)
@@ -62,7 +62,7 @@ class ShardMembers:
         self.known += len(ids)
 
     def add_to(self, shard: int, ids: PackedIds) -> None:
-        """Add series that are known to be all of one shard, as they come out of a snapshot."""
+        """Add the series of a snapshot, which are all of one shard."""
         first, self.known = self.known, self.known + len(ids.sizes)
         self._shard_ids[shard].add_packed(np.arange(first, self.known), ids)
 
@@ -72,7 +72,7 @@ class ShardMembers:
 
 
 class _ShardIds:
-    """The series of one shard, in pieces as they came."""
+    """The series of one shard, in pieces as they arrived."""
 
     def __init__(self) -> None:
         self._rows: list[NDArray[np.intp]] = [np.empty(0, np.intp)]

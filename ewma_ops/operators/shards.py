@@ -45,10 +45,10 @@ __all__ = [
 ]
 
 _MANY_PER_SHARD = 2
-"""With so many readings a shard, few shards of a run go without: none is left out."""
+"""From this many readings a shard on, few shards have none: a run is routed to all of them."""
 
 _MANY_SERIES = 32_768
-"""So many new ones are told apart at once: a millisecond or two that no snapshot waits for."""
+"""This many new series are assigned to shards at once: 1-2 ms that no snapshot waits for."""
 
 _KIND = "shard"
 
@@ -58,9 +58,9 @@ _numbers = count()
 class _RoutedRun:
     """A run of readings on its way to several shards.
 
-    Which reading goes to which shard is only found out if they do not all meet again. Runs that
-    have met go into the table by their number: the order in which Bytewax visits the shards is not
-    that in which the runs came, where some of them leave shards out.
+    Which reading belongs to which shard is computed only if the shards of the run end up in
+    different tables. Runs enter the table in the order of their numbers, because Bytewax may visit
+    the shards in another order than that of the runs.
     """
 
     def __init__(self, readings: Readings, shards: int) -> None:
@@ -89,18 +89,18 @@ class _RoutedRun:
 
 
 class ShardBatch(NamedTuple):
-    """The part of a run that is dealt to one shard; what is not of it stays where it is."""
+    """The part of a run that is routed to one shard; it refers to the run and copies nothing."""
 
     run: _RoutedRun
     shard: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Bytewax pickles twice, to measure and to send: both must come out alike.
+        # Bytewax pickles twice, to measure and to send: both results must be equal.
         return _received, (self.run.of([self.shard]), self.shard)
 
 
 class _ReceivedRun(_RoutedRun):
-    """A piece that came from another process: by itself."""
+    """The part of a run for one shard, received from another process."""
 
     def __init__(self, readings: Readings, shard: int) -> None:
         self.number = next(_numbers)
@@ -113,19 +113,19 @@ def _received(readings: Readings, shard: int) -> ShardBatch:
 
 
 def route(runs: Iterable[Readings], shards: int) -> list[tuple[str, ShardBatch]]:
-    """Deal runs to shards, each by its key."""
+    """Route runs to shards; return a batch for each shard, with its key."""
     routed = [_RoutedRun(run, shards) for run in _joined(runs)]
     return [(str(shard), ShardBatch(one, shard)) for one in routed for shard in one.present]
 
 
 def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
-    """Join short runs that have the same columns, since a call costs as much for one."""
+    """Join short runs that have the same columns, because a call costs the same for each."""
     for _, alike in groupby(runs, lambda run: (run.times_ms is None, run.weights is None)):
         yield from map(Readings.concat, grouped(alike))
 
 
 class PendingBatch:
-    """What a worker's shards have put by, and in the end what came of it."""
+    """The queued readings of a worker's shards and, after `flush`, the smoothed ones."""
 
     def __init__(self, table: _WorkerTable) -> None:
         self._table = table
@@ -134,11 +134,11 @@ class PendingBatch:
         self.flushed = False
 
     def add(self, batch: ShardBatch) -> None:
-        """Put a piece by."""
+        """Queue the part of a run for one shard."""
         self._shards_of.setdefault(batch.run, []).append(batch.shard)
 
     def flush(self) -> None:
-        """Take the readings into the table."""
+        """Update the table by the queued readings."""
         if not self.flushed:
             self.flushed = True
             ordered = sorted(self._shards_of.items(), key=lambda item: item[0].number)
@@ -146,28 +146,28 @@ class PendingBatch:
             self._shards_of = {}
 
     def pop_smoothed(self) -> list[Smoothed]:
-        """Return what came of it, once."""
+        """Flush, and return the smoothed readings, once."""
         self.flush()
         smoothed, self._smoothed = self._smoothed, []
         return smoothed
 
 
 class ShardState(NamedTuple):
-    """A shard's series, and the newest input offset that it took of each partition."""
+    """The series of a shard, and the newest input offset that it has processed, by partition."""
 
     shard: int
     series: TableSnapshot
     newest: dict[int, int]
 
     def sealed(self) -> bytes:
-        """Return it as Bytewax keeps it."""
+        """Return the state as the bytes that Bytewax stores."""
         numbers, columns = self.series.plain()
         newest = list(self.newest.items())
         return seal(_KIND, {"shard": self.shard, "newest": newest, **numbers}, columns)
 
     @classmethod
     def opened(cls, data: object) -> ShardState:
-        """Make a state of what :meth:`sealed` returned.
+        """Return the state that :meth:`sealed` stored.
 
         Raises
         ------
@@ -180,7 +180,7 @@ class ShardState(NamedTuple):
 
 
 class _WorkerTable:
-    """The one table of a worker's shards."""
+    """The table that all shards of a worker share."""
 
     def __init__(self, smoothing_set: SmoothingSet, shards: int) -> None:
         self.table = SeriesTable(smoothing_set)
@@ -192,7 +192,7 @@ class _WorkerTable:
         self._until_freed = _MANY_SERIES
 
     def join(self, shard: int, state: ShardState | None) -> None:
-        """Make room for a shard, with what was kept of it."""
+        """Add a shard, with its stored state if there is one."""
         self.joined.add(shard)
         if state is not None:
             self._catch_up()
@@ -202,18 +202,18 @@ class _WorkerTable:
                 self._newest_of(partition)[shard] = offset
 
     def enqueue(self, batch: ShardBatch) -> PendingBatch:
-        """Keep a piece until what is due is settled."""
+        """Queue the part of a run for one shard until the next flush."""
         if self._pending.flushed:
             self._pending = PendingBatch(self)
         self._pending.add(batch)
         return self._pending
 
     def flush(self) -> None:
-        """Take in what was put by."""
+        """Update the table by the queued readings."""
         self._pending.flush()
 
     def take_in(self, routed: Iterable[tuple[_RoutedRun, list[int]]]) -> list[Smoothed]:
-        """Take in the pieces of runs: a run at once, where all of it is here."""
+        """Update the table by the parts of runs; a run that is here as a whole is not cut."""
         runs: list[Readings] = []
         for one, shards in routed:
             run = one.of(shards)
@@ -236,13 +236,13 @@ class _WorkerTable:
             self._catch_up()
 
     def _catch_up(self) -> None:
-        """Have the members know every series of the table."""
+        """Assign the new series of the table to shards."""
         known = self._members.known
         if known < len(self.table):
             self._members.add(self.table.ids(known), self.table.hashes[known:])
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
-        """Raise where a reading is not newer than the state: the two are of different moments."""
+        """Raise StateError if a reading is not newer than the state: one of them is out of date."""
         partitions = origins.partitions
         if (partitions[1:] < partitions[:-1]).any():
             origins = origins.take(np.argsort(partitions, kind="stable"))
@@ -252,7 +252,7 @@ class _WorkerTable:
         before = np.append(0, offsets[:-1])
         before[firsts] = [of_shards[shards].max() for of_shards in newest]
         repeats = offsets <= before
-        if ordinals is not None:  # several readings of one message, one after the other
+        if ordinals is not None:  # consecutive readings of one message
             next_ones = (offsets[1:] == offsets[:-1]) & (ordinals[1:] > ordinals[:-1])
             next_ones[firsts[1:] - 1] = False
             repeats[1:] &= ~next_ones
@@ -272,7 +272,7 @@ class _WorkerTable:
         return self._newest.setdefault(partition, np.full(self._shards, -1, np.int64))
 
     def snapshot(self, shard: int) -> ShardState:
-        """Copy what there is of a shard."""
+        """Return a copy of the state of a shard."""
         self.flush()
         self._catch_up()
         newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
@@ -280,10 +280,10 @@ class _WorkerTable:
 
 
 class WarmStart:
-    """What history leaves of each shard, for those of which nothing was kept.
+    """The state of each shard after the history, for shards without stored state.
 
-    It is read once in a process, by the first shard that asks. Which shards will ask is not known,
-    so all are held until they do, as snapshots: some 40 bytes a series.
+    The history is read once in a process, when the first shard needs it. Which other shards will
+    need it is not known, so the snapshots of all are kept until then: about 40 bytes a series.
     """
 
     def __init__(
@@ -294,7 +294,7 @@ class WarmStart:
         self._lock = threading.Lock()
 
     def pop(self, shard: int) -> ShardState:
-        """Return the state of a shard; it is read again if the shard has had it."""
+        """Return the state of a shard, once; the history is read again for a second time."""
         with self._lock:
             if shard not in self._held:
                 self._held = self._read()
@@ -314,9 +314,9 @@ class WarmStart:
 
 
 class Tables:
-    """The table of each worker of a step, which is a thread, for as long as a shard uses it.
+    """The table of each worker thread of a step, for as long as a shard uses it.
 
-    Not a ``threading.local``: to Python, a thread of Bytewax's is a new one at each call.
+    Not a ``threading.local``: Python takes a thread of Bytewax for a new one at each call.
     """
 
     def __init__(
@@ -326,14 +326,14 @@ class Tables:
         self._worker_tables = weakref.WeakValueDictionary[int, _WorkerTable]()
 
     def maybe_worker_table(self) -> _WorkerTable | None:
-        """Return this worker's table, if a shard is in it."""
+        """Return the table of this worker, if it has one."""
         return self._worker_tables.get(threading.get_ident())
 
     def join(self, shard: int, state: ShardState | None) -> _WorkerTable:
-        """Add a shard, with what was kept of it or is known of it, to the table of this worker.
+        """Add a shard, with its stored state or that of the history, to the table of this worker.
 
-        A flow that is run again in the same thread may meet the table of the run before: the
-        first shard that is in it already begins a new one, and the others are not in its way.
+        A flow that runs again in the same thread may find the table of the previous run. The first
+        shard that is in it already starts a new table, which the others then join.
         """
         worker_table = self.maybe_worker_table()
         if worker_table is None or shard in worker_table.joined:
@@ -351,7 +351,7 @@ W = TypeVar("W")
 
 
 class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
-    """What Bytewax holds of a shard: its place in the worker's table."""
+    """The Bytewax logic of a shard, whose state is in the table of the worker."""
 
     def __init__(self, tables: Tables, resume_state: bytes | None) -> None:
         self._tables = tables
@@ -361,13 +361,13 @@ class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
             self._joined = state.shard, tables.join(state.shard, state)
 
     def worker_table(self, shard: int) -> _WorkerTable:
-        """Return the worker's table; a new shard learns from its first readings which it is."""
+        """Return the worker's table; a new shard learns its number from its first readings."""
         if self._joined is None:
             self._joined = shard, self._tables.join(shard, None)
         return self._joined[1]
 
     def snapshot(self) -> bytes:
-        """Copy the shard's state, with all it has been given."""
+        """Return a copy of the state of the shard, queued readings included."""
         assert self._joined is not None  # Bytewax asks after the first readings
         shard, worker_table = self._joined
         return worker_table.snapshot(shard).sealed()
@@ -377,12 +377,12 @@ class BatchShard(Shard[ShardBatch, PendingBatch]):
     """One shard of a stream of runs."""
 
     def on_batch(self, values: list[ShardBatch]) -> tuple[Iterable[PendingBatch], bool]:
-        """Put the pieces by: what comes of them is due."""
+        """Queue the parts of runs; return the pending batches that they are in."""
         worker_table = self.worker_table(values[0].shard)
         pending = dict.fromkeys(map(worker_table.enqueue, values))
         return list(pending), StatefulBatchLogic.RETAIN
 
 
 def flush(batch: list[tuple[str, PendingBatch]]) -> Iterable[Smoothed]:
-    """Return what comes of readings that were put by."""
+    """Flush pending batches; return the smoothed runs."""
     return [smoothed for _, pending in batch for smoothed in pending.pop_smoothed()]

@@ -1,6 +1,6 @@
 """Bytewax operators: exponentially weighted statistics of streams.
 
-Knows Bytewax and what users hand in; must not know Kafka, JSON or files, nor how shards work.
+Knows Bytewax and the types of input items; must not know Kafka, JSON or files, or how shards work.
 
     smooth          (series id, value) -> columns -> shards -> table -> (series id, smoothed)
     smooth_batches                        columns -> shards -> table -> columns
@@ -62,31 +62,31 @@ def smooth_batches(
     smoothing
         What to compute: one `Smoothing` or `Composite`, or several by name, all in one pass.
     shards
-        1 to 1024 parts among which the series are dealt, hence the most workers that can
-        share the step. Fixed for the life of a recovery store: state is kept by shard.
+        1 to 1024 groups of series, which is the greatest number of workers that can share the
+        step. Fixed for the life of a recovery store: state is stored by shard.
     fields
-        Names of the fields of a reading, or how many numbers its value is a vector of.
+        Names of the fields of a reading, or the length of the vector that its value is.
     warm_start
-        Readings that came before the stream, such as a list of them or a `History`: what comes
-        out is as if they had been streamed, themselves left out. Every process takes all of them
-        in, once, when it first meets a shard without state; a shard that resumes does not look
-        at them. So they must be the same at every start, and can be iterated over again.
+        Readings before the stream, such as a list of them or a `History`: the output is as if they
+        had been streamed, without their own events. Every process reads all of them once, when it
+        has its first shard without state; a shard that resumes ignores them. So they must be the
+        same at every start, and it must be possible to iterate over them again.
     forget_after
-        How long a series may be idle, such as ``"7d"``: it begins anew at a reading that is
-        further past its newest, under count decay too, so that readings need times. Its memory
-        is freed when the readings of its worker are more than twice as far past it: give more
-        than a reading can be late, as one that comes later than that finds the series new.
+        How long a series may be idle, such as ``"7d"``: a reading that is further past its newest
+        resets it, with count decay too, so readings need times. The memory of a series is freed
+        when the readings of its worker are more than twice as far past it: give more than a
+        reading can be late, since one that comes later than that finds the series new.
 
     Returns
     -------
     Stream
-        The readings with their statistics: each series' in order. What has the policy
-        ``"dead-letter"`` does not enter, and is in ``rejected``.
+        The readings with their statistics, those of a series in order. Readings whose policy is
+        ``"dead-letter"`` are in ``rejected``.
 
     Raises
     ------
     ConfigError
-        If ``shards`` is out of bounds, or names do not go together.
+        If ``shards`` is out of bounds, or names are incompatible.
 
     Notes
     -----
@@ -151,7 +151,7 @@ def smooth(
     Raises
     ------
     ConfigError
-        If an option is of another kind or out of bounds, or names do not go together.
+        If an option has another type or is out of bounds, or names are incompatible.
     ReadingError
         While the flow runs: if the stream is not keyed, a value is not a number, has no time and
         the decay is by time, or has the policy ``"dead-letter"``, as infinite ones have by

@@ -1,10 +1,11 @@
 """How the readings of one batch are laid out for the recurrences.
 
-Knows row numbers; must not know series ids, values or what is computed of them.
+Knows row numbers; must not know series ids, values or statistics.
 
-A series' readings must be taken one after the other, in order of arrival, or its last bits would
-depend on how the stream was cut; but different series are independent. So a batch is laid out in
-one of two ways, and every recurrence runs over either with the same operations in the same order:
+The readings of a series must be processed one after the other, in order of arrival, or its last
+bits would depend on how the stream was cut; but different series are independent. So a batch is
+laid out in one of two ways, and every recurrence runs over either with the same operations in the
+same order:
 
 * by rounds: the first reading of every series, then every second one, and so on, the longest
   series first, so that each round works on a prefix of the same columns;
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 __all__ = ["BatchPlan", "Renewal", "plan_batch", "renewed"]
 
-# A mean round of fewer readings than this costs NumPy more than plain Python (measured).
+# With fewer readings a round on average, plain Python is faster than NumPy (measured).
 _SMALLEST_ROUND = 28
 
 
@@ -71,9 +72,9 @@ def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
 
 
 class Renewal(NamedTuple):
-    """Rows of the readings of a batch in which some series start anew.
+    """Rows of the readings of a batch in which some series are reset.
 
-    ``rows`` holds a row for each reading; ``last`` is where the series of ``series`` end up.
+    ``rows`` holds a row for each reading; ``last`` the last row of each series of ``series``.
     """
 
     rows: NDArray[np.intp]
@@ -82,16 +83,16 @@ class Renewal(NamedTuple):
 
 
 def renewed(rows: NDArray[np.intp], resets: NDArray[np.bool_], free: int) -> Renewal:
-    """Give a series another row from each reading on with which it starts anew.
+    """Give a series a new row from each reading on that resets it.
 
     Parameters
     ----------
     rows
         Row of the series of each reading.
     resets
-        Whether the series starts anew with the reading.
+        Whether the reading resets its series.
     free
-        The first of the rows, one for each reset, that are as before any reading.
+        The first of the unused rows, one for each reset.
 
     Examples
     --------
@@ -113,7 +114,7 @@ def renewed(rows: NDArray[np.intp], resets: NDArray[np.bool_], free: int) -> Ren
 
 
 def _ascending(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Sort stably: NumPy sorts 16 bits by radix, several times faster than more of them."""
+    """Sort stably: NumPy sorts 16-bit integers by radix, several times faster than longer ones."""
     order = np.argsort(numbers.astype(np.uint16), kind="stable")
     high = numbers >> 16
     if high.any():

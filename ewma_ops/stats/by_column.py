@@ -1,8 +1,8 @@
-"""What one `Smoothing` keeps of some fields, and how a batch of readings moves it on, in NumPy.
+"""`ColumnStepper`: update state by a batch of readings, and compute its statistics, in NumPy.
 
-Runs the recurrences over a planned batch; what they are of is in `weights`, `states` and
-`statistics`. The fields share the weights: a reading in which one of them is missing is missing.
-Must not know formulas, series ids, tables or streams.
+Runs the recurrences over a planned batch; the formulas are in `weights`, `states` and `statistics`.
+The fields share the weights: a reading in which one of them is missing is missing. Must not know
+formulas, series ids, tables or streams.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class ColumnStepper:
     width
         How many fields there are.
     unbiased
-        Whether second moments are kept unbiased; ``None``: if an unbiased statistic is asked for.
+        Whether to keep second moments unbiased; ``None``: if an unbiased statistic is requested.
 
     Attributes
     ----------
     columns
-        The columns of state that are kept.
+        Layout of the columns of state, by name.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ColumnStepper:
         causes: NDArray[np.uint8] | None,
         state: State,
     ) -> dict[str, Floats]:
-        """Move the state of the plan's series on by its readings, in place.
+        """Update the state of the plan's series by its readings, in place.
 
         Parameters
         ----------
@@ -104,15 +104,15 @@ class ColumnStepper:
             float64[n] in the plan's order; needed for weighting by volume.
         causes
             uint8[n] in the plan's order: the set of causes of each reading, as `policies` numbers
-            them; ``None`` where there is none, and what is not observed is simply missing.
+            them; ``None`` if none has a cause, and readings without a value are missing.
         state
-            The columns of the state, one element a series of ``plan.series``.
+            The columns of state, one element for each series of ``plan.series``.
 
         Returns
         -------
         dict
-            Each statistic asked for, in the plan's order; NaN where undefined: float64[k, n] of
-            fields, float64[pairs, n] of pairs, float64[n] of the reading.
+            Each requested statistic in the plan's order, NaN where undefined: float64[k, n] for
+            fields, float64[pairs, n] for pairs, float64[n] for the reading.
         """
         m = Moments(self.smoothing, self._ops)
         observed: Bools = ~np.asarray(np.isnan(values).any(axis=0))
@@ -139,7 +139,7 @@ class ColumnStepper:
         causes: NDArray[np.uint8] | None,
         state: State,
     ) -> Bools:
-        """Move the times, the counts and the sum of weights on; return which are observed."""
+        """Update times, counts and sums of weights; return which readings are observed."""
         weighing, newest = self._weighing, None
         if weighing.by_time:
             assert times_ms is not None  # the table refuses readings without
@@ -162,7 +162,7 @@ class ColumnStepper:
         if weighing.by_volume:
             assert volumes is not None  # the table refuses readings without
             added = added * np.where(observed, volumes, 0.0)
-        # Of count decay both are numbers, unless some readings are missing.
+        # With count decay both are numbers, unless a reading is missing.
         retained, added = (
             x if isinstance(x, np.ndarray) else np.full(len(observed), x) for x in (retained, added)
         )
@@ -178,14 +178,14 @@ class ColumnStepper:
         return observed
 
     def _passed(self, volumes: Floats | None, causes: NDArray[np.uint8] | None) -> Bools:
-        """Tell past which readings weights decay, if they are not observed."""
+        """Tell past which readings weights decay if they are not observed."""
         every = np.uint8(0) if causes is None else causes
         if self._weighing.by_volume and volumes is not None:
             every = every | np.where(volumes > 0.0, 0, MISSING).astype(np.uint8)
         return np.asarray(self._decays[every])
 
     def _advance_moments(self, m: Moments, plan: BatchPlan, state: State) -> None:
-        """Move the tallies and the moments on, and set them."""
+        """Update tallies and moments, and set them on ``m``."""
         m.weighed = m.seen
         for name, tally in self._tallies:
             setattr(m, name, recurrences.counts(plan, tally(m), state[name]))
@@ -234,7 +234,7 @@ class ColumnStepper:
 
 
 def _age(plan: BatchPlan, observed: Bools, times_ms: Ints, before: Ints, oldest: Ints) -> Ints:
-    """From the oldest to the newest reading, after each."""
+    """Time from the oldest to the newest reading, after each reading."""
     # The greatest of -t is the smallest of t: one recurrence serves both ends.
     negated = -oldest
     earlier = -recurrences.latest(plan, np.where(observed, -times_ms, -ALWAYS), negated)

@@ -1,9 +1,9 @@
-"""What `by_column` does, for one reading, in plain Python.
+"""`ReadingStepper`: `by_column` for a single reading, in plain Python.
 
-For the trickle of a live stream, where one call of NumPy costs more than the arithmetic of a
-reading. The formulas are the same functions (`weights`, `states`, `statistics`), given numbers in
-place of columns, hence the same bits; the law tests hold the two against each other. Only
-`ReadingStepper._step_mean`, the mean alone, is written out, as most streams ask for nothing else.
+For live streams of few readings, where one NumPy call costs more than the arithmetic of a reading.
+It calls the same formulas (`weights`, `states`, `statistics`) with numbers in place of columns, so
+the bits are the same; the law tests compare the two. Only `ReadingStepper._step_mean` is written
+out by hand, because most streams need nothing but the mean.
 Knows the options and one row of state; must not know series ids, tables or streams.
 """
 
@@ -27,14 +27,14 @@ __all__ = ["ReadingStepper"]
 
 
 class ReadingStepper:
-    """Move one series on by one reading.
+    """Update the state of one series by one reading.
 
     Parameters
     ----------
     smoothing
         What to compute.
     columns
-        The state of all series, moved on in place: `states` says what each column holds.
+        The state of all series, updated in place; `states` documents the columns.
     width
         How many fields there are.
     """
@@ -51,7 +51,7 @@ class ReadingStepper:
         self._decays = smoothing.policies.decays
         self._enough = max(1, smoothing.min_periods)
         self._min_weight = smoothing.min_weight
-        # Reading one element through a memoryview costs half of what an array asks for it.
+        # Reading one element through a memoryview costs half of what it does from an array.
         self._columns: dict[str, Any] = {
             name: memoryview(c.data) if c.ndim == 1 else [memoryview(field.data) for field in c]
             for name, c in columns.items()
@@ -79,10 +79,10 @@ class ReadingStepper:
             self._beta = 1.0 if self._by_time else smoothing.decay.beta
             self._added = self._moments.alpha if self._start_n else 1.0
             self._lapse = smoothing.decay.lapse_of
-            self.step = self._step_mean  # type: ignore[method-assign] # the same, quicker
+            self.step = self._step_mean  # type: ignore[method-assign] # the same result, faster
 
     def _bind_moments(self, width: int) -> None:
-        """Look up which tallies and moments are kept, with their columns."""
+        """Bind the steps of the tallies and moments that are kept to their columns."""
         self._read_before = read_before(self._columns)
         kept = [(STATES[name], column) for name, column in self._columns.items()]
         self._tallies = [(s.name, c, s.tally) for s, c in kept if s.tally is not None]
@@ -99,7 +99,7 @@ class ReadingStepper:
         self._pair_names = [s.name for s, _, _ in moments if s.of == "pair"]
 
     def _bind_statistics(self, smoothing: Smoothing, width: int) -> None:
-        """Look up the formulas, with the place of the first value of each in the result."""
+        """Bind the formulas of the statistics to their places in the result."""
         sizes = {"reading": 1, "field": width, "pair": len(self._pairs)}
         formulas: dict[str, list[Any]] = {of: [] for of in sizes}
         place = 0
@@ -108,9 +108,9 @@ class ReadingStepper:
             formulas[one.of].append((place, one.value, one.unbiased, one.always_defined))
             place += sizes[one.of]
         self._undefined = [math.nan] * place
-        self._by_reading = formulas["reading"]
-        self._by_field = [formula[:3] for formula in formulas["field"]]
-        self._by_pair = [formula[:3] for formula in formulas["pair"]]
+        self._reading_formulas = formulas["reading"]
+        self._field_formulas = [formula[:3] for formula in formulas["field"]]
+        self._pair_formulas = [formula[:3] for formula in formulas["pair"]]
 
     def step(
         self,
@@ -120,15 +120,15 @@ class ReadingStepper:
         volume: float | None = None,
         causes: int = 0,
     ) -> tuple[float, ...]:
-        """Take in one reading of the series at ``row``; NaN in any field: it is missing.
+        """Update the series at ``row`` by one reading, which is missing if any field is NaN.
 
-        ``causes`` is the set of why it is.
+        ``causes`` is the set of its causes, as `policies` numbers them.
 
         Returns
         -------
         tuple
-            The statistics in the order they were asked for; each of all fields or pairs in turn,
-            or once if it is of the reading.
+            The statistics in the order of the options, each for all fields or pairs in turn, or
+            once if it is of the reading.
         """
         m = self._moments
         x: Sequence[float] = self._absent
@@ -157,7 +157,7 @@ class ReadingStepper:
         volume: float | None = None,  # noqa: ARG002 - not weighed by
         causes: int = 0,
     ) -> tuple[float, ...]:
-        """Take in one reading of one field where nothing but the mean is asked for."""
+        """`step` for one field, where nothing but the mean is requested."""
         (value,) = values
         observed = value == value
         count = self._count[row]
@@ -201,7 +201,7 @@ class ReadingStepper:
         volume: float | None,
         causes: int,
     ) -> bool:
-        """Move the times, the count and the sum of weights on; tell whether it is observed."""
+        """Update times, count and sum of weights; tell whether the reading is observed."""
         m, weighing = self._moments, self._weighing
         observed = all(map(float.__eq__, values, values))
         if self._by_volume:
@@ -232,7 +232,7 @@ class ReadingStepper:
         return observed
 
     def _gap(self, row: int, time_ms: int | None, observed: bool) -> int:
-        """Move the newest and the oldest time on; return the time since the newest before."""
+        """Update the newest and oldest time; return the time since the previous newest."""
         assert time_ms is not None  # the table refuses readings without
         newest: int = self._newest[row]
         if observed:
@@ -244,7 +244,7 @@ class ReadingStepper:
         return 0 if newest == NEVER else time_ms - newest
 
     def _over_gaps(self, row: int, values: Sequence[float], *, observed: bool) -> list[float]:
-        """Return the value of each field that stands for the gap, and hold the value."""
+        """Return the value of each field that stands for the gap, and keep the new value."""
         results = []
         for column, value in zip(self._held, values, strict=True):
             before = column[row]
@@ -254,7 +254,7 @@ class ReadingStepper:
         return results
 
     def _advance_moments(self, row: int) -> dict[str, list[float]]:
-        """Move the tallies and the moments on, and set them; return those of fields and pairs."""
+        """Update tallies and moments; return those of fields and pairs, by name."""
         m = self._moments
         m.weighed = m.seen
         for name, column, tally in self._tallies:
@@ -290,18 +290,18 @@ class ReadingStepper:
             defined = defined and m.standing() >= self._min_weight
         unbiased = defined and self._weighing.unbiased_defined(m)
         results = self._undefined.copy()
-        for place, value, needs_two, always in self._by_reading:
-            if always or (unbiased if needs_two else defined):
+        for place, value, unbiased_only, always in self._reading_formulas:
+            if always or (unbiased if unbiased_only else defined):
                 results[place] = value(m)
         if not defined:
             return tuple(results)
         for i, m.mean in enumerate(means):
             for name in self._field_names:
                 setattr(m, name, after[name][i])
-            for place, value, needs_two in self._by_field:
-                if unbiased or not needs_two:
+            for place, value, unbiased_only in self._field_formulas:
+                if unbiased or not unbiased_only:
                     results[place + i] = value(m)
-        if self._by_pair:
+        if self._pair_formulas:
             self._set_pairs(results, after, unbiased=unbiased)
         return tuple(results)
 
@@ -315,6 +315,6 @@ class ReadingStepper:
                 setattr(m, name, after[name][k])
             if stds:
                 m.left_std, m.right_std = stds[i], stds[j]
-            for place, value, needs_two in self._by_pair:
-                if unbiased or not needs_two:
+            for place, value, unbiased_only in self._pair_formulas:
+                if unbiased or not unbiased_only:
                     results[place + k] = value(m)

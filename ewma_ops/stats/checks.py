@@ -1,4 +1,4 @@
-"""Checks of options: what is refused is named with its value and its bound.
+"""Checks of options: errors name the option, its value and its bound.
 
 Knows words and numbers; must not know what an option is for.
 """
@@ -16,25 +16,25 @@ __all__ = ["number", "one_of", "whole"]
 
 
 def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
-    """Refuse what is not one of some words.
+    """Refuse a value that is not one of the allowed words.
 
     Raises
     ------
     ConfigError
-        Naming them, as the other checks name their bound.
+        Naming the allowed words; the other checks name their bound.
     """
     if not isinstance(value, str) or value not in allowed:
         raise ConfigError(f"{name} is {value!r}: it must be one of {', '.join(allowed)}")
 
 
 def whole(name: str, value: object, least: int) -> None:
-    """Refuse what is not an integer of at least ``least``."""
+    """Refuse a value that is not an integer of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} is {value!r}: it must be an integer >= {least}")
 
 
 def number(name: str, value: Any, bound: str, within: Callable[[Any], bool]) -> None:
-    """Refuse what is not a finite number within a bound, which is told in words."""
+    """Refuse a value that is not a finite number within a bound; ``bound`` describes it."""
     found = isinstance(value, Real) and not isinstance(value, bool)
     if not (found and math.isfinite(value) and within(value)):
         raise ConfigError(f"{name} is {value!r}: it must be a number {bound}")

@@ -1,10 +1,10 @@
-"""Indicators made of several smoothings, each fed by what was made of those before it.
+"""Composites: indicators made of several smoothings, where the output of one feeds the next.
 
 Knows formulas over statistics; must not know how a statistic is computed or kept, or any stream.
 
-A `Composite` goes wherever a `Smoothing` goes, and its state stands in the same table, so what
-holds for a smoothing holds for it too. A formula is written once, for a number and for a column of
-numbers: with operations only that give the same bits for both.
+A `Composite` is accepted wherever a `Smoothing` is, and its state is in the same table, so the same
+guarantees hold. A formula is written once, with operations that give the same bits for a number
+and for a column.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Values = Any
 """A float, or float64[n]; NaN is missing."""
 
 _MARGIN = 8
-"""No composite is further from 0 than this many times the greatest value."""
+"""Greatest magnitude of a composite, in units of the greatest input value."""
 
 
 class Feed(Protocol):
-    """What a formula moves its stages on by. A reading that is missing is so for every stage."""
+    """How a formula feeds its stages. A missing reading is missing for every stage."""
 
     def __call__(self, stage: str, values: Values) -> tuple[Values, ...]:
         """Feed a stage, once; return its statistics."""
@@ -54,19 +54,19 @@ class Composite:
 
     @property
     def largest(self) -> float:
-        """Greatest magnitude of a value that every stage can take, and what it is fed of it."""
+        """Greatest magnitude of a value with which no stage can overflow."""
         return min(smoothing.largest for _, smoothing in self.stages) / _MARGIN
 
     @property
     def policies(self) -> Policies:
-        """What is done with readings out of the ordinary: as the smoothing of the last stage."""
+        """The policies for unusual readings: those of the last stage."""
         return self.stages[-1][1].policies
 
     def fingerprint(self) -> str:
-        """Return a short text that differs where one's state would be of no use to another."""
+        """Return a short text, equal for composites that can exchange their state."""
         stages = [
             f"{name}: {s.fingerprint()} min_periods={s.min_periods} min_weight={s.min_weight!r}"
-            for name, s in self.stages  # what a stage shows is what the next one is fed
+            for name, s in self.stages  # the output of a stage is the input of the next
         ]
         return f"{self.name}({', '.join(stages)})"
 
@@ -80,7 +80,7 @@ def dema(smoothing: Smoothing) -> Composite:
     Parameters
     ----------
     smoothing
-        What both averages are; it asks for nothing but the mean.
+        Options of both averages; statistics must be the mean alone.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def _dema(x: Values, feed: Feed) -> tuple[Values, ...]:
 
 
 def tema(smoothing: Smoothing) -> Composite:
-    """Return the triple exponential moving average: 3 e1 - 3 e2 + e3, each the average before's.
+    """Return the triple exponential moving average: 3 e1 - 3 e2 + e3, each of the one before.
 
     Source: P. G. Mulloy, as for `dema`. With ``Smoothing.like_talib_ema(period)`` it is TA-Lib's
     ``TEMA``.
@@ -108,7 +108,7 @@ def tema(smoothing: Smoothing) -> Composite:
     Parameters
     ----------
     smoothing
-        What the three averages are; it asks for nothing but the mean.
+        Options of the three averages; statistics must be the mean alone.
     """
     average = _asking(smoothing, "mean")
     stages = (("first", average), ("second", average), ("third", average))
@@ -133,7 +133,7 @@ def macd(fast: float = 12, slow: float = 26, signal: float = 9, **options: Any) 
     fast, slow, signal
         Spans in readings, >= 1.
     options
-        Of all three smoothings, such as ``start_up="first"``.
+        Options of all three smoothings, such as ``start_up="first"``.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def bollinger(smoothing: Smoothing, widths: float = 2.0) -> Composite:
     Parameters
     ----------
     smoothing
-        What the mean and the std are of; it asks for nothing but the mean.
+        Options of mean and std; statistics must be the mean alone.
     widths
         Standard deviations from the mean to each band, > 0.
     """
@@ -196,8 +196,8 @@ def risk_metrics(smoothing: Smoothing | None = None) -> Composite:
     Parameters
     ----------
     smoothing
-        Of the squares; it asks for nothing but the mean. ``None``: 0.94 a reading, for daily
-        prices.
+        Options of the average of squares; statistics must be the mean alone. ``None``: beta = 0.94,
+        for daily prices.
     """
     if smoothing is None:
         smoothing = Smoothing(Decay(beta=0.94))
@@ -214,9 +214,9 @@ def _risk_metrics(x: Values, feed: Feed) -> tuple[Values, ...]:
 
 
 def _log_returns(prices: Values, before: Values) -> Values:
-    """One by one: NumPy's logarithm need not have the bits for a column that it has for a number.
+    """Return ln(price / before), NaN where either is NaN or not above 0.
 
-    There is none where either is NaN or 0.
+    One by one, because NumPy's logarithm may differ in the last bit between column and number.
     """
     pairs = zip(np.ravel(prices).tolist(), np.ravel(before).tolist(), strict=True)
     logs = [math.log(p) - math.log(b) if p > 0.0 and b > 0.0 else math.nan for p, b in pairs]

@@ -1,7 +1,7 @@
-"""How fast the past is forgotten: every usual parameter, brought to one normal form.
+"""`Decay`: how fast weights decay. Every usual parameter, converted to one normal form.
 
-Knows what a weight decays by per reading (count decay) or over a time (time decay), to the bit on
-every machine; must not know states, series or readings.
+Knows the factor of a weight per reading (count decay) or over a time (time decay), with the same
+bits on every machine; must not know states, series or readings.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 @dataclass(frozen=True, init=False, repr=False)
 class Decay:
-    """What an exponentially weighted average remembers, given in exactly one way.
+    """The decay of an exponentially weighted average, given by exactly one parameter.
 
     With a number, weights decay per reading (count decay): the weight of a reading is multiplied
     by ``beta = 1 - alpha`` with each later reading. With a duration, they decay over time (time
@@ -53,7 +53,7 @@ class Decay:
     Parameters
     ----------
     beta
-        0 <= beta < 1, what is kept of a weight per reading; the effective window is about
+        0 <= beta < 1, the retained part of a weight per reading; the effective window is about
         1 / (1 - beta) readings.
     alpha
         0 < alpha <= 1, the weight of the newest reading: 1 - beta.
@@ -120,7 +120,7 @@ class Decay:
 
     @property
     def beta(self) -> float:
-        """What is kept of a weight per reading (count decay)."""
+        """The retained part of a weight per reading (count decay)."""
         return self._normal(self._beta, "beta", by_time=False)
 
     @property
@@ -134,7 +134,7 @@ class Decay:
         return self._normal(self._halflife_ms, "halflife_ms", by_time=True)
 
     def retention(self, gap_ms: NDArray[np.int64]) -> Floats:
-        """Return what is left of a weight after a gap: ``2 ** (-gap_ms / halflife_ms)``.
+        """Return the retained part of a weight after a gap: ``2 ** (-gap_ms / halflife_ms)``.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class Decay:
         return exp2(gap_ms / -self.halflife_ms)
 
     def lapse(self, gap_ms: NDArray[np.int64]) -> Floats:
-        """Return what is gone of a weight after a gap: ``1 - retention``, without cancellation.
+        """Return the lost part of a weight after a gap: ``1 - retention``, without cancellation.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class Decay:
         return in_blocks(lapse, gap_ms / -self.halflife_ms)
 
     def lean(self, gap_ms: NDArray[np.int64]) -> Floats:
-        """Return how far towards its start a straight line over a gap is weighed.
+        """Return how far the weighted mean of a straight line over a gap leans to its start.
 
         The weighted mean of a line from a to b over a gap that ends now is ``b - lean (b - a)``:
         with x = gap ln 2 / halflife, lean = 1 / x - 1 / (e^x - 1), from 1/2 down to 0.
@@ -182,7 +182,7 @@ class Decay:
         return in_blocks(lean, gap_ms / -self.halflife_ms)
 
     def lean_of(self, gap_ms: int) -> float:
-        """Return `lean` of one gap, to the same bits: quicker than a column of one."""
+        """Return `lean` of one gap, to the same bits: faster than a column of one."""
         x = gap_ms / self.halflife_ms * LN2
         if x < SHORT_GAP:
             leaning: float = lean_series(x * x)
@@ -196,11 +196,11 @@ class Decay:
         return self.halflife_ms / 1000 / LN2
 
     def retention_of(self, gap_ms: int) -> float:
-        """Return `retention` of one gap, to the same bits: quicker than a column of one."""
+        """Return `retention` of one gap, to the same bits: faster than a column of one."""
         return exp2_of(gap_ms / -self.halflife_ms)
 
     def lapse_of(self, gap_ms: int) -> float:
-        """Return `lapse` of one gap, to the same bits: quicker than a column of one."""
+        """Return `lapse` of one gap, to the same bits: faster than a column of one."""
         x = gap_ms / -self.halflife_ms
         return 1.0 - exp2_of(x) if x < -0.5 else 0.0 - exp2m1_of(x)
 
@@ -254,7 +254,7 @@ def _halflife_ms(name: str, value: timedelta | str) -> float:
 
 
 def _per_reading(name: str, number: float) -> tuple[float, float]:
-    """Return beta and alpha, each to full precision however close to 0 it is."""
+    """Return beta and alpha, each to full precision even if close to 0."""
     if name == "beta":
         return number, 1 - number
     if name == "alpha":

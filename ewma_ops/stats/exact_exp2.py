@@ -63,10 +63,10 @@ _BLOCK = 8192
 def exp2(x: Floats) -> Floats:
     """Return ``2 ** x`` for ``x <= 0``, the same bits on every machine.
 
-    Only additions, multiplications and scaling by powers of two are used, each of them rounded as
-    IEEE 754 says, so that the bits depend neither on the C library nor on the length or alignment
+    It uses only additions, multiplications and scaling by powers of two, all rounded as IEEE 754
+    defines, so that the bits depend neither on the C library nor on the length or alignment
     of the array. The largest error found against 60-digit arithmetic is 1.09 units in the last
-    place; exact at integers; what is below the smallest float becomes 0.
+    place; exact at integers; results below the smallest float are 0.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def exp2(x: Floats) -> Floats:
 
 
 def in_blocks(function: Callable[[Floats], Floats], x: Floats) -> Floats:
-    """Apply an elementwise function to pieces that stay in the cache: four times as fast."""
+    """Apply an elementwise function to blocks that fit the cache: four times as fast."""
     result = np.empty_like(x)
     for lo in range(0, len(x), _BLOCK):
         result[lo : lo + _BLOCK] = function(x[lo : lo + _BLOCK])

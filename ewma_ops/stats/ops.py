@@ -1,7 +1,7 @@
-"""The few operations that differ between a column of numbers and one number.
+"""The few operations that differ between a column of numbers and a single number.
 
-A formula that takes its operations from here is written once, and gives the same bits for a column
-(float64[n]) as for the numbers in it (float): IEEE 754 rounds each operation alike.
+A formula that uses arithmetic and these operations works on a column (float64[n]) and on a number
+(float), and gives both the same bits, because IEEE 754 defines the result of each operation.
 
 Must not know formulas. A formula that chooses by `Ops.where` computes both sides, so it must guard
 a divisor that may be 0.

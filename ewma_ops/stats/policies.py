@@ -1,11 +1,11 @@
-"""What is done with unusual readings: a policy for each cause, and which one counts.
+"""Policies for unusual readings: one for each cause, and which of several applies.
 
 Knows causes, policies and which of them go together; must not know readings, tables, or how
 anything is computed.
 
 A reading can have several causes: each of its values may have one, and its time may. It is treated
 as a whole, by one policy: the most severe of those of its causes, in the order of `SEVERITY`. That
-is settled here once, for every set of causes, and looked up by whoever has a reading in hand.
+is computed here once for every set of causes; the code that handles readings looks it up.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ALLOWED = {
 }
 
 CAUSES = tuple(cause.replace("_", "-") for cause in _ALLOWED)
-"""Every cause by name, in the order of the bits: what is unusual about a reading."""
+"""Name of each cause, in the order of the bits."""
 
 _SETS = range(1 << len(CAUSES))
 
@@ -87,7 +87,7 @@ class Policies:
         max_lateness: timedelta | str | None,
         by_time: bool,
     ) -> Policies:
-        """Fill in what was left out: no bounds, no lateness, and what is late is taken."""
+        """Fill in defaults: no bounds, no lateness, and late readings are taken."""
         if late is None:
             late = "take" if max_lateness is None else "dead-letter"
         for name, bound in (("lowest", lowest), ("highest", highest)):
@@ -137,7 +137,7 @@ class Policies:
 
     @property
     def cause_by_set(self) -> tuple[str, ...]:
-        """The cause whose policy counts, by the set of causes: if several are, the first of them.
+        """The cause whose policy applies, by the set of causes; of equally severe ones the first.
 
         ``""`` for none.
         """
@@ -145,29 +145,29 @@ class Policies:
 
     @property
     def by_set(self) -> tuple[str, ...]:
-        """The policy that counts, by the set of causes; a usual reading is taken."""
+        """The policy that applies, by the set of causes; a usual reading is taken."""
         policies = {"": "take", **self.by_cause}
         return tuple(policies[cause] for cause in self.cause_by_set)
 
     @property
     def decays(self) -> tuple[bool, ...]:
-        """Whether weights decay past what is not observed, by the set of causes.
+        """Whether weights decay past a reading that is not observed, by the set of causes.
 
-        What is not observed in a reading without a cause is missing.
+        A field that is not observed in a reading without a cause is missing.
         """
         by_set = self.by_set
         return tuple(by_set[causes or MISSING] == "decay" for causes in _SETS)
 
     @property
     def of_reading(self) -> tuple[object, ...]:
-        """What smoothings of the same readings must agree on: all but skip or decay."""
+        """What smoothings of the same readings must agree on: everything but skip or decay."""
         policies = ["skip" if policy == "decay" else policy for policy in self.by_cause.values()]
         return (*policies, self.lowest, self.highest, self.max_lateness_ms)
 
     def joined(self, others: Iterable[Policies]) -> Policies:
         """Return the policies of several smoothings of the same readings.
 
-        They agree, but where some decay and others skip: that is a decay.
+        They agree, except that some may decay where others skip: the result decays.
         """
         every = [self, *others]
         decaying: dict[str, Any] = {
@@ -179,12 +179,12 @@ class Policies:
 
     @property
     def keeps_originals(self) -> bool:
-        """Whether only the state of a series tells that a reading is a dead letter."""
+        """Whether it takes the state of a series to tell that a reading is a dead letter."""
         return "dead-letter" in (self.late, self.equal_times)
 
     @property
     def watches(self) -> bool:
-        """Whether the newest time of each series has to be known."""
+        """Whether a policy depends on the newest time of a series."""
         return (self.late, self.equal_times) != ("take", "take")
 
     def describe(self) -> str:

@@ -17,14 +17,14 @@ factor a and the gain g known before the loop:
     unbiased covariance    W <- (Q / D) W + (p / D) d_i d_j      D = r Q + 2 p, W = C / Q
 
 No term of a variance is negative, and none grows. The last one is C / Q with the common factor r
-divided out, so that it is right after any gap, when both C and Q are next to nothing.
+divided out, so that it is right after any gap, when both C and Q are close to 0.
 
 Each function takes columns in the order of a `BatchPlan`, and the state of its series: one element
 for each of ``plan.series``, updated in place. A column of values or of state may have a leading
-axis of fields, ``[k, n]``; what all fields share is ``[n]``. `by_reading` runs the same recurrences
-for a single reading, with the same operations in the same order, hence the same bits.
+axis of fields, ``[k, n]``; a column that all fields share is ``[n]``. `by_reading` runs the same
+recurrences for a single reading, with the same operations in the same order, hence the same bits.
 
-Must not know series ids, options, clocks or where anything comes from.
+Must not know series ids, options, clocks or sources.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Ints = NDArray[np.int64]
 
 
 def pairs(width: int) -> tuple[list[int], list[int]]:
-    """Return the first and the second field of each pair of so many fields.
+    """Return the index pairs (i < j) of ``width`` fields, as two lists.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def accumulate(plan: BatchPlan, factors: Floats, gains: Floats, state: Floats) -
     gains
         float64[n] or [k, n], g.
     state
-        float64[m] or [k, m], y; moved on in place.
+        float64[m] or [k, m], y; updated in place.
 
     Returns
     -------
@@ -110,8 +110,8 @@ def means(
 ) -> Floats:
     """Weighted mean: m <- m + p (x - m), or x - r (x - m) where p > 1/2.
 
-    Each form is exact for a constant; the second keeps the digits of x where next to nothing is
-    left of a large m.
+    Each form is exact for a constant; the second keeps the digits of x where almost nothing of a
+    large m remains.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def means(
     values
         float64[k, n], x; any finite number where p is 0.
     mean
-        float64[k, m], m; moved on in place.
+        float64[k, m], m; updated in place.
     deviations
         float64[k, n] to be filled with x - m, m as it was before the reading; or ``None``.
 
@@ -203,7 +203,7 @@ def _latest_by_runs(plan: BatchPlan, times: Ints, newest: Ints) -> Ints:
 
 
 def counts(plan: BatchPlan, counted: NDArray[np.bool_], count: Ints) -> Ints:
-    """Count some of the readings so far: n <- n + 1. Returns n after each reading."""
+    """Count the marked readings: n <- n + 1. Returns n after each reading."""
     if plan.by_rounds:
         after = np.empty(len(counted), np.int64)
         for lo, hi in pairwise(plan.bounds):

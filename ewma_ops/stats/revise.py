@@ -1,6 +1,7 @@
-"""Two states of a series made one, and a reading taken back out of one, or corrected in it.
+"""Merge two states of a series; retract a reading from a state, or correct one in it.
 
-Knows columns of state; must not know series ids or tables.
+Prepares the terms; the formula of each column is in `states`. Knows columns of state; must not
+know series ids or tables.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ __all__ = [
 State = Mapping[str, NDArray[Any]]
 
 _LEAST_LEFT = 1e-9
-"""Of the weight of what is taken back: with less left, rounding is all there would be."""
+"""Least remaining weight, relative to the retracted one: below it only rounding would remain."""
 
 
 def check_mergeable(
     smoothing: Smoothing | Composite, what: str = "tables cannot be merged"
 ) -> None:
-    """Refuse what cannot be merged.
+    """Refuse a smoothing whose states cannot be merged.
 
     Raises
     ------
     ConfigError
-        If the state does not say what the start, a gap or a missing reading would have changed.
+        If the state does not tell how the start, a gap or a missing reading would have changed it.
     """
     reason = None
     if isinstance(smoothing, Composite):
@@ -60,12 +61,12 @@ def check_mergeable(
 
 
 def check_revisable(smoothing: Smoothing | Composite) -> None:
-    """Refuse what readings cannot be taken back from, or corrected in.
+    """Refuse a smoothing in whose states readings cannot be retracted or corrected.
 
     Raises
     ------
     ConfigError
-        If the state does not say what a reading weighs now.
+        If the state does not tell what weight a reading has now.
     """
     if isinstance(smoothing, Composite) or smoothing.decay.by_time:
         check_mergeable(smoothing, "a reading cannot be retracted or corrected")
@@ -89,15 +90,15 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
     m = m_one + p d, C = r C_one + p C_other + r p d_i d_j, U = r^2 U_one + p^2 U_other,
     Q = r^2 Q_one + p^2 Q_other + 2 r p. Unbiased moments, C / Q: see `_blend`.
 
-    Exact to rounding. Only where a state's own earlier readings weigh less than 2^-1022 of its
-    newest, and so do those of the other state, does it not tell which of them weigh more.
+    Exact to rounding, unless in both states the earlier readings weigh less than 2^-1022 of the
+    newest: which of them weigh more is lost then.
 
     Parameters
     ----------
     smoothing
-        What both were computed by.
+        What both states are of.
     one, other
-        Columns of state, an element a series. Under count decay ``other`` is the later.
+        Columns of state, one element for each series. With count decay ``other`` is the later one.
     width
         How many fields there are.
     """
@@ -125,7 +126,7 @@ def merged(smoothing: Smoothing, one: State, other: State, width: int) -> dict[s
 
 
 def _places(one: State, width: int) -> list[tuple[str, Any, Any]]:
-    """Return each column by name, and where in columns of fields those of its values are."""
+    """Return the name of each column, and the indices of its fields or pairs of fields."""
     whole = slice(None)
     left, right = recurrences.pairs(width)
     return [
@@ -142,8 +143,8 @@ def _blend(r: Floats, p: Floats, one: State, other: State) -> tuple[Floats, Floa
 
         W = ((1 + s) (s Q_less W_less + Q W) + s d_i d_j) / (s (s Q_less + 2) + Q)
 
-    Where s and Q are next to nothing their ratio counts, so both are divided by the greater of
-    them; of a single reading Q is 0, and s cancels, also where it is too small for a float.
+    If s and Q are close to 0 their ratio matters, so both are divided by the greater of them. For
+    a single reading Q is 0 and s cancels, even where it underflows.
     """
     counted = "weighed" if "weighed" in one else "count"
     swapped = r > p
@@ -168,7 +169,7 @@ def _in_turn(swapped: NDArray[np.bool_], first: Any, second: Any) -> tuple[Any, 
 
 
 def newest_weight(smoothing: Smoothing, one: State, weight: float) -> float:
-    """Return the part of the sum of weights that is the newest reading's, under count decay."""
+    """Return the newest reading's part of the sum of weights, with count decay."""
     start_n = starting_readings(smoothing)
     count, total = int(one["count"][0]), float(one["weight"][0])
     if start_n is None:
@@ -179,7 +180,7 @@ def newest_weight(smoothing: Smoothing, one: State, weight: float) -> float:
 
 
 def rebased(smoothing: Smoothing, one: State, left: float) -> float:
-    """Return the sum of weights as of the reading before, once the newest is taken back."""
+    """Return the sum of weights as of the previous reading, after the newest is retracted."""
     start_n = starting_readings(smoothing)
     if start_n is None or smoothing.weighting == "volume":
         return left / smoothing.decay.beta
@@ -190,7 +191,7 @@ def rebased(smoothing: Smoothing, one: State, left: float) -> float:
 def retracted(
     one: State, values: Floats, weight: float, width: int, *, prior: bool = False
 ) -> dict[str, NDArray[Any]]:
-    """Take one reading back: the recurrences with its weight negated.
+    """Retract one reading: the recurrences with its weight negated.
 
     With p = -w / (S - w) and r = S / (S - w): m + p d, r (C + p d_i d_j), r^2 U - p^2,
     r^2 Q + 2 p, d = x - m. `STATES` has the formula of each column.
@@ -198,20 +199,20 @@ def retracted(
     Parameters
     ----------
     one
-        Columns of state of the series, one element.
+        Columns of state of the series, with one element each.
     values
-        float64[k], what was observed.
+        float64[k], the values of the reading.
     weight
-        Its decayed weight.
+        Its decayed weight, in the unit of the sum of weights.
     width
         How many fields there are.
     prior
-        Whether one reading, with the prior, has a variance.
+        Whether there is a prior, so that a single reading has a variance.
 
     Raises
     ------
     ReadingError
-        If next to nothing would be left: it was not observed, or it was all there was.
+        If almost no weight would remain: the reading was not observed, or was the only one.
     """
     left = float(one["weight"][0]) - weight
     if int(one["count"][0]) < 2 or not left > _LEAST_LEFT * weight:
@@ -234,7 +235,7 @@ def retracted(
 def corrected(
     one: State, old: Floats, new: Floats, weight: float, width: int
 ) -> dict[str, NDArray[Any]]:
-    """Put another value in the place of one: no weight changes.
+    """Replace the value of a reading: no weight changes.
 
     With p = w / S, r = 1 - p, a = x_old - m and d = x_new - x_old:
     m + p d, C + p (a_i d_j + d_i a_j + r d_i d_j).
@@ -242,19 +243,19 @@ def corrected(
     Parameters
     ----------
     one
-        Columns of state of the series, one element.
+        Columns of state of the series, with one element each.
     old, new
-        float64[k], what was observed, and what should have been.
+        float64[k], the values of the reading, and the right ones.
     weight
-        Its decayed weight.
+        Its decayed weight, in the unit of the sum of weights.
     width
         How many fields there are.
 
     Raises
     ------
     ReadingError
-        If all there is weighs less: it was never observed; or if it outweighs the rest so far that
-        an unbiased moment cannot be told.
+        If the whole series weighs less than the reading, so that it was never observed; or if the
+        rest is lost to rounding beside it, and an unbiased moment with it.
     """
     total = float(one["weight"][0])
     if not 0.0 < weight <= total * (1.0 + _LEAST_LEFT):

@@ -1,6 +1,6 @@
-"""What is to be computed of a series: the decay, the rules around it, the statistics.
+"""`Smoothing`: what to compute for a series. Its decay, start-up, policies and statistics, checked.
 
-Knows which options go together; must not know how anything is computed or stored.
+Knows which options are compatible; must not know how anything is computed or stored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LARGEST_PRIOR = 2.0**510
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How a series is smoothed.
+    """What to compute for a series, and by which rules.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ class Smoothing:
         mean counts as the whole past. ``"prior"``: ``prior`` counts as a reading of weight
         ``prior_weight`` before the first.
     missing
-        What is done with a reading without a value (``None``, NaN). ``"skip"``: it is as if
-        absent (pandas ``ignore_na=True``). ``"decay"``: the weights decay past it (pandas
-        ``ignore_na=False``). ``"reset"``: the series starts anew with it. ``"dead-letter"``: it
-        does not enter: an error; in the flow it goes to the dead letters.
+        Policy for a reading without a value (``None``, NaN). ``"skip"``: ignore it (pandas
+        ``ignore_na=True``). ``"decay"``: weights decay past it (pandas ``ignore_na=False``).
+        ``"reset"``: the series starts from scratch with it. ``"dead-letter"``: reject it, with an
+        error; a job sends it to the dead-letter topic.
     min_periods
         >= 0: statistics are undefined before this many observed readings.
     statistics
@@ -56,14 +56,14 @@ class Smoothing:
         ``"var"`` and ``"std"``, unbiased for weighted observations (pandas ``bias=False``);
         ``"var_biased"`` and ``"std_biased"``; ``"sem"``, std / sqrt(n_eff), the standard error of
         the mean; ``"mean_square"``, the mean of the squared values; ``"cov"`` (unbiased),
-        ``"cov_biased"`` (pandas ``bias=True``) and ``"corr"``, of each two fields. What is
-        unbiased is undefined where only one reading has a weight: with beta = 0 after any.
+        ``"cov_biased"`` (pandas ``bias=True``) and ``"corr"``, for each pair of fields. Unbiased
+        statistics are undefined while only one reading has a weight, so with beta = 0.
 
         ``"rate"``, readings per second; decay by time only. The first reading opens the
         observation and is not counted, so it is unbiased from the second on.
 
-        ``"revision"``, how often what was emitted before has been revised: by late readings, and
-        by what was taken back, corrected or merged; decay by time only.
+        ``"revision"``, how often earlier output has been revised: by late, retracted, corrected or
+        merged readings; decay by time only.
     start_n
         >= 1 readings, with ``start_up="simple"``.
     prior, prior_weight
@@ -72,37 +72,37 @@ class Smoothing:
     min_weight
         >= 0: statistics are undefined where the sum of weights has decayed below it.
     weighting
-        ``"observation"``: every reading weighs 1. ``"volume"``: it weighs what its weight says.
-        By duration, and decay by time only: ``"last"``, a value is held until the next reading;
-        ``"next"``, it held since the reading before; ``"linear"``, it changed in a straight line.
+        ``"observation"``: every reading has weight 1. ``"volume"``: the weight that comes with it.
+        By duration, with decay by time only: ``"last"``, a value is held until the next reading;
+        ``"next"``, it held since the previous reading; ``"linear"``, it changed in a straight line.
 
-        With ``start_up="first"``: by volume, the mean is the average of value times weight over
-        the average of the weights, both started from the first reading and updated with
-        y <- f y + (1 - f) g, f being what is kept of a weight. By duration, the value was that of
-        the first reading at all times before it: v <- f v + (1 - f) h, h being the mean of the
+        With ``start_up="first"``: by volume, the mean is the average of value times weight over the
+        average of the weights, both started from the first reading and updated with
+        y <- f y + (1 - f) g, f being the retained part of a weight. By duration, the value was that
+        of the first reading at all times before it: v <- f v + (1 - f) h, h being the mean of the
         held or interpolated value over the gap.
     non_finite
-        What is done with an infinite value: as for ``missing``, or ``"clip"``: the bound that is
-        next to it is taken in its place.
+        Policy for an infinite value: as for ``missing``, or ``"clip"``: replace it with the nearer
+        bound.
     out_of_range
-        The same for a finite value below ``lowest`` or above ``highest``, or too large to
-        compute with.
+        The same for a finite value below ``lowest``, above ``highest``, or too large to compute
+        with.
     lowest, highest
         Bounds of the values, of every field; ``None`` for none.
     late
-        What is done with a reading whose time is before the newest of its series by more than
-        ``max_lateness``: as for ``missing``, or ``"take"``, or ``"clip"``: its time is taken to
-        be as late as may be. By default ``"take"``, with ``max_lateness`` ``"dead-letter"``.
+        Policy for a reading that is more than ``max_lateness`` older than the newest of its
+        series: as for ``missing``, or ``"take"``: use it, or ``"clip"``: use it with the oldest
+        time that is not late. The default is ``"take"``; with ``max_lateness``, ``"dead-letter"``.
     max_lateness
         A duration as ``timedelta`` or text such as ``"10min"``; 0 if left out.
     equal_times
-        What is done with a reading at the newest time of its series: ``"take"``, or as for
+        Policy for a reading at the newest time of its series: ``"take"``: use it, or as for
         ``missing``.
 
     Raises
     ------
     ConfigError
-        If an option is unknown, or two do not go together.
+        If an option is unknown, or two options are incompatible.
 
     Examples
     --------
@@ -147,10 +147,10 @@ class Smoothing:
                 'always add up to 1: use "corrected"'
             )
         self._check_start()
-        policies = self.policies  # refuses what does not go together
+        policies = self.policies  # refuses incompatible policies
         if self.by_duration and any(policies.decays):
             raise ConfigError(
-                f'weighting "{self.weighting}" holds a value over what is missing: use "skip" in '
+                f'weighting "{self.weighting}" holds a value over missing readings: use "skip" in '
                 'place of "decay"'
             )
         object.__setattr__(self, "statistics", _checked(self.statistics))
@@ -202,7 +202,7 @@ class Smoothing:
 
     @property
     def policies(self) -> Policies:
-        """What is done with readings out of the ordinary."""
+        """The policies for unusual readings."""
         return Policies.of(
             missing=self.missing,
             non_finite=self.non_finite,
@@ -217,7 +217,7 @@ class Smoothing:
 
     @property
     def by_duration(self) -> bool:
-        """Whether a reading weighs the time it stands for."""
+        """Whether the weight of a reading is the time that it stands for."""
         return self.weighting in ("last", "next", "linear")
 
     @property
@@ -246,11 +246,11 @@ class Smoothing:
         return min(STATES[name].largest for name in ("mean", *self.needs))
 
     def fingerprint(self) -> str:
-        """Return a short text that differs where one's state would be of no use to another.
+        """Return a short text: two smoothings can exchange state if and only if theirs are equal.
 
-        It names the decay, the rules, and what is kept for the statistics and policies;
-        ``min_periods``, ``min_weight`` and the order of the statistics shape the output only,
-        and bounds what enters.
+        It names the decay, the rules, and the state that statistics and policies need.
+        ``min_periods``, ``min_weight`` and the order of the statistics change the output only,
+        bounds only what is admitted: they are not in it.
         """
         decay = self.decay
         rate = (
@@ -284,7 +284,7 @@ class Smoothing:
         ignore_na: bool = False,
         statistics: Sequence[str] = ("mean",),
     ) -> Smoothing:
-        """Return what ``pandas.DataFrame.ewm`` does with the same options.
+        """Return the smoothing of ``pandas.DataFrame.ewm`` with the same options.
 
         ``adjust=True``: sum((1 - alpha)^i x_(t-i)) / sum((1 - alpha)^i). ``adjust=False``:
         y_t = (1 - alpha) y_(t-1) + alpha x_t from y_0 = x_0. A half-life in time decays by the

@@ -1,6 +1,6 @@
-"""Every column of state, once: when it is kept, and what each act does to it.
+"""Every column of state, once: when it is kept, and how each operation changes it.
 
-The state of a series is a row of these columns. `STATES` says of each how a reading moves it on,
+The state of a series is a row of these columns. `STATES` defines for each how a reading updates it,
 how two states of a series are merged, and how a reading is retracted or corrected:
 
 ============= ======= ======================================================================
@@ -8,18 +8,18 @@ weight        float64 S, the sum of weights as of the last reading; 0 before the
 count         int64   readings observed
 newest_ms     int64   greatest event time (decay by time)
 mean          float64 m, the weighted mean; always properly weighted, whatever the start-up
-held          float64 the value before (weighting ``last`` and ``linear``)
-weighed       int64   readings that weighed anything on arrival (unbiased, decay by time)
+held          float64 the previous value (weighting ``last`` and ``linear``)
+weighed       int64   readings with a weight > 0 on arrival (unbiased, decay by time)
 concentration float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
 oldest_ms     int64   smallest event time (``rate``, ``settled``, decay by time)
 spread        float64 Q = 1 - U (unbiased)
 variance      float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
 covariance    float64 the same of each two fields
-revision      int64   how often the past was revised (``revision``)
+revision      int64   how often earlier output was revised (``revision``)
 ============= ======= ======================================================================
 
-Those up to ``held`` are moved on by the steppers themselves, as all others depend on them. The
-others are *tallies*, n <- n + 1 where something holds, or *moments*, y <- a y + g. The formulas are
+The steppers update the columns up to ``held`` themselves, since all others depend on them. The
+others are *tallies*, n <- n + 1 if a condition holds, or *moments*, y <- a y + g. The formulas are
 those at the head of `recurrences`. They have only operations that give the same bits for a number
 and for a column, so `by_reading` and `by_column` share them.
 
@@ -79,17 +79,17 @@ def set_second_moment_factors(m: Moments) -> None:
     if m.ops.all(divisor):
         a, b = spread / divisor, p / divisor
     else:
-        # A share too small for a float cancels if there was one reading: W = d_i d_j / 2.
+        # The share underflowed to 0. After one earlier reading it cancels: W = d_i d_j / 2.
         lost = divisor == 0.0
         divisor = where(lost, 1.0, divisor)
-        second = m.weighed == m.two
+        second = m.weighed == m.least_unbiased
         a = where(lost, where(second, 0.0, 1.0), spread / divisor)
         b = where(lost, where(second, 0.5, 0.0), p / divisor)
     m.a, m.b = (a if every else where(m.weighs, a, 1.0)), b
 
 
 class Join(NamedTuple):
-    """How two states are merged: r and p are the shares of their weights in both together.
+    """Terms of merging two states: r and p are the shares of one and other in the joint weight.
 
     ``one`` and ``other`` are the states, ``weight`` is the sum of both weights, and ``d`` is
     m_other - m_one, float64[k, n]; second moments are a one + b other + c d_i d_j.
@@ -107,9 +107,9 @@ class Join(NamedTuple):
 
 
 class Retraction(NamedTuple):
-    """How a reading is taken back: p = -w / (S - w), r = S / (S - w), d = x - m.
+    """Terms of retracting a reading: p = -w / (S - w), r = S / (S - w), d = x - m.
 
-    ``one`` is the state before, ``after`` what has been computed of that after it.
+    ``one`` is the state before, ``after`` the columns that have been computed already, by name.
     """
 
     left: float
@@ -121,7 +121,7 @@ class Retraction(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """How a reading is corrected: p = w / S, r = 1 - p, a = x_old - m, d = x_new - x_old."""
+    """Terms of correcting a reading: p = w / S, r = 1 - p, a = x_old - m, d = x_new - x_old."""
 
     p: float
     r: float
@@ -134,38 +134,39 @@ class Correction(NamedTuple):
 class State:
     """One column of state.
 
-    The functions take the values of the column last; ``i`` and ``j`` are the fields of a pair, or
-    twice the field, or what selects them in columns.
+    ``i`` and ``j``, which the functions take, are the two fields of a pair, or the same field
+    twice; for columns, indices that select them.
 
     Parameters
     ----------
     name
         Its name.
     of
-        Whether there is one for each field, for each two fields, or one for the reading.
+        ``"field"``, ``"pair"``: a value for each field, or each pair of fields; ``"reading"``: one,
+        which all fields share.
     whole
-        Whether it is a whole number, int64, and not float64.
+        int64, and not float64.
     initial
-        Before any reading: a number, or a function of the options.
+        Value before any reading: a number, or a function of the options.
     kept
-        Whether it is kept, by the options and the names that are needed.
+        (options, needs) -> whether the column exists; ``None``: if a statistic needs it.
     option
-        Its name in the fingerprint of a smoothing, if a statistic needs it.
+        How the fingerprint of a smoothing names it, if a statistic needs it.
     largest
-        Greatest magnitude of a value that it can take.
+        Greatest magnitude of an input value with which it cannot overflow.
     tally
-        (moments) -> whether the reading is counted: n <- n + 1.
+        (moments) -> whether to count the reading: n <- n + 1.
     step
         (moments, i, j) -> (a, g): y <- a y + g.
     reads
         The moments whose values before the reading the step depends on: ``before`` of `Moments`
         has them.
     merge
-        (join, one, other, i, j) -> both; ``None`` where states that have it cannot be merged.
+        (join, one, other, i, j) -> merged column; ``None`` if states with it cannot be merged.
     retract
-        (retraction, one, i, j) -> what is left. By default nothing changes.
+        (retraction, one, i, j) -> the column without the reading. Unchanged by default.
     correct
-        (correction, one, i, j) -> what is right. By default nothing changes.
+        (correction, one, i, j) -> the column with the reading corrected. Unchanged by default.
     """
 
     name: str
@@ -183,7 +184,7 @@ class State:
     correct: Callable[[Correction, Any, Any, Any], Any] = lambda _, one, *__: one
 
     def is_kept(self, options: Options, needs: Collection[str]) -> bool:
-        """Tell whether the column is there."""
+        """Tell whether the column exists for these options and needs."""
         return self.name in needs if self.kept is None else self.kept(options, needs)
 
 
@@ -329,11 +330,11 @@ STATES = {
         ),
     )
 }
-"""Every column of state by name, in an order in which each depends on those before it only."""
+"""Every column of state by name; each depends only on those before it."""
 
 
 class Column(NamedTuple):
-    """A column as it is kept: dtype, value before any reading, and rows per series (0: flat)."""
+    """Layout of a column: dtype, value before any reading, and values per series (0: one, flat)."""
 
     dtype: type[Any]
     initial: float | int
@@ -341,12 +342,12 @@ class Column(NamedTuple):
 
 
 def read_before(names: Collection[str]) -> frozenset[str]:
-    """Return those of some columns whose values before a reading the steps of others depend on."""
+    """Return those of the named columns that the step of another one reads before its own step."""
     return frozenset(read for name in names for read in STATES[name].reads).intersection(names)
 
 
 def columns_of(options: Options, needs: Collection[str], width: int) -> dict[str, Column]:
-    """Return the columns that are kept of ``width`` fields, by name."""
+    """Return the layout of each column that exists for ``width`` fields, by name."""
     depths = {"reading": 0, "field": width, "pair": width * (width - 1) // 2}
     columns: dict[str, Column] = {}
     for name, state in STATES.items():

@@ -1,10 +1,10 @@
-"""Every statistic, once: what it is of, which state it needs, when it is defined, its formula.
+"""Every statistic, once: its formula, the state it needs, and when it is defined.
 
-To add a statistic of moments that are kept already, add an entry to `STATISTICS`. Its formula is a
+To add a statistic of existing moments, add an entry to `STATISTICS`. Its formula is a
 function of `Moments`, with operations only that give the same bits for a number and for a column:
 arithmetic, and what `ops` has.
 
-Knows formulas; must not know how state is kept or moved on.
+Knows formulas; must not know how state is stored or updated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NOT_LINEAR = ("observation", "volume", "last", "next")
 
 
 class Options(Protocol):
-    """The options of a `Smoothing` that decide what is computed."""
+    """The options of a `Smoothing` on which statistics and states depend."""
 
     @property
     def decay(self) -> Decay:
@@ -45,62 +45,67 @@ class Options(Protocol):
 
     @property
     def start_n(self) -> int | None:
-        """Readings of a simple start."""
+        """Number of readings of a simple start."""
 
     @property
     def prior(self) -> float | None:
-        """What a prior stands at."""
+        """Value of the prior."""
 
     @property
     def prior_weight(self) -> float | None:
-        """What a prior weighs."""
+        """Weight of the prior."""
 
     @property
     def weighting(self) -> str:
-        """What a reading weighs."""
+        """Which weight a reading has."""
 
 
 def starting_readings(options: Options) -> int | None:
-    """Return how many readings weigh alike at the start; ``None``: there is no such start."""
+    """Return how many readings at the start have equal weights; ``None``: no such start."""
     return {"first": 1, "simple": options.start_n}.get(options.start_up)
 
 
 class Moments:
-    """What is known after a reading (numbers), or after each of a batch (columns).
+    """State and weights after a reading (numbers), or after each reading of a batch (columns).
 
-    The steppers fill it in, statistics and moments are functions of it.
+    The steppers set its attributes; formulas of statistics and of states read them.
 
     Parameters
     ----------
     options
-        What is computed.
+        What to compute.
     ops
-        On columns or on numbers.
+        Operations on columns, or on numbers.
 
     Attributes
     ----------
     alpha, start_n, tau_s
-        1 - beta (count decay), the readings of the start (``None``: no such start), and the time
-        constant in seconds (decay by time).
+        1 - beta (count decay), the number of readings of the start (``None``: no such start), and
+        the time constant in seconds (decay by time).
+    least_unbiased
+        How many weighted readings an unbiased statistic needs: 2, or 1 beside a prior.
+    from_zero
+        Whether the average starts from 0, uncorrected.
     seen, weighed
-        Readings so far, and those of them that weighed anything on arrival.
+        Number of observed readings so far, and of those with a weight > 0 on arrival.
     weight
         f S + w, the sum of weights.
     p, r
-        The share of the reading in the weight, and the rest; of a reading that weighs nothing 0, 1.
+        The reading's share of the weight, and the rest, 1 - p; 0 and 1 for a reading without
+        weight.
     weighs
-        Whether the reading weighs anything.
+        Whether the weight of the reading is > 0.
     gap_ms, idle_ms, age_ms
-        From the newest reading before (< 0: late); from the newest to this missing one; from the
-        oldest to the newest. ``None`` where not needed.
+        Time since the newest earlier reading (< 0: late); from the newest reading to this missing
+        one; from the oldest to the newest. ``None`` if not needed.
     before
-        Moments as they were before the reading, by name: those that the step of another reads.
+        Moments before the reading, by name: those that the step of another one needs.
     d
         Of each field, x - m before the reading.
     a, b
-        The factor of a second moment, and what d_i d_j is multiplied by in its gain.
+        Factors of a second moment: y <- a y + b d_i d_j.
     mean, variance, covariance, concentration, spread, revision
-        The state after the reading, of the field or the pair at hand; ``None`` where not kept.
+        State after the reading, of the current field or pair; ``None`` if not kept.
     left_std, right_std
         The square roots of the variances of the fields of a pair.
     """
@@ -111,7 +116,7 @@ class Moments:
         self.alpha = 1.0 if decay.by_time else decay.alpha
         self.tau_s = decay.tau_s if decay.by_time else 0.0
         self.start_n = starting_readings(options)
-        self.two = 1 if options.start_up == "prior" else 2
+        self.least_unbiased = 1 if options.start_up == "prior" else 2
         self.from_zero = options.start_up == "uncorrected"
         self.seen: Any = 0
         self.weighed: Any = 0
@@ -140,17 +145,17 @@ class Moments:
         return self.alpha * self.weight
 
     def uncorrected(self, average: Any) -> Any:
-        """Return an average as it is asked for: with the bias of a start from 0, or without."""
+        """Return an average, with the bias of a start from 0 if the options ask for it."""
         return self.gathered() * average if self.from_zero else average
 
     def standing(self) -> Any:
-        """Sum of weights as of the reading's own time, missing ones too."""
+        """Sum of weights decayed to the time of the reading, also of a missing one."""
         if self.idle_ms is None:
             return self.weight
         return self.weight * self.ops.retention(self.idle_ms)
 
     def biased(self, moment: Any) -> Any:
-        """Return a second moment, biased; it is kept unbiased where there is a spread."""
+        """Return the biased form of a second moment; with a spread it is kept unbiased."""
         return moment if self.spread is None else moment * self.spread
 
 
@@ -163,19 +168,18 @@ class Statistic:
     value
         Its formula.
     of
-        Whether it has a value for each field, for each two fields, or one for the reading, which
-        is the same for all fields that are observed together.
+        ``"field"``, ``"pair"``: a value for each field, or each pair of fields; ``"reading"``: one,
+        which all fields share.
     needs
-        The states, beyond the weights and the mean, that the formula reads: names of `STATES`. A
-        statistic that needs ``spread`` is unbiased, and undefined before the second reading that
-        has a weight.
+        Names of the states in `STATES` that the formula reads, beyond weights and mean. A
+        statistic that needs ``spread`` is unbiased, so it is undefined before the second reading
+        with a weight.
     weightings
         The weightings with which it is defined.
     refusal
-        Why it cannot be had with some options, and what to do about it; ``None`` if it can.
+        (options) -> why the statistic is refused, with the fix; ``None`` if it is not.
     always_defined
-        Whether it has a value also where too few readings or too little weight are behind the
-        others.
+        Whether it has a value even where ``min_periods`` or ``min_weight`` blank the others.
     """
 
     value: Callable[[Moments], Any]
@@ -187,7 +191,7 @@ class Statistic:
 
     @property
     def unbiased(self) -> bool:
-        """Whether it is undefined as long as only one reading has a weight."""
+        """Whether it is undefined while only one reading has a weight."""
         return "spread" in self.needs
 
 
@@ -203,7 +207,7 @@ def needs_of(names: Collection[str]) -> frozenset[str]:
 
 
 def _settled(m: Moments) -> Any:
-    """Share gathered so far of the weight that an average without a beginning would have."""
+    """Share gathered so far of the weight that an average over an infinite past would have."""
     if m.start_n is not None:
         return m.ops.minimum(m.seen / m.start_n, 1.0)
     return m.gathered() if m.age_ms is None else m.ops.lapse(m.age_ms)
@@ -318,4 +322,4 @@ PAIRED = tuple(name for name, statistic in STATISTICS.items() if statistic.of ==
 """Statistics of two fields."""
 
 OF_READING = tuple(name for name, statistic in STATISTICS.items() if statistic.of == "reading")
-"""Statistics that are the same for all fields that are observed together."""
+"""Statistics of the reading: one value, which all fields share."""

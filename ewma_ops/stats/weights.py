@@ -1,7 +1,7 @@
-"""What each reading weighs: the half of the formulas without values.
+"""The weight of each reading: the part of the formulas that needs no values.
 
-Knows the options of a `Smoothing`, and chooses the formula once, before any reading. Its formulas
-have only operations that give the same bits for a number and for a column (`ops`), so `by_reading`
+Knows the options of a `Smoothing`, and chooses the formula once, before any reading. Formulas have
+only operations that give the same bits for a number and for a column (`ops`), so `by_reading`
 and `by_column` share them. Must not know values, series ids, tables or streams.
 """
 
@@ -17,19 +17,19 @@ from ewma_ops.stats.statistics import Moments, starting_readings
 __all__ = ["Weighing"]
 
 TINY = 5e-324
-"""Keeps 0 / 0 (no reading yet, and this one is missing) at 0; no sum of weights is below it."""
+"""Least divisor: 0 / 0 (no reading so far, and this one missing) is 0; no positive sum is below."""
 
 
 class Weighing:
-    """Weigh readings by the rules of one `Smoothing`.
+    """Weights of readings by the rules of one `Smoothing`.
 
     Attributes
     ----------
     factors
-        (gap_ms, count) -> (f, w) of observed readings: what is left of the weights before, and
-        what the reading weighs; where readings are weighted by volume, with a volume of 1.
+        (gap_ms, count) -> (f, w) of observed readings: the retained part of earlier weights, and
+        the weight of the reading; with weighting by volume, for a volume of 1.
     by_time, by_duration, by_volume
-        Whether the readings need times, stand for the time between them, have volumes.
+        Whether decay is by time, and whether the weight is a duration, or a volume.
     needs_idle
         Whether weights decay past missing readings, by time.
     """
@@ -46,8 +46,8 @@ class Weighing:
         self._adds_to_1 = self._start_n > 0 and not self.by_volume
         self._holds = smoothing.weighting == "last"
         self.needs_idle = self.by_time and any(smoothing.policies.decays)
-        # With beta = 0 only the newest reading has a weight once the start is over: nothing
-        # unbiased is defined then.
+        # With beta = 0 only the newest reading has a weight after the start: unbiased statistics
+        # are undefined then.
         self._most = self._start_n if not self.by_time and decay.beta == 0.0 else None
         self.factors = self._rule()
 
@@ -68,8 +68,8 @@ class Weighing:
     def _by_gap(self, gap: Any, _: Any) -> tuple[Any, Any]:
         """Weigh by the gap to the newest reading so far.
 
-        A late reading (a gap below zero) is weighed as it would weigh by now had it been on
-        time, and the sum of weights does not decay: exact, without a buffer to reorder in.
+        A late reading (gap < 0) gets the decayed weight that it would have now had it been on time,
+        and the sum of weights does not decay: exact, without a reorder buffer.
         """
         fading, on_time, where = self._ops.retention(abs(gap)), gap >= 0, self._ops.where
         return where(on_time, fading, 1.0), where(on_time, 1.0, fading)
@@ -77,8 +77,7 @@ class Weighing:
     def _by_gap_divided(self, gap: Any, _: Any) -> tuple[Any, Any]:
         """Weigh by the part of the gap that the reading stands for.
 
-        A late reading weighs nothing: the weight of the gap that it would have divided is already
-        given away.
+        A late reading has no weight: later readings already have the weight of its gap.
         """
         passed = self._ops.maximum(gap, 0)
         return self._ops.retention(passed), self._ops.lapse(passed)
@@ -89,35 +88,35 @@ class Weighing:
         return where(started, retained, 1.0), where(started, added, 1.0)
 
     def retained(self, passed: Any, count: Any) -> Any:
-        """Return what is left of the weights where a reading is missing.
+        """Return the retained part of the weights for a missing reading.
 
         Parameters
         ----------
         passed
             Whether the weights decay past it.
         count
-            Readings observed so far.
+            Number of readings observed so far.
         """
         if self.by_time:
             return 1.0
         return self._ops.where(passed & (count >= self._start_n), self._beta, 1.0)
 
     def whole(self, observed: Any, count: Any) -> Any:
-        """Tell after which readings S is set to 1: the start is over, and weights add up to 1.
+        """Tell after which readings S is set to 1: the start is over, and weights sum to 1.
 
-        ``None`` if after none.
+        ``None`` if it never is.
         """
         return observed & (count >= self._start_n) if self._adds_to_1 else None
 
     def share(self, m: Moments, observed: Any, kept: Any, added: Any) -> None:
-        """Set the weight of ``m``, and the share of the reading in it.
+        """Set the sum of weights, and the share of the reading in it, on ``m``.
 
         Parameters
         ----------
         m
-            Its ``seen`` is set.
+            ``seen`` is set already.
         observed
-            Whether the reading is.
+            Whether the reading is observed.
         kept, added
             f S and w; columns are overwritten.
         """
@@ -127,7 +126,7 @@ class Weighing:
         added /= total  # of columns in place
         kept /= total
         m.p, m.r = added, kept
-        # By volume the least share may be 0, of a weight that is not.
+        # By volume a share may underflow to 0 although the weight is not 0.
         m.weighs = has_weight if self.by_volume else m.p > 0.0
         if self.by_duration:
             opens, where = observed & (m.seen == 1), self._ops.where
@@ -135,13 +134,13 @@ class Weighing:
             m.weighs = m.weighs | opens
 
     def over_gap(self, m: Moments, before: Any, value: Any) -> Any:
-        """Return the value that stands for a gap: between the one before and this one."""
+        """Return the value that stands for a gap, from the values at its two ends."""
         before = self._ops.where(m.seen <= 1, value, before)
         if self._holds:
             return before
         return value - (value - before) * self._ops.lean(self._ops.maximum(m.gap_ms, 0))
 
     def unbiased_defined(self, m: Moments) -> Any:
-        """Tell whether what is unbiased is defined: more than one reading has a weight."""
-        defined = m.weighed >= m.two
+        """Tell whether unbiased statistics are defined: more than one reading has a weight."""
+        defined = m.weighed >= m.least_unbiased
         return defined if self._most is None else defined & (m.seen <= self._most)

@@ -1,8 +1,8 @@
-"""Which readings enter, and as what: the policies, applied to columns or to one reading.
+"""Admission: apply the policies to readings, as columns or one by one, before any state changes.
 
 Knows policies, values, times and rows; must not know statistics, tables or streams. Its only state
-is the newest time of each series, and that only where a policy asks for it. It changes only once
-all of a run is known to enter.
+is the newest time of each series, and only if a policy needs it. It changes only after the whole
+run has been admitted.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from ewma_ops.table.smoothing_set import SmoothingSet
 __all__ = ["Admission", "Admitted"]
 
 _COLUMN, _SOURCES = "/newest_ms", "/source"
-"""No unit has columns of these names."""
+"""No field group has columns of these names."""
 
 
 class Admitted(NamedTuple):
-    """What enters of a run of readings.
+    """The admitted part of a run of readings.
 
-    ``readings`` as they came, their ``values`` and ``times_ms`` as they enter, ``rows`` of their
-    series; ``causes`` as sets, ``resets`` where a series starts anew. ``None``: nothing of it.
+    ``readings`` as they came, ``values`` and ``times_ms`` as the policies admit them, ``rows`` of
+    their series, ``causes`` as sets, ``resets`` where a reading resets its series (each ``None``
+    if there are none); ``rejected`` readings, and a ``tally`` of the readings with each cause.
     """
 
     readings: Readings
@@ -50,18 +51,18 @@ class Admitted(NamedTuple):
 class Admission(Bounds):
     """Apply the policies of a smoothing set.
 
-    What is decided here is decided for all smoothings of the smoothing set: the bounds (the
-    narrowest that any of them computes within), which values and times enter, whether a series
-    starts anew, whether a reading is a dead letter, and the newest time of a series. So a smoothing
-    gives the bits that it gives alone with the same bounds; whether its weights decay past what
-    does not enter, it looks up by the causes of the reading in policies of its own.
+    Decisions are for all smoothings of the set together: the bounds (the narrowest of theirs),
+    which values and times are admitted, whether a series is reset, whether a reading is a dead
+    letter, and the newest time of a series. So a smoothing gives the same bits as alone with the
+    same bounds. Only whether its weights decay past a reading that is not admitted, each smoothing
+    decides by its own policies, from the causes of the reading.
 
     Parameters
     ----------
     smoothing_set
-        Whose policies.
+        Whose policies to apply.
     columns
-        The state to go on from, as `columns` names it; ``None`` for no series.
+        State to resume from, as `columns` names it; ``None`` for no series.
     """
 
     def __init__(
@@ -109,14 +110,14 @@ class Admission(Bounds):
             self.idleness.sources = self.idleness.sources[rows]
 
     def copy_from(self, other: Admission, first: int, n: int) -> None:
-        """Put another's first ``n`` rows from row ``first`` on."""
+        """Copy the first ``n`` rows of another to the rows from ``first`` on."""
         if self.watches:
             self.newest_ms[first : first + n] = other.newest_ms[:n]
         if self.idleness is not None and other.idleness is not None:
             self.idleness.sources[first : first + n] = other.idleness.sources[:n]
 
     def merge(self, other: Admission, rows: NDArray[np.intp]) -> None:
-        """Take in another's series, of which the i-th is at ``rows[i]`` here."""
+        """Merge another's series into this; its i-th is at ``rows[i]`` here."""
         if self.watches:
             theirs = other.newest_ms[: len(rows)]
             self.newest_ms[rows] = np.maximum(self.newest_ms[rows], theirs)
@@ -124,26 +125,26 @@ class Admission(Bounds):
             self.idleness.sources[rows] = other.idleness.sources[: len(rows)]
 
     def newest_of(self, row: int) -> int | None:
-        """Return the newest time of a series, if a policy depends on it."""
+        """Return the newest time of a series; ``None`` if no policy needs it."""
         return int(self.newest_ms[row]) if self.watches else None
 
     def set_newest(self, row: int, newest_ms: int) -> None:
-        """Set the newest time of a series, once its newest reading is retracted."""
+        """Set the newest time of a series, after its newest reading is retracted."""
         self.newest_ms[row] = newest_ms
 
     def resets(self, causes: int) -> bool:
-        """Tell whether a series starts anew with a reading that has these causes."""
+        """Tell whether a reading with these causes resets its series."""
         return self._policies[causes] == "reset"
 
     def values_of(
         self, series_id: str, values: Sequence[float], weight: float | None
     ) -> tuple[Sequence[float], int]:
-        """Return the values of one reading as they enter, and the set of their causes.
+        """Return the admitted values of one reading, and the set of their causes.
 
         Raises
         ------
         ReadingError
-            If the reading does not enter.
+            If a policy rejects the reading.
         """
         entering: list[float] = []
         causes = MISSING if self.by_volume and weight != weight else 0
@@ -164,14 +165,14 @@ class Admission(Bounds):
         time_ms: int,
         causes: int,
     ) -> tuple[Sequence[float], int, int, bool]:
-        """Return values and time of one reading as they enter, and the causes with the time's.
+        """Return the admitted values and time of one reading, and its causes with that of the time.
 
         The last is whether the series was idle, and begins anew.
 
         Raises
         ------
         ReadingError
-            If the reading does not enter.
+            If a policy rejects the reading.
         """
         anew = self._begins_anew(self._newest, row, time_ms)
         observed = (all if self._whole else any)(value == value for value in values)
@@ -189,21 +190,21 @@ class Admission(Bounds):
     def admit(
         self, readings: Readings, rows: NDArray[np.intp], *, collect_rejected: bool
     ) -> Admitted:
-        """Return what enters of a run of readings, and move on the newest times.
+        """Apply the policies to a run of readings, and update the newest times.
 
         Parameters
         ----------
         readings
             In order of arrival.
         rows
-            intp[n], of their series.
+            intp[n], rows of their series.
         collect_rejected
-            Whether what does not enter is put aside, and not raised.
+            Whether to return rejected readings, and not raise an error for the first.
 
         Raises
         ------
         ReadingError
-            If a reading does not enter; nothing is changed then.
+            If a policy rejects a reading; nothing is changed then.
         """
         values, times = readings.values, readings.times_ms
         empty = not values.size
@@ -338,7 +339,7 @@ class Admission(Bounds):
         causes: int,
         observed: bool,
     ) -> tuple[int, int]:
-        """Move on the newest time; return the cause that a time has, and what enters for it."""
+        """Update the newest time; return the cause of a time, and the admitted time."""
         if self._policies[causes] == "reset":
             newest_ms[row] = NEVER
         newest = newest_ms[row]

@@ -1,6 +1,6 @@
-"""Which values, weights and shapes a reading of a table may have, and what is said of others.
+"""Bounds: which values, weights and shapes readings may have, and the messages about others.
 
-Knows the bounds and the policies of values; must not know times, rows, or any state.
+Knows the bounds and the policies of values; must not know times, rows or state.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["Bounds"]
 
 
 class Bounds:
-    """What a reading must have, by the smoothing set that takes it.
+    """What readings of a smoothing set must have.
 
     Parameters
     ----------
     smoothing_set
-        Whose readings.
+        Whose readings to check.
 
     Attributes
     ----------
@@ -44,12 +44,12 @@ class Bounds:
         self._forgets = smoothing_set.forget_after_ms is not None
 
     def check_shape(self, readings: Readings) -> None:
-        """Refuse readings that lack what the smoothing set needs of each.
+        """Refuse readings that lack times, weights or fields that the smoothing set needs.
 
         Raises
         ------
         ReadingError
-            Naming what is lacking.
+            Naming what they lack.
         """
         if len(readings):
             self.check_given(readings.series_ids[0], readings.times_ms, readings.weights)
@@ -61,10 +61,10 @@ class Bounds:
             )
 
     def check_given(self, series_id: str, times_ms: object, weights: object) -> None:
-        """Refuse what has no time or no weight where one is needed."""
+        """Refuse readings without times or weights if they need them."""
         timed = self._timed
         if times_ms is None and timed is not None:
-            what = f"{timed.decay} decays" if timed.decay.by_time else "what is late is told"
+            what = f"{timed.decay} decays" if timed.decay.by_time else "lateness is measured"
             what = "forget_after goes" if self._forgets else what
             raise ReadingError(
                 f"{what} by time, but a reading has none: give (time, value) pairs, or a half-life "
@@ -77,7 +77,7 @@ class Bounds:
             )
 
     def check_weight(self, series_id: str, weight: float | None) -> None:
-        """Refuse what no reading can weigh, where readings have weights; NaN is missing.
+        """Refuse an impossible weight if readings need weights; NaN is a missing one.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Bounds:
                 raise ReadingError(self._value_message(series_id, value))
 
     def entering(self, value: float) -> tuple[int, float]:
-        """Return the cause that a value has, and what enters in its place."""
+        """Return the cause of a value, or 0, and the admitted value."""
         if self.low <= value <= self.high:
             return 0, value
         if value != value:
@@ -125,7 +125,7 @@ class Bounds:
         return cause, math.nan
 
     def message(self, series_id: str, values: Sequence[float], causes: int) -> str:
-        """Say why a reading is a dead letter: the first value with the cause that counts."""
+        """Return why a reading is a dead letter: its first value with the cause that applies."""
         counts = self._causes[causes]
         for value in values:
             if self._causes[self.entering(value)[0]] == counts:

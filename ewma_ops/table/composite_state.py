@@ -1,4 +1,4 @@
-"""The state of a composite of one field: a block for each stage, and what feeds them.
+"""`CompositeState`: the state of a composite of one field, a `SmoothingState` for each stage.
 
 Knows columns and rows; must not know formulas, series ids or streams.
 """
@@ -22,12 +22,12 @@ __all__ = ["CompositeState", "build_state", "smoothing_states", "with_separate_w
 
 
 class CompositeState:
-    """Blocks that a `Composite` feeds, moved on together like one `SmoothingState`.
+    """The stages of a `Composite`, updated together like one `SmoothingState`.
 
     Parameters
     ----------
     group
-        What to compute of which field.
+        What to compute for which field.
     columns
         As for `SmoothingState`.
     """
@@ -50,7 +50,7 @@ class CompositeState:
         volumes: Floats | None,
         causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
-        """Move the state on by a batch, as `SmoothingState.advance` does."""
+        """Update the state by a batch, as `SmoothingState.advance` does."""
         x = values[self._place]
         feed = _ColumnFeed(self._stages, np.isnan(x), plan, times_ms, volumes, causes)
         found = self.group.composite.formula(x, feed)
@@ -67,14 +67,14 @@ class CompositeState:
         volume: float | None = None,
         causes: int = 0,
     ) -> tuple[float, ...]:
-        """Move one series on by one reading, to the same bits."""
+        """Update one series by one reading, with the same bits."""
         (x,) = values
         feed = _ReadingFeed(self._stages, x != x, row, time_ms, volume, causes)
         return tuple(map(float, self.group.composite.formula(x, feed)))
 
 
 class _ColumnFeed(NamedTuple):
-    """Feeds the stages by the column; everything is in the plan's order."""
+    """Feeds the stages with columns, in the plan's order."""
 
     stages: dict[str, SmoothingState]
     missing: NDArray[np.bool_]
@@ -104,7 +104,7 @@ class _ColumnFeed(NamedTuple):
 
 
 class _ReadingFeed(NamedTuple):
-    """Feeds the stages by the number."""
+    """Feeds the stages with single readings."""
 
     stages: dict[str, SmoothingState]
     missing: bool
@@ -127,7 +127,7 @@ class _ReadingFeed(NamedTuple):
 def build_state(
     group: FieldGroup | CompositeGroup, columns: Mapping[str, NDArray[Any]] | None = None
 ) -> SmoothingState | CompositeState:
-    """Return what keeps the state of a unit."""
+    """Return a new state for a group, or one that resumes from ``columns``."""
     return (
         CompositeState(group, columns)
         if isinstance(group, CompositeGroup)
@@ -136,14 +136,14 @@ def build_state(
 
 
 def smoothing_states(states: list[SmoothingState | CompositeState]) -> list[SmoothingState]:
-    """Return every block there is."""
+    """Return every `SmoothingState`, those of composites too."""
     return [smoothing_state for state in states for smoothing_state in state.smoothing_states]
 
 
 def with_separate_weights(
     smoothing_set: SmoothingSet, states: list[SmoothingState | CompositeState]
 ) -> list[SmoothingState | CompositeState]:
-    """Give each field weights of its own."""
+    """Return states in which each field has weights of its own."""
     composites = {state.group.name: state for state in states if isinstance(state, CompositeState)}
     whole = {state.group.name: state for state in states if isinstance(state, SmoothingState)}
     return [

@@ -1,6 +1,6 @@
 """SeriesIndex: the row of each series id.
 
-Knows ids, their UTF-8 and their hashes; must not know what is kept in a row, or streams.
+Knows ids, their UTF-8 and their hashes; must not know the contents of rows, or streams.
 
 A dictionary of a million ids takes 130 MB and, far beyond any processor's cache, a third of the
 time of a flow: each look-up waits for memory several times. Here ids are columns, and a run of them
@@ -61,7 +61,7 @@ _UINT64 = 2**64 - 1
 _LOWER, _UPPER = np.uint64(2**32 - 1), np.uint64(32)
 """The two halves of a word."""
 
-# Python's hash of text is another one in each process, and nobody knows which.
+# Python's hash of text differs in each process, so nobody can prepare ids that collide.
 _FACTORS = np.random.default_rng(hash("ewma_ops.table.index") & _UINT64).integers(
     0, 2**64, _LONGEST // 4 + 2, np.uint64
 )
@@ -79,9 +79,9 @@ class EncodedIds(NamedTuple):
 
 
 class Located(NamedTuple):
-    """The row of each of some series ids.
+    """Rows of some series ids.
 
-    ``found`` holds the ids, where they are worth remembering, ``fresh`` each new one once.
+    ``found`` holds the ids if they are worth remembering, ``fresh`` each new id once.
     """
 
     rows: NDArray[np.intp]
@@ -90,7 +90,7 @@ class Located(NamedTuple):
 
     @property
     def n_new(self) -> int:
-        """How many of them are new."""
+        """Number of new ids."""
         return 0 if self.fresh is None else len(self.fresh)
 
 
@@ -169,7 +169,7 @@ class SeriesIndex:
         return located.rows
 
     def look_up(self, series_ids: Sequence[str]) -> Located:
-        """Return the row of each series id; the new ones get the next rows once they are added."""
+        """Return the row of each series id; `add` gives new ids the rows that are named here."""
         column = isinstance(series_ids, TextColumn)
         if not column:
             try:
@@ -189,7 +189,7 @@ class SeriesIndex:
         return Located(rows, found, TextColumn.of(list(fresh)))
 
     def add(self, located: Located) -> None:
-        """Add the new ids among those looked up; nothing may have been added in between."""
+        """Add the new ids of a look-up; no other id may have been added since."""
         rows, found, fresh = located
         if fresh is not None:
             self._append(fresh)
@@ -202,12 +202,11 @@ class SeriesIndex:
         Raises
         ------
         StateError
-            If one of them is there already, or they are not as long as is told; nothing is changed
-            then.
+            If one of them has a row already, or the sizes do not add up; nothing is changed then.
         """
         told = int(sizes.sum(dtype=np.int64))
         if told != len(ids):
-            raise StateError(f"{len(ids)} bytes of ids where {told} are told: damaged state")
+            raise StateError(f"there are {len(ids)} bytes of ids, not {told}: damaged state")
         ends = np.cumsum(sizes, dtype=np.int64)
         texts = TextColumn(BytesColumn(ids + SPARE, ends - sizes, ends))
         if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
@@ -228,7 +227,7 @@ class SeriesIndex:
         return EncodedIds(texts.utf8.packed(), texts.utf8.sizes.astype(np.uint32))
 
     def texts(self, first: int = 0) -> TextColumn:
-        """Return the ids of the rows from one on, as a column that must not outlive the next id."""
+        """Return the ids from row ``first`` on; the column is valid until an id is added."""
         ends = self._ends.values[first:]
         return TextColumn(BytesColumn(self._utf8, ends[:-1], ends[1:]))
 
@@ -240,7 +239,7 @@ class SeriesIndex:
         return self._stable.values
 
     def keep(self, rows: NDArray[np.intp]) -> None:
-        """Forget every id but those of some rows, which move up."""
+        """Keep the ids of some rows, which move up, and remove all others."""
         kept = self.texts().take(rows)
         self._clear()
         self._append(kept)

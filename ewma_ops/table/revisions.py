@@ -1,4 +1,4 @@
-"""What a table does about readings that were wrong: take one back, or correct its value.
+"""Retract a wrong reading of a series, or correct its value.
 
 Knows series ids and rows; must not know streams, or how a state is computed.
 """
@@ -20,7 +20,7 @@ __all__ = ["Revisable"]
 
 
 class Revisable(SeriesState):
-    """The methods of a `SeriesTable` that revise its past."""
+    """The part of `SeriesTable` that revises past readings."""
 
     def retract(
         self,
@@ -32,32 +32,33 @@ class Revisable(SeriesState):
         newest_ms: int | None = None,
         oldest_ms: int | None = None,
     ) -> None:
-        """Take back a reading: go on as if it had never come.
+        """Retract a reading: go on as if it had never come.
 
-        Under decay by time it may be any reading, under count decay it must be the newest. Exact to
-        rounding, which what is taken back makes larger the more it outweighs the rest. Nothing is
-        changed if an error is raised.
+        With decay by time it can be any reading, with count decay it must be the newest. Exact to
+        rounding, whose error grows with the share of the reading in the weight. Nothing is changed
+        if an error is raised.
 
         Parameters
         ----------
         series_id, value, time_ms, weight
-            The reading as it came; ``time_ms`` is needed under decay by time.
+            The reading as it came; ``time_ms`` is needed with decay by time.
         newest_ms, oldest_ms
             The times of the newest and the oldest of the readings that are left, in milliseconds
             since the epoch. The state holds the time of the newest reading only, so ``newest_ms``
-            is needed to retract that one where ``sum``, ``rate``, ``settled``, ``revision``,
+            is needed to retract that one if ``sum``, ``rate``, ``settled``, ``revision``,
             ``min_weight`` or a policy for late readings or equal times depends on it; and
-            ``oldest_ms`` to retract the oldest one with ``rate`` or ``settled`` by time. Elsewhere
-            nothing that is shown depends on them; without ``newest_ms`` the series then keeps its
-            newest time, which `evict` goes by.
+            ``oldest_ms`` to retract the oldest one with ``rate`` or ``settled`` by time. Otherwise
+            no output depends on them; without ``newest_ms`` the series keeps its newest time, which
+            `evict` uses.
 
         Raises
         ------
         ConfigError
-            If a smoothing cannot be taken apart: it has stages, starts under decay by time other
-            than from no weight, weighs by duration, or decays past missing readings by count.
+            If a smoothing does not allow it: it is a composite, has decay by time and a start-up
+            other than ``"corrected"``, weighs by duration, or has count decay and decays past
+            missing readings.
         ReadingError
-            If there is no such series, no evidence would be left, or a time is needed.
+            If there is no such series, no other reading would remain, or a time is needed.
 
         Examples
         --------
@@ -102,26 +103,26 @@ class Revisable(SeriesState):
     ) -> None:
         """Correct the value of a reading: go on as if it had come with the other one.
 
-        The same as to take it back and take in the right one with the same time, but one step and
-        one revision, and possible however much of the series it is. Under decay by time it may be
-        any reading, under count decay it must be the newest: so a tick replaces the open bar.
-        Exact to rounding. Nothing is changed if an error is raised.
+        The same as to retract it and to step with the right one at the same time, but one step and
+        one revision, and possible even for the only reading. With decay by time it can be any
+        reading, with count decay it must be the newest: so a tick replaces the open bar. Exact to
+        rounding. Nothing is changed if an error is raised.
 
         Parameters
         ----------
         series_id, old, time_ms, weight
-            The reading as it came; ``time_ms`` is needed under decay by time.
+            The reading as it came; ``time_ms`` is needed with decay by time.
         new
-            The value that it should have come with; missing where the old one is.
+            The right value; missing if and only if the old one is.
 
         Raises
         ------
         ConfigError
-            If a smoothing cannot be taken apart, as for `retract`.
+            If a smoothing does not allow it, as for `retract`.
         ReadingError
             If there is no such series, it cannot have had such a reading, or the new value is out
-            of bounds; or if nothing is left of the others beside it, and an unbiased statistic is
-            asked for.
+            of bounds; or if an unbiased statistic is requested, and rounding has lost all other
+            readings beside this one.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""The state of all series: ids, rows and columns, and how series enter and leave it as a whole.
+"""The state of all series: ids, rows and columns; adding, merging and removing whole series.
 
 Knows series ids, rows and growth; must not know readings, streams, or how a statistic is computed.
 """
@@ -34,7 +34,7 @@ _LEAST_IDLE = 8
 
 
 class SeriesState:
-    """The methods of a `SeriesTable` that are of whole series, not of their readings."""
+    """The part of `SeriesTable` that handles whole series: snapshots, merging, eviction."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class SeriesState:
         self._plain = self.smoothing_set.width == 1 and not self.smoothing_set.by_volume
 
     def _separate(self) -> None:
-        """Give each field weights of its own: a reading lacks some of the fields only."""
+        """Give each field weights of its own, because a reading lacks only some of the fields."""
         self._bind(with_separate_weights(self.smoothing_set, self._states), separate_weights=True)
 
     def _locate(self, series_ids: Sequence[str]) -> NDArray[np.intp]:
-        """Row of each series id, adding the new ones."""
+        """Return the row of each series id, adding the new ones."""
         rows = self._index.locate(series_ids)
         self._grow(len(self._index))
         return rows
@@ -95,14 +95,14 @@ class SeriesState:
             self._admission.grow(size)
 
     def evict(self, before_ms: int) -> int:
-        """Forget every series whose newest reading is older than ``before_ms``.
+        """Remove every series whose newest reading is older than ``before_ms``.
 
-        A forgotten series that comes back starts from scratch. Costs a pass over the whole table.
+        A removed series that comes back starts from scratch. Costs a pass over the whole table.
 
         Returns
         -------
         int
-            How many series were forgotten.
+            The number of removed series.
 
         Raises
         ------
@@ -117,8 +117,7 @@ class SeriesState:
         if not timed:
             raise ConfigError(
                 f"{self._smoothing_states[0].group.smoothing.decay} keeps no times, so idle series "
-                "cannot be "
-                "told: use decay by time, for example Decay(halflife='5min')"
+                "cannot be found: use decay by time, for example Decay(halflife='5min')"
             )
         newest_ms = np.maximum.reduce([newest[: len(self)] for newest in timed])
         return self._keep_rows(newest_ms >= before_ms)
@@ -146,15 +145,15 @@ class SeriesState:
         return len(stays) - len(kept)
 
     def merge(self, other: SeriesState) -> None:
-        """Take in all series of another table, as if their readings had come to this one.
+        """Merge all series of another table into this one, as if it had had their readings.
 
         Exact to rounding. Under decay by time the two may overlap; under count decay the other's
-        readings are taken as the later ones. The other table is not changed.
+        readings count as the later ones. The other table is not changed.
 
         Raises
         ------
         ConfigError
-            If the tables differ in what they compute, or it cannot be merged.
+            If the tables compute different things, or something that cannot be merged.
         """
         if other.smoothing_set.fingerprint() != self.smoothing_set.fingerprint():
             raise ConfigError(
@@ -176,20 +175,20 @@ class SeriesState:
         self._admission.merge(other._admission, rows)
 
     def ids(self, first: int = 0) -> TextColumn:
-        """Return the ids of all series but the ``first``; to be used before others are added."""
+        """Return the ids from row ``first`` on; valid until a series is added."""
         return self._index.texts(first)
 
     def snapshot(
         self, rows: NDArray[np.intp] | None = None, ids: PackedIds | None = None
     ) -> TableSnapshot:
-        """Copy the state. The table goes on unchanged.
+        """Return a copy of the state.
 
         Parameters
         ----------
         rows
-            intp[m]: of which series, by the order in which they came; ``None`` for all.
+            intp[m], rows of the series, which are in order of arrival; ``None`` for all.
         ids
-            Theirs, where they are packed already.
+            Their ids, if packed already.
         """
         where = np.arange(len(self)) if rows is None else rows
         columns = {
@@ -202,10 +201,10 @@ class SeriesState:
         )
 
     def absorb(self, snapshot: TableSnapshot) -> None:
-        """Take in the series of a snapshot, none of which is in the table yet.
+        """Add the series of a snapshot, none of which may be in the table yet.
 
-        Their outputs go on to the last bit as they would in the table they come from. Nothing is
-        changed if an error is raised.
+        Their further outputs have the same bits as in the table of the snapshot. Nothing is changed
+        if an error is raised.
 
         Raises
         ------
@@ -236,7 +235,7 @@ class SeriesState:
             smoothing_state.copy_from(more, first, n)
 
     def _check(self) -> None:
-        """Raise StateError unless the table is sound: for tests."""
+        """Raise StateError if the state is damaged. For tests."""
         check_sound(_columns(self._admission, self._smoothing_states), len(self))
 
 

@@ -1,4 +1,4 @@
-"""Several smoothings of several fields: what they are called, and what shares its weights.
+"""`SmoothingSet`: several smoothings of several fields; their names, and which share weights.
 
 Knows names; must not know readings, tables, or how anything is computed.
 """
@@ -21,7 +21,7 @@ from ewma_ops.stats.statistics import OF_READING, PAIRED
 __all__ = ["CompositeGroup", "FieldGroup", "SmoothingLike", "SmoothingSet"]
 
 SmoothingLike = Smoothing | Composite
-"""What can be asked of a series."""
+"""What can be computed for a series."""
 
 MOST_FIELDS = 1 << 16
 
@@ -29,10 +29,10 @@ MOST_FIELDS = 1 << 16
 class FieldGroup(NamedTuple):
     """One smoothing of fields that are observed together: its name, and the places of the fields.
 
-    ``keys[statistic]`` names each row of the result; what is named ``None`` is not wanted.
-    ``unbiased`` tells how second moments are kept: in the units of single fields and pairs as in
-    the unit of all fields, even where none of their own statistics is unbiased. Their state is
-    copied from it, and their outputs have the same bits.
+    ``keys[statistic]`` names each row of the result; ``None``: the row is not output. ``unbiased``
+    tells how second moments are kept: groups of single fields and pairs keep them as the group of
+    all fields does, even if none of their own statistics is unbiased, because their state is copied
+    from it and their outputs must have the same bits.
     """
 
     name: str
@@ -44,7 +44,7 @@ class FieldGroup(NamedTuple):
 
 
 class CompositeGroup(NamedTuple):
-    """One composite of one field, and the units that are its stages, by name."""
+    """One composite of one field, and the field groups of its stages, by name."""
 
     name: str
     composite: Composite
@@ -58,7 +58,7 @@ class SmoothingSet:
     """Smoothings and composites by name, of fields by name.
 
     They share the readings, and so the bounds, the newest time of a series, resets and dead
-    letters; whether weights decay past what is not observed, each decides by its own policies.
+    letters. Whether weights decay past a missing reading, each decides by its own policies.
 
     Parameters
     ----------
@@ -67,9 +67,9 @@ class SmoothingSet:
     fields
         Names of the fields; none for a number or a vector without names.
     width
-        How many numbers a value holds.
+        Number of values of a reading.
     forget_after_ms
-        Milliseconds after which an idle series begins anew; ``None`` for never.
+        Milliseconds after which an idle series is reset; ``None`` for never.
     """
 
     smoothings: tuple[tuple[str, SmoothingLike], ...]
@@ -98,8 +98,8 @@ class SmoothingSet:
         Raises
         ------
         ConfigError
-            If a name is empty or comes twice, a statistic of two fields is asked of one, or
-            smoothings differ in more of their policies than skip and decay.
+            If a name is empty or used twice, a statistic of two fields is requested for one, or
+            policies of the smoothings differ in more than skip and decay.
 
         Examples
         --------
@@ -175,7 +175,7 @@ class SmoothingSet:
 
     @property
     def policies(self) -> Policies:
-        """What is done with unusual readings, as all that is asked for agrees on."""
+        """The policies for unusual readings, on which all smoothings agree."""
         first, *others = [one.policies for _, one in self.smoothings]
         return first.joined(others)
 
@@ -204,7 +204,7 @@ class SmoothingSet:
         return max(policies.lowest, -largest), min(policies.highest, largest)
 
     def fingerprint(self) -> str:
-        """Return a short text that differs where one's state would be of no use to another."""
+        """Return a short text, equal for sets that can exchange their state."""
         smoothings = [
             f"{name}: {smoothing.fingerprint()}" if name else smoothing.fingerprint()
             for name, smoothing in self.smoothings
@@ -215,10 +215,10 @@ class SmoothingSet:
         return "; ".join([*smoothings, *fields, *vector, *forgets])
 
     def groups(self, *, separate_weights: bool = False) -> list[FieldGroup | CompositeGroup]:
-        """Group what shares its weights: all fields, or each by itself and each pair.
+        """Group the fields that share weights: all of them, or each field and each pair by itself.
 
-        Fields share their weights as long as no reading lacked only some of them;
-        ``separate_weights`` is from then on. Of a composite each field is always by itself.
+        Fields share weights until a reading lacks only some of them; from then on there are
+        ``separate_weights``. A composite always has a group for each field.
         """
         everything = tuple(range(self.width))
         groups: list[FieldGroup | CompositeGroup] = []
@@ -251,7 +251,7 @@ class SmoothingSet:
         return groups
 
     def order(self, groups: Sequence[FieldGroup | CompositeGroup]) -> list[int] | None:
-        """Return where each of `names` is in what the units give, flat; ``None``: in this order."""
+        """Return the place of each of `names` in the results of the groups; ``None``: in order."""
         places: dict[str, int] = {}
         flat = 0
         for group in groups:

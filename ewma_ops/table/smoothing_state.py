@@ -1,4 +1,4 @@
-"""The state of one unit of a smoothing set for every series, and the two ways to move it on.
+"""`SmoothingState`: the state of one field group for every series, updated by column or reading.
 
 Knows columns and rows; must not know series ids or streams.
 """
@@ -33,18 +33,18 @@ __all__ = ["Ends", "SmoothingState"]
 
 
 class Ends(NamedTuple):
-    """The times of the newest and of the oldest reading that a retracted one leaves, if given."""
+    """Times of the newest and the oldest reading that remain after a retraction, if given."""
 
     newest_ms: int | None = None
     oldest_ms: int | None = None
 
     def newest(self, time_ms: int, newest_ms: int, *, needed: bool) -> int:
-        """Return the newest time that is left, once the reading at ``time_ms`` is retracted.
+        """Return the newest time that remains after the reading at ``time_ms`` is retracted.
 
         Raises
         ------
         ReadingError
-            If it is needed and not given, or cannot be.
+            If it is needed and not given, or is impossible.
         """
         given = self.newest_ms
         if time_ms < newest_ms or (given is None and not needed):
@@ -60,12 +60,12 @@ class Ends(NamedTuple):
         return given
 
     def oldest(self, time_ms: int, oldest_ms: int, newest_ms: int) -> int:
-        """Return the oldest time that is left.
+        """Return the oldest time that remains.
 
         Raises
         ------
         ReadingError
-            If it is not given, or cannot be.
+            If it is not given, or is impossible.
         """
         given = self.oldest_ms
         if time_ms > oldest_ms:
@@ -90,9 +90,9 @@ class SmoothingState:
     Parameters
     ----------
     group
-        What to compute of which fields.
+        What to compute for which fields.
     columns
-        The state to go on from, as `columns` names it; ``None`` for no series.
+        State to resume from, as `columns` names it; ``None`` for no series.
 
     Raises
     ------
@@ -125,7 +125,7 @@ class SmoothingState:
 
     @property
     def size(self) -> int:
-        """Rows there are."""
+        """Number of rows."""
         return len(self.state["count"])
 
     def _full(self, name: str, size: int) -> NDArray[Any]:
@@ -133,7 +133,7 @@ class SmoothingState:
         return np.full((depth, size) if depth else size, initial, dtype)
 
     def _resumed(self, name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return a column of a snapshot; `StateError` if it has none that fits."""
+        """Return a column of a snapshot; StateError if it is missing or of another shape."""
         dtype, _, depth = self._smoother.columns[name]
         column = columns.get(self._prefix + name)
         if column is None:
@@ -166,7 +166,7 @@ class SmoothingState:
             column[..., rows] = self._smoother.columns[name].initial
 
     def copy_rows(self, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
-        """Put the state of some rows in the place of others."""
+        """Copy the state of some rows to others."""
         for column in self.state.values():
             column[..., target] = column[..., source]
 
@@ -182,7 +182,7 @@ class SmoothingState:
         volumes: Floats | None,
         causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
-        """Move the state on by a batch; return the statistics by key, in order of arrival.
+        """Update the state by a batch; return the statistics by key, in order of arrival.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class SmoothingState:
         volumes: Floats | None,
         causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
-        """Move the state on by a batch of its own fields; return the statistics as planned."""
+        """Update the state by a batch of its own fields; return statistics in the plan's order."""
         state = {name: column[..., plan.series] for name, column in self.state.items()}
         results = self._smoother.advance(plan, values, times_ms, volumes, causes, state)
         for name, column in self.state.items():
@@ -223,7 +223,7 @@ class SmoothingState:
         return results
 
     def merge(self, other: SmoothingState, rows: NDArray[np.intp]) -> None:
-        """Take in another's series, of which the i-th is at ``rows[i]`` here."""
+        """Merge another's series into this; its i-th is at ``rows[i]`` here."""
         n = len(rows)
         here = {name: column[..., rows] for name, column in self.state.items()}
         there = {name: column[..., :n] for name, column in other.state.items()}
@@ -248,7 +248,7 @@ class SmoothingState:
         return after
 
     def _set_ends(self, after: dict[str, NDArray[Any]], time_ms: int, ends: Ends) -> None:
-        """Set the times of the newest and the oldest reading that are left, if one was an end."""
+        """Set the newest and oldest time that remain, if the retracted reading had one of them."""
         newest = int(after["newest_ms"][0])
         before = ends.newest(time_ms, newest, needed=depends_on_times(self.group.smoothing))
         if before != newest:
@@ -280,7 +280,7 @@ class SmoothingState:
         return {name: column[..., row : row + 1] for name, column in self.state.items()}
 
     def _faded(self, one: Mapping[str, NDArray[Any]], time_ms: int | None, weight: float) -> float:
-        """Return what a reading weighs now; under count decay it is the newest."""
+        """Return the decayed weight of a reading; with count decay it is the newest."""
         if not self.group.smoothing.decay.by_time:
             return newest_weight(self.group.smoothing, one, weight)
         if time_ms is None:
@@ -293,7 +293,7 @@ class SmoothingState:
         return weight * self.group.smoothing.decay.retention_of(age)
 
     def copy_from(self, other: SmoothingState, first: int, n: int) -> None:
-        """Set the state of ``n`` series, from ``first``, to that of another's first ones."""
+        """Copy the state of another's first ``n`` series to the rows from ``first`` on."""
         for name, column in self.state.items():
             column[..., first : first + n] = other.state[name][..., :n]
 
@@ -303,7 +303,7 @@ class SmoothingState:
             column[..., row : row + 1] = state[name]
 
     def select_fields(self, group: FieldGroup) -> SmoothingState:
-        """Return the state of some of the fields, for a unit of their own."""
+        """Return a copy of the state for a group of some of the fields."""
         at = [self.group.places.index(place) for place in group.places]
         pairs = list(combinations(self.group.places, 2))
         selected = SmoothingState(group)

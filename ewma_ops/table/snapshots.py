@@ -1,6 +1,6 @@
-"""What the state of a table is copied to, and whether it may be gone on from.
+"""`TableSnapshot`: a copy of the state of a table, and the checks before it is resumed.
 
-Knows arrays by name; must not know tables, or what is computed of the state.
+Knows arrays by name; must not know tables, or the meaning of the state.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PackedIds(NamedTuple):
         return sizes.astype(np.min_scalar_type(sizes.max(initial=0)))
 
     def utf8(self) -> bytes:
-        """Return the ids end to end.
+        """Return the ids end to end, uncompressed.
 
         Raises
         ------
@@ -59,8 +59,8 @@ class PackedIds(NamedTuple):
 class TableSnapshot(NamedTuple):
     """The state of a table as plain arrays: independent of the table.
 
-    ``separate_weights`` tells that each field has weights of its own, since a reading lacked only
-    some of them. Whole numbers are `narrowed`.
+    ``separate_weights``: each field has weights of its own, because a reading lacked only some of
+    them. Whole numbers are `narrowed`.
     """
 
     version: int
@@ -78,12 +78,12 @@ class TableSnapshot(NamedTuple):
         *,
         separate_weights: bool,
     ) -> TableSnapshot:
-        """Make a snapshot of this version."""
+        """Return a snapshot of the current version."""
         narrow = {name: narrowed(column) for name, column in columns.items()}
         return cls(VERSION, fingerprint, ids, narrow, separate_weights)
 
     def plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return it as numbers and text, and as arrays and bytes by name: see :meth:`of_plain`."""
+        """Return the snapshot as numbers and text, and as arrays and bytes, both by name."""
         numbers = {
             "table": [self.version, self.fingerprint, self.separate_weights, len(self.ids.blocks)]
         }
@@ -95,7 +95,7 @@ class TableSnapshot(NamedTuple):
     def of_plain(
         cls, numbers: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]
     ) -> TableSnapshot:
-        """Make a snapshot of what :meth:`plain` returned; whether it fits is not checked here."""
+        """Return the snapshot that :meth:`plain` gave; whether it fits is not checked here."""
         version, fingerprint, separate_weights, blocks = numbers["table"]
         ids = PackedIds(
             tuple(columns[f"ids/{i}"].tobytes() for i in range(blocks)), columns["sizes"]
@@ -113,7 +113,7 @@ class TableSnapshot(NamedTuple):
         Raises
         ------
         StateError
-            Naming both.
+            Naming both versions or smoothings.
         """
         if self.version != VERSION:
             raise StateError(
@@ -129,14 +129,14 @@ class TableSnapshot(NamedTuple):
 
 
 def packed(utf8: bytes, *, small: bool = True) -> bytes:
-    """Return text as a block of `PackedIds`: a third of it in 200 ns an id, or whole at once."""
+    """Return text as a block of `PackedIds`: a third of the size in 200 ns an id, or as is."""
     return zlib.compress(utf8, zlib.Z_BEST_SPEED if small else zlib.Z_NO_COMPRESSION)
 
 
 def narrowed(column: NDArray[Any]) -> NDArray[Any]:
-    """Return whole numbers in four bytes where these hold each of them; other columns as they are.
+    """Return whole numbers in four bytes if each of them fits; other columns as they are.
 
-    What is written to disk counts. In fewer bytes the state would grow with the readings.
+    Smaller snapshots are faster to write. Not fewer bytes: their size would grow with the counts.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def narrowed(column: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_sound(columns: Mapping[str, NDArray[Any]], n: int) -> None:
-    """Refuse columns of ``n`` series that no readings could have led to.
+    """Refuse columns that cannot be the state of ``n`` series.
 
     Raises
     ------

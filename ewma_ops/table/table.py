@@ -1,7 +1,7 @@
-"""SeriesTable: how readings move on the state of millions of series, in batches or one by one.
+"""`SeriesTable`: update the state of millions of series by readings, in batches or one by one.
 
 Every method checks its arguments before it changes anything, so an error leaves the table as it
-was. What is of whole series is in `series_state`, what revises readings in `revisions`.
+was. Operations on whole series are in `series_state`, retracting and correcting in `revisions`.
 Must not know streams, Kafka, the clock ("now" is an argument) or how a statistic is computed.
 """
 
@@ -23,7 +23,7 @@ from ewma_ops.table.snapshots import TableSnapshot
 
 __all__ = ["SeriesTable", "TableSnapshot"]
 
-# Fewer readings than this cost less one by one than as columns (measured).
+# Fewer readings than this are faster one by one than as columns (measured).
 _SMALLEST_BATCH = 96
 
 
@@ -38,19 +38,19 @@ class SeriesTable(Revisable):
     smoothing
         What to compute: one `Smoothing` or `Composite`, or several by name, all in one pass.
     snapshot
-        What an earlier table's :meth:`snapshot` returned, to go on from there.
+        State to resume from, as :meth:`snapshot` of an earlier table returned it.
     fields
-        Names of the fields of a reading, or how many numbers its value is a vector of. A field
-        that is missing is missing alone; a vector is missing whole where any number of it is.
+        Names of the fields of a reading, or the length of the vector that its value is. A field
+        is missing by itself; a vector is missing as a whole if any number of it is.
     forget_after
-        A series begins anew at a reading that is more than this past its newest, such as
-        ``"7d"``; readings need times then. Of readings with ``clocks_ms`` the clock counts in
-        place of their own time. :meth:`free_idle` frees what would begin anew.
+        A reading that is more than this past the newest of its series, such as ``"7d"``, resets
+        the series; readings need times then. If readings have ``clocks_ms``, the clock is used in
+        place of their own time. :meth:`free_idle` frees the memory of idle series.
 
     Raises
     ------
     ConfigError
-        If the names of fields and smoothings do not go together.
+        If the names of fields and smoothings are incompatible.
     StateError
         If the snapshot was taken with another smoothing, or by an unknown version.
 
@@ -59,7 +59,7 @@ class SeriesTable(Revisable):
     A series costs 24 bytes of state for the mean (32 by time), and about 50 bytes for its id and
     its place in the index. Biased variances take 8 bytes more, unbiased ones 16 (24 by time),
     ``n_eff``, ``revision``, ``settled`` and ``rate`` by time 8, weighting ``last`` and ``linear``
-    8, a policy for what is late or at equal times 8. A further field costs 8 bytes for its mean, 8
+    8, a policy for late readings or equal times 8. A further field costs 8 bytes for its mean, 8
     for its variance and 8 for each covariance, as long as no reading lacks only some of the fields.
 
     Statistics are named ``mean``; with several fields and smoothings ``bid_fast_mean``; of two
@@ -81,7 +81,7 @@ class SeriesTable(Revisable):
     """
 
     def update(self, readings: Readings, *, collect_rejected: bool = False) -> Smoothed:
-        """Take in readings, in order of arrival, and return each with its statistics.
+        """Update the series by readings, in order of arrival; return each with its statistics.
 
         Series that are not in the table yet are added. Nothing is changed if an error is raised.
 
@@ -90,14 +90,14 @@ class SeriesTable(Revisable):
         readings
             Of any number of series.
         collect_rejected
-            What becomes of readings whose policy is ``"dead-letter"``: put aside, as ``rejected``
-            of the result, or else an error.
+            Whether to return readings whose policy is ``"dead-letter"`` as ``rejected`` of the
+            result; if not, they are an error.
 
         Raises
         ------
         ReadingError
-            If the readings lack times, weights or fields that the smoothing set needs, or if one
-            does not enter by its policy.
+            If the readings lack times, weights or fields that the smoothing set needs, or if a
+            policy rejects one.
         """
         self._admission.check_shape(readings)
         located = self._index.look_up(readings.series_ids)
@@ -108,11 +108,11 @@ class SeriesTable(Revisable):
             statistics = self._advance(admitted)
         else:
             free = len(self)
-            anew = renewed(admitted.rows, admitted.resets, free)
+            renewal = renewed(admitted.rows, admitted.resets, free)
             self._grow(free + int(admitted.resets.sum()))
-            statistics = self._advance(admitted._replace(rows=anew.rows))
+            statistics = self._advance(admitted._replace(rows=renewal.rows))
             for smoothing_state in self._smoothing_states:
-                smoothing_state.copy_rows(anew.last, anew.series)
+                smoothing_state.copy_rows(renewal.last, renewal.series)
                 smoothing_state.clear(slice(free, None))
         kept = admitted.readings
         if kept.hashes is None and len(kept):
@@ -146,9 +146,9 @@ class SeriesTable(Revisable):
         time_ms: int | None = None,
         weight: float | None = None,
     ) -> tuple[float, ...]:
-        """Take in one reading and return its statistics, in the order of the output.
+        """Update a series by one reading; return its statistics, in the order of the output.
 
-        The same to the last bit as :meth:`update` with one reading, and quicker for few.
+        The same to the last bit as :meth:`update` with one reading, and faster for few readings.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class SeriesTable(Revisable):
         ------
         ReadingError
             If decay is by time and there is none, if the weight is out of bounds, if there are
-            more or fewer values than fields, or if the reading does not enter by its policy.
+            more or fewer values than fields, or if a policy rejects the reading.
 
         Examples
         --------
@@ -180,7 +180,7 @@ class SeriesTable(Revisable):
             admission.check_given(series_id, time_ms, weight)
         if admission.by_volume:
             admission.check_weight(series_id, weight)
-        values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # as many as fields
+        values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # one for each field
         low, high = admission.low, admission.high
         usual = self._plain and low <= value <= high  # type: ignore[operator] # the same
         if not usual:

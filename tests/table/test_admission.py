@@ -108,7 +108,7 @@ def test_a_second_reading_at_the_same_time(policy: Any, expected: float) -> None
 
 def test_late_is_told_under_count_decay_too_and_needs_times() -> None:
     assert means([(5, 1.0), (4, 9.0), (6, 4.0)], late="skip") == [1.0, 1.0, 3.0]
-    with pytest.raises(ReadingError, match="late is told by time, but a reading has none"):
+    with pytest.raises(ReadingError, match="lateness is measured by time, but a reading has none"):
         SeriesTable(Smoothing(HALF, late="skip")).step("s", 1.0)
 
 
