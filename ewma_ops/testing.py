@@ -99,7 +99,7 @@ def run_job(config: Path | str | Mapping[str, Any], records: Iterable[RecordLike
     ([1.0, 3.0], ['not-json'])
     """
     settings = load_tables(config) if isinstance(config, Mapping) else load(config)
-    runs = in_runs(map(_as_record, records), settings.input.topic)
+    runs = in_runs(map(_as_record, records), settings.input.source)
     events: list[ProducerRecords] = []
     letters: list[ProducerRecords] = []
     report = Report()

@@ -5,7 +5,8 @@
 does what ``ewma run smooth.toml`` does, with Bytewax's own flags (``-w``, ``-r``, ``-s``, ``-b``,
 ``-i``, ``-a``). The recovery directory is locked, claimed and cleaned as ``ewma run`` does it, the
 job begins where it began when it first ran, and SIGTERM or SIGINT stops the flow after a last
-snapshot. What only ``ewma run`` does is to start again after a failure.
+snapshot. What only ``ewma run`` does is to start again: after a failure, and to take up topics and
+partitions of the input that came since the start. Here they are read from the next start on.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def _recovery_store(lookups: JobLookups) -> RecoveryStore | None:
             lookups.identify(),
             lookups.find_beginning,
             check_pickle,
+            lookups.extend_beginning,
         )
     return guarded_store(known.recovery_directory)
 

@@ -1,18 +1,23 @@
 """`Origins`: the input position of each reading, which identifies it.
 
 Knows partitions, offsets and ordinals as columns; must not know topics, or how they are encoded.
+
+A partition is known by a number: that of its topic, 31 bits, before its own, 32. A topic that is
+read alone may have the number 0, so that its partitions have their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Origins", "alike", "packed", "unpacked"]
+__all__ = ["Origins", "alike", "numbered", "packed", "partition_of", "topic_of", "unpacked"]
 
+_PARTITION_BITS = 32
+_PARTITION_MASK = (1 << _PARTITION_BITS) - 1
 _PAIR = np.dtype([("offset", ">i8"), ("ordinal", ">u8")])
 
 
@@ -22,7 +27,7 @@ class Origins(NamedTuple):
     Parameters
     ----------
     partitions
-        int32[n], input partitions of the messages.
+        int64[n] or int32[n], numbers of the messages' input partitions, 0 or more.
     offsets
         int64[n], offsets of the messages.
     ordinals
@@ -36,7 +41,7 @@ class Origins(NamedTuple):
     [7, 8]
     """
 
-    partitions: NDArray[np.int32]
+    partitions: NDArray[np.int64] | NDArray[np.int32]
     offsets: NDArray[np.int64]
     ordinals: NDArray[np.uint64] | None = None
 
@@ -75,6 +80,31 @@ class Origins(NamedTuple):
         cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
         for places in np.split(order, cuts):
             yield int(partitions[places[0]]), places
+
+
+_Numbers = TypeVar("_Numbers", int, NDArray[np.int64])
+
+
+def numbered(topic: _Numbers, partition: _Numbers) -> _Numbers:
+    """Return the number of a partition, or of each.
+
+    Examples
+    --------
+    >>> number = numbered(3, 7)
+    >>> topic_of(number), partition_of(number)
+    (3, 7)
+    """
+    return topic << _PARTITION_BITS | partition
+
+
+def topic_of(number: _Numbers) -> _Numbers:
+    """Return the topic's part of a partition's number."""
+    return number >> _PARTITION_BITS
+
+
+def partition_of(number: _Numbers) -> _Numbers:
+    """Return the partition's own part of its number, as Kafka has it."""
+    return number & _PARTITION_MASK
 
 
 def packed(offsets: NDArray[np.int64], ordinals: NDArray[np.uint64] | None) -> NDArray[Any]:

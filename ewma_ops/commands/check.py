@@ -21,8 +21,10 @@ from ewma_ops.commands.terminal import painted, table
 from ewma_ops.connectors import create_topic, partition_count
 from ewma_ops.connectors.client.options import check_options
 from ewma_ops.connectors.client.topic_configs import concerns
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.newest import read_newest
 from ewma_ops.job.builders import open_history, warm_table
+from ewma_ops.job.identity import look_up_inputs
 from ewma_ops.job.launcher import once_ready
 from ewma_ops.job.report import by_cause, counted
 from ewma_ops.job.survey import Survey, survey
@@ -115,9 +117,9 @@ def check(
         findings.say(f"\n{settings.warm_start}: {readings:,} readings of {len(warm):,} series")
     check_options(settings.kafka)
     if not offline:
-        _check_topics(settings, findings, wait_s, create_topics=create_topics)
+        inputs = _check_topics(settings, findings, wait_s, create_topics=create_topics)
         if sample:
-            _look(settings, sample, findings)
+            _look(settings, inputs, sample, findings)
     return findings.conclude()
 
 
@@ -128,11 +130,13 @@ def _described(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _check_topics(
     settings: Settings, findings: _Findings, wait_s: float, *, create_topics: bool
-) -> None:
-    ask = partial(partition_count, settings.kafka, settings.input.topic)
-    partitions = once_ready(ask, (), wait_s)
-    counts = {settings.input.topic: partitions}
-    findings.say(f"\n{settings.input.topic}: {partitions} partitions")
+) -> InputTopics:
+    inputs = once_ready(partial(look_up_inputs, settings), (), wait_s)
+    counts = {topic.name: topic.view.partitions for topic in inputs.by_number.values()}
+    partitions = max(counts.values())
+    findings.say()
+    for topic, count in counts.items():
+        findings.say(f"{topic}: {count} partitions")
     for topic in (settings.output.topic, settings.dead_letters.topic):
         if create_topics:
             create_topic(settings.kafka, topic, partitions)
@@ -143,13 +147,14 @@ def _check_topics(
     if why:
         findings.say(f"\n{why}")
         findings.document["letters_cut"] = why
-    for concern in concerns(settings.kafka, topic_uses(settings)):
+    for concern in concerns(settings.kafka, topic_uses(settings, inputs.names)):
         findings.tell(concern.text, grave=concern.grave)
+    return inputs
 
 
-def _look(settings: Settings, most: int, findings: _Findings) -> None:
+def _look(settings: Settings, inputs: InputTopics, most: int, findings: _Findings) -> None:
     """Read the newest messages, and show what the job finds in them."""
-    runs = read_newest(settings.kafka, settings.input.topic, most)
+    runs = read_newest(settings.kafka, list(inputs), most)
     with _for_a_while() as stopping:
         found = survey(settings, runs, stopping)
     findings.document["sample"] = msgspec.to_builtins(found)
@@ -185,9 +190,9 @@ def _lines(settings: Settings, found: Survey) -> Iterator[str]:
         came.append(f"{found.skipped:,} skipped")
     newest = "the newest message" if found.messages == 1 else f"the newest {found.messages:,}"
     if not found.messages:
-        yield f"{settings.input.topic} is empty"
+        yield f"{settings.input.source} is empty"
         return
-    yield f"{settings.input.topic}, {newest}: {', '.join(came)}"
+    yield f"{settings.input.source}, {newest}: {', '.join(came)}"
     rows = [
         [
             one.role,

@@ -146,6 +146,8 @@ def _run(options: argparse.Namespace) -> int:
         options.workers,
         identify=lookups.identify,
         find_beginning=lookups.find_beginning,
+        extend_beginning=lookups.extend_beginning,
+        changes=lookups.changes,
         grace_s=options.grace,
         wait_s=options.wait,
     )

@@ -62,7 +62,7 @@ class Order:
         self._rows: dict[bytes, int] = {}
         self._newest: Offsets = np.empty(0, np.int64)
         self._ordinals: NDArray[np.uint64] = np.empty(0, np.uint64)
-        self._home = np.empty(0, np.int32)
+        self._home = np.empty(0, np.int64)
         self.spread: set[int] = set()
 
     def check(self, partition: int, keys: list[bytes], positions: Positions) -> NDArray[np.bool_]:
@@ -109,7 +109,7 @@ class Order:
             room = max(missing, len(self._rows) // 4)
             self._newest = np.append(self._newest, np.full(room, -1))
             self._ordinals = np.append(self._ordinals, np.zeros(room, np.uint64))
-            self._home = np.append(self._home, np.full(room, -1, np.int32))
+            self._home = np.append(self._home, np.full(room, -1))
 
 
 def shown(position: Positions) -> str:

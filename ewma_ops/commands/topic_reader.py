@@ -1,4 +1,4 @@
-"""A topic read back as it is now, and what retention and compaction have taken out of it.
+"""Topics read back as they are now, and what retention and compaction have taken out of them.
 
 Knows consumers, offsets and ends; must not know jobs, nor what is in a record.
 """
@@ -16,6 +16,7 @@ from ewma_ops.commands.positions import Offsets
 from ewma_ops.connectors.client.connect import close_consumer, positions, translating_errors
 from ewma_ops.connectors.client.exchange import poll_records
 from ewma_ops.connectors.client.topics import topic_configs
+from ewma_ops.connectors.inputs import InputTopics
 
 __all__ = ["TopicReader"]
 
@@ -25,7 +26,9 @@ _CLOSE_S = 5.0
 
 
 class TopicReader:
-    """A topic read from its first record of interest to where it ends now.
+    """Topics read from their first record of interest to where they end now.
+
+    Partitions are known by their numbers, as of `InputTopics`.
 
     ``removed`` are offsets that retention has removed before that, ``gone`` those of records that
     compaction has; ``idle`` how many times in a row nothing came.
@@ -34,8 +37,8 @@ class TopicReader:
     ----------
     client
         The ``[kafka]`` table.
-    topic, partitions
-        The topic, and how many partitions of it are read: the first ones.
+    topics
+        The topics.
     consumer
         What reads it; :meth:`close` closes it.
 
@@ -48,13 +51,13 @@ class TopicReader:
     def __init__(
         self,
         client: Mapping[str, object],
-        topic: str,
-        partitions: int,
+        topics: InputTopics,
         consumer: KafkaConsumer,
     ) -> None:
-        self.tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self.topics = topics
+        self.tps = list(topics)
         self._consumer = consumer
-        self._client, self._reading = client, f"reading topic {topic!r}"
+        self._client, self._reading = client, f"reading topic {topics}"
         with translating_errors(self._client, self._reading):
             self._consumer.assign(self.tps)
             self.begins = self._consumer.beginning_offsets(self.tps, _LOOK_UP_MS)
@@ -62,8 +65,7 @@ class TopicReader:
         self._fetched: set[TopicPartition] = set()
         self.removed = 0
         self.idle = 0
-        policy = topic_configs(client, topic, "cleanup.policy").get("cleanup.policy", "")
-        self._compacted = "compact" in policy.split(",")
+        self._compacted = any(_is_compacted(client, topic) for topic in topics.names)
         self._next: dict[int, int] = {}
         self._gaps: dict[int, list[tuple[int, int]]] = {}
         self.gone = 0
@@ -71,7 +73,8 @@ class TopicReader:
     def begin(self, start: object) -> dict[int, int]:
         """Go to ``start``, or to what retention has left; return where that is by partition.
 
-        A partition that a noted ``start`` does not name was added later, and begins at 0.
+        A partition that a noted ``start`` does not name was added later, and begins at 0; one of
+        which it says None begins where its topic does.
         """
         firsts = dict(self.begins)
         with translating_errors(self._client, self._reading):
@@ -80,14 +83,18 @@ class TopicReader:
                 found = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
                 firsts = {tp: found.get(tp, self._ends[tp]) for tp in self.tps}
             if isinstance(start, dict):
-                firsts = {tp: start.get(tp.partition, 0) for tp in self.tps}
+                noted = {tp: start.get(self._number(tp), 0) for tp in self.tps}
+                firsts = {tp: self.begins[tp] if at is None else at for tp, at in noted.items()}
             if start == "earliest":
                 firsts = dict.fromkeys(self.tps, 0)
             self.removed = sum(max(0, self.begins[tp] - first) for tp, first in firsts.items())
             for tp, first in firsts.items():
                 self._consumer.seek(tp, max(first, self.begins[tp]))
-        self._next = {tp.partition: max(int(at), self.begins[tp]) for tp, at in firsts.items()}
+        self._next = {self._number(tp): max(int(at), self.begins[tp]) for tp, at in firsts.items()}
         return dict(self._next)
+
+    def _number(self, tp: TopicPartition) -> int:
+        return self.topics.number(tp.topic, tp.partition)
 
     def poll(self) -> dict[int, list[Any]]:
         """Return the records that come within a moment, by partition."""
@@ -99,7 +106,7 @@ class TopicReader:
             if mark is not None and tp not in self._fetched:
                 self._fetched.add(tp)
                 self._ends[tp] = max(self._ends[tp], mark)
-        found = {tp.partition: records for tp, records in polled.items()}
+        found = {self._number(tp): records for tp, records in polled.items()}
         if self._compacted:
             for partition, records in found.items():
                 self._note_gaps(partition, np.array([record.offset for record in records]))
@@ -133,3 +140,8 @@ class TopicReader:
     def close(self) -> None:
         """Close the consumer; never raises."""
         close_consumer(self._consumer, _CLOSE_S)
+
+
+def _is_compacted(client: Mapping[str, object], topic: str) -> bool:
+    policy = topic_configs(client, topic, "cleanup.policy").get("cleanup.policy", "")
+    return "compact" in policy.split(",")

@@ -109,7 +109,7 @@ class _Trial:
         if self._ended and self._rest:
             lines.append(self._rest)
         records = list(self._records(lines))
-        return list(in_runs(records, self._settings.input.topic)), None
+        return list(in_runs(records, self._settings.input.source)), None
 
     def _records(self, lines: list[bytes]) -> Iterator[Record]:
         # A timestamp that nobody gave is compared with no time in the payload.

@@ -10,20 +10,20 @@ a digest, 16 bytes, so that the memory is bounded by how far the two are apart, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from kafka import KafkaConsumer
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import utf8_of
 from ewma_ops.columns.murmur2 import murmur2
-from ewma_ops.columns.origins import Origins, packed, unpacked
+from ewma_ops.columns.origins import Origins, packed, topic_of, unpacked
 from ewma_ops.commands.findings import Findings
 from ewma_ops.commands.positions import Offsets, Order, Pending, Positions, shown
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.connectors.client.connect import connect_input_reader, connect_reader
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.builders import build_decoder, build_encoder, warm_table
@@ -65,30 +65,30 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
         )
     noted = None if settings.recovery is None else noted_in(settings.recovery.directory)
     start: object = settings.input.start
-    if noted is not None:
-        start = noted.beginning.offsets or start
+    if noted is not None and noted.beginning.offsets:
+        start = noted.beginning.offsets
     if start in ("latest", "committed"):
         raise ConfigError(
             f'input.start is "{start}", and where that was is not known any more: only a flow that '
             'began at "earliest" or at a time, or whose recovery store is here, can be verified'
         )
     identity = identify(settings, {} if noted is None else noted.job, letters=False)
+    notes = {} if noted is None else noted.beginning.inputs
+    if noted is not None and notes and isinstance(start, Mapping):
+        unseen = {n: None for n in identity.inputs.numbers() if topic_of(n) not in notes}
+        start = {**start, **unseen}
     committed = settings.output.delivery == "transactional"
-    input_reader = connect_input_reader(settings.kafka)
-    source = _reader(settings, settings.input.topic, identity, input_reader)
-    output_reader = connect_reader(settings.kafka, committed=committed)
-    target = _reader(settings, settings.output.topic, identity, output_reader)
+    source = TopicReader(settings.kafka, identity.inputs, connect_input_reader(settings.kafka))
+    written = InputTopics.alone(settings.output.topic, identity.written[settings.output.topic])
+    target = TopicReader(
+        settings.kafka, written, connect_reader(settings.kafka, committed=committed)
+    )
+    gone = [note.topic for n, note in notes.items() if n not in identity.inputs.by_number]
     try:
-        return _Comparison(settings, identity, source, target, start).run(tell)
+        return _Comparison(settings, identity, source, target, start, gone).run(tell)
     finally:
         source.close()
         target.close()
-
-
-def _reader(
-    settings: Settings, topic: str, identity: JobIdentity, consumer: KafkaConsumer
-) -> TopicReader:
-    return TopicReader(settings.kafka, topic, identity.topics[topic].partitions, consumer)
 
 
 class _Comparison:
@@ -99,13 +99,15 @@ class _Comparison:
         source: TopicReader,
         target: TopicReader,
         start: object,
+        gone: Sequence[str],
     ) -> None:
         self._source, self._target = source, target
+        self._topics = tuple(identity.inputs.by_number)
         self._job = murmur2(identity.events.encode())
         self._decoder = build_decoder(settings)
         self._encoder = build_encoder(settings, registers=False)
         self._table, _ = warm_table(settings, identity.history)
-        self._pending = {tp.partition: Pending() for tp in source.tps}
+        self._pending = {number: Pending() for number in source.topics.numbers()}
         self._early: dict[int, list[tuple[list[bytes], Positions, Offsets]]] = {}
         self._order = Order()
         self._newest: dict[int, int] = {}
@@ -115,6 +117,11 @@ class _Comparison:
         self._reached = dict(self._firsts)
         if source.removed:
             self.found.unknowable = f"retention has removed the first {source.removed:,} offsets"
+        if gone:
+            self.found.unknowable = (
+                f"topic {', '.join(map(repr, gone))} was deleted: neither what its events said, "
+                "nor values of series that had readings of it"
+            )
 
     def run(self, tell: Callable[[str], None]) -> Findings:
         began = told_at = time.monotonic()
@@ -164,11 +171,11 @@ class _Comparison:
                 [record.value for record in records],
                 times,
                 [record.headers for record in records],
-                [partition] * len(records),
+                [record.partition for record in records],
                 [record.topic for record in records],
             )
             kept = offsets[decoded.kept]
-            origins = Origins(np.full(len(kept), partition, np.int32), kept, decoded.ordinals)
+            origins = Origins(np.full(len(kept), partition), kept, decoded.ordinals)
             smoothed = self._table.update(
                 replace(decoded.readings, origins=origins), collect_rejected=True
             )
@@ -186,7 +193,7 @@ class _Comparison:
 
     def _read_output(self) -> None:
         for records in self._target.poll().values():
-            at, origins = origins_of(self._job, [r.headers for r in records])
+            at, origins = origins_of(self._job, [r.headers for r in records], self._topics)
             own = [records[i] for i in at.tolist()]
             keys = [record.key for record in own]
             digests = _digests(keys, [record.value for record in own])
@@ -246,8 +253,15 @@ class _Comparison:
         for i in np.flatnonzero(where)[:_MOST_EXAMPLES].tolist():
             name = keys[i].decode(errors="replace")
             self._example(
-                f"{fault}: series {name!r}, input {partition}/{shown(positions[i : i + 1])}"
+                f"{fault}: series {name!r}, {self._place(partition, positions[i : i + 1])}"
             )
+
+    def _place(self, partition: int, position: Positions) -> str:
+        """Say where in the input a reading is; by its topic too, if there are several."""
+        topics = self._source.topics
+        tp = topics.place(partition)
+        topic = f"{tp.topic}/" if len(topics.names) > 1 else ""
+        return f"input {topic}{tp.partition}/{shown(position)}"
 
     def _example(self, text: str) -> None:
         if len(self.found.examples) < 4 * _MOST_EXAMPLES:
@@ -265,7 +279,7 @@ class _Comparison:
             missing = pending.positions[passed]
             self.found.missing += len(missing)
             for i in range(min(len(missing), _MOST_EXAMPLES)):
-                self._example(f"missing: input {partition}/{shown(missing[i : i + 1])}")
+                self._example(f"missing: {self._place(partition, missing[i : i + 1])}")
         self.found.spread = len(self._order.spread)
         return self.found
 

@@ -1,4 +1,4 @@
-"""The newest records of a topic, to look at: read once, by whoever asks, and nothing is committed.
+"""The newest records of topics, to look at: read once, by whoever asks, and nothing is committed.
 
 Knows Kafka; must not know what is in a record.
 """
@@ -6,7 +6,7 @@ Knows Kafka; must not know what is in a record.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from kafka import TopicPartition
@@ -30,7 +30,10 @@ _CLOSE_S = 2.0
 
 
 def read_newest(
-    client: Mapping[str, object], topic: str, most: int, limit_s: float = 10.0
+    client: Mapping[str, object],
+    topic: str | Sequence[TopicPartition],
+    most: int,
+    limit_s: float = 10.0,
 ) -> list[ConsumerRecords]:
     """Return up to ``most`` of the newest records of a topic, a run for each partition.
 
@@ -42,7 +45,7 @@ def read_newest(
     client
         The ``[kafka]`` table.
     topic
-        The topic; it must exist.
+        The topic, which must exist; or partitions, of one topic or of several.
     most
         At least 1.
     limit_s
@@ -53,11 +56,15 @@ def read_newest(
     BrokerError, ConfigError
         If no broker answers, or there is no such topic.
     """
-    tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
+    if isinstance(topic, str):
+        tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
+    else:
+        tps = list(topic)
+    topics = ", ".join(repr(topic) for topic in dict.fromkeys(tp.topic for tp in tps))
     consumer = connect_input_reader(client)
     found: dict[TopicPartition, list[object]] = {tp: [] for tp in tps}
     try:
-        with translating_errors(client, f"reading topic {topic!r}"):
+        with translating_errors(client, f"reading topic {topics}"):
             consumer.assign(tps)
             begins = consumer.beginning_offsets(tps, _LOOK_UP_MS)
             ends = consumer.end_offsets(tps, _LOOK_UP_MS)

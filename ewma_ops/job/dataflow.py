@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeGuard, cast
 
@@ -23,11 +24,13 @@ from bytewax.outputs import Sink
 
 import ewma_ops.operators as ew
 from ewma_ops.columns.readings import Readings
+from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
 from ewma_ops.job.builders import build_decoder, build_encoder
 from ewma_ops.job.contents import Contents
-from ewma_ops.job.identity import JobIdentity, identify
+from ewma_ops.job.identity import JobIdentity, gone_partitions, identify, inputs_as_noted
 from ewma_ops.job.recovery.manifest import refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import Report
@@ -89,19 +92,23 @@ def build_job(
         identity = identify(settings, {} if noted is None else noted.job)
     if store is not None and noted is not None:
         refuse_other_job(store.directory, noted.job, identity.store)
+    notes = {} if noted is None else noted.beginning.inputs
+    inputs = inputs_as_noted(identity.inputs, notes)
     start_offsets = None if noted is None else noted.beginning.offsets or None
     routed = {} if noted is None else noted.beginning.routed
     source = KafkaSource(
         settings.kafka,
-        reads.topic,
+        list(inputs.names),
         start=reads.start,
         stop=reads.stop,
         group_id=reads.group_id,
         on_lost=reads.on_lost,
         stopping=stopping,
         start_offsets=start_offsets,
-        view=identity.topics[reads.topic],
+        inputs=inputs,
+        gone=gone_partitions(notes),
     )
+    identity = replace(identity, inputs=inputs)
     events = _sink(settings, settings.output.topic, identity, start_offsets, routed)
     dead_letters = _sink(settings, settings.dead_letters.topic, identity, start_offsets, routed)
     report = Report(lambda line: _log.warning("%s", line))
@@ -111,6 +118,7 @@ def build_job(
         events,
         dead_letters,
         identity.history,
+        inputs,
         Partitions(events.partitions, dead_letters.partitions),
         _letter_bytes(settings),
         report,
@@ -132,6 +140,7 @@ def join(
     events: Sink[Any],
     dead_letters: Sink[Any],
     history: History | None,
+    inputs: InputTopics | None = None,
     partitions: Partitions = Partitions(),  # noqa: B008 - immutable
     letter_bytes: int | None = None,
     report: Report | None = None,
@@ -149,6 +158,8 @@ def join(
         Sinks of `Addressed` records.
     history
         What the job starts from.
+    inputs
+        The topics that the source reads; ``None`` where their partitions need no telling apart.
     partitions
         By how many each sink writes.
     letter_bytes
@@ -161,7 +172,9 @@ def join(
     policies = settings.smoothing_set.policies
     report = Report() if report is None else report
     most = settings.dead_letters.max_bytes if letter_bytes is None else letter_bytes
-    letters = DeadLetters(settings.input.topic, partitions.dead_letters, most, report)
+    if inputs is None:
+        inputs = InputTopics.alone(settings.input.source, TopicView(None, 1))
+    letters = DeadLetters(inputs, partitions.dead_letters, most, report)
     decoder = build_decoder(settings, stopping)
     decoder.watch.within = Contents(settings, stopping).paths
     report.watch = decoder.watch
@@ -207,7 +220,8 @@ def _sink(
         job=identity.events,
         start_offsets=start_offsets or {},
         partitions=routed.get(topic),
-        view=identity.topics[topic],
+        input_topics=identity.inputs.by_number,
+        view=identity.written[topic],
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )
 

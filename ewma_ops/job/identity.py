@@ -6,20 +6,23 @@ Knows settings and what brokers say of topics; must not know the dataflow, nor w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from ewma_ops.columns.origins import numbered
 from ewma_ops.connectors.client.connect import TopicView
-from ewma_ops.connectors.client.topics import describe_topics
+from ewma_ops.connectors.client.topics import describe_topics, matching_topics
+from ewma_ops.connectors.inputs import InputTopics
+from ewma_ops.errors import BrokerError
 from ewma_ops.job.builders import open_history
-from ewma_ops.job.recovery.manifest import Identity
+from ewma_ops.job.recovery.manifest import Identity, InputNote
 from ewma_ops.serde.parquet import History
-from ewma_ops.settings.model import WARM_START, Settings
+from ewma_ops.settings.model import INPUT_TOPIC, WARM_START, Settings
 
-__all__ = ["JobIdentity", "identify"]
+__all__ = ["JobIdentity", "gone_partitions", "identify", "inputs_as_noted", "look_up_inputs"]
 
-_NOT_IN_EVENTS = ("shards", "delivery")
-"""No bit of an event depends on them."""
+_NOT_IN_EVENTS = ("shards", "delivery", INPUT_TOPIC)
+"""No bit of an event depends on the first two; the third is in its position."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,20 @@ class JobIdentity:
         What a recovery store belongs to: the settings' identity and that of the topics.
     events
         Whose events these are: what they depend on beside the positions of the readings. Where
-        this changes, all events are new ones. So the input topic's id is in it: a topic created
-        anew has other readings at the same offsets.
-    topics
-        What brokers said of each topic, by its name.
+        this changes, all events are new ones. The topics that are read are not in it, as they may
+        become more: a position names its topic, by its id.
+    inputs
+        The topics that are read.
+    written
+        What brokers said of each topic that is written to, by its name.
     history
         What the job starts from; None without a warm start.
     """
 
     store: Identity
     events: str
-    topics: Mapping[str, TopicView]
+    inputs: InputTopics
+    written: Mapping[str, TopicView]
     history: History | None = None
 
 
@@ -69,14 +75,60 @@ def identify(
         file of the warm start cannot be read.
     """
     names = {
-        "input": settings.input.topic,
         "output": settings.output.topic,
         **({"dead-letter": settings.dead_letters.topic} if letters else {}),
     }
     history = open_history(settings, str(noted.get(WARM_START, "")))
-    topics = describe_topics(settings.kafka, list(names.values()))
+    inputs = look_up_inputs(settings)
+    written = describe_topics(settings.kafka, list(names.values()))
     own = settings.identity(None if history is None else history.digest)
-    ids = {f"{name} topic id": str(topics[topic].topic_id) for name, topic in names.items()}
+    ids = {f"{name} topic id": str(written[topic].topic_id) for name, topic in names.items()}
+    if not inputs.optional:
+        views = (topic.view for _, topic in sorted(inputs.names.items()))
+        ids[f"{INPUT_TOPIC} id"] = ", ".join(str(view.topic_id) for view in views)
     of_events = {key: text for key, text in own.items() if key not in _NOT_IN_EVENTS}
-    of_events["input topic id"] = ids["input topic id"]
-    return JobIdentity({**own, **ids}, repr(sorted(of_events.items())), topics, history)
+    return JobIdentity({**own, **ids}, repr(sorted(of_events.items())), inputs, written, history)
+
+
+def look_up_inputs(settings: Settings) -> InputTopics:
+    """Return the topics that a job reads as they are now; errors as of :func:`identify`."""
+    reads, client = settings.input, settings.kafka
+    if reads.topic_pattern:
+        names = matching_topics(client, reads.topic_pattern)
+        return InputTopics.of(describe_topics(client, names, optional=True), optional=True)
+    return InputTopics.of(describe_topics(client, reads.names))
+
+
+def inputs_as_noted(inputs: InputTopics, notes: Mapping[int, InputNote]) -> InputTopics:
+    """Return the topics and partitions that this run reads: those that its launcher has seen.
+
+    What came since is taken up by the next run, with all its workers.
+
+    Raises
+    ------
+    BrokerError
+        If a broker does not know yet what another one knew.
+    """
+    if not notes:
+        return inputs
+    kept = {}
+    for number, note in notes.items():
+        if note.gone:
+            continue
+        topic = inputs.by_number.get(number)
+        found = 0 if topic is None else topic.view.partitions
+        if found < note.partitions:
+            raise BrokerError(
+                f"topic {note.topic!r} has {found} partitions, and {note.partitions} when the "
+                "launcher looked: a broker is behind, or the topic was deleted meanwhile"
+            )
+        if topic is not None:
+            view = topic.view._replace(partitions=note.partitions)
+            kept[number] = topic._replace(view=view)
+    return replace(inputs, by_number=kept)
+
+
+def gone_partitions(notes: Mapping[int, InputNote]) -> list[int]:
+    """Return the numbers of the partitions of topics that are gone."""
+    gone = [(number, note.partitions) for number, note in notes.items() if note.gone]
+    return [numbered(topic, at) for topic, partitions in gone for at in range(partitions)]

@@ -22,12 +22,26 @@ import msgspec
 
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.job.recovery.manifest import Beginning, FindBeginning, Identity
+from ewma_ops.job.discovery import Discovery
+from ewma_ops.job.recovery.manifest import (
+    Beginning,
+    ExtendBeginning,
+    FindBeginning,
+    Identity,
+    as_it_was,
+)
 from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.job.report import Counts, total
-from ewma_ops.job.supervisor import GRACE_S, POLL_S, Command, collecting_signals, run_once
+from ewma_ops.job.supervisor import (
+    GRACE_S,
+    POLL_S,
+    Command,
+    Overtaken,
+    collecting_signals,
+    run_once,
+)
 from ewma_ops.job.worker import UNAVAILABLE, print_line
 from ewma_ops.settings.load import load
 
@@ -59,6 +73,8 @@ def launch(
     *,
     identify: Callable[[], Identity] | None = None,
     find_beginning: FindBeginning = Beginning,
+    extend_beginning: ExtendBeginning = as_it_was,
+    changes: Overtaken | None = None,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
 ) -> int:
@@ -68,6 +84,10 @@ def launch(
     doubles up to 30 s. Not where the fault is the user's, and not when five in a row failed
     without getting on; what may heal, such as a broker that is away, is waited for: for
     ``wait_s`` before the first run, indefinitely after it.
+
+    Where topics or partitions come to the input, the workers are stopped gracefully and started
+    again, once per ``input.discover`` at most. Not without a recovery store, as they would begin
+    anew.
 
     Nothing here waits for whoever reads standard error: `ewma_ops.job.relay`.
 
@@ -83,6 +103,10 @@ def launch(
         Says before each run what the recovery store belongs to; None takes the settings' own.
     find_beginning : callable
         Says where in the input a job begins whose recovery store is new.
+    extend_beginning : callable
+        Adds what is new in the input to where a job began whose recovery store is not.
+    changes : callable or None
+        Says what there is in the input that the run does not read; None never asks.
     grace_s : float
         Seconds a graceful stop may take, > 0.
     wait_s : float
@@ -121,6 +145,8 @@ def launch(
                 once_ready(partial(stack.enter_context, store), signals, wait_s)
         except _StoppedError:
             return 1
+        endless = settings.input.stop == "never"
+        every = settings.input.discover if store is not None and endless else None
         return _keep_running(
             command,
             workers,
@@ -132,7 +158,9 @@ def launch(
             grace_s,
             wait_s,
             check_pickle,
-            until_end=settings.input.stop == "end",
+            extend_beginning,
+            None if changes is None or every is None else partial(Discovery, changes, every),
+            until_end=not endless,
         )
 
 
@@ -147,16 +175,15 @@ def _keep_running(
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
     sound: Sound | None = None,
+    extend_beginning: ExtendBeginning = as_it_was,
+    discovery: Callable[[], Discovery] | None = None,
     *,
     until_end: bool = False,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not fix."""
     failures, last_positions = 0, None
 
-    def prepared(identity: Identity) -> ResumePoint | None:
-        if store is None:
-            return None
-        return store.prepare(identity, lambda: _unless_stopped(find_beginning, signals), sound)
+    prepared = _preparing(store, signals, find_beginning, extend_beginning, sound)
 
     def prepared_again() -> ResumePoint | None:
         return prepared(_unless_stopped(identify, signals))
@@ -165,7 +192,9 @@ def _keep_running(
         point = once_ready(lambda: prepared(identity), signals, wait_s)
         while True:
             began = time.monotonic()
-            outcome = run_once(command, workers, store, point, signals, grace_s)
+            with contextlib.nullcontext() if discovery is None else discovery() as found:
+                overtaken = _never if found is None else found.reason
+                outcome = run_once(command, workers, store, point, signals, grace_s, overtaken)
             code = 1 if outcome.code == UNAVAILABLE else outcome.code
             if not _conclude(outcome.notes) and code == 0 and until_end and not signals:
                 code = 1
@@ -203,6 +232,29 @@ def _conclude(notes: Sequence[bytes]) -> bool:
         "ewma: no message could be read; ewma check shows what is in them, and what to write"
     )
     return False
+
+
+def _preparing(
+    store: RecoveryStore | None,
+    signals: Sequence[int],
+    find_beginning: FindBeginning,
+    extend_beginning: ExtendBeginning,
+    sound: Sound | None,
+) -> Callable[[Identity], ResumePoint | None]:
+    """Return what prepares the store, where there is one; a stop signal leaves brokers behind."""
+    begin = partial(_unless_stopped, find_beginning, signals)
+
+    def extend(noted: Beginning) -> Beginning:
+        return _unless_stopped(partial(extend_beginning, noted), signals)
+
+    def prepared(identity: Identity) -> ResumePoint | None:
+        return None if store is None else store.prepare(identity, begin, sound, extend)
+
+    return prepared
+
+
+def _never() -> str:
+    return ""
 
 
 def once_ready(

@@ -1,19 +1,26 @@
-"""What is asked before each run of a job: what it is, and where it begins if it is new.
+"""What is asked before and during each run of a job: what it is, where it begins, what is new.
 
 Knows brokers, files and settings; must not know processes, nor how the answers are kept.
 """
 
 from __future__ import annotations
 
+import logging
+
 from ewma_ops.connectors.client.topic_configs import refuse_or_warn
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.routing import by_key, by_source, routed_partitions
 from ewma_ops.connectors.source.offsets import start_offsets
-from ewma_ops.job.identity import JobIdentity, identify
-from ewma_ops.job.recovery.manifest import Beginning, Identity
+from ewma_ops.job.identity import JobIdentity, identify, look_up_inputs
+from ewma_ops.job.recovery.manifest import Beginning, Identity, InputNote
 from ewma_ops.job.topics import topic_uses
 from ewma_ops.settings.model import Settings
 
 __all__ = ["JobLookups"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_SAID = 5
 
 
 class JobLookups:
@@ -42,7 +49,7 @@ class JobLookups:
         self.found = identity = identify(self._settings)
         if identity.history is not None:
             identity.history.check()
-        refuse_or_warn(self._settings.kafka, topic_uses(self._settings))
+        refuse_or_warn(self._settings.kafka, topic_uses(self._settings, identity.inputs.names))
         return identity.store
 
     def find_beginning(self) -> Beginning:
@@ -61,14 +68,69 @@ class JobLookups:
         """
         reads, writes, client = self._settings.input, self._settings.output, self._settings.kafka
         assert self.found is not None, "identify is called first"
-        letters, topics = self._settings.dead_letters, self.found.topics
-        routed = {}
+        letters, topics = self._settings.dead_letters, self.found.written
+        inputs, routed = self.found.inputs, {}
         for topic, route in ((writes.topic, by_key), (letters.topic, by_source)):
             routed[topic] = topics[topic].partitions
             if writes.delivery != "at-least-once":
-                job = self.found.events
-                routed[topic] = routed_partitions(client, topic, topics[topic], job, route)
-        view = topics[reads.topic]
-        return Beginning(
-            start_offsets(client, reads.topic, view, reads.group_id, reads.start), routed
-        )
+                routed[topic] = routed_partitions(
+                    client,
+                    topic,
+                    topics[topic],
+                    self.found.events,
+                    route,
+                    inputs.by_number,
+                )
+        offsets = start_offsets(client, inputs, reads.group_id, reads.start)
+        return Beginning(offsets, routed, _notes(inputs))
+
+    def extend_beginning(self, noted: Beginning) -> Beginning:
+        """Add the topics that are new to the job: it reads what they have, whatever its start.
+
+        Raises
+        ------
+        BrokerError, ConfigError
+            If their offsets cannot be looked up.
+        """
+        assert self.found is not None, "identify is called first"
+        inputs, group_id = self.found.inputs, self._settings.input.group_id
+        new = inputs.only(inputs.by_number.keys() - noted.inputs.keys())
+        gone = {
+            number: note._replace(gone=True)
+            for number, note in noted.inputs.items()
+            if number not in inputs.by_number
+        }
+        offsets = dict(noted.offsets)
+        if new.by_number:
+            offsets |= start_offsets(self._settings.kafka, new, group_id, "earliest")
+            _log.warning("topic %s is new to this job: read from its first record", new)
+        return Beginning(offsets, noted.routed, {**gone, **_notes(inputs)})
+
+    def changes(self) -> str:
+        """Say which topics and partitions there are that this run does not read; "" for none.
+
+        Raises
+        ------
+        BrokerError, ConfigError
+            If they cannot be looked up.
+        """
+        assert self.found is not None, "identify is called first"
+        was, now = self.found.inputs, look_up_inputs(self._settings)
+        said = [
+            f"topic {topic.name!r} is new"
+            if number not in was.by_number
+            else f"topic {topic.name!r} has grown to {topic.view.partitions} partitions"
+            for number, topic in now.by_number.items()
+            if number not in was.by_number
+            or topic.view.partitions > was.by_number[number].view.partitions
+        ]
+        if len(said) > _MOST_SAID:
+            said[_MOST_SAID:] = [f"and {len(said) - _MOST_SAID:,} more"]
+        return ", ".join(said)
+
+
+def _notes(inputs: InputTopics) -> dict[int, InputNote]:
+    return {
+        number: InputNote(topic.name, topic.view.partitions)
+        for number, topic in inputs.by_number.items()
+    }

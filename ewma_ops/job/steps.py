@@ -20,6 +20,7 @@ from ewma_ops.columns.murmur2 import murmur2_column, partition_for
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, grouped
 from ewma_ops.columns.rejections import Rejection, Rejections
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report
@@ -50,9 +51,13 @@ class DeadLetters:
     """Records that were rejected, to addressed dead letters; ``report`` counts them."""
 
     def __init__(
-        self, topic: str, partitions: int, max_bytes: int, report: Report | None = None
+        self,
+        inputs: InputTopics,
+        partitions: int,
+        max_bytes: int,
+        report: Report | None = None,
     ) -> None:
-        self._topic = topic
+        self.inputs = inputs
         self._partitions = partitions
         self._max_bytes = max_bytes
         self.report = Report() if report is None else report
@@ -67,7 +72,7 @@ class DeadLetters:
                 _POLICIES.labels(cause, "dead-letter").inc(n)
         made = build_dead_letters(records, rejections, self._max_bytes)
         part = part_key(records.partition % self._partitions)
-        origins = _origins([records], rejections.places, rejections.ordinals)
+        origins = _origins(self.inputs, [records], rejections.places, rejections.ordinals)
         return part, replace(made, origins=origins)
 
     def of_readings(self, rejected: Rejected) -> Iterable[Addressed]:
@@ -75,10 +80,11 @@ class DeadLetters:
         origins, originals = rejected.readings.origins, rejected.readings.originals
         assert origins is not None
         assert originals is not None
-        for partition, places in origins.by_partition():
+        for number, places in origins.by_partition():
             own = [originals[i] for i in places.tolist()]
+            topic, partition = self.inputs.place(number)
             records = ConsumerRecords(
-                self._topic,
+                topic,
                 partition,
                 origins.offsets[places],
                 np.array([original.timestamp_ms for original in own]),
@@ -127,7 +133,7 @@ class Decode:
             _READINGS.inc(len(decoded.readings))
             yield replace(
                 decoded.readings,
-                origins=_origins(runs, decoded.kept, decoded.ordinals),
+                origins=_origins(self._letters.inputs, runs, decoded.kept, decoded.ordinals),
                 originals=_originals(runs, decoded) if self._keeps else None,
             )
         start, rejected = 0, decoded.rejected
@@ -177,12 +183,13 @@ class RouteRejected:
 
 
 def _origins(
+    inputs: InputTopics,
     runs: Sequence[ConsumerRecords],
     at: NDArray[np.intp],
     ordinals: NDArray[np.uint64] | None,
 ) -> Origins:
     """Return where the records at ``at`` are from; one that holds several readings repeats."""
-    partitions = np.array([run.partition for run in runs], np.int32)
+    partitions = np.array([inputs.number(run.topic, run.partition) for run in runs], np.int64)
     every = Origins(
         partitions.repeat([len(run) for run in runs]),
         np.concatenate([run.offsets for run in runs]),

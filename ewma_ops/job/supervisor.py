@@ -22,7 +22,15 @@ from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import Relay, relayed_stderr
 from ewma_ops.job.worker import LOST_PEER, STOP_SIGNALS, caught_signals, print_line
 
-__all__ = ["GRACE_S", "POLL_S", "Command", "collecting_signals", "run_once", "supervise"]
+__all__ = [
+    "GRACE_S",
+    "POLL_S",
+    "Command",
+    "Overtaken",
+    "collecting_signals",
+    "run_once",
+    "supervise",
+]
 
 
 GRACE_S = 20.0
@@ -32,6 +40,9 @@ _FAILURE_GRACE_S = 1.0
 POLL_S = 0.05
 _CLOCK_STEP_S = 5.0
 """What the wall clock may be set back by: Bytewax delays the next snapshot by as much."""
+
+Overtaken = Callable[[], str]
+"""Says why the workers should stop gracefully and start again; "" while there is no reason."""
 
 Command = Callable[[int, Sequence[str]], Sequence[str]]
 """Makes the command line of one worker from its place and the addresses of all."""
@@ -88,8 +99,12 @@ def run_once(
     point: ResumePoint | None,
     signals: Sequence[int],
     grace_s: float,
+    overtaken: Overtaken = lambda: "",
 ) -> _Outcome:
-    """Run the workers from start to end under signals that are caught already; see `supervise`."""
+    """Run the workers from start to end under signals that are caught already; see `supervise`.
+
+    When ``overtaken`` returns a reason, they are stopped gracefully, to start again.
+    """
     began = time.monotonic()
     addresses = _free_addresses(workers)
     lock = () if store is None else (store.lock_fd,)
@@ -109,7 +124,7 @@ def run_once(
                     children.append(child)
             print_line(_start_line(workers, store, point))
             with contextlib.nullcontext() if store is None else checkpointing(store.parts):
-                outcome = _watch(children, signals, grace_s, clock)
+                outcome = _watch(children, signals, grace_s, clock, overtaken)
             outcome = replace(outcome, notes=notes.read())
     finally:
         _kill(children)
@@ -145,12 +160,18 @@ class _WallClock:
         self._highest = max(self._highest, ahead)
         return self._highest - ahead
 
+    def overtaken(self) -> str:
+        """Return why the workers should start again, or ""."""
+        set_back_s = self.set_back_s()
+        return f"the clock was set back by {set_back_s:.0f} s" if set_back_s > _CLOCK_STEP_S else ""
+
 
 def _watch(
     children: Sequence[subprocess.Popen[bytes]],
     signals: Sequence[int],
     grace_s: float,
     clock: _WallClock | None = None,
+    overtaken: Overtaken = lambda: "",
 ) -> _Outcome:
     """Wait until all have ended by themselves, or until there is a reason to kill them."""
     kill_at: float | None = None
@@ -161,8 +182,9 @@ def _watch(
             break
         if len(signals) > 1:
             return _Outcome(128 + signals[1], "killed by a second signal")
-        if clock is not None and not again and (set_back_s := clock.set_back_s()) > _CLOCK_STEP_S:
-            print_line(f"the clock was set back by {set_back_s:.0f} s: starting the workers again")
+        reason = "" if again or signals else overtaken() or (clock and clock.overtaken())
+        if reason:
+            print_line(f"{reason}: starting the workers again")
             again = True
         if (signals or again) and kill_at is None:
             kill_at = time.monotonic() + grace_s

@@ -5,6 +5,8 @@ Knows settings and the options of topics; must not know the dataflow.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ewma_ops.connectors.client.topic_configs import Use
 from ewma_ops.connectors.client.topics import largest_record
 from ewma_ops.job.builders import build_encoder
@@ -13,13 +15,13 @@ from ewma_ops.settings.model import Settings
 __all__ = ["letters_cut", "topic_uses"]
 
 
-def topic_uses(settings: Settings) -> list[Use]:
-    """Return what the job's topics are for, to look at their settings."""
+def topic_uses(settings: Settings, inputs: Iterable[str]) -> list[Use]:
+    """Return what the job's topics are for, to look at their settings; ``inputs`` are read."""
     exact = settings.output.delivery != "at-least-once"
     ids = settings.input.max_id_bytes
     largest, smaller = build_encoder(settings).largest(ids), f"lower input.max_id_bytes ({ids})"
     return [
-        Use(settings.input.topic, "input", record_time=settings.input.time is None),
+        *(Use(name, "input", record_time=settings.input.time is None) for name in inputs),
         Use(settings.output.topic, "output", exact, False, largest, smaller),
         Use(settings.dead_letters.topic, "dead letters", exact),
     ]

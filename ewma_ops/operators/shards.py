@@ -24,7 +24,7 @@ from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2_column
-from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.origins import Origins, partition_of
 from ewma_ops.columns.readings import Readings, Smoothed, grouped
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import ReadingError, StateError
@@ -258,8 +258,9 @@ class _WorkerTable:
             repeats[1:] &= ~next_ones
         if repeats.any():
             at = int(np.flatnonzero(repeats)[0])
+            partition = partition_of(int(partitions[at]))
             raise StateError(
-                f"offset {offsets[at]} of input partition {partitions[at]} came after "
+                f"offset {offsets[at]} of input partition {partition} came after "
                 f"{before[at]}: the state has it already, so the recovery files are "
                 "from different points in time; restore a consistent copy, or start with a new "
                 "recovery directory"

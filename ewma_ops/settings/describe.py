@@ -26,7 +26,7 @@ def describe(settings: Settings) -> str:
         start = _EPOCH + timedelta(milliseconds=start)
     lines = [
         ("kafka", ", ".join(f"{key} = {shown}" for key, shown in settings.kafka.shown.items())),
-        ("reads", f"{reads.topic}, start {start}, stop {reads.stop}, group {reads.group_id}"),
+        ("reads", f"{reads.source}, start {start}, stop {reads.stop}, group {reads.group_id}"),
         *([] if settings.registry is None else [("registry", ", ".join(settings.registry.url))]),
         *([] if reads.format == "json" else [("format", reads.format)]),
         *([] if reads.schema is None else [("schema", str(reads.schema))]),

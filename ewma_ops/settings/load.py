@@ -36,6 +36,13 @@ from ewma_ops.settings.moments import moment_ms
 from ewma_ops.settings.registry_table import REGISTRY_KEY, Registry, read_registry
 from ewma_ops.settings.schemas import refuse_schemas
 from ewma_ops.settings.smooth import KEYS, read_smoothings
+from ewma_ops.settings.topics import (
+    derived_group,
+    discover_interval,
+    loops,
+    topic_mistakes,
+    topic_pattern,
+)
 from ewma_ops.stats.durations import duration_ms
 from ewma_ops.table.smoothing_set import SmoothingSet
 
@@ -109,8 +116,9 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     dead_letters = _read(DeadLetters, "dead_letters", tables, mistakes)
     recovery = _read(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
     if input_ is not None and output is not None and dead_letters is not None:
-        _refuse_loops(input_.topic, output.topic, dead_letters.topic, mistakes)
+        mistakes += loops(input_, output.topic, dead_letters.topic)
     if input_ is not None:
+        mistakes += topic_mistakes(input_, _FIRST_KEYS["input"])
         refuse_paths(input_, () if output is None else output.include, mistakes)
         refuse_schemas(input_, output, registry="registry" in tables, mistakes=mistakes)
     if output is not None and smooth is not None:
@@ -120,8 +128,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     if mistakes or not (kafka and input_ and smooth and output and dead_letters):
         raise ConfigError(_message(path, mistakes))
     if not input_.group_id:
-        derived = f"ewma-{input_.topic}-{output.topic}"
-        input_ = msgspec.structs.replace(input_, group_id=derived)
+        input_ = msgspec.structs.replace(input_, group_id=derived_group(input_, output.topic))
     smoothing_set, shards, warm_start, max_ahead_ms, ahead = smooth
     return Settings(
         kafka=kafka,
@@ -237,15 +244,6 @@ def _refuse_twice(include: Sequence[str], smoothed: SmoothingSet, mistakes: list
         if (name := parse_path(path).name) in taken:
             mistakes.append(f"output.include: an event has {name!r} already; remove {path!r}")
         taken.append(name)
-
-
-def _refuse_loops(input_: str, output: str, dead_letters: str, mistakes: list[str]) -> None:
-    topics = {"input.topic": input_, "output.topic": output}
-    for key, topic in {"output.topic": output, "dead_letters.topic": dead_letters}.items():
-        for other, taken in topics.items():
-            if key != other and topic == taken:
-                mistakes.append(f'{key} = "{topic}" is also {other}; give it a topic of its own')
-                break
 
 
 def _refuse_long_transactions(recovery: Recovery, mistakes: list[str]) -> None:
@@ -465,6 +463,8 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "input.delimiter": partial(csv_mark, optional=False),
     "input.format": format_name,
     "input.quote": partial(csv_mark, optional=True),
+    "input.discover": discover_interval,
+    "input.topic_pattern": topic_pattern,
     "input.series_id": _fields,
     "input.time": _field,
     "input.value": _fields,

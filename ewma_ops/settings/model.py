@@ -22,6 +22,7 @@ from ewma_ops.settings.registry_table import Registry
 from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = [
+    "INPUT_TOPIC",
     "WARM_START",
     "DeadLetters",
     "Input",
@@ -31,6 +32,9 @@ __all__ = [
     "Text",
     "show_value",
 ]
+
+INPUT_TOPIC = "input topic"
+"""Name of the input topics in an identity: their names in order, with commas, or the pattern."""
 
 WARM_START = "warm start"
 """Name of the warm start's digest in an identity."""
@@ -49,14 +53,15 @@ _FORMATS += f', or a function of your own as "{OWN}"'
 
 
 class Input(Struct, frozen=True, kw_only=True):
-    """Table ``[input]``: which topic is read, from where to where, and what is in its payloads.
+    """Table ``[input]``: which topics are read, from where to where, and what is in their payloads.
 
+    One of ``topic``, ``topics`` and ``topic_pattern`` is given, the others are empty.
     ``start`` is a word, or a time in milliseconds since the epoch; ``series_id = None`` is the
     record's key, and ``time = None`` the record's timestamp. ``on_lost`` says what is done where
     retention has removed readings before they were read.
     """
 
-    topic: _Topic
+    topic: _Topic = ""
     series_id: Annotated[
         str | tuple[str, ...] | None,
         Meta(description="a payload field or a list of them; leave it out to use the record's key"),
@@ -142,6 +147,28 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='"fail", or "earliest" to go on where the topic begins'),
     ] = "fail"
     group_id: Annotated[Text, Meta(description="the name of a consumer group, as text")] = ""
+    topics: Annotated[
+        tuple[_Topic, ...],
+        Meta(min_length=1, description='a list of topics, such as ["readings", "more-readings"]'),
+    ] = ()
+    topic_pattern: Annotated[
+        str,
+        Meta(description='a regular expression for the whole name, such as "sensor-.*"'),
+    ] = ""
+    discover: Annotated[
+        timedelta | None,
+        Meta(description='a duration of at least a second, such as "5min", or "off"'),
+    ] = timedelta(minutes=5)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The topics that are named; none with a pattern."""
+        return (self.topic,) if self.topic else self.topics
+
+    @property
+    def source(self) -> str:
+        """Which topics are read, as text: names in order, or the pattern."""
+        return ", ".join(sorted(self.names)) or f"pattern {self.topic_pattern}"
 
     @property
     def types(self) -> tuple[object, ...]:
@@ -240,7 +267,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         """
         return {
             **({} if warm_digest is None else {WARM_START: warm_digest}),
-            "input topic": self.input.topic,
+            INPUT_TOPIC: self.input.source,
             "isolation level": self.kafka.isolation_level,
             "output topic": self.output.topic,
             "delivery": self.output.delivery,

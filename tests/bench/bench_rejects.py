@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ewma_ops.columns.readings import Readings
+from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.ledger import Ledger
 from ewma_ops.connectors.sink.sink import identified
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
@@ -88,7 +90,8 @@ class Way:
 
     def __init__(self, decoder: Decoder | None = None, encoder: JsonEncoder | None = None) -> None:
         decoder = JsonDecoder(DecoderOptions(time="ts")) if decoder is None else decoder
-        self.decode = Decode(decoder, DeadLetters("in", 1, 1_000_000), keeps=False)
+        inputs = InputTopics.alone("in", TopicView(None, 1))
+        self.decode = Decode(decoder, DeadLetters(inputs, 1, 1_000_000), keeps=False)
         self.table = SeriesTable(Smoothing(Decay(halflife="1s")))
         self.encode = Encode(JsonEncoder(["mean"]) if encoder is None else encoder, 1)
         self.offset = 0

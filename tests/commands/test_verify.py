@@ -18,6 +18,7 @@ from ewma_ops.commands import verify as module
 from ewma_ops.commands.cli import main
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.commands.verify import verify
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.ledger import identities
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.identity import identify
@@ -72,11 +73,12 @@ def written(broker: str, topic: MakeTopic, tmp_path: Path) -> Written:
         [rows[i][0] for i in good], [rows[i][1] for i in good], [rows[i][2] for i in good]
     )
     values = JsonEncoder(["mean"]).encode(SeriesTable(settings.smoothing_set).update(readings))
+    job = identify(settings, letters=False)
     origins = Origins(
-        np.array([rows[i][3] for i in good], np.int32),
+        np.array([job.inputs.number(source, rows[i][3]) for i in good], np.int64),
         np.array([offsets[i] for i in good], np.int64),
     )
-    names = identities(murmur2(identify(settings, letters=False).events.encode()), origins)
+    names = identities(murmur2(job.events.encode()), origins)
     events = [
         Record(value, key.encode(), named, partition=int(key[1:]) % 2)
         for key, value, named in zip(readings.series_ids, values, names, strict=True)
@@ -132,9 +134,10 @@ class _Sips(TopicReader):
     sizes: ClassVar[dict[str, int]] = {}
 
     def __init__(
-        self, client: Mapping[str, object], topic: str, partitions: int, consumer: KafkaConsumer
+        self, client: Mapping[str, object], topics: InputTopics, consumer: KafkaConsumer
     ) -> None:
-        super().__init__(client, topic, partitions, consumer)
+        super().__init__(client, topics, consumer)
+        (topic,) = topics.names
         self._size = self.sizes[topic]
         self._left: dict[int, list[Any]] = {}
 

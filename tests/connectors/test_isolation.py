@@ -123,9 +123,7 @@ def test_ends_and_lag_are_those_of_what_can_be_read(kafka: str, topic: MakeTopic
         consumer = connect_consumer(client, "group")
         consumer.assign([tp])
         consumer.seek_to_beginning()
-        offsets = Offsets(
-            client, consumer, name, "group", partitions=1, start="earliest", on_lost="fail"
-        )
+        offsets = Offsets(client, consumer, [tp], "group", start="earliest", on_lost="fail")
         deadline = time.monotonic() + PATIENCE_S
         values: list[bytes | None] = []
         while consumer.position(tp) < 10 and time.monotonic() < deadline:

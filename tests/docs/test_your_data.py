@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,8 +83,15 @@ def test_example(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def check(example: Example, settings: Settings) -> None:
     messages = [json.loads(line) for line in example.messages.text.splitlines()]
-    run = ConsumerRecords(
-        settings.input.topic,
+    of_topics = groupby(messages, lambda one: one.get("topic", settings.input.source))
+    runs = [run_of(topic, list(own)) for topic, own in of_topics]
+    decoded = decode_runs(build_decoder(settings), runs)
+    assert read_of(decoded, len(messages)) == example.read.text.splitlines()
+
+
+def run_of(topic: str, messages: list[dict[str, Any]]) -> ConsumerRecords:
+    return ConsumerRecords(
+        topic,
         0,
         np.arange(len(messages)),
         np.array([message.get("timestamp", -1) for message in messages]),
@@ -91,8 +99,6 @@ def check(example: Example, settings: Settings) -> None:
         [value_of(message) for message in messages],
         [[(k, v.encode()) for k, v in one.get("headers", {}).items()] for one in messages],
     )
-    decoded = decode_runs(build_decoder(settings), [run])
-    assert read_of(decoded, len(messages)) == example.read.text.splitlines()
 
 
 def read_of(decoded: Decoded, n: int) -> list[str]:

@@ -90,10 +90,24 @@ def add_partitions(bootstrap: str, topic: str, total: int) -> None:
 
 def recreate_topic(bootstrap: str, topic: str, partitions: int, replication: int = 1) -> None:
     """Delete a topic and create it again, empty."""
+    delete_topic(bootstrap, topic)
+    create_topic_again(bootstrap, topic, partitions, replication)
+
+
+def delete_topic(bootstrap: str, topic: str) -> None:
+    """Delete a topic; return when it is gone."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         admin.delete_topics([topic])
         _wait_for(lambda: topic not in admin.list_topics(), f"the end of {topic}")
+    finally:
+        admin.close()
+
+
+def create_topic_again(bootstrap: str, topic: str, partitions: int, replication: int = 1) -> None:
+    """Create a topic of a name that was in use."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
         admin.create_topics([NewTopic(topic, partitions, replication)])
         _wait_for(lambda: len(_led(admin, topic)) == partitions, f"{topic} to be there again")
     finally:

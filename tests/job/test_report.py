@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ewma_ops.columns.rejections import Rejections
+from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.job.report import Counts, Report, total
 from ewma_ops.job.steps import DeadLetters
 from ewma_ops.serde.watch import MOST_WITHOUT
@@ -24,7 +26,8 @@ def put(report: Report, value: bytes | None, detail: str = "no JSON", n: int = 1
     zeros = np.zeros(n, np.int64)
     records = ConsumerRecords("t", 3, np.arange(7, 7 + n), zeros, [None] * n, [value] * n)
     rejections = Rejections(np.arange(n), ["not-json"] * n, [detail] * n)
-    DeadLetters("t", 1, 1_000, report).of(records, rejections)
+    inputs = InputTopics.alone("t", TopicView(None, 4))
+    DeadLetters(inputs, 1, 1_000, report).of(records, rejections)
 
 
 def test_the_first_letter_is_told_at_once_and_the_others_by_the_minute(

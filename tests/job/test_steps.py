@@ -13,6 +13,8 @@ from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Original, Readings, Rejected
 from ewma_ops.columns.rejections import Rejection, Rejections
+from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.steps import Addressed, DeadLetters, Decode, decode_runs
 from ewma_ops.serde.decoder import Decoded
@@ -21,6 +23,8 @@ from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
 BAD = {3: b"not JSON", 4: None, 11: b'{"v": 1}', 29: b"{}"}
+INPUTS = InputTopics.alone("readings", TopicView(None, 3))
+T = InputTopics.alone("t", TopicView(None, 2))
 
 
 def payload(at: int) -> bytes | None:
@@ -43,7 +47,7 @@ def run_of(partition: int, first: int, n: int, *, column: bool = False) -> Consu
 
 def decode(batch: list[ConsumerRecords], *, keeps: bool = False) -> list[Readings | Addressed]:
     decoder = JsonDecoder(DecoderOptions(time="ts"))
-    return list(Decode(decoder, DeadLetters("readings", 2, 1_000), keeps=keeps)(batch))
+    return list(Decode(decoder, DeadLetters(INPUTS, 2, 1_000), keeps=keeps)(batch))
 
 
 def rows(decoded: list[Readings | Addressed]) -> list[tuple[Any, ...]]:
@@ -157,7 +161,7 @@ def test_a_message_of_several_readings_gives_each_its_own_origin(keeps: bool) ->
         ConsumerRecords("t", 0, np.arange(3, 5), np.zeros(2, np.int64), [b"k"] * 2, values[2:]),
     ]
     decoder: Any = SeveralDecoder()
-    decoded = list(Decode(decoder, DeadLetters("t", 2, 1_000), keeps=keeps)(runs))
+    decoded = list(Decode(decoder, DeadLetters(T, 2, 1_000), keeps=keeps)(runs))
     (readings,) = [item for item in decoded if isinstance(item, Readings)]
     assert readings.values.tolist() == [1, 2, 4, 1]
     assert _positions(readings.origins) == [(1, 5, 0), (1, 5, 1), (0, 3, 2), (0, 4, 0)]
@@ -177,7 +181,7 @@ def test_a_reading_that_a_policy_rejects_keeps_its_ordinal() -> None:
     originals = [Original(b"k", b"v", (), 0)] * 2
     readings = Readings(["a", "a"], np.ones(2), np.zeros(2, np.int64), origins, originals=originals)
     why = [Rejection(i, "late", "x") for i in range(2)]
-    ((_, made),) = DeadLetters("t", 2, 1_000).of_readings(Rejected(readings, why))
+    ((_, made),) = DeadLetters(T, 2, 1_000).of_readings(Rejected(readings, why))
     assert _positions(made.origins) == [(0, 7, 1), (0, 7, 4)]
     assert [dict(headers)["ewma-ordinal"] for headers in made.headers or ()] == [b"1", b"4"]
 

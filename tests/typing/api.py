@@ -143,6 +143,8 @@ def kafka(flow: Dataflow) -> str:
     source = KafkaSource(client, "readings", group_id="smoother", stop="end")
     records = op.input("source", flow, source)
     assert records is not None
+    several = KafkaSource(client, ["readings", "more"], group_id="smoother")
+    assert several.list_parts()
     sink = KafkaSink(client, "smoothed", delivery="at-least-once")
     assert_type(sink.partitions, int)
     return part_key(3)

@@ -262,16 +262,13 @@ def topic_settings(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, 
 
 
 def commit_offsets(
-    client: Mapping[str, object], group_id: str, topic: str, offsets: Mapping[int, int]
+    client: Mapping[str, object], group_id: str, offsets: Mapping[TopicPartition, int]
 ) -> None:
     """Commit an offset for each partition in ``offsets`` and wait for it; errors as above."""
     if not offsets:
         return
     consumer = connect_consumer(client, group_id)
-    commits = {
-        TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)
-        for partition, offset in offsets.items()
-    }
+    commits = {tp: OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
     try:
         with translating_errors(client, f"committing offsets to group {group_id!r}"):
             consumer.commit(commits, timeout_ms=int(_ANSWER_TIMEOUT_S * 1000))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 
@@ -31,6 +32,7 @@ __all__ = [
     "describe_topic",
     "describe_topics",
     "largest_record",
+    "matching_topics",
     "partition_count",
     "topic_configs",
 ]
@@ -38,8 +40,8 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _GROWN_INPUT = (
-    "restart the flow to read the new ones; a series that moves to another partition may arrive "
-    "out of order"
+    "the new ones are read from the next start on, which `ewma run` sees to (input.discover); a "
+    "series that moves to another partition may arrive out of order"
 )
 KEEPS_TO_THEM = (
     "where the records that it has written are; to write to all, start with a new recovery "
@@ -76,12 +78,18 @@ def describe_topic(client: Mapping[str, object], topic: str) -> TopicView:
     return describe_topics(client, [topic])[topic]
 
 
-def describe_topics(client: Mapping[str, object], topics: Sequence[str]) -> dict[str, TopicView]:
-    """Ask for topics all at once; errors as of :func:`describe_topic`."""
+def describe_topics(
+    client: Mapping[str, object], topics: Sequence[str], *, optional: bool = False
+) -> dict[str, TopicView]:
+    """Ask for topics all at once; errors as of :func:`describe_topic`.
+
+    Topics that do not exist are left out, if they are ``optional``.
+    """
     views: dict[str, TopicView] = {}
+    absent: set[str] = set()
     with connect_admin(client) as admin:
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
-        while missing := [topic for topic in topics if topic not in views]:
+        while missing := [topic for topic in topics if topic not in {*views, *absent}]:
             doing = f"looking up topic {', '.join(map(repr, missing))}"
             with translating_errors(client, doing):
                 for answer in admin.describe_topics(missing):
@@ -91,12 +99,36 @@ def describe_topics(client: Mapping[str, object], topics: Sequence[str]) -> dict
                         views[topic] = TopicView.of(answer.get("topic_id"), count)
                         continue
                     if error is kafka_errors.UnknownTopicOrPartitionError:
+                        if optional:
+                            absent.add(topic)
+                            continue
                         raise _no_such_topic(client, topic, admin.list_topics())
                     passing = issubclass(error, kafka_errors.RetriableError)
                     if not passing or time.monotonic() > deadline:
                         raise error(topic)
                     time.sleep(0.1)
     return views
+
+
+def matching_topics(client: Mapping[str, object], pattern: str) -> list[str]:
+    """Return the topics whose whole name matches a regular expression, none of Kafka's own.
+
+    Raises
+    ------
+    TopicError
+        If there is none.
+    BrokerError, ConfigError
+        As of :func:`describe_topic`.
+    """
+    with connect_admin(client) as admin, translating_errors(client, "listing the topics"):
+        names = admin.list_topics()
+    found = [n for n in names if not n.startswith("__") and re.fullmatch(pattern, n)]
+    if not found:
+        raise TopicError(
+            f"no topic at {servers_of(client)} matches input.topic_pattern = {pattern!r}: create "
+            "one, correct the pattern, or have the user granted Describe on the topics"
+        )
+    return sorted(found)
 
 
 def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict[str, str]:
@@ -171,13 +203,19 @@ class TopicWatch:
         What brokers said of it when the flow started.
     written
         Whether the flow writes to it, rather than reads it.
+    optional
+        Whether the flow goes on without it where it vanishes, or is another one of its name.
     """
 
-    def __init__(self, topic: str, view: TopicView, *, written: bool = False) -> None:
+    def __init__(
+        self, topic: str, view: TopicView, *, written: bool = False, optional: bool = False
+    ) -> None:
         self._topic = topic
         self._partitions = view.partitions
         self._topic_id = view.topic_id
         self._written = written
+        self._optional = optional
+        self.gone = False
         self._missing_since: float | None = None
 
     def look(self, view: TopicView, now: float) -> None:
@@ -186,8 +224,26 @@ class TopicWatch:
         Raises
         ------
         TopicError
-            If it has been missing for long, or is another topic of the same name.
+            If it has been missing for long, or is another topic of the same name; one that is
+            optional is ``gone`` then, for good.
         """
+        try:
+            self._look(view, now)
+        except TopicError:
+            if not self._optional:
+                raise
+            self.leave()
+
+    def leave(self) -> None:
+        """Have the flow go on without it, and say so."""
+        self.gone = True
+        _log.warning(
+            "topic %r was deleted: the flow goes on without it; what was not read of it is lost, "
+            "and one that is created again is read as a new topic",
+            self._topic,
+        )
+
+    def _look(self, view: TopicView, now: float) -> None:
         if view.partitions == 0:
             self._miss(now)
             return

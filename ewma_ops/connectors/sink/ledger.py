@@ -18,14 +18,22 @@ series overtake one another on their way, so that one is there and an earlier on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.origins import Origins, alike, packed, unpacked
+from ewma_ops.columns.origins import (
+    Origins,
+    alike,
+    numbered,
+    packed,
+    partition_of,
+    topic_of,
+    unpacked,
+)
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import START_OVER, StateError
 from ewma_ops.wire.records import Headers, LikeHeaders
@@ -208,6 +216,8 @@ def _joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
 def identities(job: int, origins: Origins) -> LikeHeaders:
     """Return the header of each record: job, source partition, offset and ordinal, 24 bytes.
 
+    With several input topics, the number of the topic is mixed into that of the job.
+
     Examples
     --------
     >>> origins = Origins(np.array([2], np.int32), np.array([3]), np.array([1], np.uint64))
@@ -215,13 +225,27 @@ def identities(job: int, origins: Origins) -> LikeHeaders:
     '00000001 00000002 00000000 00000003 00000000 00000001'
     """
     rows = np.empty(len(origins.offsets), _IDENTITY)
-    rows["job"], rows["partition"], rows["offset"] = job, origins.partitions, origins.offsets
+    numbers = origins.partitions.astype(np.int64)
+    rows["job"] = job ^ topic_of(numbers)
+    rows["partition"], rows["offset"] = partition_of(numbers), origins.offsets
     rows["ordinal"] = 0 if origins.ordinals is None else origins.ordinals
     return LikeHeaders(IDENTITY_HEADER, rows.tobytes(), _IDENTITY.itemsize)
 
 
-def origins_of(job: int, headers: Sequence[Headers]) -> tuple[NDArray[np.intp], Origins]:
-    """Return which records are of a job, by place, and where in the input each is from."""
+def origins_of(
+    job: int, headers: Sequence[Headers], topics: Collection[int] = (0,)
+) -> tuple[NDArray[np.intp], Origins]:
+    """Return which records are of a job, by place, and where in the input each is from.
+
+    Parameters
+    ----------
+    job
+        Hash of the job's name.
+    headers
+        Those of each record.
+    topics
+        Numbers of the input topics: a record of another topic is not the job's.
+    """
     at, found = [], []
     for i, named in enumerate(headers):
         # The last one counts: a dead letter has the headers of its original before ours.
@@ -232,11 +256,12 @@ def origins_of(job: int, headers: Sequence[Headers]) -> tuple[NDArray[np.intp], 
                     found.append(bytes(content))
                 break
     rows = np.frombuffer(b"".join(found), _IDENTITY)
-    own = np.flatnonzero(rows["job"] == job)
+    of_topics = rows["job"].astype(np.int64) ^ job
+    own = np.flatnonzero(np.isin(of_topics, list(topics)))
     rows = rows[own]
     ordinals = rows["ordinal"].astype(np.uint64)
     return np.array(at, np.intp)[own], Origins(
-        rows["partition"].astype(np.int32),
+        numbered(of_topics[own], rows["partition"].astype(np.int64)),
         rows["offset"].astype(np.int64),
         ordinals if ordinals.any() else None,
     )

@@ -6,14 +6,14 @@ Knows positions, keys and identities; must not know what is in a record, nor how
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from kafka import TopicPartition
 from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2
-from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.origins import Origins, partition_of
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.connectors.sink.readback import Readback
@@ -34,12 +34,17 @@ def by_key(keys: Sequence[bytes | None], origins: Origins) -> NDArray[np.int64]:
 
 
 def by_source(keys: Sequence[bytes | None], origins: Origins) -> NDArray[np.int64]:  # noqa: ARG001
-    """Return the partition that each record was made of."""
-    return origins.partitions.astype(np.int64)
+    """Return the partition that each record was made of, of whichever topic."""
+    return partition_of(origins.partitions.astype(np.int64))
 
 
 def routed_partitions(
-    client: Mapping[str, object], topic: str, view: TopicView, job: str, route: Route
+    client: Mapping[str, object],
+    topic: str,
+    view: TopicView,
+    job: str,
+    route: Route,
+    topics: Collection[int] = (0,),
 ) -> int:
     """Return how many partitions a job must write to, so that it finds again what is there.
 
@@ -57,6 +62,8 @@ def routed_partitions(
         Names whose records count, as of the sink.
     route
         How the job chooses partitions.
+    topics
+        Numbers of the input topics, as of :func:`origins_of`.
 
     Raises
     ------
@@ -75,7 +82,7 @@ def routed_partitions(
         begins, ends = reader.look_up(*(TopicPartition(topic, p) for p in range(partitions)))
         for tp in (tp for tp, end in ends.items() if end > begins[tp]):
             for stretch in reader.read(tp.partition, 0, quiet_at=quiet_at):
-                at, origins = origins_of(own, stretch.headers)
+                at, origins = origins_of(own, stretch.headers, topics)
                 numbers = np.unique(route([stretch.keys[i] for i in at.tolist()], origins))
                 fits = [n for n in fits if np.all(numbers % n == tp.partition)]
     finally:

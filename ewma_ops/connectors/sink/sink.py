@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Literal
@@ -19,6 +19,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from prometheus_client import Counter
 
 from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.origins import Origins
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.client.topics import KEEPS_TO_THEM, describe_topic
 from ewma_ops.connectors.parts import part_key
@@ -90,6 +91,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         How many of the topic's partitions are written to, the first ones; None for all there are.
         A flow that resumes must be given the same number, however much the topic has grown: what
         is in a partition is recalled for that partition alone.
+    input_topics
+        Numbers of the topics that records are made of, where those are several: the upper half of
+        the partitions' numbers in their origins.
     view
         What brokers say of the topic; None to ask them when it is first used.
 
@@ -123,6 +127,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         interval: timedelta = timedelta(seconds=10),
         start_offsets: Mapping[int, int] = MappingProxyType({}),
         partitions: int | None = None,
+        input_topics: Collection[int] = (0,),
         view: TopicView | None = None,
     ) -> None:
         if delivery not in _DELIVERIES:
@@ -139,6 +144,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
             _TRANSACTION_S + 4 * interval.total_seconds(), _LONGEST_TRANSACTION_S
         )
         self._routed = partitions
+        self._input_topics = tuple(input_topics)
         self._told = view
         self._view: TopicView | None = None
         self._quiet_at = 0.0
@@ -208,7 +214,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
                 ledger = self._recalled(partition, state, producer.true_end(partition))
                 return _OncePart(producer, partition, ledger, self._job, self._reader())
             ledger = self._recalled(partition, state, 0)
-            return _UnfencedPart(producer, partition, ledger, self._job, self._reader())
+            return _UnfencedPart(
+                producer, partition, ledger, self._job, self._reader(), self._origins_of
+            )
         except BaseException:
             self._reader().close()
             producer.release(partition)
@@ -245,9 +253,12 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
             )
         reader, quiet_at = self._reader(), 0.0 if fenced else self._quiet_at
         for stretch in reader.read(partition, ledger.base, until=until, quiet_at=quiet_at):
-            ledger.recall(origins_of(self._job, stretch.headers)[1])
+            ledger.recall(self._origins_of(stretch.headers))
             ledger.reached(stretch.end)
         return ledger
+
+    def _origins_of(self, headers: Sequence[Headers]) -> Origins:
+        return origins_of(self._job, headers, self._input_topics)[1]
 
     def _reader(self) -> Readback:
         # One for each worker; the first takes over the one that looked the topic up.
@@ -321,9 +332,16 @@ class _UnfencedPart(_OncePart):
     """
 
     def __init__(
-        self, producer: Producer, partition: int, ledger: Ledger, job: int, reader: Readback
+        self,
+        producer: Producer,
+        partition: int,
+        ledger: Ledger,
+        job: int,
+        reader: Readback,
+        origins_of: Callable[[Sequence[Headers]], Origins],
     ) -> None:
         super().__init__(producer, partition, ledger, job, reader)
+        self._origins_of = origins_of
         self._known = ledger.end
         self._sent = 0
         self._on_guard_until = time.monotonic() + _ON_GUARD_S
@@ -345,7 +363,7 @@ class _UnfencedPart(_OncePart):
     def _look_again(self, end: int) -> None:
         ours = made = 0
         for stretch in self._reader.read(self._partition, self._known, until=end):
-            origins = origins_of(self._job, stretch.headers)[1]
+            origins = self._origins_of(stretch.headers)
             ours += len(origins.offsets)
             made += self._ledger.made(origins)
             self._ledger.recall(origins)

@@ -25,31 +25,30 @@ _LAST_MS = 1000
 
 
 class Commits:
-    """Commit what is durable of a topic, with the consumer that reads it, and never wait.
+    """Commit what is durable of topics, with the consumer that reads them, and never wait.
 
     Parameters
     ----------
     consumer
         Of the group that offsets are committed to.
-    topic, group_id
+    group_id
         As of the source.
     """
 
-    def __init__(self, consumer: KafkaConsumer, topic: str, group_id: str) -> None:
+    def __init__(self, consumer: KafkaConsumer, group_id: str) -> None:
         self._consumer = consumer
-        self._topic = topic
         self._group_id = group_id
         self._lock = threading.Lock()
-        self._durable: dict[int, int] = {}
-        self._committed: dict[int, int] = {}
+        self._durable: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
         self._committing = False
         self._refused_since: float | None = None
         self._not_before = 0.0
 
-    def durable(self, partition: int, offset: int) -> None:
+    def durable(self, tp: TopicPartition, offset: int) -> None:
         """Note that everything before ``offset`` is durable."""
         with self._lock:
-            self._durable[partition] = offset
+            self._durable[tp] = offset
 
     def send(self) -> None:
         """Commit what was noted, if no commit is under way."""
@@ -76,21 +75,21 @@ class Commits:
         with self._lock:
             durable, self._durable = self._durable, {}
         return {
-            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in durable.items()
-            if self._committed.get(partition) != offset
+            tp: OffsetAndMetadata(offset, "", -1)
+            for tp, offset in durable.items()
+            if self._committed.get(tp) != offset
         }
 
     def _on_answer(self, offsets: Mapping[TopicPartition, Any], answer: object) -> None:
         self._committing = False
         if not isinstance(answer, Exception):
             self._refused_since = None
-            self._committed.update({tp.partition: at.offset for tp, at in offsets.items()})
+            self._committed.update({tp: at.offset for tp, at in offsets.items()})
         elif not self._again(offsets, answer):
             _log.warning(
-                "committing offsets of topic %r to group %r failed: %s; "
+                "committing offsets of topic %s to group %r failed: %s; "
                 "nothing is lost, the next epoch commits again",
-                self._topic,
+                ", ".join(sorted({repr(tp.topic) for tp in offsets})),
                 self._group_id,
                 answer,
             )
@@ -105,5 +104,5 @@ class Commits:
         self._not_before = now + _PAUSE_S
         with self._lock:
             for tp, at in offsets.items():
-                self._durable.setdefault(tp.partition, at.offset)
+                self._durable.setdefault(tp, at.offset)
         return now < self._refused_since + _PATIENCE_S

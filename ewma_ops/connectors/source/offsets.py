@@ -1,4 +1,4 @@
-"""Where the partitions of a topic begin and end, and where in each of them reading begins.
+"""Where the partitions of topics begin and end, and where in each of them reading begins.
 
 Knows a consumer's questions about offsets; must not know threads, or what is read.
 """
@@ -6,19 +6,15 @@ Knows a consumer's questions about offsets; must not know threads, or what is re
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from prometheus_client import Counter
 
-from ewma_ops.connectors.client.connect import (
-    TopicView,
-    close_consumer,
-    connect_consumer,
-    translating_errors,
-)
+from ewma_ops.connectors.client.connect import close_consumer, connect_consumer, translating_errors
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import TopicError
 
 __all__ = ["Offsets", "OnLost", "Start", "start_offsets"]
@@ -41,33 +37,32 @@ _CLOSE_S = 5.0
 
 
 def start_offsets(
-    client: Mapping[str, object], topic: str, view: TopicView, group_id: str, start: Start
+    client: Mapping[str, object], inputs: InputTopics, group_id: str, start: Start
 ) -> dict[int, int]:
-    """Return the offset of each partition at which a flow begins that begins now.
+    """Return the offset of each partition, by its number, at which a flow begins that begins now.
 
     Parameters
     ----------
-    client, topic, view, group_id, start
+    client, group_id, start
         As of the source.
+    inputs
+        The topics.
 
     Raises
     ------
     BrokerError, ConfigError
         If no broker answers in time, or the user may not ask.
     """
-    partitions = view.partitions
     consumer = connect_consumer(client, group_id)
     try:
-        offsets = Offsets(
-            client, consumer, topic, group_id, partitions=partitions, start=start, on_lost="fail"
-        )
-        return {p: offsets.start(TopicPartition(topic, p)) for p in range(partitions)}
+        offsets = Offsets(client, consumer, list(inputs), group_id, start=start, on_lost="fail")
+        return {inputs.number(*tp): offsets.start(tp) for tp in inputs}
     finally:
         close_consumer(consumer, _CLOSE_S)
 
 
 class Offsets:
-    """The bounds of a topic's partitions when the flow started, asked for when this is made.
+    """The bounds of partitions when the flow started, asked for when this is made.
 
     Parameters
     ----------
@@ -75,10 +70,12 @@ class Offsets:
         The options that the consumer was connected with.
     consumer
         Of the group that offsets are committed to.
-    topic, group_id, start, on_lost, start_offsets
+    tps
+        The partitions.
+    group_id, start, on_lost
         As of the source.
-    partitions
-        How many the topic has.
+    start_offsets
+        As of the source, by partition.
 
     Raises
     ------
@@ -90,13 +87,12 @@ class Offsets:
         self,
         client: Mapping[str, object],
         consumer: KafkaConsumer,
-        topic: str,
+        tps: Sequence[TopicPartition],
         group_id: str,
         *,
-        partitions: int,
         start: Start,
         on_lost: OnLost,
-        start_offsets: Mapping[int, int] | None = None,
+        start_offsets: Mapping[TopicPartition, int] | None = None,
     ) -> None:
         self._client = client
         self._consumer = consumer
@@ -104,8 +100,8 @@ class Offsets:
         self._start = start
         self._on_lost = on_lost
         self._start_offsets = start_offsets
-        tps = [TopicPartition(topic, partition) for partition in range(partitions)]
-        with translating_errors(client, f"looking up the offsets of topic {topic!r}"):
+        topics = ", ".join(repr(topic) for topic in dict.fromkeys(tp.topic for tp in tps))
+        with translating_errors(client, f"looking up the offsets of topic {topics}"):
             self._begins = consumer.beginning_offsets(tps, _ANSWER_MS)
             self._ends = consumer.end_offsets(tps, _ANSWER_MS)
             if isinstance(start, int):
@@ -134,7 +130,7 @@ class Offsets:
         """Return where a partition begins that was never read: as the source says."""
         if self._start_offsets is not None:
             # A partition that was added later is newer than the job: all of it is to be read.
-            return self._start_offsets.get(tp.partition, 0)
+            return self._start_offsets.get(tp, 0)
         if isinstance(self._start, int):
             return int(self._timed.get(tp, self._ends[tp]))
         if self._start == "latest":

@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 from ewma_ops.connectors.client.connect import (
-    TopicView,
     close_consumer,
     connect_consumer,
     positions,
@@ -22,7 +21,8 @@ from ewma_ops.connectors.client.connect import (
     view_of,
 )
 from ewma_ops.connectors.client.exchange import poll
-from ewma_ops.connectors.client.topics import TopicWatch
+from ewma_ops.connectors.client.topics import TopicWatch, describe_topics
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.source.commits import Commits
 from ewma_ops.connectors.source.offsets import Offsets, OnLost, Start
 from ewma_ops.connectors.source.partition_queue import PartitionQueue, run_of
@@ -50,14 +50,14 @@ _LONG_REST_S = 0.05
 
 
 class Poller:
-    """Poll one consumer for any number of partitions of a topic.
+    """Poll one consumer for any number of partitions.
 
     Parameters
     ----------
-    client, topic, group_id
+    client, group_id
         As of the source.
-    view
-        What brokers said of the topic when the flow started.
+    inputs
+        The topics, and what brokers said of them when the flow started.
     start
         Where a partition without a snapshot begins.
     bounded
@@ -67,31 +67,30 @@ class Poller:
     on_lost
         What is done where retention has removed records before they were read.
     start_offsets
-        As of the source.
+        As of the source, by partition.
     """
 
     def __init__(
         self,
         client: Mapping[str, object],
-        topic: str,
+        inputs: InputTopics,
         group_id: str,
         *,
-        view: TopicView,
         start: Start,
         bounded: bool,
         buffer_records: int,
         on_lost: OnLost,
-        start_offsets: Mapping[int, int] | None = None,
+        start_offsets: Mapping[TopicPartition, int] | None = None,
     ) -> None:
         self._client = client
-        self._topic = topic
-        self._partitions = view.partitions
+        self._inputs = inputs
+        self._partitions = len(inputs)
         self._bounded = bounded
         self._buffer_records = buffer_records
         self._lock = threading.Lock()  # guards the feeds and the totals
-        self._queues: dict[int, PartitionQueue] = {}
+        self._queues: dict[TopicPartition, PartitionQueue] = {}
         self._new: list[PartitionQueue] = []
-        self._changed = False
+        self._changed = self._assigned = False
         self._records = self._bytes = 0
         self._room = threading.Event()
         self._arrived = threading.Event()
@@ -100,16 +99,18 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
         self._next_fetch = self._next_watch = 0.0
-        self._topic_watch = TopicWatch(topic, view)
+        self._watches = {
+            name: TopicWatch(name, topic.view, optional=inputs.optional)
+            for name, topic in inputs.names.items()
+        }
         self._consumer = connect_consumer(client, group_id)
-        self._commits = Commits(self._consumer, topic, group_id)
+        self._commits = Commits(self._consumer, group_id)
         try:
             self._offsets = Offsets(
                 client,
                 self._consumer,
-                topic,
+                list(inputs),
                 group_id,
-                partitions=view.partitions,
                 start=start,
                 on_lost=on_lost,
                 start_offsets=start_offsets,
@@ -120,20 +121,19 @@ class Poller:
 
     # Called by the worker.
 
-    def __contains__(self, partition: int) -> bool:
-        return partition in self._queues
+    def __contains__(self, tp: TopicPartition) -> bool:
+        return tp in self._queues
 
     @property
     def closed(self) -> bool:
         """Whether it was closed, or is about to be."""
         return self._closing.is_set()
 
-    def add(self, partition: int, resume_state: int | None) -> PartitionQueue:
+    def add(self, tp: TopicPartition, resume_state: int | None) -> PartitionQueue:
         """Begin to read a partition where :meth:`Offsets.first` says; errors as of that."""
-        tp = TopicPartition(self._topic, partition)
         queue = PartitionQueue(tp, self._offsets.first(tp, resume_state))
         with self._lock:
-            self._queues[partition] = queue
+            self._queues[tp] = queue
             self._new.append(queue)
             self._changed = True
         return queue
@@ -147,7 +147,7 @@ class Poller:
         """Wait for records of any partition, if none came for some turns.
 
         The first partition waits for all: up to 2 ms at first, as the worker may have more to do
-        than this; then up to 10 ms, or 50 ms if it reads the whole topic. This wakes it when
+        than this; then up to 10 ms, or 50 ms if it reads all there is. This wakes it when
         something comes, and seldom else; the engine by itself looks a thousand times a second.
         """
         if queue is not next(iter(self._queues.values()), None):
@@ -191,12 +191,12 @@ class Poller:
 
     def durable(self, queue: PartitionQueue, offset: int) -> None:
         """Have ``offset`` committed to the group: everything before it is durable."""
-        self._commits.durable(queue.tp.partition, offset)
+        self._commits.durable(queue.tp, offset)
 
     def remove(self, queue: PartitionQueue) -> None:
         """Stop reading a partition; close with the last one."""
         with self._lock:
-            self._queues.pop(queue.tp.partition, None)
+            self._queues.pop(queue.tp, None)
             self._records -= sum(map(len, queue.runs))
             self._bytes -= queue.bytes
             queue.runs = []
@@ -214,7 +214,7 @@ class Poller:
             return
         self._thread.join(2 * _CLOSE_S)
         if self._thread.is_alive():
-            _log.warning("the consumer of topic %r is still busy: left behind", self._topic)
+            _log.warning("the consumer of topic %s is still busy: left behind", self._inputs)
 
     # Called by the thread.
 
@@ -225,6 +225,8 @@ class Poller:
                 self._room.clear()
                 if self._records > self._buffer_records or self._bytes > _BUFFER_BYTES:
                     self._room.wait(_POLL_S)
+                elif not self._assigned:
+                    self._closing.wait(_POLL_S)
                 else:
                     self._gather()
                     self._poll()
@@ -247,6 +249,8 @@ class Poller:
             self._changed = False
             new, self._new = self._new, []
             queues = list(self._queues.values())
+        queues = [queue for queue in queues if not self._gone(queue)]
+        self._assigned = bool(queues)
         if queues:
             self._consumer.assign([queue.tp for queue in queues])
             for queue in new:
@@ -264,16 +268,21 @@ class Poller:
         try:
             polled = poll(self._consumer, int(_POLL_S * 1000))
         except kafka_errors.OffsetOutOfRangeError as error:
-            if not self._offsets.skipped(error):
+            if not self._lost_topic() and not self._offsets.skipped(error):
+                raise
+            return
+        except kafka_errors.LogTruncationError:
+            if not self._lost_topic():
                 raise
             return
         except kafka_errors.RetriableError as error:
-            _log.warning("reading topic %r: %s; trying again", self._topic, error)
+            _log.warning("reading topic %s: %s; trying again", self._inputs, error)
             self._closing.wait(_POLL_S)
             return
+        self._look({tp.topic for tp in polled})  # before what is of another topic is taken for it
         reached = positions(self._consumer)
         for queue in list(self._queues.values()):
-            if queue.tp in reached and not queue.finished:
+            if queue.tp in reached and not queue.finished and not self._gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
         if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
             self._next_fetch = began + _GATHER_S
@@ -306,16 +315,42 @@ class Poller:
         for queue in list(self._queues.values()):
             if queue.end is not None:
                 queue.lag.set(max(0, self._consumer.highwater(queue.tp) - queue.taken))
-        self._topic_watch.look(view_of(self._consumer, self._topic), now)
+        self._look(self._watches)
+
+    def _look(self, topics: Iterable[str]) -> None:
+        for watch, topic in ((self._watches[topic], topic) for topic in topics):
+            if not watch.gone:
+                watch.look(view_of(self._consumer, topic), time.monotonic())
+                if watch.gone:
+                    self._changed = True
+
+    def _gone(self, queue: PartitionQueue) -> bool:
+        return self._watches[queue.tp.topic].gone
+
+    def _lost_topic(self) -> bool:
+        """Return whether a topic that may go has gone: then offsets of it mean nothing more."""
+        there = [topic for topic, watch in self._watches.items() if not watch.gone]
+        if not self._inputs.optional or not there:
+            return False
+        found = describe_topics(self._client, there, optional=True)
+        for topic in there:
+            if topic in found:
+                self._watches[topic].look(found[topic], time.monotonic())
+            else:
+                self._watches[topic].leave()
+        if not any(self._watches[topic].gone for topic in there):
+            return False
+        self._changed = True
+        return True
 
     def _worded(self, error: Exception) -> EwmaError:
         if isinstance(error, kafka_errors.OffsetOutOfRangeError) and error.args:
             return self._offsets.lost(error)
         if isinstance(error, kafka_errors.LogTruncationError):
             return TopicError(
-                f"topic {self._topic!r} was deleted and created again, or truncated below what was "
+                f"topic {self._inputs} was deleted and created again, or truncated below what was "
                 f"read ({error}): to read what it has now, start with a new recovery directory"
             )
         if isinstance(error, (kafka_errors.KafkaError, OSError)):
-            return to_ewma_error(error, self._client, f"reading topic {self._topic!r}")
-        return BrokerError(f"reading topic {self._topic!r}: {type(error).__name__}: {error}")
+            return to_ewma_error(error, self._client, f"reading topic {self._inputs}")
+        return BrokerError(f"reading topic {self._inputs}: {type(error).__name__}: {error}")

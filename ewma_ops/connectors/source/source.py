@@ -1,21 +1,23 @@
 """A Kafka topic as a Bytewax source: at least once, without loss, without waiting.
 
-Knows Bytewax's epochs and hands offsets to the poller; must not know kafka-python.
+Knows Bytewax's epochs and hands offsets to the poller; must not know how kafka-python works.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Literal
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from kafka import TopicPartition
 
+from ewma_ops.columns.origins import partition_of, topic_of
 from ewma_ops.columns.sealed import open_sealed, seal
-from ewma_ops.connectors.client.connect import TopicView, commit_offsets
-from ewma_ops.connectors.client.topics import describe_topic
-from ewma_ops.connectors.parts import part_key
+from ewma_ops.connectors.client.connect import commit_offsets
+from ewma_ops.connectors.client.topics import describe_topics
+from ewma_ops.connectors.inputs import InputTopics, source_part, source_part_number
 from ewma_ops.connectors.source.offsets import OnLost, Start
 from ewma_ops.connectors.source.partition_queue import PartitionQueue
 from ewma_ops.connectors.source.poller import Poller
@@ -30,7 +32,7 @@ _AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
 
 
 class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
-    """Read a topic, one part per Kafka partition, as runs of records in columns.
+    """Read one or more topics, one part per Kafka partition, as runs of records in columns.
 
     A snapshot is the offset after the last record returned. Offsets are also committed to the
     consumer group, once they are durable, for those who watch the lag; nothing depends on it.
@@ -41,7 +43,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     client
         The ``[kafka]`` table: kafka-python's connection options by their own names.
     topic
-        The topic; it must exist.
+        The topic, or a list of topics; they must exist. To go from one to a list is to begin
+        anew, as the parts have other names then.
     start
         Where a partition begins that has no snapshot: ``"earliest"``, ``"latest"``,
         ``"committed"`` (the group's offset, else the earliest), or a time in milliseconds since
@@ -59,12 +62,15 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
     start_offsets
         Where the flow began when it first ran, as
-        :func:`~ewma_ops.connectors.source.offsets.start_offsets` said then, in place of ``start``.
+        :func:`~ewma_ops.connectors.source.offsets.start_offsets` said then, by the numbers of
+        partitions, in place of ``start``.
         A partition that it does not name was added later, and is read from offset 0. Without it
         nothing tells such a partition from one that was there: with another ``start`` than
         ``"earliest"``, what it has before the flow runs again may not be read.
-    view
-        What brokers say of the topic; None to ask them from ``list_parts``.
+    inputs
+        What brokers say of the topics; None to ask them from ``list_parts``.
+    gone
+        Numbers of partitions that were read, of topics that are no more: they have ended.
 
     Raises
     ------
@@ -83,7 +89,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     def __init__(
         self,
         client: Mapping[str, object],
-        topic: str,
+        topic: str | Sequence[str],
         *,
         start: Start = "earliest",
         stop: Literal["never", "end"] = "never",
@@ -92,13 +98,15 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         stopping: threading.Event | None = None,
         buffer_records: int = 50_000,
         start_offsets: Mapping[int, int] | None = None,
-        view: TopicView | None = None,
+        inputs: InputTopics | None = None,
+        gone: Sequence[int] = (),
     ) -> None:
         _check(start, stop, group_id, buffer_records)
         if on_lost not in ("fail", "earliest"):
             raise ConfigError(f'on_lost is {on_lost!r}: use "fail" or "earliest"')
         self._client = dict(client)
-        self._topic = topic
+        self._names = [topic] if isinstance(topic, str) else list(topic)
+        self._alone = isinstance(topic, str)
         self._start = start
         self._stop = stop
         self._group_id = group_id
@@ -106,23 +114,26 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._stopping = threading.Event() if stopping is None else stopping
         self._buffer_records = buffer_records
         self._start_offsets = start_offsets
-        self._view = view
+        self._told = inputs
+        self._gone = frozenset(gone)
+        self._inputs = inputs
         self._pollers: dict[int, Poller] = {}
-        self._ended_at: dict[int, int] = {}
+        self._ended_at: dict[TopicPartition, int] = {}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._topic!r})"
+        return f"{type(self).__name__}({', '.join(map(repr, self._names))})"
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition there is now."""
-        return [part_key(partition) for partition in range(self.view.partitions)]
+        self._inputs = self._told or self._look_up()
+        # Bytewax does not start if it is not told of a part that it has a snapshot of.
+        return [source_part(number) for number in [*self._inputs.numbers(), *sorted(self._gone)]]
 
-    @property
-    def view(self) -> TopicView:
-        """What brokers said of the topic when it was first looked up."""
-        if self._view is None:
-            self._view = describe_topic(self._client, self._topic)
-        return self._view
+    def _look_up(self) -> InputTopics:
+        views = describe_topics(self._client, self._names)
+        if self._alone:
+            return InputTopics.alone(self._names[0], views[self._names[0]])
+        return InputTopics.of(views)
 
     def build_part(
         self,
@@ -133,16 +144,21 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
         set_timer_slack(FINE_S)  # this is the worker's thread; the one that started it may doze
         pin_thread_state()
-        partition = int(for_part)
-        if partition >= self.view.partitions:
+        inputs = self._inputs = self._inputs or self._look_up()
+        number = source_part_number(for_part)
+        if number in self._gone:
+            return _GonePart(resume_state)
+        topic, partition = inputs.by_number.get(topic_of(number)), partition_of(number)
+        if topic is None or partition >= topic.view.partitions:
+            name, partitions = (inputs, 0) if topic is None else (repr(topic.name), len(inputs))
             raise TopicError(
-                f"topic {self._topic!r} has {self.view.partitions} partitions, and the recovery "
+                f"topic {name} has {partitions} partitions, and the recovery "
                 f"directory knows a partition {partition}: the topic was deleted and created "
                 "again; to read what it has now, start with a new recovery directory"
             )
-        poller = self._poller(partition)
+        poller = self._poller(inputs, TopicPartition(topic.name, partition))
         resumed = None if resume_state is None else opened_offset(resume_state)
-        queue = poller.add(partition, resumed)
+        queue = poller.add(TopicPartition(topic.name, partition), resumed)
         return _Part(poller, queue, resumed, self._stopping, self._ended_at)
 
     def commit(self) -> None:
@@ -157,26 +173,27 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         BrokerError, ConfigError
             If it fails; nothing is lost by that.
         """
-        commit_offsets(self._client, self._group_id, self._topic, self._ended_at)
+        commit_offsets(self._client, self._group_id, self._ended_at)
 
-    def _poller(self, partition: int) -> Poller:
+    def _poller(self, inputs: InputTopics, tp: TopicPartition) -> Poller:
         # One for each worker: the worker's thread calls. A part that is there already is left
         # from an execution that was aborted.
         thread = threading.get_ident()
         poller = self._pollers.get(thread)
-        if poller is not None and partition in poller:
+        if poller is not None and tp in poller:
             poller.close()
         if poller is None or poller.closed:
             poller = self._pollers[thread] = Poller(
                 self._client,
-                self._topic,
+                inputs,
                 self._group_id,
-                view=self.view,
                 start=self._start,
                 bounded=self._stop == "end",
                 buffer_records=self._buffer_records,
                 on_lost=self._on_lost,
-                start_offsets=self._start_offsets,
+                start_offsets=None
+                if self._start_offsets is None
+                else inputs.offsets_by_place(self._start_offsets),
             )
         return poller
 
@@ -198,7 +215,7 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
         queue: PartitionQueue,
         resume_state: int | None,
         stopping: threading.Event,
-        ended_at: dict[int, int],
+        ended_at: dict[TopicPartition, int],
     ) -> None:
         self._poller = poller
         self._queue = queue
@@ -237,8 +254,27 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
         return sealed_offset(self._offset)
 
     def close(self) -> None:
-        self._ended_at[self._queue.tp.partition] = self._offset
+        self._ended_at[self._queue.tp] = self._offset
         self._poller.remove(self._queue)
+
+
+class _GonePart(_Part):
+    """A partition of a topic that is no more: it has ended."""
+
+    def __init__(self, resume_state: bytes | None) -> None:
+        self._resume_state = resume_state
+
+    def next_batch(self) -> list[ConsumerRecords]:
+        raise StopIteration
+
+    def next_awake(self) -> datetime | None:
+        return None
+
+    def snapshot(self) -> bytes:
+        return sealed_offset(0) if self._resume_state is None else self._resume_state
+
+    def close(self) -> None:
+        pass
 
 
 def _check(start: object, stop: object, group_id: object, buffer_records: object) -> None:

@@ -10,7 +10,13 @@ import time
 from pathlib import Path
 
 from ewma_ops.errors import ConfigError, StateError
-from ewma_ops.job.recovery.manifest import Beginning, FindBeginning, Identity
+from ewma_ops.job.recovery.manifest import (
+    Beginning,
+    ExtendBeginning,
+    FindBeginning,
+    Identity,
+    as_it_was,
+)
 from ewma_ops.job.recovery.part_files import PARTITIONS, ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 
@@ -22,6 +28,7 @@ def guard_parts(
     identity: Identity,
     find_beginning: FindBeginning = Beginning,
     sound: Sound | None = None,
+    extend: ExtendBeginning = as_it_was,
 ) -> ResumePoint:
     """Lock and clean part files that Bytewax's own command line will use, for this process's life.
 
@@ -30,7 +37,7 @@ def guard_parts(
     directory : Path or str
         What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock and
         its manifest.
-    identity, find_beginning, sound
+    identity, find_beginning, sound, extend
         As of ``RecoveryStore.prepare``.
 
     Raises
@@ -46,7 +53,7 @@ def guard_parts(
         )
     store = _store_of(parts)
     store.__enter__()  # locked until the process ends
-    return store.prepare(identity, find_beginning, sound)
+    return store.prepare(identity, find_beginning, sound, extend)
 
 
 def guarded_store(directory: Path | str, patience_s: float = 30.0) -> RecoveryStore:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,9 +21,12 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "Beginning",
+    "ExtendBeginning",
     "FindBeginning",
     "Identity",
+    "InputNote",
     "Noted",
+    "as_it_was",
     "noted_in",
     "read_manifest",
     "refuse_other_job",
@@ -35,15 +39,36 @@ Identity = Mapping[str, str | int]
 """What makes a job this job: topics, partition counts, fingerprints, by readable names."""
 
 
+class InputNote(NamedTuple):
+    """An input topic as it was when the last run began, or when it was last seen, if it is gone."""
+
+    topic: str
+    partitions: int
+    gone: bool = False
+
+
 class Beginning(NamedTuple):
-    """Where a job begins: offsets by input partition, and partitions written to by topic."""
+    """Where a job begins: offsets by input partition, and partitions written to by topic.
+
+    ``inputs`` are the topics that are read, by their numbers, and ``offsets`` those of partitions
+    by the numbers that these have: see :class:`ewma_ops.connectors.inputs.InputTopics`.
+    """
 
     offsets: Mapping[int, int] = MappingProxyType({})
     routed: Mapping[str, int] = MappingProxyType({})
+    inputs: Mapping[int, InputNote] = MappingProxyType({})
 
 
 FindBeginning = Callable[[], Beginning]
 """Says where a job that begins now begins."""
+
+ExtendBeginning = Callable[[Beginning], Beginning]
+"""Adds to a beginning what the job reads now and did not read then."""
+
+
+def as_it_was(noted: Beginning) -> Beginning:
+    """Add nothing."""
+    return noted
 
 
 class Noted(NamedTuple):
@@ -53,8 +78,11 @@ class Noted(NamedTuple):
     beginning: Beginning
 
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
+
+_MAY_GROW = ("input topic", "input topic id")
+"""What of a job lists names or ids with commas, and may list more."""
 
 _MAY_CHANGE = {"delivery": [("exactly-once", "transactional")]}
 """What of a job may become what: the events written before count after it all the same."""
@@ -73,6 +101,7 @@ def write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None
                 str(partition): offset for partition, offset in beginning.offsets.items()
             },
             "routed": dict(beginning.routed),
+            "inputs": {str(number): list(note) for number, note in beginning.inputs.items()},
         }
         json.dump({**content, "checksum": _checksum(content)}, file, indent=2)
         file.flush()
@@ -109,13 +138,15 @@ def noted_in(directory: Path) -> Noted | None:
 
 def _noted(manifest: Mapping[str, Any]) -> Noted:
     offsets = {int(place): int(offset) for place, offset in manifest["start_offsets"].items()}
-    return Noted(dict(manifest["job"]), Beginning(offsets, dict(manifest["routed"])))
+    inputs = {int(number): InputNote(*note) for number, note in manifest["inputs"].items()}
+    return Noted(dict(manifest["job"]), Beginning(offsets, dict(manifest["routed"]), inputs))
 
 
 def refuse_other_job(directory: Path, was: Identity, now: Identity) -> None:
     """Raise ``StateError`` if a directory that belongs to one job is used by another."""
     keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
     keys = [key for key in keys if (was.get(key), now.get(key)) not in _MAY_CHANGE.get(key, ())]
+    keys = [key for key in keys if key not in _MAY_GROW or not _grown(was.get(key), now.get(key))]
     if keys:
         changes = "; ".join(
             f"{key} was {_shown(was.get(key))}, now {_shown(now.get(key))}" for key in keys
@@ -123,6 +154,13 @@ def refuse_other_job(directory: Path, was: Identity, now: Identity) -> None:
         raise StateError(
             f"the recovery store '{directory}' belongs to another job: {changes}. {_advice(keys)}"
         )
+
+
+def _grown(was: str | int | None, now: str | int | None) -> bool:
+    """Return whether a list with commas has all that it had, and more."""
+    if not (isinstance(was, str) and isinstance(now, str)):
+        return False
+    return Counter(was.split(", ")) < Counter(now.split(", "))
 
 
 def _advice(keys: Sequence[str]) -> str:

@@ -22,9 +22,11 @@ from ewma_ops.job.recovery.lock import PRIVATE_DIRECTORY, PRIVATE_FILE, lock_dir
 from ewma_ops.job.recovery.manifest import (
     MANIFEST,
     Beginning,
+    ExtendBeginning,
     FindBeginning,
     Identity,
     Noted,
+    as_it_was,
     noted_in,
     read_manifest,
     refuse_other_job,
@@ -114,6 +116,7 @@ class RecoveryStore:
         identity: Identity,
         find_beginning: FindBeginning = Beginning,
         sound: Sound | None = None,
+        extend: ExtendBeginning = as_it_was,
     ) -> ResumePoint:
         """Make the store ready for a run: create or check it, and remove ghost snapshots.
 
@@ -125,6 +128,8 @@ class RecoveryStore:
             Asked when the store is new; the answer is noted in it.
         sound : callable or None
             Given each snapshot as it is stored, before Bytewax unpickles it.
+        extend : callable
+            Asked when the store is not new: what it adds to the beginning is noted too.
 
         Raises
         ------
@@ -138,7 +143,7 @@ class RecoveryStore:
             created = not self.parts.exists() and not (self.directory / MANIFEST).exists()
             if created:
                 self._create()
-            _claim(self.directory, self.parts, identity, find_beginning)
+            _claim(self.directory, self.parts, identity, find_beginning, extend)
             point = purge_ghosts(self.parts)
             if sound is not None:
                 check_snapshots(self.parts, sound)
@@ -163,16 +168,24 @@ class RecoveryStore:
         sync_directory(self.directory)
 
 
-def _claim(directory: Path, parts: Path, identity: Identity, find_beginning: FindBeginning) -> None:
+def _claim(
+    directory: Path,
+    parts: Path,
+    identity: Identity,
+    find_beginning: FindBeginning,
+    extend: ExtendBeginning,
+) -> None:
     """Note in the manifest whose parts these are, or refuse them if they are another job's."""
     manifest = directory / MANIFEST
     if not manifest.exists():
         _refuse_used(parts, manifest)
         write_manifest(manifest, identity, find_beginning())
+        return
     noted = read_manifest(manifest)
     refuse_other_job(directory, noted.job, identity)
-    if noted.job != dict(identity):
-        write_manifest(manifest, identity, noted.beginning)
+    extended = extend(noted.beginning)
+    if noted != (dict(identity), extended):
+        write_manifest(manifest, identity, extended)
 
 
 def _refuse_used(directory: Path, manifest: Path) -> None:

@@ -13,6 +13,7 @@ from bytewax.testing import TestingSink
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
+from ewma_ops.columns.origins import numbered
 from ewma_ops.connectors import KafkaSource, part_key
 from ewma_ops.connectors.client import topics
 from ewma_ops.connectors.source import poller
@@ -119,6 +120,41 @@ def test_no_headers_are_no_list(embedded: str, topic: MakeTopic) -> None:
     produce(embedded, name, [Record(b"v")])
     (only,) = read(source(embedded, name, stop="end"))
     assert only.headers is None
+
+
+@both_ways
+def test_several_topics_are_read_each_in_its_order(broker: str, topic: MakeTopic) -> None:
+    names = [topic(broker, 2), topic(broker, 3)]
+    for name in names:
+        produce(broker, name, numbers(600, 2))
+    client = {"bootstrap_servers": broker}
+    of = KafkaSource(client, names, stop="end", group_id=f"group-of-{names[0]}")
+    assert repr(of) == f"KafkaSource({names[0]!r}, {names[1]!r})"
+    runs = read(of)
+    assert len({part.rpartition("-")[0] for part in of.list_parts()}) == 2
+    for name in names:
+        own = [run for run in runs if run.topic == name]
+        for partition in range(2):
+            assert values(own, partition) == in_partition(600, 2, partition)
+    of.commit()
+    admin = KafkaAdminClient(bootstrap_servers=broker)
+    offsets = admin.list_group_offsets(f"group-of-{names[0]}")[f"group-of-{names[0]}"]
+    admin.close()
+    assert {
+        tp.topic: at.offset for tp, at in offsets.items() if tp.partition == 1
+    } == dict.fromkeys(names, 300)
+
+
+def test_parts_of_topics_that_are_gone_have_ended(embedded: str, topic: MakeTopic) -> None:
+    name = topic(embedded)
+    gone = numbered(7, 1)
+    of = source(embedded, name, gone=[gone])
+    assert of.list_parts() == ["000000", "00000007-000001"]
+    part = of.build_part("in", "00000007-000001", sealed_offset(5))
+    with pytest.raises(StopIteration):
+        part.next_batch()
+    assert opened_offset(part.snapshot()) == 5
+    part.close()
 
 
 def test_an_empty_topic_ends(broker: str, topic: MakeTopic) -> None:

@@ -22,7 +22,7 @@ from bytewax.testing import TestingSink
 
 from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.job.recovery.guard import guard_parts
-from ewma_ops.job.recovery.manifest import Beginning
+from ewma_ops.job.recovery.manifest import Beginning, InputNote
 from ewma_ops.job.recovery.part_files import ResumePoint, purge_ghosts
 from ewma_ops.job.recovery.store import RecoveryStore
 from tests.helpers.patience import PATIENCE_S
@@ -251,11 +251,11 @@ def test_used_parts_without_a_manifest_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 4}', '{"format": 5, "job": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 5}', '{"format": 6, "job": {}}'])
 def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> None:
     prepared(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 5)"):
+    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 6)"):
         prepared(tmp_path)
 
 
@@ -266,7 +266,7 @@ def test_a_store_of_an_older_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError) as refused:
         prepared(tmp_path)
     text = str(refused.value)
-    assert "manifest.json' has format 2, not 4: run the version of ewma_ops that wrote it" in text
+    assert "manifest.json' has format 2, not 5: run the version of ewma_ops that wrote it" in text
     assert (tmp_path / "parts" / "part-0.sqlite3").read_bytes() == before
 
 
@@ -416,3 +416,17 @@ def test_where_a_job_began_is_noted_once(tmp_path: Path) -> None:
         assert store.noted is not None
         assert store.noted.beginning == Beginning({0: 7, 10: 0}, {"smoothed": 3})
         assert store.noted.job == JOB
+
+
+def test_a_job_may_read_more_topics_and_not_others(tmp_path: Path) -> None:
+    one = {"input topic": "b", "input topic id": "B"}
+    two = {"input topic": "a, b", "input topic id": "A, B"}
+    with RecoveryStore(tmp_path / "state") as store:
+        store.prepare(one, lambda: Beginning({0: 7}, {"smoothed": 3}))
+        more = Beginning({0: 7, 1: 0}, {"smoothed": 3}, {1: InputNote("a", 2)})
+        store.prepare(two, extend=lambda _: more)
+        assert store.noted == (two, more)
+        for other in (one, {**two, "input topic id": "A, C"}, {"input topic": "pattern a|b"}):
+            with pytest.raises(StateError, match="belongs to another job: input topic"):
+                store.prepare(other)
+        assert store.noted == (two, more)

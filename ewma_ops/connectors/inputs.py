@@ -1,0 +1,142 @@
+"""The topics that a flow reads, and one number for each partition of any of them.
+
+Knows names, ids and partition counts; must not know how they are looked up, or what is read.
+
+The number is part of each event's identity and of the recovery store, so it must stay what it is
+however many topics come and go, and be found again without the store. So it is made of the topic's
+id and the partition, and of nothing else. A topic that is created again is another topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from kafka import TopicPartition
+
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.origins import numbered, partition_of, topic_of
+from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.parts import part_key
+from ewma_ops.errors import ConfigError
+
+__all__ = ["InputTopic", "InputTopics", "source_part", "source_part_number"]
+
+_DIGITS = 8
+
+
+class InputTopic(NamedTuple):
+    """A topic, its number (31 bits, 0 for one that is read alone), and what brokers say of it."""
+
+    name: str
+    number: int
+    view: TopicView
+
+
+@dataclass(frozen=True)
+class InputTopics:
+    """One or more topics, by their numbers, in the order of their names.
+
+    Parameters
+    ----------
+    by_number
+        The topics.
+    optional
+        Whether they may go and come while they are read, as those of a pattern.
+
+    Examples
+    --------
+    >>> topics = InputTopics.of({"a": TopicView("one", 2), "b": TopicView("two", 1)})
+    >>> [tp.topic for tp in topics], topics.place(topics.number("a", 1)).partition
+    (['a', 'a', 'b'], 1)
+    """
+
+    by_number: Mapping[int, InputTopic]
+    optional: bool = False
+
+    @staticmethod
+    def alone(name: str, view: TopicView) -> InputTopics:
+        """Return a topic that is the only one, for good: its partitions' numbers are their own."""
+        return InputTopics({0: InputTopic(name, 0, view)})
+
+    @staticmethod
+    def of(views: Mapping[str, TopicView], *, optional: bool = False) -> InputTopics:
+        """Return topics by what brokers say of them.
+
+        Raises
+        ------
+        ConfigError
+            If two have the same number: of a thousand topics, once in ten thousand times.
+        """
+        found: dict[int, InputTopic] = {}
+        for name, view in sorted(views.items()):
+            # Brokers before 2.8 tell no id: there a topic created again passes for the old one.
+            number = (murmur2((view.topic_id or name).encode()) & 0x7FFFFFFF) or 1
+            if number in found:
+                raise ConfigError(
+                    f"topics {found[number].name!r} and {name!r} cannot be read together, as their "
+                    "ids have the same hash: create one of them again, or give it a job of its own"
+                )
+            found[number] = InputTopic(name, number, view)
+        return InputTopics(found, optional)
+
+    def __iter__(self) -> Iterator[TopicPartition]:
+        for topic in self.by_number.values():
+            for partition in range(topic.view.partitions):
+                yield TopicPartition(topic.name, partition)
+
+    def __len__(self) -> int:
+        return sum(topic.view.partitions for topic in self.by_number.values())
+
+    def __str__(self) -> str:
+        return ", ".join(map(repr, self.names))
+
+    @cached_property
+    def names(self) -> dict[str, InputTopic]:
+        """The topics, by name."""
+        return {topic.name: topic for topic in self.by_number.values()}
+
+    def numbers(self) -> list[int]:
+        """Return the number of each partition."""
+        return [self.number(tp.topic, tp.partition) for tp in self]
+
+    def number(self, topic: str, partition: int) -> int:
+        """Return the number of a partition; of a topic that is read alone, whatever its name."""
+        return partition if 0 in self.by_number else numbered(self.names[topic].number, partition)
+
+    def place(self, number: int) -> TopicPartition:
+        """Return the partition that has a number; ``KeyError`` if its topic is not among these."""
+        return TopicPartition(self.by_number[topic_of(number)].name, partition_of(number))
+
+    def offsets_by_place(self, offsets: Mapping[int, int]) -> dict[TopicPartition, int]:
+        """Return offsets by partition that were by number; those of other topics are left out."""
+        return {
+            self.place(number): offset
+            for number, offset in offsets.items()
+            if topic_of(number) in self.by_number
+        }
+
+    def only(self, numbers: Collection[int]) -> InputTopics:
+        """Return those of the topics that have one of these numbers."""
+        kept = {n: topic for n, topic in self.by_number.items() if n in numbers}
+        return replace(self, by_number=kept)
+
+
+def source_part(number: int) -> str:
+    """Return the name of the source's part for an input partition: never change it.
+
+    Examples
+    --------
+    >>> source_part(10), source_part(numbered(0x2F, 10))
+    ('000010', '0000002f-000010')
+    """
+    topic, partition = topic_of(number), part_key(partition_of(number))
+    return f"{topic:0{_DIGITS}x}-{partition}" if topic else partition
+
+
+def source_part_number(part: str) -> int:
+    """Return the number of the input partition that a part name stands for."""
+    topic, _, partition = part.rpartition("-")
+    return numbered(int(topic or "0", 16), int(partition))
