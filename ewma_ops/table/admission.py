@@ -78,7 +78,7 @@ class Admission(Bounds):
         forget_after_ms = smoothing_set.forget_after_ms
         self.idleness: Idleness | None = None
         if forget_after_ms is not None:
-            sources = np.array(state.get(_SOURCES, []), np.int32)
+            sources = np.array(state.get(_SOURCES, []), np.int64)
             self.idleness = Idleness(forget_after_ms, sources)
         self._judges_times = policies.watches
         self.watches = policies.watches or self.idleness is not None

@@ -30,7 +30,7 @@ class Idleness:
     forget_after_ms
         Milliseconds, > 0.
     sources
-        int32[n], where the last reading of each series came from; -1 for no input partition.
+        int64[n], where the last reading of each series came from; -1 for no input partition.
 
     Notes
     -----
@@ -40,7 +40,7 @@ class Idleness:
     series new.
     """
 
-    def __init__(self, forget_after_ms: int, sources: NDArray[np.int32]) -> None:
+    def __init__(self, forget_after_ms: int, sources: NDArray[np.int64]) -> None:
         self._forget_after_ms = forget_after_ms
         self.sources = sources
         self._newest_of: dict[int, int] = {}
@@ -92,7 +92,7 @@ class Idleness:
 
     def grow(self, size: int) -> None:
         """Make room for ``size`` series."""
-        more = np.full(size - len(self.sources), _NO_SOURCE, np.int32)
+        more = np.full(size - len(self.sources), _NO_SOURCE, np.int64)
         self.sources = np.concatenate([self.sources, more])
 
 
