@@ -43,6 +43,13 @@ def paired(missing: float = 1.0) -> SeriesTable:
     return table
 
 
+def forgetful() -> SeriesTable:
+    table = SeriesTable(BY_TIME, forget_after="1min")
+    for i in range(40):
+        table.step(f"s{i % 3}", float(i), 1000 * i)
+    return table
+
+
 def vectors() -> SeriesTable:
     table = SeriesTable(Smoothing(Decay(beta=0.9), statistics=["mean", "std"]), fields=3)
     table.update(Readings.of(["s0"], [[1.0, 2.0, 3.0]]))
@@ -94,6 +101,20 @@ REFUSED: dict[str, tuple[Callable[[], SeriesTable], Callable[[SeriesTable], Any]
     "a number for two fields": (paired, lambda t: t.step("s0", 1.0, 90_000)),
     "a number for a vector": (vectors, lambda t: t.step("s0", 1.0)),
     "a vector by step": (vectors, lambda t: t.step("s0", [1.0, 2.0, 3.0])),
+    "an idle series, then an infinite value": (
+        forgetful,
+        lambda t: t.update(run([1.0, 2.0, np.inf], [10**6, 10**6, 10**6])),
+    ),
+    "an infinite reading of an idle series": (forgetful, lambda t: t.step("s0", np.inf, 10**6)),
+    "a late reading of a series that may be idle": (forgetful, lambda t: t.step("s0", 1.0, 1)),
+    "an idle series, then a late reading": (
+        forgetful,
+        lambda t: t.update(run([1.0, 2.0, 3.0], [10**6, 10**6, 1])),
+    ),
+    "a run without times, where idle series are forgotten": (
+        forgetful,
+        lambda t: t.update(run([1.0, 2.0])),
+    ),
     "retracting what never was": (timed, lambda t: t.retract("s0", 1.0, 10**7)),
     "retracting from no series": (timed, lambda t: t.retract("new", 1.0, 1)),
     "retracting the newest alone": (timed, lambda t: t.retract("s0", 39.0, 39_000)),
