@@ -1,4 +1,4 @@
-"""The command line: ``ewma run | check | try | verify | design | demo | feed``.
+"""The command line: ``ewma init | check | run | try | verify | design | demo | feed``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
 Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
@@ -115,6 +115,21 @@ def _add_tools(commands: design.Commands) -> None:
     try_.add_argument("--json", action="store_true", help="print all that comes out as JSON")
     try_.set_defaults(command=_try)
 
+    init = commands.add_parser("init", help="look at a topic, and write a configuration file")
+    init.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
+    init.add_argument("--topic", required=True)
+    init.add_argument("--output", type=Path, metavar="FILE", help="the file (standard output)")
+    init.add_argument("--force", action="store_true", help="replace the file, if there is one")
+    init.add_argument(
+        "--kafka",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the connection, such as security_protocol=SSL; any number of them",
+    )
+    init.add_argument("--registry", metavar="URL", help="the Schema Registry of the messages")
+    init.set_defaults(command=_init)
+
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
@@ -170,6 +185,19 @@ def _try(options: argparse.Namespace) -> int:
     from ewma_ops.commands.try_job import try_job
 
     return try_job(options.config, options.file, values=options.values, as_json=options.json)
+
+
+def _init(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.init import init
+
+    return init(
+        options.bootstrap_servers,
+        options.topic,
+        output=options.output,
+        options=options.kafka,
+        registry=options.registry,
+        force=options.force,
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:

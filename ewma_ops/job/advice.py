@@ -83,8 +83,18 @@ def advise(
 
 
 def as_toml(value: object) -> str:
-    """Write a value as TOML has it: text, numbers, and lists of them are as in JSON."""
-    return msgspec.json.encode(value).decode().replace('","', '", "')
+    """Write a value as TOML has it: text, a number, true or false, or a list of such.
+
+    Examples
+    --------
+    >>> print(as_toml(["a", 1.5, True]), as_toml('"a.b"'))
+    ["a", 1.5, true] '"a.b"'
+    """
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_toml, value))}]"
+    if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
+        return f"'{value}'"  # as it is, without escapes
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
 def _other_format(settings: Settings, guess: Guess) -> tuple[str | None, str]:
@@ -144,7 +154,8 @@ def _unit(settings: Settings, field: Field, values: Sequence[Any]) -> list[str]:
         return []
     every = numbers or [float(text.replace(",", ".")) for text in texts]
     unit = likely_unit(sorted(every)[len(every) // 2])
-    if unit is None or (unit == "ms" and numbers):
+    own = {"csv": "ms", "line": "ns"}.get(settings.input.format)
+    if unit is None or unit == own or (unit == "ms" and numbers):
         return []
     names = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
     return [f'{field.path} looks like {names[unit]}: write time_unit = "{unit}" in [input]']

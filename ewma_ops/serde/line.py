@@ -81,7 +81,8 @@ class _Points:
     def __init__(self, paths: Paths) -> None:
         steps = [path.steps for path in paths.every if path.source == "document"]
         named = {at[1] for at in steps if len(at) > 1 and at[0] == "fields"}
-        self._fields = None if ("fields",) in steps else named
+        whole = () in steps or ("fields",) in steps
+        self._fields = None if whole else named
 
     def lines(self, payload: bytes) -> list[Any]:
         try:

@@ -10,6 +10,8 @@ from ewma_ops.job.contents import Contents
 from ewma_ops.serde.fields import Refused
 from ewma_ops.settings.load import load_tables
 
+LINE_PATHS = ["measurement", "tags.a", "fields.v", "fields.w", "time"]
+
 
 def contents(**reads: Any) -> Contents:
     return Contents(
@@ -34,6 +36,7 @@ def contents(**reads: Any) -> Contents:
         ({"where": {"k": "x"}}, b'{"k": "y"}', ["k"]),
         ({"format": "csv", "columns": ["a", "b"], "value": "b"}, b"1,2", ["a", "b"]),
         ({"format": "csv", "columns": "first-line", "value": "b"}, b"x,b\n1,2", ["x", "b"]),
+        ({"format": "line", "value": "fields.v"}, b"m,a=b v=1,w=2 5", LINE_PATHS),
         ({"format": "number"}, b"2.5", []),
         ({"format": "json:loads", "value": "x"}, b'{"z": 1}', ["z"]),
         ({}, b"?", []),
