@@ -28,7 +28,7 @@ from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.own import OwnFormat
 from ewma_ops.serde.parquet import History, file_digest
-from ewma_ops.serde.paths import parse_path
+from ewma_ops.serde.paths import Paths, parse_path
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
 
@@ -60,11 +60,13 @@ def build_decoder(settings: Settings, stopping: threading.Event | None = None) -
     reads, options = settings.input, _decoder_options(settings)
     schemas = build_schemas(settings, stopping)
     if reads.key in FORMATS and entry_of(reads.key).has_schema:
-        keys = _with_schema(reads.key, settings, schemas, "input.key")
+        keys = _with_schema(reads.key, settings, schemas, "input.key", None)
         options = replace(options, key_format=keys)
     if entry_of(reads.format).has_schema:
         own = None if reads.schema is not None else schemas
-        return Decoder(_with_schema(reads.format, settings, own, "input.format"), options)
+        heads = Paths.of(options).heads()
+        format_ = _with_schema(reads.format, settings, own, "input.format", heads)
+        return Decoder(format_, options)
     return _BUILDERS[OWN if is_own(reads.format) else reads.format](settings, options)
 
 
@@ -98,11 +100,18 @@ def build_schemas(
 
 
 def _with_schema(
-    name: str, settings: Settings, schemas: RegistrySchemas | None, key: str
+    name: str,
+    settings: Settings,
+    schemas: RegistrySchemas | None,
+    key: str,
+    heads: list[str] | None,
 ) -> Format:
-    """Build a format that ``key`` of the file asks for, and whose payloads have a schema."""
+    """Build a format that ``key`` of the file asks for, and whose payloads have a schema.
+
+    ``heads`` are the fields of a message that will be looked at, ``None`` for all.
+    """
     try:
-        return _WITH_SCHEMA[name](settings, schemas)
+        return _WITH_SCHEMA[name](settings, schemas, heads)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f'{key} = "{name}" cannot be read without {error.name}: '
@@ -110,28 +119,31 @@ def _with_schema(
         ) from None
 
 
-def _avro(settings: Settings, schemas: RegistrySchemas | None) -> Format:
+def _avro(settings: Settings, schemas: RegistrySchemas | None, heads: list[str] | None) -> Format:
     from ewma_ops.serde.avro.format import AvroFormat, SingleAvroFormat
 
     unit, path = settings.input.time_unit, settings.input.schema
     if schemas is not None:
-        return AvroFormat(schemas, unit)
+        return AvroFormat(schemas, unit, heads)
     assert path is not None
-    return SingleAvroFormat(_content(path).decode(errors="replace"), unit, str(path))
+    return SingleAvroFormat(_content(path).decode(errors="replace"), unit, str(path), heads)
 
 
-def _protobuf(settings: Settings, schemas: RegistrySchemas | None) -> Format:
+def _protobuf(
+    settings: Settings, schemas: RegistrySchemas | None, heads: list[str] | None
+) -> Format:
     from ewma_ops.serde.protobuf.format import ProtobufFormat, SingleProtobufFormat
 
     unit, path, message = settings.input.time_unit, settings.input.schema, settings.input.message
     if schemas is not None:
-        return ProtobufFormat(schemas, unit)
+        return ProtobufFormat(schemas, unit, heads)
     assert path is not None
     assert message is not None
-    return SingleProtobufFormat(_content(path), message, unit, str(path))
+    return SingleProtobufFormat(_content(path), message, unit, str(path), heads)
 
 
-_WITH_SCHEMA: dict[str, Callable[[Settings, RegistrySchemas | None], Format]] = {
+_SchemaBuilder = Callable[[Settings, RegistrySchemas | None, list[str] | None], Format]
+_WITH_SCHEMA: dict[str, _SchemaBuilder] = {
     "avro": _avro,
     "protobuf": _protobuf,
 }

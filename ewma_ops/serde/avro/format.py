@@ -36,22 +36,25 @@ class _Reader(NamedTuple):
     """How payloads of one schema are read."""
 
     schema: Any
+    wanted: Any
     read: Callable[..., Any]
     name: str
 
     @classmethod
-    def of(cls, written: WrittenSchema, unit: str | None, name: str) -> _Reader:
+    def of(
+        cls, written: WrittenSchema, unit: str | None, heads: Sequence[str] | None, name: str
+    ) -> _Reader:
         """Make a schema ready; `BadSchemaError` if it cannot be used."""
-        schema, is_recursive = ready(written, unit)
+        schema, wanted, is_recursive = ready(written, unit, heads)
         # fastavro's compiled reader overflows the stack on values nested without end.
-        return cls(schema, careful_reader if is_recursive else schemaless_reader, name)
+        return cls(schema, wanted, careful_reader if is_recursive else schemaless_reader, name)
 
     def document(self, payload: bytes, start: int) -> Any:
         """Return what is written from a place of a payload on; `Refused` if it is none."""
         data = BytesIO(payload)
         data.seek(start)
         try:
-            found = self.read(data, self.schema, None)
+            found = self.read(data, self.schema, self.wanted)
         except RecursionError:
             raise Refused("too-deep", "the value is nested too deeply") from None
         except UnicodeDecodeError as error:
@@ -76,10 +79,14 @@ class AvroFormat:
         Knows the schema of an id.
     unit
         What times of a logical type are read in, as of ``DecoderOptions.time_unit``.
+    heads
+        Names of the fields of a message that will be looked at; ``None`` for all.
     """
 
-    def __init__(self, schemas: Schemas, unit: str | None = None) -> None:
-        self._schemas, self._unit = schemas, unit
+    def __init__(
+        self, schemas: Schemas, unit: str | None = None, heads: Sequence[str] | None = None
+    ) -> None:
+        self._schemas, self._unit, self._heads = schemas, unit, heads
         self._readers: dict[bytes, _Reader] = {}
 
     def documents(
@@ -101,7 +108,7 @@ class AvroFormat:
         if written is None:
             raise refuse_unknown(schema_id)
         try:
-            reader = _Reader.of(written, self._unit, f"schema {schema_id}")
+            reader = _Reader.of(written, self._unit, self._heads, f"schema {schema_id}")
         except BadSchemaError as error:
             raise Refused(_CAUSE, f"schema {schema_id} cannot be used: {error}") from None
         self._readers[prefix] = reader
@@ -119,6 +126,8 @@ class SingleAvroFormat:
         What times of a logical type are read in, as of ``DecoderOptions.time_unit``.
     name
         What the schema is called in messages.
+    heads
+        Names of the fields of a message that will be looked at; ``None`` for all.
 
     Raises
     ------
@@ -133,9 +142,15 @@ class SingleAvroFormat:
     [{'id': 'a', 'v': 5}]
     """
 
-    def __init__(self, text: str, unit: str | None = None, name: str = "the schema") -> None:
+    def __init__(
+        self,
+        text: str,
+        unit: str | None = None,
+        name: str = "the schema",
+        heads: Sequence[str] | None = None,
+    ) -> None:
         try:
-            self._reader = _Reader.of(WrittenSchema(text), unit, name)
+            self._reader = _Reader.of(WrittenSchema(text), unit, heads, name)
             canonical = to_parsing_canonical_form(self._reader.schema)
         except BadSchemaError as error:
             raise ConfigError(f"{name} cannot be used: {error}") from None

@@ -6,7 +6,7 @@ Knows schemas; must not know payloads, nor where a schema came from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
@@ -17,14 +17,25 @@ from ewma_ops.serde.schemas import BadSchemaError, WrittenSchema
 __all__ = ["ReadySchema", "ready"]
 
 
+_MANY = 8
+"""So many fields are skipped more quickly than they are read (measured)."""
+
+
 class ReadySchema(NamedTuple):
-    """A schema as fastavro takes it, and whether a value of it may hold others without end."""
+    """A schema as fastavro takes it.
+
+    ``wanted`` is the part of it that is to be read, or ``None`` for all; ``is_recursive`` whether a
+    value of it may hold others without end.
+    """
 
     parsed: Any
+    wanted: Any
     is_recursive: bool
 
 
-def ready(written: WrittenSchema, unit: str | None = None) -> ReadySchema:
+def ready(
+    written: WrittenSchema, unit: str | None = None, heads: Sequence[str] | None = None
+) -> ReadySchema:
     """Parse a schema and what it refers to.
 
     Parameters
@@ -33,6 +44,8 @@ def ready(written: WrittenSchema, unit: str | None = None) -> ReadySchema:
         The schema and those it refers to.
     unit
         What times are read in, as of ``DecoderOptions.time_unit``.
+    heads
+        Names of the fields that will be looked at; ``None`` for all. Many others are skipped.
 
     Raises
     ------
@@ -48,15 +61,17 @@ def ready(written: WrittenSchema, unit: str | None = None) -> ReadySchema:
     """
     if written.kind != "AVRO":
         raise BadSchemaError(f"it is a schema of {written.kind}, not of Avro")
-    named: dict[str, Any] = {}
     try:
-        for _, text in written.references:
-            parse_schema(_translated(json.loads(text), unit), named)
-        parsed = parse_schema(_translated(json.loads(written.text), unit), named)
+        own = _translated(json.loads(written.text), unit)
+        others = [_translated(json.loads(text), unit) for _, text in written.references]
+        parsed, named = _parsed(own, others)
         types = _Types(named)
         if any(types.is_empty(items) for items in types.items_of(parsed)):
             raise BadSchemaError("an array of items without bytes can be of any length")
-        return ReadySchema(parsed, types.is_recursive(parsed))
+        is_recursive, wanted = types.is_recursive(parsed), None
+        if heads is not None and not is_recursive:  # or records inside would be read in part too
+            wanted = _part(own, others, heads, parsed, types)
+        return ReadySchema(parsed, wanted, is_recursive)
     except BadSchemaError:
         raise
     except UnknownType as error:
@@ -67,6 +82,29 @@ def ready(written: WrittenSchema, unit: str | None = None) -> ReadySchema:
         raise BadSchemaError("it is nested too deeply") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadSchemaError(f"it is no Avro schema: {type(error).__name__} {error}") from None
+
+
+def _parsed(own: Any, others: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a schema as fastavro takes it, and all types by their names."""
+    named: dict[str, Any] = {}
+    for other in others:
+        parse_schema(other, named)
+    return parse_schema(own, named), named
+
+
+def _part(own: Any, others: Sequence[Any], heads: Sequence[str], parsed: Any, types: _Types) -> Any:
+    """Return the schema of some fields of a record, if that is worth while."""
+    if not isinstance(own, dict) or own.get("type") != "record":
+        return None
+    kept = [field for field in own["fields"] if field["name"] in heads]
+    skipped = [field for field in parsed["fields"] if field["name"] not in heads]
+    try:
+        part, _ = _parsed({**own, "fields": kept}, others)
+    except UnknownType:  # it is defined in what would be left out
+        return None
+    # fastavro does not notice the end of the data where it skips: a count may be any.
+    is_safe = not any(types.is_many(field["type"]) for field in skipped)
+    return part if is_safe and len(skipped) >= _MANY else None
 
 
 def _translated(schema: Any, unit: str | None) -> Any:
@@ -121,6 +159,11 @@ class _Types:
                 seen.add(name)
             yield one
             left.extend(self._below(one))
+
+    def is_many(self, schema: Any) -> bool:
+        """Tell whether a type holds arrays or maps."""
+        kinds = (one["type"] for one in self._every(schema) if isinstance(one, dict))
+        return any(kind in ("array", "map") for kind in kinds)
 
     def items_of(self, schema: Any) -> Iterator[Any]:
         """Yield the types of the items of every array."""

@@ -5,7 +5,7 @@ Knows what the fields of a type mean; must not know bytes, schemas' sources, pat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -39,10 +39,10 @@ class Converter:
         self._unit = unit
         self._made: dict[str, _Convert] = {}
 
-    def of(self, descriptor: Descriptor) -> _Convert:
-        """Return what makes a document of a message of a type."""
+    def of(self, descriptor: Descriptor, heads: Sequence[str] | None = None) -> _Convert:
+        """Return what makes a document of a message of a type: of some fields, or of all."""
         name = descriptor.full_name
-        if name in self._made:
+        if name in self._made and heads is None:
             return self._made[name]
         known = self._well_known(name)
         if known is not None:
@@ -62,8 +62,10 @@ class Converter:
                     found[name] = value if inner is None else inner(value)
             return found
 
-        self._made[name] = convert  # before its fields: a type may hold itself
-        for field in descriptor.fields:
+        if heads is None:
+            self._made[name] = convert  # before its fields: a type may hold itself
+        wanted = [one for one in descriptor.fields if heads is None or one.name in heads]
+        for field in wanted:
             (present if field.has_presence else plain).append((field.name, self._field(field)))
         return convert
 

@@ -41,9 +41,9 @@ class _Reader(NamedTuple):
     name: str
 
     @classmethod
-    def of(cls, descriptor: Descriptor, unit: str | None) -> _Reader:
+    def of(cls, descriptor: Descriptor, unit: str | None, heads: Sequence[str] | None) -> _Reader:
         parse = message_class(descriptor).FromString
-        return cls(parse, Converter(unit).of(descriptor), descriptor.full_name)
+        return cls(parse, Converter(unit).of(descriptor, heads), descriptor.full_name)
 
     def document(self, datum: bytes) -> Any:
         """Return what a message holds; `Refused` if it is none."""
@@ -64,10 +64,14 @@ class ProtobufFormat:
         Knows the schema of an id.
     unit
         What times are read in, as of ``DecoderOptions.time_unit``.
+    heads
+        Names of the fields of a message that will be looked at; ``None`` for all.
     """
 
-    def __init__(self, schemas: Schemas, unit: str | None = None) -> None:
-        self._schemas, self._unit = schemas, unit
+    def __init__(
+        self, schemas: Schemas, unit: str | None = None, heads: Sequence[str] | None = None
+    ) -> None:
+        self._schemas, self._unit, self._heads = schemas, unit, heads
         self._readers: dict[bytes, _Reader] = {}
 
     def documents(
@@ -94,7 +98,7 @@ class ProtobufFormat:
         if written is None:
             raise refuse_unknown(schema_id)
         try:
-            return _Reader.of(message_at(file_of(written), indexes), self._unit)
+            return _Reader.of(message_at(file_of(written), indexes), self._unit, self._heads)
         except BadSchemaError as error:
             raise Refused(_CAUSE, f"schema {schema_id} cannot be used: {error}") from None
 
@@ -112,6 +116,8 @@ class SingleProtobufFormat:
         What times are read in, as of ``DecoderOptions.time_unit``.
     name
         What the file is called; if it ends with ``.proto``, it is text.
+    heads
+        Names of the fields of a message that will be looked at; ``None`` for all.
 
     Raises
     ------
@@ -119,7 +125,14 @@ class SingleProtobufFormat:
         If the file cannot be used, or has no such type.
     """
 
-    def __init__(self, content: bytes, message: str, unit: str | None, name: str) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        message: str,
+        unit: str | None,
+        name: str,
+        heads: Sequence[str] | None = None,
+    ) -> None:
         try:
             descriptor = set_of(content, name).FindMessageTypeByName(message)
         except BadSchemaError as error:
@@ -129,7 +142,7 @@ class SingleProtobufFormat:
                 f'input.message = "{message}": {name} has no such type; give its full name, with '
                 "the package"
             ) from None
-        self._read = _Reader.of(descriptor, unit).document
+        self._read = _Reader.of(descriptor, unit, heads).document
 
     def documents(
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons

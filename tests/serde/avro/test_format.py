@@ -282,6 +282,35 @@ def test_counts_and_lengths_of_an_attacker_cost_nothing() -> None:
         assert one.cause == "not-avro"
 
 
+def test_wide_records_are_read_in_part() -> None:
+    inner = record("I", v="int")
+    many = {f"x{i}": "string" for i in range(20)}
+    schema = record(
+        **many, after=inner, before=["null", "I"], at=logical("long", "timestamp-micros")
+    )
+    document = {**dict.fromkeys(many, "x"), "after": {"v": 5}, "before": {"v": 4}, "at": 7_000}
+    datum = framed(7, written(plain(schema), document))
+    kept, whole = Kept(s7=schema), {**document, "at": 7}
+    for heads, expected in (
+        (["after", "at", "absent"], {"after": {"v": 5}, "at": 7}),
+        ([], {}),
+        (["before"], whole),  # its type is defined in what would be skipped
+        (None, whole),
+        ([*many, "after", "at"], whole),  # one field is not worth it
+    ):
+        found = AvroFormat(kept, heads=heads).documents([datum], [0], {})
+        assert found == [expected]
+
+
+def test_arrays_are_not_skipped_as_their_counts_may_be_any() -> None:
+    many = {f"x{i}": "string" for i in range(20)}
+    schema = record(v="int", a={"type": "array", "items": "string"}, **many)
+    rejected: dict[int, tuple[str, str]] = {}
+    datum = framed(7, b"\2" + written("long", 2**62))
+    AvroFormat(Kept(s7=schema), heads=["v"]).documents([datum], [0], rejected)
+    assert rejected[0][0] == "not-avro"
+
+
 @pytest.mark.parametrize(
     "items", ["null", record("E"), record("E", a="null"), {"type": "fixed", "name": "F", "size": 0}]
 )

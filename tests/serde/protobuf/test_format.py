@@ -122,6 +122,13 @@ def test_what_is_not_set_is_a_default_or_absent() -> None:
     assert math.isnan(decode(PLAIN, framed(7, b"\0")).readings.values[0])
 
 
+def test_only_fields_that_are_looked_at_are_read() -> None:
+    kept = Kept(s7=WrittenSchema(EVERY, "PROTOBUF"))
+    datum = framed(7, b"\2\2" + message(EVERY, {"v": 1.5, "tree": {"f": 2}, "b": "x"}, 1))
+    format_ = ProtobufFormat(kept, heads=["v", "b", "absent"])
+    assert format_.documents([datum], [0], {}) == [{"v": 1.5, "b": "x"}]
+
+
 @pytest.mark.parametrize(
     ("unit", "expected"), [(None, 1500), ("s", Decimal("1.5")), ("us", 1500000)]
 )
