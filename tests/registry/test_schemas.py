@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import logging
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from ewma_ops.errors import ConfigError, RegistryError
 from ewma_ops.registry.client import RegistryClient
 from ewma_ops.registry.schemas import RegistrySchemas
 from ewma_ops.secrets.masking import substituted
+from tests.helpers.patience import PATIENCE_S
 from tests.helpers.registry import SmallRegistry, small_registry
 
 SCHEMA = {"type": "record", "name": "R", "fields": [{"name": "v", "type": "double"}]}
@@ -160,6 +164,28 @@ def test_an_answer_without_end_is_cut_off(registry: SmallRegistry) -> None:
     registry.fail = lambda: (200, b"[" * (17 << 20))
     with pytest.raises(RegistryError, match="more than"):
         RegistryClient([registry.url]).get("/schemas/ids/7")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_https_with_an_authority_of_ones_own(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -days 1"
+    subject = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*make.split(), *subject], check=True, capture_output=True, timeout=PATIENCE_S)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    with small_registry(context) as registry:
+        registry.add(SCHEMA, 7)
+        url = registry.url.replace("http:", "https:")
+        assert RegistryClient([url], ca_file=certificate).get("/schemas/ids/7")
+        with pytest.raises(ConfigError, match=r"cannot be trusted.*registry\.ca_file"):
+            RegistryClient([url]).get("/schemas/ids/7")
+        with pytest.raises(RegistryError, match="cannot be reached"):
+            RegistryClient([registry.url]).get("/schemas/ids/7")
+    with pytest.raises(ConfigError, match="cannot be read as PEM"):
+        RegistryClient([url], ca_file=key)
+    with pytest.raises(ConfigError, match="cannot be read as PEM"):
+        RegistryClient([url], ca_file=tmp_path / "absent.pem")
 
 
 def test_a_schema_is_registered_and_looked_up(registry: SmallRegistry) -> None:
