@@ -46,8 +46,10 @@ $(PEERS)/.installed: pyproject.toml
 lock: $(STAMP) ## resolve the versions anew
 	@$(RUN)/python -m pip install --quiet uv
 	@$(COMPILE) --extra test --output-file requirements.lock pyproject.toml
-	@echo setuptools | $(COMPILE) --extra codecs --constraint requirements.lock \
+	@echo setuptools | $(COMPILE) $(RUNTIME) --constraint requirements.lock \
 		--output-file requirements-run.lock pyproject.toml -
+
+RUNTIME = --extra avro --extra codecs --extra protobuf
 
 COMPILE = $(RUN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
 	--generate-hashes --no-header --no-emit-index-url --no-annotate

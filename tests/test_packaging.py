@@ -88,7 +88,7 @@ def test_a_lock_pins_and_hashes_everything_and_names_no_host(lock: str) -> None:
 
 def test_the_locks_hold_every_dependency(project: dict[str, Any]) -> None:
     extras = project["optional-dependencies"]
-    run = project["dependencies"] + extras["codecs"]
+    run = project["dependencies"] + extras["avro"] + extras["codecs"] + extras["protobuf"]
     everything = run + extras["demo"] + extras["test"]
     assert {_name(d) for d in run} <= _pinned("requirements-run.lock").keys()
     assert {_name(d) for d in everything} - {"ewma-ops"} <= _pinned("requirements.lock").keys()

@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import json
 import signal
+import sys
 from pathlib import Path
 
 import fastavro
+import pytest
 
+from ewma_ops.errors import ConfigError
+from ewma_ops.job.builders import build_decoder
+from ewma_ops.settings.load import load
 from tests.helpers.brokers import Record, produce, read_all
 from tests.helpers.jobs import (
     START_MS,
@@ -120,6 +125,19 @@ def test_events_of_avro_are_written_exactly_once_and_verified(broker: str, tmp_p
         event = Event(found["time"], found["value"], found["ewma"])
         events.setdefault(found["series_id"], []).append(event)
     assert_same(events, pandas_says(readings))
+
+
+@pytest.mark.parametrize(("name", "package"), [("avro", "fastavro"), ("protobuf", "grpc_tools")])
+def test_an_extra_that_is_not_installed_is_named(
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("127.0.0.1:1", tmp_path, partitions=())
+    job.configure(input={"format": name}, registry={"url": "http://127.0.0.1:1"})
+    for module in [one for one in sys.modules if one.startswith(f"ewma_ops.serde.{name}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'ewma-ops\[{name}\]'"):
+        build_decoder(load(job.path))
 
 
 def test_an_unknown_id_is_a_dead_letter_and_the_others_enter(embedded: str, tmp_path: Path) -> None:
