@@ -6,19 +6,22 @@ Knows what a schema and its id are; must not know who keeps schemas, nor how the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ewma_ops.serde.fields import Reasons, Refused
 
 __all__ = [
     "PREFIX_BYTES",
     "BadSchemaError",
+    "Prepared",
     "Schemas",
     "WrittenSchema",
     "each",
     "refuse_prefix",
     "refuse_unknown",
 ]
+
+T = TypeVar("T")
 
 PREFIX_BYTES = 5
 """A zero byte, and the id of the schema as 4 bytes, big-endian: the wire format of Confluent."""
@@ -53,6 +56,56 @@ class Schemas(Protocol):
         EwmaError
             If the schema can not be asked for, whatever the payload is.
         """
+
+
+class Prepared(Generic[T]):
+    """What is made of each schema, once; and which schemas cannot be used.
+
+    Parameters
+    ----------
+    schemas
+        Knows the schema of an id.
+    make
+        Makes a schema, and what it is called, ready; `BadSchemaError` if it cannot be used.
+    cause
+        Of messages whose schema cannot be used.
+    form
+        What form of schemas to ask for.
+    """
+
+    def __init__(
+        self, schemas: Schemas, make: Callable[[WrittenSchema, str], T], cause: str, form: str = ""
+    ) -> None:
+        self._schemas, self._make, self._cause, self._form = schemas, make, cause, form
+        self._made: dict[bytes, T] = {}
+        self._bad: dict[bytes, str] = {}
+
+    def of(self, payload: bytes) -> T:
+        """Return what was made of the schema that a payload names.
+
+        Raises
+        ------
+        Refused
+            If it names none, or one that is not there or cannot be used.
+        """
+        prefix = payload[:PREFIX_BYTES]
+        made = self._made.get(prefix)
+        return self._first(prefix) if made is None else made
+
+    def _first(self, prefix: bytes) -> T:
+        if len(prefix) < PREFIX_BYTES or prefix[0] != 0:
+            raise refuse_prefix(prefix, self._cause)
+        schema_id = int.from_bytes(prefix[1:], "big")
+        if prefix not in self._bad:
+            written = self._schemas.schema(schema_id, self._form)
+            if written is None:
+                raise refuse_unknown(schema_id)
+            try:
+                made = self._made[prefix] = self._make(written, f"schema {schema_id}")
+                return made
+            except BadSchemaError as error:
+                self._bad[prefix] = f"schema {schema_id} cannot be used: {error}"
+        raise Refused(self._cause, self._bad[prefix])
 
 
 def each(

@@ -19,11 +19,10 @@ from ewma_ops.serde.fields import Reasons, Refused, not_utf8
 from ewma_ops.serde.schemas import (
     PREFIX_BYTES,
     BadSchemaError,
+    Prepared,
     Schemas,
     WrittenSchema,
     each,
-    refuse_prefix,
-    refuse_unknown,
 )
 
 __all__ = ["AvroFormat", "SingleAvroFormat"]
@@ -86,8 +85,10 @@ class AvroFormat:
     def __init__(
         self, schemas: Schemas, unit: str | None = None, heads: Sequence[str] | None = None
     ) -> None:
-        self._schemas, self._unit, self._heads = schemas, unit, heads
-        self._readers: dict[bytes, _Reader] = {}
+        def make(written: WrittenSchema, name: str) -> _Reader:
+            return _Reader.of(written, unit, heads, name)
+
+        self._readers = Prepared(schemas, make, _CAUSE)
 
     def documents(
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
@@ -96,23 +97,7 @@ class AvroFormat:
         return each(self._document, payloads, places, rejected)
 
     def _document(self, payload: bytes) -> Any:
-        prefix = payload[:PREFIX_BYTES]
-        reader = self._readers.get(prefix)
-        return (reader or self._reader(payload, prefix)).document(payload, PREFIX_BYTES)
-
-    def _reader(self, payload: bytes, prefix: bytes) -> _Reader:
-        if len(payload) < PREFIX_BYTES or payload[0] != 0:
-            raise refuse_prefix(payload, _CAUSE)
-        schema_id = int.from_bytes(prefix[1:], "big")
-        written = self._schemas.schema(schema_id)
-        if written is None:
-            raise refuse_unknown(schema_id)
-        try:
-            reader = _Reader.of(written, self._unit, self._heads, f"schema {schema_id}")
-        except BadSchemaError as error:
-            raise Refused(_CAUSE, f"schema {schema_id} cannot be used: {error}") from None
-        self._readers[prefix] = reader
-        return reader
+        return self._readers.of(payload).document(payload, PREFIX_BYTES)
 
 
 class SingleAvroFormat:

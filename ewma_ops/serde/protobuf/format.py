@@ -18,10 +18,10 @@ from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class, s
 from ewma_ops.serde.schemas import (
     PREFIX_BYTES,
     BadSchemaError,
+    Prepared,
     Schemas,
     each,
     refuse_prefix,
-    refuse_unknown,
 )
 
 __all__ = ["ProtobufFormat", "SingleProtobufFormat"]
@@ -71,8 +71,9 @@ class ProtobufFormat:
     def __init__(
         self, schemas: Schemas, unit: str | None = None, heads: Sequence[str] | None = None
     ) -> None:
-        self._schemas, self._unit, self._heads = schemas, unit, heads
-        self._readers: dict[bytes, _Reader] = {}
+        self._unit, self._heads = unit, heads
+        self._files = Prepared(schemas, lambda written, _: file_of(written), _CAUSE, _FORM)
+        self._readers: dict[tuple[bytes, tuple[int, ...]], _Reader] = {}
 
     def documents(
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
@@ -81,26 +82,26 @@ class ProtobufFormat:
         return each(self._document, payloads, places, rejected)
 
     def _document(self, payload: bytes) -> Any:
-        if len(payload) <= PREFIX_BYTES or payload[0] != 0:
+        if len(payload) <= PREFIX_BYTES:
             raise refuse_prefix(payload, _CAUSE)
         indexes: tuple[int, ...] = (0,)
         start = PREFIX_BYTES + 1
-        if payload[PREFIX_BYTES] != 0:  # which is the usual one: the first type of the file
+        if (
+            payload[PREFIX_BYTES] != 0 and payload[0] == 0
+        ):  # which is the usual one: the first type of the file
             indexes, start = _indexes(payload)
-        reader = self._readers.get(payload[:start])
+        key = payload[:PREFIX_BYTES], indexes
+        reader = self._readers.get(key)
         if reader is None:
-            reader = self._readers[payload[:start]] = self._reader(payload, indexes)
+            reader = self._readers[key] = self._reader(payload, indexes)
         return reader.document(payload[start:])
 
     def _reader(self, payload: bytes, indexes: tuple[int, ...]) -> _Reader:
-        schema_id = int.from_bytes(payload[1:PREFIX_BYTES], "big")
-        written = self._schemas.schema(schema_id, _FORM)
-        if written is None:
-            raise refuse_unknown(schema_id)
+        file = self._files.of(payload)
         try:
-            return _Reader.of(message_at(file_of(written), indexes), self._unit, self._heads)
+            return _Reader.of(message_at(file, indexes), self._unit, self._heads)
         except BadSchemaError as error:
-            raise Refused(_CAUSE, f"schema {schema_id} cannot be used: {error}") from None
+            raise Refused(_CAUSE, f"the schema of the value: {error}") from None
 
 
 class SingleProtobufFormat:

@@ -26,6 +26,7 @@ from google.protobuf import (
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from ewma_ops.errors import DiskError
 from ewma_ops.serde.schemas import BadSchemaError, WrittenSchema
 
 __all__ = ["file_of", "message_at", "message_class", "set_of"]
@@ -150,6 +151,19 @@ def _compiled(text: str, references: Mapping[str, str]) -> FileDescriptor:
 
 def _compile(name: str, texts: Mapping[str, str]) -> dict[str, descriptor_pb2.FileDescriptorProto]:
     """Compile a file of some with all that it imports: by protoc, in a process of its own."""
+    try:
+        return _compile_in_scratch(name, texts)
+    except subprocess.TimeoutExpired:
+        raise BadSchemaError(f"it does not compile within {_COMPILE_S:g} s") from None
+    except OSError as error:
+        raise DiskError(
+            f"a schema cannot be compiled in {tempfile.gettempdir()}: {error}; free some space"
+        ) from None
+
+
+def _compile_in_scratch(
+    name: str, texts: Mapping[str, str]
+) -> dict[str, descriptor_pb2.FileDescriptorProto]:
     with tempfile.TemporaryDirectory(prefix="ewma-proto-") as scratch:
         folder = Path(scratch)
         for path, text in texts.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.protobuf import schema as schema_module
 from ewma_ops.serde.protobuf.format import ProtobufFormat, SingleProtobufFormat
 from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class
 from ewma_ops.serde.schemas import BadSchemaError, WrittenSchema
@@ -216,6 +218,26 @@ def test_bad_payloads_are_dead_letters(payload: bytes | None, cause: str, words:
     assert one.cause == cause
     assert one.cause in CAUSES
     assert words in one.detail
+
+
+def test_a_schema_is_compiled_once_whatever_messages_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    compile_ = schema_module._compile
+
+    def counted(name: str, texts: Mapping[str, str]) -> Any:
+        compiled.append(name)
+        return compile_(name, texts)
+
+    monkeypatch.setattr(schema_module, "_compile", counted)
+    kept = Kept(s7=WrittenSchema(PLAIN, "PROTOBUF"), s8=WrittenSchema("message {", "PROTOBUF"))
+    payloads = [framed(7, b"\2" + bytes([2 * i])) for i in range(9)]
+    payloads += [framed(7, b"\x82" + b"\x80" * i + b"\0\0") for i in range(4)]
+    payloads += [framed(8, b"\0")] * 9
+    rejected: dict[int, tuple[str, str]] = {}
+    ProtobufFormat(kept).documents(payloads, range(len(payloads)), rejected)
+    assert len(compiled) == 2
+    assert set(rejected) == {*range(2, 9), *range(13, 22)}
+    assert kept.asked == [7, 8]
 
 
 def test_messages_nested_without_end_are_dead_letters() -> None:
