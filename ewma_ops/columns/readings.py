@@ -37,6 +37,7 @@ __all__ = [
     "Smoothed",
     "SmoothedReading",
     "event_key",
+    "is_whole",
     "weighable",
 ]
 
@@ -321,6 +322,17 @@ def event_key(name: str) -> str:
     ('ewma', 'bid_fast_ewma', 'bid_fast_std')
     """
     return name[:-4] + "ewma" if name == "mean" or name.endswith("_mean") else name
+
+
+def is_whole(name: str) -> bool:
+    """Tell whether a statistic is a whole number, by its name.
+
+    Examples
+    --------
+    >>> is_whole("count"), is_whole("bid_fast_revision"), is_whole("mean")
+    (True, True, False)
+    """
+    return name.rpartition("_")[2] in ("count", "revision")
 
 
 def _column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ewma_ops.columns.readings import Readings, is_whole
 from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import STATES, columns_of
 from ewma_ops.stats.statistics import OF_READING, PAIRED, STATISTICS
+from ewma_ops.table.table import SeriesTable
 from tests.oracles import naive
 
 DECAY = Decay(halflife="5s")
@@ -70,6 +72,18 @@ def test_a_state_depends_only_on_those_before_it_in_the_table() -> None:
     for place, (name, state) in enumerate(STATES.items()):
         assert set(state.reads) <= set(names[:place]), name
         assert state.step is None or state.tally is None, name
+
+
+def test_whole_statistics_are_those_that_are_never_a_fraction() -> None:
+    draw = np.random.default_rng(1)
+    names = [name for name in STATISTICS if name not in PAIRED]
+    times = np.cumsum(draw.integers(1, 9_000, 300)) - draw.integers(0, 5_000, 300)
+    readings = Readings.of(["s"] * 300, draw.normal(size=300), times)
+    found = SeriesTable(Smoothing(DECAY, statistics=names)).update(readings).statistics
+    for name, column in found.items():
+        defined = column[~np.isnan(column)]
+        assert is_whole(name) == bool((defined == np.rint(defined)).all()), name
+    assert not any(map(is_whole, PAIRED))
 
 
 def test_statistics_are_of_a_field_a_pair_or_a_reading() -> None:

@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, lay_out
-from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key, is_whole
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.schemas import PREFIX_BYTES
 
 __all__ = ["AvroEncoder", "events_schema"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WHOLE = ("count", "revision")
-"""Statistics that are whole numbers, by the end of their names."""
 _LONGEST_VARINT = 10
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NULL, _PRESENT = 0, 2
@@ -61,7 +59,7 @@ def events_schema(
         {"name": "time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
     ]
     for name in names:
-        kind = "long" if name.rpartition("_")[2] in _WHOLE and name not in fields else "double"
+        kind = "long" if is_whole(name) and name not in fields else "double"
         listed.append({"name": name, "type": ["null", kind], "default": None})
     listed += [{"name": one, "type": ["null", "string"], "default": None} for one in include]
     event = {"type": "record", "name": "Event", "namespace": "ewma_ops", "fields": listed}
@@ -148,8 +146,7 @@ class AvroEncoder:
         ]
         for name in self._statistics:
             column = smoothed.statistics[name]
-            is_whole = name.rpartition("_")[2] in _WHOLE
-            pieces.append(_longs(column) if is_whole else _doubles(column))
+            pieces.append(_longs(column) if is_whole(name) else _doubles(column))
         pieces += self._texts(readings.included, len(readings))
         events: Any = lay_out(pieces, len(readings))  # none of them is null
         return events  # type: ignore[no-any-return]

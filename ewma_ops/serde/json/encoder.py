@@ -14,7 +14,7 @@ from msgspec import defstruct
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
-from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key, is_whole
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.spans import is_plain
 
@@ -147,6 +147,6 @@ def _text_of(numbers: list[Any]) -> BytesColumn:
 
 def _numbers(name: str, column: NDArray[np.float64]) -> list[Any]:
     numbers: list[float] = column.tolist()  # msgspec writes NaN as null
-    if name.rpartition("_")[2] not in ("count", "revision"):
+    if not is_whole(name):
         return numbers
     return [None if number != number else int(number) for number in numbers]
