@@ -6,6 +6,7 @@ import io
 import json
 import math
 from typing import Any
+from unittest.mock import patch
 
 import fastavro
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from ewma_ops import Readings, Smoothed
 from ewma_ops.errors import ConfigError
+from ewma_ops.serde.avro import encoder as encoder_module
 from ewma_ops.serde.avro.encoder import AvroEncoder, events_schema
 
 STATISTICS = ["std", "mean", "count"]
@@ -48,6 +50,8 @@ def test_fastavro_reads_the_bits_that_were_written(rows: list[tuple[Any, ...]]) 
     statistics = {"mean": np.array(means), "std": np.array(bids), "count": np.array(ns, float)}
     encoder = AvroEncoder(STATISTICS, ["bid", "ask"], schema_id=lambda: 7)
     events = encoder.encode(Smoothed(readings, statistics))
+    with patch.object(encoder_module, "_FEW", 0):
+        assert list(encoder.encode(Smoothed(readings, statistics))) == events
     assert len(events) == len(rows)
     for event, row in zip(events, rows, strict=True):
         found = read(event, encoder.schema)
@@ -67,6 +71,8 @@ def test_fields_that_are_passed_through_are_text_or_null() -> None:
     readings = Readings(["a", "b", "c"], np.ones(3), np.arange(3), included=included)
     encoder = AvroEncoder(["mean"], include=["unit", "site"], schema_id=lambda: 7)
     events = encoder.encode(Smoothed(readings, {"mean": np.ones(3)}))
+    with patch.object(encoder_module, "_FEW", 0):
+        assert list(encoder.encode(Smoothed(readings, {"mean": np.ones(3)}))) == events
     found = [(one["unit"], one["site"]) for one in (read(e, encoder.schema) for e in events)]
     assert found == [("°C", '{"a":[1]}'), (None, "1.5"), ("", None)]
 
