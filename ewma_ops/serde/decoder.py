@@ -47,9 +47,13 @@ _FEW = 1_536
 """Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
 
 
-def are_many(pieces: Sequence[bytes | None]) -> TypeGuard[BytesColumn]:
-    """Tell whether byte strings are a column, and so many that it is worth to stay with it."""
-    return isinstance(pieces, BytesColumn) and len(pieces) >= _FEW
+def are_many(pieces: Sequence[bytes | None], fewest: int | None = None) -> TypeGuard[BytesColumn]:
+    """Tell whether byte strings are a column, and so many that it is worth to stay with it.
+
+    ``fewest`` is how many that takes, where it is not as usual.
+    """
+    least = _FEW if fewest is None else min(fewest, _FEW)
+    return isinstance(pieces, BytesColumn) and len(pieces) >= least
 
 
 CAUSES = (

@@ -98,7 +98,7 @@ class PointColumns:
             shape = known.pop(0) if known else self._learn(own)
             if shape is None:
                 break
-            alike, found = shape.match(own, self._wanted)
+            alike, found = shape.match(own, self._wanted, is_read=not self._where.wanted)
             ours = self._are_ours(found, alike)
             skipped[left[alike & ~ours]] = True
             if shape.serves:
@@ -199,8 +199,13 @@ class _Shape:
         starts = [0, *(hole.stop for hole in holes)]
         self._between = [line[a:b] for a, b in zip(starts, stops, strict=True)]
 
-    def match(self, lines: Lines, wanted: dict[tuple[str | int, ...], str]) -> tuple[Mask, Spans]:
-        """Return which lines have the shape, and where the values that are wanted stand."""
+    def match(
+        self, lines: Lines, wanted: dict[tuple[str | int, ...], str], *, is_read: bool
+    ) -> tuple[Mask, Spans]:
+        """Return which lines have the shape, and where the values that are wanted stand.
+
+        ``is_read`` says that the numbers among these are read anyhow, of every line.
+        """
         at, stops = lines.starts, lines.stops
         alike = ~np.isin(lines.data[at], _BEGINS_NO_POINT)
         texts: dict[str, BytesColumn] = {}
@@ -217,7 +222,7 @@ class _Shape:
                 if path is not None:
                     texts[path] = spans
                 continue
-            alike &= _is_number(spans, hole.kind, alike, is_read=path is not None)
+            alike &= _is_number(spans, hole.kind, alike, is_read=is_read and path is not None)
             if path is not None:
                 numbers[path] = spans
         alike &= behind(lines.data, at, stops, self._between[-1], alike) == stops

@@ -33,8 +33,8 @@ __all__ = [
 
 _LINE_BREAK, _RETURN = ord("\n"), ord("\r")
 _MOST_PATIENCE = 64
-_MANY_BYTES = 48 << 10
-"""Fewer bytes than this in few messages are read more quickly one by one (measured)."""
+_MANY_BYTES = 4 << 10
+"""Fewer bytes than this are read more quickly line by line (measured)."""
 
 
 class LineFormat(Protocol):
@@ -247,7 +247,7 @@ class LinesDecoder(Decoder):
 
 
 def _are_long(payloads: Sequence[bytes | None]) -> TypeGuard[BytesColumn]:
-    """Tell whether messages are a column, and so many or so long that it is worth to stay so."""
+    """Tell whether messages are a column, and so long that it is worth to stay with it."""
     if are_many(payloads):
         return True
     return isinstance(payloads, BytesColumn) and payloads.nbytes >= _MANY_BYTES
