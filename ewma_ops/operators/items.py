@@ -101,7 +101,7 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
                 else:
                     worker_table.flush()
                     out.append([self._step(worker_table.table, item) for item in value.items])
-                    worker_table.settle(len(value.items))
+                    worker_table.maintain(len(value.items))
         return out, StatefulBatchLogic.RETAIN
 
     def _step(self, table: SeriesTable, item: _Item) -> _Out:

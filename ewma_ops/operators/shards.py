@@ -222,14 +222,14 @@ class _WorkerTable:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
         smoothed = [self.table.update(run, collect_rejected=True) for run in _joined(runs)]
-        self.settle(sum(map(len, runs)))
+        self.maintain(sum(map(len, runs)))
         return smoothed
 
-    def settle(self, readings: int) -> None:
-        """Free what is idle and pack what is new, now and then, after so many more readings."""
-        self._until_freed -= readings
+    def maintain(self, n_readings: int) -> None:
+        """Free idle series and pack new ones from time to time, by the number of readings."""
+        self._until_freed -= n_readings
         if self._until_freed <= 0:
-            if self.table.free_idle():  # the rows of the others are new ones
+            if self.table.free_idle():  # the other series have moved to new rows
                 self._members = ShardMembers(self._shards)
             self._until_freed = max(len(self.table), _MANY_SERIES)
         if len(self.table) - self._members.known >= _MANY_SERIES:

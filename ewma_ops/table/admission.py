@@ -167,14 +167,14 @@ class Admission(Bounds):
     ) -> tuple[Sequence[float], int, int, bool]:
         """Return the admitted values and time of one reading, and its causes with that of the time.
 
-        The last is whether the series was idle, and begins anew.
+        The last item tells whether the series was idle, so that the reading resets it.
 
         Raises
         ------
         ReadingError
             If a policy rejects the reading.
         """
-        anew = self._begins_anew(self._newest, row, time_ms)
+        was_idle = self._reset_if_idle(self._newest, row, time_ms)
         observed = (all if self._whole else any)(value == value for value in values)
         if self.by_volume:
             observed = observed and weight == weight
@@ -185,7 +185,7 @@ class Admission(Bounds):
             values = [math.nan] * len(values)
         if self.idleness is not None:
             self.idleness.note_own(row, time_ms)
-        return values, entering_ms, causes | cause, anew
+        return values, entering_ms, causes | cause, was_idle
 
     def admit(
         self, readings: Readings, rows: NDArray[np.intp], *, collect_rejected: bool
@@ -220,20 +220,22 @@ class Admission(Bounds):
         if not fine:
             values = self._admit_values(readings, causes, details)
         newest: dict[int, int] = {}
-        anew = np.zeros(len(readings), np.bool_)
+        was_idle = np.zeros(len(readings), np.bool_)
         if self.watches:
             newest = dict(zip(rows.tolist(), self.newest_ms[rows].tolist(), strict=True))
-            values, times = self._admit_times(readings, rows, values, causes, details, newest, anew)
+            values, times = self._admit_times(
+                readings, rows, values, causes, details, newest, was_idle
+            )
         if details and not collect_rejected:
             raise ReadingError(details[min(details)])
         if newest:
             self.newest_ms[list(newest)] = list(newest.values())
         if self.idleness is not None:
             self.idleness.note(readings, rows)
-        return self._admitted(Admitted(readings, values, times, rows, causes, anew), details)
+        return self._admitted(Admitted(readings, values, times, rows, causes, was_idle), details)
 
     def _admit_busy(self, readings: Readings, rows: NDArray[np.intp]) -> Admitted | None:
-        """Return what enters of usual readings, if no series of theirs has been idle."""
+        """Admit usual readings if none of their series has been idle; ``None`` if one may be."""
         idleness, times = self.idleness, readings.times_ms
         assert idleness is not None
         assert times is not None
@@ -270,7 +272,7 @@ class Admission(Bounds):
         causes: NDArray[np.uint8],
         details: dict[int, str],
         newest: dict[int, int],
-        anew: NDArray[np.bool_],
+        was_idle: NDArray[np.bool_],
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         assert readings.times_ms is not None  # the table refuses readings without
         clocks = clocks_of(readings).tolist()
@@ -283,8 +285,8 @@ class Admission(Bounds):
         for i, (row, time_ms, cause, seen) in enumerate(zip(*columns, strict=True)):
             if i in details:
                 continue
-            if self._begins_anew(newest, row, clocks[i]):
-                anew[i] = True
+            if self._reset_if_idle(newest, row, clocks[i]):
+                was_idle[i] = True
             untimely, entering_ms = self._clock(newest, row, time_ms, cause, seen)
             if not untimely:
                 continue
@@ -297,9 +299,9 @@ class Admission(Bounds):
         return values, entering
 
     def _admitted(self, admitted: Admitted, details: dict[int, str]) -> Admitted:
-        readings, values, times, rows, causes, anew = admitted[:6]
+        readings, values, times, rows, causes, was_idle = admitted[:6]
         assert causes is not None
-        assert anew is not None
+        assert was_idle is not None
         tally: dict[str, int] = {}
         for cause, n in list(zip(self._causes, np.bincount(causes).tolist(), strict=False))[1:]:
             if n:
@@ -315,17 +317,17 @@ class Admission(Bounds):
             ]
             rejected = Rejected(readings.take(aside), rejections)
             readings, rows, causes = readings.take(kept), rows[kept], causes[kept]
-            anew = anew[kept]
+            was_idle = was_idle[kept]
             values = np.take(values.T, kept, axis=-1).T
             times = None if times is None else times[kept]
-        begins = self._reset[causes] | anew
+        begins = self._reset[causes] | was_idle
         resets = begins if begins.any() else None
         return Admitted(readings, values, times, rows, causes, resets, rejected, tally)
 
-    def _begins_anew(
+    def _reset_if_idle(
         self, newest_ms: memoryview[int] | dict[int, int], row: int, clock_ms: int
     ) -> bool:
-        """Tell whether a series has been idle, and forget its newest time then."""
+        """Reset the newest time of a series that has been idle; tell whether it has."""
         if self.idleness is None or not self.idleness.is_idle(newest_ms[row], clock_ms):
             return False
         newest_ms[row] = NEVER

@@ -1,11 +1,11 @@
-"""Which series have been idle for so long that they are forgotten.
+"""Idleness: which series have been idle for longer than ``forget_after``, and are forgotten.
 
-Knows times, rows and where a reading came from; must not know tables, streams or any statistic.
+Knows times, rows and input partitions; must not know tables, streams or any statistic.
 
 A series is idle at one of its readings if the newest event time of the reading's source, which is
-an input partition, is more than ``forget_after`` past the newest time of the series: it begins
-anew with that reading. As times of a source only grow, what is idle stays idle. So its state may
-be freed at any moment from then on: no output shows when.
+an input partition, is more than ``forget_after`` past the newest time of the series: the reading
+resets the series. The newest time of a source only grows, so an idle series stays idle, and its
+state can be freed at any moment from then on without changing an output.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Idleness:
     forget_after_ms
         Milliseconds, > 0.
     sources
-        int64[n], where the last reading of each series came from; -1 for no input partition.
+        int64[n], input partition of the last reading of each series; -1 for none.
 
     Notes
     -----
-    Readings that come from no partition have no clock but their own times. Of those a series is
-    idle if its own next reading says so, and its state is freed when the newest time of all is
-    more than twice ``forget_after`` past its own: a reading that comes later than that finds the
-    series new.
+    Readings without an input partition have no clock but their own times. Their series is idle if
+    its next reading is more than ``forget_after`` past its newest, and its state is freed when the
+    newest time of all series is more than twice ``forget_after`` past it: a reading that is later
+    than that finds the series new.
     """
 
     def __init__(self, forget_after_ms: int, sources: NDArray[np.int64]) -> None:
@@ -46,13 +46,13 @@ class Idleness:
         self._newest_of: dict[int, int] = {}
 
     def is_idle(self, newest_ms: int, clock_ms: int) -> bool:
-        """Tell whether a series of that newest time is idle when its source's clock is there."""
+        """Tell whether a series with this newest time is idle at this time of its source."""
         return newest_ms != NEVER and clock_ms - newest_ms > self._forget_after_ms
 
     def none_idle(self, readings: Readings, newest_ms: NDArray[np.int64]) -> bool:
-        """Tell whether certainly no series begins anew among readings, by a look at the extremes.
+        """Tell whether no reading can reset its series, by the extreme times alone.
 
-        ``newest_ms`` (int64[n]) is the newest time of each one's series before them.
+        ``newest_ms`` (int64[n]) is the newest time of the series of each reading before the run.
         """
         times, clocks = readings.times_ms, clocks_of(readings)
         assert times is not None
@@ -61,7 +61,7 @@ class Idleness:
         return int(clocks.max()) - earliest <= self._forget_after_ms
 
     def note(self, readings: Readings, rows: NDArray[np.intp]) -> None:
-        """Note where readings came from, and how far the clocks are."""
+        """Keep the input partitions of readings, and advance the clocks of these."""
         if not len(rows):
             return
         clocks = clocks_of(readings)
@@ -74,7 +74,7 @@ class Idleness:
             self._advance(source, int(clocks[sources == source].max()))
 
     def note_own(self, rows: NDArray[np.intp] | int, time_ms: int) -> None:
-        """Note readings without a source, of which the newest is of that time."""
+        """Do as `note` for readings without an input partition, the newest at ``time_ms``."""
         self.sources[rows] = _NO_SOURCE
         self._advance(_NO_SOURCE, time_ms - self._forget_after_ms)
 
@@ -82,7 +82,7 @@ class Idleness:
         self._newest_of[source] = max(clock_ms, self._newest_of.get(source, clock_ms))
 
     def idle_rows(self, newest_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return bool[n], which of the first n series are idle by what is known of the clocks."""
+        """Return bool[n], which of the first n series are idle at the current clocks."""
         sources = self.sources[: len(newest_ms)]
         idle = np.zeros(len(newest_ms), np.bool_)
         for source, clock_ms in self._newest_of.items():
@@ -97,7 +97,7 @@ class Idleness:
 
 
 def clocks_of(readings: Readings) -> NDArray[np.int64]:
-    """Return int64[n], the newest time of each one's source; its own time where it has none."""
+    """Return int64[n], the newest time of the source of each reading; without one its own time."""
     clocks = readings.times_ms if readings.clocks_ms is None else readings.clocks_ms
     assert clocks is not None  # the table refuses readings without
     return clocks

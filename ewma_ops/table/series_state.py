@@ -123,10 +123,11 @@ class SeriesState:
         return self._keep_rows(newest_ms >= before_ms)
 
     def free_idle(self) -> int:
-        """Free the memory of every idle series, where they are forgotten; return of how many.
+        """Free the memory of idle series, with ``forget_after``; return how many were freed.
 
-        No output depends on it: such a series would begin anew anyway. Costs a look at the newest
-        times, and a pass over the whole table if at least an eighth of it is idle: fewer stay.
+        No output depends on it, because the next reading would reset such a series anyway. Costs a
+        pass over the newest times, and one over the whole table if at least an eighth of it is
+        idle; if less is idle, nothing is freed.
         """
         idleness, n = self._admission.idleness, len(self)
         if idleness is None or not n:

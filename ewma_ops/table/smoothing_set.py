@@ -93,7 +93,7 @@ class SmoothingSet:
         fields
             Names of the fields of a reading, or how many numbers its value is a vector of.
         forget_after
-            How long a series may be idle before it begins anew, such as ``"7d"``.
+            How long a series may be idle before its next reading resets it, such as ``"7d"``.
 
         Raises
         ------

@@ -175,7 +175,7 @@ class SeriesTable(Revisable):
         >>> table.step("s", 1.0), table.step("s", 4.0)
         ((1.0,), (3.0,))
         """
-        admission, causes, anew = self._admission, 0, False
+        admission, causes, was_idle = self._admission, 0, False
         if admission.demands and (time_ms is None or weight is None):
             admission.check_given(series_id, time_ms, weight)
         if admission.by_volume:
@@ -192,10 +192,10 @@ class SeriesTable(Revisable):
         if row is None:
             row = int(self._locate([series_id])[0])
         if admission.watches and time_ms is not None:
-            values, time_ms, causes, anew = admission.time_of(
+            values, time_ms, causes, was_idle = admission.time_of(
                 series_id, row, values, weight, time_ms, causes
             )
-        if anew or (causes and admission.resets(causes)):
+        if was_idle or (causes and admission.resets(causes)):
             for smoothing_state in self._smoothing_states:
                 smoothing_state.clear(row)
         if self._alone is not None:
