@@ -27,6 +27,7 @@ from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.ledger import origins_of
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.builders import build_decoder, build_encoder, warm_table
+from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.identity import JobIdentity, identify
 from ewma_ops.job.recovery.manifest import noted_in
 from ewma_ops.settings.model import Settings
@@ -106,6 +107,8 @@ class _Comparison:
         self._job = murmur2(identity.events.encode())
         self._decoder = build_decoder(settings)
         self._encoder = build_encoder(settings, registers=False)
+        forgets = settings.smoothing_set.forget_after_ms is not None
+        self._clocks = Clocks() if forgets else None
         self._table, _ = warm_table(settings, identity.history)
         self._pending = {number: Pending() for number in source.topics.numbers()}
         self._early: dict[int, list[tuple[list[bytes], Positions, Offsets]]] = {}
@@ -176,9 +179,10 @@ class _Comparison:
             )
             kept = offsets[decoded.kept]
             origins = Origins(np.full(len(kept), partition), kept, decoded.ordinals)
-            smoothed = self._table.update(
-                replace(decoded.readings, origins=origins), collect_rejected=True
-            )
+            came = replace(decoded.readings, origins=origins)
+            if self._clocks is not None:
+                came = self._clocks.stamp(came)
+            smoothed = self._table.update(came, collect_rejected=True)
             readings, own = smoothed.readings, smoothed.readings.origins
             assert own is not None
             ids = map(utf8_of, readings.series_ids)

@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
 from bytewax.outputs import Sink
@@ -29,6 +29,7 @@ from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
 from ewma_ops.job.builders import build_decoder, build_encoder
+from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.contents import Contents
 from ewma_ops.job.identity import JobIdentity, gone_partitions, identify, inputs_as_noted
 from ewma_ops.job.recovery.manifest import refuse_other_job
@@ -178,12 +179,17 @@ def join(
     decoder = build_decoder(settings, stopping)
     decoder.watch.within = Contents(settings, stopping).paths
     report.watch = decoder.watch
-    decode = Decode(decoder, letters, keeps=policies.keeps_originals)
+    clocks = None if settings.smoothing_set.forget_after_ms is None else Clocks()
+    decode = Decode(decoder, letters, keeps=policies.keeps_originals, clocks=clocks)
     encode = Encode(build_encoder(settings, stopping), partitions.events, report)
 
     flow = Dataflow("ewma")
-    records = op.input("source", flow, source)
-    decoded = op.branch("readable", op.flat_map_batch("decode", records, decode), _is_readings)
+    if clocks is not None and isinstance(source, KafkaSource):
+        source.read_through(decode)
+        items = cast("Stream[Readings | Addressed]", op.input("source", flow, source))
+    else:
+        items = op.flat_map_batch("decode", op.input("source", flow, source), decode)
+    decoded = op.branch("readable", items, _is_readings)
     unreadable = cast("KeyedStream[ProducerRecords]", decoded.falses)
     smoothed = ew.smooth_batches(
         "smooth",

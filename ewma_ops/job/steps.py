@@ -22,6 +22,7 @@ from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, gr
 from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import part_key
+from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report
 from ewma_ops.job.showing import shown_bytes, shown_text
@@ -109,20 +110,37 @@ def _example(records: ConsumerRecords, why: Rejection) -> str:
 class Decode:
     """Runs of records to readings, and what is unreadable to addressed dead letters."""
 
-    def __init__(self, decoder: Decoder, letters: DeadLetters, *, keeps: bool) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        letters: DeadLetters,
+        *,
+        keeps: bool,
+        clocks: Clocks | None = None,
+    ) -> None:
         self._decoder = decoder
         self._letters = letters
         self._keeps = keeps
+        self._clocks = clocks
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
         """Yield the readings of each run, and dead letters for the other records."""
         for runs in grouped(batch):
             yield from self._decode(runs)
 
+    def state(self, number: int) -> int | None:
+        """Return where the clock of a partition is; ``None`` where there are no clocks."""
+        return None if self._clocks is None else self._clocks.state(number)
+
+    def resume(self, number: int, state: int | None) -> None:
+        """Set the clock of a partition to what it was."""
+        if self._clocks is not None:
+            self._clocks.resume(number, state)
+
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
         decoded = decode_runs(self._decoder, runs)
-        n, readings, skipped = sum(map(len, runs)), len(decoded.readings), decoded.skipped
-        self._letters.report.add(read=n, readings=readings, skipped=skipped)
+        n, taken, skipped = sum(map(len, runs)), len(decoded.readings), decoded.skipped
+        self._letters.report.add(read=n, readings=taken, skipped=skipped)
         if decoded.skipped:
             _SKIPPED.inc(decoded.skipped)
         if decoded.clipped:
@@ -131,11 +149,12 @@ class Decode:
             _log.warning("%s", notice)
         if len(decoded.readings) > 0:
             _READINGS.inc(len(decoded.readings))
-            yield replace(
+            readings = replace(
                 decoded.readings,
                 origins=_origins(self._letters.inputs, runs, decoded.kept, decoded.ordinals),
                 originals=_originals(runs, decoded) if self._keeps else None,
             )
+            yield readings if self._clocks is None else self._clocks.stamp(readings)
         start, rejected = 0, decoded.rejected
         for run in runs if len(rejected) else ():
             end = start + len(run)

@@ -38,6 +38,7 @@ def describe(settings: Settings) -> str:
         ("time", "record timestamp" if reads.time is None else reads.time),
         *(line for name, one in settings.smoothing_set.smoothings for line in _smooths(name, one)),
         ("policies", settings.smoothing_set.policies.describe()),
+        *_forgets(settings.smoothing_set.forget_after_ms),
         ("shards", f"{settings.shards} shards"),
         *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
         ("writes", _writes(settings.output)),
@@ -56,6 +57,12 @@ def describe(settings: Settings) -> str:
         ),
     ]
     return masked("\n".join(f"{name:<13}{text}" for name, text in lines))
+
+
+def _forgets(forget_after_ms: int | None) -> list[tuple[str, str]]:
+    if forget_after_ms is None:
+        return []
+    return [("forgets", f"a series that is idle for more than {forget_after_ms / 1_000:,g} s")]
 
 
 def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:

@@ -71,7 +71,7 @@ _Struct = TypeVar("_Struct", bound=Struct)
 _KEYS: dict[str, tuple[str, ...]] = {
     "kafka": ("bootstrap_servers",),
     "input": Input.__struct_fields__,
-    "smooth": (*KEYS, "shards", "warm_start", "max_ahead", "ahead"),
+    "smooth": (*KEYS, "shards", "warm_start", "max_ahead", "ahead", "forget_after"),
     "output": Output.__struct_fields__,
     "dead_letters": DeadLetters.__struct_fields__,
     "recovery": Recovery.__struct_fields__,
@@ -342,8 +342,9 @@ def _read_smooth(
     if smoothings is None or input_ is None:
         return None
     paths = (input_.value,) if isinstance(input_.value, str) else input_.value
+    fields = [parse_path(path).name for path in paths]
     try:
-        smoothing_set = SmoothingSet.of(smoothings, [parse_path(path).name for path in paths])
+        smoothing_set = SmoothingSet.of(smoothings, fields, values.get("forget_after"))
     except ConfigError as error:
         mistakes.append(f"[smooth] {error}")
         return None

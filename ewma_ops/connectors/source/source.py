@@ -6,9 +6,9 @@ Knows Bytewax's epochs and hands offsets to the poller; must not know how kafka-
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from kafka import TopicPartition
@@ -25,10 +25,23 @@ from ewma_ops.errors import ConfigError, TopicError
 from ewma_ops.threads import FINE_S, pin_thread_state, set_timer_slack
 from ewma_ops.wire.records import ConsumerRecords
 
-__all__ = ["KafkaSource", "opened_offset", "sealed_offset"]
+__all__ = ["KafkaSource", "Stage", "opened_offset", "sealed_offset"]
 
 _KIND = "source partition"
 _AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
+
+
+class Stage(Protocol):
+    """What is made of the records of a partition as they are read, and goes on from a number."""
+
+    def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Any]:
+        """Return what becomes of the runs of a partition."""
+
+    def state(self, number: int) -> int | None:
+        """Return what is to be kept with the offset of a partition, given by its number."""
+
+    def resume(self, number: int, state: int | None) -> None:
+        """Go on with a partition from what was kept, or begin it."""
 
 
 class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
@@ -116,12 +129,21 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._start_offsets = start_offsets
         self._told = inputs
         self._gone = frozenset(gone)
+        self._stage: Stage | None = None
         self._inputs = inputs
         self._pollers: dict[int, Poller] = {}
         self._ended_at: dict[TopicPartition, int] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._names))})"
+
+    def read_through(self, stage: Stage) -> None:
+        """Have each part return what a stage makes of its runs, and keep the stage's state.
+
+        A step behind the source cannot do that: the state of a partition and the offset must be
+        of one moment, and on the worker that reads the partition.
+        """
+        self._stage = stage
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition there is now."""
@@ -157,9 +179,11 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
                 "again; to read what it has now, start with a new recovery directory"
             )
         poller = self._poller(inputs, TopicPartition(topic.name, partition))
-        resumed = None if resume_state is None else opened_offset(resume_state)
+        resumed, kept = (None, None) if resume_state is None else _opened(resume_state)
         queue = poller.add(TopicPartition(topic.name, partition), resumed)
-        return _Part(poller, queue, resumed, self._stopping, self._ended_at)
+        if self._stage is not None:
+            self._stage.resume(number, kept)
+        return _Part(poller, queue, resumed, self._stopping, self._ended_at, number, self._stage)
 
     def commit(self) -> None:
         """Commit the offsets at which the parts of this process ended.
@@ -198,17 +222,23 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         return poller
 
 
-def sealed_offset(offset: int) -> bytes:
-    """Return the state of a part as Bytewax keeps it."""
-    return seal(_KIND, {"offset": offset})
+def sealed_offset(offset: int, kept: int | None = None) -> bytes:
+    """Return the state of a part as Bytewax keeps it, with that of a `Stage`."""
+    numbers = {"offset": offset} if kept is None else {"offset": offset, "kept": kept}
+    return seal(_KIND, numbers)
 
 
 def opened_offset(data: object) -> int:
     """Return the offset that a part resumes from; `StateError` if it is damaged."""
-    return int(open_sealed(data, _KIND).numbers["offset"])
+    return _opened(data)[0]
 
 
-class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
+def _opened(data: object) -> tuple[int, int | None]:
+    numbers = open_sealed(data, _KIND).numbers
+    return int(numbers["offset"]), numbers.get("kept")
+
+
+class _Part(StatefulSourcePartition[Any, bytes]):
     def __init__(
         self,
         poller: Poller,
@@ -216,8 +246,11 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
         resume_state: int | None,
         stopping: threading.Event,
         ended_at: dict[TopicPartition, int],
+        number: int,
+        stage: Stage | None,
     ) -> None:
         self._poller = poller
+        self._number, self._stage = number, stage
         self._queue = queue
         self._stopping = stopping
         self._ended_at = ended_at
@@ -225,7 +258,7 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
         self._snapshot = resume_state
         self._idle = False
 
-    def next_batch(self) -> list[ConsumerRecords]:
+    def next_batch(self) -> Iterable[Any]:
         if self._snapshot is not None:
             # Bytewax asks again only when the epoch of the snapshot is durable everywhere.
             self._poller.durable(self._queue, self._snapshot)
@@ -239,7 +272,7 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
         if finished and not runs:
             raise StopIteration
         self._idle = not runs
-        return runs
+        return runs if self._stage is None else list(self._stage(runs))
 
     def next_awake(self) -> datetime | None:
         if not self._idle:
@@ -251,7 +284,8 @@ class _Part(StatefulSourcePartition[ConsumerRecords, bytes]):
 
     def snapshot(self) -> bytes:
         self._snapshot = self._offset
-        return sealed_offset(self._offset)
+        kept = None if self._stage is None else self._stage.state(self._number)
+        return sealed_offset(self._offset, kept)
 
     def close(self) -> None:
         self._ended_at[self._queue.tp] = self._offset
