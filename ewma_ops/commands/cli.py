@@ -1,4 +1,4 @@
-"""The command line: ``ewma init | check | run | try | verify | design | demo | feed``.
+"""The command line: ``ewma init | check | run | try | redrive | verify | design | demo | feed``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
 Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
@@ -19,6 +19,7 @@ from ewma_ops.commands import design
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.relay import write_line
 from ewma_ops.secrets.masking import masked_traceback
+from ewma_ops.settings.moments import moment_ms
 from ewma_ops.stats.durations import duration_ms
 
 __all__ = ["main"]
@@ -130,6 +131,25 @@ def _add_tools(commands: design.Commands) -> None:
     init.add_argument("--registry", metavar="URL", help="the Schema Registry of the messages")
     init.set_defaults(command=_init)
 
+    redrive = commands.add_parser("redrive", help="send dead letters back to the input topic")
+    redrive.add_argument("config", type=Path, metavar="CONFIG.toml")
+    redrive.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    redrive.add_argument(
+        "--cause", action="append", default=[], help="of the letters; any number (all causes)"
+    )
+    for name, when in (("--since", "written then or later"), ("--until", "written before")):
+        redrive.add_argument(name, type=_moment, metavar="TIME", help=f"letters {when}")
+    redrive.add_argument(
+        "--again", action="store_true", help="also those that were sent and rejected again"
+    )
+    redrive.add_argument(
+        "--whole-messages",
+        action="store_true",
+        help="also messages of which other readings have entered: those enter twice",
+    )
+    redrive.add_argument("--json", action="store_true", help="print one JSON object")
+    redrive.set_defaults(command=_redrive)
+
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
@@ -141,6 +161,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) > 10_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
     return int(text)
+
+
+def _moment(text: str) -> int:
+    try:
+        return moment_ms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> float:
@@ -197,6 +224,21 @@ def _init(options: argparse.Namespace) -> int:
         options=options.kafka,
         registry=options.registry,
         force=options.force,
+    )
+
+
+def _redrive(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.redrive import redrive
+
+    return redrive(
+        options.config,
+        causes=options.cause,
+        since_ms=options.since,
+        until_ms=options.until,
+        again=options.again,
+        whole_messages=options.whole_messages,
+        dry_run=options.dry_run,
+        as_json=options.json,
     )
 
 

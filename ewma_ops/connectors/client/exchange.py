@@ -10,7 +10,7 @@ rely on, records go the way of every user of kafka-python: the same ones, many t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, repeat
 from typing import Any
 from weakref import WeakSet
@@ -89,12 +89,17 @@ def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartitio
 
 
 def send(
-    producer: KafkaProducer, topic: str, partition: int, records: ProducerRecords
+    producer: KafkaProducer,
+    topic: str,
+    partition: int,
+    records: ProducerRecords,
+    timestamps_ms: Sequence[int] | None = None,
 ) -> tuple[list[Any], int]:
     """Hand records to the producer; return kafka-python's futures, and about how many bytes.
 
     Each future stands for the records up to its own, from the one before; the last is the last
-    record's. The list may grow, but not once all in it are done. Goes past ``KafkaProducer.send``,
+    record's. The list may grow, but not once all in it are done. Records have the time of now, or
+    ``timestamps_ms``, which is for few: they go one by one. Goes past ``KafkaProducer.send``,
     which refuses what Kafka takes (a record with neither key nor value, a header without a value)
     and costs half as much again. So the producer must know the topic already.
 
@@ -111,11 +116,11 @@ def send(
     transactions = producer._transaction_manager
     if transactions is not None and transactions.is_transactional():
         transactions.maybe_add_partition_to_transaction(tp)
-    if producer in _in_runs:
+    if producer in _in_runs and timestamps_ms is None:
         from ewma_ops.connectors.client import runs_out
 
         return runs_out.append(producer, tp, records)
-    return _send_one_by_one(producer, tp, records)
+    return _send_one_by_one(producer, tp, records, timestamps_ms)
 
 
 def _runs(of: type[Any], fetched: Iterable[Any]) -> list[Columns]:
@@ -137,18 +142,22 @@ def _runs(of: type[Any], fetched: Iterable[Any]) -> list[Columns]:
 
 
 def _send_one_by_one(
-    producer: KafkaProducer, tp: TopicPartition, records: ProducerRecords
+    producer: KafkaProducer,
+    tp: TopicPartition,
+    records: ProducerRecords,
+    timestamps_ms: Sequence[int] | None = None,
 ) -> tuple[list[Any], int]:
     append = producer._accumulator.append
     limit = producer.config["max_request_size"]
     futures, total = [], 0
-    for key, value, headers in _rows(records):
+    times = repeat(None) if timestamps_ms is None else timestamps_ms
+    for (key, value, headers), time_ms in zip(_rows(records), times, strict=False):
         size = _RECORD_OVERHEAD + len(key or b"") + len(value or b"")
         if headers is not _NO_HEADERS:
             size += sum(8 + len(name) + len(content or b"") for name, content in headers)
         if size > limit:
             raise kafka_errors.MessageSizeTooLargeError(f"the record has about {size} bytes")
-        future, _, opened, _ = append(tp, None, key, value, headers)
+        future, _, opened, _ = append(tp, time_ms, key, value, headers)
         if opened:  # the one before is full, or there was none: time to send
             producer._sender.wakeup()
         futures.append(future)
