@@ -74,6 +74,7 @@ def test_avro_is_smoothed_while_its_subject_evolves_and_its_registry_is_away(
             wait_until(lambda: len(registry.asked) >= asked + 2)
             run.send_signal(signal.SIGTERM)
             _, said = run.communicate(timeout=PATIENCE_S)
+            assert run.returncode == 1  # the next start resumes from the snapshot before
         assert "answered 503" in said
         assert "Traceback" not in said
         with job.running() as run:

@@ -29,6 +29,8 @@ __all__ = ["AvroFormat", "SingleAvroFormat"]
 
 _CAUSE = "not-avro"
 _MARKER = b"\xc3\x01"
+_HEADER_BYTES = 10
+_FILE = b"Obj\x01"
 
 
 class _Reader(NamedTuple):
@@ -149,5 +151,22 @@ class SingleAvroFormat:
         return each(self._document, payloads, places, rejected)
 
     def _document(self, payload: bytes) -> Any:
-        is_single_object = payload.startswith(self._header)
-        return self._reader.document(payload, len(self._header) if is_single_object else 0)
+        if payload.startswith(self._header):
+            return self._reader.document(payload, len(self._header))
+        try:
+            return self._reader.document(payload, 0)
+        except Refused as refused:
+            cause, detail = refused.args
+            raise Refused(cause, f"{detail}{_likely(payload)}") from None
+
+
+def _likely(payload: bytes) -> str:
+    """Say what bytes look like that are no datum of the schema."""
+    if payload.startswith(_MARKER) and len(payload) >= _HEADER_BYTES:
+        return "; it looks like a single object of another schema"
+    if payload.startswith(_FILE):
+        return "; it looks like a whole Avro file: send data one by one"
+    if payload[:1] == b"\0" and len(payload) >= PREFIX_BYTES:
+        schema_id = int.from_bytes(payload[1:PREFIX_BYTES], "big")
+        return f"; if it is of a Schema Registry, schema {schema_id}, write [registry]"
+    return '; format = "json" in [input] reads JSON' if payload[:1] in (b"{", b"[") else ""

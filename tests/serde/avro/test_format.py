@@ -353,6 +353,21 @@ def test_plain_data_of_one_schema_and_single_objects() -> None:
     assert [rejected[at][0] for at in (2, 3)] == ["tombstone", "not-avro"]
 
 
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"\xc3\x01" + b"\xff" * 20, "a single object of another schema"),
+        (b"Obj\x01" + b"\xff" * 20, "a whole Avro file"),
+        (framed(300, b"\xff" * 20), "schema 300, write [registry]"),
+        (b'{"v": 1}', 'format = "json"'),
+    ],
+)
+def test_what_is_no_datum_of_the_file_is_told(payload: bytes, said: str) -> None:
+    rejected: dict[int, tuple[str, str]] = {}
+    SingleAvroFormat(json.dumps(PLAIN)).documents([payload], [0], rejected)
+    assert said in rejected[0][1]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]x", '{"type": "record"}', '"double', '"Unknown"'])
 def test_a_file_that_is_no_schema_is_said(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"reading\.avsc cannot be used"):
