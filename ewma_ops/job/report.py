@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from ewma_ops.serde.watch import PathWatch, told
+from ewma_ops.serde.watch import MOST_WITHOUT, PathWatch, told
 
 __all__ = ["PERIOD_S", "Counts", "Report", "by_cause", "counted", "total"]
 
@@ -50,6 +50,7 @@ class Report:
         self._example = ""
         self._told_at = -math.inf
         self._timer: threading.Timer | None = None
+        self._told_skipped = False
 
     def add(self, *, read: int = 0, readings: int = 0, events: int = 0, skipped: int = 0) -> None:
         """Count messages that were read, and readings, events and what was skipped of them."""
@@ -58,6 +59,10 @@ class Report:
             self.readings += readings
             self.events += events
             self.skipped += skipped
+            if self._say is not None and not self._told_skipped and self.skips_all:
+                self._told_skipped = self.skipped >= MOST_WITHOUT
+                if self._told_skipped:
+                    self._say(all_skipped(self.skipped))
 
     def add_letters(self, causes: Mapping[str, int], example: Callable[[], str]) -> None:
         """Count dead letters by their cause; ``example`` shows one of them."""
@@ -95,6 +100,11 @@ class Report:
             if self._timer is not None:
                 self._timer.cancel()
             self._say = None
+
+    @property
+    def skips_all(self) -> bool:
+        """Whether messages came, and every one of them was skipped."""
+        return self.skipped > 0 and not self.readings and not self.letters
 
     @property
     def nothing_readable(self) -> bool:
@@ -161,7 +171,19 @@ def total(parts: Iterable[Counts]) -> tuple[Report, list[str]]:
         for path, (n, meant) in one.unfound.items():
             before = seen.get(path, (0, None))
             seen[path] = before[0] + n, before[1] or meant
-    return report, [told(path, *why) for path, why in seen.items() if path not in found]
+    notices = [told(path, *why) for path, why in seen.items() if path not in found]
+    if report.skips_all:
+        notices.append(all_skipped(report.skipped))
+    return report, notices
+
+
+def all_skipped(n: int) -> str:
+    """Say that nothing but skipped messages came."""
+    what = "the only one" if n == 1 else f"all {n:,} so far"
+    return (
+        f"input.where or input.tombstones has left out every message, {what}; ewma check shows "
+        "what their fields are"
+    )
 
 
 def counted(n: int, noun: str) -> str:

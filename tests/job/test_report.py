@@ -173,3 +173,23 @@ def test_a_path_that_leads_nowhere_is_told_once_while_the_flow_runs(job: Job) ->
         run.send_signal(signal.SIGTERM)
         _, said = run.communicate(timeout=PATIENCE_S)
     assert NOTHING not in said
+
+
+def test_a_where_that_leaves_out_everything_is_told_once() -> None:
+    said: list[str] = []
+    report = Report(said.append)
+    for _ in range(10):
+        report.add(read=400, skipped=400)
+    assert len(said) == 1
+    assert said[0].startswith("input.where or input.tombstones has left out every message, all 1,2")
+    one = Counts(read=5, skipped=5)
+    assert total([one, one])[1] == [said[0].replace("1,200", "10")]
+    assert total([one, Counts(read=1, readings=1, events=1)])[1] == []
+
+
+def test_a_where_that_leaves_out_something_is_not() -> None:
+    said: list[str] = []
+    report = Report(said.append)
+    report.add(read=1, readings=1)
+    report.add(read=5_000, skipped=5_000)
+    assert said == []
