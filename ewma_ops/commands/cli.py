@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ewma {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_init(commands)
     _add_jobs(commands)
     _add_tools(commands)
     design.add_command(commands)
@@ -68,6 +69,23 @@ def _parser() -> argparse.ArgumentParser:
     feed.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
     feed.set_defaults(command=_feed)
     return parser
+
+
+def _add_init(commands: design.Commands) -> None:
+    init = commands.add_parser("init", help="look at a topic, and write a configuration file")
+    init.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
+    init.add_argument("--topic", required=True)
+    init.add_argument("--output", type=Path, metavar="FILE", help="the file (standard output)")
+    init.add_argument("--force", action="store_true", help="replace the file, if there is one")
+    init.add_argument(
+        "--kafka",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the connection, such as security_protocol=SSL; any number of them",
+    )
+    init.add_argument("--registry", metavar="URL", help="the Schema Registry of the messages")
+    init.set_defaults(command=_init)
 
 
 def _add_jobs(commands: design.Commands) -> None:
@@ -115,21 +133,6 @@ def _add_tools(commands: design.Commands) -> None:
     )
     try_.add_argument("--json", action="store_true", help="print all that comes out as JSON")
     try_.set_defaults(command=_try)
-
-    init = commands.add_parser("init", help="look at a topic, and write a configuration file")
-    init.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
-    init.add_argument("--topic", required=True)
-    init.add_argument("--output", type=Path, metavar="FILE", help="the file (standard output)")
-    init.add_argument("--force", action="store_true", help="replace the file, if there is one")
-    init.add_argument(
-        "--kafka",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the connection, such as security_protocol=SSL; any number of them",
-    )
-    init.add_argument("--registry", metavar="URL", help="the Schema Registry of the messages")
-    init.set_defaults(command=_init)
 
     redrive = commands.add_parser("redrive", help="send dead letters back to the input topic")
     redrive.add_argument("config", type=Path, metavar="CONFIG.toml")

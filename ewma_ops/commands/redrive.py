@@ -25,6 +25,7 @@ from ewma_ops.connectors.resend import Resender, Timed, read_topic
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.identity import look_up_inputs
 from ewma_ops.job.letters import Letter, Origin, Plan, Receipts, choose, parse_letter, receipt
+from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import counted
 from ewma_ops.job.showing import shown_text
 from ewma_ops.settings.load import load
@@ -77,6 +78,8 @@ def redrive(
     inputs = look_up_inputs(settings)
     partitions = {topic.name: topic.view.partitions for topic in inputs.by_number.values()}
     asked = _Asked(settings, frozenset(causes), since_ms, until_ms, partitions)
+    if _will_read_them(settings):
+        print(f"{painted('warning:', 'yellow', sys.stderr)} {_BOTH}", file=sys.stderr)
     options = {"again": again, "whole_messages": whole_messages}
     if dry_run:
         plan = asked.plan(None, **options)
@@ -93,6 +96,19 @@ def redrive(
             sent += len(batch)
     _tell(settings, plan, sent, dry_run=False, as_json=as_json)
     return 0
+
+
+_BOTH = (
+    "this job has no recovery store yet, and begins at the earliest message: it will read the "
+    "messages themselves, where the topic still has them, and then those that are sent again too"
+)
+
+
+def _will_read_them(settings: Settings) -> bool:
+    """Tell whether the job has yet to begin, and begins before its letters' messages."""
+    recovery = settings.recovery
+    begun = recovery is not None and RecoveryStore(recovery.directory).noted is not None
+    return settings.input.start == "earliest" and not begun
 
 
 class _Asked:

@@ -25,7 +25,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.job.message_lines import LineError, parse_line
 from ewma_ops.job.offline import Record, as_records, build_offline, in_runs
 from ewma_ops.job.report import Report, counted, total
-from ewma_ops.job.showing import shown_bytes, shown_text
+from ewma_ops.job.showing import shown_bytes, shown_json, shown_text
 from ewma_ops.job.worker import STOP_SIGNALS, run_worker
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
@@ -143,7 +143,7 @@ class _Trial:
             if self._as_json:
                 self._put({"type": "event", "line": line, **_parts(record)})
             else:
-                self._write(shown_bytes(record.value, 1 << 20))
+                self._write(_event_text(record.value))
         self._flush()
 
     def _letters(self, made: ProducerRecords) -> None:
@@ -173,7 +173,7 @@ class _Trial:
         self._say(painted(report.summary() + bad, "bold", sys.stderr))
 
     def _put(self, document: dict[str, Any]) -> None:
-        self._write(msgspec.json.encode(document).decode())
+        self._write(shown_json(msgspec.json.encode(document).decode()))
 
     def _write(self, line: str) -> None:
         self._print(lambda: sys.stdout.write(f"{line}\n"))
@@ -195,6 +195,14 @@ class _Trial:
     def _say(line: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             sys.stderr.write(f"{line}\n")
+
+
+def _event_text(value: bytes | None) -> str:
+    """Return an event as it is, if it is text."""
+    try:
+        return shown_json((value or b"").decode())
+    except UnicodeDecodeError:
+        return shown_bytes(value, 1 << 20)
 
 
 def _lines_of(made: ProducerRecords) -> list[int]:

@@ -5,7 +5,9 @@ Knows text and bytes; must not know what they mean, nor where they are shown.
 
 from __future__ import annotations
 
-__all__ = ["cut", "shown_bytes", "shown_text"]
+import json
+
+__all__ = ["cut", "shown_bytes", "shown_json", "shown_text"]
 
 _ELLIPSIS = "…"
 
@@ -22,6 +24,8 @@ def shown_bytes(content: bytes | None, width: int = 60) -> str:
     """
     if content is None:
         return "null"
+    if not content:
+        return '""'
     head = content[: 4 * width]
     try:
         text = head.decode()
@@ -48,6 +52,19 @@ def shown_text(text: str, width: int = 60) -> str:
     if not text.isprintable():
         text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
     return cut(text, width)
+
+
+def shown_json(text: str) -> str:
+    r"""Show JSON as it is, what a terminal might obey as escapes: the same JSON.
+
+    Examples
+    --------
+    >>> print(shown_json('{"a": "\u009b2J b\u00a0c \U000e0001"}'))
+    {"a": "\u009b2J b\u00a0c \udb40\udc01"}
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def cut(text: str, width: int) -> str:

@@ -146,6 +146,19 @@ def test_there_may_be_nothing_to_send(job: Job, redrive: Redrive) -> None:
     assert redrive() == (0, f"{job.dead_letters} has no letters of {job.input} to send\n")
 
 
+def test_a_job_that_has_yet_to_begin_is_warned_of(job: Job) -> None:
+    """With another configuration it is another job: it reads the messages themselves, and again."""
+    produce(job.bootstrap, job.input, [quoted(1)])
+    ewma("run", str(job.path))
+    ask = ["redrive", str(job.path), "--dry-run"]
+    assert ewma(*ask).stderr == ""
+    repaired(job)
+    assert "warning: this job has no recovery store yet" in ewma(*ask).stderr
+    job.configure(input={"start": "latest"}, recovery={"directory": str(job.state) + "-new"})
+    assert ewma(*ask).stderr == ""
+    assert not job.state.with_name("repaired").exists(), "looking leaves nothing behind"
+
+
 def test_mistakes_are_told(job: Job) -> None:
     produce(job.bootstrap, job.input, [quoted(1)])
     ewma("run", str(job.path))

@@ -98,6 +98,21 @@ def test_as_json(job: Job, write: Callable[..., str]) -> None:
     ]
 
 
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_what_a_terminal_might_obey_is_escaped_and_stays_json(
+    job: Job, write: Callable[..., str], option: list[str]
+) -> None:
+    name = "\u009b2J\u202e a\u00a0b \U000e0001 é"
+    done = ewma(
+        "try", str(job.path), write({"value": {"series_id": name, "ts": 1, "value": 1}}), *option
+    )
+    first = done.stdout.splitlines()[0]
+    assert first.isprintable()
+    assert "é" in first
+    found = json.loads(first)
+    assert (found["value"] if option else found)["series_id"] == name
+
+
 def test_values_as_they_stand(job: Job, write: Callable[..., str]) -> None:
     job.configure(input={"series_id": None, "time": None, "value": "v"})
     done = ewma("try", "--values", str(job.path), write('{"v": 1}', ""))
