@@ -128,7 +128,7 @@ class Weighing:
         m.p, m.r = added, kept
         # By volume a share may underflow to 0 although the weight is not 0.
         m.weighs = has_weight if self.by_volume else m.p > 0.0
-        if self.by_duration:
+        if self.by_duration and not self._ops.all(m.seen > 1):
             opens, where = observed & (m.seen == 1), self._ops.where
             m.p, m.r = where(opens, 1.0, m.p), where(opens, 0.0, m.r)
             m.weighs = m.weighs | opens
