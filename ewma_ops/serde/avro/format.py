@@ -14,7 +14,7 @@ from fastavro._read_py import schemaless_reader as careful_reader
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.avro.schema import ready
+from ewma_ops.serde.avro.schema import WRAPPED, ready
 from ewma_ops.serde.fields import Reasons, Refused, not_utf8
 from ewma_ops.serde.schemas import (
     PREFIX_BYTES,
@@ -40,15 +40,17 @@ class _Reader(NamedTuple):
     wanted: Any
     read: Callable[..., Any]
     name: str
+    is_wrapped: bool = False
 
     @classmethod
     def of(
         cls, written: WrittenSchema, unit: str | None, heads: Sequence[str] | None, name: str
     ) -> _Reader:
         """Make a schema ready; `BadSchemaError` if it cannot be used."""
-        schema, wanted, is_recursive = ready(written, unit, heads)
+        schema, wanted, is_recursive, is_wrapped = ready(written, unit, heads)
         # fastavro's compiled reader overflows the stack on values nested without end.
-        return cls(schema, wanted, careful_reader if is_recursive else schemaless_reader, name)
+        read = careful_reader if is_recursive else schemaless_reader
+        return cls(schema, wanted, read, name, is_wrapped)
 
     def document(self, payload: bytes, start: int) -> Any:
         """Return what is written from a place of a payload on; `Refused` if it is none."""
@@ -66,7 +68,7 @@ class _Reader(NamedTuple):
         left = len(payload) - data.tell()
         if left:
             raise Refused(_CAUSE, f"the value is not of {self.name}: {left} bytes are left over")
-        return found
+        return found[WRAPPED] if self.is_wrapped else found
 
 
 class AvroFormat:

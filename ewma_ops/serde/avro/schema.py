@@ -14,9 +14,11 @@ from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 from ewma_ops.serde.avro.logical import translated
 from ewma_ops.serde.schemas import BadSchemaError, WrittenSchema
 
-__all__ = ["ReadySchema", "ready"]
+__all__ = ["WRAPPED", "ReadySchema", "ready"]
 
 
+WRAPPED = "value"
+_COMPLEX = ("record", "error", "enum", "fixed", "array", "map")
 _MANY = 8
 """So many fields are skipped more quickly than they are read (measured)."""
 
@@ -25,12 +27,14 @@ class ReadySchema(NamedTuple):
     """A schema as fastavro takes it.
 
     ``wanted`` is the part of it that is to be read, or ``None`` for all; ``is_recursive`` whether a
-    value of it may hold others without end.
+    value of it may hold others without end; ``is_wrapped`` whether the value is the one of the one
+    field ``WRAPPED`` of a record, which adds no bytes.
     """
 
     parsed: Any
     wanted: Any
     is_recursive: bool
+    is_wrapped: bool = False
 
 
 def ready(
@@ -64,6 +68,10 @@ def ready(
     try:
         own = _translated(json.loads(written.text), unit)
         others = [_translated(json.loads(text), unit) for _, text in written.references]
+        is_wrapped = bool(others) and not _defines(own)
+        if is_wrapped:
+            own = {"type": "record", "name": "Wrapped", "fields": [{"name": WRAPPED, "type": own}]}
+            heads = None
         parsed, named = _parsed(own, others)
         types = _Types(named)
         if any(types.is_empty(items) for items in types.items_of(parsed)):
@@ -71,7 +79,7 @@ def ready(
         is_recursive, wanted = types.is_recursive(parsed), None
         if heads is not None and not is_recursive:  # or records inside would be read in part too
             wanted = _part(own, others, heads, parsed, types)
-        return ReadySchema(parsed, wanted, is_recursive)
+        return ReadySchema(parsed, wanted, is_recursive, is_wrapped)
     except BadSchemaError:
         raise
     except UnknownType as error:
@@ -82,6 +90,14 @@ def ready(
         raise BadSchemaError("it is nested too deeply") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadSchemaError(f"it is no Avro schema: {type(error).__name__} {error}") from None
+
+
+def _defines(schema: Any) -> bool:
+    """Tell whether a schema is a type itself, not the name of one or a union of such.
+
+    fastavro finds what these refer to inside of a record only.
+    """
+    return isinstance(schema, dict) and schema.get("type") in _COMPLEX
 
 
 def _parsed(own: Any, others: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
@@ -113,6 +129,8 @@ def _translated(schema: Any, unit: str | None) -> Any:
         return [_translated(branch, unit) for branch in schema]
     if not isinstance(schema, dict):
         return schema
+    if schema.keys() == {"type"}:  # fastavro takes {"type": "x.Name"} for no name
+        return _translated(schema["type"], unit)
     made = dict(schema)
     if isinstance(made.get("type"), (dict, list)):
         made["type"] = _translated(made["type"], unit)

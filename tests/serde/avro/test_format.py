@@ -216,6 +216,32 @@ def test_schemas_refer_to_others() -> None:
     assert decoded.readings.values.tolist() == [21.5]
 
 
+ONE, OTHER = record("x.A", id="string", v="int"), record("x.B", v="double", n=["null", "x.B"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "references", "branch"),
+    [
+        (["x.A", "x.B"], [ONE, OTHER], b"\0"),
+        ([ONE, OTHER], [], b"\0"),
+        (["null", "x.A"], [ONE], b"\2"),
+        ("x.A", [ONE], b""),
+        ({"type": "x.A"}, [ONE], b""),
+        ({"type": ONE}, [], b""),
+    ],
+)
+def test_a_topic_of_several_types(schema: Any, references: list[Any], branch: bytes) -> None:
+    names = [(one["name"], json.dumps(one)) for one in references]
+    kept = Kept(s7=WrittenSchema(json.dumps(schema), "AVRO", tuple(names)))
+    datum = written(ONE, {"id": "a", "v": 5})
+    found = AvroFormat(kept, heads=["v", "n"]).documents([framed(7, branch + datum)], [0], {})
+    assert found == [{"id": "a", "v": 5}]
+    if len(references) == 2:
+        datum = b"\2" + written(OTHER, {"v": 1.5, "n": {"v": 2.5, "n": None}})
+        found = AvroFormat(kept).documents([framed(7, datum)], [0], {})
+        assert found == [{"v": 1.5, "n": {"v": 2.5, "n": None}}]
+
+
 def test_several_readings_in_a_message() -> None:
     schema = record(site="string", data={"type": "array", "items": record("D", t="long", v="int")})
     datum = written(schema, {"site": "s", "data": [{"t": 1, "v": 10}, {"t": 2, "v": 20}]})
