@@ -29,8 +29,9 @@ class Notes:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a worker must find in its environment, beside this process's own."""
-        return {} if self._fd is None else {_VARIABLE: str(self._fd)}
+        """What a worker has as its environment: this process's, and where its notes go."""
+        own = {name: text for name, text in os.environ.items() if name != _VARIABLE}
+        return own if self._fd is None else {**own, _VARIABLE: str(self._fd)}
 
     def read(self) -> list[bytes]:
         """Return the notes that were left."""

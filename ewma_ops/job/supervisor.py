@@ -119,7 +119,7 @@ def run_once(
                         pass_fds=(*lock, *notes.fds),
                         stdin=subprocess.DEVNULL,
                         stderr=stderr,
-                        env={**os.environ, **notes.environment},
+                        env=notes.environment,
                     )
                     children.append(child)
             print_line(_start_line(workers, store, point))

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from ewma_ops.commands.cli import main
+from ewma_ops.settings.load import load
 from tests.helpers.brokers import Record, produce
 from tests.helpers.jobs import Job, made_up
+from tests.helpers.registry import framed, small_registry
+from tests.serde.avro.test_format import logical, plain, record, written
 
 
 @pytest.fixture
@@ -146,6 +149,31 @@ def test_a_kind_of_stream_is_told_what_to_write(job: Job, check: Check, case: st
     send(job, *values, key=key)
     _, _, err = check()
     assert any(said in line for line in err), err
+
+
+def test_avro_of_a_registry(job: Job, check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = record(id="string", at=logical("long", "timestamp-millis"), celsius="double")
+    document = {"id": "a", "at": 1_700_000_000_000, "celsius": 21.5}
+    with small_registry() as registry:
+        registry.add(schema, 7)
+        send(job, framed(7, written(plain(schema), document)))
+        options = [f"--bootstrap-servers={job.bootstrap}", f"--registry={registry.url}"]
+        capsys.readouterr()
+        assert (
+            main(["init", f"--topic={job.input}", *options, f"--output={job.path}", "--force"]) == 0
+        )
+        assert capsys.readouterr().err.startswith("1 message read as this file says: 1 reading\n")
+        reads = load(job.path).input
+        assert (reads.format, reads.series_id, reads.time, reads.value) == (
+            "avro",
+            "id",
+            "at",
+            "celsius",
+        )
+        code, out, err = check("--create-topics")
+    assert (code, err) == (0, [])
+    assert [line.split()[-1] for line in out[-4:-1]] == ['"a"', "1700000000000", "21.5"]
+    assert out[-1] == "a reading: a, 2023-11-14 22:13:20 UTC, 21.5"
 
 
 @pytest.mark.parametrize("sample", ["-1", "ten", "10001"])
