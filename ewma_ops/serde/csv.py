@@ -13,6 +13,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ewma_ops.serde.fields import Fields, Refused, not_utf8
 from ewma_ops.serde.lines import Lines, LinesDecoder, read_spans, usual_messages
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Path, Paths
+from ewma_ops.serde.several import MOST_READINGS
 from ewma_ops.serde.spans import Mask
 
 __all__ = ["FIRST_LINE", "CsvDecoder"]
@@ -102,6 +104,8 @@ class _Csv:
         wanted = [(name, at) for at, name in enumerate(names) if name in heads]
         found: list[Any] = []
         for row in rows:
+            if len(found) > MOST_READINGS:
+                break
             if len(row) != len(names):
                 found.append(_ragged(len(row), names))
             elif row != names and [field.strip() for field in row] != names:
@@ -110,24 +114,24 @@ class _Csv:
 
     def _rows(self, text: str) -> Iterator[list[str]]:
         """Yield the fields of each line that is not blank."""
+        lines = StringIO(text, newline="\n")  # one at a time: there may be millions
         if self._quote and self._quote in text:
-            rows = iter(self._quoted(text))
+            rows = self._quoted(lines)
         else:
-            lines = text.split("\n")
-            rows = (line.removesuffix("\r").split(self._delimiter) for line in lines)
+            rows = (line.rstrip("\n").removesuffix("\r").split(self._delimiter) for line in lines)
         return (row for row in rows if len(row) > 1 or (row and row[0].strip()))
 
-    def _quoted(self, text: str) -> list[list[str]]:
-        if "\0" in text:  # which Python 3.10 refuses, and later ones do not
+    def _quoted(self, lines: StringIO) -> Iterator[list[str]]:
+        if "\0" in lines.getvalue():  # which Python 3.10 refuses, and later ones do not
             raise Refused("not-csv", "a zero byte stands in a message with quotes")
         reader = csv.reader(
-            (f"{line}\n" for line in text.split("\n")),
+            lines,
             delimiter=self._delimiter,
             quotechar=self._quote,
             strict=True,
         )
         try:
-            return list(reader)
+            yield from reader
         except csv.Error as error:
             raise Refused("not-csv", f"line {reader.line_num}: {error}") from None
 

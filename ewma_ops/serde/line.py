@@ -23,6 +23,7 @@ from ewma_ops.serde.lines import LinesDecoder
 from ewma_ops.serde.numbers import shown
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
+from ewma_ops.serde.several import MOST_READINGS
 
 __all__ = ["LineDecoder"]
 
@@ -91,7 +92,7 @@ class _Points:
             raise Refused("not-utf8", not_utf8(error)) from None
         found: list[Any] = []
         at = 0
-        while at < len(text):
+        while at < len(text) and len(found) <= MOST_READINGS:
             if point := _POINT.match(text, at):
                 found.append(self._document(*point.groups()))
                 at = point.end()

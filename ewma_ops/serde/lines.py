@@ -33,6 +33,7 @@ __all__ = [
 
 _LINE_BREAK, _RETURN = ord("\n"), ord("\r")
 _MOST_PATIENCE = 64
+_SHORTEST, _FEW_LINES = 4, 1 << 16
 _MANY_BYTES = 4 << 10
 """Fewer bytes than this are read more quickly line by line (measured)."""
 
@@ -92,8 +93,10 @@ class Lines(NamedTuple):
         )
 
 
-def lines_of(payloads: BytesColumn) -> Lines:
+def lines_of(payloads: BytesColumn) -> Lines | None:
     r"""Cut messages into lines, at ``\n`` or ``\r\n``; what is empty is none.
+
+    ``None`` where very many are so short that they are none: columns would be many times as long.
 
     Examples
     --------
@@ -107,7 +110,10 @@ def lines_of(payloads: BytesColumn) -> Lines:
     data = np.zeros(total + len(SPARE), np.uint8)
     copy_into(data, ends - sizes - 1, payloads)
     data[ends - 1] = _LINE_BREAK
-    stops = np.flatnonzero(data[:total] == _LINE_BREAK)
+    breaks = data[:total] == _LINE_BREAK
+    if np.count_nonzero(breaks) > max(total // _SHORTEST + len(ends), _FEW_LINES):
+        return None
+    stops = np.flatnonzero(breaks)
     starts = np.zeros_like(stops)
     starts[1:] = stops[:-1] + 1
     owners = np.searchsorted(ends, stops, side="right")
@@ -206,7 +212,8 @@ class LinesDecoder(Decoder):
         if self._waits > 0:
             self._waits -= 1
             return None
-        read = self._columns.read(lines_of(payloads))
+        lines = lines_of(payloads)
+        read = None if lines is None else self._columns.read(lines)
         if read is not None and 2 * np.count_nonzero(read[0]) >= len(payloads):
             self._patience = 0
             return read

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,17 @@ def test_a_message_of_very_many_lines_is_one_letter(by: str) -> None:
     decoded = decode(by, most, most + b"a,1,2", b"b,1,2")
     assert len(decoded.readings) == MOST_READINGS + 1
     assert [letter[:3] for letter in letters(decoded)] == [(1, 0, "too-many-readings")]
+
+
+@pytest.mark.parametrize("line", [b"\n", b"x\n", b'"x"\n', b"x,1,2\n", b'"x",1,2\n'])
+def test_memory_stays_within_a_few_times_the_message(by: str, line: bytes) -> None:
+    message = line * ((8 << 20) // len(line))
+    tracemalloc.start()
+    decoded = decode(by, message, max_value_bytes=8 << 20)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(decoded.rejected) == 1
+    assert most < 40 * len(message)
 
 
 def test_messages_that_are_too_long_are_left_unread(by: str) -> None:
