@@ -139,9 +139,12 @@ def test_letters_of_several_topics_say_which_they_are_of(kafka: str, tmp_path: P
     other = make_topic(kafka, 1, "more-readings")
     reads = {"topic": None, "topics": [job.input, other], "series_id": IDS}
     job.configure(input=reads, smooth={"missing": "dead-letter"})
-    bad = [Record(b"none", partition=0), Record(b'{"series_id": "a", "ts": 1}', partition=0)]
+    bad = [
+        Record(b"none", partition=0),
+        Record(b'{"series_id": "a", "ts": %d}' % START_MS, partition=0),
+    ]
     for topic in (job.input, other):
-        produce(kafka, topic, bad)
+        produce(kafka, topic, [*bad, *readings(3)])
     job.run()
     told = [dict(letter.headers) for letter in job.letters(4)]
     assert sorted((one["ewma-topic"].decode(), one["ewma-offset"]) for one in told) == sorted(
