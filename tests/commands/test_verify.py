@@ -264,6 +264,8 @@ def test_what_compaction_has_removed_from_the_input_is_not_called_doubled_or_wro
     produce(kafka, job.input, [Record(v, k) for v, k in zip(sent, keys, strict=True)])
     job.run()
     compact(kafka, job.input, 300)
+    later = {"series_id": "new", "ts": START_MS + 300, "value": 0.0}
+    produce(kafka, job.input, [Record(json.dumps(later).encode(), b"new")])
     job.run()
     told = ewma("verify", str(job.path))
     found = verify(load(job.path), lambda _: None)
