@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import chain
-from numbers import Real
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ewma_ops.columns.byte_columns import joined, taken
+from ewma_ops.columns.conversion import refuse_beyond, to_column
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.rejections import Rejection
 from ewma_ops.errors import ReadingError
@@ -193,9 +192,9 @@ class Readings:
         ids = list(series_ids)
         if not set(map(type, ids)) <= {str}:
             raise ReadingError("series ids must be str; convert them, for example with str()")
-        column = _column(values, np.float64, "values")
-        times = None if times_ms is None else _column(times_ms, np.int64, "times_ms")
-        weight_column = None if weights is None else _column(weights, np.float64, "weights")
+        column = to_column(values, np.float64, "values")
+        times = None if times_ms is None else to_column(times_ms, np.int64, "times_ms")
+        weight_column = None if weights is None else to_column(weights, np.float64, "weights")
         optional = [part for part in (times, weight_column) if part is not None]
         if len(column) != len(ids) or any(len(part) != len(ids) for part in optional):
             raise ReadingError(
@@ -205,12 +204,14 @@ class Readings:
             )
         if finite:
             beyond = np.abs(column) > LARGEST_VALUE
-            _refuse(ids, "value", column, beyond, f"+-{LARGEST_VALUE:.3g}")
+            refuse_beyond(ids, "value", column, beyond, f"+-{LARGEST_VALUE:.3g}")
         if times is not None:
             beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
-            _refuse(ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)")
+            refuse_beyond(
+                ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)"
+            )
         if weight_column is not None:
-            _refuse(ids, "weight", weight_column, ~weighable(weight_column), WEIGHTS)
+            refuse_beyond(ids, "weight", weight_column, ~weighable(weight_column), WEIGHTS)
         return cls(ids, column, times, weights=weight_column)
 
     def __len__(self) -> int:
@@ -333,44 +334,6 @@ def is_whole(name: str) -> bool:
     (True, True, False)
     """
     return name.rpartition("_")[2] in ("count", "revision")
-
-
-def _column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:
-    try:
-        column = np.asarray(values)
-        if column.dtype.kind in "iuf":
-            column = column.astype(dtype, casting="same_kind" if column.size else "unsafe")
-        else:
-            column = _numbers(column, dtype, name)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ReadingError(f"{name} must be numbers: {error}") from None
-    if column.ndim != 1 and not (name == "values" and column.ndim == 2):
-        raise ReadingError(f"{name} must be one-dimensional, not of shape {column.shape}")
-    return column if column.ndim == 1 else np.asfortranarray(column)
-
-
-def _numbers(column: NDArray[Any], dtype: type[Any], name: str) -> NDArray[Any]:
-    flat = [_number(value, name) for value in column.ravel().tolist()]
-    return np.array(flat, dtype).reshape(column.shape)
-
-
-def _number(value: object, name: str) -> object:
-    if value is None and name == "values":
-        return np.nan
-    if isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
-        return value
-    raise TypeError(f"{value!r} is not a number")
-
-
-def _refuse(
-    ids: list[str], what: str, column: NDArray[Any], bad: NDArray[np.bool_], bounds: str
-) -> None:
-    if bad.any():
-        at = tuple(np.argwhere(bad)[0].tolist())
-        raise ReadingError(
-            f"{what} {column[at]} of series {ids[at[0]]!r} is out of bounds: "
-            f"give one within {bounds}"
-        )
 
 
 def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:

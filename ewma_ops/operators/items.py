@@ -34,7 +34,8 @@ from ewma_ops.columns.readings import (
     event_key,
 )
 from ewma_ops.errors import ReadingError, shown
-from ewma_ops.operators.shards import PendingBatch, Shard, ShardBatch, Tables, route
+from ewma_ops.operators.routing import ShardBatch, route
+from ewma_ops.operators.shards import PendingBatch, Shard, Tables
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 

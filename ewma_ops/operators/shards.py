@@ -8,27 +8,26 @@ through the table together when the next step or a snapshot asks for them.
 
     run --route--> a batch for each shard --update--> queue --flush--> table --> smoothed run
 
-Must not know what users pass in, nor Kafka.
+`routing` is the first of these steps. Must not know the types of input items, or Kafka.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
-from itertools import count, groupby
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 
-from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.columns.origins import Origins, partition_of
-from ewma_ops.columns.readings import Readings, Smoothed, grouped
+from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import ReadingError, StateError
-from ewma_ops.operators.shard_members import ShardMembers, shard_of
+from ewma_ops.operators.routing import RoutedRun, ShardBatch, joined_runs
+from ewma_ops.operators.shard_members import ShardMembers
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable, TableSnapshot
 
@@ -36,92 +35,16 @@ __all__ = [
     "BatchShard",
     "PendingBatch",
     "Shard",
-    "ShardBatch",
     "ShardState",
     "Tables",
     "WarmStart",
     "flush",
-    "route",
 ]
-
-_MANY_PER_SHARD = 2
-"""From this many readings a shard on, few shards have none: a run is routed to all of them."""
 
 _MANY_SERIES = 32_768
 """This many new series are assigned to shards at once: 1-2 ms that no snapshot waits for."""
 
 _KIND = "shard"
-
-_numbers = count()
-
-
-class _RoutedRun:
-    """A run of readings on its way to several shards.
-
-    Which reading belongs to which shard is computed only if the shards of the run end up in
-    different tables. Runs enter the table in the order of their numbers, because Bytewax may visit
-    the shards in another order than that of the runs.
-    """
-
-    def __init__(self, readings: Readings, shards: int) -> None:
-        self.number = next(_numbers)
-        self.readings = readings
-        self._shards = shards
-        self._shard_of: NDArray[np.uint16] | None = None
-        if len(readings) >= _MANY_PER_SHARD * shards:
-            self.present = list(range(shards))
-        else:
-            self.present = np.unique(self._shard_of_each()).tolist()
-
-    def _shard_of_each(self) -> NDArray[np.uint16]:
-        if self._shard_of is None:
-            hashes = self.readings.hashes
-            if hashes is None:
-                hashes = murmur2_column(self.readings.series_ids)
-            self._shard_of = shard_of(hashes, self._shards)
-        return self._shard_of
-
-    def of(self, shards: list[int]) -> Readings:
-        """Return the readings of some shards, in order."""
-        if len(shards) == len(self.present):
-            return self.readings
-        return self.readings.take(np.flatnonzero(np.isin(self._shard_of_each(), shards)))
-
-
-class ShardBatch(NamedTuple):
-    """The part of a run that is routed to one shard; it refers to the run and copies nothing."""
-
-    run: _RoutedRun
-    shard: int
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Bytewax pickles twice, to measure and to send: both results must be equal.
-        return _received, (self.run.of([self.shard]), self.shard)
-
-
-class _ReceivedRun(_RoutedRun):
-    """The part of a run for one shard, received from another process."""
-
-    def __init__(self, readings: Readings, shard: int) -> None:
-        self.number = next(_numbers)
-        self.readings = readings
-        self.present = [shard]
-
-
-def _received(readings: Readings, shard: int) -> ShardBatch:
-    return ShardBatch(_ReceivedRun(readings, shard), shard)
-
-
-def route(runs: Iterable[Readings], shards: int) -> list[tuple[str, ShardBatch]]:
-    """Route runs to shards; return a batch for each shard, with its key."""
-    routed = [_RoutedRun(run, shards) for run in _joined(runs)]
-    return [(str(shard), ShardBatch(one, shard)) for one in routed for shard in one.present]
-
-
-def _joined(runs: Iterable[Readings]) -> Iterator[Readings]:
-    """Join short runs that have the same columns, because a call costs the same for each."""
-    for _, alike in groupby(runs, lambda run: (run.times_ms is None, run.weights is None)):
-        yield from map(Readings.concat, grouped(alike))
 
 
 class PendingBatch:
@@ -129,7 +52,7 @@ class PendingBatch:
 
     def __init__(self, table: _WorkerTable) -> None:
         self._table = table
-        self._shards_of: dict[_RoutedRun, list[int]] = {}
+        self._shards_of: dict[RoutedRun, list[int]] = {}
         self._smoothed: list[Smoothed] = []
         self.flushed = False
 
@@ -212,7 +135,7 @@ class _WorkerTable:
         """Update the table by the queued readings."""
         self._pending.flush()
 
-    def take_in(self, routed: Iterable[tuple[_RoutedRun, list[int]]]) -> list[Smoothed]:
+    def take_in(self, routed: Iterable[tuple[RoutedRun, list[int]]]) -> list[Smoothed]:
         """Update the table by the parts of runs; a run that is here as a whole is not cut."""
         runs: list[Readings] = []
         for one, shards in routed:
@@ -221,7 +144,7 @@ class _WorkerTable:
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
-        smoothed = [self.table.update(run, collect_rejected=True) for run in _joined(runs)]
+        smoothed = [self.table.update(run, collect_rejected=True) for run in joined_runs(runs)]
         self.maintain(sum(map(len, runs)))
         return smoothed
 

@@ -31,7 +31,8 @@ from ewma_ops.operators.items import (
     route_items,
     with_step_name,
 )
-from ewma_ops.operators.shards import BatchShard, Tables, WarmStart, flush, route
+from ewma_ops.operators.routing import route
+from ewma_ops.operators.shards import BatchShard, Tables, WarmStart, flush
 from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
 
 __all__ = ["smooth", "smooth_batches"]

@@ -13,7 +13,8 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 import ewma_ops.operators as ew
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings, SmoothedReading
-from ewma_ops.operators.shards import BatchShard, Tables, flush, route
+from ewma_ops.operators.routing import route
+from ewma_ops.operators.shards import BatchShard, Tables, flush
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet

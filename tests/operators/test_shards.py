@@ -21,15 +21,8 @@ from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.errors import StateError
-from ewma_ops.operators.shards import (
-    BatchShard,
-    PendingBatch,
-    ShardBatch,
-    ShardState,
-    Tables,
-    flush,
-    route,
-)
+from ewma_ops.operators.routing import ShardBatch, route
+from ewma_ops.operators.shards import BatchShard, PendingBatch, ShardState, Tables, flush
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet
