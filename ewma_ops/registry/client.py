@@ -97,10 +97,13 @@ class RegistryClient:
         return self._ask(path, json.dumps(fields).encode())
 
     def _ask(self, path: str, body: bytes | None) -> Any:
-        failure: RegistryError | None = None
+        failure: Exception | None = None
         for url in list(self._urls):
             try:
                 answer = self._answer(url, path, body)
+            except UnknownIdError as error:  # another server may know it already
+                failure, self._was_let_in = error, True
+                continue
             except RegistryError as error:
                 failure = failure or error
                 continue
@@ -119,7 +122,7 @@ class RegistryClient:
                 content = _content(answer, self._timeout_s)
             return json.loads(content)
         except urllib.error.HTTPError as error:
-            self._refuse(at, error)
+            self._refuse(at, error, posts=body is not None)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError) and not self._was_let_in:
@@ -136,7 +139,7 @@ class RegistryClient:
                 f"{at} answered with something else than JSON: correct registry.url"
             ) from None
 
-    def _refuse(self, at: str, error: urllib.error.HTTPError) -> None:
+    def _refuse(self, at: str, error: urllib.error.HTTPError, *, posts: bool) -> None:
         """Raise what an answer means that is none of 200."""
         with error:
             said = masked(error.read(200).decode(errors="replace")).strip()
@@ -150,14 +153,12 @@ class RegistryClient:
             if self._may_heal():
                 raise RegistryError(refused)
             raise ConfigError(refused)
-        if error.code == 404:
+        if (error.code == 404 or 300 <= error.code < 400) and not self._was_let_in:
             raise ConfigError(
-                f"{at} is no Schema Registry (404): correct registry.url, with the path of the "
-                f"API that Confluent's clients use ({said})"
+                f"{at} is no Schema Registry ({error.code}): correct registry.url, with the path "
+                f"of the API that Confluent's clients use ({said})"
             )
-        if 300 <= error.code < 400:
-            raise ConfigError(f"{at} sends elsewhere ({error.code}): correct registry.url")
-        if error.code in (409, 422):
+        if error.code in (409, 422) and posts:
             raise ConfigError(f"{at} refused the schema ({error.code}): {said}")
         raise RegistryError(f"{at} answered {error.code} ({said})")
 

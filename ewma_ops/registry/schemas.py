@@ -27,6 +27,8 @@ _PATIENT_AGAIN_S = 600.0
 _ASKED_AGAIN_S = 60.0
 _MOST_UNKNOWN = 10_000
 _MOST_REFERENCES = 1_000
+_DESCRIPTORS = "?format=serialized"
+"""Asks for descriptors in base64; some registries answer with the text all the same."""
 
 T = TypeVar("T")
 
@@ -72,13 +74,13 @@ class RegistrySchemas:
         self._stopping = threading.Event() if stopping is None else stopping
         self._unknown_after_s = unknown_after_s
         self._away_s = away_s
-        self._known: dict[tuple[int, str], WrittenSchema] = {}
-        self._unknown: dict[tuple[int, str], float] = {}
+        self._known: dict[int, WrittenSchema] = {}
+        self._unknown: dict[int, float] = {}
         self._patient_from = 0.0
         self._told = -_TELL_S
 
-    def schema(self, schema_id: int, form: str = "") -> WrittenSchema | None:
-        """Return the schema of an id, in a form that the registry can give, or ``None``.
+    def schema(self, schema_id: int) -> WrittenSchema | None:
+        """Return the schema of an id, or ``None``; of Protobuf as descriptors, if there are such.
 
         Raises
         ------
@@ -87,18 +89,17 @@ class RegistrySchemas:
         ConfigError
             If the registry refuses the user, or cannot be spoken to as it is configured.
         """
-        key = schema_id, form
-        if key in self._known:
-            return self._known[key]
-        if time.monotonic() < self._unknown.get(key, 0.0):
+        if schema_id in self._known:
+            return self._known[schema_id]
+        if time.monotonic() < self._unknown.get(schema_id, 0.0):
             return None
-        found = self._find(schema_id, form)
+        found = self._find(schema_id)
         if found is None:
             if len(self._unknown) >= _MOST_UNKNOWN:
                 self._unknown.clear()
-            self._unknown[key] = time.monotonic() + _ASKED_AGAIN_S
+            self._unknown[schema_id] = time.monotonic() + _ASKED_AGAIN_S
         else:
-            self._known[key] = found
+            self._known[schema_id] = found
         return found
 
     def register(self, subject: str, schema: str) -> int:
@@ -130,14 +131,14 @@ class RegistrySchemas:
             return None
         return _id_of(answer)
 
-    def _find(self, schema_id: int, form: str) -> WrittenSchema | None:
+    def _find(self, schema_id: int) -> WrittenSchema | None:
         """Ask for a schema until it is there, or long enough."""
         began = time.monotonic()
         until = began + self._unknown_after_s if began >= self._patient_from else began
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                found = self._once_there(lambda: self._fetch(schema_id, form))
+                found = self._once_there(lambda: self._fetch(schema_id))
                 self._patient_from = 0.0
                 return found
             except UnknownIdError:
@@ -152,10 +153,12 @@ class RegistrySchemas:
         self._patient_from = time.monotonic() + _PATIENT_AGAIN_S
         return None
 
-    def _fetch(self, schema_id: int, form: str) -> WrittenSchema:
-        suffix = f"?format={form}" if form else ""
-        answer = self._client.get(f"/schemas/ids/{schema_id}{suffix}")
-        text, kind, references = _parts(answer)
+    def _fetch(self, schema_id: int) -> WrittenSchema:
+        path = f"/schemas/ids/{schema_id}"
+        text, kind, references = _parts(self._client.get(path))
+        suffix = _DESCRIPTORS if kind == "PROTOBUF" else ""
+        if suffix:
+            text, kind, references = _parts(self._client.get(path + suffix))
         found: dict[str, str] = {}
         self._collect(references, suffix, found, set())
         return WrittenSchema(text, kind, tuple(found.items()))

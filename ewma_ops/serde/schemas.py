@@ -46,10 +46,8 @@ class WrittenSchema(NamedTuple):
 class Schemas(Protocol):
     """What knows the schema of an id."""
 
-    def schema(self, schema_id: int, form: str = "") -> WrittenSchema | None:
+    def schema(self, schema_id: int) -> WrittenSchema | None:
         """Return the schema of an id, ``None`` if there is none; waits for what may heal.
-
-        ``form`` is another form than its text, if the registry has it.
 
         Raises
         ------
@@ -69,14 +67,12 @@ class Prepared(Generic[T]):
         Makes a schema, and what it is called, ready; `BadSchemaError` if it cannot be used.
     cause
         Of messages whose schema cannot be used.
-    form
-        What form of schemas to ask for.
     """
 
     def __init__(
-        self, schemas: Schemas, make: Callable[[WrittenSchema, str], T], cause: str, form: str = ""
+        self, schemas: Schemas, make: Callable[[WrittenSchema, str], T], cause: str
     ) -> None:
-        self._schemas, self._make, self._cause, self._form = schemas, make, cause, form
+        self._schemas, self._make, self._cause = schemas, make, cause
         self._made: dict[bytes, T] = {}
         self._bad: dict[bytes, str] = {}
 
@@ -97,7 +93,7 @@ class Prepared(Generic[T]):
             raise refuse_prefix(prefix, self._cause)
         schema_id = int.from_bytes(prefix[1:], "big")
         if prefix not in self._bad:
-            written = self._schemas.schema(schema_id, self._form)
+            written = self._schemas.schema(schema_id)
             if written is None:
                 raise refuse_unknown(schema_id)
             try:

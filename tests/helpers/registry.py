@@ -34,7 +34,7 @@ class Kept:
         self._by_id = by_id
         self.asked: list[int] = []
 
-    def schema(self, schema_id: int, form: str = "") -> WrittenSchema | None:
+    def schema(self, schema_id: int) -> WrittenSchema | None:
         self.asked.append(schema_id)
         found = self._by_id.get(f"s{schema_id}")
         if found is None or isinstance(found, WrittenSchema):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ewma_ops.errors import ConfigError, RegistryError
-from ewma_ops.registry.client import RegistryClient
+from ewma_ops.registry.client import RegistryClient, UnknownIdError
 from ewma_ops.registry.schemas import RegistrySchemas
 from ewma_ops.secrets.masking import substituted
 from tests.helpers.patience import PATIENCE_S
@@ -131,6 +131,39 @@ def test_a_redirect_is_not_followed(registry: SmallRegistry) -> None:
     registry.fail = lambda: (302, b"")
     with pytest.raises(ConfigError, match=r"registry\.url"):
         schemas_of(registry).schema(7)
+
+
+@pytest.mark.parametrize("answer", [(404, b"<html>"), (302, b""), (422, b"{}"), (409, b"{}")])
+def test_what_answered_before_may_heal(registry: SmallRegistry, answer: tuple[int, object]) -> None:
+    client = RegistryClient([registry.url])
+    assert client.get("/schemas/ids/7")
+    registry.fail = lambda: answer
+    with pytest.raises(RegistryError):
+        client.get("/schemas/ids/7")
+
+
+def test_a_refused_schema_is_said(registry: SmallRegistry) -> None:
+    registry.fail = lambda: (409, {"error_code": 409, "message": "incompatible"})
+    with pytest.raises(ConfigError, match=r"refused the schema.*incompatible"):
+        schemas_of(registry).register("out-value", '"string"')
+
+
+def test_another_server_may_know_the_id(registry: SmallRegistry) -> None:
+    with small_registry() as behind:
+        client = RegistryClient([behind.url, registry.url])
+        assert client.get("/schemas/ids/7")["schema"]
+        registry.by_id.clear()
+        with pytest.raises(UnknownIdError):
+            client.get("/schemas/ids/7")
+
+
+def test_only_protobuf_is_asked_for_as_descriptors(registry: SmallRegistry) -> None:
+    registry.add("syntax", 8, schemaType="PROTOBUF")
+    schemas = schemas_of(registry)
+    assert schemas.schema(7) is not None
+    assert schemas.schema(8) is not None
+    path = "GET /schemas/ids/8"
+    assert registry.asked == ["GET /schemas/ids/7", path, f"{path}?format=serialized"]
 
 
 def test_the_user_is_sent_and_a_wrong_one_said(registry: SmallRegistry) -> None:

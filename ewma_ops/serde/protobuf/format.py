@@ -27,8 +27,6 @@ from ewma_ops.serde.schemas import (
 __all__ = ["ProtobufFormat", "SingleProtobufFormat"]
 
 _CAUSE = "not-protobuf"
-_FORM = "serialized"
-"""What a registry is asked for: descriptors; some answer with text all the same."""
 _MOST_INDEXES = 64
 _LONGEST_VARINT = 5
 
@@ -72,7 +70,7 @@ class ProtobufFormat:
         self, schemas: Schemas, unit: str | None = None, heads: Sequence[str] | None = None
     ) -> None:
         self._unit, self._heads = unit, heads
-        self._files = Prepared(schemas, lambda written, _: file_of(written), _CAUSE, _FORM)
+        self._files = Prepared(schemas, lambda written, _: file_of(written), _CAUSE)
         self._readers: dict[tuple[bytes, tuple[int, ...]], _Reader] = {}
 
     def documents(
