@@ -41,16 +41,17 @@ class _Reader(NamedTuple):
     read: Callable[..., Any]
     name: str
     is_wrapped: bool = False
+    dropped: tuple[str, ...] = ()
 
     @classmethod
     def of(
         cls, written: WrittenSchema, unit: str | None, heads: Sequence[str] | None, name: str
     ) -> _Reader:
         """Make a schema ready; `BadSchemaError` if it cannot be used."""
-        schema, wanted, is_recursive, is_wrapped = ready(written, unit, heads)
+        made = ready(written, unit, heads)
         # fastavro's compiled reader overflows the stack on values nested without end.
-        read = careful_reader if is_recursive else schemaless_reader
-        return cls(schema, wanted, read, name, is_wrapped)
+        read = careful_reader if made.is_recursive else schemaless_reader
+        return cls(made.parsed, made.wanted, read, name, made.is_wrapped, made.dropped)
 
     def document(self, payload: bytes, start: int) -> Any:
         """Return what is written from a place of a payload on; `Refused` if it is none."""
@@ -68,6 +69,8 @@ class _Reader(NamedTuple):
         left = len(payload) - data.tell()
         if left:
             raise Refused(_CAUSE, f"the value is not of {self.name}: {left} bytes are left over")
+        for field in self.dropped:  # not to hold those of a whole run
+            found.pop(field, None)
         return found[WRAPPED] if self.is_wrapped else found
 
 

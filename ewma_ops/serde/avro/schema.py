@@ -28,13 +28,15 @@ class ReadySchema(NamedTuple):
 
     ``wanted`` is the part of it that is to be read, or ``None`` for all; ``is_recursive`` whether a
     value of it may hold others without end; ``is_wrapped`` whether the value is the one of the one
-    field ``WRAPPED`` of a record, which adds no bytes.
+    field ``WRAPPED`` of a record, which adds no bytes. ``dropped`` are fields that are read and not
+    looked at, and that may take many times the memory that they have bytes.
     """
 
     parsed: Any
     wanted: Any
     is_recursive: bool
     is_wrapped: bool = False
+    dropped: tuple[str, ...] = ()
 
 
 def ready(
@@ -79,7 +81,8 @@ def ready(
         is_recursive, wanted = types.is_recursive(parsed), None
         if heads is not None and not is_recursive:  # or records inside would be read in part too
             wanted = _part(own, others, heads, parsed, types)
-        return ReadySchema(parsed, wanted, is_recursive, is_wrapped)
+        dropped = () if heads is None else _many(parsed, heads, types)
+        return ReadySchema(parsed, wanted, is_recursive, is_wrapped, dropped)
     except BadSchemaError:
         raise
     except UnknownType as error:
@@ -121,6 +124,14 @@ def _part(own: Any, others: Sequence[Any], heads: Sequence[str], parsed: Any, ty
     # fastavro does not notice the end of the data where it skips: a count may be any.
     is_safe = not any(types.is_many(field["type"]) for field in skipped)
     return part if is_safe and len(skipped) >= _MANY else None
+
+
+def _many(parsed: Any, heads: Sequence[str], types: _Types) -> tuple[str, ...]:
+    """Return the fields of a record that are not looked at and hold arrays or maps."""
+    if not isinstance(parsed, dict) or parsed["type"] != "record":
+        return ()
+    others = [field for field in parsed["fields"] if field["name"] not in heads]
+    return tuple(field["name"] for field in others if types.is_many(field["type"]))
 
 
 def _translated(schema: Any, unit: str | None) -> Any:

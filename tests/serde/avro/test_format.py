@@ -7,6 +7,7 @@ import io
 import json
 import math
 import threading
+import tracemalloc
 import uuid
 from decimal import Decimal
 from fractions import Fraction
@@ -326,6 +327,20 @@ def test_wide_records_are_read_in_part() -> None:
     ):
         found = AvroFormat(kept, heads=heads).documents([datum], [0], {})
         assert found == [expected]
+
+
+def test_arrays_that_are_not_looked_at_are_not_held() -> None:
+    small = record("S", b="boolean")
+    schema = record(v="int", a={"type": "array", "items": small})
+    datum = framed(7, b"\2" + written("long", 20_000) + bytes(20_000) + b"\0")
+    avro = AvroFormat(Kept(s7=schema), heads=["v"])
+    avro.documents([datum], [0], {})
+    tracemalloc.start()
+    try:
+        assert avro.documents([datum] * 20, range(20), {}) == [{"v": 1}] * 20
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_arrays_are_not_skipped_as_their_counts_may_be_any() -> None:
