@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.brokers import Record, produce
-from tests.helpers.jobs import START_MS, Job, Watch, ewma
+from tests.helpers.jobs import START_MS, Job, Watch, assert_told, ewma
 from tests.helpers.patience import PATIENCE_S
 
 MESSAGES, LINES, SERIES = 300, 3, 7
@@ -88,3 +88,25 @@ def test_bare_numbers_by_key(
     events = job.events(300)
     for place in range(5):
         assert sorted(one.value or 0.0 for one in events[f"s{place}"]) == values[place::5]
+
+
+def test_a_function_of_ones_own(broker: str, tmp_path: Path) -> None:
+    job = Job(broker, tmp_path)
+    (tmp_path / "own_frames.py").write_text(
+        "def decode(payload):\n"
+        "    name, value = payload.split(b'=')\n"
+        "    return {'id': name.decode(), 'v': float(value)}\n"
+    )
+    asked = {"series_id": "id", "time": None, "value": "v"}
+    job.configure(input={**asked, "format": "own_frames:decode"})
+    produce(broker, job.input, [Record(b"a=1"), Record(b"a"), Record(b"a=2")])
+    done = ewma("run", str(job.path), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert sorted(one.value or 0.0 for one in job.events(2)["a"]) == [1.0, 2.0]
+    [letter] = job.letters(1)
+    told = dict(letter.headers)
+    assert told["ewma-cause"] == b"not-decoded"
+    assert told["ewma-detail"].startswith(b"ValueError: not enough values to unpack")
+    for command in ("run", "check", "verify"):
+        done = ewma(command, str(job.path))
+        assert_told(done, 2, "own_frames", "cannot be imported", "PYTHONPATH")
