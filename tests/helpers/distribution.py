@@ -15,7 +15,7 @@ __all__ = ["Scheduling", "rank", "unit"]
 _WAITING = ("commands", "connectors", "flows", "helpers", "job")
 """Folders of tests whose time goes into starts and waits."""
 
-_WHOLE = ("chaos", "demo", "test_packaging.py", "test_pandas_own.py")
+_WHOLE = ("chaos", "demo", "test_apicurio.py", "test_packaging.py", "test_pandas_own.py")
 """Folders and files whose tests load the machine as it is, or share something that is costly."""
 
 _CLUSTER = "test_cluster.py"
