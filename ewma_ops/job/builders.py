@@ -91,6 +91,8 @@ def build_schemas(
         username=registry.username,
         password=registry.password,
         ca_file=registry.ca_file,
+        cert_file=registry.cert_file,
+        key_file=registry.key_file,
         timeout_s=registry.timeout.total_seconds(),
     )
     if stopping is None:

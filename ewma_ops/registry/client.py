@@ -50,13 +50,15 @@ class RegistryClient:
         For HTTP Basic; a password from a file is read again for each call. ``None`` for none.
     ca_file
         PEM file of the authority that certifies the servers; ``None`` for those of the system.
+    cert_file, key_file
+        PEM files of the client's own certificate and its key, which may stand in one file.
     timeout_s
         Seconds that one call may take, > 0.
 
     Raises
     ------
     ConfigError
-        If the authority's file cannot be read.
+        If a PEM file cannot be read.
     """
 
     def __init__(
@@ -66,14 +68,17 @@ class RegistryClient:
         username: str | None = None,
         password: str | None = None,
         ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._username, self._password = username, password
         self._timeout_s = timeout_s
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if ca_file is not None:
-            handlers.append(urllib.request.HTTPSHandler(context=_context(ca_file)))
+        if ca_file is not None or cert_file is not None:
+            context = _context(ca_file, cert_file, key_file)
+            handlers.append(urllib.request.HTTPSHandler(context=context))
         self._open = urllib.request.build_opener(*handlers).open
         self._was_let_in = False
         self._refused_since: float | None = None
@@ -188,14 +193,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _context(ca_file: Path) -> ssl.SSLContext:
+def _context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
+    """Return what HTTPS trusts and shows; `ConfigError` if a file cannot be read."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"registry.ca_file = {ca_file} cannot be read as PEM: {error}; give the file of the "
             "authority that certified the registry"
         ) from None
+    if cert_file is not None:
+        try:
+            # Without a password: OpenSSL would ask for it on the terminal.
+            context.load_cert_chain(cert_file, key_file, password="")
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"registry.cert_file = {cert_file} cannot be read as PEM with its key: {error}; "
+                "give a certificate, and its key without a password in it or in registry.key_file"
+            ) from None
+    return context
 
 
 def _content(answer: http.client.HTTPResponse, limit_s: float) -> bytes:

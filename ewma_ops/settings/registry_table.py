@@ -29,6 +29,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     username: str | None = None
     password: str | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     timeout: timedelta = timedelta(seconds=10)
     unknown_after: timedelta = timedelta(minutes=1)
 
@@ -61,6 +63,8 @@ def read_registry(values: Mapping[str, Any], mistakes: list[str]) -> Registry | 
         mistakes.append(f"registry.url is missing; add {REGISTRY_KEY}")
     if "password" in values and "username" not in values:
         mistakes.append('registry.password needs a user; add username = "..." to [registry]')
+    if "key_file" in values and "cert_file" not in values:
+        mistakes.append("registry.key_file needs a certificate; add cert_file to [registry]")
     return Registry(**kept) if len(mistakes) == known else None
 
 
@@ -123,6 +127,8 @@ _READERS: dict[str, tuple[Any, str]] = {
     "username": (_user, "the name of a user, as text without a colon"),
     "password": (_password, 'text such as "${REGISTRY_PASSWORD}"'),
     "ca_file": (_path, "the path of a PEM file, as text"),
+    "cert_file": (_path, "the path of a PEM file, as text"),
+    "key_file": (_path, "the path of a PEM file, as text"),
     "timeout": (_timeout, 'a duration from "100ms" to "5min"'),
     "unknown_after": (_duration, 'a duration such as "1min", or "0s"'),
 }

@@ -215,6 +215,17 @@ def test_https_with_an_authority_of_ones_own(tmp_path: Path) -> None:
             RegistryClient([url]).get("/schemas/ids/7")
         with pytest.raises(RegistryError, match="cannot be reached"):
             RegistryClient([registry.url]).get("/schemas/ids/7")
+    context.load_verify_locations(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with small_registry(context) as registry:
+        registry.add(SCHEMA, 7)
+        own = registry.url.replace("http:", "https:")
+        client = RegistryClient([own], ca_file=certificate, cert_file=certificate, key_file=key)
+        assert client.get("/schemas/ids/7")
+        with pytest.raises(RegistryError, match="cannot be reached"):
+            RegistryClient([own], ca_file=certificate).get("/schemas/ids/7")
+    with pytest.raises(ConfigError, match=r"registry\.cert_file"):
+        RegistryClient([url], cert_file=certificate, key_file=certificate)
     with pytest.raises(ConfigError, match="cannot be read as PEM"):
         RegistryClient([url], ca_file=key)
     with pytest.raises(ConfigError, match="cannot be read as PEM"):

@@ -41,6 +41,8 @@ def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     username = "me"
     password = "${REGISTRY_PASSWORD}"
     ca_file = "ca.pem"
+    cert_file = "own.pem"
+    key_file = "key.pem"
     timeout = "2s"
     unknown_after = "0s"
     """
@@ -49,7 +51,8 @@ def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert registry is not None
     assert registry.url == ("http://a:8081", "https://b/apis/ccompat/v7")
     assert (registry.username, str.__str__(registry.password or "")) == ("me", "hunter2")
-    assert registry.ca_file == Path("ca.pem")
+    files = registry.ca_file, registry.cert_file, registry.key_file
+    assert files == (Path("ca.pem"), Path("own.pem"), Path("key.pem"))
     assert (registry.timeout, registry.unknown_after) == (timedelta(seconds=2), timedelta())
     assert "hunter2" not in f"{settings!r}{registry!r}{describe(settings)}"
     assert "http://a:8081" in describe(settings)
@@ -68,6 +71,7 @@ def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('[registry]\nurl = "http://a"\nunknown_after = "x"', "registry.unknown_after = 'x'"),
         ('[registry]\nurl = "http://a"\npassword = "x1234567"', "registry.password needs a user"),
         ('[registry]\nurl = "http://a"\nusername = "a:b"', "text without a colon"),
+        ('[registry]\nurl = "http://a"\nkey_file = "k.pem"', "add cert_file"),
         ('[registry]\nurl = "http://a"\npasword = "x"', "did you mean password?"),
         ('[registry]\nurl = "http://a"\nusername = "a"\npassword = "${NOT_SET_HERE}"',
          "registry.password needs the environment variable NOT_SET_HERE"),
