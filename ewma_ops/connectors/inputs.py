@@ -19,6 +19,7 @@ from kafka import TopicPartition
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import numbered, partition_of, topic_of
 from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.client.topics import listed
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.errors import ConfigError
 
@@ -91,7 +92,7 @@ class InputTopics:
         return sum(topic.view.partitions for topic in self.by_number.values())
 
     def __str__(self) -> str:
-        return ", ".join(map(repr, self.names))
+        return listed(self.names)
 
     @cached_property
     def names(self) -> dict[str, InputTopic]:

@@ -18,7 +18,7 @@ from ewma_ops.connectors.client.connect import (
     translating_errors,
 )
 from ewma_ops.connectors.client.exchange import poll_records
-from ewma_ops.connectors.client.topics import partition_count
+from ewma_ops.connectors.client.topics import listed, partition_count
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["read_newest"]
@@ -60,7 +60,7 @@ def read_newest(
         tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
     else:
         tps = list(topic)
-    topics = ", ".join(repr(topic) for topic in dict.fromkeys(tp.topic for tp in tps))
+    topics = listed(dict.fromkeys(tp.topic for tp in tps))
     consumer = connect_input_reader(client)
     found: dict[TopicPartition, list[object]] = {tp: [] for tp in tps}
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bytewax.recovery import init_db_dir
 
 from tests.helpers.brokers import (
     Record,
@@ -19,8 +20,18 @@ from tests.helpers.brokers import (
     delete_topic,
     make_topic,
     produce,
+    read_all,
 )
-from tests.helpers.jobs import START_MS, Job, Watch, assert_told, ewma, wait_until
+from tests.helpers.jobs import (
+    BYTEWAX,
+    START_MS,
+    Job,
+    Watch,
+    assert_told,
+    ewma,
+    finished,
+    wait_until,
+)
 from tests.helpers.patience import PATIENCE_S
 
 IDS = ["@topic", "series_id"]
@@ -184,6 +195,29 @@ def test_a_topic_of_a_pattern_may_go_and_come_again(kafka: str, tmp_path: Path) 
     done = ewma("verify", str(job.path))
     assert f"topic '{goes}' was deleted" in done.stdout, done.stdout
     assert done.stdout.splitlines()[-1] == "exactly once as far as it can be known"
+
+
+def test_under_bytewax_itself_new_topics_are_read_from_the_next_start_on(
+    kafka: str, tmp_path: Path
+) -> None:
+    job = Job(kafka, tmp_path, partitions=(1, 1, 1))
+    prefix = f"plain{job.output.rpartition('-')[2]}"
+    produce(kafka, make_topic(kafka, 1, f"{prefix}-a"), readings(10))
+    reads = {**BY_TOPIC, "topic_pattern": f"{prefix}-.*", "stop": "end"}
+    job.configure(input=reads, recovery={"directory": str(tmp_path / "state")})
+    parts = tmp_path / "parts"
+    parts.mkdir(mode=0o700)
+    init_db_dir(parts, 4)
+    command = [*BYTEWAX, "-r", str(parts), "-s", "1", "-b", "0"]
+    done = finished(command, EWMA_CONFIG=str(job.path))
+    assert done.returncode == 0, done.stderr
+    assert len(read_all(kafka, job.output, 10)) == 10
+    produce(kafka, make_topic(kafka, 2, f"{prefix}-b"), readings(10, partitions=2))
+    done = finished(command, EWMA_CONFIG=str(job.path))
+    assert done.returncode == 0, done.stderr
+    assert len(read_all(kafka, job.output, 30)) == 30
+    job.configure(input=reads, recovery={"directory": str(parts)})
+    verified(job, 30)
 
 
 @pytest.mark.parametrize("pattern", ["nothing-like-this-.*"])

@@ -113,7 +113,7 @@ def _of_cleanup(
             "be told from missing ones after a restart. Run kafka-configs.sh --bootstrap-server "
             f"{servers_of(client)} --alter --entity-type topics --entity-name {use.topic} "
             "--add-config cleanup.policy=delete, or name another topic, or set output.delivery = "
-            '"at-least-once"',
+            '"at-least-once" for a job that begins anew',
             grave=True,
         )
     elif compacted and use.role == "input":

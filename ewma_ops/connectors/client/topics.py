@@ -10,7 +10,7 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
@@ -32,6 +32,7 @@ __all__ = [
     "describe_topic",
     "describe_topics",
     "largest_record",
+    "listed",
     "matching_topics",
     "partition_count",
     "topic_configs",
@@ -54,6 +55,7 @@ _WRITE_AGAIN = (
 )
 
 _ANSWER_TIMEOUT_S = 10.0
+_MOST_LISTED = 5
 _VANISHED_S = 10.0
 """How long a topic may be missing, as it can be while brokers start, before it has vanished."""
 
@@ -78,6 +80,19 @@ def describe_topic(client: Mapping[str, object], topic: str) -> TopicView:
     return describe_topics(client, [topic])[topic]
 
 
+def listed(topics: Iterable[str]) -> str:
+    """Return the names of topics for a message, of many the first ones.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed("abcdefg")
+    ("'a', 'b'", "'a', 'b', 'c', 'd', 'e' and 2 more")
+    """
+    names = [repr(topic) for topic in topics]
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def describe_topics(
     client: Mapping[str, object], topics: Sequence[str], *, optional: bool = False
 ) -> dict[str, TopicView]:
@@ -90,7 +105,7 @@ def describe_topics(
     with connect_admin(client) as admin:
         deadline = time.monotonic() + _ANSWER_TIMEOUT_S
         while missing := [topic for topic in topics if topic not in {*views, *absent}]:
-            doing = f"looking up topic {', '.join(map(repr, missing))}"
+            doing = f"looking up topic {listed(missing)}"
             with translating_errors(client, doing):
                 for answer in admin.describe_topics(missing):
                     topic, error = answer["name"], kafka_errors.for_code(answer["error_code"])

@@ -14,6 +14,8 @@ from typing import Any
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as kafka_errors
 
+from ewma_ops.connectors.client.topics import listed
+
 __all__ = ["Commits"]
 
 _log = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ class Commits:
             _log.warning(
                 "committing offsets of topic %s to group %r failed: %s; "
                 "nothing is lost, the next epoch commits again",
-                ", ".join(sorted({repr(tp.topic) for tp in offsets})),
+                listed(sorted({tp.topic for tp in offsets})),
                 self._group_id,
                 answer,
             )

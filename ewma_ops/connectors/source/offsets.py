@@ -14,6 +14,7 @@ from kafka import errors as kafka_errors
 from prometheus_client import Counter
 
 from ewma_ops.connectors.client.connect import close_consumer, connect_consumer, translating_errors
+from ewma_ops.connectors.client.topics import listed
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import TopicError
 
@@ -100,7 +101,7 @@ class Offsets:
         self._start = start
         self._on_lost = on_lost
         self._start_offsets = start_offsets
-        topics = ", ".join(repr(topic) for topic in dict.fromkeys(tp.topic for tp in tps))
+        topics = listed(dict.fromkeys(tp.topic for tp in tps))
         with translating_errors(client, f"looking up the offsets of topic {topics}"):
             self._begins = consumer.beginning_offsets(tps, _ANSWER_MS)
             self._ends = consumer.end_offsets(tps, _ANSWER_MS)
