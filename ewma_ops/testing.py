@@ -22,7 +22,7 @@ from bytewax.testing import TestingSink, TestingSource
 from ewma_ops.connectors import KafkaSink, KafkaSource
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.message_lines import LineError, parse_line
-from ewma_ops.job.offline import Record, as_records, build_offline, in_runs, run_to_end
+from ewma_ops.job.offline import Record, as_records, build_offline, in_runs, run_to_end, usual_topic
 from ewma_ops.job.report import Report
 from ewma_ops.settings.load import load, load_tables
 from ewma_ops.stats.durations import duration_ms
@@ -99,7 +99,7 @@ def run_job(config: Path | str | Mapping[str, Any], records: Iterable[RecordLike
     ([1.0, 3.0], ['not-json'])
     """
     settings = load_tables(config) if isinstance(config, Mapping) else load(config)
-    runs = in_runs(map(_as_record, records), settings.input.source)
+    runs = in_runs(map(_as_record, records), usual_topic(settings))
     events: list[ProducerRecords] = []
     letters: list[ProducerRecords] = []
     report = Report()

@@ -82,6 +82,35 @@ def test_offsets_and_partitions_go_into_the_letters() -> None:
     ]
 
 
+def test_records_of_several_topics_and_partitions() -> None:
+    """Each partition has its own offsets and its own clock; letters say where they are from."""
+    tables = config(
+        input={"topic": None, "topics": ["a", "b"], "series_id": ["@topic", "id"], "time": "t"},
+        smooth={"forget_after": "1min", "max_lateness": "1s"},
+    )
+    del tables["input"]["topic"]
+    records = [
+        Record(b'{"id":"x","t":%d,"value":%d}' % (time_ms, value), topic=topic, partition=partition)
+        for topic, partition, time_ms, value in [
+            (None, 0, 0, 1),
+            ("b", 0, 0, 10),
+            ("b", 0, 3_600_000, 30),
+            ("a", 1, 1, 3),
+            ("b", 0, 0, 7),
+            ("a", 0, 2, 5),
+        ]
+    ]
+    result = run_job(tables, records)
+    events = [one.json() for one in result.events]
+    assert {event["series_id"] for event in events} == {"a/x", "b/x"}
+    of_a = [event["value"] for event in events if event["series_id"] == "a/x"]
+    assert of_a == [1, 3, 5]
+    assert events[-1]["ewma"] != 5, "the clock of topic b makes nobody of topic a forget"
+    (letter,) = result.dead_letters
+    names = "ewma-cause", "ewma-topic", "ewma-partition", "ewma-offset"
+    assert [letter.header(name) for name in names] == ["late", "b", "0", "2"]
+
+
 def test_what_is_skipped_is_counted_and_no_timestamp_is_none() -> None:
     tables = config(input={"where": {"kind": "r"}}, smooth={"beta": None, "halflife": "1s"})
     result = run_job(tables, [{"kind": "x"}, {"kind": "r", "id": "a", "value": 1}])

@@ -23,7 +23,7 @@ import msgspec
 from ewma_ops.commands.terminal import painted
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.message_lines import LineError, parse_line
-from ewma_ops.job.offline import Record, as_records, build_offline, in_runs
+from ewma_ops.job.offline import Record, as_records, build_offline, in_runs, usual_topic
 from ewma_ops.job.report import Report, counted, total
 from ewma_ops.job.showing import shown_bytes, shown_json, shown_text
 from ewma_ops.job.worker import STOP_SIGNALS, run_worker
@@ -109,7 +109,7 @@ class _Trial:
         if self._ended and self._rest:
             lines.append(self._rest)
         records = list(self._records(lines))
-        return list(in_runs(records, self._settings.input.source)), None
+        return list(in_runs(records, usual_topic(self._settings))), None
 
     def _records(self, lines: list[bytes]) -> Iterator[Record]:
         # A timestamp that nobody gave is compared with no time in the payload.

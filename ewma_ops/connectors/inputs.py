@@ -10,7 +10,7 @@ id and the partition, and of nothing else. A topic that is created again is anot
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -23,7 +23,13 @@ from ewma_ops.connectors.client.topics import listed
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.errors import ConfigError
 
-__all__ = ["InputTopic", "InputTopics", "source_part", "source_part_number"]
+__all__ = [
+    "InputTopic",
+    "InputTopics",
+    "TopicsAsTheyCome",
+    "source_part",
+    "source_part_number",
+]
 
 _DIGITS = 8
 
@@ -123,6 +129,31 @@ class InputTopics:
         """Return those of the topics that have one of these numbers."""
         kept = {n: topic for n, topic in self.by_number.items() if n in numbers}
         return replace(self, by_number=kept)
+
+
+@dataclass(frozen=True)
+class TopicsAsTheyCome(InputTopics):
+    """Topics that nobody has named before: each has its number from its first record on.
+
+    For records that no broker keeps: the numbers are those of one run.
+
+    Examples
+    --------
+    >>> topics = TopicsAsTheyCome()
+    >>> [topics.place(topics.number(name, 3)) for name in ("a", "b", "a")]
+    [TopicPartition(topic='a', partition=3), TopicPartition(topic='b', partition=3), ...]
+    """
+
+    by_number: Mapping[int, InputTopic] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, topic: str, partition: int) -> int:
+        """Return the number of a partition."""
+        return numbered(self._numbers.setdefault(topic, len(self._numbers) + 1), partition)
+
+    def place(self, number: int) -> TopicPartition:
+        """Return the partition that has a number."""
+        return TopicPartition(list(self._numbers)[topic_of(number) - 1], partition_of(number))
 
 
 def source_part(number: int) -> str:

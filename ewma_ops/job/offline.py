@@ -20,6 +20,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.run import cli_main
 
+from ewma_ops.connectors.inputs import TopicsAsTheyCome
 from ewma_ops.job.builders import open_history
 from ewma_ops.job.dataflow import join
 from ewma_ops.job.report import Report
@@ -27,7 +28,16 @@ from ewma_ops.job.steps import Addressed
 from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Calls", "Record", "RunSource", "as_records", "build_offline", "in_runs", "run_to_end"]
+__all__ = [
+    "Calls",
+    "Record",
+    "RunSource",
+    "as_records",
+    "build_offline",
+    "in_runs",
+    "run_to_end",
+    "usual_topic",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,11 @@ class Record:
         """Return the last header of a name as text, or ``None``."""
         content = dict(self.headers).get(name)
         return None if content is None else content.decode(errors="replace")
+
+
+def usual_topic(settings: Settings) -> str:
+    """Return the topic of records that name none: the first one that the job reads."""
+    return next(iter(settings.input.names), settings.input.source)
 
 
 def in_runs(records: Iterable[Record], topic: str) -> Iterator[ConsumerRecords]:
@@ -170,13 +185,15 @@ def build_offline(
 ) -> Dataflow:
     """Build the dataflow of a job that reads what ``poll`` returns and calls back with the rest.
 
-    Events are JSON, whatever ``output.format`` says: nothing is registered for a trial.
+    The records may be of any topics. Events are JSON, whatever ``output.format`` says: nothing is
+    registered for a trial.
     """
     as_json = msgspec.structs.replace(settings.output, format="json")
     settings = msgspec.structs.replace(settings, output=as_json)
     source = RunSource(poll)
     history = open_history(settings)
-    return join(settings, source, Calls(on_events), Calls(on_letters), history, report=report)
+    sinks = Calls(on_events), Calls(on_letters)
+    return join(settings, source, *sinks, history, TopicsAsTheyCome(), report=report)
 
 
 def run_to_end(flow: Dataflow) -> None:
