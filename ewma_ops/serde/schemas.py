@@ -17,8 +17,8 @@ __all__ = [
     "Schemas",
     "WrittenSchema",
     "each",
-    "refuse_prefix",
-    "refuse_unknown",
+    "prefix_refusal",
+    "unknown_refusal",
 ]
 
 T = TypeVar("T")
@@ -90,12 +90,12 @@ class Prepared(Generic[T]):
 
     def _first(self, prefix: bytes) -> T:
         if len(prefix) < PREFIX_BYTES or prefix[0] != 0:
-            raise refuse_prefix(prefix, self._cause)
+            raise prefix_refusal(prefix, self._cause)
         schema_id = int.from_bytes(prefix[1:], "big")
         if prefix not in self._bad:
             written = self._schemas.schema(schema_id)
             if written is None:
-                raise refuse_unknown(schema_id)
+                raise unknown_refusal(schema_id)
             try:
                 made = self._made[prefix] = self._make(written, f"schema {schema_id}")
                 return made
@@ -123,7 +123,7 @@ def each(
     return found
 
 
-def refuse_prefix(payload: bytes, cause: str) -> Refused:
+def prefix_refusal(payload: bytes, cause: str) -> Refused:
     """Say why a payload has no schema's id before it."""
     if not payload:
         return Refused("empty", "the value is empty")
@@ -135,6 +135,6 @@ def refuse_prefix(payload: bytes, cause: str) -> Refused:
     return Refused(cause, f"{detail}{likely}")
 
 
-def refuse_unknown(schema_id: int) -> Refused:
+def unknown_refusal(schema_id: int) -> Refused:
     """Say that an id has no schema."""
     return Refused("unknown-schema", f"the registry has no schema {schema_id}")

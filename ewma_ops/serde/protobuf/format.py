@@ -21,7 +21,7 @@ from ewma_ops.serde.schemas import (
     Prepared,
     Schemas,
     each,
-    refuse_prefix,
+    prefix_refusal,
 )
 
 __all__ = ["ProtobufFormat", "SingleProtobufFormat"]
@@ -81,7 +81,7 @@ class ProtobufFormat:
 
     def _document(self, payload: bytes) -> Any:
         if len(payload) <= PREFIX_BYTES:
-            raise refuse_prefix(payload, _CAUSE)
+            raise prefix_refusal(payload, _CAUSE)
         indexes: tuple[int, ...] = (0,)
         start = PREFIX_BYTES + 1
         if (
