@@ -50,9 +50,9 @@ class BareDecoder(Decoder):
 
     Examples
     --------
-    >>> BareDecoder("float64").decode([b"a"], [bytes.fromhex("4035800000000000")], [5]).readings
-    Readings(series_ids=['a'], values=array([21.5]), times_ms=array([5]), origins=None, \
-hashes=None, weights=None, originals=None)
+    >>> decoded = BareDecoder("float64").decode([b"a"], [bytes.fromhex("4035800000000000")], [5])
+    >>> decoded.readings.series_ids, decoded.readings.values, decoded.readings.times_ms
+    (['a'], array([21.5]), array([5]))
     """
 
     def __init__(self, name: BareName, options: DecoderOptions = _DEFAULTS) -> None:
