@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from kafka import KafkaConsumer, TopicPartition
 from ewma_ops.commands.cli import main
 from ewma_ops.connectors.resend import read_topic
 from tests.helpers.brokers import Record, produce, read_all
-from tests.helpers.jobs import EWMA, Job, assert_told, ewma, started
+from tests.helpers.jobs import EWMA, Job, assert_told, ewma, started, wait_until
 from tests.helpers.patience import PATIENCE_S
 
 START_MS = 1_700_000_000_000
@@ -95,6 +96,32 @@ def test_letters_go_back_once_with_all_they_had(job: Job, redrive: Redrive) -> N
     assert "left: 5 sent again before" in said
     assert said.splitlines()[-1] == f"sent 0 letters to {job.input}"
     assert len(redriven(job, 11)) == 5
+
+
+def test_a_job_that_runs_takes_them_in_late(kafka: str, tmp_path: Path) -> None:
+    """On Apache Kafka: where "latest" is, others do not say exactly."""
+    job = make_job(kafka, tmp_path)
+    produce(job.bootstrap, job.input, map(quoted, range(5)))
+    assert ewma("run", str(job.path)).returncode == 1
+    repaired(job)
+    reads = {"start": "latest", "stop": "never"}
+    job.configure(
+        input={"series_id": None, "time": None, "numbers": "text", **reads},
+        recovery={"directory": str(job.state.with_name("later"))},
+    )
+    with job.running() as run:
+        wait_until((job.state.with_name("later") / "manifest.json").exists)
+        done = ewma("redrive", str(job.path))
+        assert (done.stdout.splitlines()[-1], done.stderr) == (f"sent 5 letters to {job.input}", "")
+        events = read_all(job.bootstrap, job.output, 5)
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 0
+    assert said.endswith("read 5: 5 events, 0 dead letters\n")
+    assert sorted(json.loads(one.value)["time"] for one in events) == [
+        START_MS + i for i in range(5)
+    ]
+    assert len(read_all(job.bootstrap, job.output, 5)) == 5
 
 
 def test_by_cause_and_time_and_as_json(job: Job, redrive: Redrive) -> None:
