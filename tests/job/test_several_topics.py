@@ -121,26 +121,29 @@ def test_new_partitions_of_a_named_topic_are_taken_up_by_a_graceful_restart(
     verified(job, 80)
 
 
+@pytest.mark.parametrize("delivery", ["exactly-once", "transactional"])
 def test_a_topic_that_is_added_to_the_list_is_read_from_its_start(
-    kafka: str, tmp_path: Path
+    kafka: str, tmp_path: Path, delivery: str
 ) -> None:
     """One topic becomes two on the same store; one of them taken away is refused."""
     job = Job(kafka, tmp_path, partitions=(2, 2, 1))
-    job.configure(input={"series_id": IDS})
+    output = {"delivery": delivery}
+    job.configure(input={"series_id": IDS}, output=output)
     produce(kafka, job.input, readings(40, partitions=2))
     job.run()
     other = make_topic(kafka, 3, "more-readings")
     produce(kafka, other, readings(20, partitions=3))
     produce(kafka, job.input, readings(10, 40, partitions=2))
     both = {"topic": None, "topics": [job.input, other], "series_id": IDS}
-    job.configure(input=both)
+    job.configure(input=both, output=output)
     said = job.run(2)
     assert f"topic '{other}' is new to this job: read from its first record" in said
-    assert len(job.events(160)) == 5 * 2 + 5 * 3
+    events = read_all(kafka, job.output, 160, isolation_level="read_committed")
+    assert len({event.key for event in events}) == 5 * 2 + 5 * 3
     verified(job, 160)
-    job.configure(input={"series_id": IDS})
+    job.configure(input={"series_id": IDS}, output=output)
     assert_told(ewma("run", str(job.path)), 2, "belongs to another job: input topic was")
-    job.configure(input=both, recovery={"directory": str(tmp_path / "lost")})
+    job.configure(input=both, output=output, recovery={"directory": str(tmp_path / "lost")})
     job.run()  # the whole input once more, and nothing is new
     verified(job, 160)
 
