@@ -30,7 +30,7 @@ from ewma_ops.table.snapshots import PackedIds, TableSnapshot, check_sound
 __all__ = ["SeriesState"]
 
 _LEAST_IDLE = 8
-"""One series of so many is idle before they are freed: each time costs a pass over all."""
+"""Idle series are freed once one in this many is idle: freeing costs a pass over the table."""
 
 
 class SeriesState:
