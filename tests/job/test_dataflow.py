@@ -109,7 +109,6 @@ def test_a_dead_letter_names_its_place_and_keeps_nulls(broker: str, tmp_path: Pa
     for partition, headers in [(2, [*null, ("h", b"\xff")]), (0, []), (2, null)]:
         send(producer, job.input, partition, ProducerRecords([None], [None], [headers]))
     close_producer(producer, 10)
-    produce(broker, job.input, [as_record(Reading("s", START_MS, 1.0))._replace(partition=1)])
 
     assert ewma("run", str(job.path)).returncode == 1, "nothing could be read"
 
