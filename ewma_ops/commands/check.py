@@ -52,7 +52,7 @@ class _Findings:
         if not self.as_json:
             print(text)
 
-    def tell(self, text: str, *, grave: bool) -> None:
+    def report(self, text: str, *, grave: bool) -> None:
         """Note what is wrong, and say it on standard error."""
         (self.errors if grave else self.warnings).append(text)
         if not self.as_json:
@@ -148,7 +148,7 @@ def _check_topics(
         findings.say(f"\n{why}")
         findings.document["letters_cut"] = why
     for concern in concerns(settings.kafka, topic_uses(settings, inputs.names)):
-        findings.tell(concern.text, grave=concern.grave)
+        findings.report(concern.text, grave=concern.grave)
     return inputs
 
 
@@ -162,9 +162,9 @@ def _look(settings: Settings, inputs: InputTopics, most: int, findings: _Finding
     for line in _lines(settings, found):
         findings.say(line)
     if found.nothing_readable:
-        findings.tell("none of the messages can be read: each would be a dead letter", grave=True)
+        findings.report("none of the messages can be read: each would be a dead letter", grave=True)
     for text in found.advice:
-        findings.tell(text, grave=False)
+        findings.report(text, grave=False)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What ``ewma verify`` found, and how it is told.
+"""What ``ewma verify`` found, and how it is printed.
 
 Knows counts and sentences; must not know how they were found.
 """

@@ -198,7 +198,7 @@ def _left_out(found: Draft) -> list[str]:
 def _said(
     found: Draft, looked: Survey | None, runs: Sequence[ConsumerRecords], output: Path | None
 ) -> Iterator[str]:
-    """Yield what is told about the file, and what to do next."""
+    """Yield the lines printed about the file, and the next commands."""
     name = "smooth.toml" if output is None else str(output)
     if not runs:
         yield _warned("the topic is empty: the keys of [input] are only an example")

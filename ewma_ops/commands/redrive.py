@@ -55,7 +55,7 @@ def redrive(
     Parameters
     ----------
     config
-        The configuration file, by now: what it cannot read is left.
+        The configuration file in its corrected form: a letter that it still cannot read is left.
     causes
         Of the letters that are sent; all, if none is named.
     since_ms, until_ms
@@ -64,7 +64,7 @@ def redrive(
     again, whole_messages
         As of `ewma_ops.job.letters.choose`.
     dry_run
-        Whether to say only what would be sent.
+        Whether to only print what would be sent.
     as_json
         Whether to print one object of JSON.
 
@@ -77,42 +77,42 @@ def redrive(
     settings = load(config)
     inputs = look_up_inputs(settings)
     partitions = {topic.name: topic.view.partitions for topic in inputs.by_number.values()}
-    asked = _Asked(settings, frozenset(causes), since_ms, until_ms, partitions)
-    if _will_read_them(settings):
-        print(f"{painted('warning:', 'yellow', sys.stderr)} {_BOTH}", file=sys.stderr)
+    selection = _Selection(settings, frozenset(causes), since_ms, until_ms, partitions)
+    if _will_read_messages(settings):
+        print(f"{painted('warning:', 'yellow', sys.stderr)} {_READ_TWICE}", file=sys.stderr)
     options = {"again": again, "whole_messages": whole_messages}
     if dry_run:
-        plan = asked.plan(None, **options)
-        _tell(settings, plan, 0, dry_run=True, as_json=as_json)
+        plan = selection.plan(None, **options)
+        _print_result(settings, plan, 0, dry_run=True, as_json=as_json)
         return 0
     notes = settings.dead_letters.topic
     with Resender(settings.kafka, list(partitions), notes, f"ewma-redrive-{notes}") as resender:
-        plan = asked.plan(resender.ends(), **options)
+        plan = selection.plan(resender.ends(), **options)
         sent = 0
         for batch in _batches(plan.chosen):
             value, headers = receipt(batch)
             note = Timed(notes, 0, None, value, headers)
             resender.send([_resent(letter) for letter in batch], note)
             sent += len(batch)
-    _tell(settings, plan, sent, dry_run=False, as_json=as_json)
+    _print_result(settings, plan, sent, dry_run=False, as_json=as_json)
     return 0
 
 
-_BOTH = (
+_READ_TWICE = (
     "this job has no recovery store yet, and begins at the earliest message: it will read the "
     "messages themselves, where the topic still has them, and then those that are sent again too"
 )
 
 
-def _will_read_them(settings: Settings) -> bool:
-    """Tell whether the job has yet to begin, and begins before its letters' messages."""
+def _will_read_messages(settings: Settings) -> bool:
+    """Tell whether the job has never run, so that it will read the letters' messages itself."""
     recovery = settings.recovery
-    begun = recovery is not None and RecoveryStore(recovery.directory).noted is not None
-    return settings.input.start == "earliest" and not begun
+    has_run = recovery is not None and RecoveryStore(recovery.directory).noted is not None
+    return settings.input.start == "earliest" and not has_run
 
 
-class _Asked:
-    """Which letters are asked for."""
+class _Selection:
+    """The letters to send, by cause, time and partition."""
 
     def __init__(
         self,
@@ -164,8 +164,8 @@ class _Asked:
         for cause in sorted(self._causes - set(seen)):
             near = difflib.get_close_matches(cause, seen, 1)
             there = f"there are {', '.join(sorted(seen))}" if seen else "there are no letters"
-            mend = f"did you mean {near[0]}?" if near else there
-            raise ConfigError(f"no dead letter has the cause {shown_text(cause)!r}; {mend}")
+            fix = f"did you mean {near[0]}?" if near else there
+            raise ConfigError(f"no dead letter has the cause {shown_text(cause)!r}; {fix}")
 
 
 def _batches(letters: Sequence[Letter]) -> Iterator[Sequence[Letter]]:
@@ -179,7 +179,9 @@ def _resent(letter: Letter) -> Timed:
     return Timed(topic, partition, letter.key, letter.value, letter.resent_headers(), time_ms)
 
 
-def _tell(settings: Settings, plan: Plan, sent: int, *, dry_run: bool, as_json: bool) -> None:
+def _print_result(
+    settings: Settings, plan: Plan, sent: int, *, dry_run: bool, as_json: bool
+) -> None:
     chosen = Counter(letter.cause for letter in plan.chosen)
     if as_json:
         document: dict[str, Any] = {
@@ -214,7 +216,7 @@ def _lines(
     for cause, detail in plan.again.items():
         yield f"  {cause}: {shown_text(detail, 240)}"
     if dry_run:
-        told = f"dry run: {counted(len(plan.chosen), 'letter')} would be sent; nothing was sent"
+        summary = f"dry run: {counted(len(plan.chosen), 'letter')} would be sent; nothing was sent"
     else:
-        told = f"sent {counted(sent, 'letter')} to {settings.input.source}"
-    yield painted(told, "bold", sys.stdout)
+        summary = f"sent {counted(sent, 'letter')} to {settings.input.source}"
+    yield painted(summary, "bold", sys.stdout)

@@ -153,8 +153,8 @@ class _Trial:
                 why = {"cause": cause, "detail": detail}
                 self._put({"type": "dead-letter", "line": line, **why, **_parts(record)})
             else:
-                told = painted(f"line {line}: {cause}:", "red", sys.stderr)
-                self._say(f"{told} {shown_text(detail, 400)}")
+                where = painted(f"line {line}: {cause}:", "red", sys.stderr)
+                self._say(f"{where} {shown_text(detail, 400)}")
         self._flush()
 
     def _conclude(self) -> None:

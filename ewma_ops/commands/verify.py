@@ -38,7 +38,7 @@ MOST_APART = 2_000_000
 """Positions without a counterpart that are kept: with more, the topics do not belong together."""
 
 _IDLE_POLLS = 20
-_TELL_S = 2.0
+_REPORT_S = 2.0
 _MOST_EXAMPLES = 5
 
 
@@ -127,7 +127,7 @@ class _Comparison:
             )
 
     def run(self, tell: Callable[[str], None]) -> Findings:
-        began = told_at = time.monotonic()
+        started = reported_at = time.monotonic()
         while not self._finished():
             apart, early = self._apart()
             if not self._source.ended and (apart < MOST_APART or early):
@@ -140,11 +140,11 @@ class _Comparison:
                 )
                 break
             now = time.monotonic()
-            if now > told_at + _TELL_S:
-                told_at = now
-                per_s = self.found.events / (now - began)
-                told = f"{self.found.readings:,} readings, {self.found.events:,} events"
-                tell(f"{told}, {per_s:,.0f}/s")
+            if now > reported_at + _REPORT_S:
+                reported_at = now
+                per_s = self.found.events / (now - started)
+                counts = f"{self.found.readings:,} readings, {self.found.events:,} events"
+                tell(f"{counts}, {per_s:,.0f}/s")
         return self._close()
 
     def _finished(self) -> bool:
@@ -288,11 +288,11 @@ class _Comparison:
         return self.found
 
     def _tell_events_gone(self) -> None:
-        told = (
+        gap = (
             "the output topic is compacted and some of its events are gone: which readings had "
             "one; set cleanup.policy=delete for a topic of events"
         )
-        self.found.unknowable += f"; {told}" if self.found.unknowable else told
+        self.found.unknowable += f"; {gap}" if self.found.unknowable else gap
 
 
 def _digests(keys: Iterable[bytes], values: Iterable[bytes]) -> Offsets:

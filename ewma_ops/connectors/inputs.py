@@ -26,7 +26,7 @@ from ewma_ops.errors import ConfigError
 __all__ = [
     "InputTopic",
     "InputTopics",
-    "TopicsAsTheyCome",
+    "UnlistedTopics",
     "source_part",
     "source_part_number",
 ]
@@ -79,7 +79,7 @@ class InputTopics:
         """
         found: dict[int, InputTopic] = {}
         for name, view in sorted(views.items()):
-            # Brokers before 2.8 tell no id: there a topic created again passes for the old one.
+            # Brokers before 2.8 have no topic ids: there a topic created again passes for the old.
             number = (murmur2((view.topic_id or name).encode()) & 0x7FFFFFFF) or 1
             if number in found:
                 raise ConfigError(
@@ -132,14 +132,14 @@ class InputTopics:
 
 
 @dataclass(frozen=True)
-class TopicsAsTheyCome(InputTopics):
-    """Topics that nobody has named before: each has its number from its first record on.
+class UnlistedTopics(InputTopics):
+    """Topics that are not known in advance: each is numbered when its first record comes.
 
     For records that no broker keeps: the numbers are those of one run.
 
     Examples
     --------
-    >>> topics = TopicsAsTheyCome()
+    >>> topics = UnlistedTopics()
     >>> [topics.place(topics.number(name, 3)) for name in ("a", "b", "a")]
     [TopicPartition(topic='a', partition=3), TopicPartition(topic='b', partition=3), ...]
     """

@@ -78,7 +78,7 @@ def advise(
             advice += _of_field(settings, sample, field)
     advice += _keys(settings, sample)
     advice += _where(settings, sample, decoded)
-    advice += _letters(decoded, told=bool(looks_like))
+    advice += _letters(decoded, is_explained=bool(looks_like))
     return looks_like, list(dict.fromkeys(advice))
 
 
@@ -122,10 +122,10 @@ def _of_field(settings: Settings, sample: Looked, field: Field) -> list[str]:
     if field.role in ("value", "weight"):
         texts = [value for value in values if isinstance(value, str)]
         if texts and settings.input.format in ("json", "avro") and _are_base64(texts, sample):
-            mend = 'set decimal.handling.mode = "string" in the connector, and write '
-            mend += 'numbers = "text" in [input]'
+            fix = 'set decimal.handling.mode = "string" in the connector, and write '
+            fix += 'numbers = "text" in [input]'
             shown = repr(shown_text(texts[-1]))
-            return [f"{field.path} looks like a base64 decimal of Debezium, {shown}: {mend}"]
+            return [f"{field.path} looks like a base64 decimal of Debezium, {shown}: {fix}"]
     return []
 
 
@@ -135,14 +135,14 @@ def _nowhere(settings: Settings, sample: Looked, field: Field) -> str:
     meant = nearest(field.path, paths)
     if meant is not None:
         shown = f"'{meant}'" if '"' in meant else meant
-        mend = f"did you mean {shown}?"
+        fix = f"did you mean {shown}?"
     elif not paths:
-        mend = "they have no fields"
+        fix = "they have no fields"
     else:
         more = f" and {len(paths) - _MOST_NAMES} more" if len(paths) > _MOST_NAMES else ""
-        mend = f"there are {shown_text(', '.join(paths[:_MOST_NAMES]), 200)}{more}"
+        fix = f"there are {shown_text(', '.join(paths[:_MOST_NAMES]), 200)}{more}"
     of = "reading" if settings.input.records else "message"
-    return f"{field.role}: no {of} has {field.path}; {mend}"
+    return f"{field.role}: no {of} has {field.path}; {fix}"
 
 
 def _unit(settings: Settings, field: Field, values: Sequence[Any]) -> list[str]:
@@ -199,8 +199,8 @@ def _records(settings: Settings, sample: Looked) -> list[str]:
         isinstance(one, Mapping) and _has(one, wanted) for one in sample.documents
     ):
         return []
-    mend = f"write records = {as_toml(records)} in [input]; the other paths then begin at an item"
-    return [f"{n:,} of {len(sample.documents):,} messages hold arrays of readings: {mend}"]
+    fix = f"write records = {as_toml(records)} in [input]; the other paths then begin at an item"
+    return [f"{n:,} of {len(sample.documents):,} messages hold arrays of readings: {fix}"]
 
 
 def _has(document: object, wanted: str) -> bool:
@@ -279,7 +279,7 @@ def _where(settings: Settings, sample: Looked, decoded: Decoded) -> list[str]:
     return [f"where leaves out every message: {'; '.join(parts)}"]
 
 
-def _letters(decoded: Decoded, *, told: bool) -> list[str]:
+def _letters(decoded: Decoded, *, is_explained: bool) -> list[str]:
     """Say what is wrong with dead letters, once for each kind of a cause."""
     rejected, lines = decoded.rejected, []
     by_cause: dict[str, dict[str, str]] = {}
@@ -290,7 +290,7 @@ def _letters(decoded: Decoded, *, told: bool) -> list[str]:
         kinds.setdefault(kind, one.detail)
         counts[one.cause] += 1
     for cause, n in counts.most_common():
-        if told and 2 * n > len(rejected):
+        if is_explained and 2 * n > len(rejected):
             continue  # the format says it all
         details = list(by_cause[cause].values())[:_ADVICE_OF_A_CAUSE]
         shown = "; ".join(shown_text(detail, 240) for detail in details)

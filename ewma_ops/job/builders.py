@@ -304,8 +304,8 @@ def build_encoder(
         found = (schemas.register if registers else schemas.registered)(subject, text)
         if found is None:
             raise ConfigError(
-                f"the registry has not the schema of these events under {subject!r}: they were not "
-                "written by this job, or not with this configuration"
+                f"the registry does not have the schema of these events under {subject!r}: they "
+                "were not written by this job, or not with this configuration"
             )
         return found
 

@@ -160,7 +160,7 @@ def join(
     history
         What the job starts from.
     inputs
-        The topics that the source reads; ``None`` where their partitions need no telling apart.
+        The topics that the source reads; ``None`` where a number alone identifies a partition.
     partitions
         By how many each sink writes.
     letter_bytes

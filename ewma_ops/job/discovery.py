@@ -1,6 +1,6 @@
-"""Ask from time to time whether a run has been overtaken, and remember the answer.
+"""Check periodically whether a run should start again, and keep the reason.
 
-Knows a clock and a thread; must not know what is asked, nor what is done about it.
+Knows a clock and a thread; must not know the question, nor what the answer causes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Discovery:
     Parameters
     ----------
     ask
-        Returns why the workers should start again, or ``""``. An `EwmaError`, as of brokers that
-        are away, is told once in a row and asked again.
+        Returns why the workers should start again, or ``""``. The first of several `EwmaError` in
+        a row, as of brokers that are away, is logged; the function is called again in any case.
     interval
         Between two calls, and before the first.
 

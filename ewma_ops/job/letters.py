@@ -78,8 +78,8 @@ def parse_letter(
 
     Examples
     --------
-    >>> told = {"cause": b"empty", "topic": b"t", "partition": b"3", "offset": b"7"}
-    >>> headers = [("h", b"1"), *((f"ewma-{name}", text) for name, text in told.items())]
+    >>> own = {"cause": b"empty", "topic": b"t", "partition": b"3", "offset": b"7"}
+    >>> headers = [("h", b"1"), *((f"ewma-{name}", text) for name, text in own.items())]
     >>> letter = parse_letter(
     ...     Origin("d", 0, 1), 5, b"k", b"", [*headers, ("ewma-timestamp", b"9"), ("ewma", b"")]
     ... )
@@ -100,8 +100,8 @@ def parse_letter(
     except ValueError:
         return None
     detail, is_cut = own.get("ewma-detail", ""), "ewma-cut" in own
-    told = own["ewma-cause"], detail, origin, ordinal, is_cut
-    return Letter(place, written_ms, *told, key, value, rest, timestamp_ms)
+    why = own["ewma-cause"], detail, origin, ordinal, is_cut
+    return Letter(place, written_ms, *why, key, value, rest, timestamp_ms)
 
 
 def receipt(letters: Iterable[Letter]) -> tuple[bytes, list[tuple[str, bytes | None]]]:

@@ -1,4 +1,4 @@
-"""What is asked before and during each run of a job: what it is, where it begins, what is new.
+"""Lookups before and during each run of a job: its identity, where it begins, what is new.
 
 Knows brokers, files and settings; must not know processes, nor how the answers are kept.
 """
@@ -20,11 +20,11 @@ __all__ = ["JobLookups"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_SAID = 5
+_MOST_NAMED = 5
 
 
 class JobLookups:
-    """The questions of a launcher, which asks :meth:`identify` first, before each run.
+    """The lookups of a launcher, which calls :meth:`identify` first, before each run.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class JobLookups:
         """What the last call of :meth:`identify` found."""
 
     def identify(self) -> Identity:
-        """Look the job up anew, and check what it needs; return what its store belongs to.
+        """Look the job up again, and check what it needs; return what its store belongs to.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class JobLookups:
         """
         assert self.found is not None, "identify is called first"
         was, now = self.found.inputs, look_up_inputs(self._settings)
-        said = [
+        changes = [
             f"topic {topic.name!r} is new"
             if number not in was.by_number
             else f"topic {topic.name!r} has grown to {topic.view.partitions} partitions"
@@ -124,9 +124,9 @@ class JobLookups:
             if number not in was.by_number
             or topic.view.partitions > was.by_number[number].view.partitions
         ]
-        if len(said) > _MOST_SAID:
-            said[_MOST_SAID:] = [f"and {len(said) - _MOST_SAID:,} more"]
-        return ", ".join(said)
+        if len(changes) > _MOST_NAMED:
+            changes[_MOST_NAMED:] = [f"and {len(changes) - _MOST_NAMED:,} more"]
+        return ", ".join(changes)
 
 
 def _notes(inputs: InputTopics) -> dict[int, InputNote]:

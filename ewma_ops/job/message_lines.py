@@ -1,4 +1,4 @@
-"""Messages as lines of text: what ``ewma try`` and people's own tests read.
+"""Messages as lines of text: what ``ewma try`` and users' tests read.
 
 Knows how a message is written in a line; must not know files, settings or what is in a payload.
 
@@ -24,14 +24,14 @@ from ewma_ops.settings.moments import moment_ms
 __all__ = ["LineError", "parse_line"]
 
 _FIELDS = ("value", "key", "headers", "timestamp", "partition", "topic")
-_TOLD_BY_KCAT = ("offset", "tstype", "broker")
+_FROM_KCAT = ("offset", "tstype", "broker")
 _ALIASES = {"payload": "value", "ts": "timestamp"}
 _Line = dict[str, msgspec.Raw]
 _Headers = dict[str, msgspec.Raw] | list[msgspec.Raw] | None
 
 
 class LineError(ValueError):
-    """A line is no message; the message says what to write."""
+    """A line that is not a message; the text says what to write."""
 
 
 def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
@@ -73,8 +73,8 @@ def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
         ) from None
     fields = {_ALIASES.get(name, name): raw for name, raw in found.items()}
     for name in fields:
-        if name.removesuffix("_base64") not in (*_FIELDS, *_TOLD_BY_KCAT):
-            raise LineError(f"{name} is no field of a message; {_mend(name)}")
+        if name.removesuffix("_base64") not in (*_FIELDS, *_FROM_KCAT):
+            raise LineError(f"{name} is no field of a message; {_suggestion(name)}")
     if "value" not in fields and "value_base64" not in fields:
         raise LineError('value is missing; write "value": null for a tombstone')
     time_ms = now_ms if "timestamp" not in fields else _moment(fields["timestamp"])
@@ -89,7 +89,7 @@ def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
     )
 
 
-def _mend(name: str) -> str:
+def _suggestion(name: str) -> str:
     near = difflib.get_close_matches(name, _FIELDS, 1)
     if near:
         return f"did you mean {near[0]}?"

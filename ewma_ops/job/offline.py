@@ -20,7 +20,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.run import cli_main
 
-from ewma_ops.connectors.inputs import TopicsAsTheyCome
+from ewma_ops.connectors.inputs import UnlistedTopics
 from ewma_ops.job.builders import open_history
 from ewma_ops.job.dataflow import join
 from ewma_ops.job.report import Report
@@ -193,7 +193,7 @@ def build_offline(
     source = RunSource(poll)
     history = open_history(settings)
     sinks = Calls(on_events), Calls(on_letters)
-    return join(settings, source, *sinks, history, TopicsAsTheyCome(), report=report)
+    return join(settings, source, *sinks, history, UnlistedTopics(), report=report)
 
 
 def run_to_end(flow: Dataflow) -> None:

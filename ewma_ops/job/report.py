@@ -1,6 +1,6 @@
-"""What a run has read and made so far, in numbers, and what is said of it while it runs.
+"""Counts of what a run has read and made so far, and the lines that report them while it runs.
 
-Knows counts and the time; must not know records or settings, nor who is told.
+Knows counts and the time; must not know records or settings, nor where the lines go.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from ewma_ops.serde.watch import MOST_WITHOUT, PathWatch, told
+from ewma_ops.serde.watch import MOST_WITHOUT, PathWatch, unfound_notice
 
 __all__ = ["PERIOD_S", "Counts", "Report", "by_cause", "counted", "total"]
 
@@ -46,11 +46,11 @@ class Report:
         """Of the decoder: which paths have led nowhere."""
         self._lock = threading.RLock()
         self._say = say
-        self._untold: Counter[str] = Counter()
+        self._unreported: Counter[str] = Counter()
         self._example = ""
-        self._told_at = -math.inf
+        self._reported_at = -math.inf
         self._timer: threading.Timer | None = None
-        self._told_skipped = False
+        self._skips_reported = False
 
     def add(self, *, read: int = 0, readings: int = 0, events: int = 0, skipped: int = 0) -> None:
         """Count messages that were read, and readings, events and what was skipped of them."""
@@ -59,9 +59,9 @@ class Report:
             self.readings += readings
             self.events += events
             self.skipped += skipped
-            if self._say is not None and not self._told_skipped and self.skips_all:
-                self._told_skipped = self.skipped >= MOST_WITHOUT
-                if self._told_skipped:
+            if self._say is not None and not self._skips_reported and self.skips_all:
+                self._skips_reported = self.skipped >= MOST_WITHOUT
+                if self._skips_reported:
                     self._say(all_skipped(self.skipped))
 
     def add_letters(self, causes: Mapping[str, int], example: Callable[[], str]) -> None:
@@ -70,10 +70,10 @@ class Report:
             self.letters.update(causes)
             if self._say is None:
                 return
-            if not self._untold:
+            if not self._unreported:
                 self._example = example()
-            self._untold.update(causes)
-            wait_s = self._told_at + PERIOD_S - time.monotonic()
+            self._unreported.update(causes)
+            wait_s = self._reported_at + PERIOD_S - time.monotonic()
             if wait_s <= 0:
                 self.tell_letters()
             elif self._timer is None:
@@ -82,20 +82,20 @@ class Report:
                 self._timer.start()
 
     def tell_letters(self) -> None:
-        """Say how many dead letters there are since this was last said, if there are any."""
+        """Report the dead letters since the last report, if there are any."""
         with self._lock:
             self._timer = None
-            n, total = self._untold.total(), self.letters.total()
+            n, total = self._unreported.total(), self.letters.total()
             if not n or self._say is None:
                 return
             so_far = "" if n == total else f", {total:,} in all"
-            causes = by_cause(self._untold.items())
+            causes = by_cause(self._unreported.items())
             self._say(f"{counted(n, 'dead letter')}{so_far} ({causes}), such as {self._example}")
-            self._untold.clear()
-            self._told_at = time.monotonic()
+            self._unreported.clear()
+            self._reported_at = time.monotonic()
 
     def close(self) -> None:
-        """End what still waits to say something; the summary says it."""
+        """Cancel the report that is still pending; the summary covers it."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -112,7 +112,7 @@ class Report:
         return not self.readings and not self.skipped and self.letters.total() > 0
 
     def summary(self) -> str:
-        """Say in one line what came of how many messages."""
+        """Return one line: messages read, events, dead letters, skipped messages."""
         parts = [counted(self.events, "event"), counted(self.letters.total(), "dead letter")]
         if self.letters:
             parts[1] += f" ({by_cause(self.letters.items())})"
@@ -123,7 +123,7 @@ class Report:
     def counts(self) -> Counts:
         """Return the numbers, for another process to add up."""
         watch = self.watch
-        unfound = {} if watch is None or watch.told else watch.unfound()
+        unfound = {} if watch is None or watch.is_reported else watch.unfound()
         with self._lock:
             return Counts(
                 read=self.read,
@@ -171,7 +171,7 @@ def total(parts: Iterable[Counts]) -> tuple[Report, list[str]]:
         for path, (n, meant) in one.unfound.items():
             before = seen.get(path, (0, None))
             seen[path] = before[0] + n, before[1] or meant
-    notices = [told(path, *why) for path, why in seen.items() if path not in found]
+    notices = [unfound_notice(path, *why) for path, why in seen.items() if path not in found]
     if report.skips_all:
         notices.append(all_skipped(report.skipped))
     return report, notices

@@ -1,1 +1,1 @@
-"""A Schema Registry: asked over HTTP, waited for while it is away, its answers kept."""
+"""A Schema Registry: requests over HTTP, retried while it is away; the answers are cached."""

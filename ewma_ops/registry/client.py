@@ -27,11 +27,11 @@ _TYPE = "application/vnd.schemaregistry.v1+json"
 _LARGEST_ANSWER = 16 << 20
 _CHUNK = 64 << 10
 _PATIENCE_S = 120.0
-"""How long a refused user is tried again that was let in before: passwords are rotated."""
+"""How long a user who was accepted before and is refused now is retried: passwords are rotated."""
 
 
 class UnknownIdError(Exception):
-    """The registry has not what was asked for."""
+    """The registry does not have what was requested."""
 
 
 def segment(name: str) -> str:
@@ -93,11 +93,11 @@ class RegistryClient:
         Raises
         ------
         UnknownIdError
-            If the registry has not what is asked for (404).
+            If the registry does not have what is requested (404).
         RegistryError
-            If no server answers as it should: that may heal.
+            If no server answers as it should: a later call may succeed.
         ConfigError
-            If it refuses the user or what is sent, or cannot be spoken to as it is configured.
+            If it refuses the user or what is sent, or the configuration does not fit it.
         """
         return self._ask(path, json.dumps(fields).encode())
 

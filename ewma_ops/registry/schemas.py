@@ -1,4 +1,4 @@
-"""The schemas of a registry by their ids: asked for once, and waited for while it is away.
+"""The schemas of a registry by id: each requested once, retried while the registry is away.
 
 Knows which answers are final and which may change; must not know HTTP or formats.
 """
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
-_TELL_S = 60.0
+_LOG_S = 60.0
 _PATIENT_AGAIN_S = 600.0
 _ASKED_AGAIN_S = 60.0
 _MOST_UNKNOWN = 10_000
@@ -48,7 +48,7 @@ class RegistrySchemas:
     first and then each minute. An id that it does not know may be one that has not reached the
     server asked, so that is waited for too, ``unknown_after_s`` at the most; after one that
     stayed unknown, others are asked for without waiting, until one is found or ten minutes are
-    over: or else a topic full of rubbish would cost as long for every message.
+    over: otherwise a topic full of invalid messages would wait as long for each of them.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class RegistrySchemas:
         self._known: dict[int, WrittenSchema] = {}
         self._unknown: dict[int, float] = {}
         self._patient_from = 0.0
-        self._told = -_TELL_S
+        self._warned_at = -_LOG_S
 
     def schema(self, schema_id: int) -> WrittenSchema | None:
         """Return the schema of an id, or ``None``; of Protobuf as descriptors, if there are such.
@@ -87,7 +87,7 @@ class RegistrySchemas:
         RegistryError
             If the job is stopped while this waits, or the registry is away for too long.
         ConfigError
-            If the registry refuses the user, or cannot be spoken to as it is configured.
+            If the registry refuses the user, or the configuration does not fit it.
         """
         if schema_id in self._known:
             return self._known[schema_id]
@@ -132,9 +132,9 @@ class RegistrySchemas:
         return _id_of(answer)
 
     def _find(self, schema_id: int) -> WrittenSchema | None:
-        """Ask for a schema until it is there, or long enough."""
-        began = time.monotonic()
-        until = began + self._unknown_after_s if began >= self._patient_from else began
+        """Request a schema until it is found, or until an id counts as unknown."""
+        started = time.monotonic()
+        until = started + self._unknown_after_s if started >= self._patient_from else started
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
@@ -144,7 +144,7 @@ class RegistrySchemas:
             except UnknownIdError:
                 if time.monotonic() >= until:
                     break
-            self._tell(
+            self._warn(
                 f"the registry has no schema {schema_id}, which a message names: asking again for "
                 f"{self._unknown_after_s:g} s (registry.unknown_after)"
             )
@@ -164,22 +164,22 @@ class RegistrySchemas:
         return WrittenSchema(text, kind, tuple(found.items()))
 
     def _collect(
-        self, references: list[Any], suffix: str, found: dict[str, str], asked: set[object]
+        self, references: list[Any], suffix: str, found: dict[str, str], seen: set[object]
     ) -> None:
-        """Add what is referred to, each behind what it refers to itself."""
+        """Add the referenced schemas, each after those it references itself."""
         for reference in references:
             try:
                 name, subject, version = (reference[k] for k in ("name", "subject", "version"))
             except (TypeError, KeyError):
                 raise _not_understood() from None
-            if name in asked:
+            if name in seen:
                 continue
-            asked.add(name)
-            if len(asked) > _MOST_REFERENCES:
+            seen.add(name)
+            if len(seen) > _MOST_REFERENCES:
                 raise RegistryError(f"a schema refers to more than {_MOST_REFERENCES} others")
             path = f"/subjects/{segment(str(subject))}/versions/{segment(str(version))}{suffix}"
             text, _, inner = _parts(self._client.get(path))
-            self._collect(inner, suffix, found, asked)
+            self._collect(inner, suffix, found, seen)
             found[name] = text
 
     def _once_there(self, ask: Callable[[], T]) -> T:
@@ -191,7 +191,7 @@ class RegistrySchemas:
             except RegistryError as error:
                 if self._stopping.is_set() or time.monotonic() >= until:
                     raise
-                self._tell(f"{error}; trying again")
+                self._warn(f"{error}; trying again")
             self._pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -200,10 +200,10 @@ class RegistrySchemas:
             raise RegistryError("stopped while a schema was waited for: it is asked for again at "
                                 "the next start")  # fmt: skip
 
-    def _tell(self, line: str) -> None:
+    def _warn(self, line: str) -> None:
         now = time.monotonic()
-        if now - self._told >= _TELL_S:
-            self._told = now
+        if now - self._warned_at >= _LOG_S:
+            self._warned_at = now
             _log.warning("%s", line)
 
 
@@ -227,5 +227,5 @@ def _id_of(answer: Any) -> int:
 
 def _not_understood() -> RegistryError:
     return RegistryError(
-        "the registry answered with something else than a schema: correct registry.url"
+        "the registry answered with something other than a schema: correct registry.url"
     )

@@ -44,11 +44,11 @@ _YEAR_MS = 31_556_952_000
 _DECADES_MS = 20 * _YEAR_MS
 
 _FEW = 1_536
-"""Fewer payloads, or ids, than this are dealt with more quickly one by one (measured)."""
+"""Fewer payloads, or ids, than this are processed more quickly one by one (measured)."""
 
 
 def are_many(pieces: Sequence[bytes | None], fewest: int | None = None) -> TypeGuard[BytesColumn]:
-    """Tell whether byte strings are a column, and so many that it is worth to stay with it.
+    """Tell whether byte strings are a column, and enough of them to be worth keeping columnar.
 
     ``fewest`` is how many that takes, where it is not as usual.
     """
@@ -276,13 +276,13 @@ class Decoder:
             return
         self._watches = False
         time_ms, of_record = int(times_ms[place]), int(of_records[place])
-        apart = abs(time_ms - of_record)
+        distance_ms = abs(time_ms - of_record)
         assert self._paths.time is not None
-        if apart > _DECADES_MS:
+        if distance_ms > _DECADES_MS:
             moment = np.datetime_as_string(np.datetime64(time_ms, "ms"), unit="s")
             self._notice = (
                 f"the first {self._paths.time.text} is read as {moment}Z, "
-                f"{apart // _YEAR_MS} years away from its record's timestamp"
+                f"{distance_ms // _YEAR_MS} years away from its record's timestamp"
             )
             if self._options.time_unit is None and abs(time_ms * 1_000 - of_record) < _DECADES_MS:
                 self._notice += ': if it counts seconds, write time_unit = "s" in [input]'
@@ -342,7 +342,7 @@ def _parted(n: int, rejected: Reasons) -> tuple[NDArray[np.intp], Rejections]:
 
 
 def _decoded(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> Decoded:
-    """Return what came of n payloads."""
+    """Join readings, rejections and counts of n payloads."""
     owners, ordinals = fields.owners, fields.ordinals
     if not rejected and owners is None:
         return Decoded(np.arange(n), readings, Rejections.of({}))

@@ -113,9 +113,9 @@ class PointColumns:
         return _whole_messages(lines, usual, *read, skipped)
 
     def _are_ours(self, found: Spans, alike: Mask) -> Mask:
-        """Return which of the lines that are ``alike`` have the values that are wanted of them.
+        """Return which of the lines that are ``alike`` have the values that ``where`` wants.
 
-        Those of which that cannot be told are taken out of ``alike``.
+        Lines for which that cannot be decided here are taken out of ``alike``.
         """
         for path in self._where.wanted:
             if path.text in found.numbers:  # an integer is compared as one

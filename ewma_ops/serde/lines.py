@@ -2,7 +2,7 @@
 
 Knows messages, lines and where a quicker way joins them; must not know what a line looks like.
 Every line has its ordinal, counted from 0 in its message; a line that cannot be read is rejected
-alone, and a message of which no line can be told from another as a whole.
+alone, and a message that cannot be split into lines as a whole.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LineFormat(Protocol):
         Raises
         ------
         Refused
-            If the message cannot be told apart into lines.
+            If the message cannot be split into lines.
         """
 
 

@@ -69,13 +69,13 @@ class OwnFormat:
             else:
                 try:
                     document = self._decode(payload)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is told in the letter
-                    rejected.setdefault(place, ("not-decoded", _told(error)))
+                except Exception as error:  # noqa: BLE001 - any error is reported in the dead letter
+                    rejected.setdefault(place, ("not-decoded", _detail(error)))
             found.append(document)
         return found
 
 
-def _told(error: Exception) -> str:
+def _detail(error: Exception) -> str:
     try:
         text = f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - an error of theirs that cannot say what it is

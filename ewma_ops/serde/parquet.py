@@ -172,8 +172,8 @@ class History:
                     there = ", ".join(schema.names)
                     raise ConfigError(f"{self._name} has no column {column!r}; it has {there}")
                 if not fits(found):
-                    told = f"column {column!r} of {self._name} is of type {found}"
-                    raise ConfigError(f"{told}: it must hold {kinds}")
+                    found_type = f"column {column!r} of {self._name} is of type {found}"
+                    raise ConfigError(f"{found_type}: it must hold {kinds}")
 
     def _readings(self, batch: Any, row: int) -> Readings:
         rows = f"{self._name}, rows {row} to {row + len(batch) - 1}"

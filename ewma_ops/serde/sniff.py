@@ -1,4 +1,4 @@
-"""What payloads look like whose format nobody has told: a guess, in words and as keys of the file.
+"""Guess the format of payloads: in words, and as keys of the configuration file.
 
 Knows the marks of formats; must not decode any, nor know settings.
 """

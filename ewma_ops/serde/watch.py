@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ewma_ops.serde.outline import nearest
 
-__all__ = ["MOST_WITHOUT", "PathWatch", "told"]
+__all__ = ["MOST_WITHOUT", "PathWatch", "unfound_notice"]
 
 MOST_WITHOUT = 1_000
-"""So many readings without a number, from the first on, and it is said."""
+"""Readings without a number, from the first on, after which a path is reported."""
 
 _MOST_LOOKED_AT = 50
 """Messages of a batch in which names are looked for, until one has some."""
@@ -49,8 +49,8 @@ class PathWatch:
         self._seen = dict.fromkeys(paths, 0)
         self._places = dict(zip(paths, range(len(paths)), strict=True))
         self._known: list[str] | None = None
-        self.told = False
-        """Whether it was said already that a path leads nowhere."""
+        self.is_reported = False
+        """Whether the paths that lead nowhere were reported already."""
 
     def look(
         self,
@@ -89,21 +89,21 @@ class PathWatch:
         }
 
     def pop_notices(self) -> list[str]:
-        """Return, once, what is to be said after many readings."""
-        if self.told or not any(seen >= MOST_WITHOUT for seen in self._seen.values()):
+        """Return, once, a notice for each path without a number in many readings."""
+        if self.is_reported or not any(seen >= MOST_WITHOUT for seen in self._seen.values()):
             return []
-        self.told = True
-        return [told(path, *why) for path, why in self.unfound().items()]
+        self.is_reported = True
+        return [unfound_notice(path, *why) for path, why in self.unfound().items()]
 
 
-def told(path: str, readings: int, meant: str | None) -> str:
-    """Say that a path led nowhere.
+def unfound_notice(path: str, readings: int, meant: str | None) -> str:
+    """Return the notice on a path that led to no number.
 
     Examples
     --------
-    >>> told("temp", 1000, "temperature")
+    >>> unfound_notice("temp", 1000, "temperature")
     'temp has no number in any of 1,000 readings; did you mean temperature?'
     """
     of = f"any of {readings:,} readings" if readings > 1 else "the only reading"
-    mend = "ewma check shows what is in them" if meant is None else f"did you mean {meant}?"
-    return f"{path} has no number in {of}; {mend}"
+    fix = "ewma check shows what is in them" if meant is None else f"did you mean {meant}?"
+    return f"{path} has no number in {of}; {fix}"

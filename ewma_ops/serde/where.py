@@ -55,7 +55,7 @@ class Where:
     ) -> None:
         """Note what was found to be another value as skipped, unless it is rejected already.
 
-        ``unknown`` are places of which nothing can be said.
+        ``unknown`` are places at which the value could not be read.
         """
         for place, one in zip(places, found, strict=True):
             try:

@@ -51,7 +51,7 @@ def describe(settings: Settings) -> str:
         ("bad messages", settings.dead_letters.topic),
         (
             "recovery",
-            "none: after a restart every series starts anew"
+            "none: after a restart every series starts over"
             if recovery is None
             else f"{recovery.directory}, every {recovery.interval.total_seconds():g} s",
         ),

@@ -1,4 +1,4 @@
-"""What ``input.format`` asks of the other keys of ``[input]``.
+"""What ``input.format`` requires of the other keys of ``[input]``.
 
 Knows the table of formats and the keys as they stand in the file; must not know what a format does.
 """
@@ -23,7 +23,7 @@ _LINE_PATHS: dict[tuple[str | int, ...], int] = {
     ("fields",): 2,
     ("time",): 1,
 }
-"""How many steps a path has that begins so."""
+"""Number of steps of a path, by its first step."""
 _OF_SOME = frozenset[str]().union(*(entry.keys for entry in FORMATS.values()))
 
 

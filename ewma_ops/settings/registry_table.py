@@ -23,7 +23,7 @@ REGISTRY_KEY = 'url = "http://127.0.0.1:8081"'
 
 
 class Registry(Struct, frozen=True, kw_only=True):
-    """Table ``[registry]``: the servers of a Schema Registry, and how they are asked."""
+    """Table ``[registry]``: the servers of a Schema Registry, and how to reach them."""
 
     url: tuple[str, ...]
     username: str | None = None
@@ -44,7 +44,7 @@ def read_registry(values: Mapping[str, Any], mistakes: list[str]) -> Registry | 
     Parameters
     ----------
     values
-        The table as it was parsed; of keys that are none nothing is said here.
+        The table as parsed; unknown keys are reported elsewhere.
     mistakes
         What is wrong is added here; a password is never shown in it.
     """

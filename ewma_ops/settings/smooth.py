@@ -72,7 +72,7 @@ def read_smoothings(
     Returns
     -------
     dict
-        What is asked for by name, a single one by the name ``""``; ``None`` if there are mistakes.
+        Smoothings by name, a single one by the name ``""``; ``None`` if there are mistakes.
     """
     inner = {name: table for name, table in values.items() if isinstance(table, dict)}
     common = {key: value for key, value in values.items() if key in KEYS and key not in inner}

@@ -1,4 +1,4 @@
-"""Table ``[smooth]`` of the configuration file, with what it asks of the other tables.
+"""Table ``[smooth]`` of the configuration file, and what it requires of the other tables.
 
 Knows the keys beside the smoothings themselves, which ``smooth.py`` reads; must not know Kafka.
 """

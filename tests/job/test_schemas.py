@@ -116,7 +116,7 @@ def test_events_of_avro_are_written_exactly_once_and_verified(broker: str, tmp_p
         other = ewma("verify", str(job.path))
     assert len(records) == N
     assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "exactly once")
-    assert_told(other, 2, "has not the schema of these events")
+    assert_told(other, 2, "does not have the schema of these events")
     parsed, events = fastavro.parse_schema(plain(schema)), dict[str, list[Event]]()
     for one in records:
         assert one.value[:5] == b"\0" + schema_id.to_bytes(4, "big")

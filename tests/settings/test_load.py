@@ -476,7 +476,7 @@ def test_describe_says_what_becomes_of_odd_readings(path: Path) -> None:
 
 
 def test_describe_says_when_nothing_is_recovered(path: Path) -> None:
-    assert "every series starts anew" in describe(loaded(path, MINIMAL))
+    assert "every series starts over" in describe(loaded(path, MINIMAL))
 
 
 def test_identity_is_what_the_state_depends_on(path: Path) -> None:

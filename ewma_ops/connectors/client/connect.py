@@ -83,8 +83,8 @@ class TopicView(NamedTuple):
     @classmethod
     def of(cls, topic_id: object, partitions: int) -> TopicView:
         """Return a view from an id as kafka-python gives it: a UUID here, its text there."""
-        told = None if topic_id is None else str(topic_id)
-        return cls(None if told == _NO_ID else told, partitions)
+        text = None if topic_id is None else str(topic_id)
+        return cls(None if text == _NO_ID else text, partitions)
 
 
 def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsumer:

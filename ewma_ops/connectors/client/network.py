@@ -50,7 +50,7 @@ Received = tuple[memoryview, Exception | None]
 
 
 def net_client(settings: Mapping[str, Any]) -> Any:
-    """Return kafka-python's network client, its faults mended."""
+    """Return kafka-python's network client with workarounds for its bugs."""
     client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**{**settings, "selector": Selector})
     manager = client._manager
     build_transport, connect = manager._build_transport, manager._connect

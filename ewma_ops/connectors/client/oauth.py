@@ -152,13 +152,13 @@ class Endpoint:
             with urllib.request.urlopen(self._request(), timeout=_TIMEOUT_S) as answer:
                 content = answer.read(_LONGEST_ANSWER)
         except urllib.error.HTTPError as error:
-            said = masked(error.read(200).decode(errors="replace"))
+            refusal = masked(error.read(200).decode(errors="replace"))
             if error.code in (400, 401, 403, 404):
                 raise ConfigError(
                     f"{at} refused the client ({error.code}): correct kafka.{_URL}, "
-                    f"{_PREFIX}client_id, {_PREFIX}client_secret or {_PREFIX}scope ({said})"
+                    f"{_PREFIX}client_id, {_PREFIX}client_secret or {_PREFIX}scope ({refusal})"
                 ) from None
-            raise BrokerError(f"{at} answered {error.code}: try again later ({said})") from None
+            raise BrokerError(f"{at} answered {error.code}: try again later ({refusal})") from None
         except (OSError, ValueError) as error:
             raise BrokerError(
                 f"{at} cannot be reached: start it, or correct kafka.{_URL} ({masked(str(error))})"

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _EVERY = {
-    "bootstrap_timeout_ms": 10_000,  # a missing broker is told within seconds
+    "bootstrap_timeout_ms": 10_000,  # a missing broker is reported within seconds
     "reconnect_backoff_max_ms": 1_000,  # a restarted one is found again within a second
     "metrics_enabled": False,  # nobody reads them, and they cost a tenth of the throughput
 }
@@ -96,7 +96,7 @@ _OWNED = {
         ("transactional_id", "transaction_timeout_ms"), "how to deliver is an option of the output"
     ),
     "check_crcs": "a damaged batch must stop the flow, not be smoothed",
-    "partitioner": "the sink writes to the partition it is told",
+    "partitioner": "the sink chooses the partition",
     "allow_auto_create_topics": "looking a topic up never creates it",
 }
 

@@ -73,14 +73,14 @@ def concerns(client: Mapping[str, object], uses: list[Use]) -> list[Concern]:
         for topic in found
         if not topic["error_code"]
     }
-    said: list[Concern] = []
+    concerns: list[Concern] = []
     for use in uses:
         own = settings.get(use.topic)
         if own is not None and use.topic in replicas:
-            said += _of_cleanup(client, use, own)
-            said += _of_replicas(use, own, replicas[use.topic], brokers)
-            said += _of_sizes(client, use, own)
-    return said
+            concerns += _of_cleanup(client, use, own)
+            concerns += _of_replicas(use, own, replicas[use.topic], brokers)
+            concerns += _of_sizes(client, use, own)
+    return concerns
 
 
 def refuse_or_warn(client: Mapping[str, object], uses: list[Use]) -> None:
@@ -113,7 +113,7 @@ def _of_cleanup(
             "be told from missing ones after a restart. Run kafka-configs.sh --bootstrap-server "
             f"{servers_of(client)} --alter --entity-type topics --entity-name {use.topic} "
             "--add-config cleanup.policy=delete, or name another topic, or set output.delivery = "
-            '"at-least-once" for a job that begins anew',
+            '"at-least-once" for a job that starts over',
             grave=True,
         )
     elif compacted and use.role == "input":

@@ -149,8 +149,8 @@ def matching_topics(client: Mapping[str, object], pattern: str) -> list[str]:
 def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict[str, str]:
     """Return the values of some options of a topic, such as ``"max.message.bytes"``.
 
-    Those are left out that the brokers do not tell: the user may lack DescribeConfigs on the topic,
-    and some brokers know no such option.
+    Those that the brokers do not report are left out: the user may lack DescribeConfigs on the
+    topic, and some brokers know no such option.
 
     Raises
     ------
@@ -160,11 +160,11 @@ def topic_configs(client: Mapping[str, object], topic: str, *names: str) -> dict
     doing = f"reading the options of topic {topic!r}"
     with connect_admin(client) as admin, translating_errors(client, doing):
         try:
-            told = topic_settings(admin, [topic]).get(topic, {})
+            found = topic_settings(admin, [topic]).get(topic, {})
         except _NOT_TOLD as error:
             _log.debug("%s: %s", doing, error)
             return {}
-    return {name: str(told[name]) for name in names if told.get(name) is not None}
+    return {name: str(found[name]) for name in names if found.get(name) is not None}
 
 
 def largest_record(client: Mapping[str, object], topic: str) -> int | None:
@@ -172,14 +172,14 @@ def largest_record(client: Mapping[str, object], topic: str) -> int | None:
 
     That is the topic's ``max.message.bytes``, or ``kafka.max_request_size`` where that is less,
     without what a batch of one record has beside it. Whether it is compressed does not count.
-    ``None`` where the brokers do not tell. Errors as of :func:`topic_configs`.
+    ``None`` where the brokers do not report it. Errors as of :func:`topic_configs`.
     """
-    told = topic_configs(client, topic, "max.message.bytes").get("max.message.bytes", "")
-    if not told.isdecimal():
+    limit = topic_configs(client, topic, "max.message.bytes").get("max.message.bytes", "")
+    if not limit.isdecimal():
         return None
     request_bytes = client.get("max_request_size", PRODUCER["max_request_size"])
     assert isinstance(request_bytes, int)
-    return max(0, min(int(told), request_bytes) - BATCH_BYTES)
+    return max(0, min(int(limit), request_bytes) - BATCH_BYTES)
 
 
 BATCH_BYTES = 128

@@ -185,7 +185,7 @@ class Producer:
         self.closed = True
         self._patience_s = _CLOSE_S
         try:
-            # Only a snapshot may commit a transaction; and what was raised has been told.
+            # Only a snapshot may commit a transaction; and what was raised has been reported.
             if not self._in_transaction and not self._raised:
                 self.wait_for_acks()
         except Exception as error:  # noqa: BLE001 - a raise in close aborts the process

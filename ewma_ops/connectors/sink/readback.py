@@ -35,7 +35,7 @@ _POLL_S = 0.1
 _LOOK_UP_S = 10.0
 _PATIENCE_S = 60.0
 """How long a partition may stand still before its end, as it can while its leader moves."""
-_TELL_S = 5.0
+_REPORT_S = 5.0
 _CLOSE_S = 5.0
 
 
@@ -125,7 +125,7 @@ class Readback:
     def _read_to_end(self, tp: TopicPartition, end: int, quiet_at: float) -> Iterator[Stretch]:
         """Read until a look-up and a fetch, both after the settle time, show nothing new."""
         first = reached = positions(self._consumer)[tp]
-        moved_at = told_at = time.monotonic()
+        moved_at = reported_at = time.monotonic()
         quiet = False
         while True:
             began = time.monotonic()
@@ -146,8 +146,8 @@ class Readback:
                 quiet = True
             elif now > moved_at + _PATIENCE_S:
                 raise _short(tp, reached, end, max(self.look_up(tp)[1][tp], watermark or 0))
-            if now > told_at + _TELL_S:
-                told_at = now
+            if now > reported_at + _REPORT_S:
+                reported_at = now
                 _log.info(
                     "reading partition %d of topic %r back: %d of %d",
                     tp.partition,
@@ -179,6 +179,6 @@ def _short(tp: TopicPartition, reached: int, end: int, now_ends: int) -> BrokerE
         )
     return TopicError(
         f"{where} ends at offset {now_ends}, and the flow had written up to {end}: the topic was "
-        "truncated, or deleted and created anew; what it had is lost, and to write all of it "
+        "truncated, or deleted and created again; what it had is lost, and to write all of it "
         "again start with a new recovery directory and a new output topic"
     )

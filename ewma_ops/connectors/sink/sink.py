@@ -145,7 +145,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         )
         self._routed = partitions
         self._input_topics = tuple(input_topics)
-        self._told = view
+        self._given = view
         self._view: TopicView | None = None
         self._quiet_at = 0.0
         self._producers: dict[int, Producer] = {}
@@ -163,7 +163,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     def view(self) -> TopicView:
         """What brokers said of the topic when it was first looked up."""
         if self._view is None:
-            self._view = self._told or describe_topic(self._client, self._topic)
+            self._view = self._given or describe_topic(self._client, self._topic)
             if self.partitions > self._view.partitions:
                 raise TopicError(
                     f"topic {self._topic!r} has {self._view.partitions} partitions, and the flow "
@@ -370,13 +370,13 @@ class _UnfencedPart(_OncePart):
             self._ledger.reached(stretch.end)
             self._known = stretch.end
         if ours > self._sent:
-            _tell(self._producer.topic, self._partition, made - self._sent, ours - made)
+            _warn_of_doubles(self._producer.topic, self._partition, made - self._sent, ours - made)
         elif time.monotonic() > self._on_guard_until:
             self._known = _NEVER  # a topic that others write to for good
         self._sent = 0
 
 
-def _tell(topic: str, partition: int, doubled: int, left_out: int) -> None:
+def _warn_of_doubles(topic: str, partition: int, doubled: int, left_out: int) -> None:
     _DOUBLED.labels(topic).inc(doubled)
     _log.error(
         "another run of this job, or the last request of one that died, has written to partition "

@@ -117,7 +117,7 @@ class Offsets:
         ------
         TopicError
             If the partition no longer has that offset, unless ``on_lost`` allows for it. That it
-            does not have it yet is told by :meth:`end`.
+            does not have it yet is known from :meth:`end`.
         """
         begin = self._begins[tp]
         first = self.start(tp) if resume_state is None else resume_state

@@ -25,7 +25,7 @@ class PartitionQueue:
     """What one partition has ready, between the poller's thread and the part.
 
     ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` where
-    the partition ended when the flow started, ``None`` until a fetch has told.
+    the partition ended when the flow started, ``None`` until a fetch has reported it.
     """
 
     __slots__ = ("bytes", "end", "fetched", "finished", "lag", "runs", "taken", "tp")

@@ -32,16 +32,16 @@ _AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
 
 
 class Stage(Protocol):
-    """What is made of the records of a partition as they are read, and goes on from a number."""
+    """A step inside of the source, on each partition's records; its state is one number."""
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Any]:
         """Return what becomes of the runs of a partition."""
 
     def state(self, number: int) -> int | None:
-        """Return what is to be kept with the offset of a partition, given by its number."""
+        """Return the state of a partition, given by its number, to be kept with its offset."""
 
     def resume(self, number: int, state: int | None) -> None:
-        """Go on with a partition from what was kept, or begin it."""
+        """Restore the state of a partition; ``None`` for a partition without one."""
 
 
 class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
@@ -56,8 +56,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     client
         The ``[kafka]`` table: kafka-python's connection options by their own names.
     topic
-        The topic, or a list of topics; they must exist. To go from one to a list is to begin
-        anew, as the parts have other names then.
+        The topic, or a list of topics; they must exist. Changing from one topic
+        to a list means starting over, because the parts are then named differently.
     start
         Where a partition begins that has no snapshot: ``"earliest"``, ``"latest"``,
         ``"committed"`` (the group's offset, else the earliest), or a time in milliseconds since
@@ -127,7 +127,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._stopping = threading.Event() if stopping is None else stopping
         self._buffer_records = buffer_records
         self._start_offsets = start_offsets
-        self._told = inputs
+        self._given = inputs
         self._gone = frozenset(gone)
         self._stage: Stage | None = None
         self._inputs = inputs
@@ -147,8 +147,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition there is now."""
-        self._inputs = self._told or self._look_up()
-        # Bytewax does not start if it is not told of a part that it has a snapshot of.
+        self._inputs = self._given or self._look_up()
+        # Bytewax does not start if a part that it has a snapshot of is not listed.
         return [source_part(number) for number in [*self._inputs.numbers(), *sorted(self._gone)]]
 
     def _look_up(self) -> InputTopics:

@@ -49,7 +49,7 @@ extend google.protobuf.EnumValueOptions { Meta enum_value_meta = 1088; }
 message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }
 """,
 }
-"""What Confluent's registry knows without being told."""
+"""Files that Confluent's registry has built in."""
 
 _WELL_KNOWN = [module.DESCRIPTOR for module in (duration_pb2, struct_pb2, timestamp_pb2,
                                                 wrappers_pb2, descriptor_pb2)]  # fmt: skip
@@ -150,7 +150,7 @@ def _compiled(text: str, references: Mapping[str, str]) -> FileDescriptor:
 
 
 def _compile(name: str, texts: Mapping[str, str]) -> dict[str, descriptor_pb2.FileDescriptorProto]:
-    """Compile a file of some with all that it imports: by protoc, in a process of its own."""
+    """Compile one of several files with all its imports: by protoc, in a separate process."""
     try:
         return _compile_in_scratch(name, texts)
     except subprocess.TimeoutExpired:
@@ -187,7 +187,7 @@ def _compile_in_scratch(
 
 
 def _pooled(files: Iterable[descriptor_pb2.FileDescriptorProto], name: str) -> FileDescriptor:
-    """Return a file from a pool of its own, in which all that it imports is."""
+    """Return a file from a new descriptor pool, which holds all its imports."""
     pool = descriptor_pool.DescriptorPool()
     left = {file.name: file for file in files}
     for known in _WELL_KNOWN:
