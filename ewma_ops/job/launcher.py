@@ -57,7 +57,7 @@ _LONGEST_PAUSE_S = 30.0
 _MOST_FAILURES = 5
 """In a row, without a position that moved in between: then it is no accident."""
 _LONG_LIFE_S = 60.0
-"""A run that lived this long got on, also where no store can tell."""
+"""A run that lived this long made progress, also where there is no store to show it."""
 
 
 T = TypeVar("T")
@@ -82,16 +82,16 @@ def launch(
 
     A run that fails is followed by another one, from the last snapshot, after a pause that
     doubles up to 30 s. Not where the fault is the user's, and not when five in a row failed
-    without getting on; what may heal, such as a broker that is away, is waited for: for
+    without making progress; what may recover, such as a broker that is away, is waited for: for
     ``wait_s`` before the first run, indefinitely after it.
 
     Where topics or partitions come to the input, the workers are stopped gracefully and started
-    again, once per ``input.discover`` at most. Not without a recovery store, as they would begin
-    anew.
+    again, once per ``input.discover`` at most; not without a recovery store, as they would then
+    start over.
 
     Nothing here waits for whoever reads standard error: `ewma_ops.job.relay`.
 
-    Call it from the main thread: signals and the life of the workers hang on that.
+    Call it from the main thread: signals and the life of the workers depend on that.
 
     Parameters
     ----------

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, taken, words_at
 from ewma_ops.serde.decoder import Decoder, are_many
-from ewma_ops.serde.fields import Fields, Format, Reasons, RecordFields, Refused, not_utf8
+from ewma_ops.serde.fields import (
+    Fields,
+    Format,
+    Reasons,
+    RecordFields,
+    Refused,
+    not_utf8,
+    read_each,
+)
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
@@ -106,7 +114,7 @@ class _Text:
     def documents(
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
-        return _each(self._document, payloads, places, rejected)
+        return read_each(self._document, payloads, places, rejected, blank=None)
 
     def _document(self, payload: bytes) -> str:
         try:
@@ -128,7 +136,7 @@ class _Binary:
     def documents(
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
-        return _each(self._document, payloads, places, rejected)
+        return read_each(self._document, payloads, places, rejected, blank=None)
 
     def _document(self, payload: bytes) -> float:
         if not payload:
@@ -138,18 +146,3 @@ class _Binary:
             raise Refused("wrong-size", detail)
         number: float = self._struct.unpack(payload)[0]
         return number
-
-
-def _each(
-    document: Any, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-) -> list[Any]:
-    found: list[Any] = []
-    for place, payload in zip(places, payloads, strict=True):
-        try:
-            if payload is None:
-                raise Refused("tombstone", "the value is null")
-            found.append(document(payload))
-        except Refused as refused:
-            found.append(None)
-            rejected.setdefault(place, refused.args)
-    return found

@@ -5,7 +5,7 @@ Knows columns; must not know how payloads are read, nor any bounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "Refused",
     "distinct",
     "not_utf8",
+    "read_each",
 ]
 
 
@@ -48,6 +49,30 @@ class Format(Protocol):
 
 class Refused(Exception):
     """A payload, or a field of it, is no reading: its arguments are cause and detail."""
+
+
+def read_each(
+    read: Callable[[bytes], Any],
+    payloads: Sequence[bytes | None],
+    places: Sequence[int],
+    rejected: Reasons,
+    *,
+    blank: object,
+) -> list[Any]:
+    """Return what is read of each payload; where that is refused note why, and put ``blank``.
+
+    A ``read`` that refuses a payload raises `Refused`; tombstones are refused here.
+    """
+    found: list[Any] = []
+    for place, payload in zip(places, payloads, strict=True):
+        try:
+            if payload is None:
+                raise Refused("tombstone", "the value is null")
+            found.append(read(payload))
+        except Refused as refused:
+            found.append(blank)
+            rejected.setdefault(place, refused.args)
+    return found
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.named import import_named
-from ewma_ops.serde.fields import Reasons
+from ewma_ops.serde.fields import Reasons, Refused, read_each
 
 __all__ = ["OwnFormat"]
 
@@ -61,18 +61,13 @@ class OwnFormat:
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
         """Return what the function makes of each payload; ``{}`` where it fails."""
-        found: list[Any] = []
-        for place, payload in zip(places, payloads, strict=True):
-            document: Any = {}
-            if payload is None:
-                rejected.setdefault(place, ("tombstone", "the value is null"))
-            else:
-                try:
-                    document = self._decode(payload)
-                except Exception as error:  # noqa: BLE001 - any error is reported in the dead letter
-                    rejected.setdefault(place, ("not-decoded", _detail(error)))
-            found.append(document)
-        return found
+        return read_each(self._read, payloads, places, rejected, blank={})
+
+    def _read(self, payload: bytes) -> Any:
+        try:
+            return self._decode(payload)
+        except Exception as error:  # noqa: BLE001 - any error is reported in the dead letter
+            raise Refused("not-decoded", _detail(error)) from None
 
 
 def _detail(error: Exception) -> str:

@@ -5,10 +5,10 @@ Knows what a schema and its id are; must not know who keeps schemas, nor how the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from ewma_ops.serde.fields import Reasons, Refused
+from ewma_ops.serde.fields import Refused
 
 __all__ = [
     "PREFIX_BYTES",
@@ -16,7 +16,6 @@ __all__ = [
     "Prepared",
     "Schemas",
     "WrittenSchema",
-    "each",
     "prefix_refusal",
     "unknown_refusal",
 ]
@@ -102,25 +101,6 @@ class Prepared(Generic[T]):
             except BadSchemaError as error:
                 self._bad[prefix] = f"schema {schema_id} cannot be used: {error}"
         raise Refused(self._cause, self._bad[prefix])
-
-
-def each(
-    read: Callable[[bytes], Any],
-    payloads: Sequence[bytes | None],
-    places: Sequence[int],
-    rejected: Reasons,
-) -> list[Any]:
-    """Return what is read of each payload, and ``{}`` where cause and detail are noted."""
-    found: list[Any] = []
-    for place, payload in zip(places, payloads, strict=True):
-        try:
-            if payload is None:
-                raise Refused("tombstone", "the value is null")
-            found.append(read(payload))
-        except Refused as refused:
-            found.append({})
-            rejected.setdefault(place, refused.args)
-    return found
 
 
 def prefix_refusal(payload: bytes, cause: str) -> Refused:

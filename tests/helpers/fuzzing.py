@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
+import random
 import resource
 import time
 from collections import Counter
 from collections.abc import Callable
 
 MEMORY_BYTES = 2 << 30
+RUN = 100
 
 
 def fuzz(run: Callable[[int, int], Counter[str]], description: str | None) -> None:
@@ -23,3 +26,27 @@ def fuzz(run: Callable[[int, int], Counter[str]], description: str | None) -> No
         print(f"{number:>10,}  {what}")
     print(f"{time.perf_counter() - started:>10,.0f}  s")
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10:>10,}  MiB at most")
+
+
+def in_runs(
+    check: Callable[[random.Random, int], Counter[str]],
+    seed: int,
+    inputs: int,
+    *,
+    most_s: float = math.inf,
+) -> Counter[str]:
+    """Call ``check`` for runs of 100 inputs, each of ``most_s`` CPU seconds at most; add up."""
+    outcomes: Counter[str] = Counter()
+    slowest_s = 0.0
+    for number in range(-(-inputs // RUN)):
+        started = time.process_time()
+        try:
+            outcomes += check(random.Random(f"{seed}/{number}"), RUN)
+        except BaseException:
+            print(f"seed {seed}, run {number}")
+            raise
+        took_s = time.process_time() - started
+        assert took_s < most_s, f"seed {seed}, run {number}: {took_s:.1f} s"
+        slowest_s = max(slowest_s, took_s)
+    outcomes["slowest run, CPU ms"] = round(slowest_s * 1000)
+    return outcomes

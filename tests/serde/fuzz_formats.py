@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import struct
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, get_args
@@ -26,10 +25,9 @@ from ewma_ops.serde.csv import FIRST_LINE, CsvDecoder
 from ewma_ops.serde.decoder import CAUSES, Decoder
 from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
-from tests.helpers.fuzzing import fuzz
+from tests.helpers.fuzzing import fuzz, in_runs
 from tests.serde.json.fuzz_decoder import told
 
-RUN = 100
 TEXTS = [
     "a",
     "b",
@@ -251,18 +249,7 @@ def check(draw: random.Random, n: int) -> Counter[str]:
 
 def run(seed: int, inputs: int) -> Counter[str]:
     """Decode so many payloads; return how many of each outcome there were."""
-    outcomes: Counter[str] = Counter()
-    slowest_s = 0.0
-    for number in range(-(-inputs // RUN)):
-        started = time.process_time()
-        try:
-            outcomes += check(random.Random(f"{seed}/{number}"), RUN)
-        except BaseException:
-            print(f"seed {seed}, run {number}")
-            raise
-        slowest_s = max(slowest_s, time.process_time() - started)
-    outcomes["slowest run, CPU ms"] = round(slowest_s * 1000)
-    return outcomes
+    return in_runs(check, seed, inputs)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,13 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.avro.schema import WRAPPED, ready
-from ewma_ops.serde.fields import Reasons, Refused, not_utf8
+from ewma_ops.serde.fields import Reasons, Refused, not_utf8, read_each
 from ewma_ops.serde.schemas import (
     PREFIX_BYTES,
     BadSchemaError,
     Prepared,
     Schemas,
     WrittenSchema,
-    each,
 )
 
 __all__ = ["AvroFormat", "SingleAvroFormat"]
@@ -101,7 +100,7 @@ class AvroFormat:
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
         """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return each(self._document, payloads, places, rejected)
+        return read_each(self._document, payloads, places, rejected, blank={})
 
     def _document(self, payload: bytes) -> Any:
         return self._readers.of(payload).document(payload, PREFIX_BYTES)
@@ -153,7 +152,7 @@ class SingleAvroFormat:
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
         """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return each(self._document, payloads, places, rejected)
+        return read_each(self._document, payloads, places, rejected, blank={})
 
     def _document(self, payload: bytes) -> Any:
         if payload.startswith(self._header):

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.fields import Reasons, Refused
+from ewma_ops.serde.fields import Reasons, Refused, read_each
 from ewma_ops.serde.protobuf.documents import Converter
 from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class, set_of
 from ewma_ops.serde.schemas import (
@@ -20,7 +20,6 @@ from ewma_ops.serde.schemas import (
     BadSchemaError,
     Prepared,
     Schemas,
-    each,
     prefix_refusal,
 )
 
@@ -77,7 +76,7 @@ class ProtobufFormat:
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
         """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return each(self._document, payloads, places, rejected)
+        return read_each(self._document, payloads, places, rejected, blank={})
 
     def _document(self, payload: bytes) -> Any:
         if len(payload) <= PREFIX_BYTES:
@@ -147,7 +146,7 @@ class SingleProtobufFormat:
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
         """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return each(self._read, payloads, places, rejected)
+        return read_each(self._read, payloads, places, rejected, blank={})
 
 
 def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:

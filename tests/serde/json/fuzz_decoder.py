@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections import Counter
 from typing import Any
 from unittest.mock import patch
@@ -26,9 +25,8 @@ from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
-from tests.helpers.fuzzing import fuzz
+from tests.helpers.fuzzing import fuzz, in_runs
 
-RUN = 100
 UNREAD = ("not-utf8", "not-json", "out-of-range")
 SCALARS: list[Any] = [
     *(0, 1, -1, 1.5, -0.0, 1e300, 1_700_000_000, 1_700_000_000.25, 1_700_000_000_000, 2**53 + 1),
@@ -169,18 +167,7 @@ def check(draw: random.Random, n: int) -> Counter[str]:
 
 def run(seed: int, inputs: int) -> Counter[str]:
     """Decode so many payloads; return how many of each outcome there were."""
-    outcomes: Counter[str] = Counter()
-    slowest_s = 0.0
-    for number in range(-(-inputs // RUN)):
-        started = time.process_time()
-        try:
-            outcomes += check(random.Random(f"{seed}/{number}"), RUN)
-        except BaseException:
-            print(f"seed {seed}, run {number}")
-            raise
-        slowest_s = max(slowest_s, time.process_time() - started)
-    outcomes["slowest run, CPU ms"] = round(slowest_s * 1000)
-    return outcomes
+    return in_runs(check, seed, inputs)
 
 
 if __name__ == "__main__":

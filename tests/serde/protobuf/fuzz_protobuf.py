@@ -9,7 +9,6 @@ run is reported.
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from typing import Any
 
@@ -19,12 +18,11 @@ from ewma_ops.serde.decoder import CAUSES, Decoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.protobuf.format import ProtobufFormat
 from ewma_ops.serde.schemas import WrittenSchema
-from tests.helpers.fuzzing import fuzz
+from tests.helpers.fuzzing import fuzz, in_runs
 from tests.helpers.registry import Kept, framed
 from tests.serde.avro.fuzz_avro import mutated
 from tests.serde.protobuf.test_format import EVERY, kind
 
-RUN = 100
 MOST_S = 5.0
 NUMBERS = [0, 1, -1, 2**31 - 1, 21]
 FORMAT = ProtobufFormat(Kept(s7=WrittenSchema(EVERY, "PROTOBUF")))
@@ -90,20 +88,7 @@ def check(draw: random.Random, n: int) -> Counter[str]:
 
 def run(seed: int, inputs: int) -> Counter[str]:
     """Decode so many payloads; return how many of each outcome there were."""
-    outcomes: Counter[str] = Counter()
-    slowest_s = 0.0
-    for number in range(-(-inputs // RUN)):
-        started = time.process_time()
-        try:
-            outcomes += check(random.Random(f"{seed}/{number}"), RUN)
-        except BaseException:
-            print(f"seed {seed}, run {number}")
-            raise
-        took_s = time.process_time() - started
-        assert took_s < MOST_S, f"seed {seed}, run {number}: {took_s:.1f} s"
-        slowest_s = max(slowest_s, took_s)
-    outcomes["slowest run, CPU ms"] = round(slowest_s * 1000)
-    return outcomes
+    return in_runs(check, seed, inputs, most_s=MOST_S)
 
 
 if __name__ == "__main__":
