@@ -236,7 +236,7 @@ def _decoder_options(settings: Settings) -> DecoderOptions:
 
 
 def open_history(settings: Settings, digest: str = "") -> History | None:
-    """Return what the job starts from, as its file is by now, or was when it had a digest.
+    """Return the warm start: its file as it is now, or, with a digest, as it was then.
 
     Raises
     ------
@@ -275,7 +275,7 @@ def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable
 def build_encoder(
     settings: Settings, stopping: threading.Event | None = None, *, registers: bool = True
 ) -> Encoder:
-    """Return what writes the job's events.
+    """Build the encoder of the job's events.
 
     Parameters
     ----------

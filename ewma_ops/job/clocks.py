@@ -15,7 +15,7 @@ __all__ = ["Clocks"]
 
 
 class Clocks:
-    """Clocks of input partitions: they go with the readings that can be read, and never back.
+    """Clocks of input partitions: they advance with the readings that can be read.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class Clocks:
         self._newest_ms: dict[int, int] = {}
 
     def state(self, partition: int) -> int | None:
-        """Return where the clock of a partition is, milliseconds; ``None`` if it has none yet."""
+        """Return the clock of a partition in milliseconds; ``None`` if it has none yet."""
         return self._newest_ms.get(partition)
 
     def resume(self, partition: int, state: int | None) -> None:

@@ -1,4 +1,4 @@
-"""All that is in a message, whatever of it a job reads: for those who look for a field.
+"""All fields of a message, also those that a job does not read: for commands that show them.
 
 Knows settings and decoders; must not know brokers, or what is made of a field.
 """
@@ -57,7 +57,7 @@ class Contents:
             If there is none.
         """
         if self._decoder is None:
-            # A path to the whole of a message has every format read all of it.
+            # A path to the whole message makes every format read all fields.
             nothing: dict[str, Any] = {"series_id": None, "time": None, "weight": None, "where": {}}
             whole = msgspec.structs.replace(
                 self._settings.input, value="@value", records=None, **nothing

@@ -1,4 +1,4 @@
-"""A first ``[input]`` for a topic that nobody has described: guessed from its messages.
+"""A first ``[input]`` for a topic, guessed from its messages.
 
 Knows formats, paths and the names that people give to fields; must not know brokers, or how a file
 is written. A guess is there to be corrected: the fields that it passes over are named too.
@@ -143,7 +143,7 @@ def draft(topic: str, runs: Sequence[ConsumerRecords], registry: str | None = No
         found.notes["value"] = "the field with the number, by its name in the schema"
         _of_record(found, runs)
         return found
-    # An [input] of a format with needs is only whole with some value.
+    # Formats that require input.value need one before messages can be decoded.
     sample = _sample(keys, runs, registry)
     if name == "json" and (records := _records(sample)) is not None:
         keys["records"] = records
@@ -214,7 +214,7 @@ def _last(path: str) -> str:
 
 
 def _best(paths: Iterable[str], names: re.Pattern[str]) -> str | None:
-    """Return the path of which the last name is of some kind, the shortest way in."""
+    """Return the shortest path whose last name is of some kind."""
     named = [path for path in paths if names.fullmatch(_last(path))]
     return min(named, key=lambda path: (path.count("."), len(path))) if named else None
 

@@ -66,7 +66,7 @@ def identify(
         warm start already: its digest is taken from there. The file is compared with it once
         more when it is read.
     letters
-        Whether the dead-letter topic counts: whose events are whose does not depend on it.
+        Whether the dead-letter topic is part of the identity; events do not depend on it.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def inputs_as_noted(inputs: InputTopics, notes: Mapping[int, InputNote]) -> Inpu
     Raises
     ------
     BrokerError
-        If a broker does not know yet what another one knew.
+        If a broker has not yet learned of what another one reported.
     """
     if not notes:
         return inputs

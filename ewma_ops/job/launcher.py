@@ -264,12 +264,12 @@ def once_ready(
     *,
     failures: int = 0,
 ) -> T:
-    """Call until it does not fail of what may heal, for at most ``wait_s`` seconds.
+    """Call until it no longer fails with a temporary error, for at most ``wait_s`` seconds.
 
     Raises
     ------
     EwmaError
-        What does not heal, or has not healed in time.
+        A permanent error, or a temporary one that lasted too long.
     _StoppedError
         On a stop signal.
     """

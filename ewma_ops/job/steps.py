@@ -100,7 +100,7 @@ class DeadLetters:
 
 
 def _example(records: ConsumerRecords, why: Rejection) -> str:
-    """Show a record that was rejected: hostile, maybe, and long."""
+    """Show a rejected record, whose content may be hostile, or long."""
     at, cause, detail = why
     place = f"offset {records.offsets[at]} of {records.topic}/{records.partition}"
     content = shown_bytes(records.values[at])
@@ -185,7 +185,7 @@ def decode_runs(decoder: Decoder, runs: Sequence[ConsumerRecords]) -> Decoded:
 
 
 class RouteRejected:
-    """What was out of the ordinary counted, and what may not enter to addressed dead letters."""
+    """Count unusual readings, and turn those that a policy rejects into dead letters."""
 
     def __init__(self, policies: Policies, letters: DeadLetters) -> None:
         self._policy = policies.by_cause
@@ -261,7 +261,7 @@ class Encode:
             if start < end:
                 own = slice(start, end)
                 origins = None if readings.origins is None else readings.origins.take(own)
-                # A run's buffers would be kept by what is not sent yet, however little that is.
+                # Otherwise a few unsent records would keep all buffers of their run alive.
                 records = ProducerRecords(_lean(keys[own]), _lean(values[own]), origins=origins)
                 yield part_key(partition), records
 

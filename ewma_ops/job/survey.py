@@ -36,7 +36,7 @@ _MOST_NAMES = 1_000
 
 
 class FieldFound(msgspec.Struct, frozen=True):
-    """What stands where a field of the configuration leads, in so many readings.
+    """What a field of the configuration finds in a sample of readings.
 
     ``role`` is what it is read as; ``types`` counts what was found by kind; ``example`` is of the
     newest message that has it, as text.

@@ -50,7 +50,7 @@ LOST_PEER = 75
 """Exit code of a worker that ended only because another one was gone."""
 
 UNAVAILABLE = 69
-"""Exit code of a worker that failed of what may heal, such as a broker that is away."""
+"""Exit code of a worker that failed with a temporary error, such as a broker that is away."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
@@ -91,8 +91,8 @@ def run_worker(
     Returns
     -------
     int
-        0 at the end of the sources; 2 for what the user can fix, ``UNAVAILABLE`` for what may
-        heal, 1 for other failures (all logged to stderr), ``LOST_PEER`` when another process was
+        0 at the end of the sources; 2 for what the user can fix, ``UNAVAILABLE`` for a temporary
+        error, 1 for other failures (all logged to stderr), ``LOST_PEER`` when another process was
         lost.
     """
     stopping = stop_on_signals()
@@ -111,7 +111,7 @@ def run_worker(
                 recovery_config=recovery,
             )
         except BaseException as error:  # noqa: BLE001  # an engine panic is no Exception
-            # Of a cluster comes "Send thread panic" and no cause: then what was noted tells.
+            # A cluster raises "Send thread panic" without its cause: the noted errors have it.
             cause = noted[-1] if noted and _first_of_ours(error) is None else error
             return _report(cause, process_id if len(addresses) > 1 else None, parts)
     return 0

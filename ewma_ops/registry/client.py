@@ -1,7 +1,7 @@
 """One call to a Schema Registry: which of its servers answers, and what an answer means.
 
 Knows HTTP and the registry's REST API; must not know payloads or formats, and never waits for what
-may heal: that is `ewma_ops.registry.schemas`.
+is temporary: that is `ewma_ops.registry.schemas`.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class RegistryClient:
                 f"{at} refused the user ({error.code}): correct registry.username and "
                 f"registry.password ({said})"
             )
-            if self._may_heal():
+            if self._may_be_temporary():
                 raise RegistryError(refused)
             raise ConfigError(refused)
         if (error.code == 404 or 300 <= error.code < 400) and not self._was_let_in:
@@ -167,7 +167,7 @@ class RegistryClient:
             raise ConfigError(f"{at} refused the schema ({error.code}): {said}")
         raise RegistryError(f"{at} answered {error.code} ({said})")
 
-    def _may_heal(self) -> bool:
+    def _may_be_temporary(self) -> bool:
         from_file = isinstance(self._password, Secret) and self._password.from_file
         if not (self._was_let_in or from_file):
             return False

@@ -81,7 +81,7 @@ def not_utf8(error: UnicodeDecodeError) -> str:
 
 
 SKIPPED = ("", "")
-"""The cause of what is none of ours: it is dropped, without a letter."""
+"""The cause of what the job does not want: it is dropped, without a letter."""
 
 
 class RecordFields(NamedTuple):

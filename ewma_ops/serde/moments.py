@@ -55,7 +55,7 @@ class MomentReader:
     def column(
         self, name: str, found: list[Any], places: Sequence[int], rejected: Reasons
     ) -> NDArray[np.float64]:
-        """Return float64[n]; of what is no time note cause and detail, by place.
+        """Return float64[n]; note cause and detail of what is no time, by place.
 
         Without a unit numbers are milliseconds as they stand: that they are whole is checked later.
         """

@@ -66,7 +66,7 @@ class NumberReader:
         *,
         as_text: bool = False,
     ) -> NDArray[np.float64]:
-        """Return numbers; of what is none note cause and detail, by place.
+        """Return numbers; note cause and detail of what is no number, by place.
 
         ``as_text`` reads text as numbers whatever the options say: keys and headers have no other.
         """

@@ -1,4 +1,4 @@
-"""What is asked of the messages of a topic: one record of options for every format.
+"""How to decode the messages of a topic: one record of options for every format.
 
 Knows the options; must not know how they are carried out.
 """

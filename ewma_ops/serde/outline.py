@@ -1,4 +1,4 @@
-"""What a document has in it, by path: for those who look for a field.
+"""The content of a document, by path: for commands that show or suggest fields.
 
 Knows the grammar of paths, and plain Python objects; must not know formats or options.
 """
@@ -18,9 +18,9 @@ _MOST_ITEMS = 3
 
 
 def outline(document: object, most: int = _MOST) -> dict[str, Any]:
-    r"""Return what stands in a document, by its path; of arrays the first few items.
+    r"""Return the values in a document by path, of arrays the first few items.
 
-    At most so many paths; of an empty document none.
+    At most ``most`` of them; none for an empty document.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def _part(name: str) -> str:
 
 
 def nearest(path: str, known: Iterable[str]) -> str | None:
-    """Return which of some paths somebody may have meant, by all of it or by its last name.
+    """Return the path that was probably meant, compared whole or by its last name.
 
     Examples
     --------

@@ -46,7 +46,7 @@ class Schemas(Protocol):
     """What knows the schema of an id."""
 
     def schema(self, schema_id: int) -> WrittenSchema | None:
-        """Return the schema of an id, ``None`` if there is none; waits for what may heal.
+        """Return the schema of an id, ``None`` if there is none; waits while an error is temporary.
 
         Raises
         ------

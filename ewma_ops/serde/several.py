@@ -19,7 +19,7 @@ from ewma_ops.serde.paths import Path
 __all__ = ["MOST_READINGS", "Rows", "split", "too_many"]
 
 MOST_READINGS = 10_000
-"""A message that holds more is rejected as a whole: each reading may come to be a letter."""
+"""A message that holds more is rejected as a whole: each of its readings may become a letter."""
 
 
 class Rows(NamedTuple):

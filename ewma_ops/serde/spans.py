@@ -139,7 +139,7 @@ def read_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], M
 
 
 def read_text_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], Mask]:
-    """Do as `read_floats` for text, which knows no null; -0 is for others to read.
+    """Like `read_floats`, for text without null; -0 is left to other readers.
 
     JSON's -0 is an integer, and so 0; that of text is a float with a sign.
     """
@@ -286,7 +286,7 @@ def _leading(marked: Words) -> NDArray[np.int64]:
 
 
 def _leading_of_two(marked: Words) -> NDArray[np.int64]:
-    """Do as `_leading` for two words each, ``[n, 2]``, end to end."""
+    """Like `_leading`, for two words each, ``[n, 2]``, end to end."""
     first, second = _leading(marked).T
     counts: NDArray[np.int64] = np.where(first == _WORD, first + second, first)
     return counts

@@ -1,4 +1,4 @@
-"""Which messages are ours: fields that must have one of some values.
+"""``input.where``: fields that must have one of some values.
 
 Knows plain Python objects; must not know where they were found.
 """

@@ -1,4 +1,4 @@
-"""What topics there are, how to make one, and what becomes of one that is read.
+"""Look topics up, create them, and notice that one that is read was deleted.
 
 Knows what brokers say of topics; must not know what is read or written.
 """
@@ -66,7 +66,7 @@ def partition_count(client: Mapping[str, object], topic: str) -> int:
 
 
 def describe_topic(client: Mapping[str, object], topic: str) -> TopicView:
-    """Ask for a topic: its partitions, and the id that tells it from a later one of its name.
+    """Look a topic up: its partitions, and its id, which a later topic of its name does not have.
 
     Never creates it.
 
@@ -96,7 +96,7 @@ def listed(topics: Iterable[str]) -> str:
 def describe_topics(
     client: Mapping[str, object], topics: Sequence[str], *, optional: bool = False
 ) -> dict[str, TopicView]:
-    """Ask for topics all at once; errors as of :func:`describe_topic`.
+    """Look topics up all at once; errors as of :func:`describe_topic`.
 
     Topics that do not exist are left out, if they are ``optional``.
     """

@@ -1,4 +1,4 @@
-"""By how many partitions a job has routed its records to a topic, as the records themselves show.
+"""By how many partitions a job routed its records to a topic, deduced from the records.
 
 Knows positions, keys and identities; must not know what is in a record, nor how one is routed.
 """

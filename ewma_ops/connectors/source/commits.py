@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
 _PATIENCE_S = 10.0
-"""How long a group's coordinator may start before it is worth a word."""
+"""How long a group's coordinator may take to start before that is logged."""
 _LAST_MS = 1000
 
 
@@ -97,7 +97,7 @@ class Commits:
             )
 
     def _again(self, offsets: Mapping[TopicPartition, Any], error: Exception) -> bool:
-        """Return whether this is no news yet, as while the group's coordinator starts."""
+        """Return whether a failure is not logged yet, as while the group's coordinator starts."""
         if not isinstance(error, kafka_errors.RetriableError):
             return False
         now = time.monotonic()

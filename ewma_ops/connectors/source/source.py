@@ -83,7 +83,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     inputs
         What brokers say of the topics; None to ask them from ``list_parts``.
     gone
-        Numbers of partitions that were read, of topics that are no more: they have ended.
+        Numbers of partitions that were read, of topics that were deleted: they end at once.
 
     Raises
     ------
@@ -293,7 +293,7 @@ class _Part(StatefulSourcePartition[Any, bytes]):
 
 
 class _GonePart(_Part):
-    """A partition of a topic that is no more: it has ended."""
+    """The part of a partition whose topic was deleted: it ends at once."""
 
     def __init__(self, resume_state: bytes | None) -> None:
         self._resume_state = resume_state

@@ -82,10 +82,10 @@ FORMAT = 5
 MANIFEST = "manifest.json"
 
 _MAY_GROW = ("input topic", "input topic id")
-"""What of a job lists names or ids with commas, and may list more."""
+"""Properties that list names or ids with commas; more may be added to them."""
 
 _MAY_CHANGE = {"delivery": [("exactly-once", "transactional")]}
-"""What of a job may become what: the events written before count after it all the same."""
+"""Allowed changes of a property: events that were written before still count after it."""
 
 
 def write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None:
@@ -164,7 +164,7 @@ def _grown(was: str | int | None, now: str | int | None) -> bool:
 
 
 def _advice(keys: Sequence[str]) -> str:
-    """Return what helps where these of a job's properties are others than its store knows."""
+    """Return the fix where some of a job's properties differ from its store's."""
     if keys == ["delivery"]:
         return (
             "Set the old value again; to change it, start with a new recovery directory and "

@@ -5,7 +5,7 @@ Knows what JSON text looks like; must not know readings, or what is wrong with a
 The messages of one producer differ in their values alone: the same keys stand in the same order,
 with the same blanks between them. What stands between the values is learned from one payload, and
 looked for in all others at once; the values are what is left, found and read eight bytes at a time.
-A payload that is different in the least does not match, and that is all that is said of it.
+A payload that differs at all does not match, and the reason is not reported.
 """
 
 from __future__ import annotations
