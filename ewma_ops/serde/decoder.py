@@ -7,14 +7,14 @@ read, or is out of bounds, is rejected, alone, with a cause.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, taken
-from ewma_ops.columns.readings import EARLIEST_MS, LATEST_MS, WEIGHTS, Readings, weighable
+from ewma_ops.columns.byte_columns import BytesColumn, taken
+from ewma_ops.columns.readings import WEIGHTS, Readings, weighable
 from ewma_ops.columns.rejections import Rejections
 from ewma_ops.serde.documents import DocumentReader
 from ewma_ops.serde.fields import (
@@ -29,6 +29,14 @@ from ewma_ops.serde.fields import (
 )
 from ewma_ops.serde.include import reject_long
 from ewma_ops.serde.keys import KeyReader
+from ewma_ops.serde.limits import (
+    are_within,
+    items_where,
+    record_times,
+    reject_long_ids,
+    reject_outside,
+    skip_nulls,
+)
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
@@ -160,7 +168,7 @@ class Decoder:
         rejected: Reasons = {}
         clipped = 0
         if self._options.tombstones == "skip":
-            _skip_nulls(values, rejected)
+            skip_nulls(values, rejected)
         values = self._short(values, rejected)
         times_of_records = np.asarray(timestamps_ms, np.int64)
         record = RecordFields(keys, times_of_records, headers, partitions, topics)
@@ -172,7 +180,7 @@ class Decoder:
         if ids is None:
             ids = self._keys.ids(keys, rejected, many=are_many(keys))
         if fields.times_ms is None:
-            times_ms = _times_of_records(times_of_records, rejected)
+            times_ms = record_times(times_of_records, rejected)
         else:
             times_ms = self._times_of(fields.times_ms, rejected)
             clipped = self._guard(times_ms, times_of_records, rejected)
@@ -190,7 +198,7 @@ class Decoder:
         if fields.included is not None:
             reject_long(fields.included, self._options.max_include_bytes, rejected)
         readings = Readings(ids, column, times_ms, weights=weights, included=fields.included)
-        _reject_long(ids, self._options.max_id_bytes, rejected)
+        reject_long_ids(ids, self._options.max_id_bytes, rejected)
         return _decoded(readings, rejected, fields, len(values))._replace(clipped=clipped)
 
     def _hint(self, moment: float) -> str:
@@ -308,12 +316,12 @@ class Decoder:
         if self._options.weight is not None and place == len(self._paths.numbers) - 1:
             bad = ~(weighable(column) | np.isnan(column))
             bounds = f"not between {WEIGHTS}"
-        elif _within(column, low, high):
+        elif are_within(column, low, high):
             return
         else:
             bad = ((column < low) | (column > high)) & np.isfinite(column)
             bounds = f"not between {low:.6g} and {high:.6g}"
-        for i, value in _items(column, bad):
+        for i, value in items_where(column, bad):
             rejected.setdefault(i, ("out-of-range", f"{path} is {value}: {bounds}"))
         if not self._options.nulls:
             for i in np.flatnonzero(np.isnan(column)).tolist():
@@ -322,9 +330,9 @@ class Decoder:
     def _times_of(self, moments: NDArray[Any], rejected: Reasons) -> NDArray[np.int64]:
         assert self._paths.time is not None
         name = self._paths.time.text
-        _reject_outside(moments, name, rejected, self._hint)
+        reject_outside(moments, name, rejected, self._hint)
         if moments.dtype == np.float64:
-            for i, moment in _items(moments, moments != np.rint(moments)):
+            for i, moment in items_where(moments, moments != np.rint(moments)):
                 detail = f"{name} is {moment}: not a whole number of milliseconds"
                 detail += self._hint(moment)
                 rejected.setdefault(i, ("wrong-type", detail))
@@ -358,56 +366,3 @@ def _decoded(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> D
     own = Rejections(owners[at], letters.causes, letters.details, ordinals[at])
     skipped += fields.skipped + n - distinct(owners)  # payloads that hold none
     return Decoded(owners[rows], readings.take(rows), own, ordinals[rows], skipped)
-
-
-def _skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:
-    if isinstance(payloads, BytesColumn):
-        nulls = np.flatnonzero(payloads.stops < payloads.starts).tolist()
-    else:
-        nulls = [place for place, payload in enumerate(payloads) if payload is None]
-    rejected.update(dict.fromkeys(nulls, SKIPPED))
-
-
-def _times_of_records(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray[np.int64]:
-    for i, time_ms in _items(times_ms, times_ms < 0):
-        rejected.setdefault(i, ("no-time", f"the record's timestamp is {time_ms}"))
-    _reject_outside(times_ms, "the record's timestamp", rejected)
-    return times_ms
-
-
-def _reject_outside(
-    times_ms: NDArray[Any],
-    name: str,
-    rejected: Reasons,
-    hint: Callable[[float], str] = lambda _: "",
-) -> None:
-    if _within(times_ms, EARLIEST_MS, LATEST_MS):
-        return
-    for i, time_ms in _items(times_ms, (times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)):
-        detail = f"{name} is {time_ms:.16g} ms, outside the years 1 to 9999{hint(time_ms)}"
-        rejected.setdefault(i, ("time-out-of-range", detail))
-
-
-def _reject_long(ids: Sequence[str], max_bytes: int, rejected: Reasons) -> None:
-    if not isinstance(ids, TextColumn):
-        if _MOST_UTF8 * max(map(len, ids), default=0) <= max_bytes:
-            return
-        ids = TextColumn.of(ids)
-    sizes = ids.utf8.sizes
-    for i, size in _items(sizes, sizes > max_bytes):
-        detail = f"the series id has {size} bytes, at most {max_bytes} (input.max_id_bytes)"
-        rejected.setdefault(i, ("id-too-long", detail))
-
-
-_MOST_UTF8 = 4
-"""Bytes of a character, at most."""
-
-
-def _items(column: NDArray[Any], where: NDArray[np.bool_]) -> Iterator[tuple[int, Any]]:
-    """Return place and value of some items, as Python's own: quicker to look at, one by one."""
-    return zip(np.flatnonzero(where).tolist(), column[where].tolist(), strict=True)
-
-
-def _within(column: NDArray[Any], low: float, high: float) -> bool:
-    """Tell whether all are within bounds; a NaN is not."""
-    return not len(column) or bool(low <= column.min() and column.max() <= high)

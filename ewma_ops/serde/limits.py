@@ -1,0 +1,81 @@
+"""The limits of payloads, ids and times, and how what is beyond them is rejected.
+
+Knows columns of numbers, text and bytes; must not know documents, paths or formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
+from ewma_ops.columns.readings import EARLIEST_MS, LATEST_MS
+from ewma_ops.serde.fields import SKIPPED, Reasons
+
+__all__ = [
+    "are_within",
+    "items_where",
+    "record_times",
+    "reject_long_ids",
+    "reject_outside",
+    "skip_nulls",
+]
+
+_MOST_UTF8 = 4
+"""Bytes of a character, at most."""
+
+
+def skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:
+    """Note payloads that are null as skipped."""
+    if isinstance(payloads, BytesColumn):
+        nulls = np.flatnonzero(payloads.stops < payloads.starts).tolist()
+    else:
+        nulls = [place for place, payload in enumerate(payloads) if payload is None]
+    rejected.update(dict.fromkeys(nulls, SKIPPED))
+
+
+def record_times(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray[np.int64]:
+    """Return records' timestamps; reject those that are absent or outside the years 1 to 9999."""
+    for i, time_ms in items_where(times_ms, times_ms < 0):
+        rejected.setdefault(i, ("no-time", f"the record's timestamp is {time_ms}"))
+    reject_outside(times_ms, "the record's timestamp", rejected)
+    return times_ms
+
+
+def reject_outside(
+    times_ms: NDArray[Any],
+    name: str,
+    rejected: Reasons,
+    hint: Callable[[float], str] = lambda _: "",
+) -> None:
+    """Reject times outside the years 1 to 9999; ``hint`` says what a number may have meant."""
+    if are_within(times_ms, EARLIEST_MS, LATEST_MS):
+        return
+    for i, time_ms in items_where(times_ms, (times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)):
+        detail = f"{name} is {time_ms:.16g} ms, outside the years 1 to 9999{hint(time_ms)}"
+        rejected.setdefault(i, ("time-out-of-range", detail))
+
+
+def reject_long_ids(ids: Sequence[str], max_bytes: int, rejected: Reasons) -> None:
+    """Reject series ids of more than ``max_bytes`` bytes of UTF-8."""
+    if not isinstance(ids, TextColumn):
+        if _MOST_UTF8 * max(map(len, ids), default=0) <= max_bytes:
+            return
+        ids = TextColumn.of(ids)
+    sizes = ids.utf8.sizes
+    for i, size in items_where(sizes, sizes > max_bytes):
+        detail = f"the series id has {size} bytes, at most {max_bytes} (input.max_id_bytes)"
+        rejected.setdefault(i, ("id-too-long", detail))
+
+
+def items_where(column: NDArray[Any], where: NDArray[np.bool_]) -> Iterator[tuple[int, Any]]:
+    """Return place and value of some items as Python objects, which are quicker to loop over."""
+    return zip(np.flatnonzero(where).tolist(), column[where].tolist(), strict=True)
+
+
+def are_within(column: NDArray[Any], low: float, high: float) -> bool:
+    """Tell whether all are within bounds; a NaN is not."""
+    return not len(column) or bool(low <= column.min() and column.max() <= high)
