@@ -191,7 +191,12 @@ class Poller:
 
     def durable(self, queue: PartitionQueue, offset: int) -> None:
         """Have ``offset`` committed to the group: everything before it is durable."""
-        self._commits.durable(queue.tp, offset)
+        if not self.has_gone(queue):
+            self._commits.durable(queue.tp, offset)
+
+    def has_gone(self, queue: PartitionQueue) -> bool:
+        """Return whether the topic of a partition is no more, and the flow goes on without it."""
+        return self._watches[queue.tp.topic].gone
 
     def remove(self, queue: PartitionQueue) -> None:
         """Stop reading a partition; close with the last one."""
@@ -249,7 +254,9 @@ class Poller:
             self._changed = False
             new, self._new = self._new, []
             queues = list(self._queues.values())
-        queues = [queue for queue in queues if not self._gone(queue)]
+        for queue in filter(self.has_gone, queues):
+            queue.finished = queue.finished or self._bounded  # nothing more comes: this is its end
+        queues = [queue for queue in queues if not self.has_gone(queue)]
         self._assigned = bool(queues)
         if queues:
             self._consumer.assign([queue.tp for queue in queues])
@@ -282,7 +289,7 @@ class Poller:
         self._look({tp.topic for tp in polled})  # before what is of another topic is taken for it
         reached = positions(self._consumer)
         for queue in list(self._queues.values()):
-            if queue.tp in reached and not queue.finished and not self._gone(queue):
+            if queue.tp in reached and not queue.finished and not self.has_gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
         if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
             self._next_fetch = began + _GATHER_S
@@ -323,9 +330,6 @@ class Poller:
                 watch.look(view_of(self._consumer, topic), time.monotonic())
                 if watch.gone:
                     self._changed = True
-
-    def _gone(self, queue: PartitionQueue) -> bool:
-        return self._watches[queue.tp.topic].gone
 
     def _lost_topic(self) -> bool:
         """Return whether a topic that may go has gone: then offsets of it mean nothing more."""

@@ -172,7 +172,9 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
             return _GonePart(resume_state)
         topic, partition = inputs.by_number.get(topic_of(number)), partition_of(number)
         if topic is None or partition >= topic.view.partitions:
-            name, partitions = (inputs, 0) if topic is None else (repr(topic.name), len(inputs))
+            name, partitions = (
+                (inputs, 0) if topic is None else (repr(topic.name), topic.view.partitions)
+            )
             raise TopicError(
                 f"topic {name} has {partitions} partitions, and the recovery "
                 f"directory knows a partition {partition}: the topic was deleted and created "
@@ -288,7 +290,8 @@ class _Part(StatefulSourcePartition[Any, bytes]):
         return sealed_offset(self._offset, kept)
 
     def close(self) -> None:
-        self._ended_at[self._queue.tp] = self._offset
+        if not self._poller.has_gone(self._queue):
+            self._ended_at[self._queue.tp] = self._offset
         self._poller.remove(self._queue)
 
 

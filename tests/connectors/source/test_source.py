@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from ewma_ops.columns.origins import numbered
 from ewma_ops.connectors import KafkaSource, part_key
 from ewma_ops.connectors.client import topics
+from ewma_ops.connectors.inputs import InputTopics, source_part
 from ewma_ops.connectors.source import poller
 from ewma_ops.connectors.source.source import opened_offset, sealed_offset
 from ewma_ops.errors import BrokerError, ConfigError
@@ -35,7 +36,7 @@ def in_partition(n: int, partitions: int, partition: int) -> list[bytes | None]:
     return [b"%d" % i for i in range(partition, n, partitions)]
 
 
-def source(bootstrap: str, topic: str, **options: Any) -> KafkaSource:
+def source(bootstrap: str, topic: str | list[str], **options: Any) -> KafkaSource:
     client = {"bootstrap_servers": bootstrap} | options.pop("client", {})
     return KafkaSource(client, topic, **{"group_id": f"group-of-{topic}", **options})
 
@@ -538,6 +539,59 @@ def test_a_topic_that_vanishes(
         take(reading, 1)
     assert name not in admin.list_topics()
     admin.close()
+
+
+def test_a_topic_of_a_pattern_that_vanishes_before_its_end_has_ended(
+    broker: str,
+    topic: MakeTopic,
+    part: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(topics, "_VANISHED_S", 1.0)
+    stays, goes = topic(broker), topic(broker)
+    for name in (stays, goes):
+        produce(broker, name, [Record(bytes(2_000)) for _ in range(500)])
+    client = {"bootstrap_servers": broker}
+    inputs = InputTopics.of(topics.describe_topics(client, [stays, goes]), optional=True)
+    options = {"metadata_max_age_ms": 200, "max_partition_fetch_bytes": 20_000}
+    reading = source(
+        broker, [stays, goes], client=options, inputs=inputs, stop="end", buffer_records=1
+    )
+    reading.list_parts()
+    parts = [
+        reading.build_part("in", source_part(inputs.number(name, 0)), None)
+        for name in (stays, goes)
+    ]
+    take(parts[1], 1)  # of the rest no more is read ahead than a fetch or two
+    admin = KafkaAdminClient(bootstrap_servers=broker)
+    admin.delete_topics([goes])
+    admin.close()
+    found, left = [0, 0], {0, 1}
+    deadline = time.monotonic() + PATIENCE_S
+    while left:
+        assert time.monotonic() < deadline, f"{left} do not end"
+        for place in sorted(left):
+            try:
+                found[place] += sum(map(len, parts[place].next_batch()))
+            except StopIteration:
+                left.remove(place)
+                parts[place].close()
+    assert "goes on without it" in caplog.text
+    assert found[0] == 500
+    assert found[1] < 490
+    reading.commit()
+    assert committed(broker, str([stays, goes])) == {0: 500}
+
+
+def test_a_partition_that_a_topic_has_not_is_told_with_those_that_it_has(
+    embedded: str, topic: MakeTopic
+) -> None:
+    names = [topic(embedded, 2), topic(embedded, 3)]
+    inputs = InputTopics.of(topics.describe_topics({"bootstrap_servers": embedded}, names))
+    reading = source(embedded, names, inputs=inputs)
+    with pytest.raises(BrokerError, match=rf"topic '{names[0]}' has 2 partitions, .* partition 4"):
+        reading.build_part("in", source_part(inputs.number(names[0], 4)), None)
 
 
 @both_ways
