@@ -33,7 +33,7 @@ from ewma_ops.job.recovery.manifest import (
 from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
-from ewma_ops.job.report import Counts, total
+from ewma_ops.job.report import Counts, Report, total
 from ewma_ops.job.supervisor import (
     GRACE_S,
     POLL_S,
@@ -181,8 +181,7 @@ def _keep_running(
     until_end: bool = False,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not fix."""
-    failures, last_positions = 0, None
-
+    failures, last_positions, report = 0, None, Report()
     prepared = _preparing(store, signals, find_beginning, extend_beginning, sound)
 
     def prepared_again() -> ResumePoint | None:
@@ -196,7 +195,8 @@ def _keep_running(
                 overtaken = _never if found is None else found.reason
                 outcome = run_once(command, workers, store, point, signals, grace_s, overtaken)
             code = 1 if outcome.code == UNAVAILABLE else outcome.code
-            if not _conclude(outcome.notes) and code == 0 and until_end and not signals:
+            _conclude(outcome.notes, report)
+            if report.nothing_readable and code == 0 and until_end and not signals:
                 code = 1
             if signals or (outcome.code in (0, _USER_FAULT) and not outcome.again):
                 return code
@@ -217,21 +217,20 @@ def _keep_running(
         return 1
 
 
-def _conclude(notes: Sequence[bytes]) -> bool:
-    """Say what the workers have read and made; return whether anything could be read."""
+def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
+    """Say what the workers of a run have read and made, and add it to that of the runs before."""
     counts = [msgspec.json.decode(note, type=Counts) for note in notes]
     if not counts:
-        return True
+        return
     report, unfound = total(counts)
+    so_far.include(report)
     for notice in unfound:
         print_line(f"ewma: {notice}")
     print_line(report.summary())
-    if not report.nothing_readable:
-        return True
-    print_line(
-        "ewma: no message could be read; ewma check shows what is in them, and what to write"
-    )
-    return False
+    if so_far.nothing_readable:
+        print_line(
+            "ewma: no message could be read; ewma check shows what is in them, and what to write"
+        )
 
 
 def _preparing(

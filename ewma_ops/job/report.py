@@ -81,6 +81,13 @@ class Report:
                 self._timer.daemon = True
                 self._timer.start()
 
+    def include(self, other: Report) -> None:
+        """Add what another report has counted."""
+        self.add(
+            read=other.read, readings=other.readings, events=other.events, skipped=other.skipped
+        )
+        self.letters.update(other.letters)
+
     def tell_letters(self) -> None:
         """Report the dead letters since the last report, if there are any."""
         with self._lock:

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ewma_ops.errors import BrokerError, ConfigError, StateError
 from ewma_ops.job.launcher import _keep_running, launch
 from ewma_ops.job.recovery.manifest import Beginning
 from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.job.report import Counts
 from ewma_ops.job.worker import UNAVAILABLE
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.ticking import ENV, ROOT, await_progress, lines
@@ -309,6 +311,33 @@ def test_a_run_that_failed_is_followed_by_another(
     assert told.count("started 1 worker") == 4
     assert "starting again in 0.001 s" in told
     assert "starting again in 0.004 s" in told
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [(Counts(read=9, readings=9), 0), (Counts(read=9, letters={"empty": 9}), 1), (None, 1)],
+)
+def test_the_runs_of_a_job_count_together_where_nothing_could_be_read(
+    tmp_path: Path, first: Counts | None, code: int
+) -> None:
+    """A run that resumes after a failure, with one bad message left, has not read nothing."""
+    last = Counts(read=1, letters={"empty": 1})
+    script = [["", 1] if first is None else [msgspec.json.encode(first).decode(), 1]]
+    script.append([msgspec.json.encode(last).decode(), 0])
+    program = (
+        "import json, pathlib, sys; from ewma_ops.job.notes import leave_note; "
+        "path = pathlib.Path(sys.argv[1]); (note, code), *rest = json.loads(path.read_text()); "
+        "path.write_text(json.dumps(rest)); note and leave_note(note.encode()); sys.exit(code)"
+    )
+    path = tmp_path / "script"
+    path.write_text(json.dumps(script))
+
+    def command(place: int, addresses: Sequence[str]) -> list[str]:
+        return [sys.executable, "-c", program, str(path)]
+
+    with RecoveryStore(tmp_path / "state") as store:
+        assert _keep_running(command, 1, store, {}, dict, [], until_end=True) == code
 
 
 @pytest.mark.usefixtures("_at_once")
