@@ -11,6 +11,7 @@ from ewma_ops.connectors.client.topic_configs import refuse_or_warn
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.routing import by_key, by_source, routed_partitions
 from ewma_ops.connectors.source.offsets import start_offsets
+from ewma_ops.errors import BrokerError
 from ewma_ops.job.identity import JobIdentity, identify, look_up_inputs
 from ewma_ops.job.recovery.manifest import Beginning, Identity, InputNote
 from ewma_ops.job.topics import topic_uses
@@ -90,10 +91,17 @@ class JobLookups:
         Raises
         ------
         BrokerError, ConfigError
-            If their offsets cannot be looked up.
+            If their offsets cannot be looked up, or a broker does not know all partitions yet.
         """
         assert self.found is not None, "identify is called first"
         inputs, group_id = self.found.inputs, self._settings.input.group_id
+        for number, topic in inputs.by_number.items():
+            note = noted.inputs.get(number)
+            if note is not None and topic.view.partitions < note.partitions:
+                raise BrokerError(
+                    f"topic {topic.name!r} has {topic.view.partitions} partitions, and "
+                    f"{note.partitions} when it was last read: a broker is behind"
+                )
         new = inputs.only(inputs.by_number.keys() - noted.inputs.keys())
         gone = {
             number: note._replace(gone=True)

@@ -14,7 +14,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.testing import run_main
 from kafka import KafkaAdminClient
 
-from ewma_ops.errors import ConfigError, StateError
+from ewma_ops.errors import BrokerError, ConfigError, StateError
 from ewma_ops.job import builders
 from ewma_ops.job.dataflow import build_job
 from ewma_ops.job.identity import identify
@@ -98,6 +98,20 @@ def test_a_worker_refuses_a_file_that_was_changed_since_the_store_was_claimed(
     job.configure(smooth={"beta": 0.8})
     with pytest.raises(StateError, match="belongs to another job: smoothing was"):
         build_job(load(job.path), store=RecoveryStore(job.state))
+
+
+def test_a_broker_that_is_behind_does_not_take_partitions_away(
+    embedded: str, tmp_path: Path
+) -> None:
+    job = Job(embedded, tmp_path, partitions=(2, 1, 1))
+    lookups = JobLookups(load(job.path))
+    lookups.identify()
+    noted = lookups.find_beginning()
+    ((number, note),) = noted.inputs.items()
+    more = noted._replace(inputs={number: note._replace(partitions=3)})
+    with pytest.raises(BrokerError, match=r"has 2 partitions, and 3 when .* a broker is behind"):
+        lookups.extend_beginning(more)
+    assert lookups.extend_beginning(noted) == noted
 
 
 def test_a_warm_start_that_is_missing_is_named(embedded: str, tmp_path: Path) -> None:
