@@ -4,8 +4,9 @@ Knows arguments and what is printed; what a letter is, and how records are sent,
 
     letters + receipts --read--> plan --(a transaction a batch)--> input topic + receipt
 
-The receipt stands on the dead-letter topic. A run that is killed leaves a transaction that nobody
-commits; the next run, which takes over its transactional id, has it aborted before it reads.
+A receipt stands on the dead-letter topic, behind the letters in their partition. A run that is
+killed leaves a transaction that nobody commits; the next run, which takes over its transactional
+id, has it aborted before it reads.
 """
 
 from __future__ import annotations
@@ -90,9 +91,7 @@ def redrive(
         plan = selection.plan(resender.ends(), **options)
         sent = 0
         for batch in _batches(plan.chosen):
-            value, headers = receipt(batch)
-            note = Timed(notes, 0, None, value, headers)
-            resender.send([_resent(letter) for letter in batch], note)
+            resender.send([_resent(letter) for letter in batch], list(_receipts(notes, batch)))
             sent += len(batch)
     _print_result(settings, plan, sent, dry_run=False, as_json=as_json)
     return 0
@@ -171,6 +170,13 @@ class _Selection:
 def _batches(letters: Sequence[Letter]) -> Iterator[Sequence[Letter]]:
     for start in range(0, len(letters), _TOGETHER):
         yield letters[start : start + _TOGETHER]
+
+
+def _receipts(topic: str, letters: Sequence[Letter]) -> Iterator[Timed]:
+    """Yield a receipt for each partition of letters: retention takes the letters first there."""
+    for partition in sorted({letter.place.partition for letter in letters}):
+        value, headers = receipt(one for one in letters if one.place.partition == partition)
+        yield Timed(topic, partition, None, value, headers)
 
 
 def _resent(letter: Letter) -> Timed:

@@ -99,7 +99,7 @@ def read_topic(
 
 
 class Resender:
-    """Send records to topics, each batch together with a note on another one, or not at all.
+    """Send records to topics, each batch together with notes on another one, or not at all.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ class Resender:
                 self._open = False
         return found
 
-    def send(self, records: Sequence[Timed], note: Timed) -> None:
-        """Send records and a note in one transaction.
+    def send(self, records: Sequence[Timed], notes: Sequence[Timed]) -> None:
+        """Send records and the notes on them in one transaction.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Resender:
         with self._translated(" and ".join(self._targets)):
             self._producer.begin_transaction()
             self._open = True
-            futures = [self._append(record) for record in (*records, note)]
+            futures = [self._append(record) for record in (*records, *notes)]
             for future in futures:
                 future.get(timeout=self._patience_s)
             commit_transaction(self._producer, self._patience_s)

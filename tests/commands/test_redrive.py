@@ -147,6 +147,22 @@ def test_by_cause_and_time_and_as_json(job: Job, redrive: Redrive) -> None:
         assert list(map(bool, found.values())) == [option == "--since", option == "--until"]
 
 
+def test_a_receipt_stands_behind_its_letters(job: Job, redrive: Redrive) -> None:
+    """So retention, which removes the oldest of a partition, removes the letters first."""
+    both = [quoted(i)._replace(partition=i % 2) for i in range(4)]
+    produce(job.bootstrap, job.input, both)
+    ewma("run", str(job.path))
+    repaired(job)
+    assert "sent 4 letters" in redrive()[1]
+    records = read_all(job.bootstrap, job.dead_letters, 6)
+    records = [one for one in records if one.headers]  # without what was taken back
+    kinds: dict[int, list[bool]] = {0: [], 1: []}
+    for one in sorted(records, key=lambda one: one.offset):
+        kinds[one.partition].append(any(name == "ewma-receipt" for name, _ in one.headers))
+    assert kinds == {0: [False, False, True], 1: [False, False, True]}
+    assert "left: 4 sent again before" in redrive()[1]
+
+
 def test_a_letter_that_fails_again_does_not_loop(job: Job, redrive: Redrive) -> None:
     """Redriven by a configuration that reads it, to a job that still does not."""
     produce(job.bootstrap, job.input, [quoted(1)])

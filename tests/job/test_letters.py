@@ -116,6 +116,14 @@ def test_what_was_sent_before_is_left() -> None:
     assert not receipts.take(value, [])
 
 
+def test_a_letter_of_a_message_with_the_header_of_a_receipt_is_none() -> None:
+    record = Record(b'{"readings": {"0": [1]}}', headers=[("ewma-receipt", b"1")])
+    (letter,) = run_job(tables(), [record]).dead_letters
+    receipts = Receipts()
+    assert not receipts.take(letter.value, letter.headers)
+    assert Origin("readings", 0, 1) not in receipts
+
+
 def test_a_letter_that_came_back_is_sent_by_request_only() -> None:
     record = Record(QUOTED, headers=[(REDRIVEN, b"dead-letters/0@9")])
     letters = letters_of(record)
