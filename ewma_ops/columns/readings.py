@@ -148,6 +148,9 @@ class Readings:
     clocks_ms
         int64[n], the newest event time of the reading's input partition up to and including it,
         if idle series are forgotten; else ``None``.
+    tombstones
+        bool[n], which of them are no readings, but say that their series is to be forgotten;
+        ``None`` for none.
 
     The constructor does not check the columns; :meth:`of` converts and checks.
     """
@@ -161,6 +164,7 @@ class Readings:
     originals: list[Original] | None = None
     included: Sequence[bytes | None] | None = None
     clocks_ms: NDArray[np.int64] | None = None
+    tombstones: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -229,6 +233,7 @@ class Readings:
             None if self.originals is None else [self.originals[i] for i in at.tolist()],
             None if self.included is None else taken(self.included, at),
             None if self.clocks_ms is None else self.clocks_ms[at],
+            None if self.tombstones is None else self.tombstones[at],
         )
 
     @staticmethod
@@ -247,6 +252,7 @@ class Readings:
             _concat_originals([part.originals for part in parts]),
             _concat_included([part.included for part in parts]),
             _concat([part.clocks_ms for part in parts]),
+            _concat([part.tombstones for part in parts]),
         )
 
 

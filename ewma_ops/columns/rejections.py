@@ -77,6 +77,20 @@ class Rejections(Sequence[Rejection]):
         causes, details = [causes[i] for i in which], [details[i] for i in which]
         return Rejections(self.places[at], causes, details, ordinals)
 
+    def merged(self, other: Rejections) -> Rejections:
+        """Return these and others, by place; one reading of a record is as good as several."""
+        places = np.concatenate([self.places, other.places])
+        ordinals = None
+        if self.ordinals is not None or other.ordinals is not None:
+            parts = (self, other)
+            ordinals = np.concatenate(
+                [np.zeros(len(p), np.uint64) if p.ordinals is None else p.ordinals for p in parts]
+            )
+        every = Rejections(
+            places, [*self.causes, *other.causes], [*self.details, *other.details], ordinals
+        )
+        return every.take(np.argsort(places, kind="stable"))
+
     def __len__(self) -> int:
         return len(self.places)
 

@@ -182,15 +182,17 @@ class _Comparison:
             came = replace(decoded.readings, origins=origins)
             if self._clocks is not None:
                 came = self._clocks.stamp(came)
-            smoothed = self._table.update(came, collect_rejected=True)
-            readings, own = smoothed.readings, smoothed.readings.origins
-            assert own is not None
-            ids = map(utf8_of, readings.series_ids)
-            digests = _digests(ids, self._encoder.encode(smoothed))
-            self._pending[partition].add(packed(own.offsets, own.ordinals), digests)
+            entered = 0
+            for smoothed in self._table.update_in_order(came):
+                readings, own = smoothed.readings, smoothed.readings.origins
+                assert own is not None
+                ids = map(utf8_of, readings.series_ids)
+                digests = _digests(ids, self._encoder.encode(smoothed))
+                self._pending[partition].add(packed(own.offsets, own.ordinals), digests)
+                entered += len(readings)
             self._reached[partition] = int(offsets[-1]) + 1
-            self.found.readings += len(readings)
-            self.found.rejected += len(decoded.rejected) + len(kept) - len(readings)
+            self.found.readings += entered
+            self.found.rejected += len(decoded.rejected) + decoded.taken - entered
         for partition in list(self._early):
             for held in self._early.pop(partition):
                 self._match(partition, *held)

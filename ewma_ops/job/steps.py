@@ -139,7 +139,7 @@ class Decode:
 
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
         decoded = decode_runs(self._decoder, runs)
-        n, taken, skipped = sum(map(len, runs)), len(decoded.readings), decoded.skipped
+        n, taken, skipped = sum(map(len, runs)), decoded.taken, decoded.skipped
         self._letters.report.add(read=n, readings=taken, skipped=skipped)
         if decoded.skipped:
             _SKIPPED.inc(decoded.skipped)
@@ -148,7 +148,7 @@ class Decode:
         if (notice := self._decoder.pop_notice()) is not None:
             _log.warning("%s", notice)
         if len(decoded.readings) > 0:
-            _READINGS.inc(len(decoded.readings))
+            _READINGS.inc(decoded.taken)
             readings = replace(
                 decoded.readings,
                 origins=_origins(self._letters.inputs, runs, decoded.kept, decoded.ordinals),

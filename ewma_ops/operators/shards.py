@@ -144,7 +144,7 @@ class _WorkerTable:
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)
                 runs.append(run)
-        smoothed = [self.table.update(run, collect_rejected=True) for run in joined_runs(runs)]
+        smoothed = [one for run in joined_runs(runs) for one in self.table.update_in_order(run)]
         self.maintain(sum(map(len, runs)))
         return smoothed
 

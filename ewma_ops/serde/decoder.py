@@ -8,6 +8,7 @@ read, or is out of bounds, is rejected, alone, with a cause.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -32,10 +33,10 @@ from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.limits import (
     are_within,
     items_where,
+    places_of_nulls,
     record_times,
     reject_long_ids,
     reject_outside,
-    skip_nulls,
 )
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
@@ -112,6 +113,12 @@ class Decoded(NamedTuple):
     skipped: int = 0
     clipped: int = 0
 
+    @property
+    def taken(self) -> int:
+        """How many readings there are, without the tombstones among them."""
+        marks = self.readings.tombstones
+        return len(self.readings) - (0 if marks is None else int(np.count_nonzero(marks)))
+
 
 class Decoder:
     """Decode the records of a topic into readings; what is the same for every format.
@@ -141,6 +148,9 @@ class Decoder:
         self._watches = self._paths.time is not None
         self.watch = PathWatch([path.text for path in self._paths.numbers])
         """Tells which paths have led to no number yet."""
+        self._tombstones: Decoder | None = None
+        if options.tombstones == "forget":
+            self._tombstones = Decoder(_Empty(), _of_tombstones(options))
 
     def decode(
         self,
@@ -167,8 +177,8 @@ class Decoder:
         """
         rejected: Reasons = {}
         clipped = 0
-        if self._options.tombstones == "skip":
-            skip_nulls(values, rejected)
+        nulls = self._nulls(values)
+        rejected.update(dict.fromkeys(nulls.tolist(), SKIPPED))
         values = self._short(values, rejected)
         times_of_records = np.asarray(timestamps_ms, np.int64)
         record = RecordFields(keys, times_of_records, headers, partitions, topics)
@@ -199,7 +209,22 @@ class Decoder:
             reject_long(fields.included, self._options.max_include_bytes, rejected)
         readings = Readings(ids, column, times_ms, weights=weights, included=fields.included)
         reject_long_ids(ids, self._options.max_id_bytes, rejected)
-        return _decoded(readings, rejected, fields, len(values))._replace(clipped=clipped)
+        decoded = _decoded(readings, rejected, fields, len(values))._replace(clipped=clipped)
+        if self._tombstones is None:
+            return decoded
+        return _with_tombstones(decoded, nulls, self._tombstones.of(record.take(nulls)))
+
+    def of(self, record: RecordFields) -> Decoded:
+        """Decode records that have no value."""
+        n = len(record.keys)
+        beside = record.headers, record.partitions, record.topics
+        return self.decode(record.keys, [b""] * n, np.zeros(n, np.int64), *beside)
+
+    def _nulls(self, payloads: Sequence[bytes | None]) -> NDArray[np.intp]:
+        """Return the places of null payloads, if these are no dead letters."""
+        if self._options.tombstones == "dead-letter":
+            return np.zeros(0, np.intp)
+        return places_of_nulls(payloads)
 
     def _hint(self, moment: float) -> str:
         if self._options.time_unit is not None:
@@ -366,3 +391,58 @@ def _decoded(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> D
     own = Rejections(owners[at], letters.causes, letters.details, ordinals[at])
     skipped += fields.skipped + n - distinct(owners)  # payloads that hold none
     return Decoded(owners[rows], readings.take(rows), own, ordinals[rows], skipped)
+
+
+class _Empty:
+    """The document of a message that has no value."""
+
+    def documents(
+        self,
+        payloads: Sequence[bytes | None],
+        places: Sequence[int],  # noqa: ARG002 - of the protocol
+        rejected: Reasons,  # noqa: ARG002
+    ) -> list[Any]:
+        return [{} for _ in payloads]
+
+
+def _of_tombstones(options: DecoderOptions) -> DecoderOptions:
+    """Return what reads the id of a message without a value, and nothing else of it."""
+    return DecoderOptions(
+        value="@timestamp",
+        series_id=options.series_id,
+        max_id_bytes=options.max_id_bytes,
+        key=options.key,
+        key_format=options.key_format,
+    )
+
+
+def _with_tombstones(decoded: Decoded, nulls: NDArray[np.intp], forgotten: Decoded) -> Decoded:
+    """Put tombstones among readings, at their places; they count as skipped."""
+    readings, n = decoded.readings, len(forgotten.readings)
+    marks = Readings(
+        forgotten.readings.series_ids,
+        np.full((n, *readings.values.shape[1:]), np.nan),
+        np.full(n, _NO_TIME_MS),
+        weights=None if readings.weights is None else np.full(n, np.nan),
+        included=None if readings.included is None else [None] * n,
+        tombstones=np.ones(n, np.bool_),
+    )
+    readings = replace(readings, tombstones=np.zeros(len(readings), np.bool_))
+    at = np.concatenate([decoded.kept, nulls[forgotten.kept]])
+    order = np.argsort(at, kind="stable")
+    ordinals = decoded.ordinals
+    if ordinals is not None:
+        ordinals = np.concatenate([ordinals, np.zeros(n, np.uint64)])[order]
+    letters = forgotten.rejected
+    letters = Rejections(nulls[letters.places], letters.causes, letters.details)
+    return decoded._replace(
+        kept=at[order],
+        readings=Readings.concat([readings, marks]).take(order),
+        rejected=decoded.rejected.merged(letters),
+        ordinals=ordinals,
+        skipped=decoded.skipped - len(letters),
+    )
+
+
+_NO_TIME_MS = int(np.iinfo(np.int64).min)
+"""Of a tombstone: no clock goes by it."""

@@ -13,28 +13,26 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import EARLIEST_MS, LATEST_MS
-from ewma_ops.serde.fields import SKIPPED, Reasons
+from ewma_ops.serde.fields import Reasons
 
 __all__ = [
     "are_within",
     "items_where",
+    "places_of_nulls",
     "record_times",
     "reject_long_ids",
     "reject_outside",
-    "skip_nulls",
 ]
 
 _MOST_UTF8 = 4
 """Bytes of a character, at most."""
 
 
-def skip_nulls(payloads: Sequence[bytes | None], rejected: Reasons) -> None:
-    """Note payloads that are null as skipped."""
+def places_of_nulls(payloads: Sequence[bytes | None]) -> NDArray[np.intp]:
+    """Return the places of payloads that are null."""
     if isinstance(payloads, BytesColumn):
-        nulls = np.flatnonzero(payloads.stops < payloads.starts).tolist()
-    else:
-        nulls = [place for place, payload in enumerate(payloads) if payload is None]
-    rejected.update(dict.fromkeys(nulls, SKIPPED))
+        return np.flatnonzero(payloads.stops < payloads.starts)
+    return np.array([place for place, one in enumerate(payloads) if one is None], np.intp)
 
 
 def record_times(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray[np.int64]:

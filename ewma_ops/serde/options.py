@@ -70,7 +70,8 @@ class DecoderOptions:
     where
         Values by path: a message that has another is skipped.
     tombstones
-        Whether a null payload is rejected or skipped.
+        Whether a null payload is rejected, skipped, or says that the series of its record is to be
+        forgotten; ids come from beside the payload then.
 
     max_ahead_ms, ahead
         How far an event time may be ahead of its record's timestamp; one that is further is
@@ -102,7 +103,7 @@ class DecoderOptions:
     key: KeyKind | None = None
     key_format: Format | None = None
     where: Mapping[str, Sequence[str | float | bool]] = field(default_factory=dict)
-    tombstones: Literal["dead-letter", "skip"] = "dead-letter"
+    tombstones: Literal["dead-letter", "skip", "forget"] = "dead-letter"
     max_ahead_ms: int | None = None
     ahead: Literal["dead-letter", "clip"] = "dead-letter"
     include: Sequence[str] = ()

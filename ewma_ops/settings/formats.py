@@ -111,6 +111,12 @@ def refuse_paths(reads: Input, include: Sequence[str], mistakes: list[str]) -> N
         mistakes.append(f"[input] {error}")
         return
     inside = [path for path in paths.every if path.source == "document"]
+    if reads.tombstones == "forget" and any(path.source == "document" for path in paths.ids):
+        mistakes.append(
+            'input.tombstones = "forget" needs an id that a message without a value has: take it '
+            'from the key (leave series_id out, or write "@key" or "@key.NAME"), a header or the '
+            "topic"
+        )
     if reads.format == "csv":
         _refuse_csv(reads, inside, mistakes)
     if reads.format == "line":

@@ -129,7 +129,8 @@ class Input(Struct, frozen=True, kw_only=True):
         Meta(description='values by path, such as { op = ["c", "u"], type = "trade" }'),
     ] = {}
     tombstones: Annotated[
-        Literal["dead-letter", "skip"], Meta(description='"dead-letter" or "skip"')
+        Literal["dead-letter", "skip", "forget"],
+        Meta(description='"dead-letter", "skip" or "forget"'),
     ] = "dead-letter"
     start: Annotated[
         Literal["earliest", "latest", "committed"] | int,

@@ -128,6 +128,11 @@ class Admission(Bounds):
         """Return the newest time of a series; ``None`` if no policy needs it."""
         return int(self.newest_ms[row]) if self.watches else None
 
+    def forget_newest(self, row: int) -> None:
+        """Forget the newest time of a series that begins anew."""
+        if self.watches:
+            self.newest_ms[row] = NEVER
+
     def set_newest(self, row: int, newest_ms: int) -> None:
         """Set the newest time of a series, after its newest reading is retracted."""
         self.newest_ms[row] = newest_ms

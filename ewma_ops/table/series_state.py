@@ -122,6 +122,14 @@ class SeriesState:
         newest_ms = np.maximum.reduce([newest[: len(self)] for newest in timed])
         return self._keep_rows(newest_ms >= before_ms)
 
+    def forget(self, series_ids: Sequence[str]) -> None:
+        """Reset series, so that each begins anew; what is not in the table stays out of it."""
+        for row in map(self._index.find, series_ids):
+            if row is not None:
+                for smoothing_state in self._smoothing_states:
+                    smoothing_state.clear(row)
+                self._admission.forget_newest(row)
+
     def free_idle(self) -> int:
         """Free the memory of idle series, with ``forget_after``; return how many were freed.
 

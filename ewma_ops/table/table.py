@@ -7,9 +7,9 @@ Must not know streams, Kafka, the clock ("now" is an argument) or how a statisti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,24 @@ class SeriesTable(Revisable):
         if kept.hashes is None and len(kept):
             kept = replace(kept, hashes=self.hashes[admitted.rows])
         return Smoothed(kept, statistics, admitted.rejected, admitted.tally)
+
+    def update_in_order(self, readings: Readings) -> Iterator[Smoothed]:
+        """Take in readings among which there are tombstones: the series of one begins anew there.
+
+        Yields what came of the readings; rejected ones are collected. Without tombstones this is
+        one :meth:`update`, with them one for each stretch between two.
+        """
+        marks = readings.tombstones
+        if marks is None or not marks.any():
+            yield self.update(replace(readings, tombstones=None), collect_rejected=True)
+            return
+        changes = np.flatnonzero(marks[1:] != marks[:-1]) + 1
+        for start, stop in pairwise([0, *changes.tolist(), len(readings)]):
+            part = readings.take(np.arange(start, stop))
+            if marks[start]:
+                self.forget(part.series_ids)
+            else:
+                yield self.update(replace(part, tombstones=None), collect_rejected=True)
 
     def _advance(self, admitted: Admitted) -> dict[str, NDArray[np.float64]]:
         if len(admitted.rows) < _SMALLEST_BATCH and not self._vector:

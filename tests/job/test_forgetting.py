@@ -10,6 +10,7 @@ import pytest
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings
 from ewma_ops.job.clocks import Clocks
+from tests.helpers.brokers import Record, produce
 from tests.helpers.jobs import START_MS, Job, Reading, ewma
 
 DAY_MS = 86_400_000
@@ -67,3 +68,29 @@ def test_series_of_other_partitions_go_by_other_clocks(embedded: str, tmp_path: 
     assert all(average in (smoothed, anew) for average in averages.values())
     done = ewma("verify", str(job.path))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_tombstone_lets_the_series_of_its_key_begin_anew(
+    embedded: str, tmp_path: Path, workers: int
+) -> None:
+    job = Job(embedded, tmp_path, (2, 1, 1))
+    own = {"series_id": "@key.id", "key": "json", "tombstones": "forget", "time": "ts"}
+    job.configure(input=own)
+
+    def record(series: int, value: float | None) -> Record:
+        payload = None if value is None else b'{"ts": %d, "value": %g}' % (START_MS, value)
+        return Record(payload, b'{"id": %d}' % series)
+
+    produce(embedded, job.input, [record(1, 1.0), record(2, 1.0), record(1, None), record(2, 4.0)])
+    job.run(workers)
+    produce(embedded, job.input, [record(1, 4.0), record(2, None), Record(None, b"no JSON")])
+    produce(embedded, job.input, [record(2, 9.0), record(1, 4.0)])
+    told = job.run(workers)
+    averages = [[event.ewma for event in events] for _, events in sorted(job.events(6).items())]
+    assert averages == [[1.0, 4.0, 4.0], [1.0, pytest.approx((0.9 + 4) / 1.9), 9.0]]
+    assert [letter.key for letter in job.letters(1)] == [b"no JSON"]
+    assert "3 events, 1 dead letter" in told
+    done = ewma("verify", str(job.path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 readings, 1 dead letters, 6 events" in done.stdout

@@ -79,4 +79,9 @@ def test_tombstones(monkeypatch: pytest.MonkeyPatch, *, column: bool) -> None:
     assert (skipping.kept.tolist(), skipping.skipped, len(skipping.rejected)) == ([0, 2], 1, 0)
     letters = decode(good, None, good, column=column)
     assert [one.cause for one in letters.rejected] == ["tombstone"]
+    forgetting = decode(good, None, good, tombstones="forget", column=column)
+    assert (forgetting.kept.tolist(), forgetting.skipped, forgetting.taken) == ([0, 1, 2], 1, 2)
+    marks = forgetting.readings.tombstones
+    assert marks is not None
+    assert marks.tolist() == [False, True, False]
     assert letters.skipped == 0

@@ -233,7 +233,12 @@ def test_a_byte_order_mark_is_no_mistake(path: Path) -> None:
         ("input", "where = { op = [] }", 'input.where = {"op":[]} must be values by path'),
         ("input", "where = 5", "input.where = 5 must be values by path"),
         ("input", 'where = { "$.x" = 1 }', "input.where: path '$.x': it begins with $"),
-        ("input", 'tombstones = "forget"', 'input.tombstones = "forget" must be "dead-letter" or'),
+        ("input", 'tombstones = "keep"', 'input.tombstones = "keep" must be "dead-letter", "skip"'),
+        (
+            "input",
+            'series_id = "id"\ntombstones = "forget"',
+            'input.tombstones = "forget" needs an id that a message',
+        ),
         ("input", "value = []", 'input.value = [] must be a payload field, such as "value"'),
         ("input", 'weight = "v"', "input.weight is not used"),
         ("smooth", 'weighting = "volume"', 'weighting "volume" needs input.weight'),
