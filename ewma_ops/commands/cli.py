@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Who read the output has enough of it; Python would complain once more at its end.
+        # The reader of the output has closed it; Python would report that again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except EwmaError as error:
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tools(commands)
     design.add_command(commands)
 
-    demo = commands.add_parser("demo", help="the whole thing on real data, on an embedded broker")
+    demo = commands.add_parser("demo", help="run a job on real data, with an embedded broker")
     demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
     demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
     demo.set_defaults(command=_demo)
@@ -82,7 +82,7 @@ def _add_init(commands: design.Commands) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an option of the connection, such as security_protocol=SSL; any number of them",
+        help="a connection option, such as security_protocol=SSL; may be repeated",
     )
     init.add_argument("--registry", metavar="URL", help="the Schema Registry of the messages")
     init.set_defaults(command=_init)
@@ -93,7 +93,11 @@ def _add_jobs(commands: design.Commands) -> None:
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
     run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (1)")
     run.add_argument(
-        "--grace", type=_seconds, default="20s", metavar="TIME", help="of a graceful stop (20s)"
+        "--grace",
+        type=_seconds,
+        default="20s",
+        metavar="TIME",
+        help="most that a graceful stop may take (20s)",
     )
     run.add_argument(
         "--wait",
@@ -129,16 +133,21 @@ def _add_tools(commands: design.Commands) -> None:
     try_.add_argument("config", type=Path, metavar="CONFIG.toml")
     try_.add_argument("file", metavar="FILE", help="a message a line; - for standard input")
     try_.add_argument(
-        "--values", action="store_true", help="a line is the value of a message, as it stands"
+        "--values", action="store_true", help="each line is the value of a message, as it is"
     )
-    try_.add_argument("--json", action="store_true", help="print all that comes out as JSON")
+    try_.add_argument(
+        "--json", action="store_true", help="print everything as JSON, one object a line"
+    )
     try_.set_defaults(command=_try)
 
     redrive = commands.add_parser("redrive", help="send dead letters back to the input topic")
     redrive.add_argument("config", type=Path, metavar="CONFIG.toml")
-    redrive.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    redrive.add_argument("--dry-run", action="store_true", help="only print what would be sent")
     redrive.add_argument(
-        "--cause", action="append", default=[], help="of the letters; any number (all causes)"
+        "--cause",
+        action="append",
+        default=[],
+        help="send letters of this cause; may be repeated (all)",
     )
     for name, when in (("--since", "written then or later"), ("--until", "written before")):
         redrive.add_argument(name, type=_moment, metavar="TIME", help=f"letters {when}")

@@ -182,7 +182,7 @@ class _Trial:
         self._print(sys.stdout.flush)
 
     def _print(self, act: Callable[[], object]) -> None:
-        """Print, and stop the flow when whoever read the output has enough of it."""
+        """Print, and stop the flow when the reader of the output has closed it."""
         if self._unread:
             return
         try:

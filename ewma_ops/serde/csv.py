@@ -123,7 +123,7 @@ class _Csv:
 
     def _quoted(self, lines: StringIO) -> Iterator[list[str]]:
         if "\0" in lines.getvalue():  # which Python 3.10 refuses, and later ones do not
-            raise Refused("not-csv", "a zero byte stands in a message with quotes")
+            raise Refused("not-csv", "a message with quotes has a zero byte")
         reader = csv.reader(
             lines,
             delimiter=self._delimiter,

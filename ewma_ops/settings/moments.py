@@ -41,7 +41,7 @@ def moment_ms(text: str) -> int:
     """
     found = _ISO_8601.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is none of the forms that are read, such as {FORMS}")
+        raise ValueError(f"{text!r} is not a time in a known form, such as {FORMS}")
     number = {name: int(part or 0) for name, part in found.groupdict().items() if _is_number(part)}
     moment = datetime(
         number["year"],

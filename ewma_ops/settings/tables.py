@@ -61,10 +61,10 @@ def refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
             continue
         if not isinstance(value, dict) and (home := _home(name)):
             mistakes.append(
-                f"{name} = {show_value(name, value)} stands in no table; move it to {home}"
+                f"{name} = {show_value(name, value)} is outside any table; move it to {home}"
             )
         elif name in SHOWN | SECRETS:
-            mistakes.append(f"{name} stands in no table; move it to [kafka]")
+            mistakes.append(f"{name} is outside any table; move it to [kafka]")
         else:  # its value may be a secret
             unknown = f"[{name}]" if isinstance(value, dict) else name
             mistakes.append(f"{unknown} is not known; {suggestion(name, KEYS)}")

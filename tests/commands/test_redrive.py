@@ -209,7 +209,7 @@ def test_mistakes_are_told(job: Job) -> None:
     ask = ["redrive", str(job.path), "--dry-run"]
     assert_told(ewma(*ask, "--cause", "wrongtype"), 2, "did you mean wrong-type?")
     assert_told(ewma(*ask, "--cause", "xyz"), 2, "there are wrong-type")
-    assert_told(ewma(*ask, "--since", "yesterday"), 2, "is none of the forms that are read")
+    assert_told(ewma(*ask, "--since", "yesterday"), 2, "is not a time in a known form")
 
 
 def test_killed_at_any_moment_each_letter_goes_back_once(kafka: str, tmp_path: Path) -> None:

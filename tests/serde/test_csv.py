@@ -188,7 +188,7 @@ def test_one_bad_line_does_not_harm_the_others(by: str) -> None:
         (b"a,1,\xff", "not-utf8", "not UTF-8: invalid start byte (byte 4)"),
         (b'a,1,"2', "not-csv", "line 1: unexpected end of data"),
         (b'a,1,2\na,2,"3"4', "not-csv", "line 2: ',' expected after '\"'"),
-        (b'"\0",1,2', "not-csv", "a zero byte stands in a message with quotes"),
+        (b'"\0",1,2', "not-csv", "a message with quotes has a zero byte"),
         (b'{"id": "a"}', "not-csv", ""),
     ],
 )

@@ -72,7 +72,7 @@ def file_of(written: WrittenSchema) -> FileDescriptor:
     for name, text in written.references:
         found = _descriptor(text)
         if found is None:
-            raise BadSchemaError(f"{name} is none of Protobuf")
+            raise BadSchemaError(f"the schema {name} is not one of Protobuf")
         found.name = name
         files[name] = found
     own.name = own.name or _OWN_NAME
