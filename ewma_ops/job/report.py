@@ -27,7 +27,7 @@ class Report:
     Parameters
     ----------
     say
-        Told of dead letters: at the first one, and then at most once a minute.
+        Called with a line on dead letters: at the first one, then at most once a minute.
 
     Examples
     --------
@@ -75,9 +75,9 @@ class Report:
             self._unreported.update(causes)
             wait_s = self._reported_at + PERIOD_S - time.monotonic()
             if wait_s <= 0:
-                self.tell_letters()
+                self.report_letters()
             elif self._timer is None:
-                self._timer = threading.Timer(wait_s, self.tell_letters)
+                self._timer = threading.Timer(wait_s, self.report_letters)
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -88,7 +88,7 @@ class Report:
         )
         self.letters.update(other.letters)
 
-    def tell_letters(self) -> None:
+    def report_letters(self) -> None:
         """Report the dead letters since the last report, if there are any."""
         with self._lock:
             self._timer = None

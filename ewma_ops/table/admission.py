@@ -129,7 +129,7 @@ class Admission(Bounds):
         return int(self.newest_ms[row]) if self.watches else None
 
     def forget_newest(self, row: int) -> None:
-        """Forget the newest time of a series that begins anew."""
+        """Forget the newest time of a series that starts over."""
         if self.watches:
             self.newest_ms[row] = NEVER
 

@@ -123,7 +123,7 @@ class SeriesState:
         return self._keep_rows(newest_ms >= before_ms)
 
     def forget(self, series_ids: Sequence[str]) -> None:
-        """Reset series, so that each begins anew; what is not in the table stays out of it."""
+        """Reset those of the series that are in the table."""
         for row in map(self._index.find, series_ids):
             if row is not None:
                 for smoothing_state in self._smoothing_states:

@@ -120,7 +120,7 @@ class SeriesTable(Revisable):
         return Smoothed(kept, statistics, admitted.rejected, admitted.tally)
 
     def update_in_order(self, readings: Readings) -> Iterator[Smoothed]:
-        """Take in readings among which there are tombstones: the series of one begins anew there.
+        """Take in readings among which there are tombstones: the series of one starts over there.
 
         Yields what came of the readings; rejected ones are collected. Without tombstones this is
         one :meth:`update`, with them one for each stretch between two.
