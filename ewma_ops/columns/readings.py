@@ -18,6 +18,7 @@ from ewma_ops.columns.byte_columns import joined, taken
 from ewma_ops.columns.conversion import refuse_beyond, to_column
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.rejections import Rejection
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ReadingError
 
 __all__ = [
@@ -40,10 +41,10 @@ __all__ = [
     "weighable",
 ]
 
-EARLIEST_MS = -62_135_596_800_000
+EARLIEST_MS = MILLISECOND.earliest
 """0001-01-01T00:00:00Z, the earliest event time."""
 
-LATEST_MS = 253_402_300_799_999
+LATEST_MS = MILLISECOND.latest
 """9999-12-31T23:59:59.999Z, the latest event time."""
 
 LARGEST_WEIGHT = 2.0**500
@@ -133,7 +134,8 @@ class Readings:
         float64[n], or [n, k] for k fields (fastest in Fortran order, each field contiguous); NaN is
         a missing reading.
     times_ms
-        int64[n] event times, milliseconds since the epoch, UTC; ``None`` if there are none.
+        int64[n] event times, UTC; ``None`` if there are none. Milliseconds since the epoch, or the
+        finer ticks of a job (`ewma_ops.columns.ticks`); so are the times of all that is made of it.
     origins
         Input positions, which are passed on to the output; ``None`` outside Kafka.
     hashes
@@ -175,6 +177,7 @@ class Readings:
         weights: ArrayLike | None = None,
         *,
         finite: bool = True,
+        tick: Tick = MILLISECOND,
     ) -> Readings:
         """Return readings from any sequences, converted and checked.
 
@@ -210,10 +213,10 @@ class Readings:
             beyond = np.abs(column) > LARGEST_VALUE
             refuse_beyond(ids, "value", column, beyond, f"+-{LARGEST_VALUE:.3g}")
         if times is not None:
-            beyond = (times < EARLIEST_MS) | (times > LATEST_MS)
-            refuse_beyond(
-                ids, "time", times, beyond, f"{EARLIEST_MS} and {LATEST_MS} ms (years 1-9999)"
-            )
+            beyond = (times < tick.earliest) | (times > tick.latest)
+            years = tick.years.replace(" to ", "-")
+            bounds = f"{tick.earliest} and {tick.latest} {tick.unit} (years {years})"
+            refuse_beyond(ids, "time", times, beyond, bounds)
         if weight_column is not None:
             refuse_beyond(ids, "weight", weight_column, ~weighable(weight_column), WEIGHTS)
         return cls(ids, column, times, weights=weight_column)

@@ -107,7 +107,7 @@ class _Comparison:
         self._job = murmur2(identity.events.encode())
         self._decoder = build_decoder(settings)
         self._encoder = build_encoder(settings, registers=False)
-        forgets = settings.smoothing_set.forget_after_ms is not None
+        forgets = settings.smoothing_set.forget_after is not None
         self._clocks = Clocks() if forgets else None
         self._table, _ = warm_table(settings, identity.history)
         self._pending = {number: Pending() for number in source.topics.numbers()}

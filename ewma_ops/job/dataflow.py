@@ -179,7 +179,7 @@ def join(
     decoder = build_decoder(settings, stopping)
     decoder.watch.within = Contents(settings, stopping).paths
     report.watch = decoder.watch
-    clocks = None if settings.smoothing_set.forget_after_ms is None else Clocks()
+    clocks = None if settings.smoothing_set.forget_after is None else Clocks()
     decode = Decode(decoder, letters, keeps=policies.keeps_originals, clocks=clocks)
     encode = Encode(build_encoder(settings, stopping), partitions.events, report)
 

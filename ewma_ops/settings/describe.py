@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from ewma_ops.secrets.masking import masked
 from ewma_ops.settings.model import Output, Settings, show_value
 from ewma_ops.stats.composites import Composite
-from ewma_ops.table.smoothing_set import SmoothingLike
+from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
 
 __all__ = ["describe"]
 
@@ -38,7 +38,7 @@ def describe(settings: Settings) -> str:
         ("time", "record timestamp" if reads.time is None else reads.time),
         *(line for name, one in settings.smoothing_set.smoothings for line in _smooths(name, one)),
         ("policies", settings.smoothing_set.policies.describe()),
-        *_forgets(settings.smoothing_set.forget_after_ms),
+        *_forgets(settings.smoothing_set),
         ("shards", f"{settings.shards} shards"),
         *([] if settings.warm_start is None else [("warm start", str(settings.warm_start))]),
         ("writes", _writes(settings.output)),
@@ -59,10 +59,11 @@ def describe(settings: Settings) -> str:
     return masked("\n".join(f"{name:<13}{text}" for name, text in lines))
 
 
-def _forgets(forget_after_ms: int | None) -> list[tuple[str, str]]:
-    if forget_after_ms is None:
+def _forgets(asked: SmoothingSet) -> list[tuple[str, str]]:
+    if asked.forget_after is None:
         return []
-    return [("forgets", f"a series that is idle for more than {forget_after_ms / 1_000:,g} s")]
+    after_s = asked.forget_after / asked.tick.per_ms / 1_000
+    return [("forgets", f"a series that is idle for more than {after_s:,g} s")]
 
 
 def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:

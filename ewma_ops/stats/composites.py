@@ -62,6 +62,10 @@ class Composite:
         """The policies for unusual readings: those of the last stage."""
         return self.stages[-1][1].policies
 
+    def in_ticks(self, per_ms: int) -> Composite:
+        """Return the same composite for times in ticks of which ``per_ms`` are a millisecond."""
+        return replace(self, stages=tuple((name, s.in_ticks(per_ms)) for name, s in self.stages))
+
     def fingerprint(self) -> str:
         """Return a short text, equal for composites that can exchange their state."""
         stages = [

@@ -6,11 +6,13 @@ bits on every machine; must not know states, series or readings.
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +86,7 @@ class Decay:
     _beta: float | None
     _alpha: float | None
     _halflife_ms: float | None
+    _ticks_per_ms: int
     _given: tuple[str, object] = field(compare=False)
 
     def __init__(
@@ -115,8 +118,37 @@ class Decay:
             normal["_halflife_ms"] = _halflife_ms(name, value)
         else:
             normal["_beta"], normal["_alpha"] = _per_reading(name, _number(name, value))
-        for slot, part in {"by_time": by_time, "_given": given[0], **normal}.items():
+        normal |= {"by_time": by_time, "_ticks_per_ms": 1, "_given": given[0]}
+        for slot, part in normal.items():
             object.__setattr__(self, slot, part)
+
+    def in_ticks(self, per_ms: int) -> Decay:
+        """Return the same decay for gaps in ticks of which ``per_ms`` (>= 1) are a millisecond.
+
+        Examples
+        --------
+        >>> Decay(halflife="1s").in_ticks(1000).retention(np.array([0, 1_000_000]))
+        array([1. , 0.5])
+        """
+        same = copy.copy(self)
+        object.__setattr__(same, "_ticks_per_ms", per_ms)
+        return same
+
+    @property
+    def ticks_per_ms(self) -> int:
+        """How many of the units in which gaps are counted are a millisecond: 1, if not told."""
+        return self._ticks_per_ms
+
+    def _halflives(self, gap: Any) -> Any:
+        """Return a gap (int64[n], or int) in half-lives, negative.
+
+        Whole milliseconds give the same bits in every unit, as their part is exact.
+        """
+        per_ms = self._ticks_per_ms
+        if per_ms > 1:
+            whole, rest = divmod(gap, per_ms)
+            gap = whole + rest / per_ms
+        return gap / -self.halflife_ms
 
     @property
     def beta(self) -> float:
@@ -133,37 +165,37 @@ class Decay:
         """The half-life in milliseconds (time decay)."""
         return self._normal(self._halflife_ms, "halflife_ms", by_time=True)
 
-    def retention(self, gap_ms: NDArray[np.int64]) -> Floats:
-        """Return the retained part of a weight after a gap: ``2 ** (-gap_ms / halflife_ms)``.
+    def retention(self, gap: NDArray[np.int64]) -> Floats:
+        """Return the retained part of a weight after a gap: ``2 ** (-gap / halflife)``.
 
         Parameters
         ----------
-        gap_ms
-            int64[n], >= 0 milliseconds.
+        gap
+            int64[n], >= 0 milliseconds, or ticks as of `in_ticks`.
 
         Examples
         --------
         >>> Decay(halflife="1s").retention(np.array([0, 1000, 2000]))
         array([1.  , 0.5 , 0.25])
         """
-        return exp2(gap_ms / -self.halflife_ms)
+        return exp2(self._halflives(gap))
 
-    def lapse(self, gap_ms: NDArray[np.int64]) -> Floats:
+    def lapse(self, gap: NDArray[np.int64]) -> Floats:
         """Return the lost part of a weight after a gap: ``1 - retention``, without cancellation.
 
         Parameters
         ----------
-        gap_ms
-            int64[n], >= 0 milliseconds.
+        gap
+            int64[n], >= 0 milliseconds, or ticks as of `in_ticks`.
 
         Examples
         --------
         >>> Decay(halflife="1s").lapse(np.array([0, 1000, 2000]))
         array([0.  , 0.5 , 0.75])
         """
-        return in_blocks(lapse, gap_ms / -self.halflife_ms)
+        return in_blocks(lapse, self._halflives(gap))
 
-    def lean(self, gap_ms: NDArray[np.int64]) -> Floats:
+    def lean(self, gap: NDArray[np.int64]) -> Floats:
         """Return how far the weighted mean of a straight line over a gap leans to its start.
 
         The weighted mean of a line from a to b over a gap that ends now is ``b - lean (b - a)``:
@@ -171,23 +203,24 @@ class Decay:
 
         Parameters
         ----------
-        gap_ms
-            int64[n], >= 0 milliseconds.
+        gap
+            int64[n], >= 0 milliseconds, or ticks as of `in_ticks`.
 
         Examples
         --------
         >>> Decay(halflife="1s").lean(np.array([0, 1000])).round(3)
         array([0.5  , 0.443])
         """
-        return in_blocks(lean, gap_ms / -self.halflife_ms)
+        return in_blocks(lean, self._halflives(gap))
 
-    def lean_of(self, gap_ms: int) -> float:
+    def lean_of(self, gap: int) -> float:
         """Return `lean` of one gap, to the same bits: faster than a column of one."""
-        x = gap_ms / self.halflife_ms * LN2
+        halflives: float = self._halflives(gap)
+        x = -halflives * LN2
         if x < SHORT_GAP:
             leaning: float = lean_series(x * x)
             return 0.5 - x * leaning
-        retained = exp2_of(gap_ms / -self.halflife_ms)
+        retained = exp2_of(halflives)
         return 1.0 / x - retained / (1.0 - retained)
 
     @property
@@ -195,13 +228,14 @@ class Decay:
         """The time constant halflife / ln 2 in seconds (time decay)."""
         return self.halflife_ms / 1000 / LN2
 
-    def retention_of(self, gap_ms: int) -> float:
+    def retention_of(self, gap: int) -> float:
         """Return `retention` of one gap, to the same bits: faster than a column of one."""
-        return exp2_of(gap_ms / -self.halflife_ms)
+        halflives: float = self._halflives(gap)
+        return exp2_of(halflives)
 
-    def lapse_of(self, gap_ms: int) -> float:
+    def lapse_of(self, gap: int) -> float:
         """Return `lapse` of one gap, to the same bits: faster than a column of one."""
-        x = gap_ms / -self.halflife_ms
+        x: float = self._halflives(gap)
         return 1.0 - exp2_of(x) if x < -0.5 else 0.0 - exp2m1_of(x)
 
     def describe(self) -> str:

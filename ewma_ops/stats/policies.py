@@ -19,7 +19,7 @@ from typing import Any
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.checks import number, one_of
-from ewma_ops.stats.durations import milliseconds
+from ewma_ops.stats.durations import whole_ticks
 
 __all__ = [
     "CAUSES",
@@ -57,6 +57,8 @@ _SETS = range(1 << len(CAUSES))
 class Policies:
     """A policy by cause, and the bounds of the causes: the options of a `Smoothing`, checked.
 
+    ``max_lateness`` is in ticks, of which ``ticks_per_ms`` are a millisecond.
+
     Raises
     ------
     ConfigError
@@ -70,8 +72,9 @@ class Policies:
     equal_times: str
     lowest: float
     highest: float
-    max_lateness_ms: int
+    max_lateness: int
     by_time: bool
+    ticks_per_ms: int
 
     @classmethod
     def of(
@@ -86,6 +89,7 @@ class Policies:
         highest: float | None,
         max_lateness: timedelta | str | None,
         by_time: bool,
+        ticks_per_ms: int = 1,
     ) -> Policies:
         """Fill in defaults: no bounds, no lateness, and late readings are taken."""
         if late is None:
@@ -101,8 +105,9 @@ class Policies:
             equal_times,
             -math.inf if lowest is None else float(lowest),
             math.inf if highest is None else float(highest),
-            0 if max_lateness is None else milliseconds("max_lateness", max_lateness),
+            0 if max_lateness is None else whole_ticks("max_lateness", max_lateness, ticks_per_ms),
             by_time,
+            ticks_per_ms,
         )
 
     def __post_init__(self) -> None:
@@ -119,7 +124,7 @@ class Policies:
         ):
             if getattr(self, cause) == "clip" and bounds < needed:
                 raise ConfigError(f'{cause} is "clip": give {words}, to which values are clipped')
-        if self.max_lateness_ms and self.late == "take":
+        if self.max_lateness and self.late == "take":
             raise ConfigError(
                 'late is "take", so max_lateness has no meaning: leave one of them out'
             )
@@ -162,7 +167,7 @@ class Policies:
     def of_reading(self) -> tuple[object, ...]:
         """What smoothings of the same readings must agree on: everything but skip or decay."""
         policies = ["skip" if policy == "decay" else policy for policy in self.by_cause.values()]
-        return (*policies, self.lowest, self.highest, self.max_lateness_ms)
+        return (*policies, self.lowest, self.highest, self.max_lateness)
 
     def joined(self, others: Iterable[Policies]) -> Policies:
         """Return the policies of several smoothings of the same readings.
@@ -193,8 +198,8 @@ class Policies:
         del told["missing"]
         if math.isfinite(self.lowest) or math.isfinite(self.highest):
             told["out-of-range"] += f" (beyond {self.lowest:g} and {self.highest:g})"
-        if self.max_lateness_ms:
-            told["late"] += f" (by more than {self.max_lateness_ms / 1000:g} s)"
+        if self.max_lateness:
+            told["late"] += f" (by more than {self.max_lateness / self.ticks_per_ms / 1000:g} s)"
         return ", ".join(f"{cause} {policy}" for cause, policy in told.items())
 
 

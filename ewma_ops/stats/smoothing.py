@@ -6,7 +6,7 @@ Knows which options are compatible; must not know how anything is computed or st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -213,7 +213,12 @@ class Smoothing:
             highest=self.highest,
             max_lateness=self.max_lateness,
             by_time=self.decay.by_time,
+            ticks_per_ms=self.decay.ticks_per_ms,
         )
+
+    def in_ticks(self, per_ms: int) -> Smoothing:
+        """Return the same smoothing for times in ticks of which ``per_ms`` are a millisecond."""
+        return replace(self, decay=self.decay.in_ticks(per_ms))
 
     @property
     def by_duration(self) -> bool:

@@ -72,14 +72,15 @@ class Admission(Bounds):
         policies = smoothing_set.policies
         self._refused = np.array([policy == "dead-letter" for policy in self._policies])
         self._reset = np.array([policy == "reset" for policy in self._policies])
-        self._max_lateness_ms = policies.max_lateness_ms
+        self._max_lateness = policies.max_lateness
+        self._unit = smoothing_set.tick.unit
         self._whole = smoothing_set.width > 1 and not smoothing_set.fields
         state = {} if columns is None else columns
-        forget_after_ms = smoothing_set.forget_after_ms
+        forget_after = smoothing_set.forget_after
         self.idleness: Idleness | None = None
-        if forget_after_ms is not None:
+        if forget_after is not None:
             sources = np.array(state.get(_SOURCES, []), np.int64)
-            self.idleness = Idleness(forget_after_ms, sources)
+            self.idleness = Idleness(forget_after, sources)
         self._judges_times = policies.watches
         self.watches = policies.watches or self.idleness is not None
         self._bind(np.array(state.get(_COLUMN, []), np.int64))
@@ -358,16 +359,17 @@ class Admission(Bounds):
         if time_ms == newest:
             return EQUAL_TIMES if self._policies[EQUAL_TIMES] != "take" else 0, time_ms
         policy = self._policies[LATE]
-        if policy == "take" or newest - time_ms <= self._max_lateness_ms:
+        if policy == "take" or newest - time_ms <= self._max_lateness:
             return 0, time_ms
         if policy == "reset":
             newest_ms[row] = time_ms
-        return LATE, newest - self._max_lateness_ms if policy == "clip" else time_ms
+        return LATE, newest - self._max_lateness if policy == "clip" else time_ms
 
     def _time_message(self, series_id: str, newest: int, time_ms: int) -> str:
+        unit = self._unit
         if time_ms == newest:
-            return f"series {shown(series_id)} has had a reading at {time_ms} ms already"
+            return f"series {shown(series_id)} has had a reading at {time_ms} {unit} already"
         return (
-            f"time {time_ms} of series {shown(series_id)} is {newest - time_ms} ms before its "
-            f"newest, more than max_lateness, {self._max_lateness_ms} ms"
+            f"time {time_ms} of series {shown(series_id)} is {newest - time_ms} {unit} before its "
+            f"newest, more than max_lateness, {self._max_lateness} {unit}"
         )

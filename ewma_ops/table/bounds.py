@@ -41,7 +41,7 @@ class Bounds:
         self._timed, self.by_volume = smoothing_set.by_time, smoothing_set.by_volume
         self.demands = self._timed is not None or self.by_volume
         self._width = smoothing_set.width
-        self._forgets = smoothing_set.forget_after_ms is not None
+        self._forgets = smoothing_set.forget_after is not None
 
     def check_shape(self, readings: Readings) -> None:
         """Refuse readings that lack times, weights or fields that the smoothing set needs.

@@ -27,8 +27,8 @@ class Idleness:
 
     Parameters
     ----------
-    forget_after_ms
-        Milliseconds, > 0.
+    forget_after
+        > 0, in the ticks of the event times; so are all times here.
     sources
         int64[n], input partition of the last reading of each series; -1 for none.
 
@@ -40,14 +40,14 @@ class Idleness:
     than that finds the series new.
     """
 
-    def __init__(self, forget_after_ms: int, sources: NDArray[np.int64]) -> None:
-        self._forget_after_ms = forget_after_ms
+    def __init__(self, forget_after: int, sources: NDArray[np.int64]) -> None:
+        self._forget_after = forget_after
         self.sources = sources
         self._newest_of: dict[int, int] = {}
 
     def is_idle(self, newest_ms: int, clock_ms: int) -> bool:
         """Tell whether a series with this newest time is idle at this time of its source."""
-        return newest_ms != NEVER and clock_ms - newest_ms > self._forget_after_ms
+        return newest_ms != NEVER and clock_ms - newest_ms > self._forget_after
 
     def none_idle(self, readings: Readings, newest_ms: NDArray[np.int64]) -> bool:
         """Tell whether no reading can reset its series, by the extreme times alone.
@@ -58,7 +58,7 @@ class Idleness:
         assert times is not None
         known = newest_ms[newest_ms != NEVER]
         earliest = min(int(times.min()), int(known.min(initial=_LATEST)))
-        return int(clocks.max()) - earliest <= self._forget_after_ms
+        return int(clocks.max()) - earliest <= self._forget_after
 
     def note(self, readings: Readings, rows: NDArray[np.intp]) -> None:
         """Keep the input partitions of readings, and advance the clocks of these."""
@@ -76,7 +76,7 @@ class Idleness:
     def note_own(self, rows: NDArray[np.intp] | int, time_ms: int) -> None:
         """Do as `note` for readings without an input partition, the newest at ``time_ms``."""
         self.sources[rows] = _NO_SOURCE
-        self._advance(_NO_SOURCE, time_ms - self._forget_after_ms)
+        self._advance(_NO_SOURCE, time_ms - self._forget_after)
 
     def _advance(self, source: int, clock_ms: int) -> None:
         self._newest_of[source] = max(clock_ms, self._newest_of.get(source, clock_ms))
@@ -86,7 +86,7 @@ class Idleness:
         sources = self.sources[: len(newest_ms)]
         idle = np.zeros(len(newest_ms), np.bool_)
         for source, clock_ms in self._newest_of.items():
-            before_ms = clock_ms - self._forget_after_ms
+            before_ms = clock_ms - self._forget_after
             idle |= (sources == source) & (newest_ms < before_ms) & (newest_ms != NEVER)
         return idle
 

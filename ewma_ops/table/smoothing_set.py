@@ -11,9 +11,10 @@ from datetime import timedelta
 from itertools import combinations
 from typing import NamedTuple
 
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.composites import Composite
-from ewma_ops.stats.durations import milliseconds
+from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.policies import Policies
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.statistics import OF_READING, PAIRED
@@ -68,14 +69,17 @@ class SmoothingSet:
         Names of the fields; none for a number or a vector without names.
     width
         Number of values of a reading.
-    forget_after_ms
-        Milliseconds after which an idle series is reset; ``None`` for never.
+    forget_after
+        Ticks after which an idle series is reset; ``None`` for never.
+    tick
+        In what event times are counted; the smoothings are in the same ticks.
     """
 
     smoothings: tuple[tuple[str, SmoothingLike], ...]
     fields: tuple[str, ...]
     width: int
-    forget_after_ms: int | None = None
+    forget_after: int | None = None
+    tick: Tick = MILLISECOND
 
     @classmethod
     def of(
@@ -83,6 +87,7 @@ class SmoothingSet:
         smoothing: SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet,
         fields: Sequence[str] | int = 1,
         forget_after: timedelta | str | None = None,
+        tick: Tick = MILLISECOND,
     ) -> SmoothingSet:
         """Name smoothings and fields, checked.
 
@@ -94,6 +99,8 @@ class SmoothingSet:
             Names of the fields of a reading, or how many numbers its value is a vector of.
         forget_after
             How long a series may be idle before its next reading resets it, such as ``"7d"``.
+        tick
+            In what event times are counted.
 
         Raises
         ------
@@ -125,9 +132,11 @@ class SmoothingSet:
                 raise ConfigError(
                     f"fields = {fields!r}: give a list of names, each once, or how many there are"
                 )
-        forget_after_ms = None if forget_after is None else _milliseconds(forget_after)
+        if tick.per_ms > 1:
+            named = {name: one.in_ticks(tick.per_ms) for name, one in named.items()}
+        forgets = None if forget_after is None else _idle_ticks(forget_after, tick)
         several = names if len(names) > 1 else ()
-        smoothing_set = cls(tuple(named.items()), several, width, forget_after_ms)
+        smoothing_set = cls(tuple(named.items()), several, width, forgets, tick)
         first = smoothing_set.smoothings[0][1].policies
         for one in named.values():
             paired = ", ".join(name for name in one.statistics if name in PAIRED)
@@ -169,7 +178,7 @@ class SmoothingSet:
     @property
     def by_time(self) -> Smoothing | None:
         """The first smoothing that needs the time of a reading."""
-        forgets = self.forget_after_ms is not None
+        forgets = self.forget_after is not None
         timed = (s for s in self._single() if forgets or s.decay.by_time or s.policies.watches)
         return next(timed, None)
 
@@ -211,8 +220,10 @@ class SmoothingSet:
         ]
         fields = [f"fields={','.join(self.fields)}"] if self.fields else []
         vector = [f"vector={self.width}"] if self.width > 1 and not self.fields else []
-        forgets = [] if self.forget_after_ms is None else [f"forget_after={self.forget_after_ms}ms"]
-        return "; ".join([*smoothings, *fields, *vector, *forgets])
+        unit = self.tick.unit
+        forgets = [] if self.forget_after is None else [f"forget_after={self.forget_after}{unit}"]
+        counts = [] if self.tick is MILLISECOND else [f"times={unit}"]
+        return "; ".join([*smoothings, *fields, *vector, *forgets, *counts])
 
     def groups(self, *, separate_weights: bool = False) -> list[FieldGroup | CompositeGroup]:
         """Group the fields that share weights: all of them, or each field and each pair by itself.
@@ -294,13 +305,13 @@ class SmoothingSet:
         return "_".join(filter(None, (of, decay, statistic)))
 
 
-def _milliseconds(forget_after: object) -> int:
-    time_ms = milliseconds("forget_after", forget_after)
-    if time_ms < 1:
+def _idle_ticks(forget_after: object, tick: Tick) -> int:
+    ticks = whole_ticks("forget_after", forget_after, tick.per_ms)
+    if ticks < 1:
         raise ConfigError(
-            f'forget_after is {forget_after!r}: it must be at least 1 ms, such as "7d"'
+            f'forget_after is {forget_after!r}: it must be at least 1 {tick.unit}, such as "7d"'
         )
-    return time_ms
+    return ticks
 
 
 def _by_name(smoothing: object) -> dict[str, SmoothingLike]:

@@ -35,8 +35,8 @@ def test_what_is_left_out_is_as_it_always_was() -> None:
 @pytest.mark.parametrize("max_lateness", ["10min", timedelta(minutes=10)])
 def test_max_lateness_sends_what_is_later_to_the_dead_letters(max_lateness: Any) -> None:
     policies = smoothing(max_lateness=max_lateness).policies
-    assert (policies.late, policies.max_lateness_ms) == ("dead-letter", 600_000)
-    assert smoothing(late="skip").policies.max_lateness_ms == 0
+    assert (policies.late, policies.max_lateness) == ("dead-letter", 600_000)
+    assert smoothing(late="skip").policies.max_lateness == 0
 
 
 @pytest.mark.parametrize(
