@@ -224,11 +224,12 @@ def _decoder_options(settings: Settings) -> DecoderOptions:
         decimal=reads.decimal,
         missing_values=reads.missing_values,
         time_unit=reads.time_unit,
+        tick=reads.tick,
         time_format=reads.time_format,
         key=reads.key,
         where=reads.where,
         tombstones=reads.tombstones,
-        max_ahead_ms=settings.max_ahead_ms,
+        max_ahead=settings.max_ahead,
         ahead=settings.ahead,
         include=settings.output.include,
         max_include_bytes=settings.output.max_include_bytes,
@@ -254,6 +255,7 @@ def open_history(settings: Settings, digest: str = "") -> History | None:
         reads.weight,
         smoothing_set.largest,
         digest or file_digest(path),
+        reads.tick,
     )
 
 
@@ -298,7 +300,8 @@ def build_encoder(
         return JsonEncoder(names, fields, include, most)
     schemas = build_schemas(settings, stopping)
     assert schemas is not None
-    text, subject = events_schema(names, fields, include), f"{settings.output.topic}-value"
+    tick, subject = settings.input.tick, f"{settings.output.topic}-value"
+    text = events_schema(names, fields, include, tick)
 
     def schema_id() -> int:
         found = (schemas.register if registers else schemas.registered)(subject, text)
@@ -309,4 +312,4 @@ def build_encoder(
             )
         return found
 
-    return AvroEncoder(names, fields, include, most, schema_id=schema_id)
+    return AvroEncoder(names, fields, include, most, schema_id=schema_id, tick=tick)

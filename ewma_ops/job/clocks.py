@@ -31,7 +31,7 @@ class Clocks:
         self._newest_ms: dict[int, int] = {}
 
     def state(self, partition: int) -> int | None:
-        """Return the clock of a partition in milliseconds; ``None`` if it has none yet."""
+        """Return the clock of a partition in ticks; ``None`` if it has none yet."""
         return self._newest_ms.get(partition)
 
     def resume(self, partition: int, state: int | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.job.advice import advise
 from ewma_ops.job.builders import build_decoder
 from ewma_ops.job.contents import Contents
@@ -51,7 +52,7 @@ class FieldFound(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A reading as the job takes it; ``time`` in words, UTC."""
+    """A reading as the job takes it; ``time`` in words, UTC, with all digits that are counted."""
 
     series_id: str
     time_ms: int
@@ -117,7 +118,7 @@ def survey(
         skipped=0 if decoded is None else decoded.skipped,
         dead_letters=dict(letters.most_common()),
         fields=fields,
-        newest=None if decoded is None else _newest(decoded),
+        newest=None if decoded is None else _newest(decoded, settings.input.tick),
         looks_like=guess,
         advice=advice,
     )
@@ -258,7 +259,7 @@ def _shown(value: object) -> str:
     return shown_text(text)
 
 
-def in_words(time_ms: int) -> str:
+def in_words(time: int, tick: Tick = MILLISECOND) -> str:
     """Return a time in words, UTC.
 
     Examples
@@ -266,22 +267,23 @@ def in_words(time_ms: int) -> str:
     >>> in_words(1_700_000_000_250)
     '2023-11-14 22:13:20.250 UTC'
     """
-    moment = _EPOCH + timedelta(milliseconds=time_ms)
-    fraction = f".{time_ms % 1000:03d}" if time_ms % 1000 else ""
+    seconds, rest = divmod(time, 1_000 * tick.per_ms)
+    moment = _EPOCH + timedelta(seconds=seconds)
+    fraction = f".{rest:0{len(str(tick.per_ms)) + 2}d}" if rest else ""
     return f"{moment:%Y-%m-%d %H:%M:%S}{fraction} UTC"
 
 
-def _newest(decoded: Decoded) -> Reading | None:
+def _newest(decoded: Decoded, tick: Tick) -> Reading | None:
     readings = decoded.readings
     if not len(readings) or readings.times_ms is None:
         return None
     values = readings.values[-1].tolist()
     values = values if isinstance(values, list) else [values]
-    time_ms = int(readings.times_ms[-1])
+    time = int(readings.times_ms[-1])
     return Reading(
         readings.series_ids[-1],
-        time_ms,
-        in_words(time_ms),
+        time // tick.per_ms,
+        in_words(time, tick),
         [None if value != value else value for value in values],
         None if readings.weights is None else float(readings.weights[-1]),
     )

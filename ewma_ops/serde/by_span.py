@@ -110,7 +110,7 @@ class SpanReader:
         """Return the fields of no payloads."""
         return Fields(
             TextColumn.of([]) if self.ids else None,
-            np.zeros(0) if self.times else None,
+            self._moments.nothing() if self.times else None,
             [np.zeros(0) for _ in self.numbers],
             included=BytesColumn.of([]) if self.include else None,
         )
@@ -162,20 +162,21 @@ class SpanReader:
         if path in found.texts:
             spans = found.texts[path]
             if unit is None:
-                return read_times(spans)
+                return read_times(spans, self._options.tick)
             times, good = read_integers(spans, self._digits)
             if not good.any():
-                return read_times(spans)
-            return self._moments.in_ms(times), good
+                return read_times(spans, self._options.tick)
+            return self._moments.ticks(times), good
         spans = found.numbers[path]
         times, good = read_integers(spans, self._digits)
         if unit is None:
             return times, good
         if good.all():
-            return self._moments.in_ms(times), good
+            return self._moments.ticks(times), good
         moments, fine = read_floats(spans, usual & ~good)
         fine &= (np.abs(moments) < self._moments.exact_below) & ~np.isnan(moments)
-        times_ms = np.where(good, self._moments.in_ms(times), self._moments.in_ms(moments))
+        moments[~fine] = 0
+        times_ms = np.where(good, self._moments.ticks(times), self._moments.ticks(moments))
         return times_ms, good | fine
 
 

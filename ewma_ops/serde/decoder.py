@@ -264,18 +264,22 @@ class Decoder:
         self, times_ms: NDArray[np.int64], of_records: NDArray[np.int64], rejected: Reasons
     ) -> int:
         """Keep a fast clock from its series; return how many times were clipped, in place."""
-        most, name = self._options.max_ahead_ms, self._paths.time
+        most, name, tick = self._options.max_ahead, self._paths.time, self._options.tick
         if most is None or name is None:
             return 0
-        ahead = (of_records >= 0) & (times_ms > of_records + most)
+        ahead_by = times_ms - tick.of_ms(of_records)
+        ahead = (of_records >= 0) & (ahead_by > most)
         places = [place for place in np.flatnonzero(ahead).tolist() if place not in rejected]
+        if not places:
+            return 0
         if self._options.ahead == "clip":
-            times_ms[places] = of_records[places] + most
+            times_ms[places] -= ahead_by[places] - most
             return len(places)
+        per_s, digits = 1_000 * tick.per_ms, len(str(tick.per_ms)) + 2
         for place in places:
-            by_s = (int(times_ms[place]) - int(of_records[place])) / 1_000
-            detail = f"{name.text} is {by_s:,.3f} s ahead of the record's timestamp"
-            rejected[place] = "ahead", f"{detail}, at most {most / 1_000:g} s (smooth.max_ahead)"
+            by_s = int(ahead_by[place]) / per_s
+            detail = f"{name.text} is {by_s:,.{digits}f} s ahead of the record's timestamp"
+            rejected[place] = "ahead", f"{detail}, at most {most / per_s:g} s (smooth.max_ahead)"
         return 0
 
     def pop_notice(self) -> str | None:
@@ -308,7 +312,8 @@ class Decoder:
         if place is None or of_records[place] <= 0:
             return
         self._watches = False
-        time_ms, of_record = int(times_ms[place]), int(of_records[place])
+        tick = self._options.tick
+        time_ms, of_record = int(times_ms[place]) // tick.per_ms, int(of_records[place])
         distance_ms = abs(time_ms - of_record)
         assert self._paths.time is not None
         if distance_ms > _DECADES_MS:
@@ -355,7 +360,7 @@ class Decoder:
     def _times_of(self, moments: NDArray[Any], rejected: Reasons) -> NDArray[np.int64]:
         assert self._paths.time is not None
         name = self._paths.time.text
-        reject_outside(moments, name, rejected, self._hint)
+        reject_outside(moments, name, rejected, self._options.tick, self._hint)
         if moments.dtype == np.float64:
             for i, moment in items_where(moments, moments != np.rint(moments)):
                 detail = f"{name} is {moment}: not a whole number of milliseconds"

@@ -116,7 +116,8 @@ def distinct(owners: NDArray[np.intp]) -> int:
 class Fields(NamedTuple):
     """What was read of n payloads, by the column: not looked at yet.
 
-    ``ids`` is ``None`` and ``times_ms`` (float64[n] or int64[n]) are, where they are not asked for;
+    ``ids`` is ``None`` and ``times_ms`` (int64[n] ticks of the job, or float64[n] where those are
+    milliseconds, which a float holds exactly) are, where they are not asked for;
     ``numbers`` is float64[n] for each path of them. Where payloads hold several readings, n is how
     many those are, ``owners`` (intp[n], ascending) the places of their payloads, and ``ordinals``
     (uint64[n]) count them within one. ``included`` is what is passed through to events, n members
@@ -148,7 +149,7 @@ class Fields(NamedTuple):
         if self.ids is not None and others.ids is not None:
             ids = TextColumn.concat([TextColumn.of(self.ids), TextColumn.of(others.ids)])
         if self.times_ms is not None and others.times_ms is not None:
-            times_ms = np.concatenate([self.times_ms.astype(np.float64), others.times_ms])
+            times_ms = np.concatenate([self.times_ms, others.times_ms])
         numbers = map(np.concatenate, zip(self.numbers, others.numbers, strict=True))
         included = None
         if self.included is not None and others.included is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
-from ewma_ops.columns.readings import EARLIEST_MS, LATEST_MS
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.serde.fields import Reasons
 
 __all__ = [
@@ -39,21 +39,23 @@ def record_times(times_ms: NDArray[np.int64], rejected: Reasons) -> NDArray[np.i
     """Return records' timestamps; reject those that are absent or outside the years 1 to 9999."""
     for i, time_ms in items_where(times_ms, times_ms < 0):
         rejected.setdefault(i, ("no-time", f"the record's timestamp is {time_ms}"))
-    reject_outside(times_ms, "the record's timestamp", rejected)
+    reject_outside(times_ms, "the record's timestamp", rejected, MILLISECOND)
     return times_ms
 
 
 def reject_outside(
-    times_ms: NDArray[Any],
+    times: NDArray[Any],
     name: str,
     rejected: Reasons,
+    tick: Tick,
     hint: Callable[[float], str] = lambda _: "",
 ) -> None:
-    """Reject times outside the years 1 to 9999; ``hint`` says what a number may have meant."""
-    if are_within(times_ms, EARLIEST_MS, LATEST_MS):
+    """Reject times outside the years of the tick; ``hint`` says what a number may have meant."""
+    if are_within(times, tick.earliest, tick.latest):
         return
-    for i, time_ms in items_where(times_ms, (times_ms < EARLIEST_MS) | (times_ms > LATEST_MS)):
-        detail = f"{name} is {time_ms:.16g} ms, outside the years 1 to 9999{hint(time_ms)}"
+    for i, time in items_where(times, (times < tick.earliest) | (times > tick.latest)):
+        shown = f"{time:.16g} ms" if tick.per_ms == 1 else tick.shown(time)
+        detail = f"{name} is {shown}, outside the years {tick.years}{hint(time)}"
         rejected.setdefault(i, ("time-out-of-range", detail))
 
 

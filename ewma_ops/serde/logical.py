@@ -1,16 +1,17 @@
 """What schemas of several formats mean by times and decimals.
 
-Knows units and digits; must not know schemas or payloads. A time is exact to the millisecond, as
-every time of a job is: what is finer is rounded down. A decimal is exact.
+Knows units and digits; must not know schemas or payloads. A time is cut to the unit in
+which it is read, downwards. A decimal is exact.
 """
 
 from __future__ import annotations
 
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 
-__all__ = ["DAY_MS", "MOST_DECIMAL_DIGITS", "as_decimal", "in_unit"]
+__all__ = ["DAY_NS", "MOST_DECIMAL_DIGITS", "NS_PER_MS", "as_decimal", "in_unit"]
 
-DAY_MS = 86_400_000
+NS_PER_MS = 1_000_000
+DAY_NS = 86_400_000 * NS_PER_MS
 MOST_DECIMAL_DIGITS = 4_096
 
 _MOST_BYTES = 1_024
@@ -35,16 +36,19 @@ def as_decimal(unscaled: bytes, scale: int) -> Decimal:
     return Decimal(int.from_bytes(unscaled, "big", signed=True)).scaleb(-scale, _EXACT)
 
 
-def in_unit(time_ms: int, unit: str | None) -> int | Decimal:
-    """Return milliseconds since the epoch as a number of what ``time_unit`` says.
+def in_unit(time_ns: int, unit: str | None) -> int | Decimal:
+    """Return nanoseconds since the epoch as a number of what ``time_unit`` says.
+
+    What is finer than a unit is cut off, downwards; of seconds, than a millisecond.
 
     Examples
     --------
-    >>> in_unit(1_500, None), in_unit(1_500, "us"), in_unit(1_500, "s")
+    >>> in_unit(1_500_000_001, None), in_unit(1_500_000_001, "us"), in_unit(1_500_000_001, "s")
     (1500, 1500000, Decimal('1.5'))
     """
-    if unit is None or unit == "ms":
-        return time_ms
-    if unit == "s":
-        return Decimal(time_ms) / 1_000
-    return time_ms * (1_000 if unit == "us" else 1_000_000)
+    if unit == "ns":
+        return time_ns
+    if unit == "us":
+        return time_ns // 1_000
+    time_ms = time_ns // NS_PER_MS
+    return Decimal(time_ms) / 1_000 if unit == "s" else time_ms

@@ -2,13 +2,14 @@
 
 Knows plain Python objects and what counts as a time; must not know where it stood, nor bounds.
 
-A time is counted in whole milliseconds from here on: what is finer is rounded down. Whole numbers
-are converted exactly. A fraction is read as a float64 and taken to the microsecond first, as it
-has no more digits of today's seconds.
+A time is counted in the job's ticks from here on, whole milliseconds or finer: what is finer still
+is rounded down. Whole numbers and text are converted exactly. A fraction is a float64; of seconds
+it is taken to the microsecond first, as it has no more digits of today's.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, timezone
@@ -21,23 +22,27 @@ from numpy.typing import NDArray
 from ewma_ops.serde.fields import Reasons, Refused
 from ewma_ops.serde.numbers import as_float, shown
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.times import ms_of, read_time, times_of
+from ewma_ops.serde.times import read_time, ticks_of, times_of
 
 __all__ = ["MomentReader", "likely_unit"]
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+Times = NDArray[np.float64] | NDArray[np.int64]
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?")
 _LONGEST = 400
 _FROM_S, _TO_S = 631_152_000, 4_102_444_800
 
 
 class MomentReader:
-    """Read what was found as milliseconds since the epoch.
+    """Read what was found as ticks since the epoch.
+
+    Milliseconds are float64, so that it can be told later that one is not whole; what is finer is
+    int64, and a time out of bounds one that is so too.
 
     Parameters
     ----------
     options
-        ``time_unit`` and ``time_format`` of them.
+        ``time_unit``, ``tick`` and ``time_format`` of them.
 
     Examples
     --------
@@ -48,14 +53,17 @@ class MomentReader:
 
     def __init__(self, options: DecoderOptions) -> None:
         self._unit, self._format = options.time_unit, options.time_format
-        per_s = 1_000 if self._unit is None else _PER_SECOND[self._unit]
+        self._tick = options.tick
+        self._is_fine = options.tick.per_ms > 1
+        assert not self._is_fine or self._unit == self._tick.unit
+        per_s = _PER_SECOND[self._unit or "ms"]
         self.exact_below = 2.0**53 / max(1, 1_000_000 // per_s)
         """Whole numbers below it are converted exactly as floats too."""
 
     def column(
         self, name: str, found: list[Any], places: Sequence[int], rejected: Reasons
-    ) -> NDArray[np.float64]:
-        """Return float64[n]; note cause and detail of what is no time, by place.
+    ) -> Times:
+        """Return n times; note cause and detail of what is no time, by place.
 
         Without a unit numbers are milliseconds as they stand: that they are whole is checked later.
         """
@@ -67,10 +75,10 @@ class MomentReader:
                 return _floats(found)
         elif kinds == {int} and self._unit is not None:
             try:
-                return self.in_ms(np.array(found, np.int64))
+                return self.ticks(np.array(found, np.int64))
             except OverflowError:
                 pass
-        moments: list[float] = []
+        moments: list[Any] = []
         for place, one in zip(places, found, strict=True):
             if place in rejected:
                 moments.append(0)
@@ -80,12 +88,20 @@ class MomentReader:
             except Refused as refused:
                 moments.append(0)
                 rejected.setdefault(place, refused.args)
+        if self._is_fine:
+            return np.array(list(map(self._tick.cut, moments)), np.int64)
         return _floats(moments)
 
-    def in_ms(self, numbers: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return numbers of the unit as milliseconds, rounded down."""
+    def nothing(self) -> Times:
+        """Return the times of nothing."""
+        return np.zeros(0, np.int64) if self._is_fine else np.zeros(0)
+
+    def ticks(self, numbers: NDArray[np.int64] | NDArray[np.float64]) -> Times:
+        """Return numbers of the unit as ticks, rounded down; floats of fine ticks within int64."""
         if self._unit is None:
             return numbers.astype(np.float64)
+        if self._is_fine:
+            return numbers if numbers.dtype == np.int64 else np.floor(numbers).astype(np.int64)
         per_s = _PER_SECOND[self._unit]
         if numbers.dtype == np.int64:
             if per_s > 1_000:  # exact, which a float64 of nanoseconds is not
@@ -102,7 +118,7 @@ class MomentReader:
         found = list(found)
         at = [i for i, one in enumerate(found) if type(one) is str]
         texts = [found[i] for i in at]
-        for i, text, time_ms in zip(at, texts, times_of(texts), strict=True):
+        for i, text, time_ms in zip(at, texts, times_of(texts, self._tick), strict=True):
             if time_ms is None:
                 rejected.setdefault(places[i], ("not-a-time", self._no_time(name, text)))
             found[i] = time_ms or 0
@@ -112,38 +128,51 @@ class MomentReader:
         if found is None:
             raise Refused("no-time", f"{name} is absent or null")
         if isinstance(found, (int, float, Decimal)) and not isinstance(found, bool):
-            return self._from_number(found)
+            return self._from_number(found, name)
         if isinstance(found, datetime):
-            return ms_of(found)
+            return ticks_of(found, self._tick)
         if isinstance(found, date):
-            return ms_of(datetime(found.year, found.month, found.day, tzinfo=timezone.utc))
+            midnight = datetime(found.year, found.month, found.day, tzinfo=timezone.utc)
+            return ticks_of(midnight, self._tick)
         if not isinstance(found, str):
-            detail = f"{name} is {shown(found)}: not milliseconds, nor ISO 8601"
+            detail = f"{name} is {shown(found)}: not {self._tick.name}, nor ISO 8601"
             raise Refused("wrong-type", detail)
-        time_ms = self._from_text(found)
-        if time_ms is None:
+        time = self._from_text(found, name)
+        if time is None:
             raise Refused("not-a-time", self._no_time(name, found))
-        return time_ms
+        return time
 
-    def _from_number(self, number: float | Decimal) -> float:
+    def _from_number(self, number: float | Decimal, name: str) -> float:
         if self._unit is None:
             return as_float(number)
+        if self._is_fine:
+            return self._floor(number, name)
         if isinstance(number, int):
-            per_s = _PER_SECOND[self._unit]
-            return as_float(number * 1_000 // per_s)
+            return as_float(number * 1_000 // _PER_SECOND[self._unit])
         moment = as_float(number)
-        return float(self.in_ms(np.array([moment]))[0])
+        return float(self.ticks(np.array([moment]))[0])
 
-    def _from_text(self, text: str) -> float | None:
+    def _floor(self, number: float | Decimal, name: str) -> int:
+        """Return a number of ticks rounded down, exactly, of any size."""
+        try:
+            return math.floor(number)
+        except (OverflowError, ValueError):
+            detail = f"{name} is {number}: not a whole number of {self._tick.name}"
+            raise Refused("wrong-type", detail) from None
+
+    def _from_text(self, text: str, name: str) -> float | None:
         bare = text.strip()
         if self._unit is not None and len(bare) <= _LONGEST and _NUMBER.fullmatch(bare):
-            return self._from_number(float(bare) if "." in bare else int(bare))
+            if self._is_fine:
+                return self._floor(Decimal(bare), name)
+            return self._from_number(float(bare) if "." in bare else int(bare), name)
         if self._format is None:
-            return read_time(bare)
+            return read_time(bare, self._tick)
         try:
-            return ms_of(datetime.strptime(bare, self._format))  # noqa: DTZ007  # UTC, if it names none
+            moment = datetime.strptime(bare, self._format)  # noqa: DTZ007  # UTC, if it names none
         except ValueError:
             return None
+        return ticks_of(moment, self._tick)
 
     def _no_time(self, name: str, text: str) -> str:
         what = "not ISO 8601" if self._format is None else f"not of the form {self._format!r}"

@@ -15,6 +15,7 @@ from ewma_ops.columns.readings import (
     MAX_INCLUDE_BYTES,
     MAX_VALUE_BYTES,
 )
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.serde.fields import Format
 from ewma_ops.serde.formats import KeyKind
 
@@ -61,6 +62,9 @@ class DecoderOptions:
     time_unit
         Unit of times that are numbers, whole or not, or digits in quotes; ``None``: whole
         milliseconds.
+    tick
+        In what event times are counted from here on; what is finer is cut off, downwards. One
+        that is finer than a millisecond is also the ``time_unit``.
     time_format
         Of times that are text, as `datetime.strptime` has it; ``None``: ISO 8601.
     key
@@ -73,9 +77,9 @@ class DecoderOptions:
         Whether a null payload is rejected, skipped, or says that the series of its record is to be
         forgotten; ids come from beside the payload then.
 
-    max_ahead_ms, ahead
-        How far an event time may be ahead of its record's timestamp; one that is further is
-        rejected, or taken to be just so far ahead (``"clip"``). ``None``: any.
+    max_ahead, ahead
+        How far, in ticks, an event time may be ahead of its record's timestamp; one that is further
+        is rejected, or taken to be just so far ahead (``"clip"``). ``None``: any.
 
     include, max_include_bytes
         Paths of fields that are passed through to the event, and how many bytes of JSON they may
@@ -99,12 +103,13 @@ class DecoderOptions:
     decimal: Literal[".", ","] = "."
     missing_values: Sequence[str | float] = ()
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    tick: Tick = MILLISECOND
     time_format: str | None = None
     key: KeyKind | None = None
     key_format: Format | None = None
     where: Mapping[str, Sequence[str | float | bool]] = field(default_factory=dict)
     tombstones: Literal["dead-letter", "skip", "forget"] = "dead-letter"
-    max_ahead_ms: int | None = None
+    max_ahead: int | None = None
     ahead: Literal["dead-letter", "clip"] = "dead-letter"
     include: Sequence[str] = ()
     max_include_bytes: int = MAX_INCLUDE_BYTES

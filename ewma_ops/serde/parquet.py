@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ewma_ops.columns.readings import LARGEST_VALUE, Readings
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError, ReadingError
 
 __all__ = ["History", "file_digest"]
@@ -62,13 +63,15 @@ class History:
         Column of the series id, text or integers; several are joined with "/".
     time
         Column of the event time: timestamps, UTC where they name no zone, or dates, or integers,
-        milliseconds since the epoch. ``None``: the readings have no time.
+        ticks since the epoch. ``None``: the readings have no time.
     weight
         Column of what the reading weighs, numbers >= 0; null is a missing reading.
     largest
         Greatest magnitude of a value.
     digest
         What `file_digest` once returned of the file: it is to be read as it was, or not at all.
+    tick
+        In what times are counted: milliseconds, or the unit of a job.
 
     A column within a struct is named like ``"sensor.value"``.
 
@@ -96,10 +99,11 @@ class History:
         weight: str | None = None,
         largest: float = LARGEST_VALUE,
         digest: str | None = None,
+        tick: Tick = MILLISECOND,
     ) -> None:
         self._path = Path(source) if isinstance(source, str | Path) else None
         self._source, self._largest = source, largest
-        self.digest = digest
+        self.digest, self._tick = digest, tick
         self._name = str(self._path or "history")
         self._values = [value] if isinstance(value, str) else list(value)
         self._ids = [series_id] if isinstance(series_id, str) else list(series_id)
@@ -188,8 +192,9 @@ class History:
             return Readings.of(
                 ids[0] if len(ids) == 1 else list(map("/".join, zip(*ids, strict=True))),
                 values[0] if len(values) == 1 else np.array(values).T,
-                None if self._time is None else self._times_ms(batch, self._time, row),
+                None if self._time is None else self._times(batch, self._time, row),
                 weights,
+                tick=self._tick,
             )
         except (ReadingError, UnicodeDecodeError) as error:
             raise ConfigError(f"{rows}: {error}") from None
@@ -201,13 +206,18 @@ class History:
             raise ConfigError(f"{self._name}, row {row + at}: {column} is null or empty")
         return texts  # type: ignore[no-any-return]
 
-    def _times_ms(self, batch: Any, column: str, row: int) -> Any:
+    def _times(self, batch: Any, column: str, row: int) -> Any:
         times = _column(batch, column)
         if times.null_count:
             at = int(np.flatnonzero(times.is_null().to_numpy(zero_copy_only=False))[0])
             raise ConfigError(f"{self._name}, row {row + at}: {column} is null")
         found = times.to_numpy(zero_copy_only=False)
-        return found.astype("datetime64[ms]").astype(np.int64) if found.dtype.kind == "M" else found
+        if found.dtype.kind != "M":
+            return found
+        times_ms = found.astype("datetime64[ms]").astype(np.int64)
+        within = self._tick.of_ms(times_ms)  # in nanoseconds other years would wrap around
+        fine = found.astype(f"datetime64[{self._tick.unit}]").astype(np.int64)
+        return np.where(within // self._tick.per_ms == times_ms, fine, within)
 
 
 def _type(schema: Any, path: str) -> Any:

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, words_at
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 
-__all__ = ["ms_of", "read_time", "read_times", "times_of"]
+__all__ = ["read_time", "read_times", "ticks_of", "times_of"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MS = timedelta(milliseconds=1)
+_US = timedelta(microseconds=1)
 _FORM = re.compile(
     r"""(?P<date>\d{4}-\d\d-\d\d|\d{8})
     (?:[Tt\ ](?P<time>\d\d(?::?\d\d(?::?\d\d(?:[.,]\d{1,30})?)?)?)
@@ -34,16 +35,18 @@ _FORM = re.compile(
 _FEW = 64
 """Fewer times than this are read more quickly one by one (measured)."""
 _LONGEST = 32
-_MOST_DECIMALS = 6
+_MOST_DECIMALS = 9
+_POWERS = 10 ** np.arange(_MOST_DECIMALS - 1, -1, -1)
+_NS_PER_MS = 1_000_000
 _DAY_MS = 86_400_000
 _DAYS_TO_1970 = 719_468
 """From the first of March of year 0."""
 
 
-def read_time(text: str) -> int | None:
-    """Return the milliseconds since the epoch of one time, UTC where it names no offset.
+def read_time(text: str, tick: Tick = MILLISECOND) -> int | None:
+    """Return the ticks since the epoch of one time, UTC where it names no offset.
 
-    ``None`` if it is none.
+    ``None`` if it is none. What is finer than a tick is cut off, downwards.
 
     Examples
     --------
@@ -62,13 +65,12 @@ def read_time(text: str) -> int | None:
     whole, _, decimals = time.partition(".")
     hour, minute, second = whole[:2], whole[2:4] or "00", whole[4:] or "00"
     full = f"{digits[:4]}-{digits[4:6]}-{digits[6:]}T{hour}:{minute}:{second}"
-    if decimals:
-        full += f".{decimals[:6]}"
     try:
         moment = msgspec.convert(full + _offset(form["offset"] or form["of_date"]), datetime)
     except msgspec.ValidationError:
         return None
-    return ms_of(moment)
+    fine = int(decimals[:_MOST_DECIMALS].ljust(_MOST_DECIMALS, "0"))
+    return ticks_of(moment, tick) + fine // (_NS_PER_MS // tick.per_ms)
 
 
 def _offset(written: str | None) -> str:
@@ -81,34 +83,36 @@ def _offset(written: str | None) -> str:
     return f"{written[0]}{digits[:2]}:{digits[2:] or '00'}"
 
 
-def ms_of(moment: datetime) -> int:
-    """Return the milliseconds since the epoch, rounded down, UTC where it has no time zone.
+def ticks_of(moment: datetime, tick: Tick = MILLISECOND) -> int:
+    """Return the ticks since the epoch, rounded down, UTC where it has no time zone.
 
     Examples
     --------
-    >>> ms_of(datetime(1970, 1, 1, 0, 0, 1, 1999))
+    >>> ticks_of(datetime(1970, 1, 1, 0, 0, 1, 1999))
     1001
     """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
-    return (moment - _EPOCH) // _MS
+    return (moment - _EPOCH) // _US * 1_000 // (_NS_PER_MS // tick.per_ms)
 
 
-def times_of(texts: Sequence[str]) -> list[int | None]:
+def times_of(texts: Sequence[str], tick: Tick = MILLISECOND) -> list[int | None]:
     """Return what :func:`read_time` does of each."""
     if len(texts) < _FEW:
-        return list(map(read_time, texts))
-    times_ms, good = read_times(TextColumn.of(texts).utf8)
-    found: list[int | None] = times_ms.tolist()
+        return [read_time(text, tick) for text in texts]
+    times, good = read_times(TextColumn.of(texts).utf8, tick)
+    found: list[int | None] = times.tolist()
     for i in np.flatnonzero(~good).tolist():
-        found[i] = read_time(texts[i])
+        found[i] = read_time(texts[i], tick)
     return found
 
 
-def read_times(spans: BytesColumn) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Read times of the usual forms; tell which of n spans have one.
+def read_times(
+    spans: BytesColumn, tick: Tick = MILLISECOND
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Read times of the usual forms, in ticks within their bounds; tell which of n spans have one.
 
-    A date, or a date and a time of day to the minute, the second or up to six decimals; with no
+    A date, or a date and a time of day to the minute, the second or up to nine decimals; with no
     offset, ``Z`` or ``+hh:mm``. Others may be times too: see :func:`read_time`.
 
     Examples
@@ -127,11 +131,14 @@ def read_times(spans: BytesColumn) -> tuple[NDArray[np.int64], NDArray[np.bool_]
     good &= reader.stands(4, b"-") & reader.stands(7, b"-")
     good &= reader.digits(0, 4) & reader.digits(5, 2) & reader.digits(8, 2)
     good &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
-    day_ms, end, fine = reader.time_of_day()
+    day_ms, decimals_ns, end, fine = reader.time_of_day()
     offset_min, offset_fine = reader.offset(end, sizes)
     good &= fine & offset_fine & (day <= _days_in(year, month))
     times_ms = (_days(year, month, day) * _DAY_MS) + day_ms - offset_min * 60_000
-    return np.where(good, times_ms, 0), good
+    if tick.per_ms > 1:  # the whole years of milliseconds are all within their bounds
+        good &= (times_ms >= tick.earliest // tick.per_ms) & (times_ms < tick.latest // tick.per_ms)
+    times = np.where(good, times_ms, 0) * tick.per_ms
+    return times + np.where(good, decimals_ns // (_NS_PER_MS // tick.per_ms), 0), good
 
 
 class _Reader:
@@ -162,8 +169,13 @@ class _Reader:
             value = value * 10 + self._digits[:, place]
         return value
 
-    def time_of_day(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Return milliseconds since midnight, where they end, and whether that is a time."""
+    def time_of_day(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return whole seconds since midnight, as milliseconds; nanoseconds beside; where it ends.
+
+        And whether that is a time.
+        """
         timed = self.stands(10, b"Tt ")
         hour, minute, second = self.number(11, 2), self.number(14, 2), self.number(17, 2)
         fine = self.digits(11, 2) & self.digits(14, 2) & self.stands(13, b":")
@@ -174,11 +186,12 @@ class _Reader:
         run = np.logical_and.accumulate(self._are[:, 20 : 21 + _MOST_DECIMALS], axis=1)
         decimals = run.sum(axis=1)
         fine &= ~decimal | ((decimals >= 1) & (decimals <= _MOST_DECIMALS))
-        thousandths = np.where(run[:, :3], self._digits[:, 20:23], 0) @ np.array([100, 10, 1])
+        digits = np.where(run[:, :_MOST_DECIMALS], self._digits[:, 20 : 20 + _MOST_DECIMALS], 0)
+        decimals_ns = np.where(decimal, digits @ _POWERS, 0)
         day_ms = (hour * 60 + minute) * 60_000
-        day_ms += np.where(to_second, second * 1000, 0) + np.where(decimal, thousandths, 0)
+        day_ms += np.where(to_second, second * 1000, 0)
         end = np.where(timed, np.where(to_second, 19 + np.where(decimal, 1 + decimals, 0), 16), 10)
-        return np.where(timed, day_ms, 0), end, fine | ~timed
+        return np.where(timed, day_ms, 0), np.where(timed, decimals_ns, 0), end, fine | ~timed
 
     def offset(
         self, at: NDArray[np.int64], sizes: NDArray[np.int64]

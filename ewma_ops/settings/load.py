@@ -98,7 +98,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
         smoothing_set=smooth.smoothing_set,
         shards=smooth.shards,
         warm_start=smooth.warm_start,
-        max_ahead_ms=smooth.max_ahead_ms,
+        max_ahead=smooth.max_ahead,
         ahead=smooth.ahead,
         output=output,
         dead_letters=dead_letters,

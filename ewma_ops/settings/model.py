@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_INCLUDE_BYTES, MAX_VALUE_BYTES
+from ewma_ops.columns.ticks import MILLISECOND, Tick, tick_of
 from ewma_ops.secrets.option_names import SHOWN, shown
 from ewma_ops.serde.formats import FORMATS, OWN, KeyKind, entry_of
+from ewma_ops.serde.paths import parse_path
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
 from ewma_ops.settings.registry_table import Registry
@@ -172,6 +174,12 @@ class Input(Struct, frozen=True, kw_only=True):
         return ", ".join(sorted(self.names)) or f"pattern {self.topic_pattern}"
 
     @property
+    def tick(self) -> Tick:
+        """In what the job counts event times; the timestamps of records are milliseconds."""
+        of_record = self.time is None or parse_path(self.time).source == "timestamp"
+        return MILLISECOND if of_record else tick_of(self.time_unit)
+
+    @property
     def types(self) -> tuple[object, ...]:
         """What decides how values, times and keys are read."""
         return (
@@ -243,7 +251,10 @@ class Recovery(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts."""
+    """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts.
+
+    ``max_ahead`` is in the job's ticks, as of ``input.tick``.
+    """
 
     kafka: KafkaOptions
     registry: Registry | None = None
@@ -251,7 +262,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     smoothing_set: SmoothingSet
     shards: int
     warm_start: Path | None = None
-    max_ahead_ms: int | None = None
+    max_ahead: int | None = None
     ahead: Literal["dead-letter", "clip"] = "dead-letter"
     output: Output
     dead_letters: DeadLetters
@@ -279,7 +290,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "time": repr(self.input.time),
             "value": repr(self.input.value),
             "weight": repr(self.input.weight),
-            "ahead": repr((self.max_ahead_ms, self.ahead)),
+            "ahead": repr((self.max_ahead, self.ahead)),
             "records": repr(self.input.records),
             **self.input.of_format,
             **self.output.of_include,

@@ -33,7 +33,7 @@ def test_one_fast_clock_does_not_lock_a_series() -> None:
     times = [START_MS + 1_000 * i for i in range(26)]
     values = [20.0, 21.0, 20.0, 21.0, 20.0, 20.0] + [30.0] * 20
     fast = [*times[:5], START_MS + 7_200_000, *times[6:]]
-    decoded = decode(fast, values, times, max_ahead_ms=300_000)
+    decoded = decode(fast, values, times, max_ahead=300_000)
     [rejection] = decoded.rejected
     assert (rejection.at, rejection.cause) == (5, "ahead")
     assert rejection.detail == (
@@ -55,21 +55,21 @@ def test_the_bound(
 ) -> None:
     monkeypatch.setattr(decoder_module, "_FEW", 1)
     times, records = [START_MS + ahead_ms] * 3, [START_MS] * 3
-    decoded = decode(times, [1.0] * 3, records, column, max_ahead_ms=300_000)
+    decoded = decode(times, [1.0] * 3, records, column, max_ahead=300_000)
     assert len(decoded.readings) == (3 if kept else 0)
-    clipped = decode(times, [1.0] * 3, records, column, max_ahead_ms=300_000, ahead="clip")
+    clipped = decode(times, [1.0] * 3, records, column, max_ahead=300_000, ahead="clip")
     assert clipped.readings.times_ms is not None
     assert clipped.readings.times_ms.tolist() == [START_MS + min(ahead_ms, 300_000)] * 3
     assert clipped.clipped == (0 if kept else 3)
 
 
 def test_a_record_without_a_timestamp_says_nothing() -> None:
-    assert len(decode([START_MS], [1.0], [-1], max_ahead_ms=0).readings) == 1
+    assert len(decode([START_MS], [1.0], [-1], max_ahead=0).readings) == 1
 
 
 def test_what_is_rejected_for_another_cause_keeps_it() -> None:
-    decoded = decode([START_MS], [float("1e301")], [0], max_ahead_ms=0, highest=5.0)
+    decoded = decode([START_MS], [float("1e301")], [0], max_ahead=0, highest=5.0)
     assert [one.cause for one in decoded.rejected] == ["ahead"]
-    decoder = JsonDecoder(DecoderOptions(series_id=None, time="t", max_ahead_ms=0))
+    decoder = JsonDecoder(DecoderOptions(series_id=None, time="t", max_ahead=0))
     [rejection] = decoder.decode([b"a"], [b'{"t":5,"value":"x"}'], [0]).rejected
     assert rejection.cause == "wrong-type"

@@ -825,10 +825,10 @@ def test_what_is_passed_through_of_csv_is_a_column(path: Path) -> None:
 def test_the_guard_of_event_times(path: Path) -> None:
     timed = MINIMAL.replace('topic = "readings"', 'topic = "readings"\ntime = "t"')
     before = loaded(path, timed)
-    assert (before.max_ahead_ms, before.ahead) == (None, "dead-letter")
+    assert (before.max_ahead, before.ahead) == (None, "dead-letter")
     guarded = timed.replace("beta = 0.9", 'beta = 0.9\nmax_ahead = "5min"\nahead = "clip"')
     settings = loaded(path, guarded)
-    assert (settings.max_ahead_ms, settings.ahead) == (300_000, "clip")
+    assert (settings.max_ahead, settings.ahead) == (300_000, "clip")
     assert settings.identity() != before.identity()
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, lay_out, utf8_of
 from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key, is_whole
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.schemas import PREFIX_BYTES
 
@@ -29,12 +30,16 @@ _FEW = 96
 """Fewer events than this are encoded more quickly one by one (measured)."""
 _pack = Struct("<d").pack
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_LOGICAL = {"ms": "timestamp-millis", "us": "timestamp-micros", "ns": "timestamp-nanos"}
 _NULL, _PRESENT = 0, 2
 """The branches of a union of null and another type, as they are written."""
 
 
 def events_schema(
-    statistics: Sequence[str], fields: Sequence[str] = (), include: Sequence[str] = ()
+    statistics: Sequence[str],
+    fields: Sequence[str] = (),
+    include: Sequence[str] = (),
+    tick: Tick = MILLISECOND,
 ) -> str:
     """Return the schema of events, as JSON; arguments as of `AvroEncoder`.
 
@@ -60,7 +65,7 @@ def events_schema(
             raise ConfigError(f"two keys of an event would be {name!r}: rename the field")
     listed: list[dict[str, Any]] = [
         {"name": "series_id", "type": "string"},
-        {"name": "time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "time", "type": {"type": "long", "logicalType": _LOGICAL[tick.unit]}},
     ]
     for name in names:
         kind = "long" if is_whole(name) and name not in fields else "double"
@@ -73,8 +78,8 @@ def events_schema(
 class AvroEncoder:
     r"""Encode smoothed readings as Avro in Confluent's wire format, one event each.
 
-    A record of ``series_id``, ``time`` (timestamp-millis), the values and the statistics, each of
-    them null or a double, or a long where it counts.
+    A record of ``series_id``, ``time`` (timestamp-millis, or of the unit of ``tick``), the values
+    and the statistics, each of them null or a double, or a long where it counts.
 
     Parameters
     ----------
@@ -87,6 +92,8 @@ class AvroEncoder:
         many bytes of it there may be: each null or text, what is no text as JSON.
     schema_id
         Returns the id of `events_schema`; called for the first events, and may wait.
+    tick
+        In what event times are counted.
 
     Raises
     ------
@@ -110,6 +117,7 @@ class AvroEncoder:
         max_include_bytes: int = MAX_INCLUDE_BYTES,
         *,
         schema_id: Callable[[], int],
+        tick: Tick = MILLISECOND,
     ) -> None:
         self._statistics = _ordered(statistics)
         self._numbers = len(fields or ["value"]) + len(self._statistics)
@@ -117,7 +125,7 @@ class AvroEncoder:
         self._prefix: bytes | None = None
         self._include = include
         self._include_bytes = max_include_bytes + len(include) * _LONGEST_VARINT if include else 0
-        self.schema = events_schema(statistics, fields, include)
+        self.schema = events_schema(statistics, fields, include, tick)
         """The schema of the events, as JSON."""
 
     def largest(self, max_id_bytes: int) -> int:

@@ -14,11 +14,11 @@ from uuid import UUID
 
 from fastavro.read import LOGICAL_READERS
 
-from ewma_ops.serde.logical import DAY_MS, MOST_DECIMAL_DIGITS, as_decimal, in_unit
+from ewma_ops.serde.logical import DAY_NS, MOST_DECIMAL_DIGITS, as_decimal, in_unit
 
 __all__ = ["translated"]
 
-_PER_MS = {"millis": 1, "micros": 1_000, "nanos": 1_000_000}
+_IN_NS = {"millis": 1_000_000, "micros": 1_000, "nanos": 1}
 
 _Reader = Callable[..., object]
 
@@ -57,11 +57,10 @@ def _reader_of(
     if logical == "date" and kind == "int":
         return name, partial(_date, unit)
     head, _, precision = str(logical).rpartition("-")
-    if kind == "long" and head in ("timestamp", "local-timestamp") and precision in _PER_MS:
-        per_ms = _PER_MS[precision]
-        if per_ms == 1 and unit in (None, "ms"):
+    if kind == "long" and head in ("timestamp", "local-timestamp") and precision in _IN_NS:
+        if precision == "millis" and unit in (None, "ms"):
             return name, None  # it is such a number already
-        return name, partial(_timestamp, per_ms, unit)
+        return name, partial(_timestamp, _IN_NS[precision], unit)
     if logical == "uuid" and kind == "fixed" and schema.get("size") == 16:
         return name, _uuid
     return name, None
@@ -72,11 +71,11 @@ def _decimal(scale: int, data: bytes, *_: object) -> Decimal:
 
 
 def _date(unit: str | None, days: int, *_: object) -> int | Decimal:
-    return in_unit(days * DAY_MS, unit)
+    return in_unit(days * DAY_NS, unit)
 
 
-def _timestamp(per_ms: int, unit: str | None, number: int, *_: object) -> int | Decimal:
-    return in_unit(number // per_ms, unit)
+def _timestamp(in_ns: int, unit: str | None, number: int, *_: object) -> int | Decimal:
+    return in_unit(number * in_ns, unit)
 
 
 def _uuid(data: bytes, *_: object) -> str:

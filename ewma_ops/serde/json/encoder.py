@@ -31,8 +31,8 @@ class JsonEncoder:
     """Encode smoothed readings as JSON objects, one event each.
 
     ``{"series_id": ..., "time": ..., "value": ..., "ewma": ...}`` and one key per further
-    statistic; ``time`` in milliseconds since the epoch, left out where there is none; numbers in
-    the shortest form that reads back the same; ``null`` where there is no value.
+    statistic; ``time`` since the epoch in the unit of the readings, left out where there is none;
+    numbers in the shortest form that reads back the same; ``null`` where there is no value.
 
     Parameters
     ----------

@@ -95,8 +95,7 @@ class Converter:
         return None if field.enum_type is None else _names(field.enum_type)
 
     def _timestamp(self, message: Any) -> int | Decimal:
-        time_ms = int(message.seconds) * 1_000 + message.nanos // 1_000_000
-        return in_unit(time_ms, self._unit)
+        return in_unit(int(message.seconds) * 1_000_000_000 + message.nanos, self._unit)
 
     def _struct(self, message: Any) -> dict[str, Any]:
         return {name: self._json(value) for name, value in message.fields.items()}

@@ -61,7 +61,7 @@ OPTIONS: dict[str, list[Any]] = {
     "records": [None, None, None, "data[]", "[]", "data[][]", "{}", "a{}"],
     "infinite": [False, False, True],
     "nulls": [True, False],
-    "max_ahead_ms": [None, 1_000],
+    "max_ahead": [None, 1_000],
     "ahead": ["dead-letter", "clip"],
     "include": [[], [], ["e"], ["a.e", "data"], ["w", "é"], ["nope", "a.nope", "v.x"], ["id", "a"]],
     "max_include_bytes": [4_096, 4_096, 20],

@@ -132,7 +132,7 @@ def test_only_fields_that_are_looked_at_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "expected"), [(None, 1500), ("s", Decimal("1.5")), ("us", 1500000)]
+    ("unit", "expected"), [(None, 1500), ("s", Decimal("1.5")), ("us", 1500900), ("ns", 1500900000)]
 )
 def test_a_timestamp_has_a_unit_of_its_own(unit: str | None, expected: object) -> None:
     datum = message(EVERY, {"at": "1970-01-01T00:00:01.5009Z"}, 1)
