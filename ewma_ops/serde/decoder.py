@@ -8,15 +8,14 @@ read, or is out of bounds, is rejected, alone, with a cause.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, taken
 from ewma_ops.columns.readings import WEIGHTS, Readings, weighable
-from ewma_ops.columns.rejections import Rejections
+from ewma_ops.serde.decoded import Decoded, joined, with_tombstones
 from ewma_ops.serde.documents import DocumentReader
 from ewma_ops.serde.fields import (
     SKIPPED,
@@ -26,7 +25,6 @@ from ewma_ops.serde.fields import (
     Reasons,
     RecordFields,
     Refused,
-    distinct,
 )
 from ewma_ops.serde.include import reject_long
 from ewma_ops.serde.keys import KeyReader
@@ -93,31 +91,6 @@ CAUSES = (
     "time-out-of-range",
 )
 """Every cause a rejection can have."""
-
-
-class Decoded(NamedTuple):
-    """What a run of payloads came to.
-
-    ``kept`` holds the positions (intp, ascending) of the payloads that became ``readings``, in
-    that order; ``rejected`` the others, by position. A payload may hold several readings: it is
-    there as many times, and ``ordinals`` (uint64, ascending within a payload) says which of its
-    readings each one is, as those of ``rejected`` do. ``None`` where a payload is one reading.
-    ``skipped`` is how many were none of ours, ``clipped`` how many times were too far ahead of
-    their record's and were taken as less.
-    """
-
-    kept: NDArray[np.intp]
-    readings: Readings
-    rejected: Rejections
-    ordinals: NDArray[np.uint64] | None = None
-    skipped: int = 0
-    clipped: int = 0
-
-    @property
-    def taken(self) -> int:
-        """How many readings there are, without the tombstones among them."""
-        marks = self.readings.tombstones
-        return len(self.readings) - (0 if marks is None else int(np.count_nonzero(marks)))
 
 
 class Decoder:
@@ -209,10 +182,10 @@ class Decoder:
             reject_long(fields.included, self._options.max_include_bytes, rejected)
         readings = Readings(ids, column, times_ms, weights=weights, included=fields.included)
         reject_long_ids(ids, self._options.max_id_bytes, rejected)
-        decoded = _decoded(readings, rejected, fields, len(values))._replace(clipped=clipped)
+        decoded = joined(readings, rejected, fields, len(values))._replace(clipped=clipped)
         if self._tombstones is None:
             return decoded
-        return _with_tombstones(decoded, nulls, self._tombstones.of(record.take(nulls)))
+        return with_tombstones(decoded, nulls, self._tombstones.of(record.take(nulls)))
 
     def of(self, record: RecordFields) -> Decoded:
         """Decode records that have no value."""
@@ -371,33 +344,6 @@ class Decoder:
         return moments.astype(np.int64)
 
 
-def _parted(n: int, rejected: Reasons) -> tuple[NDArray[np.intp], Rejections]:
-    """Return the rows of readings, and what is rejected with a letter."""
-    kept = np.ones(n, np.bool_)
-    kept[list(rejected)] = False
-    letters = {place: why for place, why in rejected.items() if why != SKIPPED}
-    return np.flatnonzero(kept), Rejections.of(letters)
-
-
-def _decoded(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> Decoded:
-    """Join readings, rejections and counts of n payloads."""
-    owners, ordinals = fields.owners, fields.ordinals
-    if not rejected and owners is None:
-        return Decoded(np.arange(n), readings, Rejections.of({}))
-    if not rejected and owners is not None:
-        none = Rejections(np.zeros(0, np.intp), (), (), np.zeros(0, np.uint64))
-        skipped = fields.skipped + n - distinct(owners)
-        return Decoded(owners, readings, none, ordinals, skipped)
-    rows, letters = _parted(len(readings), rejected)
-    skipped = len(rejected) - len(letters)
-    if owners is None or ordinals is None:
-        return Decoded(rows, readings.take(rows), letters, None, skipped)
-    at = letters.places
-    own = Rejections(owners[at], letters.causes, letters.details, ordinals[at])
-    skipped += fields.skipped + n - distinct(owners)  # payloads that hold none
-    return Decoded(owners[rows], readings.take(rows), own, ordinals[rows], skipped)
-
-
 class _Empty:
     """The document of a message that has no value."""
 
@@ -419,35 +365,3 @@ def _of_tombstones(options: DecoderOptions) -> DecoderOptions:
         key=options.key,
         key_format=options.key_format,
     )
-
-
-def _with_tombstones(decoded: Decoded, nulls: NDArray[np.intp], forgotten: Decoded) -> Decoded:
-    """Put tombstones among readings, at their places; they count as skipped."""
-    readings, n = decoded.readings, len(forgotten.readings)
-    marks = Readings(
-        forgotten.readings.series_ids,
-        np.full((n, *readings.values.shape[1:]), np.nan),
-        np.full(n, _NO_TIME_MS),
-        weights=None if readings.weights is None else np.full(n, np.nan),
-        included=None if readings.included is None else [None] * n,
-        tombstones=np.ones(n, np.bool_),
-    )
-    readings = replace(readings, tombstones=np.zeros(len(readings), np.bool_))
-    at = np.concatenate([decoded.kept, nulls[forgotten.kept]])
-    order = np.argsort(at, kind="stable")
-    ordinals = decoded.ordinals
-    if ordinals is not None:
-        ordinals = np.concatenate([ordinals, np.zeros(n, np.uint64)])[order]
-    letters = forgotten.rejected
-    letters = Rejections(nulls[letters.places], letters.causes, letters.details)
-    return decoded._replace(
-        kept=at[order],
-        readings=Readings.concat([readings, marks]).take(order),
-        rejected=decoded.rejected.merged(letters),
-        ordinals=ordinals,
-        skipped=decoded.skipped - len(letters),
-    )
-
-
-_NO_TIME_MS = int(np.iinfo(np.int64).min)
-"""Of a tombstone: no clock goes by it."""
