@@ -6,6 +6,7 @@ Knows arguments and the text of the file; what is in the messages is found out e
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import tempfile
@@ -112,10 +113,16 @@ def _written(text: str) -> Iterator[Path]:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write a file that nobody else may read: a password may stand in it."""
     try:
-        path.write_text(text, "utf-8")
+        with open(path, "w", encoding="utf-8", opener=_private) as file:
+            file.write(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def file_text(found: Draft, client: Mapping[str, object], registry: str | None = None) -> str:

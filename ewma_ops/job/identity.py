@@ -95,7 +95,13 @@ def look_up_inputs(settings: Settings) -> InputTopics:
     reads, client = settings.input, settings.kafka
     if reads.topic_pattern:
         names = matching_topics(client, reads.topic_pattern)
-        return InputTopics.of(describe_topics(client, names, optional=True), optional=True)
+        found = describe_topics(client, names, optional=True)
+        if not found:
+            raise BrokerError(
+                f"every topic that matches input.topic_pattern {reads.topic_pattern!r} was deleted "
+                "while topics were looked up"
+            )
+        return InputTopics.of(found, optional=True)
     return InputTopics.of(describe_topics(client, reads.names))
 
 

@@ -30,6 +30,7 @@ def test_the_file_checks_and_runs(embedded: str, topic: str, tmp_path: Path) -> 
         "100 messages read as this file says: 100 readings",
         f"next: ewma check {path} --create-topics; ewma run {path}",
     ]
+    assert path.stat().st_mode & 0o077 == 0, "others may read what may hold a password"
     text = path.read_text("utf-8")
     state = f'directory = "{tmp_path}/state"'
     text = text.replace('directory = "state"', state)
