@@ -26,6 +26,7 @@ from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.schemas import WrittenSchema
+from tests.helpers.outcomes import ROWS, assert_same_bits
 from tests.helpers.registry import Kept, framed
 
 START_MS = 1_700_000_000_000
@@ -84,17 +85,7 @@ def test_the_case_of_a_schema_registry() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.text(st.characters(codec="utf-8"), min_size=1, max_size=5),
-            st.integers(0, 2**42),
-            st.none() | st.floats(allow_nan=False, allow_infinity=False),
-        ),
-        min_size=1,
-        max_size=20,
-    )
-)
+@given(ROWS)
 def test_avro_reads_the_bits_that_json_reads(rows: list[tuple[str, int, float | None]]) -> None:
     documents = [{"id": i, "at": at, "v": v, "unit": "C"} for i, at, v in rows]
     given_ = DecoderOptions(value="v", series_id="id", time="at")
@@ -104,9 +95,7 @@ def test_avro_reads_the_bits_that_json_reads(rows: list[tuple[str, int, float | 
     )
     payloads = [framed(7, written(PLAIN, one)) for one in documents]
     by_avro = Decoder(AvroFormat(Kept(s7=PLAIN)), given_).decode(beside[0], payloads, beside[1])
-    assert list(by_avro.readings.series_ids) == list(by_json.readings.series_ids)
-    assert by_avro.readings.values.tobytes() == by_json.readings.values.tobytes()
-    assert np.array_equal(by_avro.readings.times_ms, by_json.readings.times_ms)  # type: ignore[arg-type]
+    assert_same_bits(by_avro, by_json)
     assert list(by_avro.rejected) == list(by_json.rejected)
 
 

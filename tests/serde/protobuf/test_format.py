@@ -11,12 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, json_format
 from google.protobuf.message import Message
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
@@ -26,6 +24,7 @@ from ewma_ops.serde.protobuf import schema as schema_module
 from ewma_ops.serde.protobuf.format import ProtobufFormat, SingleProtobufFormat
 from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class
 from ewma_ops.serde.schemas import BadSchemaError, WrittenSchema
+from tests.helpers.outcomes import ROWS, assert_same_bits
 from tests.helpers.registry import Kept, framed
 
 START_MS = 1_700_000_000_000
@@ -76,17 +75,7 @@ def decode(text: str, *payloads: bytes | None, **options: Any) -> Decoded:
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.text(st.characters(codec="utf-8"), min_size=1, max_size=5),
-            st.integers(0, 2**42),
-            st.none() | st.floats(allow_nan=False, allow_infinity=False),
-        ),
-        min_size=1,
-        max_size=20,
-    )
-)
+@given(ROWS)
 def test_protobuf_reads_the_bits_that_json_reads(rows: list[tuple[str, int, float | None]]) -> None:
     documents: list[dict[str, Any]] = [
         {"id": i, "at": at} | ({} if v is None else {"v": v}) for i, at, v in rows
@@ -98,9 +87,7 @@ def test_protobuf_reads_the_bits_that_json_reads(rows: list[tuple[str, int, floa
     )
     payloads = [framed(7, b"\0" + message(PLAIN, one)) for one in documents]
     by_protobuf = decode(PLAIN, *payloads, **given_)
-    assert list(by_protobuf.readings.series_ids) == list(by_json.readings.series_ids)
-    assert by_protobuf.readings.values.tobytes() == by_json.readings.values.tobytes()
-    assert np.array_equal(by_protobuf.readings.times_ms, by_json.readings.times_ms)  # type: ignore[arg-type]
+    assert_same_bits(by_protobuf, by_json)
 
 
 def test_what_every_kind_of_field_is() -> None:
