@@ -61,11 +61,16 @@ def test_transactions_on_apache_kafka(kafka: str, tmp_path: Path, plan: Plan) ->
 def test_a_zombie_without_a_lock(kafka: str, tmp_path: Path, delivery: str) -> None:
     """Its successor has a copy of the store, as on another machine: only a fence keeps it out."""
     plan = Plan(5, blows=1, p=0, delivery=delivery, actions=["zombie"], workers=[1])
-    verdict = run(Surroundings(kafka), tmp_path, plan)
     if delivery == "transactional":
-        check(verdict, plan)
+        # On a busy machine a zombie may be awake before its successor has begun to write.
+        for attempt in range(3):
+            verdict = run(Surroundings(kafka), tmp_path / str(attempt), plan)
+            check(verdict, plan)
+            if verdict.hurts["zombie, fenced"]:
+                break
         assert verdict.hurts["zombie, fenced"] > 0
     else:
+        verdict = run(Surroundings(kafka), tmp_path, plan)
         assert verdict.doubled > 0
         assert "another run of this job" in (tmp_path / "job.log").read_text()
 

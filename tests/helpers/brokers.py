@@ -381,6 +381,8 @@ class ApacheKafka:
             "broker.heartbeat.interval.ms": "500",
             "log.cleaner.dedupe.buffer.size": str(4 << 20),
             "log.cleaner.backoff.ms": "500",
+            # Readings of tests are of years ago: they would go at the first look, after 5 minutes.
+            "log.retention.check.interval.ms": "86400000",
             **dict.fromkeys(one, "1"),
         }
 
