@@ -68,6 +68,9 @@ def joined(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> Dec
 def with_tombstones(decoded: Decoded, nulls: NDArray[np.intp], forgotten: Decoded) -> Decoded:
     """Put tombstones among readings, at their places; they count as skipped."""
     readings, n = decoded.readings, len(forgotten.readings)
+    readings = replace(readings, tombstones=np.zeros(len(readings), np.bool_))
+    if not len(nulls):
+        return decoded._replace(readings=readings)
     marks = Readings(
         forgotten.readings.series_ids,
         np.full((n, *readings.values.shape[1:]), np.nan),
@@ -76,7 +79,6 @@ def with_tombstones(decoded: Decoded, nulls: NDArray[np.intp], forgotten: Decode
         included=None if readings.included is None else [None] * n,
         tombstones=np.ones(n, np.bool_),
     )
-    readings = replace(readings, tombstones=np.zeros(len(readings), np.bool_))
     at = np.concatenate([decoded.kept, nulls[forgotten.kept]])
     order = np.argsort(at, kind="stable")
     ordinals = decoded.ordinals
