@@ -27,6 +27,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from ewma_ops.errors import EwmaError, ReadingError
+from ewma_ops.job.allocator import keep_freed_memory
 from ewma_ops.job.endpoint import serve_metrics
 from ewma_ops.job.notes import leave_note
 from ewma_ops.job.recovery.faults import shortage
@@ -227,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--launcher", type=int, required=True, help="process id of the parent")
     options = parser.parse_args(arguments)
     die_with_parent(options.launcher)
+    keep_freed_memory()
     return _run_configured(options.config, options.process_id, options.addresses.split(";"))
 
 

@@ -1,8 +1,9 @@
 """The records of checked batches to columns.
 
 Knows the record format inside a batch; must not know the batch's header, codecs or transactions.
-Many records are decoded together: one loop finds where each record begins, then every field of
-all of them is read at once. Few are read one by one, which is quicker for them, gives the same
+Many records are decoded together: where each record begins is guessed from the bytes that end the
+first one, and checked by the lengths, or else found by a loop; then every field of all of them is
+read at once. Few are read one by one, which is quicker for them, gives the same
 columns, and says what is wrong with a corrupt one.
 """
 
@@ -226,10 +227,9 @@ def _expect(good: np.bool[bool] | bool) -> None:
 def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     """Decode a column at a time; every check that fails is a `_DoubtError`."""
     counts = np.array([batch.n_records for batch in batches])
-    starts, ends = _record_bounds(data, batches, counts)
     words = words_of(data)
-    lengths, at = read_varints(words, starts)
-    _expect((lengths == ends - at).all())
+    starts, at, ends = _record_bounds(data, words, int(counts.sum()))
+    _expect_at_batches(starts, batches, counts)
     deltas_ms, at = read_varints(words, at + 1)  # one byte of attributes, none of them in use
     deltas, at = read_varints(words, at)
     key_starts, key_stops, at = _spans(words, at, ends)
@@ -250,26 +250,72 @@ def _decode_many(data: bytes, batches: list[Batch]) -> Columns:
     return Columns(offsets, timestamps_ms, keys, values, headers, batches[-1].last_offset + 1)
 
 
-def _record_bounds(
-    data: bytes, batches: list[Batch], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where records start and end, if each batch's first one starts with its batch.
+_Places = NDArray[np.int64]
 
-    The caller is to check that each length says how far the next start is.
+
+def _record_bounds(
+    data: bytes, words: NDArray[np.uint64], total: int
+) -> tuple[_Places, _Places, _Places]:
+    """Return where records start, go on behind their lengths, and end."""
+    starts = _guessed_starts(data, total)
+    bodies = None if starts is None else _bodies(data, words, starts)
+    if starts is None or bodies is None:
+        starts = _followed_starts(data, total)
+        bodies = _bodies(data, words, starts)
+    if bodies is None:
+        raise _DoubtError
+    return starts, *bodies
+
+
+def _guessed_starts(data: bytes, total: int) -> _Places | None:
+    """Return where records start if all end as the first one does, and nothing else looks so.
+
+    That is the last byte of its value, such as a brace, and no headers.
     """
-    total = int(counts.sum())
     try:
-        starts = np.array(_starts(data, total), np.int64)
+        end = read_record(data, 0, len(data) - len(SPARE))[-1]
+    except CorruptBatch:
+        return None
+    last, before = data[end - 1], data[end - 2]
+    column = np.frombuffer(data, np.uint8)[: -len(SPARE)]
+    ends = np.flatnonzero(column == last)
+    ends = ends[column[ends - 1] == before]
+    if len(ends) != total or ends[-1] != len(column) - 1:
+        return None
+    starts = np.zeros(total, np.int64)
+    starts[1:] = ends[:-1] + 1
+    return starts
+
+
+def _followed_starts(data: bytes, total: int) -> _Places:
+    """Return where records start, from length to length."""
+    try:
+        return np.array(_starts(data, total), np.int64)
     except (IndexError, OverflowError, CorruptBatch):
         raise _DoubtError from None
+
+
+def _bodies(
+    data: bytes, words: NDArray[np.uint64], starts: _Places
+) -> tuple[_Places, _Places] | None:
+    """Return where records go on behind their lengths, and end; ``None`` if a length is another."""
     ends = np.empty_like(starts)
     ends[:-1] = starts[1:]
     ends[-1] = len(data) - len(SPARE)
-    _expect((starts < ends).all())
+    if not (starts < ends).all():
+        return None
+    try:
+        lengths, at = read_varints(words, starts)
+    except LongVarintError:
+        return None
+    return (at, ends) if (lengths == ends - at).all() else None
+
+
+def _expect_at_batches(starts: _Places, batches: list[Batch], counts: NDArray[np.int64]) -> None:
+    """Have the first record of each batch start where the batch does."""
     sizes = np.array([len(batch.records) for batch in batches])
     filled = counts > 0
     _expect((starts[(counts.cumsum() - counts)[filled]] == (sizes.cumsum() - sizes)[filled]).all())
-    return starts, ends
 
 
 def _starts(data: bytes, total: int) -> list[int]:

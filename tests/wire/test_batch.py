@@ -120,6 +120,30 @@ def test_many_small_batches_come_as_one_run() -> None:
     assert rows([run]) == simple(range(500))
 
 
+def test_usual_records_are_not_followed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_starts", None)
+    batch = kafka_batch([(i, i, b"k", b'{"x":%d}' % i, []) for i in range(400)])
+    assert outcome(batch)[0] == kafka_rows(batch)
+
+
+ENDS = [b'{"x":%d}', b"%d", b"}\0}\0%d}", b'{"x":%d}\0}', b"%d}\0}\0\0", b"}%d\0"]
+
+
+@pytest.mark.parametrize("value", ENDS)
+@pytest.mark.parametrize("first", ENDS)
+def test_values_that_hold_what_ends_a_record(first: bytes, value: bytes) -> None:
+    records: list[Record] = [(i, i, b"k", value % i if i else first % i, []) for i in range(400)]
+    batch = kafka_batch(records)
+    assert outcome(batch)[0] == [(*row[:4], []) for row in records] == kafka_rows(batch)
+
+
+def test_one_value_less_and_one_end_more() -> None:
+    """As many ends as records, but not theirs: the lengths say so."""
+    values = [b"1}", b"2", b"3}\0 4}", *(b"%d}" % i for i in range(3, 200))]
+    records: list[Record] = [(i, 5, None, value, []) for i, value in enumerate(values)]
+    assert outcome(kafka_batch(records))[0] == [(*row[:4], []) for row in records]
+
+
 def test_many_small_compressed_batches_come_as_one_run() -> None:
     records: list[Record] = [(n, 5, b"k", b"again " * 20, []) for n in range(100)]
     buffer = b"".join(kafka_batch([record], codec=1) for record in records)

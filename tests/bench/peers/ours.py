@@ -7,6 +7,7 @@ import threading
 
 from bytewax.testing import cluster_main
 
+from ewma_ops.job.allocator import keep_freed_memory
 from ewma_ops.job.dataflow import build_job
 from ewma_ops.settings.load import KafkaOptions
 from ewma_ops.settings.model import DeadLetters, Input, Output, Settings
@@ -37,4 +38,5 @@ if __name__ == "__main__":
         settings(bootstrap, topic, output, forever=forever, once=once), threading.Event()
     )
     set_timer_slack(COARSE_S)  # as `ewma run` does
+    keep_freed_memory()
     cluster_main(job.flow, [], 0)
