@@ -25,7 +25,8 @@ FLOORS = (
     "commands flows testing",
     "job demo",
     "connectors registry settings operators ewma_ops composites history",
-    "wire table serde monitor",
+    "wire table serde",
+    "monitor",
     "columns stats named",
     "errors threads secrets",
 )
@@ -57,8 +58,8 @@ ROOMS = {
     "columns": _row("errors", "numpy msgspec", pure=True),
     "columns.sealed": _row("errors", "crc32c numpy"),
     "stats": _row("errors", "numpy", pure=True),
+    "monitor": _row("errors columns stats", "numpy", pure=True),
     "table": _row("errors columns stats", "numpy", pure=True),
-    "monitor": _row("errors stats", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
     "wire": _row("errors columns", "numpy crc32c", pure=True),
     "serde": _row("errors columns named serde.formats serde.paths", "numpy msgspec"),

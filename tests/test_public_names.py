@@ -25,7 +25,9 @@ PUBLIC = {
     "ewma_ops.operators": {"smooth", "smooth_batches"},
     "ewma_ops.composites": COMPOSITES,
     "ewma_ops.history": {"History"},
-    "ewma_ops.monitor": {"Design", "design"},
+    "ewma_ops.monitor": {
+        *("AlarmRules", "Bounds", "Design", "Level", "Spike", "Transitions", "design"),
+    },
     "ewma_ops.table": {"SeriesTable", "TableSnapshot"},
     "ewma_ops.errors": ERRORS,
     "ewma_ops.testing": {"Record", "Result", "read_records", "run_dataflow", "run_job", "timed"},

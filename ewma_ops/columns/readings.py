@@ -19,6 +19,7 @@ from ewma_ops.columns.conversion import refuse_beyond, to_column
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.rejections import Rejection
 from ewma_ops.columns.ticks import MILLISECOND, Tick
+from ewma_ops.columns.transitions import Transitions
 from ewma_ops.errors import ReadingError
 
 __all__ = [
@@ -281,18 +282,24 @@ class Smoothed:
         The readings that a policy rejected; ``None`` if there are none.
     tally
         Number of unusual readings by cause.
+    transitions
+        What became of alarms; ``None`` without alarm rules, or if nothing did.
     """
 
     readings: Readings
     statistics: dict[str, NDArray[np.float64]]
     rejected: Rejected | None = None
     tally: Mapping[str, int] = field(default_factory=dict)
+    transitions: Transitions | None = None
 
     def __len__(self) -> int:
         return len(self.readings)
 
     def take(self, at: NDArray[np.intp]) -> Smoothed:
-        """Return the readings at positions ``at`` with their statistics, in that order."""
+        """Return the readings at positions ``at`` with their statistics, in that order.
+
+        Without rejected readings and transitions, which are of the whole run.
+        """
         statistics = {name: column[at] for name, column in self.statistics.items()}
         return Smoothed(self.readings.take(at), statistics)
 

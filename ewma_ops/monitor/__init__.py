@@ -1,8 +1,10 @@
-"""Alarms: how their limits follow from a wanted rate of false alarms.
+"""Alarms: rules, and how their limits follow from a wanted rate of false alarms.
 
 The first step is :func:`design`.
 """
 
+from ewma_ops.columns.transitions import Transitions
 from ewma_ops.monitor.chart_design import Design, design
+from ewma_ops.monitor.rules import AlarmRules, Bounds, Level, Spike
 
-__all__ = ["Design", "design"]
+__all__ = ["AlarmRules", "Bounds", "Design", "Level", "Spike", "Transitions", "design"]

@@ -5,7 +5,7 @@ A change that breaks this file breaks users: their code, or their type checker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import bytewax.operators as op
@@ -58,7 +58,7 @@ from ewma_ops.errors import (
     StateError,
     TopicError,
 )
-from ewma_ops.monitor import Design, design
+from ewma_ops.monitor import AlarmRules, Bounds, Design, Level, Spike, Transitions, design
 from ewma_ops.table import TableSnapshot
 from ewma_ops.testing import Record, Result, read_records, run_dataflow, run_job
 
@@ -151,6 +151,11 @@ def kafka(flow: Dataflow) -> str:
 
 
 def alarms() -> float:
+    hot = Bounds(above=30.0, clear_above=28.0, for_=3, severity="critical")
+    level = Level(false_alarms="1 per week", readings="100 per s", series=["plant1/*"])
+    rules = AlarmRules.of({"level": level, "spike": Spike(limit=6.0), "hot": hot}, in_events=True)
+    assert_type(rules.names, tuple[str, ...])
+    assert_type(Transitions.of_none().series_ids, Sequence[str])
     found: Design = design(Decay(beta=0.9), 500, exact=True)
     assert_type(found.limit, float)
     return found.delays[1.0]

@@ -1,0 +1,454 @@
+"""The rules of alarms: what each kind of rule has to be told, checked. Here a rule is defined.
+
+Knows words, numbers and the design of limits; must not know series, state or how a score is
+computed (`scores`).
+
+To add a kind of rule: a class here, in `KINDS`, and its score in `scores`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from ewma_ops.columns.transitions import SEVERITIES
+from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.rates import readings_per_false_alarm
+from ewma_ops.monitor.run_lengths import limit_for, spike_limit
+from ewma_ops.stats.checks import number, one_of, whole
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.durations import whole_ticks
+
+__all__ = ["KINDS", "LEAST_N_EFF", "AlarmRules", "Bounds", "ChartRule", "Level", "Rule", "Spike"]
+
+DIRECTIONS = ("both", "high", "low")
+MOST_RULES = 64
+"""Rules of a job: a transition names its rule in a byte."""
+
+LEAST_N_EFF = 20.0
+"""Effective number of readings of a baseline from which on it is relied on."""
+_LEAST_STEADY = 30.0
+"""What that number must be in the long run: gaps and late readings lower it for a while."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What every rule can be told.
+
+    Parameters
+    ----------
+    for_
+        Readings in a row beyond the limit until the alarm is raised, >= 1. ``for`` in a file.
+    clear_for
+        Readings in a row that have come back until it is cleared, >= 1.
+    cooldown
+        How long in event time the rule stays quiet for a series after it was cleared, such as
+        ``"5min"``; ``None`` for not at all.
+    remind
+        After how long in event time an alarm that lasts is reported again, as ``held``; ``None``
+        for never.
+    severity
+        ``"info"``, ``"warning"`` or ``"critical"``.
+    series
+        Globs such as ``"plant1/*"``: the rule is for the series whose id matches one; all if there
+        are none.
+    field
+        The field that it is about, where readings have several.
+    runbook
+        Address of what to do, for people.
+    """
+
+    kind: ClassVar[str] = ""
+
+    for_: int = 1
+    clear_for: int = 1
+    cooldown: timedelta | str | None = None
+    remind: timedelta | str | None = None
+    severity: str = "warning"
+    series: Sequence[str] = ()
+    field: str | None = None
+    runbook: str | None = None
+
+    def __post_init__(self) -> None:
+        whole("for", self.for_, 1)
+        whole("clear_for", self.clear_for, 1)
+        one_of("severity", self.severity, SEVERITIES)
+        for name in ("cooldown", "remind"):
+            self.ticks(name, 1)
+        globs = self.series
+        if isinstance(globs, str) or not all(isinstance(one, str) and one for one in globs):
+            raise ConfigError(f'series is {globs!r}: give a list of globs, such as ["plant1/*"]')
+        object.__setattr__(self, "series", tuple(globs))
+
+    def ticks(self, name: str, per_ms: int) -> int:
+        """Return ``cooldown`` or ``remind`` in ticks, of which ``per_ms`` are a millisecond.
+
+        0 for none.
+        """
+        given = getattr(self, name)
+        return 0 if given is None else whole_ticks(name, given, per_ms)
+
+    @property
+    def designed(self) -> str | None:
+        """How many false alarms the rule is designed for; ``None`` if its limit was given."""
+        return None
+
+    def with_limit(self, decay: Decay | None) -> Rule:  # noqa: ARG002 - not every kind designs
+        """Return the rule with every number that follows from others.
+
+        Parameters
+        ----------
+        decay
+            That of the smoothing; ``None`` if it has none of its own.
+        """
+        return self
+
+    def fingerprint(self) -> str:
+        """Return a short text, equal for rules that raise the same alarms."""
+        told = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "runbook"]
+        given = [f"{name}={_plain(value)}" for name, value in told if value not in (None, ())]
+        return f"{self.kind}({', '.join(given)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartRule(Rule):
+    """A rule about a score: how many standard errors something is from what was expected.
+
+    What is expected is a slow EWMA of the series itself, whose readings are clipped at 4 standard
+    deviations. Every reading weighs alike, whatever the weighting of the smoothing.
+
+    Parameters
+    ----------
+    limit
+        The score beyond which an alarm is raised, > 0, in standard errors. Rounded to 6 decimals.
+    false_alarms
+        In place of a limit: how often independent normal readings may raise an alarm for nothing,
+        such as ``"1 per 100000 readings"``, or with ``readings``, ``"1 per week"``.
+    readings
+        How many readings come, such as ``"100 per s"``.
+    least
+        An alarm is never raised for a deviation of less than so many units, >= 0.
+    direction
+        ``"both"``, ``"high"`` or ``"low"``.
+    clear
+        The share of the limit, 0 < clear <= 1, below which the series has come back.
+    critical
+        The alarm is critical from so many limits on, >= 1; ``None`` for never.
+    warm_up
+        Readings of a series before it may raise an alarm, >= 20.
+    decay
+        How fast the EWMA forgets that the rule looks at: that of the smoothing, if there is one.
+    baseline
+        How much slower the expected mean forgets, > 1, or its own `Decay`.
+    """
+
+    limit: float | None = None
+    false_alarms: str | None = None
+    readings: str | None = None
+    least: float = 0.0
+    direction: str = "both"
+    clear: float = 0.5
+    critical: float | None = None
+    warm_up: int = 100
+    decay: Decay | None = None
+    baseline: float | Decay = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("direction", self.direction, DIRECTIONS)
+        number("least", self.least, ">= 0", lambda x: x >= 0)
+        number("clear", self.clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
+        whole("warm_up", self.warm_up, 20)
+        if self.critical is not None:
+            number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
+        if self.limit is not None:
+            number("limit", self.limit, "> 0, in standard errors", lambda x: x > 0)
+            object.__setattr__(self, "limit", round(float(self.limit), 6))
+        elif self.false_alarms is None:
+            raise ConfigError(
+                f"the {self.kind} rule has neither limit nor false_alarms: give one of them, such "
+                'as limit = 4.5, or false_alarms = "1 per 100000 readings"'
+            )
+        else:
+            self.run_length()
+        if self.decay is not None and not isinstance(self.decay, Decay):
+            raise ConfigError(f"decay is {self.decay!r}: give a Decay, such as Decay(beta=0.9)")
+        if not isinstance(self.baseline, Decay):
+            number("baseline", self.baseline, "> 1, or a Decay", lambda x: x > 1)
+
+    def run_length(self) -> float:
+        """Return the readings per false alarm that are asked for."""
+        assert self.false_alarms is not None
+        return readings_per_false_alarm(self.false_alarms, self.readings)
+
+    @property
+    def designed(self) -> str | None:
+        """How many false alarms the rule is designed for; ``None`` if its limit was given."""
+        return None if self.false_alarms is None else f"1 per {self.run_length():.6g} readings"
+
+    def with_limit(self, decay: Decay | None) -> ChartRule:
+        """Return the rule with its decay, its baseline and its limit as numbers.
+
+        Raises
+        ------
+        ConfigError
+            If there is no decay, the baseline is not slower, or no limit can be computed.
+        """
+        own = decay if self.decay is None else self.decay
+        if own is None:
+            raise ConfigError(
+                f"the {self.kind} rule has no decay: name one, such as decay = Decay(beta=0.9), as "
+                "there are several smoothings, or a composite"
+            )
+        slow = self.baseline if isinstance(self.baseline, Decay) else _slower(own, self.baseline)
+        _check_slower(own, slow)
+        limit = self.limit
+        if limit is None:
+            # One side alone has half of the false alarms.
+            sides = 1.0 if self.direction == "both" else 0.5
+            limit = round(self._limit_for(self.run_length() * sides, own), 6)
+        return replace(self, decay=own, baseline=slow, limit=limit)
+
+    def _limit_for(self, run_length: float, decay: Decay) -> float:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level(ChartRule):
+    """A lasting shift: the EWMA is too far from a slower one.
+
+    A shift that stays becomes the expected level after some hundred readings, and the alarm is
+    cleared by ``adopted``.
+
+    Parameters
+    ----------
+    gap
+        The usual time between two readings of a series, such as ``"10s"``; needed to design the
+        limit where the decay is by time.
+
+    Examples
+    --------
+    >>> Level(false_alarms="1 per 500 readings").with_limit(Decay(beta=0.9)).limit
+    2.81431
+    """
+
+    kind: ClassVar[str] = "level"
+
+    gap: timedelta | str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gap is not None and not whole_ticks("gap", self.gap, _NS_PER_MS):
+            raise ConfigError(f'gap is {self.gap!r}: it must be a duration > 0, such as "10s"')
+
+    def _limit_for(self, run_length: float, decay: Decay) -> float:
+        if not decay.by_time:
+            return limit_for(run_length, decay.alpha)
+        if self.gap is None:
+            raise ConfigError(
+                "the level rule has false_alarms, and its decay is by time: add the usual time "
+                'between two readings of a series, such as gap = "10s", or give limit'
+            )
+        of_ns = decay.in_ticks(_NS_PER_MS)
+        return limit_for(run_length, of_ns.lapse_of(whole_ticks("gap", self.gap, _NS_PER_MS)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spike(ChartRule):
+    """A single reading that is too far from the slow EWMA before it.
+
+    The limit is that of a normal reading; as the standard deviation is estimated, the score is
+    corrected by Student's t for it.
+
+    Examples
+    --------
+    >>> round(Spike(false_alarms="1 per 10000 readings").with_limit(Decay(beta=0.9)).limit, 4)
+    3.8906
+    """
+
+    kind: ClassVar[str] = "spike"
+
+    def _limit_for(self, run_length: float, decay: Decay) -> float:  # noqa: ARG002 - of no decay
+        return spike_limit(run_length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds(Rule):
+    """A reading above or below a fixed number.
+
+    Parameters
+    ----------
+    above, below
+        The alarm is raised by a greater, or a smaller value; at least one of them.
+    clear_above, clear_below
+        It is cleared by a value that is not greater, or not smaller, than this: ``above`` and
+        ``below``, if not given.
+
+    Examples
+    --------
+    >>> Bounds(above=30.0, clear_above=28.0, for_=3).kind
+    'bounds'
+    """
+
+    kind: ClassVar[str] = "bounds"
+
+    above: float | None = None
+    clear_above: float | None = None
+    below: float | None = None
+    clear_below: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("above", "clear_above", "below", "clear_below"):
+            if (given := getattr(self, name)) is not None:
+                number(name, given, "that is finite", lambda _: True)
+        if self.above is None and self.below is None:
+            raise ConfigError("the bounds rule has no bound: give above, below, or both")
+        for name in ("above", "below"):
+            if getattr(self, name) is None and getattr(self, f"clear_{name}") is not None:
+                raise ConfigError(f"clear_{name} is given without {name}: give both, or leave it")
+        high, low = self.above, self.below
+        back_high = high if self.clear_above is None else self.clear_above
+        back_low = low if self.clear_below is None else self.clear_below
+        if high is not None and back_high is not None and back_high > high:
+            raise ConfigError(
+                f"clear_above = {back_high:g} is beyond above = {high:g}: an alarm would be "
+                "cleared as it is raised; give a smaller one"
+            )
+        if low is not None and back_low is not None and back_low < low:
+            raise ConfigError(
+                f"clear_below = {back_low:g} is beyond below = {low:g}: an alarm would be cleared "
+                "as it is raised; give a greater one"
+            )
+        if back_high is not None and back_low is not None and back_low > back_high:
+            raise ConfigError(
+                f"a value cannot be back: it would have to be at least {back_low:g}, and at most "
+                f"{back_high:g}; give bounds that leave room between them"
+            )
+
+
+KINDS: dict[str, type[Rule]] = {one.kind: one for one in (Level, Spike, Bounds)}
+"""The kinds of rules by name. The keys of a kind are the fields of its class."""
+
+
+@dataclass(frozen=True)
+class AlarmRules:
+    """Rules by name, in order, as operators and tables take them.
+
+    Parameters
+    ----------
+    rules
+        Names and rules; :meth:`of` checks them.
+    in_events
+        Whether the scores go along as statistics: `score_names`.
+    """
+
+    rules: tuple[tuple[str, Rule], ...]
+    in_events: bool = False
+
+    @classmethod
+    def of(cls, rules: Mapping[str, Rule], *, in_events: bool = False) -> AlarmRules:
+        """Return rules by name, checked.
+
+        Raises
+        ------
+        ConfigError
+            If there are none or too many, or a name is not made of letters, digits and ``_``.
+
+        Examples
+        --------
+        >>> AlarmRules.of({"level": Level(limit=4.0), "too_hot": Bounds(above=30.0)}).names
+        ('level', 'too_hot')
+        """
+        if not isinstance(rules, Mapping) or not 0 < len(rules) <= MOST_RULES:
+            raise ConfigError(
+                f"rules are {rules!r:.80}: give 1 to {MOST_RULES} by name, such as "
+                '{"level": Level(limit=4.5)}'
+            )
+        for name, rule in rules.items():
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{name!r} is not the name of a rule: use up to 64 letters, digits and _, "
+                    "beginning with a letter"
+                )
+            if not isinstance(rule, Rule) or not rule.kind:
+                kinds = ", ".join(one.__name__ for one in KINDS.values())
+                raise ConfigError(f"rule {name!r} is {rule!r:.80}: it must be one of {kinds}")
+        return cls(tuple(rules.items()), in_events)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in order: a transition has the place of its rule's."""
+        return tuple(name for name, _ in self.rules)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the statistics that the rules add to events; none without ``in_events``.
+
+        For each rule about a score: ``level_z`` (standard errors), ``level_lower`` and
+        ``level_upper`` (the bounds within which there is no alarm).
+        """
+        if not self.in_events:
+            return ()
+        charts = [name for name, rule in self.rules if isinstance(rule, ChartRule)]
+        return tuple(f"{name}_{part}" for name in charts for part in ("z", "lower", "upper"))
+
+    def with_limits(self, decay: Decay | None) -> AlarmRules:
+        """Return the rules with every number that follows from others, such as the limits.
+
+        ``decay`` is that of the smoothing, if there is one.
+
+        Raises
+        ------
+        ConfigError
+            If a limit cannot be computed, by the rule's name.
+        """
+        found = []
+        for name, rule in self.rules:
+            try:
+                found.append((name, rule.with_limit(decay)))
+            except ConfigError as error:
+                raise ConfigError(f"alarms.{name}: {error}") from None
+        return replace(self, rules=tuple(found))
+
+    def fingerprint(self) -> str:
+        """Return a short text, equal for rules that raise the same alarms: of `with_limits`."""
+        return "; ".join(f"{name}: {rule.fingerprint()}" for name, rule in self.rules)
+
+
+def _slower(decay: Decay, times: float) -> Decay:
+    """Return a decay that forgets so many times slower."""
+    if decay.by_time:
+        return Decay(halflife=timedelta(milliseconds=decay.halflife_ms * times))
+    return Decay(alpha=decay.alpha / times)
+
+
+def _check_slower(fast: Decay, slow: Decay) -> None:
+    if fast.by_time != slow.by_time:
+        raise ConfigError(
+            f"the baseline {slow!r} and the decay {fast!r} must both be by reading, or both by time"
+        )
+    if fast.by_time and slow.halflife_ms > fast.halflife_ms:
+        return
+    if not fast.by_time and slow.alpha < fast.alpha:
+        if (effective := (2.0 - slow.alpha) / slow.alpha) < _LEAST_STEADY:
+            raise ConfigError(
+                f"the baseline {slow!r} has an effective number of readings of {effective:.3g}: it "
+                f"must be at least {_LEAST_STEADY:g} for a standard deviation to rely on; give a "
+                "slower one"
+            )
+        return
+    raise ConfigError(f"the baseline {slow!r} must be slower than the decay {fast!r}")
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

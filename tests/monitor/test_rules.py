@@ -1,0 +1,178 @@
+"""Rules: what they can be told, the numbers that follow, and what each mistake is answered with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ewma_ops import Decay
+from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.rules import KINDS, AlarmRules, Bounds, Level, Rule, Spike
+from ewma_ops.monitor.run_lengths import limit_for, spike_limit
+
+COUNT = Decay(beta=0.9)
+
+
+def test_a_level_rule_has_the_published_limit() -> None:
+    rule = Level(false_alarms="1 per 500 readings").with_limit(COUNT)
+    assert rule.limit == 2.81431  # Lucas and Saccucci 1990: 2.814
+    assert rule.designed == "1 per 500 readings"
+    assert isinstance(rule.baseline, Decay)
+    assert rule.baseline.alpha == pytest.approx(0.01)
+
+
+def test_one_side_alone_has_half_of_the_false_alarms() -> None:
+    high = Level(false_alarms="1 per 500 readings", direction="high").with_limit(COUNT)
+    assert high.limit == limit_for(250, 0.1)
+    low = Spike(false_alarms="1 per 500 readings", direction="low").with_limit(COUNT)
+    assert low.limit == round(spike_limit(250), 6)
+
+
+def test_a_rate_by_time_needs_the_rate_of_the_readings() -> None:
+    spike = Spike(false_alarms="1 per week", readings="100 per s").with_limit(COUNT)
+    assert spike.limit == round(spike_limit(60_480_000), 6)
+    assert spike.designed == "1 per 6.048e+07 readings"
+
+
+def test_a_decay_by_time_is_designed_by_the_usual_gap() -> None:
+    decay = Decay(halflife="1min")
+    level = Level(false_alarms="1 per 500 readings", gap="10s").with_limit(decay)
+    assert level.limit == limit_for(500, 1 - 2 ** (-10 / 60))
+    assert isinstance(level.baseline, Decay)
+    assert level.baseline.halflife_ms == 600_000
+    with pytest.raises(ConfigError, match="add the usual time between two readings"):
+        Level(false_alarms="1 per 500 readings").with_limit(decay)
+    assert Level(limit=4).with_limit(decay).limit == 4.0
+
+
+def test_a_rule_of_its_own_decay() -> None:
+    own = Level(limit=3, decay=Decay(beta=0.8), baseline=Decay(beta=0.99))
+    assert own.with_limit(None) == own
+    assert own.with_limit(COUNT) == own
+
+
+def test_a_limit_is_rounded_so_that_no_digit_changes_the_identity() -> None:
+    assert Level(limit=2.81431000001) == Level(limit=2.81431)
+    rules = AlarmRules.of({"level": Level(false_alarms="1 per 500 readings")})
+    same = AlarmRules.of({"level": Level(false_alarms="1 per 500 readings", limit=2.81431)})
+    assert rules.with_limits(COUNT).fingerprint() == same.with_limits(COUNT).fingerprint()
+    assert "limit=2.81431" in rules.with_limits(COUNT).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"limit": 4.5}, {"least": 1.0}, {"direction": "high"}, {"for_": 2}, {"clear": 0.75},
+        {"clear_for": 2}, {"cooldown": "1s"}, {"remind": "1h"}, {"warm_up": 50},
+        {"severity": "info"}, {"critical": 2.0}, {"series": ["a/*"]}, {"field": "bid"},
+        {"decay": Decay(beta=0.8)}, {"baseline": 20.0},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_what_changes_alarms_changes_the_fingerprint(change: dict[str, Any]) -> None:
+    rule = Level(limit=4.0)
+    before, after = (AlarmRules.of({"a": one}) for one in (rule, replace(rule, **change)))
+    assert before.with_limits(COUNT).fingerprint() != after.with_limits(COUNT).fingerprint()
+
+
+def test_a_runbook_does_not() -> None:
+    rule = Level(limit=4.0)
+    assert replace(rule, runbook="https://x").fingerprint() == rule.fingerprint()
+
+
+def test_names_and_scores() -> None:
+    rules = {"level": Level(limit=4.0), "too_hot": Bounds(above=30.0), "jump": Spike(limit=5.0)}
+    assert AlarmRules.of(rules).names == ("level", "too_hot", "jump")
+    assert AlarmRules.of(rules).score_names == ()
+    assert AlarmRules.of(rules, in_events=True).score_names == (
+        "level_z", "level_lower", "level_upper", "jump_z", "jump_lower", "jump_upper",
+    )  # fmt: skip
+
+
+def test_every_kind_is_listed_by_its_name() -> None:
+    assert all(KINDS[rule.kind] is rule for rule in KINDS.values())
+    assert set(KINDS.values()) == {
+        rule for rule in _subclasses(Rule) if rule.kind and rule.__module__ == Rule.__module__
+    }
+
+
+def _subclasses(of: type[Rule]) -> set[type[Rule]]:
+    return {of}.union(*(_subclasses(one) for one in of.__subclasses__()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (Level, {}, "the level rule has neither limit nor false_alarms: give one of them"),
+        (Spike, {}, "the spike rule has neither limit nor false_alarms"),
+        (Level, {"limit": 0}, "limit is 0: it must be a number > 0"),
+        (Level, {"limit": "4"}, "limit is '4': it must be a number"),
+        (Level, {"false_alarms": "1 per week"}, "add how many readings come"),
+        (Level, {"limit": 4, "clear": 1.5}, "clear is 1.5: it must be a number > 0 and <= 1"),
+        (Level, {"limit": 4, "critical": 0.5}, "critical is 0.5: it must be a number >= 1"),
+        (Level, {"limit": 4, "least": -1}, "least is -1"),
+        (Level, {"limit": 4, "direction": "up"}, "direction is 'up': it must be one of both"),
+        (Level, {"limit": 4, "warm_up": 5}, "warm_up is 5: it must be an integer >= 20"),
+        (Level, {"limit": 4, "baseline": 1}, "baseline is 1: it must be a number > 1"),
+        (Level, {"limit": 4, "gap": "0s"}, "gap is '0s': it must be a duration > 0"),
+        (Level, {"limit": 4, "for_": 0}, "for is 0: it must be an integer >= 1"),
+        (Level, {"limit": 4, "clear_for": True}, "clear_for is True"),
+        (Level, {"limit": 4, "cooldown": "soon"}, "cooldown: 'soon' is not a duration"),
+        (Level, {"limit": 4, "remind": 5}, "remind is 5: it must be a duration >= 0"),
+        (Level, {"limit": 4, "severity": "bad"}, "severity is 'bad': it must be one of info"),
+        (Level, {"limit": 4, "series": "a/*"}, "series is 'a/\\*': give a list of globs"),
+        (Level, {"limit": 4, "decay": 0.9}, "decay is 0.9: give a Decay"),
+        (Bounds, {}, "the bounds rule has no bound: give above, below, or both"),
+        (Bounds, {"above": float("inf")}, "above is inf: it must be a number"),
+        (Bounds, {"above": 3.0, "clear_above": 4.0}, "clear_above = 4 is beyond above = 3"),
+        (Bounds, {"below": 3.0, "clear_below": 2.0}, "clear_below = 2 is beyond below = 3"),
+        (Bounds, {"below": 3.0, "clear_above": 2.0}, "clear_above is given without above"),
+        (Bounds, {"below": 3.0, "above": 2.0}, "a value cannot be back"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_explained(kind: type[Rule], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind(**options)
+
+
+@pytest.mark.parametrize(
+    ("rule", "decay", "message"),
+    [
+        (Level(limit=4), None, "alarms.mine: the level rule has no decay: name one"),
+        (Level(limit=4), Decay(beta=0.2), "effective number of readings of 24"),
+        (
+            Level(limit=4, baseline=Decay(beta=0.5)),
+            Decay(beta=0.3),
+            "readings of 3: it must be",
+        ),
+        (Level(limit=4, baseline=Decay(beta=0.5)), Decay(beta=0.99), "must be slower than"),
+        (Level(limit=4, baseline=Decay(halflife="1h")), COUNT, "both be by reading, or both by"),
+        (Level(false_alarms="1 per reading"), COUNT, "1 readings per false alarm: a limit is"),
+    ],
+)
+def test_what_does_not_go_together(rule: Rule, decay: Decay | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        AlarmRules.of({"mine": rule}).with_limits(decay)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({}, "give 1 to 64 by name"),
+        ([Level(limit=4)], "give 1 to 64 by name"),
+        ({"a-b": Level(limit=4)}, "'a-b' is not the name of a rule"),
+        ({"a": 4}, "rule 'a' is 4: it must be one of Level, Spike, Bounds"),
+    ],
+)
+def test_what_are_no_rules(rules: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        AlarmRules.of(rules)
+
+
+def test_durations_in_ticks() -> None:
+    rule = Level(limit=4, cooldown="2s", remind=timedelta(milliseconds=3))
+    assert (rule.ticks("cooldown", 1), rule.ticks("remind", 1000)) == (2000, 3000)
+    assert Level(limit=4).ticks("remind", 1) == 0
