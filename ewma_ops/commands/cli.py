@@ -1,4 +1,4 @@
-"""The command line: ``ewma init | check | run | try | redrive | verify | design | demo | feed``.
+"""The command line: ``ewma init | check | run | try | redrive | verify | design | notify | ...``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
 Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_jobs(commands)
     _add_tools(commands)
     design.add_command(commands)
+    _add_alarm_tools(commands)
 
     demo = commands.add_parser("demo", help="run a job on real data, with an embedded broker")
     demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
@@ -163,6 +164,12 @@ def _add_tools(commands: design.Commands) -> None:
     redrive.set_defaults(command=_redrive)
 
 
+def _add_alarm_tools(commands: design.Commands) -> None:
+    notify = commands.add_parser("notify", help="tell an Alertmanager or a webhook of alarms")
+    notify.add_argument("config", type=Path, metavar="CONFIG.toml")
+    notify.set_defaults(command=_notify)
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
@@ -252,6 +259,12 @@ def _redrive(options: argparse.Namespace) -> int:
         dry_run=options.dry_run,
         as_json=options.json,
     )
+
+
+def _notify(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.notify import run_notify
+
+    return run_notify(options.config)
 
 
 def _verify(options: argparse.Namespace) -> int:

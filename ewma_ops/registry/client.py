@@ -6,7 +6,6 @@ is temporary: that is `ewma_ops.registry.schemas`.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import ssl
@@ -19,13 +18,13 @@ from typing import Any
 from urllib.parse import quote
 
 from ewma_ops.errors import ConfigError, RegistryError
+from ewma_ops.http_client import LongAnswerError, basic_authorization, content_of, opener
 from ewma_ops.secrets.masking import Secret, masked
 
 __all__ = ["RegistryClient", "UnknownIdError", "segment"]
 
 _TYPE = "application/vnd.schemaregistry.v1+json"
 _LARGEST_ANSWER = 16 << 20
-_CHUNK = 64 << 10
 _PATIENCE_S = 120.0
 """How long a user who was accepted before and is refused now is retried: passwords are rotated."""
 
@@ -75,11 +74,9 @@ class RegistryClient:
         self._urls = [url.rstrip("/") for url in urls]
         self._username, self._password = username, password
         self._timeout_s = timeout_s
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if ca_file is not None or cert_file is not None:
-            context = _context(ca_file, cert_file, key_file)
-            handlers.append(urllib.request.HTTPSHandler(context=context))
-        self._open = urllib.request.build_opener(*handlers).open
+        self._open = opener(
+            "registry", "the registry", ca_file=ca_file, cert_file=cert_file, key_file=key_file
+        )
         self._was_let_in = False
         self._refused_since: float | None = None
 
@@ -124,7 +121,7 @@ class RegistryClient:
         request = urllib.request.Request(f"{url}{path}", body, self._headers())
         try:
             with self._open(request, timeout=self._timeout_s) as answer:
-                content = _content(answer, self._timeout_s)
+                content = content_of(answer, self._timeout_s, _LARGEST_ANSWER)
             return json.loads(content)
         except urllib.error.HTTPError as error:
             self._refuse(at, error, posts=body is not None)
@@ -139,6 +136,8 @@ class RegistryClient:
                 f"{at} cannot be reached: start it, or correct registry.url "
                 f"({masked(str(reason) or type(reason).__name__)})"
             ) from None
+        except LongAnswerError as error:
+            raise RegistryError(f"{at}: {error}") from None
         except ValueError:
             raise RegistryError(
                 f"{at} answered with something else than JSON: correct registry.url"
@@ -179,49 +178,5 @@ class RegistryClient:
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": f"{_TYPE}, application/json", "Content-Type": _TYPE}
         if self._username is not None:
-            password = self._password or ""
-            password = password.read_again() if isinstance(password, Secret) else password
-            both = base64.b64encode(f"{self._username}:{password}".encode()).decode()
-            headers["Authorization"] = f"Basic {both}"
+            headers["Authorization"] = basic_authorization(self._username, self._password)
         return headers
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Does not follow to another address, which would be sent the password."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
-    """Return what HTTPS trusts and shows; `ConfigError` if a file cannot be read."""
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"registry.ca_file = {ca_file} cannot be read as PEM: {error}; give the file of the "
-            "authority that certified the registry"
-        ) from None
-    if cert_file is not None:
-        try:
-            # Without a password: OpenSSL would ask for it on the terminal.
-            context.load_cert_chain(cert_file, key_file, password="")
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"registry.cert_file = {cert_file} cannot be read as PEM with its key: {error}; "
-                "give a certificate, and its key without a password in it or in registry.key_file"
-            ) from None
-    return context
-
-
-def _content(answer: http.client.HTTPResponse, limit_s: float) -> bytes:
-    """Return what was answered, of a bounded size and within a bounded time."""
-    until = time.monotonic() + limit_s
-    content = bytearray()
-    while chunk := answer.read1(_CHUNK):
-        content += chunk
-        if len(content) > _LARGEST_ANSWER:
-            raise RegistryError(f"an answer of the registry has more than {_LARGEST_ANSWER} bytes")
-        if time.monotonic() > until:
-            raise TimeoutError(f"no answer within {limit_s:g} s")
-    return bytes(content)

@@ -49,6 +49,7 @@ def describe(settings: Settings) -> str:
         ),
         ("statistics", ", ".join(settings.smoothing_set.names)),
         ("bad messages", settings.dead_letters.topic),
+        *([] if settings.notify is None else [("notifies", settings.notify.receivers)]),
         (
             "recovery",
             "none: after a restart every series starts over"

@@ -6,10 +6,10 @@ What a password is stays inside: neither `repr` nor `describe` nor an error show
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from ewma_ops.serde.paths import parse_path
 from ewma_ops.settings.formats import completed, refuse_paths, refuse_unread
 from ewma_ops.settings.kafka_table import KafkaOptions, read_options
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings
+from ewma_ops.settings.notify_table import Notify, read_notify
 from ewma_ops.settings.registry_table import Registry, read_registry
 from ewma_ops.settings.schemas import refuse_schemas
 from ewma_ops.settings.smooth_table import read_smooth
@@ -36,6 +37,8 @@ from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = ["KafkaOptions", "load", "load_tables"]
 
+
+_Servers = TypeVar("_Servers", Registry, Notify)
 
 _MOST_MISTAKES = 15
 _LONGEST_TRANSACTION = timedelta(minutes=5)
@@ -71,7 +74,8 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     mistakes: list[str] = []
     refuse_unknown_tables(tables, mistakes)
     kafka = _read_kafka(tables, mistakes)
-    registry = _read_registry(tables, mistakes)
+    registry = _read_servers("registry", read_registry, tables, mistakes)
+    notify = _read_servers("notify", read_notify, tables, mistakes)
     input_ = _read_input(tables, mistakes)
     smooth = read_smooth(tables, input_, mistakes)
     output = read_table(Output, "output", tables, mistakes)
@@ -103,6 +107,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
         output=output,
         dead_letters=dead_letters,
         recovery=recovery,
+        notify=notify,
     )
 
 
@@ -145,9 +150,14 @@ def _read_kafka(tables: dict[str, Any], mistakes: list[str]) -> KafkaOptions | N
     return None if values is None else read_options(values, mistakes)
 
 
-def _read_registry(tables: dict[str, Any], mistakes: list[str]) -> Registry | None:
-    values = find_table("registry", tables, mistakes) if "registry" in tables else None
+def _read_servers(
+    name: str,
+    read: Callable[[Mapping[str, Any], list[str]], _Servers | None],
+    tables: dict[str, Any],
+    mistakes: list[str],
+) -> _Servers | None:
+    values = find_table(name, tables, mistakes) if name in tables else None
     if values is None:
         return None
-    refuse_unknown_keys("registry", values, mistakes)
-    return read_registry(values, mistakes)
+    refuse_unknown_keys(name, values, mistakes)
+    return read(values, mistakes)

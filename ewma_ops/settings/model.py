@@ -20,6 +20,7 @@ from ewma_ops.serde.formats import FORMATS, OWN, KeyKind, entry_of
 from ewma_ops.serde.paths import parse_path
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
+from ewma_ops.settings.notify_table import Notify
 from ewma_ops.settings.registry_table import Registry
 from ewma_ops.table.smoothing_set import SmoothingSet
 
@@ -267,6 +268,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     output: Output
     dead_letters: DeadLetters
     recovery: Recovery | None
+    notify: Notify | None = None
 
     def identity(self, warm_digest: str | None = None) -> dict[str, str]:
         """Return what a recovery store belongs to: with another of these it must not resume.

@@ -16,6 +16,7 @@ from msgspec import Struct
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
 from ewma_ops.settings.kafka_table import FIRST_KEY
 from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, show_value
+from ewma_ops.settings.notify_table import NOTIFY_KEY, Notify
 from ewma_ops.settings.registry_table import REGISTRY_KEY, Registry
 from ewma_ops.settings.smooth import KEYS as SMOOTH_KEYS
 from ewma_ops.settings.values import PARSERS, PathError
@@ -38,6 +39,7 @@ FIRST_KEYS = {
     "output": 'topic = "smoothed"',
     "recovery": 'directory = "state"',
     "registry": REGISTRY_KEY,
+    "notify": NOTIFY_KEY,
 }
 """The line to add to a table that is missing, or lacks what it must have."""
 
@@ -49,6 +51,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "dead_letters": DeadLetters.__struct_fields__,
     "recovery": Recovery.__struct_fields__,
     "registry": Registry.__struct_fields__,
+    "notify": Notify.__struct_fields__,
 }
 
 _Struct = TypeVar("_Struct", bound=Struct)

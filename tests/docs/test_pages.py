@@ -118,11 +118,12 @@ def test_sessions(page: Path) -> None:
 
 
 def completed(block: Block) -> str:
-    """Return a configuration; the page on data shows what is of interest of one."""
-    if block.page.name != "your-data.md":
+    """Return a configuration; the pages on data and alarms show what is of interest of one."""
+    if block.page.name not in ("your-data.md", "alarms.md"):
         return block.text
     others = {
         "kafka": 'bootstrap_servers = "127.0.0.1:9092"',
+        "input": 'topic = "readings"',
         "smooth": "beta = 0.9",
         "output": 'topic = "smoothed"',
     }

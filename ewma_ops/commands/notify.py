@@ -1,0 +1,108 @@
+"""``ewma notify``: alarms from their topic to Alertmanagers and a webhook, until it is stopped.
+
+Knows settings, signals and what is printed; how receivers are told is known in `notify`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.http_client import opener
+from ewma_ops.job.relay import relayed_stderr, write_line
+from ewma_ops.notify.alarms_topic import AlarmsTopic
+from ewma_ops.notify.alertmanager import Alertmanager
+from ewma_ops.notify.delivery import Receiver
+from ewma_ops.notify.notifier import Notifier
+from ewma_ops.notify.ongoing import Ongoing
+from ewma_ops.notify.webhook import Webhook
+from ewma_ops.secrets.masking import masked
+from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
+from ewma_ops.settings.notify_table import NOTIFY_KEY, Notify
+
+__all__ = ["notify", "run_notify"]
+
+
+def run_notify(config: Path) -> int:
+    """Tell receivers until a signal stops it; return an exit code."""
+    stopping = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopping.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with relayed_stderr():
+            summary = notify(load(config), stopping, _say)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    write_line(f"ewma notify: {summary}")
+    return 0
+
+
+def notify(settings: Settings, stopping: threading.Event, tell: Callable[[str], None]) -> str:
+    """Tell receivers of a job's alarms until ``stopping`` is set; return a summary.
+
+    Parameters
+    ----------
+    settings
+        With a table ``[notify]``.
+    tell
+        Called with lines on progress and failures.
+
+    Raises
+    ------
+    ConfigError
+        If the table is missing, or a PEM file cannot be read.
+    BrokerError
+        If no broker answers, or the alarms topic does not exist.
+    """
+    asked = settings.notify
+    if asked is None:
+        raise ConfigError(f"[notify] is missing; add it with {NOTIFY_KEY}")
+    resend_s = asked.resend.total_seconds()
+    tick = settings.input.tick
+    ongoing = Ongoing(_ms(asked.old_after), _ms(asked.resend), tick.per_ms)
+    receivers = list(_receivers(settings, asked))
+    group = asked.group_id or f"{settings.input.group_id}-notify"
+    topic = AlarmsTopic(settings.kafka, asked.topic, group, tell)
+    notifier = Notifier(topic, receivers, ongoing, resend_s, tell)
+    notifier.run(stopping)
+    return notifier.summary()
+
+
+def _receivers(settings: Settings, asked: Notify) -> list[Receiver]:
+    timeout_s = asked.timeout.total_seconds()
+    found: list[Receiver] = []
+    if asked.alertmanager:
+        opens = opener("notify", "the Alertmanager", ca_file=asked.ca_file)
+        found += [
+            Alertmanager(
+                url,
+                opens,
+                job=settings.input.group_id,
+                resend_s=asked.resend.total_seconds(),
+                timeout_s=timeout_s,
+                username=asked.username,
+                password=asked.password,
+                link=asked.link,
+                ticks_per_ms=settings.input.tick.per_ms,
+            )
+            for url in asked.alertmanager
+        ]
+    if asked.webhook is not None:
+        found.append(Webhook(asked.webhook, asked.secret, timeout_s))
+    return found
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
+
+
+def _say(line: str) -> None:
+    write_line(masked(f"ewma notify: {line}"))

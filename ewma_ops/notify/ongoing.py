@@ -1,0 +1,141 @@
+"""Which alarms are on, and which transitions somebody has to be told of.
+
+Knows transitions and the time; must not know Kafka, HTTP or who is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import NamedTuple
+
+from ewma_ops.notify.alarm import Transition
+
+__all__ = ["Notice", "Ongoing"]
+
+
+class Notice(NamedTuple):
+    """A transition to tell of, and the records that are done with once that was done."""
+
+    transition: Transition
+    records: tuple[Hashable, ...]
+
+
+class Ongoing:
+    """Follow alarms from transition to transition.
+
+    A transition that is old, by its event time, is of a job that reads the past again. It is held
+    for a while; if its alarm clears in the meantime nobody is told of either.
+
+    Parameters
+    ----------
+    old_after_ms
+        How long ago the event time of an old transition is, in milliseconds.
+    hold_ms
+        How long it is held.
+    ticks_per_ms
+        In what event times are counted.
+
+    Examples
+    --------
+    >>> def made(transition: str, time: int) -> Transition:
+    ...     return Transition(
+    ...         alarm_id="level-0-7-9f3a51c2", transition=transition, rule="level",
+    ...         series_id="a", severity="warning", time=time, since=time,
+    ...     )
+    >>> ongoing = Ongoing(old_after_ms=1000, hold_ms=100)
+    >>> ongoing.take(made("raised", 50), "first", now_ms=5_000), ongoing.held
+    ([], 1)
+    >>> ongoing.take(made("cleared", 60), "second", now_ms=5_001), ongoing.done()
+    ([], ['first', 'second'])
+    """
+
+    def __init__(self, old_after_ms: int, hold_ms: int, ticks_per_ms: int = 1) -> None:
+        self._old_after, self._hold, self._per_ms = old_after_ms, hold_ms, ticks_per_ms
+        self._active: dict[str, Transition] = {}
+        self._held: dict[str, tuple[int, list[Hashable]]] = {}
+        self._done: list[Hashable] = []
+        self._of_place: dict[tuple[str, str], str] = {}
+
+    @property
+    def held(self) -> int:
+        """How many alarms are held."""
+        return len(self._held)
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def __iter__(self) -> Iterator[Transition]:
+        """Yield the newest transition of each alarm that is on."""
+        return iter(self._active.values())
+
+    def restore(self, transition: Transition) -> None:
+        """Take a transition that everybody was told of before."""
+        self._replace_earlier(transition)
+        if transition.active:
+            self._active[transition.alarm_id] = transition
+        else:
+            self._active.pop(transition.alarm_id, None)
+            self._forget_place(transition)
+
+    def take(self, transition: Transition, record: Hashable, now_ms: int) -> list[Notice]:
+        """Take the next transition; return what is to be told now."""
+        ended = self._replace_earlier(transition)
+        return [*ended, *self._take(transition, record, now_ms)]
+
+    def _take(self, transition: Transition, record: Hashable, now_ms: int) -> list[Notice]:
+        alarm_id = transition.alarm_id
+        fresh = transition.time // self._per_ms >= now_ms - self._old_after
+        held = self._held.get(alarm_id)
+        if not transition.active:
+            known = self._active.pop(alarm_id, None)
+            self._forget_place(transition)
+            if held is not None:
+                self._done += [*self._held.pop(alarm_id)[1], record]
+                return []
+            if known is None and not fresh:
+                self._done.append(record)
+                return []
+            return [Notice(transition, (record,))]
+        told = alarm_id in self._active and held is None
+        self._active[alarm_id] = transition
+        if held is not None:
+            held[1].append(record)
+            return []
+        if fresh or told:
+            return [Notice(transition, (record,))]
+        self._held[alarm_id] = (now_ms + self._hold, [record])
+        return []
+
+    def due(self, now_ms: int) -> list[Notice]:
+        """Return the alarms that were held long enough and are still on."""
+        over = [alarm_id for alarm_id, (until, _) in self._held.items() if until <= now_ms]
+        return [Notice(self._active[one], tuple(self._held.pop(one)[1])) for one in over]
+
+    def done(self) -> list[Hashable]:
+        """Return, once, the records of which nobody is told."""
+        done, self._done = self._done, []
+        return done
+
+    def _forget_place(self, transition: Transition) -> None:
+        place = (transition.rule, transition.series_id)
+        if self._of_place.get(place) == transition.alarm_id:
+            del self._of_place[place]
+
+    def _replace_earlier(self, transition: Transition) -> list[Notice]:
+        """End an alarm of the same rule and series that nothing has cleared.
+
+        A job with other rules begins with none: nobody clears those of the job before. What it
+        raises of the time before leaves an alarm that began later as it is.
+        """
+        place = (transition.rule, transition.series_id)
+        before = self._active.get(self._of_place.get(place, ""))
+        if not transition.active or (before is not None and before.since > transition.since):
+            return []
+        self._of_place[place] = transition.alarm_id
+        if before is None or before.alarm_id == transition.alarm_id:
+            return []
+        del self._active[before.alarm_id]
+        if before.alarm_id in self._held:
+            self._done += self._held.pop(before.alarm_id)[1]
+            return []
+        return [Notice(before.ended(transition.time), ())]
