@@ -27,7 +27,7 @@ FLOORS = (
     "connectors registry settings operators ewma_ops composites history",
     "wire table serde",
     "monitor",
-    "columns stats named http_client",
+    "columns stats named http_client metrics",
     "errors threads secrets",
 )
 """From the top down. ``ewma_ops``, ``composites`` and ``history`` only pass public names on."""
@@ -54,6 +54,7 @@ ROOMS = {
     "threads": _row(),
     "secrets": _row(),
     "named": _row("errors secrets"),
+    "metrics": _row("", "numpy prometheus_client"),
     # Arrays and mathematics: NumPy, no clock, no files, no sockets.
     "columns": _row("errors", "numpy msgspec", pure=True),
     "columns.sealed": _row("errors", "crc32c numpy"),
@@ -69,9 +70,9 @@ ROOMS = {
     "serde.protobuf": _row("errors serde", "google grpc_tools"),
     "serde.parquet": _row("errors columns", "numpy pyarrow"),
     # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.
-    "operators": _row("errors columns columns.sealed table", "bytewax numpy"),
+    "operators": _row("errors columns columns.sealed metrics table", "bytewax numpy"),
     "connectors": _row(
-        "errors threads columns columns.sealed wire connectors.client",
+        "errors threads columns columns.sealed metrics wire connectors.client",
         "bytewax kafka numpy prometheus_client",
     ),
     "connectors.client": _row("errors named secrets wire", "kafka numpy"),
@@ -87,9 +88,9 @@ ROOMS = {
         "msgspec tomli",
     ),
     "job": _row(
-        "errors threads secrets columns columns.sealed stats table wire serde serde.avro "
+        "errors threads secrets columns columns.sealed metrics stats table wire serde serde.avro "
         "serde.protobuf serde.formats serde.parquet serde.paths operators registry "
-        "connectors connectors.client settings job.recovery",
+        "connectors connectors.client settings job.recovery ewma_ops",
         "bytewax msgspec numpy prometheus_client",
     ),
     "job.recovery": _row("errors", "bytewax numpy"),

@@ -154,6 +154,9 @@ class Readings:
     tombstones
         bool[n], which of them are no readings, but say that their series is to be forgotten;
         ``None`` for none.
+    appended_ms
+        int64[n], the timestamp of the record of each reading, -1 where it has none, if latencies
+        are measured; else ``None``.
 
     The constructor does not check the columns; :meth:`of` converts and checks.
     """
@@ -168,6 +171,7 @@ class Readings:
     included: Sequence[bytes | None] | None = None
     clocks_ms: NDArray[np.int64] | None = None
     tombstones: NDArray[np.bool_] | None = None
+    appended_ms: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -238,6 +242,7 @@ class Readings:
             None if self.included is None else taken(self.included, at),
             None if self.clocks_ms is None else self.clocks_ms[at],
             None if self.tombstones is None else self.tombstones[at],
+            None if self.appended_ms is None else self.appended_ms[at],
         )
 
     @staticmethod
@@ -257,6 +262,7 @@ class Readings:
             _concat_included([part.included for part in parts]),
             _concat([part.clocks_ms for part in parts]),
             _concat([part.tombstones for part in parts]),
+            _concat([part.appended_ms for part in parts]),
         )
 
 

@@ -180,8 +180,10 @@ def join(
     decoder.watch.within = Contents(settings, stopping).paths
     report.watch = decoder.watch
     clocks = None if settings.smoothing_set.forget_after is None else Clocks()
-    decode = Decode(decoder, letters, keeps=policies.keeps_originals, clocks=clocks)
-    encode = Encode(build_encoder(settings, stopping), partitions.events, report)
+    on = settings.metrics is not None
+    decode = Decode(decoder, letters, keeps=policies.keeps_originals, clocks=clocks, measured=on)
+    tick = settings.input.tick if on else None
+    encode = Encode(build_encoder(settings, stopping), partitions.events, report, tick)
 
     flow = Dataflow("ewma")
     if clocks is not None and isinstance(source, KafkaSource):

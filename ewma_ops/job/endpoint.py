@@ -1,50 +1,160 @@
-"""The metrics endpoint of a worker, on the loopback interface.
+"""The HTTP endpoint of a job, in its launcher: ``/metrics``, ``/healthz`` and ``/readyz``.
 
-Knows Prometheus and Bytewax's variables for it; must not know what is measured.
-
-Bytewax's own endpoint listens on all interfaces, without authentication, and writes the dataflow to
-``dataflow.json`` in the working directory. Whoever asks for it gets this one in its place.
+Knows HTTP and the text format of Prometheus; must not know what is measured. It reads only, and
+knows no series and no secret; who may connect is decided by the address that it listens on.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import json
+import logging
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
-from prometheus_client import start_http_server
+from prometheus_client import Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.job.health import why_not_ready
+from ewma_ops.job.measurements import Family, Measurements
+from ewma_ops.settings.bind import Bind
 
-__all__ = ["serve_metrics"]
+__all__ = ["exposed", "serving"]
 
-_ENABLED = "BYTEWAX_DATAFLOW_API_ENABLED"
-_PORT = "BYTEWAX_DATAFLOW_API_PORT"
-_FIRST_PORT = "3030"
-_HIGHEST_PORT = 65_535
-_LOOPBACK = "127.0.0.1"
+_log = logging.getLogger(__name__)
+
+_CLIENT_S = 10.0
+"""How long a client may take to ask."""
 
 
-def serve_metrics(process_id: int) -> None:
-    """Serve ``/metrics`` on 127.0.0.1 where the environment asks for Bytewax's endpoint.
+class _Reply(NamedTuple):
+    status: int
+    kind: str
+    body: bytes
 
-    Every process of a machine has a port of its own: the one that is asked for, or 3030, and
-    ``process_id`` more. The variable is taken out of the environment, so that Bytewax's endpoint
-    stays off.
+
+def exposed(families: list[Family]) -> bytes:
+    """Return families in the text format of Prometheus.
+
+    Examples
+    --------
+    >>> from ewma_ops.job.measurements import Sample
+    >>> up = Family("up", "gauge", "Up.", [Sample("up", {"worker": "0"}, 1.0)])
+    >>> print(exposed([up]).decode(), end="")
+    # HELP up Up.
+    # TYPE up gauge
+    up{worker="0"} 1.0
+    """
+    return generate_latest(_Collected(families))
+
+
+class _Collected:
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._families:
+            metric = Metric(family.name, family.documentation, family.kind)
+            for sample in family.samples:
+                metric.add_sample(sample.name, sample.labels, sample.value)
+            yield metric
+
+
+@contextlib.contextmanager
+def serving(bind: Bind, measurements: Measurements, interval_s: float | None) -> Iterator[str]:
+    """Serve for the length of a ``with`` block; yields the address, as ``http://host:port``.
+
+    Parameters
+    ----------
+    bind
+        Where to listen.
+    measurements
+        Of the job.
+    interval_s
+        Time between two snapshots; None where none are taken.
 
     Raises
     ------
     ConfigError
-        If the port is taken, or is none.
+        If nobody can listen there.
     """
-    if os.environ.pop(_ENABLED, None) is None:
-        return
-    text = os.environ.get(_PORT, _FIRST_PORT)
-    port = int(text) + process_id if text.isdecimal() else 0
-    if not 0 < port <= _HIGHEST_PORT:
-        raise ConfigError(f"{_PORT} is {text!r}: set it to a port from 1 to {_HIGHEST_PORT}")
+
+    def reply(path: str) -> _Reply:
+        if path == "/metrics":
+            return _Reply(200, CONTENT_TYPE_LATEST, exposed(measurements.take().families))
+        if path == "/healthz":
+            return _as_json(200, {"alive": True})
+        if path == "/readyz":
+            why = why_not_ready(measurements.take(), interval_s)
+            return _as_json(503 if why else 200, {"ready": not why, "why": why})
+        return _as_json(404, {"error": "there are /metrics, /healthz and /readyz"})
+
     try:
-        start_http_server(port, _LOOPBACK)
-    except OSError as error:
+        server = _Server(bind, reply)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"metrics cannot be served on {_LOOPBACK}:{port} ({error.strerror}): set {_PORT} to "
-            f"the first of as many free ports as there are workers, or unset {_ENABLED}"
+            f"metrics.bind = {str(bind)!r}: nobody can listen there ({why}); name another address "
+            "of this machine, or a port that is free"
         ) from None
+    thread = threading.Thread(target=server.serve_forever, name="ewma_ops-http", daemon=True)
+    thread.start()
+    try:
+        yield f"http://{Bind(bind.host, server.server_address[1])}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _as_json(status: int, content: object) -> _Reply:
+    return _Reply(status, "application/json", json.dumps(content).encode() + b"\n")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, bind: Bind, reply: Callable[[str], _Reply]) -> None:
+        self.reply = reply
+        self.address_family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+        super().__init__((bind.host, bind.port), _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own would look up the name of this machine, which may take seconds.
+        socketserver.TCPServer.server_bind(self)
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """Log what went wrong, but for a client that has gone."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            _log.exception("a question of %s was not answered", client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _CLIENT_S
+    server_version, sys_version = "ewma_ops", ""
+
+    def do_GET(self) -> None:
+        self._reply(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._reply(with_body=False)
+
+    def _reply(self, *, with_body: bool) -> None:
+        status, kind, body = self.server.reply(self.path.partition("?")[0])
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its signature
+        """Log no request."""

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,9 @@ import msgspec
 
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
+from ewma_ops.job.answers import Lines
 from ewma_ops.job.discovery import Discovery
+from ewma_ops.job.measurements import Measurements
 from ewma_ops.job.recovery.manifest import (
     Beginning,
     ExtendBeginning,
@@ -44,6 +46,7 @@ from ewma_ops.job.supervisor import (
 )
 from ewma_ops.job.worker import UNAVAILABLE, print_line
 from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
 
 __all__ = ["WAIT_S", "launch", "once_ready"]
 
@@ -51,9 +54,11 @@ WAIT_S = 60.0
 """How long the first start waits for brokers."""
 
 _USER_FAULT = 2
+_BYTEWAX_ENDPOINT = "BYTEWAX_DATAFLOW_API_ENABLED"
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
+_GIVING_UP = "giving up: {} consecutive runs failed without making progress"
 _MOST_FAILURES = 5
 """In a row, without a position that moved in between: then it is no accident."""
 _LONG_LIFE_S = 60.0
@@ -128,14 +133,10 @@ def launch(
         raise ConfigError(f"workers = {workers}: at least 1 process must run")
     settings = load(config_path)
     identify = settings.identity if identify is None else identify
-
-    def command(process_id: int, addresses: Sequence[str]) -> list[str]:
-        worker = [sys.executable, "-m", "ewma_ops.job.worker", str(config_path)]
-        place = [f"--process-id={process_id}", f"--addresses={';'.join(addresses)}"]
-        return [*worker, *place, f"--launcher={os.getpid()}"]
-
+    measurements = Measurements(Lines(), settings.output.delivery)
     with contextlib.ExitStack() as stack:
         stack.enter_context(relayed_stderr())
+        stack.enter_context(_serving(settings, measurements))
         signals = stack.enter_context(collecting_signals())
         try:
             identity = once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
@@ -148,7 +149,7 @@ def launch(
         endless = settings.input.stop == "never"
         every = settings.input.discover if store is not None and endless else None
         return _keep_running(
-            command,
+            partial(_worker_command, config_path),
             workers,
             store,
             identity,
@@ -161,7 +162,34 @@ def launch(
             extend_beginning,
             None if changes is None or every is None else partial(Discovery, changes, every),
             until_end=not endless,
+            measurements=measurements,
         )
+
+
+def _worker_command(config: Path, process_id: int, addresses: Sequence[str]) -> list[str]:
+    worker = [sys.executable, "-m", "ewma_ops.job.worker", str(config)]
+    place = [f"--process-id={process_id}", f"--addresses={';'.join(addresses)}"]
+    return [*worker, *place, f"--launcher={os.getpid()}"]
+
+
+@contextlib.contextmanager
+def _serving(settings: Settings, measurements: Measurements) -> Iterator[None]:
+    """Serve the metrics of a job where its configuration says, if it does."""
+    if os.environ.pop(_BYTEWAX_ENDPOINT, None) is not None:
+        print_line(
+            f"ewma: {_BYTEWAX_ENDPOINT} is left out of account, as that endpoint is open to the "
+            'network: set bind = "127.0.0.1:9464" in [metrics] for metrics of all workers'
+        )
+    if settings.metrics is None:
+        yield
+        return
+    # Here, as it takes a tenth of a second to import.
+    from ewma_ops.job.endpoint import serving
+
+    interval = None if settings.recovery is None else settings.recovery.interval.total_seconds()
+    with serving(settings.metrics.bind, measurements, interval) as address:
+        print_line(f"metrics at {address}/metrics, health at /healthz and /readyz")
+        yield
 
 
 def _keep_running(
@@ -179,25 +207,24 @@ def _keep_running(
     discovery: Callable[[], Discovery] | None = None,
     *,
     until_end: bool = False,
+    measurements: Measurements | None = None,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not fix."""
     failures, last_positions, report = 0, None, Report()
+    measurements = Measurements(Lines(), "") if measurements is None else measurements
     prepared = _preparing(store, signals, find_beginning, extend_beginning, sound)
-
-    def prepared_again() -> ResumePoint | None:
-        return prepared(_unless_stopped(identify, signals))
-
+    prepare_again = partial(_prepared_again, prepared, identify, signals)
     try:
         point = once_ready(lambda: prepared(identity), signals, wait_s)
         while True:
             began = time.monotonic()
             with contextlib.nullcontext() if discovery is None else discovery() as found:
                 overtaken = _never if found is None else found.reason
-                outcome = run_once(command, workers, store, point, signals, grace_s, overtaken)
-            code = 1 if outcome.code == UNAVAILABLE else outcome.code
+                told = signals, grace_s, overtaken, measurements.lines
+                outcome = run_once(command, workers, store, point, *told)
             _conclude(outcome.notes, report)
-            if report.nothing_readable and code == 0 and until_end and not signals:
-                code = 1
+            in_vain = report.nothing_readable and outcome.code == 0 and until_end and not signals
+            code = 1 if in_vain or outcome.code == UNAVAILABLE else outcome.code
             if signals or (outcome.code in (0, _USER_FAULT) and not outcome.again):
                 return code
             positions = None if point is None else point.positions
@@ -207,14 +234,21 @@ def _keep_running(
             if not outcome.again:
                 failures = 1 if got_on else failures + 1
                 if outcome.code != UNAVAILABLE and failures >= _MOST_FAILURES:
-                    print_line(
-                        f"giving up: {failures} consecutive runs failed without making progress"
-                    )
+                    print_line(_GIVING_UP.format(failures))
                     return 1
                 _pause(failures, signals)
-            point = once_ready(prepared_again, signals, failures=failures)
+            measurements.restarted(outcome.reason)
+            point = once_ready(prepare_again, signals, failures=failures)
     except _StoppedError:
         return 1
+
+
+def _prepared_again(
+    prepared: Callable[[Identity], ResumePoint | None],
+    identify: Callable[[], Identity],
+    signals: Sequence[int],
+) -> ResumePoint | None:
+    return prepared(_unless_stopped(identify, signals))
 
 
 def _conclude(notes: Sequence[bytes], so_far: Report) -> None:

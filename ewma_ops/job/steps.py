@@ -6,6 +6,7 @@ Know records, readings, events and letters by the column; must not know settings
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,19 +14,21 @@ from itertools import pairwise, repeat
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, joined
 from ewma_ops.columns.murmur2 import murmur2_column, partition_for
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, grouped
 from ewma_ops.columns.rejections import Rejection, Rejections
+from ewma_ops.columns.ticks import Tick
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report
 from ewma_ops.job.showing import shown_bytes, shown_text
+from ewma_ops.metrics.families import EVENTS, LAST_RECORD, STAGES, written
 from ewma_ops.serde.decoder import Decoded, Decoder
 from ewma_ops.serde.encoder import Encoder
 from ewma_ops.stats.policies import CAUSES, Policies
@@ -35,7 +38,6 @@ __all__ = ["Addressed", "DeadLetters", "Decode", "Encode", "RouteRejected", "dec
 
 _log = logging.getLogger(__name__)
 
-_READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 _SKIPPED = Counter("ewma_ops_skipped", "Messages left out by input.where or as tombstones.")
 _DEAD_LETTERS = Counter("ewma_ops_dead_letters", "Messages put aside, by cause.", ["cause"])
 _POLICIES = Counter(
@@ -43,6 +45,8 @@ _POLICIES = Counter(
     "Readings out of the ordinary, by cause and by what was done with them.",
     ["cause", "policy"],
 )
+
+_DECODE, _ENCODE = STAGES["decode"], STAGES["encode"]
 
 Addressed = tuple[str, ProducerRecords]
 """Records for one partition, by the name of its part."""
@@ -108,7 +112,10 @@ def _example(records: ConsumerRecords, why: Rejection) -> str:
 
 
 class Decode:
-    """Runs of records to readings, and what is unreadable to addressed dead letters."""
+    """Runs of records to readings, and what is unreadable to addressed dead letters.
+
+    With ``measured`` the readings keep the timestamps of their records, for latencies.
+    """
 
     def __init__(
         self,
@@ -117,16 +124,33 @@ class Decode:
         *,
         keeps: bool,
         clocks: Clocks | None = None,
+        measured: bool = False,
     ) -> None:
         self._decoder = decoder
         self._letters = letters
         self._keeps = keeps
         self._clocks = clocks
+        self._measured = measured
+        self._newest: dict[tuple[str, int], Gauge] = {}
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
-        """Yield the readings of each run, and dead letters for the other records."""
-        for runs in grouped(batch):
-            yield from self._decode(runs)
+        """Return the readings of each run, and dead letters for the other records."""
+        began = time.perf_counter()
+        out = [one for runs in grouped(batch) for one in self._decode(runs)]
+        for run in batch if self._measured else ():
+            self._note_newest(run)
+        _DECODE.add(time.perf_counter() - began)
+        return out
+
+    def _note_newest(self, run: ConsumerRecords) -> None:
+        if not len(run):
+            return
+        place = run.topic, run.partition
+        newest = self._newest.get(place)
+        if newest is None:
+            newest = self._newest[place] = LAST_RECORD.labels(run.topic, str(run.partition))
+        if (timestamp_ms := int(run.timestamps_ms[-1])) >= 0:
+            newest.set(timestamp_ms / 1000)
 
     def state(self, number: int) -> int | None:
         """Return where the clock of a partition is; ``None`` where there are no clocks."""
@@ -148,11 +172,11 @@ class Decode:
         if (notice := self._decoder.pop_notice()) is not None:
             _log.warning("%s", notice)
         if len(decoded.readings) > 0:
-            _READINGS.inc(decoded.taken)
             readings = replace(
                 decoded.readings,
                 origins=_origins(self._letters.inputs, runs, decoded.kept, decoded.ordinals),
                 originals=_originals(runs, decoded) if self._keeps else None,
+                appended_ms=_timestamps(runs, decoded) if self._measured else None,
             )
             yield readings if self._clocks is None else self._clocks.stamp(readings)
         start, rejected = 0, decoded.rejected
@@ -218,6 +242,12 @@ def _origins(
     return every.take(at)._replace(ordinals=ordinals)
 
 
+def _timestamps(runs: Sequence[ConsumerRecords], decoded: Decoded) -> NDArray[np.int64]:
+    every = np.concatenate([run.timestamps_ms for run in runs])
+    whole = decoded.ordinals is None and len(decoded.kept) == len(every)
+    return every if whole else every[decoded.kept]
+
+
 def _originals(runs: Sequence[ConsumerRecords], decoded: Decoded) -> list[Original]:
     every: list[Original] = []
     for run in runs:
@@ -229,19 +259,36 @@ def _originals(runs: Sequence[ConsumerRecords], decoded: Decoded) -> list[Origin
 
 
 class Encode:
-    """Smoothed columns to addressed events, one run for each output partition."""
+    """Smoothed columns to addressed events, one run for each output partition.
 
-    def __init__(self, encoder: Encoder, partitions: int, report: Report | None = None) -> None:
+    With ``measured``, the unit of event times, the lag of the events is measured.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        partitions: int,
+        report: Report | None = None,
+        measured: Tick | None = None,
+    ) -> None:
         self._encoder = encoder
         self._partitions = partitions
         self._report = Report() if report is None else report
+        self._measured = measured
 
     def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
         """Return the events."""
-        return [addressed for smoothed in batch for addressed in self._address(smoothed)]
+        began = time.perf_counter()
+        out = [addressed for smoothed in batch for addressed in self._address(smoothed)]
+        _ENCODE.add(time.perf_counter() - began)
+        return out
 
     def _address(self, smoothed: Smoothed) -> Iterator[Addressed]:
         self._report.add(events=len(smoothed))
+        EVENTS.inc(len(smoothed))
+        times = smoothed.readings.times_ms
+        if self._measured is not None and times is not None and len(times):
+            written(times, self._measured.per_ms)
         ids, hashes = smoothed.readings.series_ids, smoothed.readings.hashes
         partitions = partition_for(
             murmur2_column(ids) if hashes is None else hashes, self._partitions
@@ -261,8 +308,11 @@ class Encode:
             if start < end:
                 own = slice(start, end)
                 origins = None if readings.origins is None else readings.origins.take(own)
+                appended = None if readings.appended_ms is None else readings.appended_ms[own]
                 # Otherwise a few unsent records would keep all buffers of their run alive.
-                records = ProducerRecords(_lean(keys[own]), _lean(values[own]), origins=origins)
+                records = ProducerRecords(
+                    _lean(keys[own]), _lean(values[own]), origins=origins, appended_ms=appended
+                )
                 yield part_key(partition), records
 
 

@@ -15,12 +15,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ewma_ops.job.answers import Lines
 from ewma_ops.job.notes import collected_notes
 from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import Relay, relayed_stderr
-from ewma_ops.job.worker import LOST_PEER, STOP_SIGNALS, caught_signals, print_line
+from ewma_ops.job.worker import (
+    LOST_PEER,
+    STOP_SIGNALS,
+    UNAVAILABLE,
+    caught_signals,
+    print_line,
+)
 
 __all__ = [
     "GRACE_S",
@@ -86,10 +93,15 @@ class _Outcome:
     code: int
     text: str
     state: str = "the next start resumes from the last snapshot"
-    again: bool = False
-    """Whether another run is to follow although this one did not fail."""
+    again: str = ""
+    """Why another run is to follow although this one did not fail: "new-input", "clock" or ""."""
     notes: Sequence[bytes] = ()
     """What the workers that ended by themselves have left."""
+
+    @property
+    def reason(self) -> str:
+        """Why another run follows, if one does, in a word."""
+        return self.again or ("unavailable" if self.code == UNAVAILABLE else "failed")
 
 
 def run_once(
@@ -100,10 +112,12 @@ def run_once(
     signals: Sequence[int],
     grace_s: float,
     overtaken: Overtaken = lambda: "",
+    lines: Lines | None = None,
 ) -> _Outcome:
     """Run the workers from start to end under signals that are caught already; see `supervise`.
 
-    When ``overtaken`` returns a reason, they are stopped gracefully, to start again.
+    When ``overtaken`` returns a reason, they are stopped gracefully, to start again. Through
+    ``lines`` they can be asked meanwhile.
     """
     began = time.monotonic()
     addresses = _free_addresses(workers)
@@ -111,17 +125,19 @@ def run_once(
     children: list[subprocess.Popen[bytes]] = []
     clock = None if store is None else _WallClock()
     try:
-        with collected_notes() as notes:
+        opened = (Lines() if lines is None else lines).opened(workers)
+        with collected_notes() as notes, opened as own_lines:
             with _blocked_signals(), _worker_stderr() as stderr:
-                for i in range(workers):
+                for i, line in enumerate(own_lines):
                     child = subprocess.Popen(
                         command(i, addresses),
-                        pass_fds=(*lock, *notes.fds),
+                        pass_fds=(*lock, *notes.fds, line.fd),
                         stdin=subprocess.DEVNULL,
                         stderr=stderr,
-                        env=notes.environment,
+                        env={**notes.environment, **line.environment},
                     )
                     children.append(child)
+                    line.hand_over()
             print_line(_start_line(workers, store, point))
             with contextlib.nullcontext() if store is None else checkpointing(store.parts):
                 outcome = _watch(children, signals, grace_s, clock, overtaken)
@@ -175,17 +191,15 @@ def _watch(
 ) -> _Outcome:
     """Wait until all have ended by themselves, or until there is a reason to kill them."""
     kill_at: float | None = None
-    again = False
+    again = ""
     while _running(children):
         if _failed(children):
             _wait_all(children, _FAILURE_GRACE_S)
             break
         if len(signals) > 1:
             return _Outcome(128 + signals[1], "killed by a second signal")
-        reason = "" if again or signals else overtaken() or (clock and clock.overtaken())
-        if reason:
-            print_line(f"{reason}: starting the workers again")
-            again = True
+        if not (again or signals):
+            again = _restart(overtaken, clock)
         if (signals or again) and kill_at is None:
             kill_at = time.monotonic() + grace_s
             for child in children:
@@ -197,6 +211,17 @@ def _watch(
     if failed:
         return _blame(failed)
     return _Outcome(0, "stopped" if signals or again else "finished", "state saved", again)
+
+
+def _restart(overtaken: Overtaken, clock: _WallClock | None) -> str:
+    """Say that the workers are to start again, if so, and return why in a word."""
+    kind, reason = "new-input", overtaken()
+    if not reason and clock is not None:
+        kind, reason = "clock", clock.overtaken()
+    if not reason:
+        return ""
+    print_line(f"{reason}: starting the workers again")
+    return kind
 
 
 def _running(children: Sequence[subprocess.Popen[bytes]]) -> int:

@@ -28,7 +28,8 @@ from bytewax.run import cli_main
 
 from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.job.allocator import keep_freed_memory
-from ewma_ops.job.endpoint import serve_metrics
+from ewma_ops.job.answers import answer_questions
+from ewma_ops.job.measurements import gathered
 from ewma_ops.job.notes import leave_note
 from ewma_ops.job.recovery.faults import shortage
 from ewma_ops.secrets.masking import masked_traceback
@@ -229,6 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     die_with_parent(options.launcher)
     keep_freed_memory()
+    answer_questions(gathered)
     return _run_configured(options.config, options.process_id, options.addresses.split(";"))
 
 
@@ -242,7 +244,6 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
     jobs: list[Job] = []
 
     def build(stopping: threading.Event) -> Dataflow:
-        serve_metrics(process_id)
         store = None if recovery is None else RecoveryStore(recovery.directory)
         jobs.append(build_job(settings, stopping, store))
         return jobs[0].flow

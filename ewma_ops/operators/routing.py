@@ -5,6 +5,7 @@ Knows readings and hashes; must not know tables, state, or how shards are kept.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from itertools import count, groupby
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.columns.readings import Readings, grouped
+from ewma_ops.metrics.families import STAGES
 from ewma_ops.operators.shard_members import shard_of
 
 __all__ = ["RoutedRun", "ShardBatch", "joined_runs", "route"]
@@ -22,6 +24,7 @@ _MANY_PER_SHARD = 2
 """From this many readings a shard on, few shards have none: a run is routed to all of them."""
 
 _numbers = count()
+_ROUTE = STAGES["route"]
 
 
 class RoutedRun:
@@ -83,8 +86,11 @@ def _received(readings: Readings, shard: int) -> ShardBatch:
 
 def route(runs: Iterable[Readings], shards: int) -> list[tuple[str, ShardBatch]]:
     """Route runs to shards; return a batch for each shard, with its key."""
+    began = time.perf_counter()
     routed = [RoutedRun(run, shards) for run in joined_runs(runs)]
-    return [(str(shard), ShardBatch(one, shard)) for one in routed for shard in one.present]
+    batches = [(str(shard), ShardBatch(one, shard)) for one in routed for shard in one.present]
+    _ROUTE.add(time.perf_counter() - began)
+    return batches
 
 
 def joined_runs(runs: Iterable[Readings]) -> Iterator[Readings]:

@@ -14,6 +14,7 @@ through the table together when the next step or a snapshot asks for them.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
@@ -26,6 +27,7 @@ from ewma_ops.columns.origins import Origins, partition_of
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import ReadingError, StateError
+from ewma_ops.metrics.families import READINGS, SNAPSHOTS, STAGES, TABLES
 from ewma_ops.operators.routing import RoutedRun, ShardBatch, joined_runs
 from ewma_ops.operators.shard_members import ShardMembers
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -45,6 +47,7 @@ _MANY_SERIES = 32_768
 """This many new series are assigned to shards at once: 1-2 ms that no snapshot waits for."""
 
 _KIND = "shard"
+_UPDATE = STAGES["update"]
 
 
 class PendingBatch:
@@ -63,10 +66,12 @@ class PendingBatch:
     def flush(self) -> None:
         """Update the table by the queued readings."""
         if not self.flushed:
+            began = time.perf_counter()
             self.flushed = True
             ordered = sorted(self._shards_of.items(), key=lambda item: item[0].number)
             self._smoothed = self._table.take_in(ordered)
             self._shards_of = {}
+            _UPDATE.add(time.perf_counter() - began)
 
     def pop_smoothed(self) -> list[Smoothed]:
         """Flush, and return the smoothed readings, once."""
@@ -107,6 +112,7 @@ class _WorkerTable:
 
     def __init__(self, smoothing_set: SmoothingSet, shards: int) -> None:
         self.table = SeriesTable(smoothing_set)
+        TABLES.add(self.table)
         self.joined: set[int] = set()
         self._shards = shards
         self._members = ShardMembers(shards)
@@ -149,7 +155,8 @@ class _WorkerTable:
         return smoothed
 
     def maintain(self, n_readings: int) -> None:
-        """Free idle series and pack new ones from time to time, by the number of readings."""
+        """Count readings; by their number, free idle series and pack new ones from time to time."""
+        READINGS.inc(n_readings)
         self._until_freed -= n_readings
         if self._until_freed <= 0:
             if self.table.free_idle():  # the other series have moved to new rows
@@ -294,7 +301,9 @@ class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
         """Return a copy of the state of the shard, queued readings included."""
         assert self._joined is not None  # Bytewax asks after the first readings
         shard, worker_table = self._joined
-        return worker_table.snapshot(shard).sealed()
+        sealed = worker_table.snapshot(shard).sealed()
+        SNAPSHOTS.wrote(id(self._tables), shard, len(sealed))
+        return sealed
 
 
 class BatchShard(Shard[ShardBatch, PendingBatch]):

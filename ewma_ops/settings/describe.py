@@ -56,6 +56,7 @@ def describe(settings: Settings) -> str:
             if recovery is None
             else f"{recovery.directory}, every {recovery.interval.total_seconds():g} s",
         ),
+        *([] if settings.metrics is None else [("metrics", f"http://{settings.metrics.bind}")]),
     ]
     return masked("\n".join(f"{name:<13}{text}" for name, text in lines))
 

@@ -19,7 +19,7 @@ from ewma_ops.secrets.masking import masked
 from ewma_ops.serde.paths import parse_path
 from ewma_ops.settings.formats import completed, refuse_paths, refuse_unread
 from ewma_ops.settings.kafka_table import KafkaOptions, read_options
-from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, Settings
+from ewma_ops.settings.model import DeadLetters, Input, Metrics, Output, Recovery, Settings
 from ewma_ops.settings.notify_table import Notify, read_notify
 from ewma_ops.settings.registry_table import Registry, read_registry
 from ewma_ops.settings.schemas import refuse_schemas
@@ -81,6 +81,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     output = read_table(Output, "output", tables, mistakes)
     dead_letters = read_table(DeadLetters, "dead_letters", tables, mistakes)
     recovery = read_table(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
+    metrics = read_table(Metrics, "metrics", tables, mistakes) if "metrics" in tables else None
     if input_ is not None and output is not None and dead_letters is not None:
         mistakes += loops(input_, output.topic, dead_letters.topic)
     if input_ is not None:
@@ -108,6 +109,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
         dead_letters=dead_letters,
         recovery=recovery,
         notify=notify,
+        metrics=metrics,
     )
 
 

@@ -18,6 +18,7 @@ from ewma_ops.columns.ticks import MILLISECOND, Tick, tick_of
 from ewma_ops.secrets.option_names import SHOWN, shown
 from ewma_ops.serde.formats import FORMATS, OWN, KeyKind, entry_of
 from ewma_ops.serde.paths import parse_path
+from ewma_ops.settings.bind import Bind
 from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
 from ewma_ops.settings.notify_table import Notify
@@ -29,6 +30,7 @@ __all__ = [
     "WARM_START",
     "DeadLetters",
     "Input",
+    "Metrics",
     "Output",
     "Recovery",
     "Settings",
@@ -251,6 +253,14 @@ class Recovery(Struct, frozen=True, kw_only=True):
     ] = timedelta(seconds=10)
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Table ``[metrics]``: where the launcher serves metrics and health; nowhere without it."""
+
+    bind: Annotated[
+        Bind, Meta(description='an address and a port, such as "127.0.0.1:9464" or "[::1]:9464"')
+    ]
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts.
 
@@ -269,6 +279,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     recovery: Recovery | None
     notify: Notify | None = None
+    metrics: Metrics | None = None
 
     def identity(self, warm_digest: str | None = None) -> dict[str, str]:
         """Return what a recovery store belongs to: with another of these it must not resume.

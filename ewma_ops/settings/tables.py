@@ -15,7 +15,14 @@ from msgspec import Struct
 
 from ewma_ops.secrets.option_names import SECRETS, SHOWN
 from ewma_ops.settings.kafka_table import FIRST_KEY
-from ewma_ops.settings.model import DeadLetters, Input, Output, Recovery, show_value
+from ewma_ops.settings.model import (
+    DeadLetters,
+    Input,
+    Metrics,
+    Output,
+    Recovery,
+    show_value,
+)
 from ewma_ops.settings.notify_table import NOTIFY_KEY, Notify
 from ewma_ops.settings.registry_table import REGISTRY_KEY, Registry
 from ewma_ops.settings.smooth import KEYS as SMOOTH_KEYS
@@ -40,6 +47,7 @@ FIRST_KEYS = {
     "recovery": 'directory = "state"',
     "registry": REGISTRY_KEY,
     "notify": NOTIFY_KEY,
+    "metrics": 'bind = "127.0.0.1:9464"',
 }
 """The line to add to a table that is missing, or lacks what it must have."""
 
@@ -52,6 +60,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "recovery": Recovery.__struct_fields__,
     "registry": Registry.__struct_fields__,
     "notify": Notify.__struct_fields__,
+    "metrics": Metrics.__struct_fields__,
 }
 
 _Struct = TypeVar("_Struct", bound=Struct)

@@ -17,6 +17,7 @@ import msgspec
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.paths import parse_path, parse_records
+from ewma_ops.settings.bind import bind_of
 from ewma_ops.settings.formats import csv_columns, csv_mark, format_name
 from ewma_ops.settings.model import Text
 from ewma_ops.settings.moments import moment_ms
@@ -131,4 +132,5 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "recovery.interval": duration,
     "recovery.directory": file_path,
     "input.schema": file_path,
+    "metrics.bind": bind_of,
 }

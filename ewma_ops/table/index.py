@@ -107,6 +107,10 @@ class _Column:
     def values(self) -> NDArray[Any]:
         return self._room[: self.size]
 
+    @property
+    def nbytes(self) -> int:
+        return self._room.nbytes
+
     def extend(self, more: NDArray[Any]) -> None:
         size = self.size + len(more)
         if size > len(self._room):
@@ -137,6 +141,11 @@ class SeriesIndex:
 
     def __len__(self) -> int:
         return self._ends.size - 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory of all ids and of what finds them."""
+        return len(self._utf8) + self._slots.nbytes + self._ends.nbytes + self._stable.nbytes
 
     def find(self, series_id: str) -> int | None:
         """Return the row of a series id, if it has one."""

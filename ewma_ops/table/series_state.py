@@ -63,6 +63,12 @@ class SeriesState:
         """The stable hash of each series' id, in the order in which the series came."""
         return self._index.hashes()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the state of all series takes, with their ids and the index."""
+        columns = [self._admission.columns, *(one.columns for one in self._smoothing_states)]
+        return self._index.nbytes + sum(int(c.nbytes) for own in columns for c in own.values())
+
     def _bind(
         self, states: list[SmoothingState | CompositeState], *, separate_weights: bool
     ) -> None:

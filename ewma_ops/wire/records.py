@@ -70,6 +70,8 @@ class ProducerRecords:
     origins
         What each record was made of: its identity, by which it is delivered once. ``None`` where
         that is not asked for.
+    appended_ms
+        int64[n], the timestamps of the records that these were made of, if latencies are measured.
 
     The record's timestamp is the time of writing. The event time is in the payload: as a record
     timestamp an old one would meet the topic's retention, and a future one the broker's refusal.
@@ -79,6 +81,7 @@ class ProducerRecords:
     values: Sequence[bytes | None]
     headers: Sequence[Headers] | None = None
     origins: Origins | None = None
+    appended_ms: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -91,6 +94,7 @@ class ProducerRecords:
             taken(self.values, at),
             None if self.headers is None else headers_at(self.headers, at),
             None if origins is None else origins.take(at),
+            None if self.appended_ms is None else self.appended_ms[at],
         )
 
     @staticmethod
@@ -99,11 +103,13 @@ class ProducerRecords:
         if len(parts) == 1:
             return parts[0]
         origins = [part.origins for part in parts if part.origins is not None]
+        appended = [part.appended_ms for part in parts if part.appended_ms is not None]
         return ProducerRecords(
             joined([part.keys for part in parts]),
             joined([part.values for part in parts]),
             _join_headers(parts),
             Origins.concat(origins) if origins and len(origins) == len(parts) else None,
+            np.concatenate(appended) if appended and len(appended) == len(parts) else None,
         )
 
 

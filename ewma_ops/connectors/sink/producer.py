@@ -26,6 +26,7 @@ from ewma_ops.connectors.client.connect import (
 from ewma_ops.connectors.client.exchange import send
 from ewma_ops.connectors.client.topics import TopicWatch
 from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
+from ewma_ops.metrics.families import acknowledged
 from ewma_ops.wire.records import ProducerRecords
 
 __all__ = ["Producer"]
@@ -135,6 +136,8 @@ class Producer:
         except (kafka_errors.KafkaError, ValueError, TypeError) as error:
             raise self._fail(partition, error, sent=False) from error
         futures[-1].add_errback(partial(self._note, partition))
+        if records.appended_ms is not None:
+            futures[-1].add_callback(partial(acknowledged, records.appended_ms))
         self._sent.append(_Sent(futures, len(futures), partition, size))
         self._futures += len(futures)
         self._bytes += size

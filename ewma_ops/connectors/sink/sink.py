@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Literal
@@ -27,6 +28,7 @@ from ewma_ops.connectors.sink.ledger import Ledger, LedgerState, identities, ori
 from ewma_ops.connectors.sink.producer import Producer
 from ewma_ops.connectors.sink.readback import Readback
 from ewma_ops.errors import ConfigError, DeliveryError, StateError, TopicError
+from ewma_ops.metrics.families import STAGES
 from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
 
 __all__ = ["Delivery", "KafkaSink"]
@@ -34,6 +36,7 @@ __all__ = ["Delivery", "KafkaSink"]
 _log = logging.getLogger(__name__)
 
 _NEVER = 1 << 62
+_WRITE = STAGES["write"]
 _UNOWNED = 0
 """Key of the reader that no worker thread owns yet."""
 
@@ -278,8 +281,13 @@ class _Part(StatefulSinkPartition[ProducerRecords, "bytes | None"]):
         self._partition = partition
 
     def write_batch(self, values: list[ProducerRecords]) -> None:
+        began = time.perf_counter()
         for records in values:
-            self._producer.write(self._partition, records)
+            self._producer.write(self._partition, self._prepared(records))
+        _WRITE.add(time.perf_counter() - began)
+
+    def _prepared(self, records: ProducerRecords) -> ProducerRecords:
+        return records
 
     def snapshot(self) -> bytes | None:
         self._producer.wait_for_acks()
@@ -305,9 +313,8 @@ class _OncePart(_Part):
         self._reader.close()
         super().close()
 
-    def write_batch(self, values: list[ProducerRecords]) -> None:
-        for records in values:
-            self._producer.write(self._partition, identified(self._new(records), self._job))
+    def _prepared(self, records: ProducerRecords) -> ProducerRecords:
+        return identified(self._new(records), self._job)
 
     def _new(self, records: ProducerRecords) -> ProducerRecords:
         if records.origins is None:
@@ -398,4 +405,4 @@ def identified(records: ProducerRecords, job: int) -> ProducerRecords:
         headers = records.headers.followed_by(own)
     elif records.headers is not None:
         headers = [[*theirs, *ours] for theirs, ours in zip(records.headers, own, strict=True)]
-    return ProducerRecords(records.keys, records.values, headers, records.origins)
+    return replace(records, headers=headers)

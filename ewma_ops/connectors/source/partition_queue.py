@@ -5,6 +5,8 @@ Knows columns and offsets; must not know who fetches, or who takes.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from kafka import TopicPartition
 from prometheus_client import Gauge
@@ -28,7 +30,7 @@ class PartitionQueue:
     the partition ended when the flow started, ``None`` until a fetch has reported it.
     """
 
-    __slots__ = ("bytes", "end", "fetched", "finished", "lag", "runs", "taken", "tp")
+    __slots__ = ("bytes", "end", "fetched", "finished", "runs", "taken", "tp")
 
     def __init__(self, tp: TopicPartition, first: int) -> None:
         self.tp = tp
@@ -37,11 +39,15 @@ class PartitionQueue:
         self.finished = False
         self.runs: list[ConsumerRecords] = []
         self.bytes = 0
-        self.lag = _LAG.labels(tp.topic, str(tp.partition))
+
+    def note_lag(self, records: int) -> None:
+        """Export how many records are to be taken; before the first call the lag is not known."""
+        _LAG.labels(self.tp.topic, str(self.tp.partition)).set(max(0, records))
 
     def close(self) -> None:
         """Stop exporting the lag metric."""
-        _LAG.remove(self.tp.topic, str(self.tp.partition))
+        with contextlib.suppress(KeyError):  # older releases complain of one that is not there
+            _LAG.remove(self.tp.topic, str(self.tp.partition))
 
 
 def run_of(tp: TopicPartition, columns: Columns, end: int | None) -> ConsumerRecords:

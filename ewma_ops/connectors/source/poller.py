@@ -321,7 +321,7 @@ class Poller:
         self._next_watch = now + _WATCH_S
         for queue in list(self._queues.values()):
             if queue.end is not None:
-                queue.lag.set(max(0, self._consumer.highwater(queue.tp) - queue.taken))
+                queue.note_lag(self._consumer.highwater(queue.tp) - queue.taken)
         self._look(self._watches)
 
     def _look(self, topics: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from ewma_ops.connectors.source.offsets import OnLost, Start
 from ewma_ops.connectors.source.partition_queue import PartitionQueue
 from ewma_ops.connectors.source.poller import Poller
 from ewma_ops.errors import ConfigError, TopicError
+from ewma_ops.metrics.families import SNAPSHOTS
 from ewma_ops.threads import FINE_S, pin_thread_state, set_timer_slack
 from ewma_ops.wire.records import ConsumerRecords
 
@@ -263,6 +264,7 @@ class _Part(StatefulSourcePartition[Any, bytes]):
     def next_batch(self) -> Iterable[Any]:
         if self._snapshot is not None:
             # Bytewax asks again only when the epoch of the snapshot is durable everywhere.
+            SNAPSHOTS.durable()
             self._poller.durable(self._queue, self._snapshot)
             self._snapshot = None
         if self._stopping.is_set():
@@ -285,6 +287,7 @@ class _Part(StatefulSourcePartition[Any, bytes]):
         return _AT_ONCE
 
     def snapshot(self) -> bytes:
+        SNAPSHOTS.began()
         self._snapshot = self._offset
         kept = None if self._stage is None else self._stage.state(self._number)
         return sealed_offset(self._offset, kept)

@@ -1,0 +1,165 @@
+"""The Prometheus families of all processes of a job, as one set: with the worker as a label.
+
+Knows families and samples; must not know HTTP, or what is measured.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+
+import msgspec
+from msgspec import Struct
+
+from ewma_ops import __version__
+from ewma_ops.job.answers import Lines
+
+__all__ = ["Family", "Measurements", "Sample", "Taken", "gathered"]
+
+_PREFIX = "ewma_ops_"
+
+
+class Sample(Struct, frozen=True, array_like=True):
+    """One number of a family."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(Struct, frozen=True, array_like=True):
+    """A Prometheus family; ``name`` lacks the ``_total`` of a counter."""
+
+    name: str
+    kind: str
+    documentation: str
+    samples: list[Sample]
+
+
+def gathered() -> bytes:
+    """Return the families of this process, to be sent to the launcher."""
+    from prometheus_client import REGISTRY
+
+    families = [
+        Family(
+            metric.name,
+            metric.type,
+            metric.documentation,
+            [
+                Sample(one.name, one.labels, float(one.value))
+                for one in metric.samples
+                if not one.name.endswith("_created")
+            ],
+        )
+        for metric in REGISTRY.collect()
+    ]
+    return msgspec.msgpack.encode(families)
+
+
+class Taken(Struct, frozen=True):
+    """What the workers have said at one time, and what of them has not answered."""
+
+    families: list[Family]
+    answered: list[bool]
+
+    def values(self, sample: str, **labels: str) -> list[float]:
+        """Return all values by the name of a sample, of those that have these labels."""
+        return [
+            one.value
+            for family in self.families
+            for one in family.samples
+            if one.name == sample and labels.items() <= one.labels.items()
+        ]
+
+
+class Measurements:
+    """What a job has measured: of its workers, by asking them, and of its launcher.
+
+    Parameters
+    ----------
+    lines
+        To the workers.
+    delivery
+        Of the configuration, for ``build_info``.
+    """
+
+    def __init__(self, lines: Lines, delivery: str) -> None:
+        self.lines = lines
+        self._build = {
+            "version": __version__,
+            "bytewax": version("bytewax"),
+            "delivery": delivery,
+        }
+        self._restarts: Counter[str] = Counter()
+        self._unanswered: Counter[int] = Counter()
+        self._most = 0
+        self._lock = threading.Lock()
+
+    def restarted(self, reason: str) -> None:
+        """Count a restart of the workers."""
+        with self._lock:
+            self._restarts[reason] += 1
+
+    def take(self) -> Taken:
+        """Ask the workers; return all families, each sample with the worker that it is of."""
+        answers = self.lines.ask()
+        merged: dict[str, Family] = {}
+        for worker, answer in enumerate(answers):
+            if answer is not None:
+                families = msgspec.msgpack.decode(answer, type=list[Family])
+                _merge(merged, families, {"worker": str(worker)})
+        answered = [answer is not None for answer in answers]
+        _merge(merged, self._own(answered), {})
+        return Taken([merged[name] for name in sorted(merged)], answered)
+
+    def _own(self, answered: list[bool]) -> Iterator[Family]:
+        with self._lock:
+            # Workers that are gone for the moment are down, not unknown.
+            self._most = max(self._most, len(answered))
+            answered = answered + [False] * (self._most - len(answered))
+            self._unanswered.update(i for i, up in enumerate(answered) if not up)
+            restarts = dict(self._restarts)
+            unanswered = {i: self._unanswered[i] for i in range(self._most)}
+        up = {str(i): float(one) for i, one in enumerate(answered)}
+        text = "Whether a worker has answered this time."
+        yield _labelled("worker_up", "gauge", text, "worker", up)
+        text = "Times that a worker has not answered when it was asked for its metrics."
+        counts = {str(i): float(n) for i, n in unanswered.items()}
+        yield _labelled("unanswered_scrapes", "counter", text, "worker", counts)
+        text = "Times that the workers were started again, by reason."
+        yield _labelled("restarts", "counter", text, "reason", restarts)
+        text = "Version of ewma_ops and of Bytewax, and how events are delivered."
+        build = [Sample(f"{_PREFIX}build_info", self._build, 1.0)]
+        yield Family(f"{_PREFIX}build_info", "gauge", text, build)
+        yield from _of_this_process()
+
+
+def _labelled(
+    name: str, kind: str, documentation: str, label: str, values: Mapping[str, float]
+) -> Family:
+    whole = f"{_PREFIX}{name}{'_total' if kind == 'counter' else ''}"
+    samples = [Sample(whole, {label: key}, value) for key, value in values.items()]
+    return Family(f"{_PREFIX}{name}", kind, documentation, samples)
+
+
+def _of_this_process() -> Iterable[Family]:
+    """Yield memory, CPU and files of the launcher, under the names that workers have them by."""
+    own: dict[str, Family] = {}
+    families = msgspec.msgpack.decode(gathered(), type=list[Family])
+    _merge(own, [one for one in families if one.name.startswith("process_")], _LAUNCHER)
+    return own.values()
+
+
+_LAUNCHER = {"worker": "launcher"}
+
+
+def _merge(into: dict[str, Family], families: Iterable[Family], labels: Mapping[str, str]) -> None:
+    for family in families:
+        known = into.setdefault(
+            family.name, Family(family.name, family.kind, family.documentation, [])
+        )
+        known.samples.extend(
+            Sample(one.name, {**one.labels, **labels}, one.value) for one in family.samples
+        )

@@ -1,0 +1,1 @@
+"""What flows measure of themselves, as Prometheus families: `families` has all of this room."""

@@ -1,0 +1,91 @@
+"""The Prometheus families that several rooms fill; names and buckets are a contract.
+
+Importing this registers them. The table in docs/operations.md lists every family of the program,
+those that one room alone fills too, and a test compares it with what is registered. No label may
+ever hold a series id: a million series would be a million time series in Prometheus.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import REGISTRY, Counter, Gauge
+
+from ewma_ops.metrics.collectors import Snapshots, Stages, Tables
+from ewma_ops.metrics.histogram import ColumnHistogram
+
+__all__ = [
+    "EVENTS",
+    "LAST_EVENT",
+    "LAST_RECORD",
+    "READINGS",
+    "SNAPSHOTS",
+    "STAGES",
+    "TABLES",
+    "acknowledged",
+    "written",
+]
+
+_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
+_LAG_BOUNDS_MS = (*_BOUNDS_MS, 300_000, 3_600_000, 86_400_000)
+
+READINGS = Counter("ewma_ops_readings", "Readings taken in.")
+EVENTS = Counter("ewma_ops_events", "Events made, one for each reading that was admitted.")
+LAST_RECORD = Gauge(
+    "ewma_ops_last_record_timestamp_seconds",
+    "Timestamp of the newest record that was read of an input partition.",
+    ["topic", "partition"],
+)
+LAST_EVENT = Gauge(
+    "ewma_ops_last_event_timestamp_seconds", "Newest event time among the events made last."
+)
+STAGES = Stages(("decode", "route", "update", "encode", "write"))
+SNAPSHOTS = Snapshots(_BOUNDS_MS)
+TABLES = Tables()
+
+_EVENT_LAG = ColumnHistogram(
+    "ewma_ops_event_lag_seconds",
+    "How old readings are, by their event times, when their events are written.",
+    _LAG_BOUNDS_MS,
+)
+_LATENCY = ColumnHistogram(
+    "ewma_ops_latency_seconds",
+    "Time from the timestamp of a record until its event is acknowledged.",
+    _BOUNDS_MS,
+)
+
+for _collector in (STAGES, SNAPSHOTS, TABLES, _EVENT_LAG, _LATENCY):
+    REGISTRY.register(_collector)
+
+
+def written(times: NDArray[np.int64], per_ms: int) -> None:
+    """Measure the lag of events that are written now.
+
+    Parameters
+    ----------
+    times
+        int64[n] event times since the epoch, in ticks.
+    per_ms
+        How many ticks are a millisecond.
+    """
+    times_ms = times if per_ms == 1 else times // per_ms
+    _EVENT_LAG.observe(_now_ms() - times_ms)
+    LAST_EVENT.set(int(times_ms.max()) / 1000)
+
+
+def acknowledged(appended_ms: NDArray[np.int64], _: object = None) -> None:
+    """Measure the latency of events that were acknowledged just now.
+
+    Parameters
+    ----------
+    appended_ms
+        int64[n] timestamps of the records that they were made of; -1 where one has none.
+    """
+    durations = _now_ms() - appended_ms
+    _LATENCY.observe(durations if appended_ms.min() >= 0 else durations[appended_ms >= 0])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
