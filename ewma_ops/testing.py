@@ -41,19 +41,21 @@ _MS = timedelta(milliseconds=1)
 class Result:
     """What came out of a job, in order.
 
-    ``events`` and ``dead_letters`` are the records as they would stand on their topics (without
-    the header ``ewma``, which is the position on the broker); ``read`` is how many messages came,
-    and ``skipped`` how many of them, or of what is in them, were none of the job's.
+    ``events``, ``dead_letters`` and ``alarms`` are the records as they would stand on their topics
+    (without the header ``ewma``, which is the position on the broker); ``read`` is how many
+    messages came, and ``skipped`` how many of them, or of what is in them, were none of the job's.
     """
 
     events: list[Record]
     dead_letters: list[Record]
     read: int
     skipped: int
+    alarms: list[Record] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [str(one.value) for one in self.events]
         lines += [f"{_cause(one)}: {one.header('ewma-detail')}" for one in self.dead_letters]
+        lines += [f"{one.json()['transition']}: {one.json()['summary']}" for one in self.alarms]
         return "\n".join(lines)
 
     @property
@@ -102,17 +104,20 @@ def run_job(config: Path | str | Mapping[str, Any], records: Iterable[RecordLike
     runs = in_runs(map(_as_record, records), usual_topic(settings))
     events: list[ProducerRecords] = []
     letters: list[ProducerRecords] = []
+    alarms: list[ProducerRecords] = []
     report = Report()
 
     def poll() -> tuple[list[ConsumerRecords], None]:
         return [next(runs)], None
 
-    run_to_end(build_offline(settings, poll, events.append, letters.append, report))
+    takers = events.append, letters.append
+    run_to_end(build_offline(settings, poll, *takers, report, alarms.append))
     return Result(
         [record for made in events for record in as_records(made)],
         [record for made in letters for record in as_records(made)],
         report.read,
         report.skipped,
+        [record for made in alarms for record in as_records(made)],
     )
 
 

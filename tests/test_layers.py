@@ -84,11 +84,12 @@ ROOMS = {
     "ewma_ops": _row("errors columns stats table serde.parquet"),
     # What joins them.
     "settings": _row(
-        "errors secrets columns stats table serde.formats serde.paths",
+        "errors secrets columns stats table monitor serde.formats serde.paths",
         "msgspec tomli",
     ),
     "job": _row(
-        "errors threads secrets columns columns.sealed metrics stats table wire serde serde.avro "
+        "errors threads secrets columns columns.sealed metrics stats monitor table wire serde "
+        "serde.avro "
         "serde.protobuf serde.formats serde.parquet serde.paths operators registry "
         "connectors connectors.client settings job.recovery ewma_ops",
         "bytewax msgspec numpy prometheus_client",

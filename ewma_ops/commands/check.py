@@ -137,7 +137,10 @@ def _check_topics(
     findings.say()
     for topic, count in counts.items():
         findings.say(f"{topic}: {count} partitions")
-    for topic in (settings.output.topic, settings.dead_letters.topic):
+    written = [settings.output.topic, settings.dead_letters.topic]
+    if settings.alarms is not None:
+        written.append(settings.alarms.topic)
+    for topic in written:
         if create_topics:
             create_topic(settings.kafka, topic, partitions)
         counts[topic] = partition_count(settings.kafka, topic)

@@ -96,7 +96,8 @@ class _Trial:
 
     def _build(self, stopping: threading.Event) -> Any:
         self._stopping = stopping
-        return build_offline(self._settings, self._poll, self._events, self._letters, self._report)
+        takers = self._events, self._letters
+        return build_offline(self._settings, self._poll, *takers, self._report, self._alarms)
 
     def _poll(self) -> tuple[list[ConsumerRecords], datetime | None]:
         if self._ended or self._stopping.is_set():
@@ -157,10 +158,23 @@ class _Trial:
                 self._say(f"{where} {shown_text(detail, 400)}")
         self._flush()
 
+    def _alarms(self, made: ProducerRecords) -> None:
+        for line, record in zip(_lines_of(made), as_records(made), strict=True):
+            if self._as_json:
+                self._put({"type": "alarm", "line": line, **_parts(record)})
+            else:
+                alarm = record.json()
+                told = f"line {line}: {alarm['rule']} {alarm['transition']} ({alarm['severity']}):"
+                where = painted(told, "yellow", sys.stderr)
+                self._say(f"{where} {shown_text(alarm['summary'], 400)}")
+        self._flush()
+
     def _conclude(self) -> None:
         report = self._report
         if self._as_json:
             counts = {"read": report.read, "events": report.events, "skipped": report.skipped}
+            if self._settings.alarms is not None:
+                counts["alarms"] = report.alarms.total()
             letters = dict(report.letters)
             notices = total([report.counts()])[1]
             ends = {"dead_letters": letters, "bad_lines": self._bad, "notices": notices}

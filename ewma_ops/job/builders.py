@@ -293,7 +293,7 @@ def build_encoder(
     ConfigError
         If two keys of an event would be the same, or one is no name of the format.
     """
-    names, fields = settings.smoothing_set.names, settings.smoothing_set.fields
+    names, fields = settings.event_statistics, settings.smoothing_set.fields
     include = [parse_path(path).name for path in settings.output.include]
     most = settings.output.max_include_bytes
     if settings.output.format == "json":

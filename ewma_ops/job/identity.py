@@ -16,10 +16,18 @@ from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import BrokerError
 from ewma_ops.job.builders import open_history
 from ewma_ops.job.recovery.manifest import Identity, InputNote
+from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.serde.parquet import History
 from ewma_ops.settings.model import INPUT_TOPIC, WARM_START, Settings
 
-__all__ = ["JobIdentity", "gone_partitions", "identify", "inputs_as_noted", "look_up_inputs"]
+__all__ = [
+    "JobIdentity",
+    "alarms_identity",
+    "gone_partitions",
+    "identify",
+    "inputs_as_noted",
+    "look_up_inputs",
+]
 
 _NOT_IN_EVENTS = ("shards", "delivery", INPUT_TOPIC)
 """No bit of an event depends on the first two; the third is in its position."""
@@ -43,6 +51,9 @@ class JobIdentity:
         What brokers said of each topic that is written to, by its name.
     history
         What the job starts from; None without a warm start.
+    alarms
+        Whose alarms these are: the events' identity and the rules; empty without alarms. Neither
+        `store` nor `events` depends on it, so that rules may be changed while a job goes on.
     """
 
     store: Identity
@@ -50,6 +61,7 @@ class JobIdentity:
     inputs: InputTopics
     written: Mapping[str, TopicView]
     history: History | None = None
+    alarms: str = ""
 
 
 def identify(
@@ -80,14 +92,24 @@ def identify(
     }
     history = open_history(settings, str(noted.get(WARM_START, "")))
     inputs = look_up_inputs(settings)
-    written = describe_topics(settings.kafka, list(names.values()))
+    alarms = settings.alarms
+    written_to = [*names.values(), *([] if alarms is None else [alarms.topic])]
+    written = describe_topics(settings.kafka, written_to)
     own = settings.identity(None if history is None else history.digest)
     ids = {f"{name} topic id": str(written[topic].topic_id) for name, topic in names.items()}
     if not inputs.optional:
         views = (topic.view for _, topic in sorted(inputs.names.items()))
         ids[f"{INPUT_TOPIC} id"] = ", ".join(str(view.topic_id) for view in views)
     of_events = {key: text for key, text in own.items() if key not in _NOT_IN_EVENTS}
-    return JobIdentity({**own, **ids}, repr(sorted(of_events.items())), inputs, written, history)
+    events = repr(sorted(of_events.items()))
+    of_alarms = "" if alarms is None else alarms_identity(events, alarms.rules)
+    return JobIdentity({**own, **ids}, events, inputs, written, history, of_alarms)
+
+
+def alarms_identity(events: str, rules: AlarmRules) -> str:
+    """Return what the records of alarms depend on: what events do, the rules, their runbooks."""
+    runbooks = [rule.runbook for _, rule in rules.rules]
+    return f"{events} alarms {rules.fingerprint()} {runbooks!r}"
 
 
 def look_up_inputs(settings: Settings) -> InputTopics:

@@ -6,14 +6,16 @@ Knows brokers, files and settings; must not know processes, nor how the answers 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
+from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.connectors.client.topic_configs import refuse_or_warn
 from ewma_ops.connectors.inputs import InputTopics
-from ewma_ops.connectors.sink.routing import by_key, by_source, routed_partitions
+from ewma_ops.connectors.sink.routing import Route, by_key, by_source, routed_partitions
 from ewma_ops.connectors.source.offsets import start_offsets
 from ewma_ops.errors import BrokerError
 from ewma_ops.job.identity import JobIdentity, identify, look_up_inputs
-from ewma_ops.job.recovery.manifest import Beginning, Identity, InputNote
+from ewma_ops.job.recovery.manifest import CHANGED, Beginning, Identity, InputNote
 from ewma_ops.job.topics import topic_uses
 from ewma_ops.settings.model import Settings
 
@@ -67,26 +69,44 @@ class JobLookups:
         BrokerError, ConfigError
             If a topic cannot be read.
         """
-        reads, writes, client = self._settings.input, self._settings.output, self._settings.kafka
+        reads, client = self._settings.input, self._settings.kafka
         assert self.found is not None, "identify is called first"
-        letters, topics = self._settings.dead_letters, self.found.written
-        inputs, routed = self.found.inputs, {}
-        for topic, route in ((writes.topic, by_key), (letters.topic, by_source)):
-            routed[topic] = topics[topic].partitions
-            if writes.delivery != "at-least-once":
-                routed[topic] = routed_partitions(
-                    client,
-                    topic,
-                    topics[topic],
-                    self.found.events,
-                    route,
-                    inputs.by_number,
-                )
+        inputs = self.found.inputs
+        routed = {
+            self._settings.output.topic: self._routed(self._settings.output.topic, by_key),
+            self._settings.dead_letters.topic: self._routed(
+                self._settings.dead_letters.topic, by_source
+            ),
+        }
         offsets = start_offsets(client, inputs, reads.group_id, reads.start)
-        return Beginning(offsets, routed, _notes(inputs))
+        beginning = Beginning(offsets, routed, _notes(inputs), _short(self.found.alarms))
+        return beginning._replace(routed={**routed, **self._alarms_routed(routed)})
+
+    def _alarms_routed(self, noted: Mapping[str, int]) -> dict[str, int]:
+        """Return by how many partitions alarms are written, where that is not noted yet."""
+        alarms = self._settings.alarms
+        if alarms is None or alarms.topic in noted:
+            return {}
+        return {alarms.topic: self._routed(alarms.topic, by_key, of_alarms=True)}
+
+    def _routed(self, topic: str, route: Route, *, of_alarms: bool = False) -> int:
+        assert self.found is not None
+        view, job = self.found.written[topic], self.found.events
+        if self._settings.output.delivery == "at-least-once":
+            return view.partitions
+        return routed_partitions(
+            self._settings.kafka,
+            topic,
+            view,
+            self.found.alarms if of_alarms else job,
+            route,
+            self.found.inputs.by_number,
+        )
 
     def extend_beginning(self, noted: Beginning) -> Beginning:
         """Add the topics that are new to the job: it reads what they have, whatever its start.
+
+        Where the rules of its alarms are others than those that it began with, that is noted.
 
         Raises
         ------
@@ -112,7 +132,9 @@ class JobLookups:
         if new.by_number:
             offsets |= start_offsets(self._settings.kafka, new, group_id, "earliest")
             _log.warning("topic %s is new to this job: read from its first record", new)
-        return Beginning(offsets, noted.routed, {**gone, **_notes(inputs)})
+        routed = {**noted.routed, **self._alarms_routed(noted.routed)}
+        alarms = noted.alarms if noted.alarms == _short(self.found.alarms) else CHANGED
+        return Beginning(offsets, routed, {**gone, **_notes(inputs)}, alarms)
 
     def changes(self) -> str:
         """Say which topics and partitions there are that this run does not read; "" for none.
@@ -142,3 +164,8 @@ def _notes(inputs: InputTopics) -> dict[int, InputNote]:
         number: InputNote(topic.name, topic.view.partitions)
         for number, topic in inputs.by_number.items()
     }
+
+
+def _short(alarms: str) -> str:
+    """Return what names the rules of a job in its store; nothing where it has none."""
+    return alarms and f"{murmur2(alarms.encode()):08x}"

@@ -22,7 +22,8 @@ from bytewax.run import cli_main
 
 from ewma_ops.connectors.inputs import UnlistedTopics
 from ewma_ops.job.builders import open_history
-from ewma_ops.job.dataflow import join
+from ewma_ops.job.dataflow import AlarmsOut, join
+from ewma_ops.job.identity import alarms_identity
 from ewma_ops.job.report import Report
 from ewma_ops.job.steps import Addressed
 from ewma_ops.settings.model import Settings
@@ -182,6 +183,7 @@ def build_offline(
     on_events: Callable[[ProducerRecords], None],
     on_letters: Callable[[ProducerRecords], None],
     report: Report | None = None,
+    on_alarms: Callable[[ProducerRecords], None] | None = None,
 ) -> Dataflow:
     """Build the dataflow of a job that reads what ``poll`` returns and calls back with the rest.
 
@@ -193,7 +195,11 @@ def build_offline(
     source = RunSource(poll)
     history = open_history(settings)
     sinks = Calls(on_events), Calls(on_letters)
-    return join(settings, source, *sinks, history, UnlistedTopics(), report=report)
+    alarms = None
+    if settings.alarms is not None and on_alarms is not None:
+        identity = alarms_identity(repr(settings.identity()), settings.alarms.rules)
+        alarms = AlarmsOut(Calls(on_alarms), identity)
+    return join(settings, source, *sinks, history, UnlistedTopics(), report=report, alarms=alarms)
 
 
 def run_to_end(flow: Dataflow) -> None:

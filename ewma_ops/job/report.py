@@ -15,10 +15,69 @@ import msgspec
 
 from ewma_ops.serde.watch import MOST_WITHOUT, PathWatch, unfound_notice
 
-__all__ = ["PERIOD_S", "Counts", "Report", "by_cause", "counted", "total"]
+__all__ = ["PERIOD_S", "Counts", "Recurring", "Report", "by_cause", "counted", "total"]
 
 PERIOD_S = 60.0
 """Least time between two lines on dead letters."""
+
+
+class Recurring:
+    """Lines on what keeps happening: the first at once, then at most one a minute.
+
+    Parameters
+    ----------
+    noun
+        What is counted, in the singular.
+    say
+        Called with a line; ``None`` for nothing.
+    """
+
+    def __init__(self, noun: str, say: Callable[[str], None] | None) -> None:
+        self.counts: Counter[str] = Counter()
+        """How often it has happened, by kind."""
+        self._noun, self._say = noun, say
+        self._lock = threading.RLock()
+        self._unreported: Counter[str] = Counter()
+        self._example = ""
+        self._reported_at = -math.inf
+        self._timer: threading.Timer | None = None
+
+    def add(self, kinds: Mapping[str, int], example: Callable[[], str]) -> None:
+        """Count what has happened by its kind; ``example`` shows one of it."""
+        with self._lock:
+            self.counts.update(kinds)
+            if self._say is None:
+                return
+            if not self._unreported:
+                self._example = example()
+            self._unreported.update(kinds)
+            wait_s = self._reported_at + PERIOD_S - time.monotonic()
+            if wait_s <= 0:
+                self.report()
+            elif self._timer is None:
+                self._timer = threading.Timer(wait_s, self.report)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def report(self) -> None:
+        """Report what has happened since the last report, if anything has."""
+        with self._lock:
+            self._timer = None
+            n, total = self._unreported.total(), self.counts.total()
+            if not n or self._say is None:
+                return
+            so_far = "" if n == total else f", {total:,} in all"
+            kinds = by_cause(self._unreported.items())
+            self._say(f"{counted(n, self._noun)}{so_far} ({kinds}), such as {self._example}")
+            self._unreported.clear()
+            self._reported_at = time.monotonic()
+
+    def close(self) -> None:
+        """Cancel the report that is still pending."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._say = None
 
 
 class Report:
@@ -27,7 +86,8 @@ class Report:
     Parameters
     ----------
     say
-        Called with a line on dead letters: at the first one, then at most once a minute.
+        Called with a line on dead letters, and one on alarms: at the first one, then at most once
+        a minute each.
 
     Examples
     --------
@@ -41,16 +101,23 @@ class Report:
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self.read = self.readings = self.events = self.skipped = 0
-        self.letters: Counter[str] = Counter()
         self.watch: PathWatch | None = None
         """Of the decoder: which paths have led nowhere."""
         self._lock = threading.RLock()
         self._say = say
-        self._unreported: Counter[str] = Counter()
-        self._example = ""
-        self._reported_at = -math.inf
-        self._timer: threading.Timer | None = None
+        self._letters = Recurring("dead letter", say)
+        self._raises = Recurring("alarm", say)
         self._skips_reported = False
+
+    @property
+    def letters(self) -> Counter[str]:
+        """Dead letters, by cause."""
+        return self._letters.counts
+
+    @property
+    def alarms(self) -> Counter[str]:
+        """Alarms that were raised, by rule."""
+        return self._raises.counts
 
     def add(self, *, read: int = 0, readings: int = 0, events: int = 0, skipped: int = 0) -> None:
         """Count messages that were read, and readings, events and what was skipped of them."""
@@ -66,20 +133,11 @@ class Report:
 
     def add_letters(self, causes: Mapping[str, int], example: Callable[[], str]) -> None:
         """Count dead letters by their cause; ``example`` shows one of them."""
-        with self._lock:
-            self.letters.update(causes)
-            if self._say is None:
-                return
-            if not self._unreported:
-                self._example = example()
-            self._unreported.update(causes)
-            wait_s = self._reported_at + PERIOD_S - time.monotonic()
-            if wait_s <= 0:
-                self.report_letters()
-            elif self._timer is None:
-                self._timer = threading.Timer(wait_s, self.report_letters)
-                self._timer.daemon = True
-                self._timer.start()
+        self._letters.add(causes, example)
+
+    def add_alarms(self, rules: Mapping[str, int], example: Callable[[], str]) -> None:
+        """Count alarms that were raised by their rule; ``example`` is the summary of one."""
+        self._raises.add(rules, example)
 
     def include(self, other: Report) -> None:
         """Add what another report has counted."""
@@ -87,25 +145,13 @@ class Report:
             read=other.read, readings=other.readings, events=other.events, skipped=other.skipped
         )
         self.letters.update(other.letters)
-
-    def report_letters(self) -> None:
-        """Report the dead letters since the last report, if there are any."""
-        with self._lock:
-            self._timer = None
-            n, total = self._unreported.total(), self.letters.total()
-            if not n or self._say is None:
-                return
-            so_far = "" if n == total else f", {total:,} in all"
-            causes = by_cause(self._unreported.items())
-            self._say(f"{counted(n, 'dead letter')}{so_far} ({causes}), such as {self._example}")
-            self._unreported.clear()
-            self._reported_at = time.monotonic()
+        self.alarms.update(other.alarms)
 
     def close(self) -> None:
-        """Cancel the report that is still pending; the summary covers it."""
+        """Cancel the reports that are still pending; the summary covers them."""
+        self._letters.close()
+        self._raises.close()
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
             self._say = None
 
     @property
@@ -119,12 +165,15 @@ class Report:
         return not self.readings and not self.skipped and self.letters.total() > 0
 
     def summary(self) -> str:
-        """Return one line: messages read, events, dead letters, skipped messages."""
+        """Return one line: messages read, events, alarms, dead letters, skipped messages."""
         parts = [counted(self.events, "event"), counted(self.letters.total(), "dead letter")]
         if self.letters:
             parts[1] += f" ({by_cause(self.letters.items())})"
         if self.skipped:
             parts.append(f"{self.skipped:,} skipped")
+        if self.alarms:
+            raised = counted(self.alarms.total(), "alarm")
+            parts.append(f"{raised} ({by_cause(self.alarms.items())})")
         return f"read {self.read:,}: {', '.join(parts)}"
 
     def counts(self) -> Counts:
@@ -138,6 +187,7 @@ class Report:
                 events=self.events,
                 skipped=self.skipped,
                 letters=dict(self.letters),
+                alarms=dict(self.alarms),
                 unfound=unfound,
                 found=[] if watch is None else watch.found,
             )
@@ -153,6 +203,7 @@ class Counts(msgspec.Struct, frozen=True):
     letters: dict[str, int] = {}
     unfound: dict[str, tuple[int, str | None]] = {}
     found: list[str] = []
+    alarms: dict[str, int] = {}
 
 
 def total(parts: Iterable[Counts]) -> tuple[Report, list[str]]:
@@ -174,6 +225,7 @@ def total(parts: Iterable[Counts]) -> tuple[Report, list[str]]:
     for one in parts:
         report.add(read=one.read, readings=one.readings, events=one.events, skipped=one.skipped)
         report.letters.update(one.letters)
+        report.alarms.update(one.alarms)
         found.update(one.found)
         for path, (n, meant) in one.unfound.items():
             before = seen.get(path, (0, None))

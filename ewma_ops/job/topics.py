@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from ewma_ops.connectors.client.topic_configs import Use
 from ewma_ops.connectors.client.topics import largest_record
+from ewma_ops.connectors.inputs import UnlistedTopics
+from ewma_ops.job.alarms import AlarmRecords
 from ewma_ops.job.builders import build_encoder
 from ewma_ops.settings.model import Settings
 
@@ -24,7 +26,16 @@ def topic_uses(settings: Settings, inputs: Iterable[str]) -> list[Use]:
         *(Use(name, "input", record_time=settings.input.time is None) for name in inputs),
         Use(settings.output.topic, "output", exact, False, largest, smaller),
         Use(settings.dead_letters.topic, "dead letters", exact),
+        *_of_alarms(settings, exact, smaller),
     ]
+
+
+def _of_alarms(settings: Settings, exact: bool, smaller: str) -> list[Use]:
+    if settings.alarms is None:
+        return []
+    records = AlarmRecords(settings.alarms.rules, "", UnlistedTopics())
+    largest = records.largest(settings.input.max_id_bytes)
+    return [Use(settings.alarms.topic, "alarms", exact, False, largest, smaller)]
 
 
 def letters_cut(settings: Settings) -> tuple[int, str]:

@@ -5,11 +5,12 @@ Knows settings and how they read on one screen; must not know Kafka. Shows no se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
+from ewma_ops.monitor.rules import Bounds, ChartRule, Rule
 from ewma_ops.secrets.masking import masked
-from ewma_ops.settings.model import Output, Settings, show_value
+from ewma_ops.settings.model import Alarms, Output, Settings, show_value
 from ewma_ops.stats.composites import Composite
 from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
 
@@ -47,7 +48,8 @@ def describe(settings: Settings) -> str:
             if not settings.output.include
             else [("includes", ", ".join(settings.output.include))]
         ),
-        ("statistics", ", ".join(settings.smoothing_set.names)),
+        ("statistics", ", ".join(settings.event_statistics)),
+        *([] if settings.alarms is None else _alarms(settings.alarms)),
         ("bad messages", settings.dead_letters.topic),
         *([] if settings.notify is None else [("notifies", settings.notify.receivers)]),
         (
@@ -79,6 +81,30 @@ def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:
         ("start-up", f"{smoothing.start_up}, min_periods {smoothing.min_periods}"),
         ("missing", smoothing.missing),
     ]
+
+
+def _alarms(asked: Alarms) -> Iterator[tuple[str, str]]:
+    yield "alarms", asked.topic
+    for name, rule in asked.rules.rules:
+        yield "  rule", f"{name}{'' if rule.kind == name else f' ({rule.kind})'}: {_judges(rule)}"
+
+
+def _judges(rule: Rule) -> str:
+    """Say by which numbers a rule judges, and for which series."""
+    parts = []
+    if isinstance(rule, ChartRule):
+        rate = "" if rule.designed is None else f", wanted {rule.designed}"
+        parts.append(f"limit {rule.limit:.6g}{rate}")
+    if isinstance(rule, Bounds):
+        parts += [
+            f"{name} {bound:g}"
+            for name, bound in (("above", rule.above), ("below", rule.below))
+            if bound is not None
+        ]
+    if rule.for_ > 1:
+        parts.append(f"for {rule.for_} readings")
+    parts.append(rule.severity)
+    return "; ".join([*parts, *([f"series {', '.join(rule.series)}"] if rule.series else [])])
 
 
 def _wanted(where: Mapping[str, Sequence[object]]) -> str:

@@ -17,9 +17,18 @@ from ewma_ops.columns.readings import event_key
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.serde.paths import parse_path
+from ewma_ops.settings.alarms_table import read_alarms
 from ewma_ops.settings.formats import completed, refuse_paths, refuse_unread
 from ewma_ops.settings.kafka_table import KafkaOptions, read_options
-from ewma_ops.settings.model import DeadLetters, Input, Metrics, Output, Recovery, Settings
+from ewma_ops.settings.model import (
+    Alarms,
+    DeadLetters,
+    Input,
+    Metrics,
+    Output,
+    Recovery,
+    Settings,
+)
 from ewma_ops.settings.notify_table import Notify, read_notify
 from ewma_ops.settings.registry_table import Registry, read_registry
 from ewma_ops.settings.schemas import refuse_schemas
@@ -82,14 +91,20 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     dead_letters = read_table(DeadLetters, "dead_letters", tables, mistakes)
     recovery = read_table(Recovery, "recovery", tables, mistakes) if "recovery" in tables else None
     metrics = read_table(Metrics, "metrics", tables, mistakes) if "metrics" in tables else None
+    smoothing_set = None if smooth is None else smooth.smoothing_set
+    alarms = read_alarms(tables, smoothing_set, mistakes) if "alarms" in tables else None
     if input_ is not None and output is not None and dead_letters is not None:
-        mistakes += loops(input_, output.topic, dead_letters.topic)
+        written = {"output.topic": output.topic, "dead_letters.topic": dead_letters.topic}
+        if alarms is not None:
+            written["alarms.topic"] = alarms.topic
+        mistakes += loops(input_, written)
     if input_ is not None:
         mistakes += topic_mistakes(input_, FIRST_KEYS["input"])
         refuse_paths(input_, () if output is None else output.include, mistakes)
         refuse_schemas(input_, output, registry="registry" in tables, mistakes=mistakes)
     if output is not None and smooth is not None:
-        _refuse_twice(output.include, smooth.smoothing_set, mistakes)
+        scores = () if alarms is None else alarms.rules.score_names
+        _refuse_twice(output.include, smooth.smoothing_set, scores, mistakes)
     if output is not None and output.delivery == "transactional" and recovery is not None:
         _refuse_long_transactions(recovery, mistakes)
     if mistakes or not (kafka and input_ and smooth and output and dead_letters):
@@ -108,9 +123,17 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
         output=output,
         dead_letters=dead_letters,
         recovery=recovery,
-        notify=notify,
         metrics=metrics,
+        notify=notify if alarms is None else _of_alarms(notify, alarms, tables),
+        alarms=alarms,
     )
+
+
+def _of_alarms(notify: Notify | None, alarms: Alarms, tables: dict[str, Any]) -> Notify | None:
+    """Return who is told of the job's own alarms, where no other topic is named."""
+    if notify is None or "topic" in tables["notify"]:
+        return notify
+    return msgspec.structs.replace(notify, topic=alarms.topic)
 
 
 def _message(path: Path | str, mistakes: list[str]) -> str:
@@ -122,9 +145,15 @@ def _message(path: Path | str, mistakes: list[str]) -> str:
     return "\n  ".join([f"{path}: {len(mistakes)} mistakes", *cut])
 
 
-def _refuse_twice(include: Sequence[str], smoothed: SmoothingSet, mistakes: list[str]) -> None:
-    """Note fields that are passed through by a name that an event has already."""
+def _refuse_twice(
+    include: Sequence[str], smoothed: SmoothingSet, scores: Sequence[str], mistakes: list[str]
+) -> None:
+    """Note fields that are passed through, and scores, by a name that an event has already."""
     taken = ["series_id", "time", *(smoothed.fields or ["value"]), *map(event_key, smoothed.names)]
+    for name in scores:
+        if name in taken:
+            mistakes.append(f"alarms.in_events: an event has {name!r} already; rename the rule")
+        taken.append(name)
     for path in include:
         if (name := parse_path(path).name) in taken:
             mistakes.append(f"output.include: an event has {name!r} already; remove {path!r}")

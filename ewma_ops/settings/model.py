@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from ewma_ops.columns.readings import MAX_ID_BYTES, MAX_INCLUDE_BYTES, MAX_VALUE_BYTES
 from ewma_ops.columns.ticks import MILLISECOND, Tick, tick_of
+from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.secrets.option_names import SHOWN, shown
 from ewma_ops.serde.formats import FORMATS, OWN, KeyKind, entry_of
 from ewma_ops.serde.paths import parse_path
@@ -28,6 +29,7 @@ from ewma_ops.table.smoothing_set import SmoothingSet
 __all__ = [
     "INPUT_TOPIC",
     "WARM_START",
+    "Alarms",
     "DeadLetters",
     "Input",
     "Metrics",
@@ -261,10 +263,22 @@ class Metrics(Struct, frozen=True, kw_only=True):
     ]
 
 
+class Alarms(Struct, frozen=True, kw_only=True):
+    """Table ``[alarms]``: the rules, with their limits, and where transitions of alarms go."""
+
+    topic: _Topic = "alarms"
+    rules: AlarmRules
+
+    @property
+    def of_events(self) -> dict[str, str]:
+        """What events have of it: the scores, where they were asked for."""
+        return {"alarms in events": self.rules.fingerprint()} if self.rules.in_events else {}
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """A whole configuration file, checked. ``recovery = None`` keeps no state across restarts.
 
-    ``max_ahead`` is in the job's ticks, as of ``input.tick``.
+    ``max_ahead`` is in the job's ticks, as of ``input.tick``. ``alarms = None`` raises none.
     """
 
     kafka: KafkaOptions
@@ -280,9 +294,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     recovery: Recovery | None
     notify: Notify | None = None
     metrics: Metrics | None = None
+    alarms: Alarms | None = None
+
+    @property
+    def event_statistics(self) -> tuple[str, ...]:
+        """The statistics of an event, with the scores of alarms where they were asked for."""
+        scores = () if self.alarms is None else self.alarms.rules.score_names
+        return (*self.smoothing_set.names, *scores)
 
     def identity(self, warm_digest: str | None = None) -> dict[str, str]:
         """Return what a recovery store belongs to: with another of these it must not resume.
+
+        Of alarms only what events have of them: rules may be added and changed.
 
         Parameters
         ----------
@@ -314,6 +337,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "longest value": str(self.input.max_value_bytes),
             "shards": str(self.shards),
             "smoothing": self.smoothing_set.fingerprint(),
+            **({} if self.alarms is None else self.alarms.of_events),
         }
 
 

@@ -31,6 +31,7 @@ from ewma_ops.settings.values import PARSERS, PathError
 __all__ = [
     "FIRST_KEYS",
     "KEYS",
+    "SHARED_ALARM_KEYS",
     "find_table",
     "read_table",
     "read_value",
@@ -51,6 +52,20 @@ FIRST_KEYS = {
 }
 """The line to add to a table that is missing, or lacks what it must have."""
 
+SHARED_ALARM_KEYS = (
+    "false_alarms",
+    "readings",
+    "clear",
+    "for",
+    "clear_for",
+    "cooldown",
+    "remind",
+    "severity",
+    "warm_up",
+    "gap",
+)
+"""Keys that stand in ``[alarms]`` for all rules."""
+
 KEYS: dict[str, tuple[str, ...]] = {
     "kafka": ("bootstrap_servers",),
     "input": Input.__struct_fields__,
@@ -61,7 +76,11 @@ KEYS: dict[str, tuple[str, ...]] = {
     "registry": Registry.__struct_fields__,
     "notify": Notify.__struct_fields__,
     "metrics": Metrics.__struct_fields__,
+    "alarms": ("topic", "in_events", *SHARED_ALARM_KEYS),
 }
+
+_WITH_TABLES = ("smooth", "alarms")
+"""Tables that have tables in them, by names that the user gives."""
 
 _Struct = TypeVar("_Struct", bound=Struct)
 
@@ -85,7 +104,7 @@ def refuse_unknown_tables(tables: dict[str, Any], mistakes: list[str]) -> None:
 def refuse_unknown_keys(name: str, values: dict[str, Any], mistakes: list[str]) -> None:
     """Note unknown keys of a table."""
     for key, value in values.items():
-        if key in KEYS[name] or (name == "smooth" and isinstance(value, dict)):
+        if key in KEYS[name] or (name in _WITH_TABLES and isinstance(value, dict)):
             continue
         fix = suggestion(key, KEYS[name])
         if (home := _home(key)) and not fix.startswith("did you mean"):

@@ -6,7 +6,7 @@ Knows names and patterns; must not know which topics there are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import msgspec
@@ -55,19 +55,24 @@ def topic_mistakes(reads: Input, example: str) -> Iterator[str]:
         yield "input.topics names a topic twice; name each once"
 
 
-def loops(reads: Input, output: str, dead_letters: str) -> Iterator[str]:
-    """Yield where a topic that is written to would be read, or be written to as two."""
-    for key, topic in {"output.topic": output, "dead_letters.topic": dead_letters}.items():
+def loops(reads: Input, written: Mapping[str, str]) -> Iterator[str]:
+    """Yield where a topic that is written to would be read, or be written to as two.
+
+    ``written`` are topics by their keys.
+    """
+    earlier: dict[str, str] = {}
+    for key, topic in written.items():
         if topic in reads.names:
             other = "input.topic" if reads.topic else "one of input.topics"
             yield f'{key} = "{topic}" is also {other}; give it a topic of its own'
-        elif key != "output.topic" and topic == output:
-            yield f'{key} = "{topic}" is also output.topic; give it a topic of its own'
+        elif topic in earlier:
+            yield f'{key} = "{topic}" is also {earlier[topic]}; give it a topic of its own'
         elif reads.topic_pattern and re.fullmatch(reads.topic_pattern, topic):
             yield (
                 f'{key} = "{topic}" matches input.topic_pattern, so that the job would read what '
                 "it writes; narrow the pattern, or write to a topic of another name"
             )
+        earlier.setdefault(topic, key)
 
 
 def derived_group(reads: Input, output: str) -> str:

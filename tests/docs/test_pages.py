@@ -217,6 +217,10 @@ def test_default_in_a_table_of_keys(tmp_path: Path, table: str, key: str, defaul
     needed: dict[str, dict[str, Any]] = {table: {}}
     if table == "registry":
         needed = {"registry": {"url": "http://127.0.0.1:1"}, "input": {"format": "avro"}}
+    if table == "notify":
+        needed = {"notify": {"webhook": "http://127.0.0.1:1"}}
+    if table == "alarms":
+        needed = {"alarms": {"level": {"limit": 4.0}}}
     needed[table][key] = None
     job.configure(**needed)
     left_out = load(job.path)

@@ -35,7 +35,7 @@ class Use(NamedTuple):
     """
 
     topic: str
-    role: Literal["input", "output", "dead letters"]
+    role: Literal["input", "output", "dead letters", "alarms"]
     exact: bool = False
     record_time: bool = False
     largest_bytes: int = 0
@@ -107,7 +107,7 @@ def _of_cleanup(
 ) -> Iterator[Concern]:
     compacted = "compact" in (settings.get("cleanup.policy") or "")
     if compacted and use.exact:
-        table = "output" if use.role == "output" else "dead_letters"
+        table = use.role.replace(" ", "_")
         yield Concern(
             f"topic {use.topic!r} ({table}.topic) is compacted: events vanish from it, and cannot "
             "be told from missing ones after a restart. Run kafka-configs.sh --bootstrap-server "

@@ -18,6 +18,7 @@ from ewma_ops.errors import START_OVER, StateError
 from ewma_ops.job.recovery.lock import PRIVATE_FILE
 
 __all__ = [
+    "CHANGED",
     "FORMAT",
     "MANIFEST",
     "Beginning",
@@ -51,12 +52,14 @@ class Beginning(NamedTuple):
     """Where a job begins: offsets by input partition, and partitions written to by topic.
 
     ``inputs`` are the topics that are read, by their numbers, and ``offsets`` those of partitions
-    by the numbers that these have: see :class:`ewma_ops.connectors.inputs.InputTopics`.
+    by the numbers that these have: see :class:`ewma_ops.connectors.inputs.InputTopics`. ``alarms``
+    names the rules that the job began with, empty for none; `CHANGED` if it has had others since.
     """
 
     offsets: Mapping[int, int] = MappingProxyType({})
     routed: Mapping[str, int] = MappingProxyType({})
     inputs: Mapping[int, InputNote] = MappingProxyType({})
+    alarms: str = ""
 
 
 FindBeginning = Callable[[], Beginning]
@@ -77,6 +80,9 @@ class Noted(NamedTuple):
     job: Identity
     beginning: Beginning
 
+
+CHANGED = "changed"
+"""In place of the rules that a job began with, where it has had others since."""
 
 FORMAT = 5
 MANIFEST = "manifest.json"
@@ -102,6 +108,7 @@ def write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None
             },
             "routed": dict(beginning.routed),
             "inputs": {str(number): list(note) for number, note in beginning.inputs.items()},
+            **({"alarms": beginning.alarms} if beginning.alarms else {}),
         }
         json.dump({**content, "checksum": _checksum(content)}, file, indent=2)
         file.flush()
@@ -139,7 +146,9 @@ def noted_in(directory: Path) -> Noted | None:
 def _noted(manifest: Mapping[str, Any]) -> Noted:
     offsets = {int(place): int(offset) for place, offset in manifest["start_offsets"].items()}
     inputs = {int(number): InputNote(*note) for number, note in manifest["inputs"].items()}
-    return Noted(dict(manifest["job"]), Beginning(offsets, dict(manifest["routed"]), inputs))
+    alarms = str(manifest.get("alarms", ""))
+    beginning = Beginning(offsets, dict(manifest["routed"]), inputs, alarms)
+    return Noted(dict(manifest["job"]), beginning)
 
 
 def refuse_other_job(directory: Path, was: Identity, now: Identity) -> None:

@@ -1,0 +1,261 @@
+"""Table ``[alarms]`` of the configuration file: the rules, each a table in it, and their topic.
+
+Knows which keys there are and which stand for all rules; must not know the rest of the file, nor
+how a rule judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.rates import readings_per_false_alarm
+from ewma_ops.monitor.rules import KINDS, AlarmRules, ChartRule, Rule
+from ewma_ops.settings.model import Alarms, show_value
+from ewma_ops.settings.tables import (
+    SHARED_ALARM_KEYS,
+    find_table,
+    read_value,
+    refuse_unknown_keys,
+    suggestion,
+)
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.smoothing_set import SmoothingSet
+
+__all__ = ["read_alarms"]
+
+_TEXT = (str, "text")
+_DURATION = (str, 'a duration such as "30s" or "5min"')
+_NUMBER = (float, "a number")
+_WHOLE = (Annotated[int, Meta(ge=0)], "a whole number")
+_OF_KEYS: dict[str, tuple[Any, str]] = {
+    "limit": _NUMBER,
+    "false_alarms": (str, 'a rate such as "1 per week" or "1 per 100000 readings"'),
+    "readings": (str, 'a rate such as "100 per s"'),
+    "least": _NUMBER,
+    "direction": _TEXT,
+    "clear": _NUMBER,
+    "critical": _NUMBER,
+    "warm_up": _WHOLE,
+    "for": _WHOLE,
+    "clear_for": _WHOLE,
+    "cooldown": _DURATION,
+    "remind": (str, 'a duration such as "1h", or "never"'),
+    "severity": _TEXT,
+    "series": (tuple[str, ...], 'a list of globs such as ["plant1/*"]'),
+    "field": _TEXT,
+    "runbook": (str, "an address, as text"),
+    "gap": _DURATION,
+}
+"""What the value of a key must be, where it is not a number that the rule itself checks."""
+
+_OF_ALL = ("topic", "in_events")
+
+_OWN_KEYS = {"for": "for_"}
+"""Keys whose name is no name in Python."""
+
+
+def read_alarms(
+    tables: dict[str, Any], smoothing_set: SmoothingSet | None, mistakes: list[str]
+) -> Alarms | None:
+    """Read the table; ``None`` if it, or ``[smooth]``, which it depends on, has mistakes.
+
+    What stands in ``[alarms]`` itself holds for all of its rules, where they do not say otherwise;
+    but for ``false_alarms``, which they share.
+    """
+    values = find_table("alarms", tables, mistakes)
+    if values is None:
+        return None
+    refuse_unknown_keys("alarms", values, mistakes)
+    known = len(mistakes)
+    own: dict[str, Any] = {key: values[key] for key in _OF_ALL if key in values}
+    given = _values("alarms", {k: v for k, v in values.items() if k in SHARED_ALARM_KEYS}, mistakes)
+    inner = {
+        name: table
+        for name, table in values.items()
+        if isinstance(table, dict) and name not in own and name not in SHARED_ALARM_KEYS
+    }
+    if not inner:
+        mistakes.append("[alarms] has no rule; add a table such as [alarms.level]")
+    kinds = {name: _kind(name, table, mistakes) for name, table in inner.items()}
+    shares = _Shares(given, inner, kinds)
+    rules: dict[str, Rule] = {}
+    for name, kind in kinds.items():
+        rule = None
+        if kind is not None:
+            rule = _rule(name, kind, inner[name], shares, smoothing_set, mistakes)
+        if rule is not None:
+            rules[name] = rule
+    topic, in_events = _own(own, mistakes)
+    if len(mistakes) > known or smoothing_set is None:
+        return None
+    try:
+        found = AlarmRules.of(rules, in_events=in_events).with_limits(_decay(smoothing_set))
+    except ConfigError as error:
+        mistakes.append(str(error))
+        return None
+    return Alarms(topic=topic, rules=found)
+
+
+def _own(values: dict[str, Any], mistakes: list[str]) -> tuple[str, bool]:
+    topic, in_events = "alarms", False
+    for field in msgspec.structs.fields(Alarms):
+        if field.name == "topic" and "topic" in values:
+            bound = next(meta.description for meta in reversed(field.type.__metadata__))
+            parse = partial(msgspec.convert, type=field.type)
+            topic = read_value("alarms", "topic", values, parse, bound, mistakes)
+    if "in_events" in values:
+        parse = partial(msgspec.convert, type=bool)
+        in_events = read_value("alarms", "in_events", values, parse, "true or false", mistakes)
+    return topic, in_events
+
+
+def _kind(name: str, table: Mapping[str, Any], mistakes: list[str]) -> type[Rule] | None:
+    """Return the class of a rule: of its ``kind``, or of its name."""
+    written = table.get("kind", name)
+    if isinstance(written, str) and written in KINDS:
+        return KINDS[written]
+    known = ", ".join(KINDS)
+    if "kind" in table:
+        mistakes.append(
+            f"alarms.{name}.kind = {show_value('kind', written)} must be one of {known}"
+        )
+    else:
+        mistakes.append(f"alarms.{name} has no kind; add kind, one of {known}")
+    return None
+
+
+class _Shares:
+    """What stands in ``[alarms]`` for all rules, and the share of each in its false alarms."""
+
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        inner: Mapping[str, Mapping[str, Any]],
+        kinds: Mapping[str, type[Rule] | None],
+    ) -> None:
+        self.given = {key: value for key, value in given.items() if key != "false_alarms"}
+        self._wanted = given.get("false_alarms")
+        self._sharing = sum(
+            kind is not None and issubclass(kind, ChartRule) and "false_alarms" not in inner[name]
+            for name, kind in kinds.items()
+        )
+
+    def of(self, kind: type[Rule], table: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a rule: its own, and those that stand for all.
+
+        Raises
+        ------
+        ConfigError
+            If the rate of all rules together is none.
+        """
+        keys = _keys(kind)
+        values = {key: value for key, value in self.given.items() if key in keys}
+        if "false_alarms" in keys and "false_alarms" not in table and self._wanted is not None:
+            readings = self.given.get("readings")
+            together = readings_per_false_alarm(self._wanted, readings)
+            share = f"{together * self._sharing:.6f}".rstrip("0").rstrip(".")
+            values["false_alarms"] = f"1 per {share} readings"
+        return {**values, **table}
+
+
+def _rule(
+    name: str,
+    kind: type[Rule],
+    table: Mapping[str, Any],
+    shares: _Shares,
+    smoothing_set: SmoothingSet | None,
+    mistakes: list[str],
+) -> Rule | None:
+    """Read one rule; ``None`` if there are mistakes."""
+    known, keys = len(mistakes), _keys(kind)
+    mistakes.extend(
+        f"alarms.{name}.{key} is not known; {suggestion(key, keys)}"
+        for key in table
+        if key not in keys
+    )
+    own = {key: value for key, value in table.items() if key in keys and key != "kind"}
+    read = _values(f"alarms.{name}", own, mistakes)
+    for key in ("decay", "baseline"):
+        if key in read:
+            read[key] = _as_decay(f"alarms.{name}.{key}", read[key], smoothing_set, mistakes)
+    if len(mistakes) > known:
+        return None
+    try:
+        values = shares.of(kind, read)
+        rule = kind(**{_OWN_KEYS.get(key, key): value for key, value in values.items()})
+    except ConfigError as error:
+        mistakes.append(f"alarms.{name}: {error}")
+        return None
+    if smoothing_set is not None:
+        mistakes.extend(f"alarms.{name}: {why}" for why in _field_mistakes(rule, smoothing_set))
+    return rule
+
+
+def _field_mistakes(rule: Rule, smoothing_set: SmoothingSet) -> Iterator[str]:
+    names = smoothing_set.fields
+    if rule.field is not None and rule.field not in names:
+        there = f"there are {', '.join(names)}" if names else "there is one field: leave it out"
+        yield f'field = "{rule.field}" is none of the fields; {there}'
+    if rule.field is None and names:
+        yield f'name the field that it is about, such as field = "{names[0]}"'
+
+
+def _keys(kind: type[Rule]) -> tuple[str, ...]:
+    """Return the keys that a rule of a kind can have in the file."""
+    own = {name: key for key, name in _OWN_KEYS.items()}
+    return ("kind", *(own.get(field.name, field.name) for field in fields(kind)))
+
+
+def _values(table: str, values: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
+    """Return the values of keys by their types; what is wrong is noted and left out."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in _OF_KEYS:
+            found[key] = value
+            continue
+        kind, bound = _OF_KEYS[key]
+        known = len(mistakes)
+        parse = partial(msgspec.convert, type=kind)
+        found[key] = read_value(table, key, dict(values), parse, bound, mistakes)
+        if len(mistakes) > known:
+            del found[key]
+        elif key == "remind" and value == "never":
+            found[key] = None
+    return found
+
+
+def _as_decay(
+    name: str, value: object, smoothing_set: SmoothingSet | None, mistakes: list[str]
+) -> Any:
+    """Return what stands for a decay: a table of one parameter, or the name of a smoothing."""
+    if isinstance(value, str) and smoothing_set is not None:
+        named = dict(smoothing_set.smoothings).get(value)
+        if isinstance(named, Smoothing):
+            return named.decay
+        mistakes.append(f'{name} = "{value}" is not the name of a smoothing with one decay')
+    elif isinstance(value, dict):
+        try:
+            return Decay(**value)
+        except (ConfigError, TypeError) as error:
+            why = error if isinstance(error, ConfigError) else "it is not implemented"
+            mistakes.append(
+                f"{name} = {show_value(name, value)}: {why}; give one parameter of a decay, such "
+                'as { beta = 0.99 } or { halflife = "1h" }'
+            )
+    return value
+
+
+def _decay(smoothing_set: SmoothingSet) -> Decay | None:
+    """Return the decay of the one smoothing that there is."""
+    if len(smoothing_set.smoothings) > 1:
+        return None
+    _, one = smoothing_set.smoothings[0]
+    return one.decay if isinstance(one, Smoothing) else None

@@ -1,0 +1,292 @@
+"""``[alarms]``: what each key means, what stands for all rules, and how a mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ewma_ops.monitor.rules import Bounds, Level, Spike
+from ewma_ops.monitor.run_lengths import limit_for, spike_limit
+from ewma_ops.settings.describe import describe
+from ewma_ops.settings.model import Alarms
+from ewma_ops.stats.decay import Decay
+from tests.settings.test_load import MINIMAL, loaded, refused
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "flow.toml"
+
+
+def alarms(path: Path, text: str, base: str = MINIMAL) -> Alarms:
+    found = loaded(path, base + text).alarms
+    assert found is not None
+    return found
+
+
+def test_without_the_table_there_are_none(path: Path) -> None:
+    settings = loaded(path, MINIMAL)
+    assert settings.alarms is None
+    assert settings.event_statistics == settings.smoothing_set.names
+    assert "alarms" not in describe(settings)
+
+
+def test_a_table_is_a_rule_and_its_name_is_its_kind(path: Path) -> None:
+    found = alarms(
+        path,
+        """
+        [alarms]
+        [alarms.level]
+        limit = 4.2
+        least = 0.5
+        direction = "high"
+        warm_up = 50
+        series = ["plant1/*"]
+        severity = "info"
+        critical = 1.5
+        runbook = "https://runbooks.example/level"
+        [alarms.too_hot]
+        kind = "bounds"
+        above = 30
+        clear_above = 28.0
+        for = 3
+        """,
+    )
+    assert found.topic == "alarms"
+    level, too_hot = (rule for _, rule in found.rules.rules)
+    assert found.rules.names == ("level", "too_hot")
+    assert isinstance(level, Level)
+    assert isinstance(too_hot, Bounds)
+    assert (level.limit, level.least, level.direction, level.warm_up) == (4.2, 0.5, "high", 50)
+    assert (level.series, level.severity, level.critical) == (("plant1/*",), "info", 1.5)
+    assert level.decay == Decay(beta=0.9)
+    assert level.runbook == "https://runbooks.example/level"
+    assert (too_hot.above, too_hot.clear_above, too_hot.for_) == (30, 28.0, 3)
+
+
+def test_what_stands_above_holds_for_all_that_know_it(path: Path) -> None:
+    found = alarms(
+        path,
+        """
+        [alarms]
+        topic = "told"
+        clear = 0.75
+        for = 2
+        remind = "never"
+        cooldown = "5min"
+        severity = "critical"
+        [alarms.level]
+        limit = 3
+        for = 1
+        remind = "1h"
+        [alarms.too_hot]
+        kind = "bounds"
+        above = 30.0
+        """,
+    )
+    level, too_hot = (rule for _, rule in found.rules.rules)
+    assert isinstance(level, Level)
+    assert (level.clear, level.for_, level.remind, level.cooldown) == (0.75, 1, "1h", "5min")
+    assert (too_hot.for_, too_hot.remind, too_hot.severity) == (2, None, "critical")
+    assert found.topic == "told"
+
+
+def test_rules_share_the_false_alarms_of_all(path: Path) -> None:
+    found = alarms(
+        path,
+        """
+        [alarms]
+        false_alarms = "1 per week"
+        readings = "2 per s"
+        [alarms.level]
+        [alarms.spike]
+        [alarms.often]
+        kind = "spike"
+        false_alarms = "1 per hour"
+        [alarms.too_hot]
+        kind = "bounds"
+        above = 30.0
+        """,
+    )
+    week = 7 * 86_400 * 2
+    level, spike, often = (rule for _, rule in found.rules.rules[:3])
+    assert isinstance(level, Level)
+    assert isinstance(spike, Spike)
+    assert isinstance(often, Spike)
+    assert level.limit == limit_for(2 * week, alpha=0.1)
+    assert spike.limit == round(spike_limit(2 * week), 6)
+    assert often.limit == round(spike_limit(7_200), 6)
+    assert level.designed == "1 per 2.4192e+06 readings"
+
+
+def test_a_limit_that_was_calibrated_keeps_the_rate_that_was_wanted(path: Path) -> None:
+    rate = '[alarms]\nfalse_alarms = "1 per 1000 readings"\n[alarms.level]\nlimit = 7.6\n'
+    ((_, level),) = alarms(path, rate).rules.rules
+    assert isinstance(level, Level)
+    assert (level.limit, level.designed) == (7.6, "1 per 1000 readings")
+
+
+def test_decays_of_a_rule_are_tables_or_named(path: Path) -> None:
+    base = MINIMAL.replace("beta = 0.9", "[smooth.fast]\nspan = 12\n[smooth.slow]\nspan = 200")
+    text = '[alarms.level]\nlimit = 4\ndecay = "fast"\nbaseline = { span = 400 }\n'
+    ((_, level),) = alarms(path, text, base).rules.rules
+    assert isinstance(level, Level)
+    assert (level.decay, level.baseline) == (Decay(span=12), Decay(span=400))
+    said = refused(path, base + "[alarms.level]\nlimit = 4\n")
+    assert "the level rule has no decay" in said
+    said = refused(path, base + '[alarms.level]\nlimit = 4\ndecay = "quick"\n')
+    assert said == 'alarms.level.decay = "quick" is not the name of a smoothing with one decay'
+
+
+def test_scores_in_events_are_part_of_what_events_are(path: Path) -> None:
+    plain = loaded(path, MINIMAL)
+    rules = "[alarms.level]\nlimit = 4.0\n[alarms.hot]\nkind = 'bounds'\nabove = 3\n"
+    silent = loaded(path, MINIMAL + rules)
+    scored = loaded(path, MINIMAL + "[alarms]\nin_events = true\n" + rules)
+    assert silent.identity() == plain.identity(), "events are the same, and a store goes on"
+    assert scored.identity() != plain.identity()
+    assert silent.event_statistics == ("mean",)
+    assert scored.event_statistics == ("mean", "level_z", "level_lower", "level_upper")
+    other = rules.replace("4.0", "4.1")
+    assert loaded(path, MINIMAL + "[alarms]\nin_events = true\n" + other).identity() != (
+        scored.identity()
+    )
+
+
+def test_what_will_run_is_described(path: Path) -> None:
+    text = """
+    [alarms]
+    [alarms.level]
+    false_alarms = "1 per 500 readings"
+    series = ["a*", "b*"]
+    [alarms.too_hot]
+    kind = "bounds"
+    above = 30
+    below = -5.5
+    for = 3
+    severity = "critical"
+    """
+    said = describe(loaded(path, MINIMAL + text)).splitlines()
+    assert said[-5:-2] == [
+        "alarms       alarms",
+        "  rule       level: limit 2.81431, wanted 1 per 500 readings; warning; series a*, b*",
+        "  rule       too_hot (bounds): above 30; below -5.5; for 3 readings; critical",
+    ]
+
+
+LEVEL = "[alarms.level]\nlimit = 4\n"
+RATE = "[alarms.level]\nfalse_alarms ="
+
+MISTAKES = [
+    ("[alarms]\n", "[alarms] has no rule; add a table such as [alarms.level]"),
+    (
+        "[alarms.level]\n",
+        (
+            "alarms.level: the level rule has neither limit nor false_alarms: give one of them, "
+            'such as limit = 4.5, or false_alarms = "1 per 100000 readings"'
+        ),
+    ),
+    (
+        f'{RATE} "1 per week"\n',
+        (
+            "alarms.level: '1 per week' is a rate by time: add how many readings come, such as "
+            'readings = "100 per s", or write it by readings, such as "1 per 500 readings"'
+        ),
+    ),
+    (
+        f"{RATE} 5\n",
+        (
+            'alarms.level.false_alarms = 5 must be a rate such as "1 per week" or "1 per 100000 '
+            'readings"'
+        ),
+    ),
+    (f'{RATE} "often"\n', "alarms.level: 'often' is not a rate above 0: write it as '1 per 500"),
+    (
+        "[alarms]\nfalse_alarms = 'often'\n[alarms.level]\n",
+        "alarms.level: 'often' is not a rate above 0: write it as '1 per 500",
+    ),
+    (f"{LEVEL}lest = 1\n", "alarms.level.lest is not known; did you mean least?"),
+    ("[alarms]\ntopc = 'x'\n" + LEVEL, "alarms.topc is not known; did you mean topic?"),
+    ("[alarm]\n", "[alarm] is not known; did you mean alarms?"),
+    ("[alarms.level]\nlimit = -1\n", "alarms.level: limit is -1.0: it must be a number > 0"),
+    ("[alarms.level]\nlimit = '4'\n", 'alarms.level.limit = "4" must be a number'),
+    (f"{LEVEL}for = 0\n", "alarms.level: for is 0: it must be an integer >= 1"),
+    (f"{LEVEL}clear = 1.5\n", "alarms.level: clear is 1.5: it must be a number > 0 and <= 1"),
+    (f"{LEVEL}cooldown = 5\n", 'alarms.level.cooldown = 5 must be a duration such as "30s"'),
+    (f"{LEVEL}remind = 'soon'\n", "alarms.level: remind: 'soon' is not a duration"),
+    (f"{LEVEL}series = 'a*'\n", 'alarms.level.series = "a*" must be a list of globs'),
+    (f"{LEVEL}severity = 'bad'\n", "alarms.level: severity is 'bad': it must be one of info,"),
+    (f"{LEVEL}field = 'bid'\n", 'alarms.level: field = "bid" is none of the fields; there is one'),
+    (
+        f"{LEVEL}baseline = {{ readings = 500 }}\n",
+        'alarms.level.baseline = {"readings":500}: it is not implemented; give one parameter of a',
+    ),
+    ("[alarms.hot]\nabove = 3\n", "alarms.hot has no kind; add kind, one of level, spike, bounds"),
+    ("[alarms.hot]\nkind = 'bound'\n", 'alarms.hot.kind = "bound" must be one of level, spike,'),
+    (
+        "[alarms.hot]\nkind = 'bounds'\nabove = 28\nclear_above = 30\n",
+        "alarms.hot: clear_above = 30 is beyond above = 28: an alarm would be cleared as it is",
+    ),
+    ("[alarms.hot]\nkind = 'bounds'\n", "alarms.hot: the bounds rule has no bound: give above,"),
+    ("[alarms]\ntopic = 'a b'\n" + LEVEL, 'alarms.topic = "a b" must be the name of a topic'),
+    ("[alarms]\nin_events = 1\n" + LEVEL, "alarms.in_events = 1 must be true or false"),
+    (
+        "[alarms]\ntopic = 'readings'\n" + LEVEL,
+        'alarms.topic = "readings" is also input.topic; give it a topic of its own',
+    ),
+    (
+        "[alarms]\ntopic = 'smoothed'\n" + LEVEL,
+        'alarms.topic = "smoothed" is also output.topic; give it a topic of its own',
+    ),
+    (
+        "[alarms]\ntopic = 'dead-letters'\n" + LEVEL,
+        'alarms.topic = "dead-letters" is also dead_letters.topic; give it a topic of its own',
+    ),
+    ("[alarms.'a b']\nkind = 'level'\nlimit = 3\n", "'a b' is not the name of a rule: use up to"),
+    ("alarms = 3\n", "alarms must be a table; write [alarms]"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), MISTAKES)
+def test_a_mistake_is_a_sentence(path: Path, text: str, said: str) -> None:
+    whole = text + MINIMAL if text.startswith("alarms =") else MINIMAL + text
+    assert refused(path, whole).startswith(said)
+
+
+def test_a_pattern_must_not_read_the_alarms(path: Path) -> None:
+    base = MINIMAL.replace('topic = "readings"', 'topic_pattern = "al.*|readings"')
+    assert "matches input.topic_pattern" in refused(path, base + LEVEL)
+
+
+def test_rules_are_about_one_of_several_fields(path: Path) -> None:
+    base = MINIMAL.replace("[smooth]", 'value = ["bid", "ask"]\n[smooth]')
+    assert refused(path, base + LEVEL) == (
+        'alarms.level: name the field that it is about, such as field = "bid"'
+    )
+    ((_, level),) = alarms(path, LEVEL + 'field = "ask"\n', base).rules.rules
+    assert level.field == "ask"
+
+
+def test_all_mistakes_are_told_together(path: Path) -> None:
+    said = refused(path, MINIMAL + "[alarms.level]\nlmit = 3\nfor = 'x'\n[alarms.hot]\nabove = 1\n")
+    assert said.splitlines()[0] == "3 mistakes"
+
+
+def test_an_event_has_no_name_twice(path: Path) -> None:
+    base = MINIMAL.replace("[output]\n", '[output]\ninclude = ["level_z"]\n')
+    said = refused(path, base + "[alarms]\nin_events = true\n" + LEVEL)
+    assert "level_z" in said
+
+
+def test_who_is_told_is_told_of_this_job(path: Path) -> None:
+    told = '[alarms]\ntopic = "own"\n' + LEVEL
+    notify = '[notify]\nalertmanager = "http://127.0.0.1:9093"\n'
+    for text, topic in [
+        (told + notify, "own"),
+        (told + notify + 'topic = "others"\n', "others"),
+        (notify, "alarms"),
+    ]:
+        found = loaded(path, MINIMAL + text).notify
+        assert found is not None
+        assert found.topic == topic
