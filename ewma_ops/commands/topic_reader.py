@@ -5,7 +5,7 @@ Knows consumers, offsets and ends; must not know jobs, nor what is in a record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from ewma_ops.commands.positions import Offsets
 from ewma_ops.connectors.client.connect import close_consumer, positions, translating_errors
-from ewma_ops.connectors.client.exchange import poll_records
+from ewma_ops.connectors.client.exchange import poll, poll_records
 from ewma_ops.connectors.client.topics import topic_configs
 from ewma_ops.connectors.inputs import InputTopics
+from ewma_ops.wire.batch import Columns
 
 __all__ = ["TopicReader"]
 
@@ -67,6 +68,7 @@ class TopicReader:
         self.idle = 0
         self._compacted = any(_is_compacted(client, topic) for topic in topics.names)
         self._next: dict[int, int] = {}
+        self._firsts: dict[int, int] = {}
         self._gaps: dict[int, list[tuple[int, int]]] = {}
         self.gone = 0
 
@@ -91,6 +93,7 @@ class TopicReader:
             for tp, first in firsts.items():
                 self._consumer.seek(tp, max(first, self.begins[tp]))
         self._next = {self._number(tp): max(int(at), self.begins[tp]) for tp, at in firsts.items()}
+        self._firsts = dict(self._next)
         return dict(self._next)
 
     def _number(self, tp: TopicPartition) -> int:
@@ -98,19 +101,29 @@ class TopicReader:
 
     def poll(self) -> dict[int, list[Any]]:
         """Return the records that come within a moment, by partition."""
+        found = self._polled(poll_records)
+        if self._compacted:
+            for partition, records in found.items():
+                self._note_gaps(partition, np.array([record.offset for record in records]))
+        return found
+
+    def poll_runs(self) -> dict[int, list[Columns]]:
+        """Return what comes within a moment as columns, by partition; gaps are not noted.
+
+        For a consumer that takes runs.
+        """
+        return self._polled(poll)
+
+    def _polled(self, fetch: Callable[[KafkaConsumer, int], Mapping[Any, Any]]) -> dict[int, Any]:
         with translating_errors(self._client, self._reading):
-            polled = poll_records(self._consumer, int(_POLL_S * 1000))
+            polled = fetch(self._consumer, int(_POLL_S * 1000))
         self.idle = 0 if polled else self.idle + 1
         for tp in self.tps:  # some brokers list too low an end: look at that of the first fetch
             mark = self._consumer.highwater(tp)
             if mark is not None and tp not in self._fetched:
                 self._fetched.add(tp)
                 self._ends[tp] = max(self._ends[tp], mark)
-        found = {self._number(tp): records for tp, records in polled.items()}
-        if self._compacted:
-            for partition, records in found.items():
-                self._note_gaps(partition, np.array([record.offset for record in records]))
-        return found
+        return {self._number(tp): records for tp, records in polled.items()}
 
     def _note_gaps(self, partition: int, offsets: Offsets) -> None:
         """Note offsets without a record: compaction has removed them, or they are a marker's."""
@@ -136,6 +149,15 @@ class TopicReader:
         return len(self._fetched) == len(self.tps) and all(
             reached[tp] >= self._ends[tp] for tp in self.tps
         )
+
+    @property
+    def share(self) -> float:
+        """How much was read of what was there at the start, 0 to 1."""
+        reached = positions(self._consumer)
+        firsts = {tp: self._firsts.get(self._number(tp), 0) for tp in self.tps}
+        every = sum(max(0, self._ends[tp] - firsts[tp]) for tp in self.tps)
+        done = sum(min(reached[tp], self._ends[tp]) - firsts[tp] for tp in reached)
+        return max(0.0, done / every) if every else 1.0
 
     def close(self) -> None:
         """Close the consumer; never raises."""

@@ -72,6 +72,8 @@ class History:
         What `file_digest` once returned of the file: it is to be read as it was, or not at all.
     tick
         In what times are counted: milliseconds, or the unit of a job.
+    name
+        What messages call it; the path, or ``"history"``, if left out.
 
     A column within a struct is named like ``"sensor.value"``.
 
@@ -100,11 +102,12 @@ class History:
         largest: float = LARGEST_VALUE,
         digest: str | None = None,
         tick: Tick = MILLISECOND,
+        name: str | None = None,
     ) -> None:
         self._path = Path(source) if isinstance(source, str | Path) else None
         self._source, self._largest = source, largest
         self.digest, self._tick = digest, tick
-        self._name = str(self._path or "history")
+        self._name = name or str(self._path or "history")
         self._values = [value] if isinstance(value, str) else list(value)
         self._ids = [series_id] if isinstance(series_id, str) else list(series_id)
         self._time, self._weight = time, weight

@@ -1,0 +1,225 @@
+"""``ewma tune``: the decay that would have predicted a history best, as text or JSON.
+
+Knows arguments and layout; what predicts best is known in `studies.tuning`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ewma_ops.columns.readings import LARGEST_VALUE, Readings
+from ewma_ops.columns.ticks import Tick
+from ewma_ops.commands.past import FileColumns, Past, Span, open_file, open_topics
+from ewma_ops.commands.progress_bar import with_progress
+from ewma_ops.commands.terminal import table
+from ewma_ops.errors import ConfigError
+from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.studies.segments import usual_gap
+from ewma_ops.studies.tuning import Tuned, Tuning
+
+__all__ = ["columns_of", "tune"]
+
+_LOOKED_AT = 20_000
+"""Readings of which the usual gap is taken."""
+_EVERY = 4
+
+
+def tune(
+    config: Path | None,
+    file: Path | None,
+    columns: FileColumns,
+    span: Span,
+    *,
+    by_time: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Print which decay predicts best; return an exit code.
+
+    Parameters
+    ----------
+    config
+        Of a job: its input is read, unless there is a ``file``; its policies are used.
+    file
+        A Parquet or CSV file.
+    columns
+        Of the file; with a configuration what it does not name is taken from there.
+    span
+        From when to when.
+    by_time
+        Whether decays by time are tried; with a configuration if its decay is by time.
+
+    Raises
+    ------
+    EwmaError
+        If the past cannot be read, or there is nothing to tune.
+    """
+    if config is None and file is None:
+        raise ConfigError("give a configuration file, or --file with a Parquet or CSV file")
+    settings = None if config is None else load(config)
+    if settings is None:
+        smoothing = Smoothing(Decay(halflife="1min") if by_time else Decay(beta=0.9))
+    else:
+        smoothing = _smoothing(settings, by_time=by_time)
+    fields = () if settings is None else settings.smoothing_set.fields
+    if file is None:
+        assert settings is not None
+        past = open_topics(settings, span)
+    else:
+        largest = LARGEST_VALUE if settings is None else settings.smoothing_set.largest
+        past = open_file(file, columns_of(settings, columns), span, largest)
+    tick = columns.tick if settings is None else settings.input.tick
+    found = _tuned(past, smoothing, fields, tick)
+    if as_json:
+        print(msgspec.json.encode(_document(past, found)).decode())
+        return 0
+    given = None if settings is None else smoothing.decay
+    for one in found:
+        print("\n".join(_lines(past, one, given, named=len(found) > 1)))
+    return 0
+
+
+def columns_of(settings: Settings | None, given: FileColumns) -> FileColumns:
+    """Return the columns of a file: those that were given, or as the configuration names them."""
+    if settings is None:
+        return given
+    reads = settings.input
+    return FileColumns(
+        reads.value if given.value == FileColumns().value else given.value,
+        given.series_id or reads.series_id,
+        given.time or reads.time,
+        reads.weight,
+        reads.tick,
+    )
+
+
+def _smoothing(settings: Settings, *, by_time: bool) -> Smoothing:
+    (_, first), *_ = settings.smoothing_set.smoothings
+    if not isinstance(first, Smoothing):
+        raise ConfigError(
+            f'[smooth] asks for {first.name}, which has several decays: give "ewma tune" a '
+            "configuration with a plain smoothing, or --file alone"
+        )
+    if by_time and not first.decay.by_time:
+        raise ConfigError(
+            "--by-time goes with a decay by time: [smooth] has one by reading; leave it out"
+        )
+    return first
+
+
+def _tuned(past: Past, smoothing: Smoothing, fields: Sequence[str], tick: Tick) -> list[Tuned]:
+    batches = iter(with_progress(past))
+    begin: list[Readings] = []
+    gap = None
+    if smoothing.decay.by_time:
+        seen = 0
+        for readings in batches:
+            begin.append(readings)
+            seen += len(readings)
+            if seen >= _LOOKED_AT:
+                break
+        gap = _usual_gap(begin, past.name)
+    per_ms = tick.per_ms
+    tuning = Tuning(smoothing, fields, None if gap is None else gap / per_ms, tick)
+    for readings in chain(begin, batches):
+        tuning.take(readings)
+    return tuning.result()
+
+
+def _usual_gap(batches: Iterable[Readings], name: str) -> float | None:
+    whole = list(batches)
+    if not whole:
+        return None
+    if any(one.times_ms is None for one in whole):
+        raise ConfigError(f"{name} has no times, which decay by time needs: name their column")
+    ids = [one for readings in whole for one in readings.series_ids]
+    _, rows = np.unique(np.array(ids), return_inverse=True)
+    return usual_gap(rows, np.concatenate([one.times_ms for one in whole]))
+
+
+def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
+    def decay(one: Tuned, halflife: float) -> dict[str, float]:
+        return {"halflife_ms": halflife} if one.by_time else {
+            "halflife": halflife, "beta": 0.5 ** (1.0 / halflife)
+        }  # fmt: skip
+
+    return {
+        "source": past.name,
+        "rejected": past.rejected,
+        "fields": [
+            {
+                "field": one.field,
+                "readings": one.readings,
+                "series": one.series,
+                "suggested": decay(one, one.suggested),
+                "best": decay(one, one.best),
+                "within_1_percent": [decay(one, end) for end in one.interval],
+                "at_edge": one.at_edge,
+                "cost_of_given": one.given,
+                "cost_of_last_value": one.last_value,
+                "candidates": [{**decay(one, h), "cost": cost} for h, cost in one.candidates],
+            }
+            for one in found
+        ],
+    }
+
+
+def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Iterator[str]:
+    of = f"{one.field} of {past.name}" if named else past.name
+    yield f"{of}: {one.readings:,} readings of {one.series:,} series predicted from those before"
+    if past.rejected:
+        yield f"  left out: {past.rejected:,} messages that are no readings"
+    low, high = (_shown(one, end) for end in one.interval)
+    if one.at_edge != "shortest":
+        yield f"  take: {_key(one, one.suggested)}"
+    yield f"  best: {_shown(one, one.best)}; from {low} to {high} costs at most 1 %"
+    compared = [(f"{given.describe()} (now)", one.given)] if given is not None else []
+    for name, cost in [*compared, ("the last value, not smoothed", one.last_value)]:
+        if cost is not None:
+            more = f"{cost - 1:.1%} more" if cost >= 1 else f"{1 - cost:.1%} less"
+            yield f"  {name}: {more} error than the best"
+    if one.at_edge == "shortest":
+        yield "  the newest reading predicts best: the level moves more than readings scatter, and"
+        yield "  smoothing costs accuracy; choose the decay by how long what you look for lasts"
+    if one.at_edge == "longest":
+        yield "  the level has not moved in this time: any slow decay will do"
+    yield ""
+    rows = [
+        [
+            _shown(one, halflife),
+            "" if one.by_time else f"{0.5 ** (1 / halflife):.6f}",
+            f"{cost:.4f}",
+        ]
+        for halflife, cost in one.candidates[::_EVERY]
+    ]
+    heads = ["half-life", "beta", "error (best = 1)"]
+    yield from (f"  {line}" for line in table(heads, rows, 78, right={0, 1, 2}))
+
+
+def _key(one: Tuned, halflife: float) -> str:
+    """Return the line of a configuration file."""
+    if one.by_time:
+        return f'halflife = "{_duration(halflife)}"'
+    return f"beta = {0.5 ** (1.0 / halflife):.4g}  # half-life {halflife:.3g} readings"
+
+
+def _shown(one: Tuned, halflife: float) -> str:
+    if one.by_time:
+        return _duration(halflife)
+    return f"{halflife:,.0f} readings" if halflife >= 100 else f"{halflife:.3g} readings"
+
+
+def _duration(ms: float) -> str:
+    """Return a duration with three digits and the unit that suits it."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if ms >= 2 * size:
+            return f"{ms / size:.3g}{unit}"
+    return f"{ms:.3g}ms"

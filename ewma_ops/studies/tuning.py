@@ -1,0 +1,279 @@
+"""Which decay predicts a history best: one-step errors of many decays, in one pass.
+
+Knows a table of several smoothings; must not know where readings are from.
+
+A mean before a reading predicts it; the error is what is left. Series have scales of their own, so
+their errors are put together as the likelihood does it: the mean of ln(mean squared error) of each
+series, by its number of readings. The optimum is flat. Between candidates it is the lowest point of
+a parabola in ln(half-life), and what costs no more than 1 % of error is as good: of that the
+smoothest is suggested.
+
+Where the level of a series is a random walk, with steps of variance q (in variances of the noise),
+the best weight of a new reading is (sqrt(q^2 + 4 q) - q) / 2. (J. F. Muth, J. American Statistical
+Association 55 (1960) 299-306.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.readings import Readings
+from ewma_ops.columns.ticks import MILLISECOND, Tick
+from ewma_ops.errors import ConfigError
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.studies.segments import Segments, by_series, grown
+from ewma_ops.table.index import SeriesIndex
+from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.table.table import SeriesTable
+
+__all__ = ["Candidate", "Tuned", "Tuning"]
+
+_Floats = NDArray[np.float64]
+
+_SHORTEST, _PER_OCTAVE, _CANDIDATES = 0.25, 4, 60
+_AS_GOOD = 1.01
+MOST_SERIES = 100_000
+"""Series that are looked at: each costs 8 bytes for each candidate."""
+
+
+class Candidate(NamedTuple):
+    """A decay, by its half-life, and its error as a multiple of the best one's."""
+
+    halflife: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found for one field.
+
+    Half-lives are in readings, or, with decay by time, in milliseconds. ``interval`` costs at most
+    1 %; ``suggested`` is its smoother end, ``at_edge`` which end of the candidates the best one is
+    (``""``, ``"shortest"`` or ``"longest"``). ``given`` is the cost of the decay that is in use,
+    ``last_value`` that of no smoothing at all.
+    """
+
+    field: str
+    by_time: bool
+    readings: int
+    series: int
+    best: float
+    interval: tuple[float, float]
+    at_edge: str
+    candidates: tuple[Candidate, ...]
+    given: float | None
+    last_value: float
+
+    @property
+    def suggested(self) -> float:
+        """The half-life to take."""
+        return self.interval[1]
+
+
+class Tuning:
+    """Take readings in, and tell at the end which decay would have predicted them best.
+
+    Parameters
+    ----------
+    smoothing
+        Its policies and weighting are kept, its decay says whether half-lives are in readings or
+        in time, and is compared with the others.
+    fields
+        Names of the fields; none for one number.
+    usual_gap_ms
+        Of by-time decays: half-lives are tried from a quarter of it to about 7,000 times as long.
+    tick
+        In what event times are counted.
+
+    Raises
+    ------
+    ConfigError
+        If the smoothing cannot be tuned, or there is no usual gap though decay is by time.
+
+    Examples
+    --------
+    >>> random = np.random.default_rng(1)
+    >>> level = np.cumsum(random.normal(0, 0.2, 20_000))
+    >>> tuning = Tuning(Smoothing(Decay(beta=0.9)))
+    >>> tuning.take(Readings(["a"] * 20_000, level + random.normal(0, 1, 20_000)))
+    >>> (found,) = tuning.result()
+    >>> round(1 - 0.5 ** (1 / found.best), 2)  # the weight of a reading; theory says 0.18
+    0.18
+    """
+
+    def __init__(
+        self,
+        smoothing: Smoothing,
+        fields: Sequence[str] = (),
+        usual_gap_ms: float | None = None,
+        tick: Tick = MILLISECOND,
+    ) -> None:
+        self._by_time = smoothing.decay.by_time
+        if self._by_time and not usual_gap_ms:
+            raise ConfigError(
+                "decay is by time, and no series has two readings at different times: there is "
+                "nothing to tune"
+            )
+        gap = float(usual_gap_ms or 1.0) if self._by_time else 1.0
+        self.halflives = gap * _SHORTEST * 2.0 ** (np.arange(_CANDIDATES) / _PER_OCTAVE)
+        tried = {
+            f"c{i:02}": _plain(smoothing, Decay(halflife=f"{h:.6f}ms" if self._by_time else h))
+            for i, h in enumerate(self.halflives.tolist())
+        }
+        own = _plain(smoothing, smoothing.decay)
+        self._names = [*tried, "given"]
+        self._fields = list(fields)
+        asked = SmoothingSet.of({**tried, "given": own}, self._fields or 1, tick=tick)
+        self._table, self._index = SeriesTable(asked), SeriesIndex()
+        k = len(self._names)
+        self._errors = [_Errors(k) for _ in self._fields or [""]]
+        self.unseen = 0
+        """Readings of series beyond `MOST_SERIES`."""
+
+    def take(self, readings: Readings) -> None:
+        """Take a batch of readings in."""
+        smoothed = self._table.update(readings, collect_rejected=True)
+        own = smoothed.readings
+        if not len(own):
+            return
+        located = self._index.look_up(own.series_ids)
+        self._index.add(located)
+        rows = located.rows
+        seen = rows < MOST_SERIES
+        self.unseen += int(np.count_nonzero(~seen))
+        if not seen.any():
+            return
+        kept = np.flatnonzero(seen)
+        segments = by_series(rows[kept])
+        at = kept[segments.order]
+        values = own.values.reshape(len(own), -1)[at]
+        for i, errors in enumerate(self._errors):
+            prefix = f"{self._fields[i]}_" if len(self._fields) > 1 else ""
+            columns = [smoothed.statistics[f"{prefix}{name}_mean"][at] for name in self._names]
+            errors.take(segments, values[:, i], np.array(columns).T)
+
+    def result(self) -> list[Tuned]:
+        """Return what was found, for each field.
+
+        Raises
+        ------
+        ConfigError
+            If no series has two different values.
+        """
+        names = self._fields or ["value"]
+        return [self._tuned(name, errors) for name, errors in zip(names, self._errors, strict=True)]
+
+    def _tuned(self, field: str, errors: _Errors) -> Tuned:
+        costs, readings, series = errors.costs()
+        tried = costs[:_CANDIDATES]
+        lowest = int(np.argmin(tried))
+        x, y = np.log(self.halflives), tried
+        best, least = _lowest_point(x, y, lowest)
+        costs = np.exp(costs - least)
+        limit = np.log(_AS_GOOD) + least
+        interval = _reached(x, y, lowest, limit, -1), _reached(x, y, lowest, limit, 1)
+        edges = {0: "shortest", _CANDIDATES - 1: "longest"}
+        listed = zip(self.halflives.tolist(), costs[:_CANDIDATES].tolist(), strict=True)
+        return Tuned(
+            field,
+            self._by_time,
+            readings,
+            series,
+            float(np.exp(best)),
+            (float(np.exp(interval[0])), float(np.exp(interval[1]))),
+            edges.get(lowest, ""),
+            tuple(Candidate(halflife, cost) for halflife, cost in listed),
+            float(costs[_CANDIDATES]),
+            float(costs[_CANDIDATES + 1]),
+        )
+
+
+def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
+    """Return a smoothing with another decay, and the mean from the first reading on."""
+    return replace(
+        smoothing,
+        decay=decay,
+        statistics=("mean",),
+        start_up="corrected",
+        start_n=None,
+        prior=None,
+        prior_weight=None,
+        min_periods=0,
+        min_weight=0.0,
+    )
+
+
+class _Errors:
+    """Squared errors of k candidates, and of the last value, by series."""
+
+    def __init__(self, k: int) -> None:
+        self._means: _Floats = np.empty((0, k))
+        self._last: _Floats = np.empty(0)
+        self._sums: _Floats = np.empty((0, k + 1))
+        self._counts: _Floats = np.empty(0)
+
+    def take(self, segments: Segments, values: _Floats, means: _Floats) -> None:
+        n = int(segments.series.max()) + 1
+        self._means = grown(self._means, n, np.nan)
+        self._last, self._sums = grown(self._last, n, np.nan), grown(self._sums, n, 0.0)
+        self._counts = grown(self._counts, n, 0.0)
+        predicted = segments.before(means, self._means)
+        last = segments.before(self._held(segments, values), self._last)
+        errors = np.column_stack([predicted, last]) - values[:, None]
+        known = np.asarray(~np.isnan(errors).any(axis=1))
+        squares = np.where(known[:, None], errors * errors, 0.0)
+        self._sums[segments.series] += segments.sums(squares)
+        self._counts[segments.series] += segments.sums(known.astype(np.float64))
+
+    def _held(self, segments: Segments, values: _Floats) -> _Floats:
+        """Return each value, or the one before it where it is missing."""
+        missing = np.isnan(values)
+        if not missing.any():
+            return values
+        places = np.arange(len(values))
+        starts = np.repeat(segments.starts, segments.ends - segments.starts + 1)
+        newest = np.maximum.accumulate(np.where(missing, -1, places))
+        held = np.where(newest >= starts, newest, -1)
+        return np.where(held >= 0, values[held], self._last[segments.rows])
+
+    def costs(self) -> tuple[_Floats, int, int]:
+        """Return half the mean ln of the squared errors, the readings and the series."""
+        varies = (self._counts > 0) & (self._sums > 0).all(axis=1)
+        counts = self._counts[varies]
+        if not len(counts):
+            raise ConfigError(
+                "no series has two different values one after the other: there is nothing to tune"
+            )
+        means = np.log(self._sums[varies] / counts[:, None])
+        found: _Floats = 0.5 * (counts @ means) / counts.sum()
+        return found, int(counts.sum()), len(counts)
+
+
+def _lowest_point(x: _Floats, y: _Floats, at: int) -> tuple[float, float]:
+    """Return the lowest point of the parabola through three points about ``at``."""
+    if not 0 < at < len(x) - 1:
+        return float(x[at]), float(y[at])
+    step = x[at + 1] - x[at]
+    below, own, above = (float(one) for one in y[at - 1 : at + 2])
+    bend = below - 2.0 * own + above
+    if bend <= 0.0:
+        return float(x[at]), own
+    shift = 0.5 * (below - above) / bend
+    return float(x[at] + shift * step), own - 0.125 * (below - above) ** 2 / bend
+
+
+def _reached(x: _Floats, y: _Floats, at: int, limit: float, step: int) -> float:
+    """Return where, going away from the lowest point, the cost reaches the limit."""
+    place = at
+    while 0 <= place + step < len(x):
+        if y[place + step] > limit:
+            share = (limit - y[place]) / (y[place + step] - y[place])
+            return float(x[place] + max(share, 0.0) * (x[place + step] - x[place]))
+        place += step
+    return float(x[place])

@@ -1,0 +1,127 @@
+"""The decay that predicts best: against theory, and against plain sums of squared errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from ewma_ops import Decay, Readings, Smoothing
+from ewma_ops.errors import ConfigError
+from ewma_ops.studies.tuning import Tuned, Tuning
+
+Floats = NDArray[np.float64]
+
+
+def walk(q: float, n: int, seed: int = 1) -> Floats:
+    """Return noise of variance 1 about a random walk with steps of variance q."""
+    random = np.random.default_rng(seed)
+    return np.cumsum(random.normal(0, math.sqrt(q), n)) + random.normal(0, 1, n)
+
+
+def tuned(values: Floats, ids: list[str] | None = None, batch: int = 5_000) -> Tuned:
+    tuning = Tuning(Smoothing(Decay(beta=0.9)))
+    ids = ["a"] * len(values) if ids is None else ids
+    for first in range(0, len(values), batch):
+        stop = first + batch
+        tuning.take(Readings(ids[first:stop], values[first:stop]))
+    (found,) = tuning.result()
+    return found
+
+
+@pytest.mark.parametrize("q", [0.5, 0.04, 0.0025])
+def test_theory_of_a_level_that_is_a_random_walk(q: float) -> None:
+    """Muth 1960: alpha = (sqrt(q^2 + 4 q) - q) / 2."""
+    found = tuned(walk(q, 60_000))
+    alpha = 1 - 0.5 ** (1 / found.best)
+    theory = (math.sqrt(q * q + 4 * q) - q) / 2
+    assert alpha == pytest.approx(theory, rel=0.12)
+    low, high = found.interval
+    assert low < found.best < high == found.suggested
+    assert low < math.log(0.5) / math.log(1 - theory) < high
+    assert found.at_edge == ""
+    assert found.last_value > 1.05
+
+
+def test_costs_are_those_of_plain_one_step_errors() -> None:
+    """Independent: pandas' mean, shifted by one reading, for each candidate."""
+    values = walk(0.1, 2_000)
+    found = tuned(values, batch=333)
+    series = pd.Series(values)
+    rmse = []
+    for halflife, _ in found.candidates:
+        errors = series - series.ewm(halflife=halflife).mean().shift(1)
+        rmse.append(float(np.sqrt((errors**2).mean())))
+    costs = [cost for _, cost in found.candidates]
+    np.testing.assert_allclose(np.array(costs) / min(costs), np.array(rmse) / min(rmse), rtol=1e-9)
+    assert found.given == pytest.approx(
+        float(np.sqrt(((series - series.ewm(alpha=0.1).mean().shift(1)) ** 2).mean()))
+        / min(rmse) * min(costs)
+    )  # fmt: skip
+    last = float(np.sqrt((series.diff() ** 2).mean()))
+    assert found.last_value == pytest.approx(last / min(rmse) * min(costs))
+    assert found.readings == 1_999
+
+
+def test_scales_of_series_do_not_matter() -> None:
+    """A series a million times as large does not outvote the others."""
+    small, large = walk(0.04, 20_000, 2), walk(2.0, 2_000, 3) * 1e6
+    ids = ["small"] * len(small) + ["large"] * len(large)
+    mixed = np.random.default_rng(5).permutation(np.array(ids)).tolist()
+    each = {"small": iter(small), "large": iter(large)}
+    found = tuned(np.array([next(each[one]) for one in mixed]), mixed)
+    alone = tuned(small)
+    assert found.series == 2
+    assert found.best == pytest.approx(alone.best, rel=0.35)
+    assert found.best < alone.best
+
+
+def test_missing_readings_are_no_errors() -> None:
+    values = walk(0.1, 3_000)
+    holed = values.copy()
+    holed[::7] = np.nan
+    found = tuned(holed, batch=100)
+    dense = tuned(holed[~np.isnan(holed)])
+    assert found.readings == dense.readings
+    assert found.best == pytest.approx(dense.best)
+    assert found.last_value == pytest.approx(dense.last_value)
+
+
+def test_a_random_walk_and_a_constant_level_are_at_the_edges() -> None:
+    random = np.random.default_rng(6)
+    assert tuned(np.cumsum(random.normal(size=4_000))).at_edge == "shortest"
+    still = tuned(random.normal(size=2_000))
+    assert still.suggested > 200
+
+
+def test_by_time_finds_the_same_as_by_reading_where_gaps_are_even() -> None:
+    values = walk(0.04, 20_000)
+    tuning = Tuning(Smoothing(Decay(halflife="1min")), usual_gap_ms=500.0)
+    times = np.arange(len(values)) * 500
+    tuning.take(Readings(["a"] * len(values), values, times))
+    (found,) = tuning.result()
+    assert found.by_time
+    assert found.best == pytest.approx(500.0 * tuned(values).best, rel=1e-6)
+
+
+def test_several_fields_are_tuned_apart() -> None:
+    tuning = Tuning(Smoothing(Decay(beta=0.9)), ["a", "b"])
+    values = np.column_stack([walk(0.5, 9_000), walk(0.0025, 9_000, 2)])
+    tuning.take(Readings(["s"] * len(values), np.asfortranarray(values)))
+    first, second = tuning.result()
+    assert (first.field, second.field) == ("a", "b")
+    assert first.best < 2 < 6 < second.best
+
+
+@pytest.mark.parametrize("values", [[5.0] * 50, [1.0], [math.nan] * 9])
+def test_nothing_to_tune_is_an_error(values: list[float]) -> None:
+    with pytest.raises(ConfigError, match="nothing to tune"):
+        tuned(np.array(values))
+
+
+def test_by_time_needs_a_gap() -> None:
+    with pytest.raises(ConfigError, match="nothing to tune"):
+        Tuning(Smoothing(Decay(halflife="1min")), usual_gap_ms=None)
