@@ -16,7 +16,9 @@ class Findings:
 
     ``missing`` are readings without an event although a later one of their input partition has
     one, ``behind`` those after the last one that has. ``orphaned`` are events whose readings
-    compaction has removed. ``unknowable`` says what cannot be known, where that is so.
+    compaction has removed. ``unknowable`` says what cannot be known, where that is so. ``alarms``
+    is the same of the transitions of alarms, where there are any rules: ``readings`` are then
+    transitions, and ``events`` their records.
     """
 
     readings: int = 0
@@ -31,22 +33,38 @@ class Findings:
     orphaned: int = 0
     unknowable: str = ""
     examples: list[str] = field(default_factory=list)
+    alarms: Findings | None = None
 
     @property
     def right(self) -> bool:
         """Whether every reading has exactly one event, in order and as recomputed."""
-        return not self.faults and not self.unknowable
+        of_alarms = self.alarms is None or self.alarms.right
+        return not self.faults and not self.unknowable and of_alarms
 
     @property
     def faults(self) -> int:
         """How many faults were found, of all kinds."""
-        return self.missing + self.behind + self.doubled + self.wrong + self.disordered
+        own = self.missing + self.behind + self.doubled + self.wrong + self.disordered
+        return own + (0 if self.alarms is None else self.alarms.faults)
 
     def __str__(self) -> str:
         read = f"{self.readings:,} readings, {self.rejected:,} dead letters"
+        whole = self._text(f"{read}, {self.events:,} events")
+        if self.alarms is None:
+            return whole
+        return f"{whole}\n{self.alarms.of_alarms()}"
+
+    def of_alarms(self) -> str:
+        """Return what is printed where these are the findings on alarms."""
+        if self.unknowable:
+            return f"{self.events:,} records of alarms; cannot be known: {self.unknowable}"
+        head = f"{self.readings:,} transitions of alarms, {self.events:,} records"
+        return self._text(head)
+
+    def _text(self, head: str) -> str:
         faults = f"missing {self.missing:,}, doubled {self.doubled:,}, wrong value {self.wrong:,}"
         lines = [
-            f"{read}, {self.events:,} events",
+            head,
             f"{faults}, out of order {self.disordered:,}",
         ]
         if self.behind:

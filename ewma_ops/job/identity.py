@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import numbered
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.client.topics import describe_topics, matching_topics
@@ -23,6 +24,7 @@ from ewma_ops.settings.model import INPUT_TOPIC, WARM_START, Settings
 __all__ = [
     "JobIdentity",
     "alarms_identity",
+    "alarms_name",
     "gone_partitions",
     "identify",
     "inputs_as_noted",
@@ -160,3 +162,8 @@ def gone_partitions(notes: Mapping[int, InputNote]) -> list[int]:
     """Return the numbers of the partitions of topics that are gone."""
     gone = [(number, note.partitions) for number, note in notes.items() if note.gone]
     return [numbered(topic, at) for topic, partitions in gone for at in range(partitions)]
+
+
+def alarms_name(alarms: str) -> str:
+    """Return what names the rules of a job in its store, of `JobIdentity.alarms`; "" for none."""
+    return alarms and f"{murmur2(alarms.encode()):08x}"

@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.connectors.client.topic_configs import refuse_or_warn
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.routing import Route, by_key, by_source, routed_partitions
 from ewma_ops.connectors.source.offsets import start_offsets
 from ewma_ops.errors import BrokerError
-from ewma_ops.job.identity import JobIdentity, identify, look_up_inputs
+from ewma_ops.job.identity import JobIdentity, alarms_name, identify, look_up_inputs
 from ewma_ops.job.recovery.manifest import CHANGED, Beginning, Identity, InputNote
 from ewma_ops.job.topics import topic_uses
 from ewma_ops.settings.model import Settings
@@ -79,7 +78,7 @@ class JobLookups:
             ),
         }
         offsets = start_offsets(client, inputs, reads.group_id, reads.start)
-        beginning = Beginning(offsets, routed, _notes(inputs), _short(self.found.alarms))
+        beginning = Beginning(offsets, routed, _notes(inputs), alarms_name(self.found.alarms))
         return beginning._replace(routed={**routed, **self._alarms_routed(routed)})
 
     def _alarms_routed(self, noted: Mapping[str, int]) -> dict[str, int]:
@@ -133,7 +132,7 @@ class JobLookups:
             offsets |= start_offsets(self._settings.kafka, new, group_id, "earliest")
             _log.warning("topic %s is new to this job: read from its first record", new)
         routed = {**noted.routed, **self._alarms_routed(noted.routed)}
-        alarms = noted.alarms if noted.alarms == _short(self.found.alarms) else CHANGED
+        alarms = noted.alarms if noted.alarms == alarms_name(self.found.alarms) else CHANGED
         return Beginning(offsets, routed, {**gone, **_notes(inputs)}, alarms)
 
     def changes(self) -> str:
@@ -164,8 +163,3 @@ def _notes(inputs: InputTopics) -> dict[int, InputNote]:
         number: InputNote(topic.name, topic.view.partitions)
         for number, topic in inputs.by_number.items()
     }
-
-
-def _short(alarms: str) -> str:
-    """Return what names the rules of a job in its store; nothing where it has none."""
-    return alarms and f"{murmur2(alarms.encode()):08x}"

@@ -128,15 +128,14 @@ def _spike(told: Told) -> _Found:
 
 
 def _bounds(told: Told) -> _Found:
-    state = _side(told, "above", "below", "beyond") + f" {shown_number(told.limit)}"
-    rows = ""
-    if told.readings > 1.0:
-        rows = f" for {told.readings:.0f} readings in a row"
-    return _Found("is", f"{state}{rows}", f": {shown_number(told.value)}")
+    bound = told.lower if told.high < 0 else told.upper
+    state = _side(told, "above", "below", "beyond") + _said(" ", bound)
+    rows = f" for {told.readings:.0f} readings" if told.readings > 1.0 else ""
+    return _Found("is", f"{state}{rows}", _said(": ", told.value))
 
 
 def _change(told: Told) -> _Found:
-    numbers = f": {shown_number(told.value)}"
+    numbers = _said(": ", told.value)
     if _known(told.score, told.limit):
         numbers += f" ({shown_number(told.score)}, limit {shown_number(told.limit)})"
     return _Found("is", _side(told, "rising", "falling", "changing") + " too fast", numbers)
@@ -144,13 +143,12 @@ def _change(told: Told) -> _Found:
 
 def _flat(told: Told) -> _Found:
     rows = "" if math.isnan(told.readings) else f" for {told.readings:.0f} readings in a row"
-    return _Found("is", f"the same{rows}", f": {shown_number(told.value)}")
+    return _Found("is", f"the same{rows}", _said(": ", told.value))
 
 
 def _stale(told: Told) -> _Found:
     since = "" if math.isnan(told.duration_ms) else f" for {shown_duration(told.duration_ms)}"
-    last = "" if math.isnan(told.value) else f"; the last value was {shown_number(told.value)}"
-    return _Found("is", f"silent{since}", last)
+    return _Found("is", f"silent{since}", _said("; the last value was ", told.value))
 
 
 def _spread(told: Told) -> _Found:
@@ -187,12 +185,11 @@ def _cleared(told: Told) -> str:
 def _average(told: Told) -> str:
     if told.kind == "level" and _known(told.ewma):
         return f": average {shown_number(told.ewma)}{_expected(told)}"
-    return "" if math.isnan(told.value) else f": {shown_number(told.value)}{_expected(told)}"
+    return _said(": ", told.value) + (_expected(told) if told.kind != "bounds" else "")
 
 
 def _against(told: Told, what: str, number: float) -> str:
-    text = f": {what} {shown_number(number)}" if _known(number) else ""
-    text += _expected(told)
+    text = _said(f": {what} ", number) + _expected(told)
     if _known(told.score, told.limit):
         score, limit = shown_number(abs(told.score)), shown_number(told.limit)
         text += f" ({score} standard errors off, limit {limit})"
@@ -202,7 +199,12 @@ def _against(told: Told, what: str, number: float) -> str:
 def _expected(told: Told) -> str:
     if _known(told.lower, told.upper):
         return f", expected {shown_number(told.lower)} to {shown_number(told.upper)}"
-    return f", expected {shown_number(told.expected)}" if _known(told.expected) else ""
+    return _said(", expected ", told.expected)
+
+
+def _said(ahead: str, number: float) -> str:
+    """Return a number behind some words; nothing where there is none."""
+    return f"{ahead}{shown_number(number)}" if _known(number) else ""
 
 
 def _side(told: Told, high: str, low: str, neither: str) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ewma_ops.columns.origins import numbered
-from ewma_ops.columns.transitions import EVIDENCE
+from ewma_ops.columns.transitions import BY, EVIDENCE, TRANSITIONS
+from ewma_ops.monitor.rules import KINDS
 from ewma_ops.serde.json.alarm_summary import Told, shown_number, summary
 from ewma_ops.serde.json.alarms import AlarmEncoder, RuleText, identified
 from tests.helpers.transitions import Row, columns_of
@@ -188,8 +189,8 @@ SAID = [
         "off, limit 4.2)"),
     ),
     (
-        Told("k", "bounds", "held", "", "warning", 1, 31.5, limit=30.0, readings=3.0),
-        "k is still above 30 for 3 readings in a row: 31.5",
+        Told("k", "bounds", "held", "", "warning", 1, 31.5, upper=30.0, readings=3.0),
+        "k is still above 30 for 3 readings: 31.5",
     ),
     (
         Told("k", "flat", "raised", "", "warning", 0, 21.5, readings=60.0),
@@ -222,6 +223,18 @@ SAID = [
         "k is falling too fast: 3 (-7, limit 5)",
     ),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "a kind of later"])
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("high", [-1, 0, 1])
+def test_without_evidence_there_is_a_sentence_all_the_same(
+    kind: str, transition: str, high: int
+) -> None:
+    for by in BY if transition == "cleared" else ("",):
+        said = summary(Told("kitchen", kind, transition, by, "warning", high))
+        assert said.startswith("kitchen ")
+        assert "nan" not in said
 
 
 @pytest.mark.parametrize(("told", "said"), SAID)
