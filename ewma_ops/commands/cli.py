@@ -1,4 +1,4 @@
-"""The command line: ``ewma init | check | run | try | redrive | verify | design | notify | ...``.
+"""The command line: ``ewma init | check | run | try | redrive | verify | watch | design | ...``.
 
 Knows arguments, exit codes and what a user sees; the work is done elsewhere.
 Exit codes: 0 success, 1 environment failure, 2 user error; of ``run`` also 128 + n, after a second
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ewma_ops import __version__
-from ewma_ops.commands import design
+from ewma_ops.commands import design, watch
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.relay import write_line
 from ewma_ops.secrets.masking import masked_traceback
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_init(commands)
     _add_jobs(commands)
     _add_tools(commands)
+    watch.add_command(commands)
     design.add_command(commands)
     _add_alarm_tools(commands)
 

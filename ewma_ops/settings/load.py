@@ -42,12 +42,13 @@ from ewma_ops.settings.tables import (
 )
 from ewma_ops.settings.toml_file import parse_file
 from ewma_ops.settings.topics import derived_group, loops, topic_mistakes
+from ewma_ops.settings.watch_table import Watch, read_watch
 from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = ["KafkaOptions", "load", "load_tables"]
 
 
-_Servers = TypeVar("_Servers", Registry, Notify)
+_Servers = TypeVar("_Servers", Registry, Notify, Watch)
 
 _MOST_MISTAKES = 15
 _LONGEST_TRANSACTION = timedelta(minutes=5)
@@ -93,6 +94,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
     metrics = read_table(Metrics, "metrics", tables, mistakes) if "metrics" in tables else None
     smoothing_set = None if smooth is None else smooth.smoothing_set
     alarms = read_alarms(tables, smoothing_set, mistakes) if "alarms" in tables else None
+    watch = _read_servers("watch", read_watch, tables, mistakes)
     if input_ is not None and output is not None and dead_letters is not None:
         written = {"output.topic": output.topic, "dead_letters.topic": dead_letters.topic}
         if alarms is not None:
@@ -126,6 +128,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
         metrics=metrics,
         notify=notify if alarms is None else _of_alarms(notify, alarms, tables),
         alarms=alarms,
+        watch=Watch() if watch is None else watch,
     )
 
 

@@ -24,6 +24,7 @@ from ewma_ops.settings.kafka_table import KafkaOptions
 from ewma_ops.settings.moments import FORMS
 from ewma_ops.settings.notify_table import Notify
 from ewma_ops.settings.registry_table import Registry
+from ewma_ops.settings.watch_table import Watch
 from ewma_ops.table.smoothing_set import SmoothingSet
 
 __all__ = [
@@ -295,6 +296,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     notify: Notify | None = None
     metrics: Metrics | None = None
     alarms: Alarms | None = None
+    watch: Watch = Watch()
 
     @property
     def event_statistics(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from ewma_ops.settings.notify_table import NOTIFY_KEY, Notify
 from ewma_ops.settings.registry_table import REGISTRY_KEY, Registry
 from ewma_ops.settings.smooth import KEYS as SMOOTH_KEYS
 from ewma_ops.settings.values import PARSERS, PathError
+from ewma_ops.settings.watch_table import Watch
 
 __all__ = [
     "FIRST_KEYS",
@@ -77,6 +78,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "notify": Notify.__struct_fields__,
     "metrics": Metrics.__struct_fields__,
     "alarms": ("topic", "in_events", *SHARED_ALARM_KEYS),
+    "watch": Watch.__struct_fields__,
 }
 
 _WITH_TABLES = ("smooth", "alarms")

@@ -54,6 +54,7 @@ __all__ = [
     "commit_transaction",
     "connect_admin",
     "connect_consumer",
+    "connect_follower",
     "connect_input_reader",
     "connect_producer",
     "connect_reader",
@@ -124,6 +125,22 @@ def connect_reader(client: Mapping[str, object], *, committed: bool = False) -> 
     isolation_level = "read_committed" if committed else "read_uncommitted"
     own = {**client, **READER, "isolation_level": isolation_level}
     return _connect(KafkaConsumer, own, "consumer", {"group_id": None})
+
+
+def connect_follower(client: Mapping[str, object], *, committed: bool = False) -> KafkaConsumer:
+    """Connect a reader as :func:`connect_reader` does that goes on as its topics grow.
+
+    Its records come in whole runs; at the end of a topic it leaves the broker in peace until
+    something comes, unless ``client`` has a ``fetch_max_wait_ms`` of its own.
+    """
+    isolation_level = "read_committed" if committed else "read_uncommitted"
+    room = {key: value for key, value in READER.items() if key != "fetch_max_wait_ms"}
+    own = {**client, **room, "isolation_level": isolation_level}
+    defaults = {"group_id": None, "fetch_max_wait_ms": 250}
+    consumer: KafkaConsumer = _connect(KafkaConsumer, own, "consumer", defaults)
+    _serve_by_caller(consumer)
+    take_runs(consumer)
+    return consumer
 
 
 def connect_producer(

@@ -38,7 +38,7 @@ from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import START_OVER, StateError
 from ewma_ops.wire.records import Headers, LikeHeaders
 
-__all__ = ["IDENTITY_HEADER", "Ledger", "LedgerState", "identities", "origins_of"]
+__all__ = ["IDENTITY_HEADER", "Ledger", "LedgerState", "identities", "origin_of", "origins_of"]
 
 IDENTITY_HEADER = "ewma"
 """Short, as it is on every event."""
@@ -265,3 +265,17 @@ def origins_of(
         rows["offset"].astype(np.int64),
         ordinals if ordinals.any() else None,
     )
+
+
+def origin_of(headers: Headers) -> tuple[int, int] | None:
+    """Return partition and offset, in the input, that the identity in some headers names.
+
+    None without one. The topic is not among it: it is in the job's hash.
+    """
+    for name, content in reversed(headers):
+        if name == IDENTITY_HEADER:
+            if content is None or len(content) != _IDENTITY.itemsize:
+                return None
+            (found,) = np.frombuffer(content, _IDENTITY)
+            return int(found["partition"]), int(found["offset"])
+    return None

@@ -1,0 +1,90 @@
+"""Table ``[watch]`` of the configuration file: where the live page is served, and to whom.
+
+Knows the keys and how their values are shown; must not know HTTP, nor the rest of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from msgspec import Struct, ValidationError
+
+from ewma_ops.secrets.masking import Secret, remember, substituted
+from ewma_ops.settings.bind import Bind, bind_of
+from ewma_ops.settings.kafka_table import noted_secrets
+from ewma_ops.stats.durations import duration_ms
+
+__all__ = ["Watch", "read_watch"]
+
+_SHORTEST_TOKEN = 16
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}", re.ASCII)
+
+
+class Watch(Struct, frozen=True, kw_only=True):
+    """Table ``[watch]``: the address of `ewma watch`, and how far back it begins."""
+
+    bind: Bind = Bind("127.0.0.1", 8765)
+    hosts: tuple[str, ...] = ()
+    token: str | None = None
+    history: timedelta = timedelta(hours=1)
+
+    def __repr__(self) -> str:
+        return f"Watch(bind={self.bind!r})"
+
+
+def read_watch(values: Mapping[str, Any], mistakes: list[str]) -> Watch:
+    """Read the table; every ``${NAME}`` and ``${file:PATH}`` in a value is replaced.
+
+    Parameters
+    ----------
+    values
+        The table as parsed; unknown keys are reported elsewhere.
+    mistakes
+        What is wrong is added here; the token is never shown in it.
+    """
+    kept: dict[str, Any] = {}
+    for key in (key for key in Watch.__struct_fields__ if key in values):
+        read, bound = _READERS[key]
+        with noted_secrets(f"watch.{key}", mistakes):
+            value = substituted(values[key])
+            try:
+                kept[key] = read(value)
+            except (ValueError, TypeError, OverflowError, ValidationError):
+                shown = "" if key == "token" else f" = {values[key]!r}"
+                mistakes.append(f"watch.{key}{shown} must be {bound}")
+    return Watch(**kept)
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    if not all(isinstance(one, str) and _HOST.fullmatch(one) for one in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _token(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if not isinstance(value, Secret):
+        remember(value)
+    if len(value) < _SHORTEST_TOKEN:
+        raise ValueError
+    return value
+
+
+def _history(value: object) -> timedelta:
+    if not isinstance(value, str):
+        raise TypeError
+    return timedelta(milliseconds=duration_ms(value))
+
+
+_READERS: dict[str, tuple[Any, str]] = {
+    "bind": (bind_of, 'a host and a port, such as "127.0.0.1:8765"'),
+    "hosts": (_hosts, 'a list of host names, such as ["watch.example.org"]'),
+    "token": (_token, 'at least 16 characters, such as "${EWMA_WATCH_TOKEN}"'),
+    "history": (_history, 'a duration such as "1h"'),
+}

@@ -1,0 +1,191 @@
+"""What is known of a job from its topics: series, dead letters, alarms, and how fast they come.
+
+Knows records as columns; must not know how they are fetched, nor pages. One lock: a thread takes
+records in, others look.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import TextColumn, utf8_of
+from ewma_ops.table.index import SeriesIndex
+from ewma_ops.watch.columns import Batch, Columns
+from ewma_ops.watch.deep import COLUMNS, Deep, Part
+from ewma_ops.watch.measures import BAND_ERRORS, Measure
+
+__all__ = ["Book", "Example", "Rates"]
+
+_MOST_DEEP = 64
+_RATE_S = 5.0
+
+
+class Example(NamedTuple):
+    """One dead letter of a cause: the newest."""
+
+    detail: str
+    place: str
+    written_ms: int
+    payload: bytes | None
+
+
+class Rates:
+    """How many events were written of late, by the second."""
+
+    def __init__(self) -> None:
+        self._counts: deque[tuple[int, int]] = deque(maxlen=64)
+
+    def take(self, n: int, now_s: float) -> None:
+        """Count events that came."""
+        second = int(now_s)
+        if self._counts and self._counts[-1][0] == second:
+            self._counts[-1] = (second, self._counts[-1][1] + n)
+        else:
+            self._counts.append((second, n))
+
+    def per_s(self, now_s: float) -> float:
+        """Return events a second, over the last whole seconds."""
+        begin = int(now_s) - _RATE_S
+        counted = [n for second, n in self._counts if begin <= second < int(now_s)]
+        return sum(counted) / _RATE_S
+
+
+class Book:
+    """Everything that is known; look at it, and change it, only while holding ``lock``.
+
+    Parameters
+    ----------
+    measures
+        What an event holds.
+    """
+
+    def __init__(self, measures: list[Measure]) -> None:
+        self.lock = threading.Lock()
+        self.changed = threading.Event()
+        self.index = SeriesIndex()
+        self.columns = Columns(measures)
+        self.measures = measures
+        self.rates = Rates()
+        self.events = 0
+        self.version = 0
+        self.newest_s = 0.0
+        """When the newest event was written, by its record."""
+        self.arrived_s = 0.0
+        """When the last events came, by the clock of this process."""
+        self.event_lag_s = float("nan")
+        self.causes: Counter[str] = Counter()
+        self.examples: dict[str, Example] = {}
+        self.deep: dict[tuple[int, int], Deep] = {}
+        """By row and measure."""
+        self.ends: dict[int, int] = {}
+        """Where the next event of each partition will be."""
+
+    def take(
+        self,
+        series_ids: Sequence[str],
+        times_s: NDArray[np.float64],
+        written_s: NDArray[np.float64],
+        values: NDArray[np.float64],
+        offsets: NDArray[np.int64],
+        part: int,
+        *,
+        is_live: bool,
+    ) -> None:
+        """Take events of one partition in, in their order; ``is_live`` if they count as a rate."""
+        if not len(times_s):
+            return
+        now_s = time.time()
+        with self.lock:
+            rows = self.index.locate(series_ids)
+            self.columns.take(Batch(rows), times_s, written_s, values, part)
+            if self.deep:
+                self._take_deep(rows, times_s, values, offsets)
+            self.ends[part] = int(offsets[-1]) + 1
+            self.events += len(rows)
+            self.newest_s = max(self.newest_s, float(written_s[-1]))
+            self.event_lag_s = float(np.median(written_s[-1000:] - times_s[-1000:]))
+            if is_live:
+                self.arrived_s = now_s
+                self.rates.take(len(rows), now_s)
+            self.version += 1
+        self.changed.set()
+
+    def _take_deep(
+        self,
+        rows: NDArray[np.intp],
+        times_s: NDArray[np.float64],
+        values: NDArray[np.float64],
+        offsets: NDArray[np.int64],
+    ) -> None:
+        for (row, place), deep in self.deep.items():
+            at = np.flatnonzero(rows == row)
+            if len(at):
+                numbers = self.numbers(place, times_s[at], values[at])
+                deep.add_live(Part(offsets[at], numbers))
+
+    def numbers(
+        self, place: int, times_s: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return what a chart needs of some events, float64[n, 6], of the measure at a place."""
+        measure = self.measures[place]
+        numbers = np.full((len(times_s), COLUMNS), np.nan)
+        numbers[:, 0], numbers[:, 1] = times_s, values[:, measure.value]
+        if measure.average is not None:
+            numbers[:, 2] = values[:, measure.average]
+        if measure.lower is not None and measure.upper is not None:
+            numbers[:, 3], numbers[:, 4] = values[:, measure.lower], values[:, measure.upper]
+        elif measure.sem is not None:
+            half = BAND_ERRORS * values[:, measure.sem]
+            numbers[:, 3], numbers[:, 4] = numbers[:, 2] - half, numbers[:, 2] + half
+        if measure.settled is not None:
+            numbers[:, 5] = values[:, measure.settled]
+        return numbers
+
+    def take_letters(self, letters: Iterable[tuple[str, Example]]) -> None:
+        """Count dead letters by cause, and keep the newest of each."""
+        with self.lock:
+            for cause, example in letters:
+                self.causes[cause] += 1
+                self.examples[cause] = example
+            self.version += 1
+        self.changed.set()
+
+    def open(self, row: int, place: int) -> tuple[Deep, bool]:
+        """Return the readings of a series, and whether they are yet to be read back."""
+        deep = self.deep.get((row, place))
+        is_new = deep is None
+        if deep is None:
+            if len(self.deep) >= _MOST_DEEP:
+                del self.deep[min(self.deep, key=lambda key: self.deep[key].used_at)]
+            deep = self.deep[row, place] = Deep(self.ends.get(int(self.columns.part[row]), 0))
+        deep.used_at = time.monotonic()
+        return deep, is_new
+
+    def find(self, series_id: str) -> int | None:
+        """Return the row of a series, if it was seen."""
+        return self.index.find(series_id)
+
+    def name(self, row: int) -> str:
+        """Return the id of a row."""
+        text: str = self.names([row])[0]
+        return text
+
+    def names(self, rows: Sequence[int] | NDArray[np.intp]) -> list[str]:
+        """Return the ids of rows."""
+        utf8 = self.index.texts().utf8.take(np.asarray(rows, np.intp))
+        return [(one or b"").decode("utf-8", "replace") for one in utf8]
+
+    def key(self, row: int) -> bytes:
+        """Return the bytes of the id of a row."""
+        return utf8_of(self.index.texts()[row])
+
+    def ids(self, first: int = 0) -> TextColumn:
+        """Return the ids of the rows from ``first`` on; valid while the lock is held."""
+        return self.index.texts(first)

@@ -1,0 +1,182 @@
+"""`ewma watch`: the threads that read a job's topics, and the server of its page.
+
+Knows how the parts of this room are put together; must not know what they do.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ewma_ops.errors import ConfigError
+from ewma_ops.settings.bind import Bind
+from ewma_ops.settings.model import Settings
+from ewma_ops.watch.book import Book
+from ewma_ops.watch.follower import Follower, InputEnds
+from ewma_ops.watch.history import History
+from ewma_ops.watch.measures import Measure, measures
+from ewma_ops.watch.status import Status
+from ewma_ops.watch.view import Looker
+
+__all__ = ["Watching", "serve", "watching"]
+
+_JOIN_S = 5.0
+_GRACE_S = 1
+
+
+class Watching(NamedTuple):
+    """A job that is watched."""
+
+    book: Book
+    status: Status
+    history: History
+
+    def looker(self) -> Looker:
+        """Return one who looks."""
+        return Looker(self.book, self.status, self.history.ask)
+
+
+@contextmanager
+def watching(settings: Settings, history_s: float) -> Iterator[Watching]:
+    """Read a job's topics for the length of a ``with`` block, in threads.
+
+    Parameters
+    ----------
+    settings
+        Of the job.
+    history_s
+        How far back it begins, in seconds.
+    """
+    book, status = Book(measures_of(settings)), Status()
+    follower = Follower(settings, book, status, history_s)
+    history = History(settings, book, status, follower.parts, history_s)
+    runs: list[Callable[[], None]] = [follower.run, InputEnds(settings, status).run, history.run]
+    threads = [threading.Thread(target=run, daemon=True) for run in runs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield Watching(book, status, history)
+    finally:
+        status.stopping.set()
+        for thread in threads:
+            thread.join(_JOIN_S)
+
+
+def serve(
+    settings: Settings,
+    config: Path,
+    tell: Callable[[str], None],
+    *,
+    bind: Bind,
+    hosts: tuple[str, ...] = (),
+    token: str | None = None,
+    history_s: float = 3600.0,
+) -> int:
+    """Serve a job's page until interrupted, and return the exit code.
+
+    Parameters
+    ----------
+    settings, config
+        Of the job, and the file that they are from.
+    tell
+        Takes the line with the page's address.
+    bind
+        Host and port; port 0 for any that is free.
+    hosts
+        Further names by which the page may be called.
+    token
+        What a browser must know.
+    history_s
+        How far back it begins, in seconds.
+
+    Raises
+    ------
+    ConfigError
+        If the extra is not installed, the address cannot be had, or it can be reached from other
+        machines and there is no token.
+    """
+    missing = [n for n in ("starlette", "uvicorn") if importlib.util.find_spec(n) is None]
+    if missing:
+        raise ConfigError(
+            f"ewma watch needs {' and '.join(missing)}: install with pip install 'ewma-ops[watch]'"
+        )
+    import uvicorn
+
+    from ewma_ops.watch.guard import Guard, refuse_open
+    from ewma_ops.watch.pages import Pages
+
+    refuse_open(bind, token)
+    with _bound(bind) as listening, watching(settings, history_s) as watched:
+        pages = Pages(
+            about(settings, config, history_s),
+            watched.looker,
+            lambda: watched.book.version,
+            lambda: server.should_exit,
+        )
+        guard = pages.guard = Guard(pages.app, bind, hosts, token)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                guard,
+                log_level=logging.WARNING,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        at = listening.getsockname()[1]
+        tell(f"http://{bind._replace(port=at)}/" + ("" if token is None else "#token=<the token>"))
+        server.run(sockets=[listening])
+    return 0
+
+
+@contextmanager
+def _bound(bind: Bind) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((bind.host, bind.port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {bind}: {error.strerror}; give another address with "
+                "--bind HOST:PORT"
+            ) from None
+        yield listening
+
+
+def measures_of(settings: Settings) -> list[Measure]:
+    """Return what an event of a job holds."""
+    names = settings.smoothing_set.names
+    return measures(settings.smoothing_set, settings.event_statistics[len(names) :])
+
+
+def about(settings: Settings, config: Path, history_s: float) -> dict[str, Any]:
+    """Return what a page says of a job that does not change; nothing of how it connects."""
+    of = settings.smoothing_set
+    return {
+        "config": config.name,
+        "input": settings.input.source,
+        "output": settings.output.topic,
+        "letters": settings.dead_letters.topic,
+        "delivery": settings.output.delivery,
+        "history": history_s,
+        "measures": [
+            {
+                "name": one.name,
+                "average": one.average_name,
+                "band": one.band,
+                "settles": one.settled is not None,
+                "z": one.z is not None or (one.std is not None and one.average is not None),
+            }
+            for one in measures_of(settings)
+        ],
+        "statistics": list(of.names),
+    }

@@ -1,0 +1,271 @@
+// One series in a chart, or several over each other: readings, average, band, settling, alarms.
+
+import { digitsFor, element, moment, number, plain, say, whole } from "./format.js";
+
+const SPANS = [
+  [60, "1 min"], [300, "5 min"], [3600, "1 h"], [21600, "6 h"], [86400, "1 day"], [604800, "7 days"],
+  [2592000, "30 days"], [31557600, "1 year"], [157788000, "5 years"],
+];
+const COLOURS = ["--average", "--c2", "--c3", "--c4", "--c5", "--c6"];
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export class Chart {
+  constructor(at, { onSpan, onZoom, measure }) {
+    this.at = at;
+    this.onSpan = onSpan;
+    this.onZoom = onZoom;
+    this.measure = measure;
+    this.plot = null;
+    this.shape = "";
+    this.charts = [];
+    this.extra = [];
+    new ResizeObserver(() => this.resize()).observe(at.chart);
+  }
+
+  get width() {
+    return Math.max(Math.round(this.at.chart.clientWidth - 16), 200);
+  }
+
+  height() {
+    const phone = innerWidth <= 640;
+    return phone ? 260 : Math.max(300, Math.min(innerHeight - 420, 460));
+  }
+
+  resize() {
+    if (this.plot && this.width !== this.plot.width) this.plot.setSize({ width: this.width, height: this.height() });
+  }
+
+  // Colours are those of the theme; a plot keeps its own.
+  restyle() {
+    this.shape = "";
+    if (this.charts.length) this.draw();
+  }
+
+  show(charts, view) {
+    this.charts = charts;
+    this.view = view;
+    this.words();
+    this.draw();
+  }
+
+  known() {
+    return this.charts.filter((one) => one.known && one.x.length);
+  }
+
+  draw() {
+    const known = this.known();
+    const single = known.length === 1;
+    const data = single ? this.single(known[0]) : this.several(known);
+    const shape = JSON.stringify([known.map((one) => one.id), this.extra.map((one) => one.name)]);
+    if (shape !== this.shape || !this.plot) {
+      this.plot?.destroy();
+      this.plot = null;
+      this.shape = shape;
+      if (!known.length) return;
+      this.plot = new uPlot(this.options(known, single), data, this.at.chart);
+      return;
+    }
+    // What was zoomed into stays as it is; else it moves on.
+    this.plot.setData(data, true);
+  }
+
+  single(one) {
+    const made = [one.x, one.upper, one.lower, one.value, one.average];
+    for (const more of this.extra) made.push(more.of(one));
+    return made;
+  }
+
+  several(known) {
+    if (!known.length) return [[]];
+    return uPlot.join(known.map((one) => [one.x, one.average.map((y, i) => y ?? one.value[i])]));
+  }
+
+  options(known, single) {
+    const soft = colour("--soft"), line = colour("--line");
+    const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui, sans-serif" };
+    const values = (_, ticks) => {
+      const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
+      const digits = Math.min(Math.max(-Math.floor(Math.log10(step) + 1e-9), 0), 8);
+      return ticks.map((tick) => number(tick, digits));
+    };
+    const size = (plot, ticks) => 26 + 7 * Math.max(3, ...(ticks ?? [""]).map((tick) => String(tick).length));
+    const line2 = { points: { show: false }, spanGaps: single ? false : true };
+    const few = single && known[0].x.length <= 1000;
+    const series = single
+      ? [
+          {},
+          { ...line2, label: "upper", stroke: "transparent", width: 0 },
+          { ...line2, label: "lower", stroke: "transparent", width: 0 },
+          { ...line2, label: "value", stroke: colour("--raw"), width: 1, points: { show: few && known[0].x.length <= 200, size: 4, fill: colour("--raw") } },
+          { ...line2, label: "average", stroke: colour("--average"), width: 2.5 },
+          ...this.extra.map((more) => ({ ...line2, label: more.name, stroke: colour(more.colour), width: 2, dash: [6, 4] })),
+        ]
+      : [{}, ...known.map((one, i) => ({ ...line2, label: one.id, stroke: colour(COLOURS[i]), width: 2 }))];
+    return {
+      width: this.width,
+      height: this.height(),
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
+      padding: [10, 12, 0, 0],
+      cursor: { drag: { x: true, y: false }, points: { size: 7 } },
+      legend: { show: false },
+      scales: { x: { time: true } },
+      series,
+      bands: single ? [{ series: [1, 2], fill: colour("--band") }] : [],
+      axes: [axis, { ...axis, values, size }],
+      hooks: {
+        drawClear: [(plot) => single && this.shade(plot)],
+        draw: [(plot) => single && this.marks(plot)],
+        setCursor: [(plot) => this.legend(plot.cursor.idx)],
+        setSelect: [
+          (plot) => {
+            const { left, width } = plot.select;
+            if (width < 4) return;
+            this.onZoom([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")]);
+          },
+        ],
+      },
+    };
+  }
+
+  // Hatches the time in which the average had not gathered its weight yet.
+  shade(plot) {
+    const one = this.known()[0];
+    if (!one || one.settled_from === null || one.settled_from === undefined) return;
+    const { ctx, bbox } = plot;
+    const from = Math.max(plot.valToPos(one.x[0], "x", true), bbox.left);
+    const to = Math.min(plot.valToPos(one.settled_from, "x", true), bbox.left + bbox.width);
+    if (to <= from) return;
+    ctx.save();
+    ctx.fillStyle = colour("--settling");
+    ctx.fillRect(from, bbox.top, to - from, bbox.height);
+    ctx.beginPath();
+    ctx.rect(from, bbox.top, to - from, bbox.height);
+    ctx.clip();
+    ctx.strokeStyle = colour("--settling");
+    ctx.lineWidth = 2;
+    ctx.beginPath();
+    for (let x = from - bbox.height; x < to; x += 14) {
+      ctx.moveTo(x, bbox.top + bbox.height);
+      ctx.lineTo(x + bbox.height, bbox.top);
+    }
+    ctx.stroke();
+    ctx.restore();
+  }
+
+  // Alarms: a span from when one was raised to when it was cleared, and a mark on top of it.
+  marks(plot) {
+    const one = this.known()[0];
+    if (!one?.alarms?.length) return;
+    const { ctx, bbox } = plot;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    for (const alarm of one.alarms) {
+      const from = plot.valToPos(alarm.from, "x", true);
+      const to = alarm.to === null ? bbox.left + bbox.width : plot.valToPos(alarm.to, "x", true);
+      ctx.globalAlpha = 0.16;
+      ctx.fillStyle = colour("--bad");
+      ctx.fillRect(from, bbox.top, Math.max(to - from, 2), bbox.height);
+      ctx.globalAlpha = 1;
+      const s = 6 * devicePixelRatio, y = bbox.top + 2, d = alarm.high < 0 ? -1 : 1;
+      ctx.beginPath();
+      ctx.moveTo(from - s, y + (d > 0 ? s * 1.6 : 0));
+      ctx.lineTo(from + s, y + (d > 0 ? s * 1.6 : 0));
+      ctx.lineTo(from, y + (d > 0 ? 0 : s * 1.6));
+      ctx.fill();
+    }
+    ctx.restore();
+  }
+
+  words() {
+    const { name, state, now, summary } = this.at;
+    const [one] = this.charts;
+    if (!one) return;
+    say(name, this.charts.map((each) => plain(each.id, 200)).join("  ·  "));
+    this.spans();
+    this.legend(null);
+    if (!one.known) {
+      say(state, "");
+      now.replaceChildren();
+      say(summary, "No event of this series has come yet; it is shown as soon as one does.");
+      return;
+    }
+    say(state, this.charts.length === 1 ? one.state[1] : "");
+    const digits = digitsFor(one.last[1] ?? one.last[0] ?? 0);
+    const average = this.measure().average || "average";
+    const facts = this.charts.length > 1 ? [] : [
+      ["value", number(one.last[0], digits)],
+      [average, number(one.last[1], digits), "average"],
+      ["z", number(one.last[2], 1)],
+      ...(one.std === null ? [] : [["std", number(one.std, digits)]]),
+      ...(one.settled === null ? [] : [["settled", `${(100 * one.settled).toFixed(0)} %`]]),
+      ["readings", whole(one.total)],
+    ];
+    facts.forEach(([term, text, kind], i) => {
+      const at = now.children[i] ?? now.appendChild(element("div", {}, element("dt"), element("dd")));
+      at.className = kind ?? "";
+      say(at.children[0], term);
+      say(at.children[1], text);
+    });
+    while (now.children.length > facts.length) now.lastChild.remove();
+    const n = one.x.length;
+    const span = n ? `, event times ${moment(one.x[0])} to ${moment(one.x[n - 1])} UTC` : "";
+    const notes = this.charts.map((each) => each.note).filter(Boolean);
+    const text = `${whole(one.readings)} readings${span}.` + (notes.length ? ` ${[...new Set(notes)].join("; ")}` : "");
+    say(summary, this.charts.length > 1 ? `${this.charts.length} series, their averages. ${notes.join("; ")}` : text);
+  }
+
+  spans() {
+    const { spans } = this.at;
+    const all = Math.max(0, ...this.charts.map((one) => one.whole ?? 0));
+    const shown = [...SPANS.filter(([s]) => s < all * 0.8).slice(-4), [0, "all"]];
+    const zoomed = this.view.between !== null;
+    const key = JSON.stringify([shown, this.view.span, zoomed]);
+    if (spans.dataset.key === key) return;
+    spans.dataset.key = key;
+    spans.replaceChildren(
+      ...shown.map(([s, text]) => {
+        const made = element("button", { type: "button", "aria-pressed": String(!zoomed && s === this.view.span) }, text);
+        made.onclick = () => this.onSpan(s);
+        return made;
+      }),
+    );
+    if (zoomed) {
+      const made = element("button", { type: "button", "aria-pressed": "true" }, "zoomed ✕");
+      made.onclick = () => this.onSpan(this.view.span);
+      spans.append(made);
+    }
+  }
+
+  legend(index) {
+    const known = this.known();
+    const measure = this.measure();
+    const entries = [];
+    if (known.length === 1) {
+      const [one] = known;
+      const at = index ?? one.x.length - 1;
+      const digits = digitsFor(one.average[at] ?? one.value[at] ?? 0);
+      entries.push(["raw", "value", number(one.value[at], digits)]);
+      entries.push(["average", measure.average || "average", number(one.average[at], digits)]);
+      for (const more of this.extra) entries.push([more.colour.slice(2), more.name, number(more.last?.[at], digits)]);
+      if (measure.band) entries.push(["band", measure.band, one.lower[at] === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
+      if (one.settled_from !== null) entries.push(["settling", "still settling", ""]);
+      if (index !== null && index !== undefined) entries.push(["", "at", moment(one.x[at])]);
+    } else {
+      known.forEach((one, i) => {
+        const last = one.average[one.average.length - 1] ?? one.value[one.value.length - 1];
+        entries.push([i ? `c${i + 1}` : "average", plain(one.id, 60), number(last)]);
+      });
+    }
+    const list = this.at.legend;
+    entries.forEach(([kind, term, text], i) => {
+      const at = list.children[i] ?? list.appendChild(element("li", {}, element("span", { "aria-hidden": "true" }), element("span"), element("b")));
+      at.children[0].className = kind ? `key ${kind}` : "";
+      say(at.children[1], term);
+      say(at.children[2], text);
+    });
+    while (list.children.length > entries.length) list.lastChild.remove();
+  }
+}

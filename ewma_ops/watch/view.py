@@ -1,0 +1,393 @@
+"""What one looks at, and what there is to see of it now: rows of the table, charts, the head.
+
+Knows the book; must not know browsers, terminals or Kafka. The page and `ewma top` show the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from ewma_ops.watch.book import Book
+from ewma_ops.watch.columns import MeasureColumns
+from ewma_ops.watch.deep import Deep, drawn
+from ewma_ops.watch.measures import Measure
+from ewma_ops.watch.search import Search, by_name
+from ewma_ops.watch.status import Status, health
+
+__all__ = ["MOST_OPEN", "SORTS", "Looker", "View", "iso", "state_of"]
+
+MOST_OPEN = 6
+_MOST_ROWS = 200
+_SETTLED = 0.95
+_STALE_GAPS, _STALE_LEAST_S = 10.0, 5.0
+_NAMES_AGAIN_S = 3.0
+_MANY = 100_000
+_SPARK_STEPS = 100
+_MOST_CAUSES = 20
+
+
+class View(Struct, frozen=True):
+    """What one looks at.
+
+    ``q`` is a text or a pattern, ``only`` some of "alarm", "stale" and "settling"; ``first`` and
+    ``rows`` are which part of the table is seen; ``open`` are the ids of the series in the chart,
+    which is ``width`` pixels wide and shows the last ``span`` seconds (0: all), or from one moment
+    to another. ``hold`` keeps the rows as they were, for a pointer that is over them.
+    """
+
+    q: Annotated[str, Meta(max_length=70_000)] = ""
+    sort: str = "name"
+    desc: bool = False
+    only: tuple[str, ...] = ()
+    first: Annotated[int, Meta(ge=0, le=1 << 31)] = 0
+    rows: Annotated[int, Meta(ge=0, le=_MOST_ROWS)] = 30
+    open: Annotated[tuple[str, ...], Meta(max_length=MOST_OPEN)] = ()
+    measure: Annotated[int, Meta(ge=0)] = 0
+    width: Annotated[int, Meta(ge=50, le=5_000)] = 900
+    span: Annotated[float, Meta(ge=0)] = 0.0
+    between: tuple[float, float] | None = None
+    hold: bool = False
+
+
+_Key = Callable[[Book, MeasureColumns, NDArray[np.intp]], NDArray[np.float64]]
+SORTS: dict[str, _Key | None] = {
+    "name": None,
+    "value": lambda _, of, rows: of.value[rows],
+    "average": lambda _, of, rows: of.average[rows],
+    "z": lambda _, of, rows: np.abs(of.z[rows]).astype(np.float64),
+    "change": lambda _, of, rows: np.abs(of.change(rows)) / _scale(of, rows),
+    "seen": lambda book, _, rows: book.columns.seen_s[rows],
+    "readings": lambda book, _, rows: book.columns.count[rows].astype(np.float64),
+    "alarm": lambda book, _, rows: np.abs(book.columns.alarm[rows]).astype(np.float64),
+}
+"""What a table can be sorted by; a change by its size beside the spread, or the average."""
+
+
+def _scale(of: MeasureColumns, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    std = of.std[rows].astype(np.float64)
+    size = np.where(std > 0, std, np.abs(of.average[rows]))
+    return np.where(size > 0, size, 1.0)
+
+
+class Looker:
+    """One who looks: keeps what was searched and sorted, so that the next look is quick."""
+
+    def __init__(
+        self, book: Book, status: Status, read_back: Callable[[int, int, Deep], None]
+    ) -> None:
+        self._book, self._status, self._read_back = book, status, read_back
+        self._search = Search("")
+        self._ranks: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._ranked_s = 0.0
+        self._held: tuple[object, list[int], int] | None = None
+
+    def head(self) -> dict[str, Any]:
+        """Return how the job is."""
+        book, status, now = self._book, self._status, time.time()
+        with book.lock:
+            arrived, events = book.arrived_s, book.events
+            rate, event_lag = book.rates.per_s(now), book.event_lag_s
+            letters, series = sum(book.causes.values()), len(book.index)
+        state = health(status, arrived, now)
+        lag, exact = status.lag()
+        return {
+            "state": state.word,
+            "why": state.sentence,
+            "rate": rate,
+            "lag": lag,
+            "exact": exact,
+            "event_lag": None if event_lag != event_lag else round(event_lag, 3),
+            "letters": letters,
+            "events": events,
+            "series": series,
+            "note": status.input_trouble,
+        }
+
+    def causes(self) -> list[dict[str, Any]]:
+        """Return the causes of dead letters, the most usual first, with the newest of each."""
+        book = self._book
+        with book.lock:
+            causes, examples = book.causes.most_common(_MOST_CAUSES), dict(book.examples)
+        shown = []
+        for cause, n in causes:
+            one = examples[cause]
+            payload = None if one.payload is None else one.payload.decode("utf-8", "replace")
+            shown.append(
+                {
+                    "cause": cause,
+                    "n": n,
+                    "detail": one.detail,
+                    "place": one.place,
+                    "at": one.written_ms,
+                    "payload": payload,
+                }
+            )
+        return shown
+
+    def rows(self, view: View, *, every: bool = False) -> tuple[list[int], int]:
+        """Return the rows that are seen, in order, and how many match; the lock is held."""
+        book, count = self._book, len(self._book.index)
+        of = self._measure(view)
+        key_of = (view.q, view.sort, view.desc, view.only, view.first, view.rows, view.measure)
+        if view.hold and self._held is not None and self._held[0] == key_of:
+            return self._held[1], self._held[2]
+        if self._search.text != view.q:
+            self._search = Search(view.q)
+        if view.q.strip():
+            rows = self._search.rows(book.ids(self._search.looked), self._search.looked)
+        else:
+            rows = np.arange(count)
+        if view.only:
+            rows = rows[self._states(of, rows, view.only)]
+        first, stop = (0, len(rows)) if every else (view.first, view.first + view.rows)
+        key = SORTS.get(view.sort)
+        if key is None:
+            ranks = self._names(count)[rows].astype(np.float64)
+            order = _order(ranks, stop, descending=view.desc)
+        else:
+            order = _order(key(book, of, rows), stop, descending=view.desc)
+        found = rows[order][first:stop].tolist()
+        self._held = (key_of, found, len(rows))
+        return found, len(rows)
+
+    def table(self, view: View) -> dict[str, Any]:
+        """Return what the table shows; the lock is not held."""
+        book, now = self._book, time.time()
+        with book.lock:
+            of = self._measure(view)
+            rows, matched = self.rows(view)
+            at = np.array(rows, np.intp)
+            columns = book.columns
+            counts = columns.count[at]
+            return {
+                "series": len(book.index),
+                "matched": matched,
+                "first": view.first,
+                "ids": book.names(at) if rows else [],
+                "value": _numbers(of.value[at]),
+                "average": _numbers(of.average[at]),
+                "z": _numbers(of.z[at]),
+                "change": _numbers(of.change(at)),
+                "time": columns.time_s[at].tolist(),
+                "seen": np.round(columns.seen_s[at], 2).tolist(),
+                "readings": counts.tolist(),
+                "spark": [_spark(of, row, int(n)) for row, n in zip(rows, counts, strict=True)],
+                "state": [self._state(of, row, now) for row in rows],
+            }
+
+    def charts(self, view: View) -> list[dict[str, Any]]:
+        """Return what the charts show, one for each series that is open."""
+        book = self._book
+        found = []
+        for series_id in view.open[:MOST_OPEN]:
+            with book.lock:
+                row = book.find(series_id)
+                if row is None:
+                    found.append({"id": series_id, "known": False})
+                    continue
+                place = min(view.measure, len(book.measures) - 1)
+                deep, is_new = book.open(row, place)
+            if is_new:
+                self._read_back(row, place, deep)
+            with book.lock:
+                found.append(self._chart(view, series_id, row, deep))
+        return found
+
+    def lines(self, view: View, piece: int) -> Iterator[list[Any]]:
+        """Return every row of the table, and first the heads."""
+        book = self._book
+        with book.lock:
+            of = self._measure(view)
+            rows, _ = self.rows(view, every=True)
+        yield ["series", "time", "value", of.measure.average_name, "z", "readings", "state"]
+        for begin in range(0, len(rows), piece):
+            part = rows[begin : begin + piece]
+            now = time.time()
+            with book.lock:
+                names = book.names(part)
+                numbers = [
+                    [
+                        iso(float(book.columns.time_s[row])),
+                        *map(_number, (of.value[row], of.average[row], of.z[row])),
+                        int(book.columns.count[row]),
+                        self._state(of, row, now)[1],
+                    ]
+                    for row in part
+                ]
+            for name, others in zip(names, numbers, strict=True):
+                yield [name, *others]
+
+    def reading_lines(self, series_id: str, place: int) -> Iterator[list[Any]] | None:
+        """Return the readings of a series that is open, and first the heads; else None."""
+        book = self._book
+        with book.lock:
+            row = book.find(series_id)
+            deep = None if row is None else book.deep.get((row, place))
+            if deep is None:
+                return None
+            numbers, average = deep.whole(), book.measures[place].average_name
+        heads = ["time", "value", average, "lower", "upper"]
+
+        def lines() -> Iterator[list[Any]]:
+            yield heads
+            for at, *others in numbers[:, :5].tolist():
+                yield [iso(at), *map(_number, others)]
+
+        return lines()
+
+    def _chart(self, view: View, series_id: str, row: int, deep: Deep) -> dict[str, Any]:
+        of = self._measure(view)
+        numbers = deep.whole()
+        begin, end = -np.inf, np.inf
+        if len(numbers):
+            newest = float(numbers[-1, 0])
+            if view.between is not None:
+                begin, end = view.between
+            elif view.span > 0:
+                begin = newest - view.span
+        seen = drawn(numbers, view.width, begin, end)
+        now = time.time()
+        return {
+            "id": series_id,
+            "known": True,
+            "version": deep.version,
+            "x": seen.x.tolist(),
+            "value": _numbers(seen.value),
+            "average": _numbers(seen.average),
+            "lower": _numbers(seen.lower),
+            "upper": _numbers(seen.upper),
+            "whole": float(numbers[-1, 0] - numbers[0, 0]) if len(numbers) else 0.0,
+            "settled_from": seen.settled_from,
+            "readings": seen.readings,
+            "note": deep.note if deep.is_read else "reading what was written before …",
+            "state": self._state(of, row, now),
+            "last": [_number(of.value[row]), _number(of.average[row]), _number(of.z[row])],
+            "std": _number(of.std[row]),
+            "sem": _number(of.sem[row]),
+            "settled": _number(of.settled[row]),
+            "at": float(self._book.columns.time_s[row]),
+            "total": int(self._book.columns.count[row]),
+        }
+
+    def _measure(self, view: View) -> MeasureColumns:
+        every = self._book.columns.measures
+        return every[min(view.measure, len(every) - 1)]
+
+    def _names(self, count: int) -> NDArray[np.intp]:
+        """Return the place of each row in the order of names."""
+        now = time.monotonic()
+        known = len(self._ranks)
+        due = count <= _MANY or now > self._ranked_s + _NAMES_AGAIN_S
+        if known < count and (due or not known):
+            order = by_name(self._book.ids())
+            self._ranks = np.empty(count, np.intp)
+            self._ranks[order] = np.arange(count)
+            self._ranked_s = now
+        elif known < count:  # those that came since follow in their order
+            return np.append(self._ranks, np.arange(known, count))
+        return self._ranks
+
+    def _states(
+        self, of: MeasureColumns, rows: NDArray[np.intp], only: tuple[str, ...]
+    ) -> NDArray[np.bool_]:
+        columns, kept = self._book.columns, np.zeros(len(rows), np.bool_)
+        if "alarm" in only:
+            kept |= columns.alarm[rows] != 0
+        if "stale" in only:
+            limit = np.maximum(_STALE_GAPS * columns.gap_s[rows], _STALE_LEAST_S)
+            kept |= time.time() - columns.seen_s[rows] > limit
+        if "settling" in only:
+            kept |= of.settled[rows] < _SETTLED
+        return kept
+
+    def _state(self, of: MeasureColumns, row: int, now_s: float) -> list[str]:
+        columns = self._book.columns
+        ago = now_s - float(columns.seen_s[row])
+        gap = float(columns.gap_s[row])
+        return list(
+            state_of(
+                of.measure,
+                alarm=int(columns.alarm[row]),
+                average=float(of.average[row]),
+                settled=float(of.settled[row]),
+                ago_s=ago,
+                gap_s=gap,
+            )
+        )
+
+
+def state_of(
+    measure: Measure, *, alarm: int, average: float, settled: float, ago_s: float, gap_s: float
+) -> tuple[str, str]:
+    """Return the kind of a series' state, and its words.
+
+    Examples
+    --------
+    >>> one = Measure("", 0, 1, "ewma", settled=2)
+    >>> state_of(one, alarm=0, average=1.0, settled=0.4, ago_s=0.1, gap_s=0.1)
+    ('settling', 'settling, 40 %')
+    """
+    if alarm:
+        return "alarm", f"alarm, {'high' if alarm > 0 else 'low'}"
+    if ago_s > max(_STALE_GAPS * gap_s, _STALE_LEAST_S):
+        return "stale", "silent"
+    if measure.average is not None and average != average:
+        return "settling", "no average yet"
+    if measure.settled is not None and settled < _SETTLED:
+        return "settling", f"settling, {100 * settled:.0f} %"
+    return "live", "live"
+
+
+def _order(key: NDArray[np.float64], stop: int, *, descending: bool) -> NDArray[np.intp]:
+    """Return the places of the first ``stop`` by a key; what has none comes last."""
+    signed = -key if descending else key
+    signed = np.where(np.isnan(signed), np.inf, signed)
+    if stop < len(key) // 4:
+        near = np.argpartition(signed, stop)[: stop + 1] if stop else np.zeros(0, np.intp)
+        near.sort()
+        return near[np.argsort(signed[near], kind="stable")]
+    return np.argsort(signed, kind="stable")
+
+
+def _spark(of: MeasureColumns, row: int, count: int) -> list[int]:
+    """Return the latest values as heights from 0 to 100, -1 where there is none."""
+    recent = of.recent(row, count).astype(np.float64)
+    finite = recent[np.isfinite(recent)]
+    if not len(finite):
+        return []
+    low, high = float(finite.min()), float(finite.max())
+    span = (high - low) or 1.0
+    heights = np.where(high > low, (recent - low) / span * _SPARK_STEPS, _SPARK_STEPS / 2)
+    whole: list[int] = np.where(np.isfinite(heights), heights, -1).round().astype(int).tolist()
+    return whole
+
+
+def _numbers(column: NDArray[Any]) -> list[float | None]:
+    return [_number(one) for one in column.tolist()]
+
+
+def _number(one: Any) -> float | None:
+    number = float(one)
+    return number if np.isfinite(number) else None
+
+
+def iso(seconds: float) -> str:
+    """Return a time as ISO 8601 in UTC, to the millisecond.
+
+    Examples
+    --------
+    >>> iso(1_700_000_000.25)
+    '2023-11-14T22:13:20.250Z'
+    """
+    try:
+        at = datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return repr(seconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,101 @@
+"""The columns of the live page against a plain loop over events."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+
+import numpy as np
+import pytest
+
+from ewma_ops import Decay, Smoothing
+from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.watch.book import Book
+from ewma_ops.watch.columns import SPARK
+from ewma_ops.watch.deep import COLUMNS, Deep, Part, drawn
+from ewma_ops.watch.measures import measures
+
+
+def a_book(*statistics: str) -> Book:
+    return Book(measures(SmoothingSet.of(Smoothing(Decay(beta=0.9), statistics=statistics))))
+
+
+def take(book: Book, ids: list[str], values: list[list[float]], first: int = 0) -> None:
+    n = len(ids)
+    at = np.arange(n, dtype=np.float64) + (1.7e9 + first)
+    numbers = np.array(values, np.float64)
+    book.take(ids, at, at + 0.5, numbers, first + np.arange(n), 0, is_live=True)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_they_hold_what_a_loop_over_the_events_gets(cut: int) -> None:
+    rng = np.random.default_rng(3)
+    ids = [f"s{i}" for i in rng.integers(0, 9, 1000)]
+    values = rng.normal(size=(1000, 3)) ** 2  # value, ewma, std
+    book = a_book("mean", "std")
+    for begin in range(0, 1000, cut):
+        part = slice(begin, begin + cut)
+        take(book, ids[part], values[part].tolist(), begin)
+    last: dict[str, list[float]] = {}
+    z: dict[str, float] = {}
+    recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SPARK))
+    for name, row in zip(ids, values.tolist(), strict=True):
+        if name in last:
+            z[name] = (row[0] - last[name][1]) / last[name][2]
+        last[name] = row
+        recent[name].append(row[0])
+    of = book.columns.measures[0]
+    for name, row in last.items():
+        at = book.find(name)
+        assert at is not None
+        assert [of.value[at], of.average[at]] == row[:2]
+        assert of.z[at] == pytest.approx(z[name], rel=1e-5)
+        count = int(book.columns.count[at])
+        assert count == ids.count(name)
+        assert of.recent(at, count).tolist() == [np.float32(one) for one in recent[name]]
+    assert book.events == 1000
+
+
+def test_without_a_spread_there_is_no_z() -> None:
+    book = a_book("mean")
+    take(book, ["a", "a"], [[1, 1], [2, 1.5]])
+    assert math.isnan(book.columns.measures[0].z[0])
+
+
+def test_a_constant_series_has_no_z_and_an_own_z_is_taken() -> None:
+    book = a_book("mean", "std")
+    take(book, ["a", "a"], [[1, 1, 0], [2, 1.5, 0.5]])
+    assert math.isnan(book.columns.measures[0].z[0])
+
+
+def test_past_and_live_readings_of_a_series_join_at_an_offset() -> None:
+    deep = Deep(live_from=10)
+
+    def part(first: int, stop: int) -> Part:
+        numbers = np.zeros((stop - first, COLUMNS))
+        numbers[:, 0] = np.arange(first, stop)
+        return Part(np.arange(first, stop), numbers)
+
+    deep.add_live(part(8, 15))
+    deep.add_past(part(0, 6))
+    deep.add_past(part(6, 12))
+    assert deep.whole()[:, 0].tolist() == list(range(15))
+
+
+def test_a_spike_is_drawn_whatever_the_width() -> None:
+    numbers = np.zeros((100_000, COLUMNS))
+    numbers[:, 0] = np.arange(100_000)
+    numbers[77_777, 1] = 50.0
+    for width in (50, 333, 900):
+        seen = drawn(numbers, width, -np.inf, np.inf)
+        assert len(seen.x) <= 2 * width
+        assert seen.value.max() == 50.0
+        assert (np.diff(seen.x) >= 0).all()
+    close = drawn(numbers, 900, 77_700.0, 77_800.0)
+    assert close.readings == 101
+
+
+def test_what_is_missing_is_drawn_as_missing() -> None:
+    numbers = np.full((5000, COLUMNS), np.nan)
+    numbers[:, 0] = np.arange(5000)
+    assert np.isnan(drawn(numbers, 100, -np.inf, np.inf).value).all()
