@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run a job on real data, with an embedded broker")
     demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
     demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
+    demo.add_argument("--no-watch", action="store_true", help="serve no live page")
     demo.set_defaults(command=_demo)
 
     feed = commands.add_parser("feed", help="send the demo's readings to a topic")
@@ -322,7 +323,9 @@ def _verify(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from ewma_ops.demo.run import run_demo
 
-    return run_demo(forever=options.forever, directory=options.directory)
+    return run_demo(
+        forever=options.forever, directory=options.directory, watch=not options.no_watch
+    )
 
 
 def _feed(options: argparse.Namespace) -> int:

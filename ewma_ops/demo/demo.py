@@ -19,6 +19,7 @@ from ewma_ops.demo.data import SERIES, recorded_readings, synthetic_ticks
 from ewma_ops.demo.expected import Expected
 from ewma_ops.demo.feed import MALFORMED, READINGS_PER_S, SYNTHETIC_PER_S, Feeder, now_ms
 from ewma_ops.demo.flow_process import BETA, DEAD_LETTERS, INPUT, OUTPUT, Flow
+from ewma_ops.demo.page_process import Page
 from ewma_ops.demo.picture import draw
 from ewma_ops.demo.screen import OutputReader, Screen, Tally
 from ewma_ops.errors import EwmaError
@@ -43,6 +44,8 @@ class Demo:
         The flow, started.
     interrupted
         Set from outside to end before time.
+    page
+        The flow's live page, if it has one.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class Demo:
         bootstrap_servers: str,
         flow: Flow,
         interrupted: threading.Event,
+        page: Page | None = None,
     ) -> None:
         self._flow = flow
+        self._page = page
         self._interrupted = interrupted
         self._readings = list(recorded_readings())
         self._stopping = threading.Event()
@@ -99,6 +104,10 @@ class Demo:
         config, log = _near(self._flow.config), _near(self._flow.log)
         self._say(f"through a real flow: ewma run {config}", wrap=False)
         self._say(f"which logs to {log}", wrap=False)
+        if self._page is not None:
+            address = self._page.address()
+            told = self._page.why if address is None else f"see it live: {address}"
+            self._say(told, "" if address is None else "bold", wrap=False)
         if not self._console.is_terminal:
             self._say("")
 

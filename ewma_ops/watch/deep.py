@@ -144,6 +144,7 @@ def _thinned(part: NDArray[np.float64], width: int) -> list[NDArray[np.float64]]
     rising = values[starts] <= values[stops - 1]
     two: NDArray[np.float64] = np.empty((len(starts), 2))
     two[:, 0], two[:, 1] = np.where(rising, low, high), np.where(rising, high, low)
+    two[-1, 1] = values[-1]  # the line ends where the series does
     x: NDArray[np.float64] = np.empty_like(two)
     x[:, 0], x[:, 1] = times[starts], np.maximum(times[stops - 1], times[starts] + span / width / 4)
     ends = part[stops - 1]

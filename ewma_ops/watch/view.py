@@ -332,7 +332,7 @@ def state_of(
     --------
     >>> one = Measure("", 0, 1, "ewma", settled=2)
     >>> state_of(one, alarm=0, average=1.0, settled=0.4, ago_s=0.1, gap_s=0.1)
-    ('settling', 'settling, 40 %')
+    ('settling', 'settling 40 %')
     """
     if alarm:
         return "alarm", f"alarm, {'high' if alarm > 0 else 'low'}"
@@ -341,7 +341,7 @@ def state_of(
     if measure.average is not None and average != average:
         return "settling", "no average yet"
     if measure.settled is not None and settled < _SETTLED:
-        return "settling", f"settling, {100 * settled:.0f} %"
+        return "settling", f"settling {100 * settled:.0f} %"
     return "live", "live"
 
 

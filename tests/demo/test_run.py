@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -79,6 +81,29 @@ def test_forever_goes_on_with_synthetic_ticks_until_interrupted(
     assert "synthetic-01" in told
     assert "2 malformed messages in, 2 dead letters out" in told
     assert "All is well" in told
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_live_page_is_there_while_the_demo_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+    address = ""
+
+    def looking(clock: Callable[[], int]) -> Iterator[RecordedReading]:
+        nonlocal address
+        address = (tmp_path / "watch.log").read_text().split(" at ")[1].split(" ")[0]
+        with urlopen(address) as page:
+            seen.append(page.read().decode())
+        os.kill(os.getpid(), signal.SIGINT)
+        yield from synthetic_ticks(clock)
+
+    monkeypatch.setattr(demo, "synthetic_ticks", looking)
+    assert run_demo(forever=True, directory=tmp_path, watch=True) == 0
+    assert "<title>ewma watch</title>" in seen[0]
+    assert f"see it live: {address}" in capsys.readouterr().out
+    with pytest.raises(URLError):
+        urlopen(address)
 
 
 def test_interrupted_before_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

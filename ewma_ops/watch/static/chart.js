@@ -6,6 +6,14 @@ const SPANS = [
   [60, "1 min"], [300, "5 min"], [3600, "1 h"], [21600, "6 h"], [86400, "1 day"], [604800, "7 days"],
   [2592000, "30 days"], [31557600, "1 year"], [157788000, "5 years"],
 ];
+const X_TEXTS = [
+  [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  [0.001, ":{ss}.{fff}", "\n{D} {MMM} {YYYY} {HH}:{mm}", null, "\n{D} {MMM} {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+];
 const COLOURS = ["--average", "--c2", "--c3", "--c4", "--c5", "--c6"];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -91,13 +99,12 @@ export class Chart {
     };
     const size = (plot, ticks) => 26 + 7 * Math.max(3, ...(ticks ?? [""]).map((tick) => String(tick).length));
     const line2 = { points: { show: false }, spanGaps: single ? false : true };
-    const few = single && known[0].x.length <= 1000;
     const series = single
       ? [
           {},
           { ...line2, label: "upper", stroke: "transparent", width: 0 },
           { ...line2, label: "lower", stroke: "transparent", width: 0 },
-          { ...line2, label: "value", stroke: colour("--raw"), width: 1, points: { show: few && known[0].x.length <= 200, size: 4, fill: colour("--raw") } },
+          { ...line2, label: "value", stroke: colour("--raw"), width: 1, points: { show: (_, __, first, last) => last - first <= 200, size: 4, fill: colour("--raw") } },
           { ...line2, label: "average", stroke: colour("--average"), width: 2.5 },
           ...this.extra.map((more) => ({ ...line2, label: more.name, stroke: colour(more.colour), width: 2, dash: [6, 4] })),
         ]
@@ -112,7 +119,7 @@ export class Chart {
       scales: { x: { time: true } },
       series,
       bands: single ? [{ series: [1, 2], fill: colour("--band") }] : [],
-      axes: [axis, { ...axis, values, size }],
+      axes: [{ ...axis, values: X_TEXTS }, { ...axis, values, size }],
       hooks: {
         drawClear: [(plot) => single && this.shade(plot)],
         draw: [(plot) => single && this.marks(plot)],

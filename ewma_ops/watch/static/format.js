@@ -24,12 +24,13 @@ export function number(x, digits) {
   if (x === null || x === undefined || !isFinite(x)) return "–";
   const size = Math.abs(x);
   if (size >= 1e12 || (size > 0 && size < 1e-6)) return x.toExponential(3).replace("-", MINUS);
-  return fixed(digits ?? digitsFor(x)).format(x).replace("-", MINUS);
+  const text = fixed(digits ?? digitsFor(x)).format(x);
+  return /[1-9]/.test(text) ? text.replace("-", MINUS) : text.replace("-", "");
 }
 
 export function signed(x, digits) {
   const text = number(x, digits);
-  return x > 0 ? `+${text}` : text;
+  return x > 0 && /[1-9]/.test(text) ? `+${text}` : text;
 }
 
 export function whole(n) {

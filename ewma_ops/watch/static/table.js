@@ -21,7 +21,8 @@ export class Table {
 
   make(i) {
     const cell = (name) => element("td", { class: name });
-    const name = element("button", { type: "button" });
+    const name = element("span");
+    const button = element("button", { type: "button" }, name);
     const line = document.createElementNS(SVG, "svg");
     line.setAttribute("class", "line");
     line.setAttribute("viewBox", "0 0 132 20");
@@ -35,7 +36,7 @@ export class Table {
       change: cell("num change"), spark: cell("spark"), ago: cell("ago"), state: cell("st"),
     };
     made.spark.append(line);
-    const head = element("th", { scope: "row" }, name);
+    const head = element("th", { scope: "row" }, button);
     made.element = element("tr", {}, head, made.value, made.average, made.z, made.change, made.spark, made.ago, made.state);
     made.element.addEventListener("click", (event) => this.onOpen(made.id, event.shiftKey || event.ctrlKey || event.metaKey));
     return made;
