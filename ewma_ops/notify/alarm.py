@@ -16,7 +16,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """One transition of an alarm: what happened to which alarm, and when.
 
     ``alarm_id`` is the same for all transitions of an alarm; ``time`` and ``since`` are event
-    times in the job's ticks, of the transition and of the raise. ``document`` is the whole record.
+    times in the job's ticks, of the transition and of the raise; ``None`` where readings have none.
+    ``document`` is the whole record.
     """
 
     alarm_id: str
@@ -24,17 +25,12 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     series_id: str
     severity: str
-    time: int
-    since: int
+    time: int | None = None
+    since: int | None = None
     kind: str = ""
     summary: str = ""
     runbook: str | None = None
     document: bytes = b""
-
-    @property
-    def job(self) -> str:
-        """The job that raised it: the last part of its id."""
-        return self.alarm_id.rpartition("-")[2]
 
     @property
     def active(self) -> bool:
@@ -47,7 +43,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         own = f"{self.alarm_id}/{self.transition}"
         return own if self.transition in ("raised", "cleared") else f"{own}/{self.time}"
 
-    def ended(self, time: int) -> Transition:
+    def ended(self, time: int | None) -> Transition:
         """Return its end where no record says so: another alarm has taken its place."""
         ends = {"transition": "cleared", "by": "reset", "time": time}
         document = msgspec.json.encode(msgspec.json.decode(self.document) | ends)
@@ -70,8 +66,8 @@ def parse_transition(value: bytes | None) -> Transition | None:
     ...     b'{"alarm_id": "level-0-7-9f3a51c2", "transition": "raised", "rule": "level",'
     ...     b' "series_id": "a", "severity": "warning", "time": 5, "since": 5, "score": 3.5}'
     ... )
-    >>> made.key, made.job, made.field("score")
-    ('level-0-7-9f3a51c2/raised', '9f3a51c2', 3.5)
+    >>> made.key, made.field("score")
+    ('level-0-7-9f3a51c2/raised', 3.5)
     >>> parse_transition(b"{}") is None
     True
     """

@@ -170,8 +170,10 @@ class Alertmanager:
             document["generatorURL"] = self._link.replace("{series}", series)
         return document
 
-    def _time(self, ticks: int, now: datetime) -> datetime:
-        """Return an event time; of one beyond the calendar the present."""
+    def _time(self, ticks: int | None, now: datetime) -> datetime:
+        """Return an event time; the present where there is none, or one beyond the calendar."""
+        if ticks is None:
+            return now
         try:
             return _EPOCH + timedelta(milliseconds=ticks // self._per_ms)
         except OverflowError:

@@ -84,7 +84,8 @@ class Ongoing:
 
     def _take(self, transition: Transition, record: Hashable, now_ms: int) -> list[Notice]:
         alarm_id = transition.alarm_id
-        fresh = transition.time // self._per_ms >= now_ms - self._old_after
+        time = transition.time
+        fresh = time is None or time // self._per_ms >= now_ms - self._old_after
         held = self._held.get(alarm_id)
         if not transition.active:
             known = self._active.pop(alarm_id, None)
@@ -129,7 +130,7 @@ class Ongoing:
         """
         place = (transition.rule, transition.series_id)
         before = self._active.get(self._of_place.get(place, ""))
-        if not transition.active or (before is not None and before.since > transition.since):
+        if not transition.active or (before is not None and _began(before) > _began(transition)):
             return []
         self._of_place[place] = transition.alarm_id
         if before is None or before.alarm_id == transition.alarm_id:
@@ -139,3 +140,7 @@ class Ongoing:
             self._done += self._held.pop(before.alarm_id)[1]
             return []
         return [Notice(before.ended(transition.time), ())]
+
+
+def _began(transition: Transition) -> int:
+    return 0 if transition.since is None else transition.since
