@@ -98,8 +98,8 @@ ROOMS = {
     "job.recovery": _row("errors", "bytewax numpy"),
     # The live page: nothing of the flow knows it.
     "watch": _row(
-        "errors columns stats table wire serde serde.avro settings connectors connectors.client "
-        "job",
+        "errors columns stats monitor table wire serde serde.avro settings connectors "
+        "connectors.client job",
         "kafka msgspec numpy starlette uvicorn",
     ),
     "demo": _row(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import TextColumn, utf8_of
 from ewma_ops.table.index import SeriesIndex
+from ewma_ops.watch.alarms import Alarm, Alarms
 from ewma_ops.watch.columns import Batch, Columns
 from ewma_ops.watch.deep import COLUMNS, Deep, Part
 from ewma_ops.watch.measures import BAND_ERRORS, Measure
@@ -25,6 +26,7 @@ __all__ = ["Book", "Example", "Rates"]
 
 _MOST_DEEP = 64
 _RATE_S = 5.0
+_LEVELS = {"info": 1, "warning": 2, "critical": 3}
 
 
 class Example(NamedTuple):
@@ -64,14 +66,18 @@ class Book:
     ----------
     measures
         What an event holds.
+    alarms
+        What is known of alarms; None where the job raises none.
     """
 
-    def __init__(self, measures: list[Measure]) -> None:
+    def __init__(self, measures: list[Measure], alarms: Alarms | None = None) -> None:
         self.lock = threading.Lock()
         self.changed = threading.Event()
         self.index = SeriesIndex()
         self.columns = Columns(measures)
         self.measures = measures
+        self.alarms = alarms
+        self._unplaced: set[str] = set()
         self.rates = Rates()
         self.events = 0
         self.version = 0
@@ -107,6 +113,8 @@ class Book:
             self.columns.take(Batch(rows), times_s, written_s, values, part)
             if self.deep:
                 self._take_deep(rows, times_s, values, offsets)
+            if self._unplaced:
+                self._place(set(self._unplaced))
             self.ends[part] = int(offsets[-1]) + 1
             self.events += len(rows)
             self.newest_s = max(self.newest_s, float(written_s[-1]))
@@ -156,6 +164,31 @@ class Book:
                 self.examples[cause] = example
             self.version += 1
         self.changed.set()
+
+    def take_alarms(self, alarms: Iterable[Alarm]) -> None:
+        """Take transitions of alarms in, in their order."""
+        with self.lock:
+            assert self.alarms is not None
+            names = set()
+            for alarm in alarms:
+                self.alarms.take(alarm)
+                names.add(alarm.series_id)
+            self._place(names)
+            self.version += 1
+        self.changed.set()
+
+    def _place(self, names: set[str]) -> None:
+        """Note at the rows of series whether one is on; a series may not have come yet."""
+        assert self.alarms is not None
+        for name in names:
+            row = self.index.find(name)
+            if row is None:
+                self._unplaced.add(name)
+                continue
+            self._unplaced.discard(name)
+            found = self.alarms.of(name)
+            levels = [_LEVELS.get(alarm.severity, 1) for alarm in found]
+            self.columns.alarm[row] = max(levels, default=0)
 
     def open(self, row: int, place: int) -> tuple[Deep, bool]:
         """Return the readings of a series, and whether they are yet to be read back."""

@@ -28,6 +28,7 @@ from ewma_ops.connectors.sink.ledger import origin_of
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.letters import Origin, parse_letter
 from ewma_ops.settings.model import Settings
+from ewma_ops.watch.alarms import parse_alarm
 from ewma_ops.watch.book import Book, Example
 from ewma_ops.watch.events import EventReader
 from ewma_ops.watch.status import Status
@@ -67,6 +68,8 @@ class Follower:
         self._history_s = history_s
         self._events = EventReader(settings)
         self._output, self._letters = settings.output.topic, settings.dead_letters.topic
+        alarms = settings.alarms
+        self._alarms = "" if alarms is None else alarms.topic
         self._single = settings.input.names[0] if len(settings.input.names) == 1 else None
         self.positions: dict[TopicPartition, int] = {}
         self.parts: list[TopicPartition] = []
@@ -113,7 +116,7 @@ class Follower:
             close_consumer(consumer, _CLOSE_S)
 
     def _partitions(self) -> list[TopicPartition]:
-        topics = [self._output, self._letters]
+        topics = [self._output, self._letters, *([self._alarms] if self._alarms else [])]
         views = describe_topics(self._settings.kafka, topics, optional=True)
         return [
             TopicPartition(topic, partition)
@@ -156,6 +159,9 @@ class Follower:
             for run in runs:
                 if tp.topic == self._output:
                     self._take_events(tp, run)
+                elif tp.topic == self._alarms:
+                    found = map(parse_alarm, run.values)
+                    self._book.take_alarms([one for one in found if one is not None])
                 else:
                     self._take_letters(tp, run)
                 self.positions[tp] = run.next_offset

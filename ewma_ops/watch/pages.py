@@ -199,6 +199,7 @@ class Pages:
 def _composed(tab: _Tab) -> dict[str, bytes]:
     view, looker = tab.view, tab.looker
     parts: dict[str, Any] = {"head": looker.head(), "table": looker.table(view)}
+    parts["alarms"] = looker.alarms()
     parts["causes"] = looker.causes()
     parts["charts"] = looker.charts(view)
     return {name: msgspec.json.encode(part) for name, part in parts.items()}

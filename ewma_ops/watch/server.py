@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.rules import ChartRule
 from ewma_ops.settings.bind import Bind
 from ewma_ops.settings.model import Settings
+from ewma_ops.watch.alarms import Alarms
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.follower import Follower, InputEnds
 from ewma_ops.watch.history import History
@@ -53,7 +55,7 @@ def watching(settings: Settings, history_s: float) -> Iterator[Watching]:
     history_s
         How far back it begins, in seconds.
     """
-    book, status = Book(measures_of(settings)), Status()
+    book, status = Book(measures_of(settings), _alarms(settings)), Status()
     follower = Follower(settings, book, status, history_s)
     history = History(settings, book, status, follower.parts, history_s)
     runs: list[Callable[[], None]] = [follower.run, InputEnds(settings, status).run, history.run]
@@ -158,6 +160,14 @@ def measures_of(settings: Settings) -> list[Measure]:
     return measures(settings.smoothing_set, settings.event_statistics[len(names) :])
 
 
+def _alarms(settings: Settings) -> Alarms | None:
+    if settings.alarms is None:
+        return None
+    rules = settings.alarms.rules.rules
+    designed = {n: r.run_length() for n, r in rules if isinstance(r, ChartRule) and r.designed}
+    return Alarms(1000.0 * settings.input.tick.per_ms, designed)
+
+
 def about(settings: Settings, config: Path, history_s: float) -> dict[str, Any]:
     """Return what a page says of a job that does not change; nothing of how it connects."""
     of = settings.smoothing_set
@@ -166,6 +176,7 @@ def about(settings: Settings, config: Path, history_s: float) -> dict[str, Any]:
         "input": settings.input.source,
         "output": settings.output.topic,
         "letters": settings.dead_letters.topic,
+        "alarms": None if settings.alarms is None else settings.alarms.topic,
         "delivery": settings.output.delivery,
         "history": history_s,
         "measures": [

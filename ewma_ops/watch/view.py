@@ -31,6 +31,7 @@ _NAMES_AGAIN_S = 3.0
 _MANY = 100_000
 _SPARK_STEPS = 100
 _MOST_CAUSES = 20
+_MOST_ALARMS = 100
 
 
 class View(Struct, frozen=True):
@@ -130,6 +131,21 @@ class Looker:
                 }
             )
         return shown
+
+    def alarms(self) -> dict[str, Any] | None:
+        """Return the alarms that are on and what happened of late; None where there are none."""
+        book = self._book
+        with book.lock:
+            known = book.alarms
+            if known is None:
+                return None
+            active = sorted(known.active.values(), key=lambda one: -(one.time or 0))
+            return {
+                "active": len(active),
+                "on": [known.shown(one) for one in active[:_MOST_ALARMS]],
+                "recent": [known.shown(one) for one in list(known.recent)[:_MOST_ALARMS]],
+                "rules": known.rules(book.events),
+            }
 
     def rows(self, view: View, *, every: bool = False) -> tuple[list[int], int]:
         """Return the rows that are seen, in order, and how many match; the lock is held."""
@@ -243,7 +259,7 @@ class Looker:
         return lines()
 
     def _chart(self, view: View, series_id: str, row: int, deep: Deep) -> dict[str, Any]:
-        of = self._measure(view)
+        of, known = self._measure(view), self._book.alarms
         numbers = deep.whole()
         begin, end = -np.inf, np.inf
         if len(numbers):
@@ -273,6 +289,8 @@ class Looker:
             "sem": _number(of.sem[row]),
             "settled": _number(of.settled[row]),
             "at": float(self._book.columns.time_s[row]),
+            "alarms": [] if known is None else [span._asdict() for span in known.spans(series_id)],
+            "on": [] if known is None else [known.shown(one) for one in known.of(series_id)],
             "total": int(self._book.columns.count[row]),
         }
 
@@ -309,12 +327,16 @@ class Looker:
 
     def _state(self, of: MeasureColumns, row: int, now_s: float) -> list[str]:
         columns = self._book.columns
+        known = self._book.alarms
+        if known is not None and columns.alarm[row]:
+            on = known.of(self._book.name(row))
+            words = ", ".join(f"{one.rule} {one.direction}".strip() for one in on)
+            return [f"alarm {on[0].direction}".strip() if on else "alarm", words or "alarm"]
         ago = now_s - float(columns.seen_s[row])
         gap = float(columns.gap_s[row])
         return list(
             state_of(
                 of.measure,
-                alarm=int(columns.alarm[row]),
                 average=float(of.average[row]),
                 settled=float(of.settled[row]),
                 ago_s=ago,
@@ -324,18 +346,16 @@ class Looker:
 
 
 def state_of(
-    measure: Measure, *, alarm: int, average: float, settled: float, ago_s: float, gap_s: float
+    measure: Measure, *, average: float, settled: float, ago_s: float, gap_s: float
 ) -> tuple[str, str]:
-    """Return the kind of a series' state, and its words.
+    """Return the kind of the state of a series without an alarm, and its words.
 
     Examples
     --------
     >>> one = Measure("", 0, 1, "ewma", settled=2)
-    >>> state_of(one, alarm=0, average=1.0, settled=0.4, ago_s=0.1, gap_s=0.1)
+    >>> state_of(one, average=1.0, settled=0.4, ago_s=0.1, gap_s=0.1)
     ('settling', 'settling 40 %')
     """
-    if alarm:
-        return "alarm", f"alarm, {'high' if alarm > 0 else 'low'}"
     if ago_s > max(_STALE_GAPS * gap_s, _STALE_LEAST_S):
         return "stale", "silent"
     if measure.average is not None and average != average:

@@ -14,7 +14,8 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from tests.helpers.brokers import Record, produce
+from ewma_ops.settings.load import load
+from tests.helpers.brokers import Record, make_topic, produce
 from tests.helpers.jobs import EWMA, Job, started
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.servers import BROWSER, required
@@ -62,6 +63,11 @@ def served(
     job.configure(
         kafka={"bootstrap_servers": embedded, "fetch_max_wait_ms": 20},
         smooth={"beta": 0.9, "statistics": ["mean", "std", "sem", "settled"]},
+        alarms={
+            "topic": make_topic(embedded, 2, "alarms"),
+            "in_events": False,
+            "level": {"false_alarms": "1 per 1000 readings"},
+        },
     )
     events = Events(job)
     rng = np.random.default_rng(7)
@@ -222,6 +228,49 @@ def test_hostile_ids_and_letters_are_shown_as_text(shown: Shown) -> None:
     page.get_by_role("dialog").get_by_text("<b>bold</b>").wait_for()
     page.get_by_role("dialog").get_by_text("{<script>").wait_for()
     assert "taken" not in page.title()
+
+
+def test_an_alarm_turns_its_row_and_tells_what_was_expected(shown: Shown) -> None:
+    shown.events.write(["room-09"] * 50, [20.0] * 50)
+    page = shown.open("q=room-&open=room-09")
+    row(page, "room-09").wait_for()
+    alarm = {
+        "alarm_id": "level-0-7-9f3a51c2",
+        "transition": "raised",
+        "rule": "level",
+        "kind": "level",
+        "severity": "warning",
+        "direction": "high",
+        "series_id": "room-09",
+        "time": 1_700_000_790_000,
+        "since": 1_700_000_790_000,
+        "designed": "1 per 1000 readings",
+        "summary": "room-09 is high: 24.1, expected 20.0 <b>",
+    }
+    _tell(shown.job, alarm)
+    state = row(page, "room-09").locator("td.st")
+    state.filter(has_text="level high").wait_for()
+    assert state.get_attribute("data-kind") == "alarm high"
+    page.locator("#extra").get_by_text("expected 20.0 <b>").wait_for()
+    page.locator("#extra").get_by_text("designed for 1 per 1000 readings").wait_for()
+    page.locator("#legend", has_text="alarm, on now").wait_for()
+    page.locator("[data-only=alarm]").click()
+    page.locator("#range", has_text=re.compile("1.1 of 1 that match")).wait_for()
+    page.keyboard.press("a")
+    page.get_by_role("dialog").get_by_text("Alarms: 1 on").wait_for()
+    page.get_by_role("dialog").get_by_role("button", name="room-09 is high").wait_for()
+    page.keyboard.press("Escape")
+    _tell(shown.job, {**alarm, "transition": "cleared", "by": "back", "time": 1_700_000_800_000})
+    page.get_by_text("No series matches").wait_for()
+    page.locator("[data-only=alarm]").click()
+    state.filter(has_text="live").or_(state.filter(has_text="silent")).wait_for()
+
+
+def _tell(job: Job, alarm: dict[str, object]) -> None:
+    topic = load(job.path).alarms
+    assert topic is not None
+    key = str(alarm["series_id"]).encode()
+    produce(job.bootstrap, topic.topic, [Record(json.dumps(alarm).encode(), key)])
 
 
 AUDIT = """(() => {

@@ -1,5 +1,6 @@
 // One series in a chart, or several over each other: readings, average, band, settling, alarms.
 
+import { told } from "./panels.js";
 import { digitsFor, element, moment, number, plain, say, whole } from "./format.js";
 
 const SPANS = [
@@ -170,13 +171,13 @@ export class Chart {
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
     for (const alarm of one.alarms) {
-      const from = plot.valToPos(alarm.from, "x", true);
-      const to = alarm.to === null ? bbox.left + bbox.width : plot.valToPos(alarm.to, "x", true);
+      const from = plot.valToPos(alarm.begin, "x", true);
+      const to = alarm.end === null ? bbox.left + bbox.width : plot.valToPos(alarm.end, "x", true);
       ctx.globalAlpha = 0.16;
       ctx.fillStyle = colour("--bad");
       ctx.fillRect(from, bbox.top, Math.max(to - from, 2), bbox.height);
       ctx.globalAlpha = 1;
-      const s = 6 * devicePixelRatio, y = bbox.top + 2, d = alarm.high < 0 ? -1 : 1;
+      const s = 6 * devicePixelRatio, y = bbox.top + 2, d = alarm.sign < 0 ? -1 : 1;
       ctx.beginPath();
       ctx.moveTo(from - s, y + (d > 0 ? s * 1.6 : 0));
       ctx.lineTo(from + s, y + (d > 0 ? s * 1.6 : 0));
@@ -217,11 +218,21 @@ export class Chart {
       say(at.children[1], text);
     });
     while (now.children.length > facts.length) now.lastChild.remove();
+    this.tellAlarms();
     const n = one.x.length;
     const span = n ? `, event times ${moment(one.x[0])} to ${moment(one.x[n - 1])} UTC` : "";
     const notes = this.charts.map((each) => each.note).filter(Boolean);
     const text = `${whole(one.readings)} readings${span}.` + (notes.length ? ` ${[...new Set(notes)].join("; ")}` : "");
     say(summary, this.charts.length > 1 ? `${this.charts.length} series, their averages. ${notes.join("; ")}` : text);
+  }
+
+  // The alarms that are on, in words: what was expected, and how often it would be by chance.
+  tellAlarms() {
+    const on = this.charts.flatMap((one) => one.on ?? []);
+    const key = JSON.stringify(on);
+    if (this.at.extra.dataset.key === key) return;
+    this.at.extra.dataset.key = key;
+    this.at.extra.replaceChildren(...on.map(told));
   }
 
   spans() {
@@ -258,6 +269,7 @@ export class Chart {
       entries.push(["average", measure.average || "average", number(one.average[at], digits)]);
       for (const more of this.extra) entries.push([more.colour.slice(2), more.name, number(more.last?.[at], digits)]);
       if (measure.band) entries.push(["band", measure.band, one.lower[at] === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
+      if (one.alarms?.length) entries.push(["alarm", one.alarms.some((each) => each.end === null) ? "alarm, on now" : "alarms", String(one.alarms.length)]);
       if (one.settled_from !== null) entries.push(["settling", "still settling", ""]);
       if (index !== null && index !== undefined) entries.push(["", "at", moment(one.x[at])]);
     } else {

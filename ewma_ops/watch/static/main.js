@@ -12,6 +12,7 @@ const state = { ...START };
 let about = { measures: [{ name: "", average: "ewma", band: "", z: true }], letters: "", output: "" };
 let head = null;
 let causes = [];
+let alarms = null;
 let table = null;
 let charts = null;
 
@@ -65,7 +66,7 @@ function open(id, add) {
 
 const rows = new Table($("rows"), open);
 const chart = new Chart(
-  { chart: $("chart"), name: $("chart-name"), state: $("chart-state"), now: $("now"), spans: $("spans"), legend: $("legend"), summary: $("summary") },
+  { chart: $("chart"), name: $("chart-name"), state: $("chart-state"), now: $("now"), spans: $("spans"), legend: $("legend"), extra: $("extra"), summary: $("summary") },
   {
     onSpan: (span) => change({ span, between: null }),
     onZoom: (between) => change({ between }),
@@ -118,6 +119,7 @@ function onFrame(frame) {
   rows.offset = frame.now - Date.now() / 1000;
   if (frame.head) showHead((head = frame.head));
   else if ($("state").dataset.word === "disconnected" && head) tell(head.state, head.why);
+  if (frame.alarms !== undefined) showAlarms((alarms = frame.alarms));
   if (frame.causes) causes = frame.causes;
   if (frame.table) showTable((table = frame.table));
   if (frame.charts) {
@@ -137,6 +139,13 @@ function showHead() {
   say($("letters").lastElementChild, whole(head.letters));
   $("letters").classList.toggle("some", head.letters > 0);
   showEmpty();
+}
+
+function showAlarms() {
+  $("alarms").hidden = !alarms;
+  if (!alarms) return;
+  say($("alarms").lastElementChild, whole(alarms.active));
+  $("alarms").classList.toggle("some", alarms.active > 0);
 }
 
 function showTable() {
@@ -199,6 +208,7 @@ const turn = (step) => {
 $("back").onclick = () => turn(-1);
 $("on").onclick = () => turn(1);
 $("letters").onclick = () => head && panels.letters(head.letters, causes, about.letters);
+$("alarms").onclick = () => alarms && panels.alarms(alarms, (id) => open(id, false));
 $("help").onclick = panels.help;
 $("close").onclick = closeChart;
 $("copy").onclick = async () => {

@@ -26,6 +26,41 @@ export function letters(count, causes, topic) {
   open(`Dead letters: ${whole(count)}`, ...found, hint);
 }
 
+// An alarm that is on.
+export function told(alarm) {
+  const by = alarm.designed ? `, designed for ${alarm.designed}` : "";
+  const since = alarm.since === null ? "" : `since ${moment(alarm.since)} UTC`;
+  const made = element(
+    "div", { class: "on" }, element("b", {}, plain(alarm.summary || `${alarm.rule}: ${alarm.transition}`, 400)),
+    element("p", {}, `${alarm.severity} · rule ${alarm.rule}${by} · ${since} · ${alarm.alarm_id}`),
+  );
+  if (alarm.runbook) made.append(element("p", {}, `runbook: ${plain(alarm.runbook, 300)}`));
+  return made;
+}
+
+export function alarms(found, onOpen) {
+  const entry = (alarm) => {
+    const what = alarm.transition === "cleared" ? `cleared${alarm.by ? `, ${alarm.by}` : ""}` : alarm.transition;
+    const at = alarm.time === null ? "" : `${moment(alarm.time)} UTC · `;
+    const made = element("button", { type: "button", class: "alarm" }, plain(alarm.summary || alarm.series_id, 300), element("br"), element("small", {}, `${at}${what} · ${alarm.severity} · ${alarm.rule}`));
+    made.onclick = () => (dialog.close(), onOpen(alarm.series_id));
+    return made;
+  };
+  const rows = found.rules.map((one) => {
+    const due = one.expected === null ? "limit given" : one.expected < 10 ? one.expected.toFixed(1) : whole(Math.round(one.expected));
+    return element("tr", {}, element("th", { scope: "row" }, one.rule), element("td", { class: "num" }, whole(one.raised)), element("td", { class: "num" }, due));
+  });
+  const heads = ["rule", "raised", "expected by chance"].map((text, i) => element("th", { scope: "col", class: i ? "num wide" : "" }, text));
+  const table = element("table", { class: "rules" }, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));
+  const none = element("p", {}, "None is on.");
+  const past = found.recent.filter((one) => one.transition === "cleared").slice(0, 30);
+  open(
+    `Alarms: ${whole(found.active)} on`, ...(found.on.length ? found.on.map(entry) : [none]),
+    ...(rows.length ? [element("h3", {}, "Raised, and expected by chance, of the readings shown here"), table] : []),
+    ...(past.length ? [element("h3", {}, "Cleared of late"), ...past.map(entry)] : []),
+  );
+}
+
 const KEYS = [
   ["/", "search"], ["j k", "next and previous row"], ["Enter", "open the row in the chart"],
   ["o", "add the row to the chart"], ["n p", "next and previous page"], ["a", "alarms"],

@@ -1,0 +1,155 @@
+"""Alarms as their topic tells them: which are on, what happened of late, and when each was on.
+
+Knows records of transitions; must not know topics, rows or pages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+__all__ = ["Alarm", "Alarms", "Span", "parse_alarm"]
+
+_RECENT = 200
+_SPANS = 100
+_MOST_SERIES = 2_000
+"""Series of which the spans are kept, those of the newest transitions."""
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """A transition as it stands on the topic, as far as it is shown; times in the job's ticks."""
+
+    alarm_id: str
+    transition: str
+    rule: str
+    series_id: str
+    severity: str
+    direction: str = ""
+    kind: str = ""
+    time: int | None = None
+    since: int | None = None
+    by: str = ""
+    value: float | None = None
+    ewma: float | None = None
+    expected: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    score: float | None = None
+    limit: float | None = None
+    designed: str = ""
+    runbook: str = ""
+    summary: str = ""
+
+    @property
+    def sign(self) -> int:
+        """1 for too high, -1 for too low, 0 for neither."""
+        return {"high": 1, "low": -1}.get(self.direction, 0)
+
+
+class Span(NamedTuple):
+    """When an alarm was on, in event time, seconds; ``end`` is None while it is."""
+
+    begin: float
+    end: float | None
+    sign: int
+    rule: str
+
+
+_decoder = msgspec.json.Decoder(Alarm)
+
+
+def parse_alarm(value: bytes | None) -> Alarm | None:
+    """Return the transition that a record holds, or None where it holds none.
+
+    Examples
+    --------
+    >>> parse_alarm(b"{}") is None
+    True
+    """
+    try:
+        return _decoder.decode(value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+class Alarms:
+    """What is known of alarms.
+
+    Parameters
+    ----------
+    ticks_per_s
+        In how many ticks of the job's clock a second is.
+    designed
+        By rule, after how many readings it is designed to raise a false alarm.
+    """
+
+    def __init__(self, ticks_per_s: float, designed: Mapping[str, float]) -> None:
+        self._ticks_per_s = ticks_per_s
+        self.designed = designed
+        self.active: dict[tuple[str, str], Alarm] = {}
+        """By series and rule."""
+        self.recent: deque[Alarm] = deque(maxlen=_RECENT)
+        self.raised: Counter[str] = Counter()
+        self._spans: OrderedDict[str, list[Span]] = OrderedDict()
+
+    def take(self, alarm: Alarm) -> None:
+        """Take a transition in; one that was read before changes nothing."""
+        key = (alarm.series_id, alarm.rule)
+        before = self.active.get(key)
+        if alarm.transition == "cleared":
+            if before is not None and before.alarm_id == alarm.alarm_id:
+                del self.active[key]
+        else:
+            if before is None or before.alarm_id != alarm.alarm_id:
+                self.raised[alarm.rule] += 1
+            self.active[key] = alarm
+        self.recent.appendleft(alarm)
+        self._note(alarm)
+
+    def _note(self, alarm: Alarm) -> None:
+        """Keep the span of an alarm: it begins at its raise, and ends at its clear."""
+        if alarm.time is None:
+            return
+        since = alarm.time if alarm.since is None else alarm.since
+        end = alarm.time / self._ticks_per_s if alarm.transition == "cleared" else None
+        span = Span(since / self._ticks_per_s, end, alarm.sign, alarm.rule)
+        spans = self._spans.setdefault(alarm.series_id, [])
+        self._spans.move_to_end(alarm.series_id)
+        if spans and spans[-1].rule == span.rule and spans[-1].begin == span.begin:
+            spans[-1] = span._replace(sign=span.sign or spans[-1].sign)
+        else:
+            spans.append(span)
+        del spans[:-_SPANS]
+        if len(self._spans) > _MOST_SERIES:
+            self._spans.popitem(last=False)
+
+    def of(self, series_id: str) -> list[Alarm]:
+        """Return the alarms of a series that are on."""
+        return [alarm for (name, _), alarm in self.active.items() if name == series_id]
+
+    def spans(self, series_id: str) -> list[Span]:
+        """Return when alarms of a series were on, oldest first."""
+        return list(self._spans.get(series_id, ()))
+
+    def shown(self, alarm: Alarm) -> dict[str, Any]:
+        """Return a transition as a page shows it, its times in seconds."""
+        found = msgspec.structs.asdict(alarm)
+        for name in ("time", "since"):
+            if found[name] is not None:
+                found[name] = found[name] / self._ticks_per_s
+        return found
+
+    def rules(self, readings: int) -> list[dict[str, Any]]:
+        """Return how often each rule raised, and how often it is designed to by chance."""
+        names = sorted({*self.designed, *self.raised})
+        return [
+            {
+                "rule": name,
+                "raised": self.raised[name],
+                "expected": readings / self.designed[name] if name in self.designed else None,
+            }
+            for name in names
+        ]
