@@ -4,12 +4,17 @@ FROM python:3.12-slim AS install
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/ewma
 WORKDIR /src
+# A C compiler, for the loops that the package compiles; it stays behind in this stage.
+COPY requirements-compiler.lock ./
+RUN python -m venv /opt/compiler \
+ && /opt/compiler/bin/pip install --require-hashes --requirement requirements-compiler.lock
 COPY requirements-run.lock ./
 RUN /opt/ewma/bin/pip install --require-hashes --requirement requirements-run.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ewma_ops ewma_ops
 COPY flows flows
-RUN /opt/ewma/bin/pip install --no-deps --no-build-isolation .
+RUN CC="/opt/compiler/bin/python -m ziglang cc -mcpu=baseline" \
+    /opt/ewma/bin/pip install --no-deps --no-build-isolation .
 
 FROM install AS install-demo
 COPY requirements.lock ./

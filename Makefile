@@ -48,6 +48,8 @@ lock: $(STAMP) ## resolve the versions anew
 	@$(COMPILE) --extra test --output-file requirements.lock pyproject.toml
 	@echo setuptools | $(COMPILE) $(RUNTIME) --constraint requirements.lock \
 		--output-file requirements-run.lock pyproject.toml -
+	@sed -n 's/^ZIGLANG = "\(.*\)".*/\1/p' setup.py \
+		| $(COMPILE) --output-file requirements-compiler.lock -
 
 RUNTIME = --extra avro --extra codecs --extra protobuf
 
@@ -58,12 +60,14 @@ clean: ## remove what was installed and built
 	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-compiler.lock pyproject.toml setup.py
 	@$(FIND_PYTHON); \
 	echo "setting up $(VENV) with $$python (a minute or two, once)"; \
 	"$$python" -m venv --clear $(VENV)
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes --requirement requirements.lock
+	@command -v $${CC:-cc} >/dev/null || $(RUN)/python -m pip install --quiet \
+		--disable-pip-version-check --require-hashes --requirement requirements-compiler.lock
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --editable .
 	@touch $@

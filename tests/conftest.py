@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ewma_ops.compiled import library, sources
 from ewma_ops.demo.broker import EmbeddedBroker
 from tests.helpers.apicurio import apicurio
 from tests.helpers.brokers import ApacheKafka, KafkaCluster, make_topic
@@ -24,6 +25,15 @@ if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and so in every chil
 
 _NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka", "kafka_cluster"}
 _NEEDS_BROKER = {"embedded", "broker", "registry_url"} | _NEEDS_APACHE_KAFKA
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the loops, if they are out of date, before any process of the tests begins."""
+    if library.kernels is None and not library.missing.startswith(library.SWITCH):
+        if not hasattr(config, "workerinput") and sources.compiler() is not None:
+            failure = sources.compile_to(sources.library_path())
+            assert failure is None, failure
+        library.kernels, library.missing = library.load()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,7 +29,7 @@ FLOORS = (
     "wire table serde",
     "monitor",
     "columns stats named http_client metrics",
-    "errors threads secrets",
+    "errors threads secrets compiled",
 )
 """From the top down. ``ewma_ops``, ``composites`` and ``history`` only pass public names on."""
 
@@ -53,18 +53,20 @@ def _row(ours: str = "", others: str = "", *, pure: bool = False) -> Row:
 ROOMS = {
     "errors": _row(pure=True),
     "threads": _row(),
+    # Loops in C: whoever calls one has a way without.
+    "compiled": _row(others="numpy"),
     "secrets": _row(),
     "named": _row("errors secrets"),
     "metrics": _row("", "numpy prometheus_client"),
     # Arrays and mathematics: NumPy, no clock, no files, no sockets.
-    "columns": _row("errors", "numpy msgspec", pure=True),
+    "columns": _row("errors compiled", "numpy msgspec", pure=True),
     "columns.sealed": _row("errors", "crc32c numpy"),
-    "stats": _row("errors", "numpy", pure=True),
+    "stats": _row("errors compiled", "numpy", pure=True),
     "monitor": _row("errors columns stats", "numpy", pure=True),
-    "table": _row("errors columns stats", "numpy", pure=True),
+    "table": _row("errors columns compiled stats", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
-    "wire": _row("errors columns", "numpy crc32c", pure=True),
-    "serde": _row("errors columns named serde.formats serde.paths", "numpy msgspec"),
+    "wire": _row("errors columns compiled", "numpy crc32c", pure=True),
+    "serde": _row("errors columns compiled named serde.formats serde.paths", "numpy msgspec"),
     "serde.paths": _row("errors", pure=True),
     "serde.formats": _row(pure=True),
     "serde.avro": _row("errors columns serde", "fastavro msgspec numpy"),
@@ -89,8 +91,8 @@ ROOMS = {
         "msgspec tomli",
     ),
     "job": _row(
-        "errors threads secrets columns columns.sealed metrics stats monitor table wire serde "
-        "serde.avro "
+        "errors threads secrets compiled columns columns.sealed metrics stats monitor table wire "
+        "serde serde.avro "
         "serde.protobuf serde.formats serde.parquet serde.paths operators registry "
         "connectors connectors.client settings job.recovery ewma_ops",
         "bytewax msgspec numpy prometheus_client",

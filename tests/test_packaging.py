@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import ewma_ops
+from ewma_ops.compiled import library, sources
 from ewma_ops.settings import load
 from tests.helpers.patience import PATIENCE_S
 
@@ -24,7 +25,7 @@ else:
     import tomli as tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LOCKS = ["requirements.lock", "requirements-run.lock"]
+LOCKS = ["requirements.lock", "requirements-run.lock", "requirements-compiler.lock"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in ["ewma_ops", "flows", "tests"]:
         shutil.copytree(REPOSITORY / name, source / name)
-    for name in ["pyproject.toml", "README.md", "LICENSE"]:
+    sources.library_path(source / "ewma_ops" / "compiled").unlink(missing_ok=True)
+    for name in ["pyproject.toml", "setup.py", "README.md", "LICENSE"]:
         shutil.copy(REPOSITORY / name, source)
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
@@ -73,7 +75,9 @@ def test_the_wheel_holds_both_packages_and_no_tests(wheel: Path) -> None:
 
 
 def test_the_wheel_says_its_version_license_and_command(wheel: Path) -> None:
-    assert wheel.name == f"ewma_ops-{ewma_ops.__version__}-py3-none-any.whl"
+    name, version, python, abi, platform = wheel.stem.split("-")
+    assert (name, version, python, abi) == ("ewma_ops", ewma_ops.__version__, "py3", "none")
+    assert (platform == "any") == (sources.compiler() is None)
     with zipfile.ZipFile(wheel) as archive:
         info = f"ewma_ops-{ewma_ops.__version__}.dist-info"
         assert (
@@ -81,6 +85,42 @@ def test_the_wheel_says_its_version_license_and_command(wheel: Path) -> None:
         )
         assert f"{info}/licenses/LICENSE" in archive.namelist()
         assert "License-Expression: Apache-2.0" in archive.read(f"{info}/METADATA").decode()
+
+
+@pytest.mark.skipif(sources.compiler() is None, reason="there is no C compiler")
+def test_the_compiled_loops_in_the_wheel_are_those_of_its_sources(
+    wheel: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+        assert (
+            "Root-Is-Purelib: false"
+            in archive.read(f"ewma_ops-{ewma_ops.__version__}.dist-info/WHEEL").decode()
+        )
+    kernels, missing = library.load(tmp_path / "ewma_ops" / "compiled", {})
+    assert kernels is not None, missing
+
+
+def test_without_a_compiler_the_package_is_built_without_loops(tmp_path: Path) -> None:
+    for name in ["pyproject.toml", "setup.py", "README.md", "LICENSE"]:
+        shutil.copy(REPOSITORY / name, tmp_path)
+    for package in ["ewma_ops", "flows"]:
+        ignored = shutil.ignore_patterns("__pycache__", "*.so")
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=ignored)
+    command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", "built"]
+    environment = {**os.environ, "CC": "no-such-compiler"}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=170,
+    )
+    assert "warning: built without compiled loops: " in done.stderr
+    built = tmp_path / "built" / "ewma_ops" / "compiled"
+    assert library.load(built, {}) == (None, "they were not compiled")
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -183,7 +223,7 @@ def _pinned(lock: str) -> dict[str, set[str]]:
 
 def _make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make in a folder where nothing has been set up."""
-    for name in ["Makefile", "pyproject.toml", "requirements.lock"]:
+    for name in ["Makefile", "pyproject.toml", "setup.py", *LOCKS]:
         shutil.copy(REPOSITORY / name, folder)
     outside = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL", "PYTHON"}}
     return subprocess.run(

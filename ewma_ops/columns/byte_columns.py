@@ -16,6 +16,8 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.compiled import library
+
 __all__ = [
     "SPARE",
     "Buffer",
@@ -24,6 +26,7 @@ __all__ = [
     "copy_into",
     "joined",
     "lay_out",
+    "lean_pair",
     "split",
     "taken",
     "utf8_of",
@@ -118,6 +121,15 @@ class BytesColumn(_Column["bytes | None"]):
         """Total number of bytes of the strings."""
         return int(np.maximum(self.stops - self.starts, 0).sum())
 
+    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the buffer, starts and stops as compiled loops take them."""
+        data = self.data
+        return (
+            data if isinstance(data, np.ndarray) else np.frombuffer(data, np.uint8),
+            np.ascontiguousarray(self.starts, np.int64),
+            np.ascontiguousarray(self.stops, np.int64),
+        )
+
     def take(self, at: NDArray[np.intp]) -> BytesColumn:
         """Return the strings at the places ``at``, in that order, in the same buffer."""
         return BytesColumn(self.data, self.starts[at], self.stops[at])
@@ -175,6 +187,21 @@ def _bytes_of(spans: BytesColumn) -> tuple[bytes, int]:
         return b"", 0
     low = int(spans.starts.min())
     return bytes(spans.data[low : max(int(spans.stops.max()), low)]), low
+
+
+def lean_pair(
+    inner: Sequence[bytes | None], outer: Sequence[bytes | None]
+) -> tuple[Sequence[bytes | None], Sequence[bytes | None]]:
+    """Make columns lean, as `BytesColumn.lean` does, of which one may be parts of the other."""
+    if not (isinstance(inner, BytesColumn) and isinstance(outer, BytesColumn)):
+        return inner, outer
+    lean = outer.lean()
+    if inner.data is not outer.data:
+        return inner.lean(), lean
+    if lean is outer:
+        return inner, outer
+    moved = lean.starts - outer.starts
+    return BytesColumn(lean.data, inner.starts + moved, inner.stops + moved), lean
 
 
 def _laid_end_to_end(packed: bytes, sizes: NDArray[np.int64]) -> BytesColumn:
@@ -300,6 +327,9 @@ def copy_into(into: NDArray[np.uint8], at: NDArray[np.int64], spans: BytesColumn
     Those of 2^k to 2^(k+1) - 1 bytes are copied together, by a window of 2^k at their beginning
     and one at their end.
     """
+    if library.kernels is not None:
+        library.kernels.copy_strings(*spans.arrays(), np.ascontiguousarray(at, np.int64), into)
+        return
     sizes = np.maximum(spans.stops - spans.starts, 0)
     exponents = np.frexp(sizes)[1]  # of 2^k to 2^(k+1) - 1: k + 1; of 0: 0
     for exponent in np.flatnonzero(np.bincount(exponents)).tolist():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import Buffer, TextColumn, utf8_of, view_at_each_byte
+from ewma_ops.compiled import library
 
 __all__ = ["murmur2", "murmur2_column", "partition_for"]
 
@@ -67,6 +68,10 @@ def murmur2_column(ids: Sequence[str]) -> NDArray[np.uint32]:
     if len(ids) < _FEW:
         return np.array([murmur2(utf8_of(series_id)) for series_id in ids], np.uint32)
     utf8 = TextColumn.of(ids).utf8
+    if library.kernels is not None:
+        hashes = np.empty(len(utf8), np.uint32)
+        library.kernels.murmur2(*utf8.arrays(), hashes)
+        return hashes
     return _hash_runs(utf8.data, view_at_each_byte(utf8.data, "<u4"), utf8.starts, utf8.sizes)
 
 

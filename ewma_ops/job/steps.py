@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge
 
-from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, joined
+from ewma_ops.columns.byte_columns import joined, lean_pair
 from ewma_ops.columns.murmur2 import murmur2_column, partition_for
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, grouped
@@ -293,28 +293,25 @@ class Encode:
         partitions = partition_for(
             murmur2_column(ids) if hashes is None else hashes, self._partitions
         )
+        order = None
         if self._partitions > 1:
             # NumPy sorts 16-bit integers by radix, several times faster than longer ones.
-            smoothed = smoothed.take(np.argsort(partitions.astype(np.uint16), kind="stable"))
-        readings, values = smoothed.readings, self._encoder.encode(smoothed)
-        ids = readings.series_ids
-        keys = (
-            TextColumn.of(ids).utf8
-            if isinstance(values, BytesColumn)
-            else list(map(str.encode, ids))
-        )
+            order = np.argsort(partitions.astype(np.uint16), kind="stable")
+        keys, values = self._encoder.encode_in(order, smoothed)
+        origins, appended = smoothed.readings.origins, smoothed.readings.appended_ms
+        if order is not None:
+            origins = None if origins is None else origins.take(order)
+            appended = None if appended is None else appended[order]
         ends = np.bincount(partitions).cumsum().tolist()
         for partition, (start, end) in enumerate(pairwise([0, *ends])):
             if start < end:
                 own = slice(start, end)
-                origins = None if readings.origins is None else readings.origins.take(own)
-                appended = None if readings.appended_ms is None else readings.appended_ms[own]
                 # Otherwise a few unsent records would keep all buffers of their run alive.
-                records = ProducerRecords(
-                    _lean(keys[own]), _lean(values[own]), origins=origins, appended_ms=appended
+                lean = lean_pair(keys[own], values[own])
+                of = None if origins is None else origins.take(own)
+                yield (
+                    part_key(partition),
+                    ProducerRecords(
+                        *lean, origins=of, appended_ms=None if appended is None else appended[own]
+                    ),
                 )
-                yield part_key(partition), records
-
-
-def _lean(pieces: Sequence[bytes | None]) -> Sequence[bytes | None]:
-    return pieces.lean() if isinstance(pieces, BytesColumn) else pieces

@@ -8,9 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import Smoothed
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "Keyed", "keyed"]
+
+Keyed = tuple[Sequence[bytes | None], Sequence[bytes | None]]
+"""The keys and the values of events."""
 
 
 class Encoder(Protocol):
@@ -19,5 +26,18 @@ class Encoder(Protocol):
     def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
         """Encode each reading with its statistics, in order: the same ones to the same bytes."""
 
+    def encode_in(self, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
+        """Encode the readings in an order, or as they are; return the keys too."""
+
     def largest(self, max_id_bytes: int) -> int:
         """Return how many bytes key and value of an event may have, at the most."""
+
+
+def keyed(encoder: Encoder, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
+    """Do as `Encoder.encode_in`, by `Encoder.encode`."""
+    if order is not None:
+        smoothed = smoothed.take(order)
+    events, ids = encoder.encode(smoothed), smoothed.readings.series_ids
+    if isinstance(events, BytesColumn):
+        return TextColumn.of(ids).utf8, events
+    return list(map(str.encode, ids)), events

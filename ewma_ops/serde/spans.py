@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import Buffer, BytesColumn, words_at
+from ewma_ops.compiled import library
 
 __all__ = [
     "Mask",
@@ -100,6 +101,10 @@ def read_integers(
     [1700000000000000001]
     """
     most = _MOST_DIGITS if most_digits is None else most_digits
+    if library.kernels is not None:
+        integers, read = np.empty(len(spans), np.int64), np.empty(len(spans), np.bool_)
+        library.kernels.read_integers(*spans.arrays(), most, integers, read.view(np.uint8))
+        return integers, read
     data, starts, sizes = spans.data, spans.starts, spans.sizes
     word = words_at(data, starts, 1)[:, 0]
     good = (sizes > 0) & (sizes <= most)
@@ -167,6 +172,10 @@ def _one_by_one(numbers: list[bytes]) -> tuple[list[float | None], list[bool]]:
 
 def _decimals(spans: BytesColumn) -> tuple[NDArray[np.float64], Mask]:
     """Read numbers of at most 15 digits, 7 of them before the point and 8 behind it."""
+    if library.kernels is not None:  # a few more than these
+        decimals, read = np.empty(len(spans)), np.empty(len(spans), np.bool_)
+        library.kernels.read_decimals(*spans.arrays(), decimals, read.view(np.uint8))
+        return decimals, read
     data, starts, sizes = spans.data, spans.starts, spans.sizes
     word = words_at(data, starts, 1)[:, 0]
     negative = word & _FIRST == _MINUS

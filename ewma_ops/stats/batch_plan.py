@@ -4,9 +4,10 @@ Knows row numbers; must not know series ids, values or statistics.
 
 The readings of a series must be processed one after the other, in order of arrival, or its last
 bits would depend on how the stream was cut; but different series are independent. So a batch is
-laid out in one of two ways, and every recurrence runs over either with the same operations in the
+laid out in one of three ways, and every recurrence runs over each with the same operations in the
 same order:
 
+* as it arrived, where there are compiled loops;
 * by rounds: the first reading of every series, then every second one, and so on, the longest
   series first, so that each round works on a prefix of the same columns;
 * by runs: one series after the other, in plain Python. Faster where few series are long.
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ewma_ops.compiled import library
 
 __all__ = ["BatchPlan", "Renewal", "plan_batch", "renewed"]
 
@@ -31,15 +34,24 @@ class BatchPlan(NamedTuple):
     ``order[i]`` is the place in the batch of the i-th reading of the plan; ``series`` holds the
     row of each series; ``bounds`` cuts the plan into rounds, the i-th reading of each belonging to
     ``series[i]``, or else into runs, the i-th run belonging to ``series[i]``.
+
+    As they arrived, readings have no ``order``; ``at`` says to which of ``series`` each belongs.
     """
 
-    order: NDArray[np.intp]
+    order: NDArray[np.intp] | None
     series: NDArray[np.intp]
     bounds: list[int]
     by_rounds: bool
+    at: NDArray[np.int64] | None = None
+
+    def planned(self, arrived: NDArray[Any]) -> NDArray[Any]:
+        """Return columns, ``[..., n]``, in the order of the plan: maybe the same."""
+        return arrived if self.order is None else np.take(arrived, self.order, axis=-1)
 
     def arrived(self, planned: NDArray[Any]) -> NDArray[Any]:
-        """Return columns, ``[..., n]``, in the order of arrival."""
+        """Return columns, ``[..., n]``, in the order of arrival: maybe the same."""
+        if self.order is None:
+            return planned
         restored = np.empty_like(planned)
         restored[..., self.order] = planned
         return restored
@@ -47,6 +59,8 @@ class BatchPlan(NamedTuple):
 
 def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
     """Lay out a batch: its i-th reading, of ``width`` values, is of the series at ``rows[i]``."""
+    if library.kernels is not None:
+        return _as_it_arrived(library.kernels, rows)
     n = len(rows)
     order = _ascending(rows)
     grouped = rows[order]
@@ -69,6 +83,14 @@ def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
     laid_out = np.empty(n, np.intp)
     laid_out[bounds[nth] + np.repeat(place, lengths)] = order
     return BatchPlan(laid_out, series[longest_first], bounds.tolist(), True)
+
+
+def _as_it_arrived(kernels: library.Kernels, rows: NDArray[np.intp]) -> BatchPlan:
+    n = len(rows)
+    bits = max(1, (2 * n).bit_length())
+    slots, series, at = np.full(1 << bits, -1), np.empty(n, np.int64), np.empty(n, np.int64)
+    found = kernels.number_series(np.ascontiguousarray(rows), slots, bits, series, at)
+    return BatchPlan(None, series[:found], [0, n], False, at)
 
 
 class Renewal(NamedTuple):

@@ -124,7 +124,7 @@ class ColumnStepper:
             factors = np.where(observed, 0.0, 1.0)
             before = recurrences.accumulate(plan, factors, values, state["held"])
             values = self._weighing.over_gap(m, before, values)
-        m.d = np.empty_like(values) if self._of_fields else None
+        m.d = np.empty(values.shape) if self._of_fields else None
         m.mean = recurrences.means(plan, m.p, m.r, values, state["mean"], m.d)
         self._advance_moments(m, plan, state)
         return self._results(m)

@@ -23,17 +23,21 @@ Each function takes columns in the order of a `BatchPlan`, and the state of its 
 for each of ``plan.series``, updated in place. A column of values or of state may have a leading
 axis of fields, ``[k, n]``; a column that all fields share is ``[n]``. `by_reading` runs the same
 recurrences for a single reading, with the same operations in the same order, hence the same bits.
+So do the compiled loops over a batch as it arrived.
 
 Must not know series ids, options, clocks or sources.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.compiled import library
 from ewma_ops.stats.batch_plan import BatchPlan
 
 __all__ = ["accumulate", "counts", "latest", "means", "pairs"]
@@ -74,6 +78,8 @@ def accumulate(plan: BatchPlan, factors: Floats, gains: Floats, state: Floats) -
         y as it was *before* each reading, of the shape of ``gains``; ``a * before + g`` is y after
         it, to the bit.
     """
+    if plan.at is not None:
+        return _accumulate_as_arrived(plan.at, factors, gains, state)
     if not plan.by_rounds:
         if gains.ndim == 1:
             return _accumulate_by_runs(plan, factors, gains, state)
@@ -85,6 +91,21 @@ def accumulate(plan: BatchPlan, factors: Floats, gains: Floats, state: Floats) -
         before[..., lo:hi] = y
         y *= factors[lo:hi]
         y += gains[..., lo:hi]
+    return before
+
+
+def _rows(*columns: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield the rows of columns, ``[n]`` or ``[k, n]``; what has one row has it for every k."""
+    depth = max(1 if column.ndim == 1 else len(column) for column in columns)
+    for i in range(depth):
+        yield tuple(column if column.ndim == 1 else column[i] for column in columns)
+
+
+def _accumulate_as_arrived(at: Ints, factors: Floats, gains: Floats, state: Floats) -> Floats:
+    assert library.kernels is not None
+    before = np.empty(gains.shape)
+    for a, g, y, b in _rows(factors, gains, state, before):
+        library.kernels.accumulate(at, *map(np.ascontiguousarray, (a, g)), y, b)
     return before
 
 
@@ -131,10 +152,12 @@ def means(
     ndarray
         float64[k, n], m after each reading.
     """
+    if plan.at is not None:
+        return _means_as_arrived(plan.at, shares, rests, values, mean, deviations)
     far = shares > 0.5
     any_far = bool(far.any())
     smaller = np.where(far, rests, shares) if any_far else shares
-    after = np.empty_like(values)
+    after = np.empty(values.shape)
     if not plan.by_rounds:
         for i in range(len(values)):
             apart = None if deviations is None else deviations[i]
@@ -150,6 +173,18 @@ def means(
         if any_far:
             np.subtract(x, step, out=m, where=far[lo:hi])
         after[:, lo:hi] = m
+    return after
+
+
+def _means_as_arrived(
+    at: Ints, shares: Floats, rests: Floats, values: Floats, mean: Floats, deviations: Floats | None
+) -> Floats:
+    assert library.kernels is not None
+    after, unasked = np.empty(values.shape), np.empty(0)
+    steps = unasked if deviations is None else deviations
+    for p, r, x, m, found, step in _rows(shares, rests, values, mean, after, steps):
+        given = map(np.ascontiguousarray, (p, r, x))
+        library.kernels.means(at, *given, m, found, step)
     return after
 
 
@@ -179,6 +214,11 @@ def _means_by_runs(
 
 def latest(plan: BatchPlan, times: Ints, newest: Ints) -> Ints:
     """Greatest time so far: T <- max(T, t). Returns T as it was *before* each reading."""
+    if plan.at is not None:
+        assert library.kernels is not None
+        before = np.empty(len(times), np.int64)
+        library.kernels.latest(plan.at, np.ascontiguousarray(times), newest, before)
+        return before
     if not plan.by_rounds:
         return _latest_by_runs(plan, times, newest)
     before = np.empty_like(times)
@@ -204,6 +244,12 @@ def _latest_by_runs(plan: BatchPlan, times: Ints, newest: Ints) -> Ints:
 
 def counts(plan: BatchPlan, counted: NDArray[np.bool_], count: Ints) -> Ints:
     """Count the marked readings: n <- n + 1. Returns n after each reading."""
+    if plan.at is not None:
+        assert library.kernels is not None
+        after = np.empty(len(counted), np.int64)
+        marks = np.ascontiguousarray(counted).view(np.uint8)
+        library.kernels.counts(plan.at, marks, count, after)
+        return after
     if plan.by_rounds:
         after = np.empty(len(counted), np.int64)
         for lo, hi in pairwise(plan.bounds):

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, taken, utf8_of, words_at
 from ewma_ops.columns.murmur2 import murmur2_column
+from ewma_ops.compiled import library
 from ewma_ops.errors import START_OVER, StateError
 
 __all__ = ["EncodedIds", "Located", "SeriesIndex"]
@@ -283,6 +284,27 @@ class SeriesIndex:
 
     def _probe(self, texts: TextColumn) -> NDArray[np.intp]:
         """Return the row of each id, or -1."""
+        if library.kernels is None:
+            return self._probe_by_columns(texts)
+        rows = np.empty(len(texts), np.int64)
+        utf8 = np.frombuffer(self._utf8, np.uint8)
+        library.kernels.probe(
+            *texts.utf8.arrays(),
+            _FACTORS[:-2],
+            _PLAIN_OF_SIZE,
+            _PLAIN_ADDED,
+            self._slots,
+            self._bits,
+            utf8,
+            self._ends.values,
+            rows,
+        )
+        for long in np.flatnonzero(rows < -1).tolist():
+            row = self._probe_one(utf8_of(texts[long]))
+            rows[long] = -1 if row is None else row
+        return rows
+
+    def _probe_by_columns(self, texts: TextColumn) -> NDArray[np.intp]:
         heads = _heads(texts)
         hashes = _hashes(texts, heads)
         last = len(self._slots) - 1

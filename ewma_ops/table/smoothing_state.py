@@ -216,7 +216,8 @@ class SmoothingState:
         causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
         """Update the state by a batch of its own fields; return statistics in the plan's order."""
-        state = {name: column[..., plan.series] for name, column in self.state.items()}
+        at = plan.series
+        state = {name: np.take(column, at, axis=-1) for name, column in self.state.items()}
         results = self._smoother.advance(plan, values, times_ms, volumes, causes, state)
         for name, column in self.state.items():
             column[..., plan.series] = state[name]

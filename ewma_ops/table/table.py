@@ -142,12 +142,12 @@ class SeriesTable(Revisable):
             return self._step_through(admitted)
         width = self.smoothing_set.width
         laid_out = plan_batch(admitted.rows, width)
-        order = laid_out.order
-        values = np.take(admitted.values.T, order, axis=-1).reshape(width, -1)
+        planned = laid_out.planned
+        values = np.reshape(planned(admitted.values.T), (width, -1))
         times, weights, causes = admitted.times_ms, admitted.readings.weights, admitted.causes
-        times = None if times is None else times[order]
-        weights = None if weights is None else weights[order]
-        causes = None if causes is None else causes[order]
+        times = None if times is None else planned(times)
+        weights = None if weights is None else planned(weights)
+        causes = None if causes is None else planned(causes)
         if not self._separate_weights and self.smoothing_set.fields:
             missing = np.isnan(values)
             if (missing != missing[0]).any():

@@ -10,12 +10,14 @@ columns, and says what is wrong with a corrupt one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn
+from ewma_ops.compiled import library
 from ewma_ops.errors import CorruptBatch
 from ewma_ops.wire.headers import EncodedHeaders, Headers
 from ewma_ops.wire.varint import (
@@ -93,7 +95,9 @@ def decode_records(batches: list[Batch]) -> tuple[Columns | None, CorruptBatch |
     data = b"".join([*(batch.records for batch in batches), SPARE])
     if sum(batch.n_records for batch in batches) >= _FEW_RECORDS:
         try:
-            return _decode_many(data, batches), None
+            kernels = library.kernels
+            decode = _decode_many if kernels is None else partial(_decode_compiled, kernels)
+            return decode(data, batches), None
         except (_DoubtError, LongVarintError):
             pass  # one by one gives the columns after all, or says what is wrong
     return _decode_few(data, batches)
@@ -213,6 +217,27 @@ def _transpose(rows: list[_Row], next_offset: int) -> Columns:
 
 
 # --- all at once ---
+
+
+def _decode_compiled(kernels: library.Kernels, data: bytes, batches: list[Batch]) -> Columns:
+    """Decode by a compiled loop, which is in doubt where `_decode_many` is."""
+    counts = np.array([batch.n_records for batch in batches], np.int64)
+    out = np.empty((9, int(counts.sum())), np.int64)
+    offsets, timestamps_ms, key_starts, key_stops, starts, stops, header_counts, *spans = out
+    every_header = kernels.decode_records(
+        np.frombuffer(data, np.uint8),
+        np.array([len(batch.records) for batch in batches], np.int64),
+        counts,
+        np.array([batch.base_offset for batch in batches], np.int64),
+        np.array([batch.last_offset for batch in batches], np.int64),
+        np.array([batch.base_ms for batch in batches], np.int64),
+        np.array([batch.append_time for batch in batches], np.uint8),
+        *out,
+    )
+    _expect(every_header != library.DOUBT)
+    headers = EncodedHeaders(header_counts, BytesColumn(data, *spans)) if every_header else None
+    keys, values = BytesColumn(data, key_starts, key_stops), BytesColumn(data, starts, stops)
+    return Columns(offsets, timestamps_ms, keys, values, headers, batches[-1].last_offset + 1)
 
 
 class _DoubtError(Exception):

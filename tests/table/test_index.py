@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.murmur2 import murmur2_column
+from ewma_ops.compiled import library
 from ewma_ops.errors import StateError
 from ewma_ops.table import index as module
 from ewma_ops.table.index import SeriesIndex
@@ -120,6 +121,7 @@ def few_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(module, "_hash_one", hash_one)
     monkeypatch.setattr(module, "_hashes", hashes)
+    monkeypatch.setattr(library, "kernels", None)  # they have hashes of their own
 
 
 def rows_are_those_of_a_dictionary(batches: list[list[str]], lay: Lay) -> None:

@@ -2,9 +2,9 @@
 
     python -m tests.wire.fuzz_batch [--seed 1] [--inputs 1000000]
 
-Each input is decoded record by record and all at once, which must agree in every record and in
-the words of the error; where kafka-python reads the input too, it must agree in the records.
-Memory is limited for the whole process, and the slowest input is reported.
+Each input is decoded record by record, all at once, and by a compiled loop, which must agree in
+every record and in the words of the error; where kafka-python reads the input too, it must agree
+in the records. Memory is limited for the whole process, and the slowest input is reported.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 from kafka.errors import KafkaError
 
+from ewma_ops.compiled import library
 from ewma_ops.wire import decode
 from ewma_ops.wire.varint import read_varint
 from tests.helpers.batches import (
@@ -155,7 +156,9 @@ def check(buffer: bytes, from_offset: int) -> str:
         few = outcome(buffer, from_offset, aborted=aborted)
     with patch.object(decode, "_FEW_RECORDS", 1):
         many = outcome(buffer, from_offset, aborted=aborted)
-    assert few == many
+        with patch.object(library, "kernels", None):
+            without_loops = outcome(buffer, from_offset, aborted=aborted)
+    assert few == many == without_loops
     found, next_offset, error = few
     offsets = [record[0] for record in found]
     assert offsets == sorted(set(offsets))

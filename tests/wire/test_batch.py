@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ewma_ops.compiled import library
 from ewma_ops.errors import ConfigError, CorruptBatch
 from ewma_ops.wire import decode
 from ewma_ops.wire.batch import decode_batches
@@ -49,10 +50,12 @@ def kafka_records(draw: st.DrawFn, max_size: int = 120) -> list[Record]:
     return records  # type: ignore[return-value]
 
 
-@pytest.fixture(params=["few", "many"])
+@pytest.fixture(params=["few", "many", "compiled"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decode record by record, and all at once, whatever their number."""
-    monkeypatch.setattr(decode, "_FEW_RECORDS", 1 if request.param == "many" else 10**9)
+    """Decode record by record, all at once, and by a compiled loop, whatever their number."""
+    monkeypatch.setattr(decode, "_FEW_RECORDS", 10**9 if request.param == "few" else 1)
+    if request.param == "many":
+        monkeypatch.setattr(library, "kernels", None)
 
 
 # --- what Kafka writes ---
@@ -122,6 +125,7 @@ def test_many_small_batches_come_as_one_run() -> None:
 
 def test_usual_records_are_not_followed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "_starts", None)
+    monkeypatch.setattr(library, "kernels", None)
     batch = kafka_batch([(i, i, b"k", b'{"x":%d}' % i, []) for i in range(400)])
     assert outcome(batch)[0] == kafka_rows(batch)
 
@@ -131,14 +135,18 @@ ENDS = [b'{"x":%d}', b"%d", b"}\0}\0%d}", b'{"x":%d}\0}', b"%d}\0}\0\0", b"}%d\0
 
 @pytest.mark.parametrize("value", ENDS)
 @pytest.mark.parametrize("first", ENDS)
-def test_values_that_hold_what_ends_a_record(first: bytes, value: bytes) -> None:
+def test_values_that_hold_what_ends_a_record(
+    first: bytes, value: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "kernels", None)
     records: list[Record] = [(i, i, b"k", value % i if i else first % i, []) for i in range(400)]
     batch = kafka_batch(records)
     assert outcome(batch)[0] == [(*row[:4], []) for row in records] == kafka_rows(batch)
 
 
-def test_one_value_less_and_one_end_more() -> None:
+def test_one_value_less_and_one_end_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many ends as records, but not theirs: the lengths say so."""
+    monkeypatch.setattr(library, "kernels", None)
     values = [b"1}", b"2", b"3}\0 4}", *(b"%d}" % i for i in range(3, 200))]
     records: list[Record] = [(i, 5, None, value, []) for i, value in enumerate(values)]
     assert outcome(kafka_batch(records))[0] == [(*row[:4], []) for row in records]

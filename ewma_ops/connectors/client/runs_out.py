@@ -201,7 +201,7 @@ class RunRecords:
         """Encode the batch, once."""
         if self._batch is None:
             self._batch = encode_batch(
-                ProducerRecords.concat(self._parts),
+                self._parts,
                 timestamp_ms=time.time_ns() // 1_000_000,
                 codec=self._codec,
                 compress=_compress,

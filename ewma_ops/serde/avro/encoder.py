@@ -20,6 +20,7 @@ from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, lay_ou
 from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key, is_whole
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
+from ewma_ops.serde.encoder import Keyed, keyed
 from ewma_ops.serde.schemas import PREFIX_BYTES
 
 __all__ = ["AvroEncoder", "events_schema"]
@@ -139,6 +140,10 @@ class AvroEncoder:
         varints = (2 + self._numbers) * _LONGEST_VARINT
         own = PREFIX_BYTES + varints + self._numbers + self._include_bytes
         return 2 * max_id_bytes + own
+
+    def encode_in(self, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
+        """Encode the readings in an order, or as they are; return the keys too."""
+        return keyed(self, order, smoothed)
 
     def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
         """Encode each reading with its statistics, in order."""

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
 from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key, is_whole
+from ewma_ops.compiled import library
 from ewma_ops.errors import ConfigError
+from ewma_ops.serde.encoder import Keyed, keyed
+from ewma_ops.serde.json.by_loop import Values, write_events
 from ewma_ops.serde.spans import is_plain
 
 __all__ = ["JsonEncoder"]
@@ -23,6 +26,9 @@ __all__ = ["JsonEncoder"]
 _FEW = 1_200
 """Fewer events than this are encoded more quickly one by one (measured)."""
 
+
+_FEW_COMPILED = 48
+"""The same, where there is a compiled loop."""
 
 _LONGEST_NUMBER = len("-2.2250738585072014e-308")
 
@@ -94,6 +100,10 @@ class JsonEncoder:
 
     def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
         """Encode each reading with its statistics, in order."""
+        if library.kernels is not None and len(smoothed) >= _FEW_COMPILED:
+            found = self._by_loop(library.kernels, None, smoothed)
+            if found is not None:
+                return cast("Sequence[bytes]", found[1])  # none of them is null
         readings = smoothed.readings
         columns: list[list[Any]] = np.atleast_2d(readings.values.T).tolist()
         columns += [_numbers(name, smoothed.statistics[name]) for name in self._statistics]
@@ -113,6 +123,44 @@ class JsonEncoder:
             return lines
         pairs = zip(lines, included, strict=True)
         return [b"%b,%b}" % (line[:-1], members or b"") for line, members in pairs]
+
+    def encode_in(self, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
+        """Encode the readings in an order, or as they are; return the keys too."""
+        if library.kernels is not None and len(smoothed) >= _FEW_COMPILED:
+            found = self._by_loop(library.kernels, order, smoothed)
+            if found is not None:
+                return found
+        return keyed(self, order, smoothed)
+
+    def _by_loop(
+        self, kernels: library.Kernels, order: NDArray[np.intp] | None, smoothed: Smoothed
+    ) -> Keyed | None:
+        """Encode by a compiled loop; ``None`` if an id does not stand in JSON as it is."""
+        readings = smoothed.readings
+        ids = TextColumn.of(readings.series_ids).utf8
+        first, time, *others = self._keys
+        ahead = b"{" + first + b'"'
+        fields = [Values(ahead, ids, plain=True)]
+        if readings.times_ms is not None:
+            fields.append(Values(b'",' + time, readings.times_ms))
+        names = [None] * (len(others) - len(self._statistics)) + self._statistics
+        columns = [*np.atleast_2d(readings.values.T)]
+        columns += [smoothed.statistics[name] for name in self._statistics]
+        for key, name, column in zip(others, names, columns, strict=True):
+            text = (b"," if len(fields) > 1 else b'",') + key
+            fields.append(Values(text, column, whole=name is not None and is_whole(name)))
+        if self._includes and readings.included is not None:
+            included = BytesColumn.of(readings.included)
+            if (included.stops < included.starts).any():
+                return None
+            fields.append(Values(b",", included))
+        events = write_events(kernels, fields, b"}", order)
+        if events is None:
+            return None
+        sizes = ids.stops - ids.starts
+        starts = events.starts + len(ahead)
+        stops = starts + (sizes if order is None else sizes[order])
+        return BytesColumn(events.data, starts, stops), events
 
     def _by_columns(
         self,

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn
+from ewma_ops.compiled import library
 from ewma_ops.serde.spans import Mask, behind, equal_to, read_floats, special, until
 
 __all__ = ["Hole", "Matched", "Shape", "learn"]
@@ -84,9 +85,14 @@ class Shape:
         starts = [0, *(hole.stop for hole in holes)]
         stops = [*(hole.start for hole in holes), len(payload)]
         self._between = [payload[a:b] for a, b in zip(starts, stops, strict=True)]
+        self._texts = np.frombuffer(b"".join(self._between), np.uint8)
+        self._text_ends = np.cumsum([len(text) for text in self._between])
+        self._are_texts = np.array([hole.is_text for hole in holes], np.uint8)
 
     def match(self, payloads: BytesColumn, wanted: Container[str | None]) -> Matched:
         """Look for the shape in payloads, and for the values of the paths that are wanted."""
+        if library.kernels is not None:
+            return self._match_compiled(library.kernels, payloads, wanted)
         data, matches = payloads.data, payloads.stops > payloads.starts
         at = np.where(matches, payloads.starts, 0)
         stops = np.where(matches, payloads.stops, 0)
@@ -102,6 +108,31 @@ class Shape:
             elif not hole.is_text:
                 matches &= read_floats(spans, matches)[1]
         matches &= behind(data, at, stops, self._between[-1], matches) == stops
+        return Matched(matches, texts, numbers)
+
+    def _match_compiled(
+        self, kernels: library.Kernels, payloads: BytesColumn, wanted: Container[str | None]
+    ) -> Matched:
+        n, holes = len(payloads), len(self._holes)
+        starts, stops = np.empty((holes, n), np.int64), np.empty((holes, n), np.int64)
+        matches = np.empty(n, np.bool_)
+        kernels.match_shape(
+            *payloads.arrays(),
+            self._texts,
+            self._text_ends,
+            self._are_texts,
+            starts,
+            stops,
+            matches.view(np.uint8),
+        )
+        texts: dict[str, BytesColumn] = {}
+        numbers: dict[str, BytesColumn] = {}
+        for hole, start, stop in zip(self._holes, starts, stops, strict=True):
+            spans = BytesColumn(payloads.data, start, stop)
+            if hole.path is not None and hole.path in wanted:
+                (texts if hole.is_text else numbers)[hole.path] = spans
+            elif not hole.is_text:
+                matches &= read_floats(spans, matches)[1]
         return Matched(matches, texts, numbers)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.readings import LARGEST_VALUE, Readings, Smoothed, event_key
+from ewma_ops.compiled import library
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.json import encoder as encoder_module
 from ewma_ops.serde.json.decoder import JsonDecoder
@@ -100,6 +101,13 @@ def test_events_without_two_keys_of_a_name() -> None:
 def by_columns(encoder: JsonEncoder, what: Smoothed) -> Sequence[bytes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder_module, "_FEW", 1)
+        patch.setattr(library, "kernels", None)
+        return encoder.encode(what)
+
+
+def by_loop(encoder: JsonEncoder, what: Smoothed) -> Sequence[bytes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder_module, "_FEW_COMPILED", 0)
         return encoder.encode(what)
 
 
@@ -108,15 +116,16 @@ def by_rows(encoder: JsonEncoder, what: Smoothed) -> list[bytes]:
     readings = Readings(ids, values, what.readings.times_ms)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder_module, "_FEW", len(ids) + 1)
+        patch.setattr(library, "kernels", None)
         written = encoder.encode(Smoothed(readings, what.statistics))
     assert isinstance(written, list)
     return written
 
 
 def check_columns(encoder: JsonEncoder, what: Smoothed) -> Sequence[bytes]:
-    """Encode by columns, which must come to the same as by rows; return it."""
+    """Encode by columns, which must come to the same as by rows and by a loop; return it."""
     written = by_columns(encoder, what)
-    assert list(written) == by_rows(encoder, what)
+    assert list(written) == by_rows(encoder, what) == list(by_loop(encoder, what))
     return written
 
 
@@ -144,13 +153,15 @@ def test_events_by_columns_without_times_and_of_several_fields() -> None:
 
 def test_few_events_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder_module, "_FEW", 3)
+    monkeypatch.setattr(library, "kernels", None)
     few, many = (smoothed({"mean": [1.0] * n}, ["a"] * n, None) for n in (2, 3))
     assert isinstance(JsonEncoder(["mean"]).encode(few), list)
     assert isinstance(JsonEncoder(["mean"]).encode(many), BytesColumn)
 
 
 def test_nothing_to_encode_by_columns() -> None:
-    assert by_columns(JsonEncoder(["mean"]), smoothed({"mean": []}, [], [])) == []
+    for encode in (by_columns, by_loop):
+        assert encode(JsonEncoder(["mean"]), smoothed({"mean": []}, [], [])) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+/* Ids to hashes and rows, and recurrences in the order of arrival. Reference: columns/murmur2.py,
+ * table/index.py, stats/recurrences.py. */
+#include "common.h"
+
+/* Kafka's murmur2 of each byte string. */
+KERNEL i64 ewma_murmur2(IN(u8, data), IN(i64, starts), IN(i64, stops), OUT(u32, hashes)) {
+    const u32 m = 0x5BD1E995u;
+    i64 n = n_starts;
+    if (n_stops != n || n_hashes != n) return WRONG;
+    for (i64 i = 0; i < n; i++) {
+        i64 at = starts[i], stop = stops[i];
+        if (!within(at, stop, n_data)) return WRONG;
+        u32 hashed = 0x9747B28Cu ^ (u32)(stop - at);
+        for (; stop - at >= 4; at += 4) {
+            u32 word = load32(data + at) * m;
+            word ^= word >> 24;
+            hashed = hashed * m ^ word * m;
+        }
+        if (stop > at) {
+            u32 tail = 0;
+            for (i64 k = stop - 1; k >= at; k--) tail = tail << 8 | data[k];
+            hashed = (hashed ^ tail) * m;
+        }
+        hashed = (hashed ^ hashed >> 13) * m;
+        hashes[i] = hashed ^ hashed >> 15;
+    }
+    return n;
+}
+
+/* Return the row of each id in an index, -1 for one that is not there, -2 for one that is longer
+ * than there are factors for. See index.SeriesIndex. */
+KERNEL i64 ewma_probe(IN(u8, data), IN(i64, starts), IN(i64, stops), IN(u64, factors), u64 of_size,
+                      u64 added, IN(u64, slots), i64 bits, IN(u8, utf8), IN(i64, ends),
+                      OUT(i64, rows)) {
+    const u64 free_slot = UINT64_MAX;
+    i64 n = n_starts, found = 0;
+    if (n_stops != n || n_rows != n || bits < 1 || bits > 31 || n_slots != (i64)1 << bits)
+        return WRONG;
+    u64 last = (u64)n_slots - 1;
+    for (i64 i = 0; i < n; i++) {
+        i64 at = starts[i], stop = stops[i], size = stop - at;
+        if (!within(at, stop, n_data)) return WRONG;
+        rows[i] = -2;
+        if (size > 4 * n_factors) continue;
+        u64 total = (u64)size * of_size + added;
+        const u64 *factor = factors;
+        for (; stop - at >= 4; at += 4) total += load32(data + at) * *factor++;
+        if (stop > at) {
+            u32 tail = 0;
+            for (i64 k = stop - 1; k >= at; k--) tail = tail << 8 | data[k];
+            total += tail * *factor;
+        }
+        u64 hashed = total >> 33;
+        hashed = (hashed ^ hashed >> 16) * 0x7FEB352Du & 0x7FFFFFFFu;
+        hashed ^= hashed >> 15;
+        rows[i] = -1;
+        u64 slot = hashed >> (31 - bits);
+        for (u64 tried = 1; tried <= (u64)n_slots; tried++) {
+            u64 entry = slots[slot];
+            if (entry == free_slot) break;
+            if (entry >> 32 == hashed) {
+                i64 row = (i64)(entry & 0xFFFFFFFFu);
+                if (row >= n_ends - 1) return WRONG;
+                i64 begin = ends[row], end = ends[row + 1];
+                if (!within(begin, end, n_utf8)) return WRONG;
+                if (end - begin == size &&
+                    memcmp(utf8 + begin, data + starts[i], (size_t)size) == 0) {
+                    rows[i] = row;
+                    found++;
+                    break;
+                }
+            }
+            slot = (slot + tried) & last;
+        }
+    }
+    return found;
+}
+
+/* Number the rows of a batch in the order in which they first appear: `series` are the rows, `at`
+ * the number of each reading's. `slots` is a hash table of 2^bits > n places, all -1. Returns how
+ * many different rows there are. */
+KERNEL i64 ewma_number_series(IN(i64, rows), OUT(i64, slots), i64 bits, OUT(i64, series),
+                              OUT(i64, at)) {
+    i64 n = n_rows, m = 0;
+    if (n_series != n || n_at != n || bits < 1 || bits > 40 || n_slots != (i64)1 << bits ||
+        n_slots <= n)
+        return WRONG;
+    u64 last = (u64)n_slots - 1;
+    for (i64 i = 0; i < n; i++) {
+        u64 slot = (u64)rows[i] * 0x9E3779B97F4A7C15u >> (64 - bits);
+        while (slots[slot] >= 0 && slots[slot] < m && series[slots[slot]] != rows[i])
+            slot = (slot + 1) & last;
+        if (slots[slot] < 0) {
+            series[m] = rows[i];
+            slots[slot] = m++;
+        } else if (slots[slot] >= m) {
+            return WRONG;
+        }
+        at[i] = slots[slot];
+    }
+    return m;
+}
+
+/* y <- a y + g; `before` is y as it was. */
+KERNEL i64 ewma_accumulate(IN(i64, at), IN(f64, factors), IN(f64, gains), OUT(f64, state),
+                           OUT(f64, before)) {
+    i64 n = n_at;
+    if (n_factors != n || n_gains != n || n_before != n) return WRONG;
+    for (i64 i = 0; i < n; i++) {
+        if (at[i] < 0 || at[i] >= n_state) return WRONG;
+        f64 y = state[at[i]];
+        before[i] = y;
+        f64 kept = y * factors[i];
+        state[at[i]] = kept + gains[i];
+    }
+    return n;
+}
+
+/* m <- m + p (x - m), or x - r (x - m) where p > 1/2; `after` is m, `steps` x - m before it, unless
+ * it is empty. */
+KERNEL i64 ewma_means(IN(i64, at), IN(f64, shares), IN(f64, rests), IN(f64, values),
+                      OUT(f64, state), OUT(f64, after), OUT(f64, steps)) {
+    i64 n = n_at;
+    if (n_shares != n || n_rests != n || n_values != n || n_after != n || (n_steps && n_steps != n))
+        return WRONG;
+    for (i64 i = 0; i < n; i++) {
+        if (at[i] < 0 || at[i] >= n_state) return WRONG;
+        f64 m = state[at[i]], x = values[i], step = x - m;
+        if (n_steps) steps[i] = step;
+        if (shares[i] > 0.5) {
+            f64 back = step * rests[i];
+            m = x - back;
+        } else {
+            f64 on = step * shares[i];
+            m = m + on;
+        }
+        after[i] = m;
+        state[at[i]] = m;
+    }
+    return n;
+}
+
+/* T <- max(T, t); `before` is T as it was. */
+KERNEL i64 ewma_latest(IN(i64, at), IN(i64, times), OUT(i64, newest), OUT(i64, before)) {
+    i64 n = n_at;
+    if (n_times != n || n_before != n) return WRONG;
+    for (i64 i = 0; i < n; i++) {
+        if (at[i] < 0 || at[i] >= n_newest) return WRONG;
+        i64 greatest = newest[at[i]];
+        before[i] = greatest;
+        if (times[i] > greatest) newest[at[i]] = times[i];
+    }
+    return n;
+}
+
+/* n <- n + 1 for marked readings; `after` is n. */
+KERNEL i64 ewma_counts(IN(i64, at), IN(u8, counted), OUT(i64, count), OUT(i64, after)) {
+    i64 n = n_at;
+    if (n_counted != n || n_after != n) return WRONG;
+    for (i64 i = 0; i < n; i++) {
+        if (at[i] < 0 || at[i] >= n_count) return WRONG;
+        after[i] = count[at[i]] += counted[i] != 0;
+    }
+    return n;
+}
