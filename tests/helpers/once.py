@@ -55,6 +55,7 @@ class Runs:
         self.parts.append(
             sink.build_part("out", KEY, state.sealed() if isinstance(state, LedgerState) else state)
         )
+        self.parts[-1].wait()  # until the partition is read back
         return self.parts[-1]
 
     def kill(self, part: Any) -> None:

@@ -68,13 +68,13 @@ def test_a_sink_goes_on_with_transactions_after_it_has_settled(
         first.snapshot()  # lost
     assert not LedgerState.opened(state).fenced
     waited: list[float] = []
-    recalled = KafkaSink._recalled
+    recall = KafkaSink._recall
 
     def noted(sink: KafkaSink, *arguments: object) -> object:
         waited.append(sink._quiet_at)
-        return recalled(sink, *arguments)  # type: ignore[arg-type]
+        return recall(sink, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(KafkaSink, "_recalled", noted)
+    monkeypatch.setattr(KafkaSink, "_recall", noted)
     with runs_of(kafka, name, "transactional") as fenced:
         second = fenced.begin(state)
         assert waited[-1] > 0

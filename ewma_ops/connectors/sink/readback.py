@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
@@ -24,7 +24,7 @@ from ewma_ops.connectors.client.exchange import poll_records
 from ewma_ops.errors import BrokerError, TopicError
 from ewma_ops.wire.records import Headers
 
-__all__ = ["QUIET_S", "Readback", "Stretch"]
+__all__ = ["QUIET_S", "Readback", "Reading", "Stretch"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +47,69 @@ class Stretch(NamedTuple):
     end: int
 
 
+class Reading:
+    """How far one partition was read back; ``error`` is what ended that early, if anything did."""
+
+    def __init__(self, tp: TopicPartition, first: int, end: int, quiet_at: float) -> None:
+        self.tp = tp
+        self.first = self.reached = first
+        self.end = end
+        self.done = self.stuck = False
+        self.error: Exception | None = None
+        self._quiet_at = quiet_at
+        self._quiet = False
+        self._watermark: int | None = None
+        self._moved_at = self._reported_at = time.monotonic()
+
+    def move(
+        self, records: Sequence[Any], position: int, watermark: int | None, now: float
+    ) -> Stretch | None:
+        """Note what a poll has brought; return it, if it was anything."""
+        self._watermark = watermark
+        self.end = max(self.end, watermark or 0)
+        if position > self.reached or records:
+            self.reached, self._moved_at = position, now
+            return Stretch([r.key for r in records], [r.headers for r in records], position)
+        return None
+
+    def settle(self, began: float, now: float) -> float | None:
+        """End the reading if a poll that ``began`` then shows that; return when to look up its end.
+
+        ``None`` where the end is not reached, or was looked up after the settle time.
+        """
+        # A watermark that lags hides what is there; beyond the end none is told.
+        if self.reached < self.end or self._watermark is None or self._watermark < self.reached:
+            self.stuck = now > self._moved_at + _PATIENCE_S
+            return None
+        if self._quiet and began >= self._quiet_at:
+            self.done = True
+        return None if self._quiet else self._quiet_at
+
+    def looked_up(self, end: int, now: float) -> None:
+        """Note the end that brokers list.
+
+        Some list too low an end, others fetch with an old watermark: both are asked.
+        """
+        self.end = max(self.end, end)
+        self._quiet = self._quiet or now >= self._quiet_at
+        if self.stuck:
+            self.error = _short(self.tp, self.reached, self.end, max(end, self._watermark or 0))
+
+    def report(self, now: float) -> None:
+        """Log from time to time how far it is."""
+        if now > self._reported_at + _REPORT_S:
+            self._reported_at = now
+            _log.info(
+                "reading partition %d of topic %r back: %d of %d",
+                self.tp.partition,
+                self.tp.topic,
+                self.reached - self.first,
+                self.end - self.first,
+            )
+
+
 class Readback:
-    """Reads partitions of one topic from an offset to their very end, one after the other.
+    """Reads partitions of one topic from an offset to their very end, side by side.
 
     Parameters
     ----------
@@ -64,6 +125,8 @@ class Readback:
         self._client = client
         self._topic = topic
         self.closed = False
+        self.sizes: dict[int, int] = {}
+        self._readings: dict[TopicPartition, Reading] = {}
         self._consumer = connect_reader(client, committed=committed)
 
     def close(self) -> None:
@@ -75,12 +138,16 @@ class Readback:
     def quiet_at(self, partitions: int) -> float:
         """Hear from all leaders; return when (monotonic) what dead clients sent is settled.
 
+        ``sizes`` then holds about how many records each partition has.
+
         Raises
         ------
         BrokerError, ConfigError
             If one does not answer, or the broker refuses the user.
         """
-        self.look_up(*(TopicPartition(self._topic, partition) for partition in range(partitions)))
+        tps = [TopicPartition(self._topic, partition) for partition in range(partitions)]
+        begins, ends = self.look_up(*tps)
+        self.sizes = {tp.partition: ends[tp] - begins[tp] for tp in tps}
         return time.monotonic() + QUIET_S
 
     def look_up(self, *tps: TopicPartition) -> tuple[dict[TopicPartition, int], ...]:
@@ -105,6 +172,15 @@ class Readback:
         BrokerError
             If no broker answers, or the end cannot be reached.
         """
+        reading = self.begin(partition, base, until=until, quiet_at=quiet_at)
+        while not reading.done:
+            for _, stretch in self.poll():
+                yield stretch
+            if reading.error is not None:
+                raise reading.error
+
+    def begin(self, partition: int, base: int, *, until: int = 0, quiet_at: float = 0.0) -> Reading:
+        """Have :meth:`poll` read a partition too, as :meth:`read` does; errors as of that."""
         tp = TopicPartition(self._topic, partition)
         begins, ends = self.look_up(tp)
         begin, end = begins[tp], ends[tp]
@@ -116,58 +192,55 @@ class Readback:
                 partition,
                 self._topic,
             )
+        first = max(base, begin)
+        reading = self._readings[tp] = Reading(tp, first, max(base, end, until), quiet_at)
         with translating_errors(self._client, f"reading topic {self._topic!r} back"):
-            self._consumer.assign([tp])
-            self._consumer.seek(tp, max(base, begin))
-            yield from self._read_to_end(tp, max(base, end, until), quiet_at)
-        self._consumer.assign([])
+            self._consumer.assign(list(self._readings))
+            self._consumer.seek(tp, first)
+        return reading
 
-    def _read_to_end(self, tp: TopicPartition, end: int, quiet_at: float) -> Iterator[Stretch]:
-        """Read until a look-up and a fetch, both after the settle time, show nothing new."""
-        first = reached = positions(self._consumer)[tp]
-        moved_at = reported_at = time.monotonic()
-        quiet = False
-        while True:
+    def poll(self) -> Iterator[tuple[Reading, Stretch]]:
+        """Yield what has come of the readings that were begun; tells those apart that end."""
+        with translating_errors(self._client, f"reading topic {self._topic!r} back"):
             began = time.monotonic()
-            records = self._poll(tp)
+            polled = self._poll()
             now = time.monotonic()
-            at = positions(self._consumer)[tp]
-            watermark = self._consumer.highwater(tp)
-            end = max(end, watermark or 0)
-            if at > reached or records:
-                reached, moved_at = at, now
-                yield Stretch([r.key for r in records], [r.headers for r in records], at)
-            if reached >= end and watermark is not None:
-                if quiet and began >= quiet_at:
-                    return
-                # Some brokers list too low an end, others fetch with an old watermark: ask both.
-                time.sleep(max(0.0, quiet_at - now))
-                end = max(end, self.look_up(tp)[1][tp])
-                quiet = True
-            elif now > moved_at + _PATIENCE_S:
-                raise _short(tp, reached, end, max(self.look_up(tp)[1][tp], watermark or 0))
-            if now > reported_at + _REPORT_S:
-                reported_at = now
-                _log.info(
-                    "reading partition %d of topic %r back: %d of %d",
-                    tp.partition,
-                    tp.topic,
-                    reached - first,
-                    end - first,
-                )
+            at = positions(self._consumer)
+            for tp, reading in self._readings.items():
+                watermark = self._consumer.highwater(tp)
+                stretch = reading.move(polled.get(tp, ()), at[tp], watermark, now)
+                reading.report(now)
+                if stretch is not None:
+                    yield reading, stretch
+            self._settle(began, now)
+            ended = [tp for tp, one in self._readings.items() if one.done or one.error is not None]
+            for tp in ended:
+                del self._readings[tp]
+            if ended:
+                self._consumer.assign(list(self._readings))
 
-    def _poll(self, tp: TopicPartition) -> list[Any]:
+    def _settle(self, began: float, now: float) -> None:
+        due = {reading: reading.settle(began, now) for reading in self._readings.values()}
+        times = [at for at in due.values() if at is not None]
+        stuck = [reading for reading in due if reading.stuck]
+        if len(times) == len(due) and min(times, default=now) > now:
+            time.sleep(min(_POLL_S, min(times) - now))  # all wait for what may come late
+            return
+        asked = [reading for reading, at in due.items() if at is not None and at <= now] + stuck
+        if asked:
+            ends = self.look_up(*(reading.tp for reading in asked))[1]
+            for reading in asked:
+                reading.looked_up(ends[reading.tp], now)
+
+    def _poll(self) -> dict[TopicPartition, list[Any]]:
         try:
-            polled = poll_records(self._consumer, int(_POLL_S * 1000))
+            return poll_records(self._consumer, int(_POLL_S * 1000))
         except kafka_errors.OffsetOutOfRangeError:
             # Beyond a watermark that lags, or beyond the end: patience tells which.
             time.sleep(_POLL_S)
-            return []
         except kafka_errors.RetriableError:
             time.sleep(_POLL_S)
-            return []
-        found: list[Any] = polled.get(tp, [])
-        return found
+        return {}
 
 
 def _short(tp: TopicPartition, reached: int, end: int, now_ends: int) -> BrokerError:

@@ -27,6 +27,7 @@ from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.sink.ledger import Ledger, LedgerState, identities, origins_of
 from ewma_ops.connectors.sink.producer import Producer
 from ewma_ops.connectors.sink.readback import Readback
+from ewma_ops.connectors.sink.recalls import Recall, Recalls
 from ewma_ops.errors import ConfigError, DeliveryError, StateError, TopicError
 from ewma_ops.metrics.families import STAGES
 from ewma_ops.wire.records import EncodedHeaders, Headers, ProducerRecords
@@ -37,8 +38,9 @@ _log = logging.getLogger(__name__)
 
 _NEVER = 1 << 62
 _WRITE = STAGES["write"]
-_UNOWNED = 0
-"""Key of the reader that no worker thread owns yet."""
+_SMALL = 100_000
+"""Up to so many records a partition is read back before it is known whether it will be written to:
+about a second."""
 
 Delivery = Literal["exactly-once", "transactional", "at-least-once"]
 
@@ -153,6 +155,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._quiet_at = 0.0
         self._producers: dict[int, Producer] = {}
         self._readers: dict[int, Readback] = {}
+        self._recalls = Recalls(self._connect_reader, self._origins_of)
+        self._sizes: dict[int, int] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._topic!r})"
@@ -183,14 +187,20 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
                 )
             if self._delivery != "at-least-once":
                 # Early, so that the settle time passes while the engine starts.
-                reader = Readback(self._client, self._topic, committed=self._transactional)
-                self._readers[_UNOWNED] = reader
+                reader = self._connect_reader()
                 self._quiet_at = reader.quiet_at(self._view.partitions)
+                self._sizes = reader.sizes
+                reader.close()
         return self._view
 
     def list_parts(self) -> list[str]:
-        """Return a part name for each partition."""
-        return [part_key(partition) for partition in range(self.partitions)]
+        """Return a part name for each partition; begin to read back what is short."""
+        partitions = range(self.partitions)
+        if self._delivery == "exactly-once":
+            # A part without a snapshot is built when its first record waits to be written.
+            for partition in (p for p in partitions if self._sizes.get(p, _SMALL) < _SMALL):
+                self._recall(partition, None)
+        return list(map(part_key, partitions))
 
     def part_fn(self, item_key: str) -> int:
         """Return the partition that a part name stands for."""
@@ -214,14 +224,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         try:
             state = None if resume_state is None else LedgerState.opened(resume_state)
             if self._transactional:
-                ledger = self._recalled(partition, state, producer.true_end(partition))
-                return _OncePart(producer, partition, ledger, self._job, self._reader())
-            ledger = self._recalled(partition, state, 0)
-            return _UnfencedPart(
-                producer, partition, ledger, self._job, self._reader(), self._origins_of
-            )
+                recall = self._recall(partition, state, producer.true_end(partition))
+                return _OncePart(producer, partition, recall, self._job, self._recalls)
+            begun = self._recalls.pop(partition) if state is None else None
+            recall = begun or self._recall(partition, state)
+            reading = self._recalls, self._reader, self._origins_of
+            return _UnfencedPart(producer, partition, recall, self._job, *reading)
         except BaseException:
-            self._reader().close()
+            self._recalls.close()
             producer.release(partition)
             raise
 
@@ -245,7 +255,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
             transaction_s=self._transaction_s,
         )
 
-    def _recalled(self, partition: int, state: LedgerState | None, until: int) -> Ledger:
+    def _recall(self, partition: int, state: LedgerState | None, until: int = 0) -> Recall:
         ledger = Ledger(state, self._start_offsets, fenced=self._transactional)
         fenced = state is not None and state.fenced
         if fenced and not self._transactional:
@@ -254,22 +264,21 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
                 'aborted left would now pass for written: set delivery = "transactional" again, or '
                 "start with a new recovery directory and another output topic"
             )
-        reader, quiet_at = self._reader(), 0.0 if fenced else self._quiet_at
-        for stretch in reader.read(partition, ledger.base, until=until, quiet_at=quiet_at):
-            ledger.recall(self._origins_of(stretch.headers))
-            ledger.reached(stretch.end)
-        return ledger
+        quiet_at = 0.0 if fenced else self._quiet_at
+        return self._recalls.begin(partition, ledger, until=until, quiet_at=quiet_at)
 
     def _origins_of(self, headers: Sequence[Headers]) -> Origins:
         return origins_of(self._job, headers, self._input_topics)[1]
 
+    def _connect_reader(self) -> Readback:
+        return Readback(self._client, self._topic, committed=self._transactional)
+
     def _reader(self) -> Readback:
-        # One for each worker; the first takes over the one that looked the topic up.
+        # One for each worker, connected when it is needed: another one has written to the topic.
         thread = threading.get_ident()
-        reader = self._readers.get(thread) or self._readers.pop(_UNOWNED, None)
+        reader = self._readers.get(thread)
         if reader is None or reader.closed:
-            reader = Readback(self._client, self._topic, committed=self._transactional)
-        self._readers[thread] = reader
+            reader = self._readers[thread] = self._connect_reader()
         return reader
 
 
@@ -301,16 +310,27 @@ class _OncePart(_Part):
     """Exactly once: the ledger says what the partition has already."""
 
     def __init__(
-        self, producer: Producer, partition: int, ledger: Ledger, job: int, reader: Readback
+        self, producer: Producer, partition: int, recall: Recall, job: int, recalls: Recalls
     ) -> None:
         super().__init__(producer, partition)
-        producer.reached(partition, ledger.end)
-        self._ledger = ledger
+        self._recall = recall
+        self._complete: Ledger | None = None
         self._job = job
-        self._reader = reader
+        self._recalls = recalls
+
+    def wait(self) -> Ledger:
+        """Return the ledger, when the partition is read back; raise what prevents that."""
+        if self._complete is None:
+            self._complete = self._recall.wait()
+            self._producer.reached(self._partition, self._complete.end)
+        return self._complete
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self.wait()
 
     def close(self) -> None:
-        self._reader.close()
+        self._recalls.close()
         super().close()
 
     def _prepared(self, records: ProducerRecords) -> ProducerRecords:
@@ -326,9 +346,10 @@ class _OncePart(_Part):
         return records.take(np.flatnonzero(new))
 
     def snapshot(self) -> bytes:
+        ledger = self.wait()
         self._producer.wait_for_acks()
-        self._ledger.reached(self._producer.ends.get(self._partition, 0))
-        return self._ledger.close_epoch().sealed()
+        ledger.reached(self._producer.ends.get(self._partition, 0))
+        return ledger.close_epoch().sealed()
 
 
 class _UnfencedPart(_OncePart):
@@ -342,16 +363,31 @@ class _UnfencedPart(_OncePart):
         self,
         producer: Producer,
         partition: int,
-        ledger: Ledger,
+        recall: Recall,
         job: int,
-        reader: Readback,
+        recalls: Recalls,
+        reader: Callable[[], Readback],
         origins_of: Callable[[Sequence[Headers]], Origins],
     ) -> None:
-        super().__init__(producer, partition, ledger, job, reader)
+        super().__init__(producer, partition, recall, job, recalls)
+        self._reader = reader
+        self._looks_with: Readback | None = None
         self._origins_of = origins_of
-        self._known = ledger.end
-        self._sent = 0
-        self._on_guard_until = time.monotonic() + _ON_GUARD_S
+        self._known = self._sent = 0
+        self._on_guard_until = 0.0
+
+    def wait(self) -> Ledger:
+        complete = self._complete
+        ledger = super().wait()
+        if complete is None:
+            self._known = ledger.end
+            self._on_guard_until = time.monotonic() + _ON_GUARD_S
+        return ledger
+
+    def close(self) -> None:
+        if self._looks_with is not None:
+            self._looks_with.close()
+        super().close()
 
     def _new(self, records: ProducerRecords) -> ProducerRecords:
         new = super()._new(records)
@@ -359,6 +395,7 @@ class _UnfencedPart(_OncePart):
         return new
 
     def snapshot(self) -> bytes:
+        self.wait()
         self._producer.wait_for_acks()
         end = self._producer.ends.get(self._partition, 0)
         if end - self._known > self._sent:
@@ -369,7 +406,8 @@ class _UnfencedPart(_OncePart):
 
     def _look_again(self, end: int) -> None:
         ours = made = 0
-        for stretch in self._reader.read(self._partition, self._known, until=end):
+        self._looks_with = self._reader()
+        for stretch in self._looks_with.read(self._partition, self._known, until=end):
             origins = self._origins_of(stretch.headers)
             ours += len(origins.offsets)
             made += self._ledger.made(origins)

@@ -1,0 +1,106 @@
+"""Partitions are read back side by side, from the start of a flow on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from ewma_ops.connectors import KafkaSink, part_key
+from ewma_ops.connectors.sink import recalls
+from ewma_ops.connectors.sink.readback import QUIET_S, Readback
+from ewma_ops.connectors.sink.recalls import Recalls
+from tests.helpers.brokers import read_all
+from tests.helpers.once import made, pending
+from tests.helpers.patience import slowness
+
+PARTITIONS = 6
+
+
+def sink(bootstrap: str, topic: str) -> KafkaSink:
+    return KafkaSink({"bootstrap_servers": bootstrap}, topic, job="job")
+
+
+def test_all_partitions_are_read_back_at_once(
+    kafka: str, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many records again as were lost are left out, and nobody waits for one after the other."""
+    name = topic(kafka, PARTITIONS)
+    first = sink(kafka, name)
+    keys = first.list_parts()
+    parts = [first.build_part("out", key, None) for key in keys]
+    states = []
+    for number, part in enumerate(parts):
+        part.write_batch([made(0, 10, number)])
+        states.append(part.snapshot())
+        part.write_batch([made(10, 20, number)])
+        part.snapshot()  # lost
+    for part in parts:
+        part.close()
+
+    begun: list[int] = []
+    begin = Readback.begin
+    monkeypatch.setattr(
+        Readback,
+        "begin",
+        lambda self, partition, *at, **named: (
+            begun.append(partition) or begin(self, partition, *at, **named)  # type: ignore[func-returns-value]
+        ),
+    )
+    began = time.monotonic()
+    second = sink(kafka, name)
+    second.list_parts()
+    # Half of them with a snapshot, which Bytewax builds before anything comes.
+    resumed = [second.build_part("out", part_key(n), states[n]) for n in range(3)]
+    for number, part in enumerate(resumed):
+        part.write_batch([made(10, 25, number)])
+    waited = time.monotonic() - began
+    for number in range(3, PARTITIONS):
+        resumed.append(second.build_part("out", part_key(number), None))
+        resumed[-1].write_batch([made(0, 25, number)])
+    assert time.monotonic() - began - waited < 0.5 * QUIET_S * slowness()
+    assert sorted(set(begun)) == list(range(PARTITIONS))
+    for part in resumed:
+        state = part.snapshot()
+        assert state is not None
+        assert pending(state) == {}
+    for part in resumed:
+        part.close()
+    got = sorted(record.value for record in read_all(kafka, name, 25 * PARTITIONS))
+    assert got == sorted(v for n in range(PARTITIONS) for v in made(0, 25, n).values if v)
+    assert not [one for one in threading.enumerate() if one.name == "ewma_ops-readback"]
+
+
+class _Failing:
+    closed = False
+
+    def begin(self, *_: object, **__: object) -> None:
+        raise OSError("the broker is away")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_whoever_waits_is_told_what_failed() -> None:
+    from ewma_ops.connectors.sink.ledger import Ledger
+
+    reader = _Failing()
+    reading = Recalls(lambda: reader, lambda _: made(0, 0).origins)  # type: ignore[arg-type,return-value]
+    begun = [reading.begin(partition, Ledger()) for partition in range(3)]
+    for recall in begun:
+        with pytest.raises((OSError, RuntimeError)):
+            recall.wait()
+    assert reader.closed
+    assert reading.pop(0) is None
+
+
+def test_an_old_read_back_is_not_relied_upon(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ewma_ops.connectors.sink.ledger import Ledger
+
+    recall = recalls.Recall(0, Ledger(), 0, 0.0)
+    recall.end()
+    assert recall.fresh
+    monkeypatch.setattr(recalls, "_FRESH_S", 0.0)
+    assert not recall.fresh
