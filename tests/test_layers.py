@@ -122,10 +122,8 @@ ROOMS = {
     "flows.smooth": _row("errors columns.sealed settings job job.recovery"),
 }
 
-KAFKA_INSIDE = {
-    f"ewma_ops.connectors.client.{name}"
-    for name in ("connect", "network", "exchange", "runs_in", "runs_out")
-}
+_PRIVATE = "connect network exchange frames polling runs_in runs_out sending"
+KAFKA_INSIDE = {f"ewma_ops.connectors.client.{name}" for name in _PRIVATE.split()}
 """The only modules that may touch kafka-python's inside."""
 KAFKA_PUBLIC = {"kafka", "kafka.admin", "kafka.errors", "kafka.structs"}
 DYNAMIC_IMPORTS = {"ewma_ops.wire.codecs", "ewma_ops.named"}

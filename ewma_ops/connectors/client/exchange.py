@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, repeat
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import kafka
 import numpy as np
@@ -34,6 +34,8 @@ _LONGEST_WAIT_MS = 500
 """How long a broker may take to find anything, where it takes longer than was asked of it."""
 
 _in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
+_often: WeakKeyDictionary[KafkaConsumer, Any] = WeakKeyDictionary()
+"""What polls each consumer that is polled often."""
 
 
 def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
@@ -48,21 +50,26 @@ def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
         )
         return
     if isinstance(client, KafkaConsumer):
-        from ewma_ops.connectors.client import runs_in
+        from ewma_ops.connectors.client import polling, runs_in
 
         runs_in.read_runs(client)
+        _often[client] = polling.Polling(client)
+    else:
+        from ewma_ops.connectors.client import sending
+
+        sending.send_shortly(client)
     _in_runs.add(client)
 
 
 def _incompatibilities(client: KafkaConsumer | KafkaProducer) -> list[str]:
     try:
-        from ewma_ops.connectors.client import runs_in, runs_out
+        from ewma_ops.connectors.client import polling, runs_in, runs_out, sending
     except (ImportError, AttributeError) as moved:  # a module or a class that is no longer there
         return [str(moved)]
     return (
-        runs_in.incompatibilities()
+        runs_in.incompatibilities() + polling.incompatibilities()
         if isinstance(client, KafkaConsumer)
-        else runs_out.incompatibilities(client)
+        else runs_out.incompatibilities(client) + sending.incompatibilities()
     )
 
 
@@ -80,7 +87,10 @@ def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartitio
     A broker that is slow to find anything may take longer the next time: some answer with nothing
     when the wait is over, and would do so for ever.
     """
-    polled: dict[TopicPartition, list[Any]] = consumer.poll(timeout_ms=timeout_ms)
+    polling = _often.get(consumer)
+    polled: dict[TopicPartition, list[Any]] = (
+        consumer.poll(timeout_ms=timeout_ms) if polling is None else polling.poll(timeout_ms)
+    )
     asked_ms: int = consumer.config["fetch_max_wait_ms"]
     ruling = consumer._fetcher.config
     longer_ms = max(asked_ms, min(2 * ruling["fetch_max_wait_ms"], _LONGEST_WAIT_MS))

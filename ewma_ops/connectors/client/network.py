@@ -8,14 +8,18 @@ their time-outs stay kafka-python's own.
 
 from __future__ import annotations
 
+import contextlib
+import select
 import selectors
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer
 from kafka import errors as kafka_errors
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.net.transport import KafkaTCPTransport
 
 from ewma_ops.connectors.client import trouble
 from ewma_ops.errors import ConfigError
@@ -29,6 +33,7 @@ __all__ = [
     "net_client",
     "receiver",
     "token_provider",
+    "write_at_once",
 ]
 
 CREDENTIALS = (
@@ -45,6 +50,13 @@ class BadCertificateError(kafka_errors.KafkaError):  # type: ignore[misc]  # it 
 
 _RECEIVED_BYTES = 1 << 20  # what a broker sends of one partition at a time
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+_EPOLL = {
+    selectors.EVENT_READ: getattr(select, "EPOLLIN", 0),
+    selectors.EVENT_WRITE: getattr(select, "EPOLLOUT", 0),
+    selectors.EVENT_READ | selectors.EVENT_WRITE: getattr(select, "EPOLLIN", 0)
+    | getattr(select, "EPOLLOUT", 0),
+}
 
 Received = tuple[memoryview, Exception | None]
 
@@ -66,6 +78,8 @@ def net_client(settings: Mapping[str, Any]) -> Any:
                 manager._auth_failures[node.node_id] = BadCertificateError(error.__context__)
             raise
         transport._sock_recv = receiver(transport, received)
+        if type(transport) is KafkaTCPTransport:  # TLS has its own reasons to wait
+            write_at_once(transport)
         return transport
 
     async def remember_a_refusal(node: Any, connection: Any, **named: Any) -> None:
@@ -168,12 +182,88 @@ def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
     return receive
 
 
+def write_at_once(transport: Any) -> None:
+    """Have a transport send what it is given to write, if the socket takes it.
+
+    kafka-python makes a task of it that waits until the socket can be written to, which takes two
+    calls of the kernel, a turn of its loop, and longer than the sending itself.
+    """
+    write = transport.write
+
+    def send(data: Any) -> None:
+        if transport._writing or transport._closed or not transport._write or not data:
+            write(data)
+            return
+        try:
+            sent = transport._sock.send(data)
+        except Exception:  # noqa: BLE001 - its own task meets it again, and knows what to do
+            sent = 0
+        transport.last_write = time.monotonic()
+        if sent < len(data):
+            write(memoryview(data)[sent:])
+
+    transport.write = send
+
+
 class Selector(selectors.DefaultSelector):
     """Tells that a socket is not registered without asking the kernel four times who it is.
 
-    kafka-python asks that before each time it waits for one.
+    kafka-python asks that before each time it waits for one. And it takes back what it waits for
+    when that comes, and asks for it again at once: the kernel is told of changes only when
+    somebody is about to wait, and not of those that cancel each other out.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[int, tuple[Any, int]] = {}  # what the kernel knows, by file descriptor
+        self._changed: set[int] = set()
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         """Return the key that the socket was registered with; KeyError if it was not."""
         return self._fd_to_key[self._fileobj_lookup(fileobj)]  # type: ignore[attr-defined,no-any-return]
+
+    if hasattr(selectors, "EpollSelector"):
+
+        def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+            """Register a socket for events; ValueError if it is."""
+            key = selectors._BaseSelectorImpl.register(self, fileobj, events, data)
+            self._changed.add(key.fd)
+            return key
+
+        def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+            """Take a socket back; KeyError if it is not registered."""
+            key = selectors._BaseSelectorImpl.unregister(self, fileobj)
+            self._changed.add(key.fd)
+            return key
+
+        def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+            """Register a socket for other events; KeyError if it is not registered."""
+            key = self.get_key(fileobj)._replace(events=events, data=data)
+            self._fd_to_key[key.fd] = key  # type: ignore[attr-defined]
+            self._changed.add(key.fd)
+            return key
+
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            """Wait for events of what is registered."""
+            if self._changed:
+                self._tell()
+            return super().select(timeout)
+
+        def _tell(self) -> None:
+            kernel = self._selector  # type: ignore[attr-defined]
+            while self._changed:  # who closes a connection may do so in another thread
+                fd = self._changed.pop()
+                key = self._fd_to_key.get(fd)  # type: ignore[attr-defined]
+                told = self._told.get(fd)
+                wanted = None if key is None else (key.fileobj, key.events)
+                if wanted == told:
+                    continue
+                if told is not None and (wanted is None or wanted[0] is not told[0]):
+                    del self._told[fd]
+                    with contextlib.suppress(OSError):  # closed since: the kernel has forgotten it
+                        kernel.unregister(fd)
+                if wanted is not None:
+                    tell = kernel.modify if fd in self._told else kernel.register
+                    with contextlib.suppress(OSError):  # closed: its owner has been told
+                        tell(fd, _EPOLL[wanted[1]])
+                        self._told[fd] = wanted
