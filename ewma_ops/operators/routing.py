@@ -43,7 +43,7 @@ class RoutedRun:
         if len(readings) >= _MANY_PER_SHARD * shards:
             self.present = list(range(shards))
         else:
-            self.present = np.unique(self._shard_of_each()).tolist()
+            self.present = sorted(set(self._shard_of_each().tolist()))
 
     def _shard_of_each(self) -> NDArray[np.uint16]:
         if self._shard_of is None:
