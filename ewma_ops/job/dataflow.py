@@ -66,6 +66,8 @@ def build_job(
     stopping: threading.Event | None = None,
     store: RecoveryStore | None = None,
     identity: JobIdentity | None = None,
+    *,
+    only_worker: bool = False,
 ) -> Job:
     """Build the dataflow of a configuration.
 
@@ -81,6 +83,8 @@ def build_job(
         begins where its configuration says each time.
     identity
         What the job is, if that was looked up in this process; None to do it now.
+    only_worker
+        As of `KafkaSource`.
 
     Raises
     ------
@@ -112,6 +116,7 @@ def build_job(
         start_offsets=start_offsets,
         inputs=inputs,
         gone=gone_partitions(notes),
+        only_worker=only_worker,
     )
     identity = replace(identity, inputs=inputs)
     events = _sink(settings, settings.output.topic, identity, start_offsets, routed)

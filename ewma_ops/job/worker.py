@@ -251,7 +251,7 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
 
     def build(stopping: threading.Event) -> Dataflow:
         store = None if recovery is None else RecoveryStore(recovery.directory)
-        jobs.append(build_job(settings, stopping, store))
+        jobs.append(build_job(settings, stopping, store, only_worker=len(addresses) == 1))
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.

@@ -36,15 +36,19 @@ _log = logging.getLogger(__name__)
 
 _BUFFER_BYTES = 64 << 20
 _POLL_S = 0.25
-_GATHER_S = 0.006
-"""From one fetch at the end of the topic to the next: each costs 3 ms of CPU, all the way to the
-output, for one record as for a hundred."""
+_GATHER_SHARE = 0.25
+_LONGEST_GATHER_S = 0.004
+"""At the end of the topic records gather from one fetch to the next, since a fetch costs as much,
+all the way to the output, for one record as for fifty: so long that this takes about a quarter of a
+core, but not so long that it is what a record waits for most."""
+_STEADY = 0.9
 _WATCH_S = 1.0
 _CLOSE_S = 5.0
 _TURNS_BEFORE_REST = 3
 _SHORT_REST_S = 0.002
 _TURNS_BEFORE_LONG_REST = 32
-"""More than a flow has steps: with each turn, whatever is under way in it gets a step further."""
+"""More than a flow has steps: with each turn, whatever is under way between workers, or is done at
+the end of an epoch, gets a step further. Records go through a worker that is alone in one turn."""
 _REST_S = 0.01
 _LONG_REST_S = 0.05
 
@@ -68,6 +72,8 @@ class Poller:
         What is done where retention has removed records before they were read.
     start_offsets
         As of the source, by partition.
+    only_worker
+        As of the source.
     """
 
     def __init__(
@@ -81,8 +87,10 @@ class Poller:
         buffer_records: int,
         on_lost: OnLost,
         start_offsets: Mapping[TopicPartition, int] | None = None,
+        only_worker: bool = False,
     ) -> None:
         self._client = client
+        self._only_worker = only_worker
         self._inputs = inputs
         self._partitions = len(inputs)
         self._bounded = bounded
@@ -99,6 +107,8 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
         self._next_fetch = self._next_watch = 0.0
+        self._cpu_s = time.process_time()
+        self._cost_s = 0.0  # of a fetch, lately: CPU of all threads
         self._watches = {
             name: TopicWatch(name, topic.view, optional=inputs.optional)
             for name, topic in inputs.names.items()
@@ -147,8 +157,9 @@ class Poller:
         """Wait for records of any partition, if none came for some turns.
 
         The first partition waits for all: up to 2 ms at first, as the worker may have more to do
-        than this; then up to 10 ms, or 50 ms if it reads all there is. This wakes it when
-        something comes, and seldom else; the engine by itself looks a thousand times a second.
+        than this; then up to 10 ms, or 50 ms if it reads all there is. A worker that is alone has
+        more to do only at the end of an epoch. This wakes it when something comes, and seldom
+        else; the engine by itself looks a thousand times a second.
         """
         if queue is not next(iter(self._queues.values()), None):
             return
@@ -182,12 +193,16 @@ class Poller:
             runs, queue.runs = queue.runs, []
             queue.taken = queue.fetched
             if runs:
-                self._turns = 0
+                self._turns = _TURNS_BEFORE_LONG_REST if self._only_worker else 0
                 self._records -= sum(map(len, runs))
                 self._bytes -= queue.bytes
                 queue.bytes = 0
                 self._room.set()
         return runs
+
+    def epoch_ends(self) -> None:
+        """Note that the engine has more to do for some turns, whatever comes."""
+        self._turns = 0
 
     def durable(self, queue: PartitionQueue, offset: int) -> None:
         """Have ``offset`` committed to the group: everything before it is durable."""
@@ -292,7 +307,13 @@ class Poller:
             if queue.tp in reached and not queue.finished and not self.has_gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
         if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
-            self._next_fetch = began + _GATHER_S
+            self._next_fetch = began + self._gather_s()
+
+    def _gather_s(self) -> float:
+        """Return how long records gather, by what fetches cost lately."""
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        self._cost_s += (1 - _STEADY) * (self._cpu_s - before - self._cost_s)
+        return min(self._cost_s / _GATHER_SHARE, _LONGEST_GATHER_S)
 
     def _deliver(self, queue: PartitionQueue, fetched: Sequence[Columns], reached: int) -> None:
         if queue.end is None:

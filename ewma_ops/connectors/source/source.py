@@ -85,6 +85,8 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         What brokers say of the topics; None to ask them from ``list_parts``.
     gone
         Numbers of partitions that were read, of topics that were deleted: they end at once.
+    only_worker
+        Whether the flow has this one worker, which then need not look for what others send it.
 
     Raises
     ------
@@ -114,6 +116,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         start_offsets: Mapping[int, int] | None = None,
         inputs: InputTopics | None = None,
         gone: Sequence[int] = (),
+        only_worker: bool = False,
     ) -> None:
         _check(start, stop, group_id, buffer_records)
         if on_lost not in ("fail", "earliest"):
@@ -130,6 +133,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._start_offsets = start_offsets
         self._given = inputs
         self._gone = frozenset(gone)
+        self._only_worker = only_worker
         self._stage: Stage | None = None
         self._inputs = inputs
         self._pollers: dict[int, Poller] = {}
@@ -221,6 +225,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
                 start_offsets=None
                 if self._start_offsets is None
                 else inputs.offsets_by_place(self._start_offsets),
+                only_worker=self._only_worker,
             )
         return poller
 
@@ -289,6 +294,7 @@ class _Part(StatefulSourcePartition[Any, bytes]):
     def snapshot(self) -> bytes:
         SNAPSHOTS.began()
         self._snapshot = self._offset
+        self._poller.epoch_ends()
         kept = None if self._stage is None else self._stage.state(self._number)
         return sealed_offset(self._offset, kept)
 
