@@ -1,101 +1,116 @@
-"""What a flow costs while it runs: latency at 10,000 messages a second, and CPU while idle.
+"""What a flow costs while it runs: latency and CPU at several rates, and CPU while idle.
 
-python -m tests.bench.bench_live [--rounds N]
+python -m tests.bench.bench_live [--rates N ...] [--rounds N] [--seconds S] [--against DIR] [--json]
 
 Latency is from the broker's append of a reading to its append of the event, by the broker's own
 clock (LogAppendTime), hence against Apache Kafka; left out where there is none. Contenders take
-turns; the percentiles are of each turn, and of those the median.
+turns; of the turns, the medians. CPU is that of all processes of a contender. ``--against`` names
+another copy of this repository, whose flow takes turns too: what counts is the ratio, since a
+machine's speed moves.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from ewma_ops.demo.broker import EmbeddedBroker
 from tests.bench.contest import fill, make_topic
-from tests.bench.feeding import APPEND_CLOCK, appended, feed
-from tests.bench.running import Flow
+from tests.bench.live import LiveScore, Start, measure
+from tests.bench.running import ROOT, Flow
 from tests.helpers.brokers import ApacheKafka
 from tests.helpers.kafka_jars import KafkaUnavailableError
 
-A_SECOND = 10_000
-SERIES = 1_000
-WARM_UP_S, MEASURED_S = 6, 10
+RATES = (100, 1_000, 10_000)
 STARTING_S, IDLE_S = 6, 20
-RUN = "ewma run"
-CONTENDERS = {
-    "ours": "this flow",
-    RUN: "this flow, exactly once",
-    "bytewax_own": "Bytewax, own connector",
-}
+DELIVERIES = {"at-least-once": "this flow", "exactly-once": "this flow, exactly once"}
+_OWN = "bytewax_own"
 _PEERS = Path(__file__).parent / "peers"
 
 
-@contextmanager
-def _running(
-    contender: str, python: str, bootstrap: str, source: str, target: str
-) -> Iterator[None]:
-    if contender == RUN:
-        with (
-            tempfile.TemporaryDirectory() as directory,
-            Flow(bootstrap, source, target, Path(directory)).running(),
-        ):
-            yield
-        return
-    command = [python, str(_PEERS / f"{contender}.py"), bootstrap, source, target, "0", "--forever"]
-    environment = {**os.environ, "PYTHONPATH": str(_PEERS.parents[2])}
+@contextlib.contextmanager
+def run_flow(
+    bootstrap: str, source: str, target: str, *, delivery: str, root: Path = ROOT
+) -> Iterator[int]:
+    """Run this flow as its users do, with its launcher and a recovery directory."""
+    with tempfile.TemporaryDirectory() as directory:
+        options = {"delivery": delivery, "root": root}
+        flow = Flow(bootstrap, source, target, Path(directory), **options)  # type: ignore[arg-type]
+        with flow.running():
+            yield flow.pid
+
+
+@contextlib.contextmanager
+def run_peer(
+    bootstrap: str, source: str, target: str, *, script: str, python: str
+) -> Iterator[int]:
+    """Run a peer that is a script."""
+    command = [python, str(_PEERS / f"{script}.py"), bootstrap, source, target, "0", "--forever"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet)
     try:
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()
 
 
-def latency(bootstrap: str, contender: str, python: str, turn: int = 0) -> tuple[float, float]:
-    """Return the median and the 99th percentile in milliseconds."""
-    source, target = (f"{kind}-{contender.replace(' ', '-')}-{turn}" for kind in ("in", "out"))
-    for topic in (source, target):
-        make_topic(bootstrap, topic, APPEND_CLOCK)
-    with _running(contender, python, bootstrap, source, target):
-        seconds = WARM_UP_S + MEASURED_S
-        feed(bootstrap, source, a_second=A_SECOND, series=SERIES, seconds=seconds)
-        time.sleep(2)
-    came, went = appended(bootstrap, source), appended(bootstrap, target)
-    if len(went) < len(came):
-        raise RuntimeError(f"{contender} wrote {len(went)} of {len(came)} events")
-    took = [went[i] - came[i] for i in range(WARM_UP_S * A_SECOND, len(came))]
-    p50, p99 = np.percentile(took, [50, 99])
-    return float(p50), float(p99)
+def contenders(against: Path | None = None) -> dict[str, Start]:
+    """Return what starts each contender, by its name."""
+    found: dict[str, Start] = {}
+    for delivery, name in DELIVERIES.items():
+        found[name] = partial(run_flow, delivery=delivery)
+        if against is not None:
+            found[f"{name}, {against.name}"] = partial(run_flow, delivery=delivery, root=against)
+    if against is None:
+        python = os.environ.get("EWMA_PEERS", sys.executable)
+        asked = [python, "-c", "import bytewax, confluent_kafka, orjson"]
+        if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+            found["Bytewax, own connector"] = partial(run_peer, script=_OWN, python=python)
+    return found
 
 
-def latencies(bootstrap: str, peers: str, rounds: int) -> dict[str, tuple[float, float]]:
-    """Return the medians over the rounds of what each contender reached."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for turn in range(rounds):
-        for contender, named in CONTENDERS.items():
-            python = peers if contender == "bytewax_own" else sys.executable
+def table(
+    bootstrap: str, starts: Mapping[str, Start], rates: list[int], rounds: int, seconds: float
+) -> dict[str, list[LiveScore]]:
+    """Return the medians of what each contender reached at each rate; they take turns."""
+    found: dict[str, list[list[LiveScore]]] = {}
+    for _ in range(rounds):
+        for name, start in starts.items():
             try:
-                found.setdefault(contender, []).append(latency(bootstrap, contender, python, turn))
+                scores = measure(bootstrap, start, rates, seconds=seconds)
             except RuntimeError as reason:
-                print(f"latency of {named}: left out a turn, {reason}")
-    return {
-        name: (median(p50 for p50, _ in each), median(p99 for _, p99 in each))
-        for name, each in found.items()
-        if each
-    }
+                print(f"{name}: left out a turn, {reason}", file=sys.stderr)
+            else:
+                found.setdefault(name, []).append(scores)
+    return {name: [_median(at) for at in zip(*turns, strict=True)] for name, turns in found.items()}
+
+
+def _median(turns: tuple[LiveScore, ...]) -> LiveScore:
+    rate, p50, p99, share = map(median, zip(*turns, strict=True))
+    return LiveScore(int(rate), p50, p99, share)
+
+
+def text(scores: Mapping[str, list[LiveScore]]) -> str:
+    """Return the scores as lines: the milliseconds of the median and of the 99th percentile."""
+    rates = [score.a_second for score in next(iter(scores.values()), [])]
+    heads = "".join(f"{f'{rate:,}/s':>28}" for rate in rates)
+    lines = [f"{'p50 / p99 ms, of a core':34}{heads}"]
+    for name, each in scores.items():
+        cells = (f"{one.p50_ms:.0f} / {one.p99_ms:.0f}, {one.core_share:.2f}" for one in each)
+        lines.append(f"{name:34}" + "".join(f"{cell:>28}" for cell in cells))
+    return "\n".join(lines)
 
 
 def idle(bootstrap: str, directory: Path) -> float:
@@ -112,19 +127,36 @@ def idle(bootstrap: str, directory: Path) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rates", type=int, nargs="*", default=list(RATES))
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args(arguments).rounds
-    with EmbeddedBroker() as broker, tempfile.TemporaryDirectory() as directory:
-        share = idle(broker.bootstrap_servers, Path(directory))
-        print(f"idle, launcher and worker: {share:.1%} of a core", flush=True)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    found: dict[str, object] = {}
+    if options.against is None:
+        with EmbeddedBroker() as broker, tempfile.TemporaryDirectory() as directory:
+            share = idle(broker.bootstrap_servers, Path(directory))
+        found["idle"] = share
+        if not options.json:
+            print(f"idle, launcher and worker: {share:.1%} of a core", flush=True)
     try:
         with tempfile.TemporaryDirectory() as directory, ApacheKafka(Path(directory)) as kafka:
-            peers = os.environ.get("EWMA_PEERS", sys.executable)
-            for name, (p50, p99) in latencies(kafka.bootstrap_servers, peers, rounds).items():
-                told = f"{CONTENDERS[name]:24} p50 {p50:.0f} ms, p99 {p99:.0f} ms"
-                print(f"{A_SECOND:,} messages/s, {told}", flush=True)
+            scores = table(
+                kafka.bootstrap_servers,
+                contenders(options.against),
+                options.rates,
+                options.rounds,
+                options.seconds,
+            )
     except KafkaUnavailableError as reason:
-        print(f"latency: left out, {reason}")
+        print(f"latency: left out, {reason}", file=sys.stderr)
+    else:
+        found["live"] = {name: [one._asdict() for one in each] for name, each in scores.items()}
+        if not options.json:
+            print(text(scores), flush=True)
+    if options.json:
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

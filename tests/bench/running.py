@@ -15,11 +15,12 @@ from pathlib import Path
 
 from tests.bench.contest import make_topic
 
+ROOT = Path(__file__).parents[2]
 _CONFIG = """
 kafka.bootstrap_servers = "{bootstrap}"
 input = {{ topic = "{source}", series_id = "series_id", time = "ts", value = "value" }}
 smooth.beta = 0.9
-output.topic = "{target}"
+output = {{ topic = "{target}", delivery = "{delivery}" }}
 dead_letters.topic = "{target}-dead"
 recovery = {{ directory = "{directory}/state", interval = "{interval_s}s" }}
 """
@@ -36,10 +37,22 @@ class Flow:
         Where its configuration and its state are.
     interval_s
         Seconds between two snapshots.
+    delivery
+        As of the output.
+    root
+        Whose code: this repository, or another copy of it to compare with.
     """
 
     def __init__(
-        self, bootstrap: str, source: str, target: str, directory: Path, interval_s: int = 10
+        self,
+        bootstrap: str,
+        source: str,
+        target: str,
+        directory: Path,
+        interval_s: int = 10,
+        *,
+        delivery: str = "exactly-once",
+        root: Path = ROOT,
     ) -> None:
         make_topic(bootstrap, f"{target}-dead")
         self._config = directory / "flow.toml"
@@ -50,19 +63,20 @@ class Flow:
                 target=target,
                 directory=directory,
                 interval_s=interval_s,
+                delivery=delivery,
             )
         )
         self._said = directory / "said"
+        self._root = root
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and return at once."""
         command = [sys.executable, "-m", "ewma_ops.commands.cli", "run", str(self._config)]
-        root = str(Path(__file__).parents[2])
         with self._said.open("ab") as said:
             self._process = subprocess.Popen(
                 command,
-                env={**os.environ, "PYTHONPATH": root},
+                env={**os.environ, "PYTHONPATH": str(self._root)},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -85,6 +99,12 @@ class Flow:
             yield self
         finally:
             self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the launcher."""
+        assert self._process is not None
+        return self._process.pid
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that launcher and worker have used together."""

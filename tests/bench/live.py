@@ -1,0 +1,128 @@
+"""Latency and CPU of a flow that runs, at several rates: from append to append, whoever it is.
+
+Knows a topic in, a topic out and a process with all that it started; must not know what it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.bench.contest import make_topic
+from tests.bench.feeding import APPEND_CLOCK, appended, feed
+
+__all__ = ["LiveScore", "Start", "measure", "tree_cpu_s"]
+
+Start = Callable[[str, str, str], AbstractContextManager[int]]
+"""Starts a contender on a broker, an input and an output topic; yields the process id of its root,
+and ends all of it when the block ends."""
+
+_FIRST_S = 60.0
+"""How long the first event of a contender may take."""
+_SETTLE_S = 1.5
+_numbers = count()
+
+
+class LiveScore(NamedTuple):
+    """What a contender reached at one rate."""
+
+    a_second: int
+    p50_ms: float
+    p99_ms: float
+    core_share: float
+    """CPU seconds a second of the root process and of all that it started."""
+
+
+def measure(
+    bootstrap: str,
+    start: Start,
+    rates: Sequence[int],
+    *,
+    series: int = 1_000,
+    warm_up_s: float = 3.0,
+    seconds: float = 10.0,
+) -> list[LiveScore]:
+    """Return the scores of one contender at each rate, one after the other, from one start.
+
+    Latency is from the broker's append of a reading to its append of the event, by the broker's
+    own clock, so it takes a broker that keeps LogAppendTime, in milliseconds.
+
+    Parameters
+    ----------
+    bootstrap
+        The broker.
+    start
+        The contender.
+    rates
+        Readings a second.
+    series
+        Over how many series they are spread.
+    warm_up_s
+        Seconds at each rate before the measurement.
+    seconds
+        Length of each measurement.
+
+    Raises
+    ------
+    RuntimeError
+        If a reading has no event.
+    """
+    number = next(_numbers)
+    source, target = (f"live-{kind}-{os.getpid()}-{number}" for kind in ("in", "out"))
+    for topic in (source, target):
+        make_topic(bootstrap, topic, APPEND_CLOCK)
+    spans: list[tuple[int, int]] = []
+    shares: list[float] = []
+    with start(bootstrap, source, target) as pid:
+        at = feed(bootstrap, source, a_second=series, series=series, seconds=1)
+        _await_events(bootstrap, target, at)
+        for rate in rates:
+            at = feed(bootstrap, source, a_second=rate, series=series, seconds=warm_up_s, first=at)
+            before, began = tree_cpu_s(pid), time.monotonic()
+            end = feed(bootstrap, source, a_second=rate, series=series, seconds=seconds, first=at)
+            shares.append((tree_cpu_s(pid) - before) / (time.monotonic() - began))
+            spans.append((at, end))
+            at = end
+        time.sleep(_SETTLE_S)
+    came, went = appended(bootstrap, source), appended(bootstrap, target)
+    if len(went) < len(came):
+        raise RuntimeError(f"{len(went)} events of {len(came)} readings")
+    scores = []
+    for rate, share, (lo, hi) in zip(rates, shares, spans, strict=True):
+        p50, p99 = np.percentile([went[i] - came[i] for i in range(lo, hi)], [50, 99])
+        scores.append(LiveScore(rate, float(p50), float(p99), share))
+    return scores
+
+
+def _await_events(bootstrap: str, topic: str, number: int) -> None:
+    deadline = time.monotonic() + _FIRST_S
+    while len(appended(bootstrap, topic, wait_ms=200)) < number:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not {number} events within {_FIRST_S:g} s")
+
+
+def tree_cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has used, with its descendants and their dead ones."""
+    stats = {int(path.name): _stat(path) for path in Path("/proc").glob("[0-9]*")}
+    family, grown = {pid}, True
+    while grown:
+        children = {one for one, stat in stats.items() if stat and int(stat[1]) in family}
+        grown = not children <= family
+        family |= children
+    ticks = sum(sum(map(int, stats[one][11:15])) for one in family if stats.get(one))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(path: Path) -> list[str]:
+    """Return the fields of a process' stat from the state on: parent, process group, ..."""
+    try:
+        return (path / "stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return []
