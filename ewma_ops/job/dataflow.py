@@ -102,23 +102,22 @@ def build_job(
     if store is not None and noted is not None:
         refuse_other_job(store.directory, noted.job, identity.store)
     notes = {} if noted is None else noted.beginning.inputs
-    inputs = inputs_as_noted(identity.inputs, notes)
+    identity = replace(identity, inputs=inputs_as_noted(identity.inputs, notes))
     start_offsets = None if noted is None else noted.beginning.offsets or None
     routed = {} if noted is None else noted.beginning.routed
     source = KafkaSource(
         settings.kafka,
-        list(inputs.names),
+        list(identity.inputs.names),
         start=reads.start,
         stop=reads.stop,
         group_id=reads.group_id,
         on_lost=reads.on_lost,
         stopping=stopping,
         start_offsets=start_offsets,
-        inputs=inputs,
+        inputs=identity.inputs,
         gone=gone_partitions(notes),
         only_worker=only_worker,
     )
-    identity = replace(identity, inputs=inputs)
     events = _sink(settings, settings.output.topic, identity, start_offsets, routed)
     dead_letters = _sink(settings, settings.dead_letters.topic, identity, start_offsets, routed)
     alarms = _alarms_out(settings, identity, start_offsets, routed)
@@ -129,7 +128,7 @@ def build_job(
         events,
         dead_letters,
         identity.history,
-        inputs,
+        identity.inputs,
         Partitions(events.partitions, dead_letters.partitions),
         _letter_bytes(settings),
         report,

@@ -89,8 +89,7 @@ class Poller:
         start_offsets: Mapping[TopicPartition, int] | None = None,
         only_worker: bool = False,
     ) -> None:
-        self._client = client
-        self._only_worker = only_worker
+        self._client, self._only_worker = client, only_worker
         self._inputs = inputs
         self._partitions = len(inputs)
         self._bounded = bounded
@@ -107,8 +106,7 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
         self._next_fetch = self._next_watch = 0.0
-        self._cpu_s = time.process_time()
-        self._cost_s = 0.0  # of a fetch, lately: CPU of all threads
+        self._gathering = _Gathering()
         self._watches = {
             name: TopicWatch(name, topic.view, optional=inputs.optional)
             for name, topic in inputs.names.items()
@@ -307,13 +305,7 @@ class Poller:
             if queue.tp in reached and not queue.finished and not self.has_gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
         if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
-            self._next_fetch = began + self._gather_s()
-
-    def _gather_s(self) -> float:
-        """Return how long records gather, by what fetches cost lately."""
-        before, self._cpu_s = self._cpu_s, time.process_time()
-        self._cost_s += (1 - _STEADY) * (self._cpu_s - before - self._cost_s)
-        return min(self._cost_s / _GATHER_SHARE, _LONGEST_GATHER_S)
+            self._next_fetch = began + self._gathering.next_s()
 
     def _deliver(self, queue: PartitionQueue, fetched: Sequence[Columns], reached: int) -> None:
         if queue.end is None:
@@ -379,3 +371,17 @@ class Poller:
         if isinstance(error, (kafka_errors.KafkaError, OSError)):
             return to_ewma_error(error, self._client, f"reading topic {self._inputs}")
         return BrokerError(f"reading topic {self._inputs}: {type(error).__name__}: {error}")
+
+
+class _Gathering:
+    """How long records gather before the next fetch, by what fetches cost lately."""
+
+    def __init__(self) -> None:
+        self._cpu_s = time.process_time()
+        self._cost_s = 0.0  # CPU of all threads
+
+    def next_s(self) -> float:
+        """Note that a fetch is done; return the time from one to the next."""
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        self._cost_s += (1 - _STEADY) * (self._cpu_s - before - self._cost_s)
+        return min(self._cost_s / _GATHER_SHARE, _LONGEST_GATHER_S)
