@@ -63,7 +63,7 @@ ROOMS = {
     "columns.sealed": _row("errors", "crc32c numpy"),
     "stats": _row("errors compiled", "numpy", pure=True),
     "monitor": _row("errors columns stats", "numpy", pure=True),
-    "table": _row("errors columns compiled stats", "numpy", pure=True),
+    "table": _row("errors columns compiled stats monitor", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
     "wire": _row("errors columns compiled", "numpy crc32c", pure=True),
     "serde": _row("errors columns compiled named serde.formats serde.paths", "numpy msgspec"),
@@ -73,7 +73,7 @@ ROOMS = {
     "serde.protobuf": _row("errors serde", "google grpc_tools"),
     "serde.parquet": _row("errors columns", "numpy pyarrow"),
     # Bytewax: operators know no Kafka, connectors neither mathematics nor formats.
-    "operators": _row("errors columns columns.sealed metrics table", "bytewax numpy"),
+    "operators": _row("errors columns columns.sealed metrics monitor stats table", "bytewax numpy"),
     "connectors": _row(
         "errors threads columns columns.sealed metrics wire connectors.client",
         "bytewax kafka numpy prometheus_client",

@@ -19,7 +19,7 @@ from ewma_ops.columns.conversion import refuse_beyond, to_column
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.rejections import Rejection
 from ewma_ops.columns.ticks import MILLISECOND, Tick
-from ewma_ops.columns.transitions import Transitions
+from ewma_ops.columns.transitions import Transition, Transitions
 from ewma_ops.errors import ReadingError
 
 __all__ = [
@@ -105,13 +105,14 @@ class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
     ``value`` is NaN for a missing reading, ``ewma`` where it is undefined. ``statistics`` holds all
     other requested statistics, by name. With several fields or smoothings ``value`` is a list,
     ``ewma`` is NaN, and ``statistics`` holds everything, such as ``"bid_fast_ewma"``. One smoothing
-    of vectors gives vectors.
+    of vectors gives vectors. ``alarms`` is what became of alarms at the reading.
     """
 
     value: float | list[float]
     ewma: float | list[float]
     time_ms: int | None = None
     statistics: dict[str, float] = {}
+    alarms: list[Transition] = []
 
 
 class Original(NamedTuple):

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import joined, taken
 from ewma_ops.columns.origins import Origins
 
-__all__ = ["BY", "EVIDENCE", "SEVERITIES", "TRANSITIONS", "Transitions"]
+__all__ = ["BY", "EVIDENCE", "SEVERITIES", "TRANSITIONS", "Transition", "Transitions"]
 
 TRANSITIONS = ("raised", "changed", "held", "cleared")
 """What can become of an alarm. Changed: it became more severe, or turned to the other side."""
@@ -31,6 +32,27 @@ EVIDENCE = (
     *("readings", "duration_ms"),
 )
 """The names that evidence can have, in the order of a record."""
+
+_SIDES = ("", "high", "low")  # by high: 0, 1, -1
+
+
+class Transition(msgspec.Struct, frozen=True, gc=False):
+    """What became of an alarm of a series.
+
+    ``rule`` is the rule's name, ``transition`` one of `TRANSITIONS`, ``by`` of `BY`, ``severity``
+    of `SEVERITIES`; ``side`` is ``"high"``, ``"low"``, or empty. ``time_ms`` is the time of the
+    reading, ``since_ms`` that of the first one in a row that raised the alarm; ``None`` if they
+    have none. ``evidence`` holds numbers by name, as `Transitions` describes them.
+    """
+
+    rule: str
+    transition: str
+    severity: str
+    side: str = ""
+    by: str = ""
+    time_ms: int | None = None
+    since_ms: int | None = None
+    evidence: dict[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +94,9 @@ class Transitions:
         no alarm, the ``score`` and its ``limit``, ``std`` and ``n_eff`` of the expected mean, the
         ``worst`` score of the alarm, the ``readings`` that it has lasted, and ``duration_ms`` since
         ``since_ms``, in the ticks of the readings.
+    places
+        intp[m], places of the triggers among the readings that the transitions came with; ``None``
+        if they came with none, or with several runs.
 
     Examples
     --------
@@ -92,6 +117,7 @@ class Transitions:
     raised: Origins | None
     since_ms: NDArray[np.int64] | None
     evidence: Mapping[str, NDArray[np.float64]]
+    places: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.rules)
@@ -104,6 +130,27 @@ class Transitions:
             [], np.zeros(0, np.uint32), None, None, codes, codes, codes, codes,
             np.zeros(0, np.int8), None, None, {name: np.zeros(0) for name in EVIDENCE},
         )  # fmt: skip
+
+    def single(self, names: Sequence[str]) -> list[Transition]:
+        """Return each transition by itself; ``names`` are those of the rules."""
+        none = [None] * len(self)
+        columns = zip(
+            *(self.rules.tolist(), self.transitions.tolist(), self.severities.tolist()),
+            *(self.highs.tolist(), self.by.tolist()),
+            none if self.times_ms is None else self.times_ms.tolist(),
+            none if self.since_ms is None else self.since_ms.tolist(),
+            zip(*(column.tolist() for column in self.evidence.values()), strict=True),
+            strict=True,
+        )
+        return [
+            Transition(
+                *(names[rule], TRANSITIONS[what], SEVERITIES[severity], _SIDES[high], BY[by]),
+                time_ms,
+                since_ms,
+                {name: x for name, x in zip(self.evidence, numbers, strict=True) if x == x},
+            )
+            for rule, what, severity, high, by, time_ms, since_ms, numbers in columns
+        ]
 
     def take(self, at: NDArray[np.intp]) -> Transitions:
         """Return the transitions at positions ``at``, in that order."""

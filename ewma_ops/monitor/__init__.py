@@ -3,8 +3,17 @@
 The first step is :func:`design`.
 """
 
-from ewma_ops.columns.transitions import Transitions
+from ewma_ops.columns.transitions import Transition, Transitions
 from ewma_ops.monitor.chart_design import Design, design
 from ewma_ops.monitor.rules import AlarmRules, Bounds, Level, Spike
 
-__all__ = ["AlarmRules", "Bounds", "Design", "Level", "Spike", "Transitions", "design"]
+__all__ = [
+    "AlarmRules",
+    "Bounds",
+    "Design",
+    "Level",
+    "Spike",
+    "Transition",
+    "Transitions",
+    "design",
+]

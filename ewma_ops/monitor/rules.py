@@ -109,6 +109,10 @@ class Rule:
         """
         return self
 
+    def in_ticks(self, per_ms: int) -> Rule:  # noqa: ARG002 - not every kind decays
+        """Return the rule for gaps in ticks, of which ``per_ms`` are a millisecond."""
+        return self
+
     def fingerprint(self) -> str:
         """Return a short text, equal for rules that raise the same alarms."""
         told = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "runbook"]
@@ -214,6 +218,13 @@ class ChartRule(Rule):
             sides = 1.0 if self.direction == "both" else 0.5
             limit = round(self._limit_for(self.run_length() * sides, own), 6)
         return replace(self, decay=own, baseline=slow, limit=limit)
+
+    def in_ticks(self, per_ms: int) -> ChartRule:
+        """Return the rule of `with_limit` for gaps in ticks, of which so many are a millisecond."""
+        assert self.decay is not None
+        assert isinstance(self.baseline, Decay)
+        decay, baseline = self.decay.in_ticks(per_ms), self.baseline.in_ticks(per_ms)
+        return replace(self, decay=decay, baseline=baseline)
 
     def _limit_for(self, run_length: float, decay: Decay) -> float:
         raise NotImplementedError

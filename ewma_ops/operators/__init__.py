@@ -1,5 +1,5 @@
-"""Bytewax operators: `smooth` for keyed streams of values, `smooth_batches` for columns."""
+"""Bytewax operators: `smooth` and `smooth_batches` for keyed values and columns, `watch`."""
 
-from ewma_ops.operators.smooth import smooth, smooth_batches
+from ewma_ops.operators.smooth import smooth, smooth_batches, watch
 
-__all__ = ["smooth", "smooth_batches"]
+__all__ = ["smooth", "smooth_batches", "watch"]

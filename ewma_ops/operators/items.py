@@ -33,6 +33,7 @@ from ewma_ops.columns.readings import (
     SmoothedReading,
     event_key,
 )
+from ewma_ops.columns.transitions import Transition
 from ewma_ops.errors import ReadingError, shown
 from ewma_ops.operators.routing import ShardBatch, route
 from ewma_ops.operators.shards import PendingBatch, Shard, Tables
@@ -87,7 +88,8 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
     def __init__(self, step_id: str, tables: Tables, resume_state: bytes | None) -> None:
         super().__init__(tables, resume_state)
         self._step_id = step_id
-        self._names = tuple(map(event_key, tables.smoothing_set.names))
+        self._names = tuple(map(event_key, tables.names))
+        self._rules = () if tables.alarms is None else tables.alarms.names
 
     def on_batch(
         self, values: list[_Items | ShardBatch]
@@ -108,11 +110,13 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
     def _step(self, table: SeriesTable, item: _Item) -> _Out:
         series_id, value, time_ms, weight = item
         results = table.step(series_id, value, time_ms, weight)
-        if self._names == ("ewma",):
+        if self._names == ("ewma",) and not self._rules:
             return series_id, SmoothedReading(value, results[0], time_ms)
         statistics = dict(zip(self._names, results, strict=True))
         ewma = statistics.pop("ewma", nan)
-        return series_id, SmoothedReading(value, ewma, time_ms, statistics)
+        transitions = table.pop_transitions() if self._rules else None
+        alarms = [] if transitions is None else transitions.single(self._rules)
+        return series_id, SmoothedReading(value, ewma, time_ms, statistics, alarms)
 
 
 @contextmanager
@@ -175,13 +179,15 @@ def _check_keys(batch: list[Any]) -> None:
             )
 
 
-def flush_items(batch: list[tuple[str, Iterable[_Out] | PendingBatch]]) -> Iterable[_Out]:
-    """Return the smoothed items, in order; queued columns are flushed."""
+def flush_items(
+    batch: list[tuple[str, Iterable[_Out] | PendingBatch]], rules: Sequence[str] = ()
+) -> Iterable[_Out]:
+    """Return the smoothed items, in order; queued columns are flushed. ``rules``: names."""
     out: list[_Out] = []
     for _, value in batch:
         if isinstance(value, PendingBatch):
             for smoothed in value.pop_smoothed():
-                out += _to_items(smoothed)
+                out += _to_items(smoothed, rules)
         else:
             out += value
     return out
@@ -192,7 +198,7 @@ def _shard_of(series_id: str, shards: int) -> int:
     return murmur2(utf8_of(series_id)) % shards
 
 
-def _to_items(smoothed: Smoothed) -> Iterable[_Out]:
+def _to_items(smoothed: Smoothed, rules: Sequence[str]) -> Iterable[_Out]:
     if smoothed.rejected is not None:
         raise ReadingError(smoothed.rejected.rejections[0].detail)
     readings = smoothed.readings
@@ -200,10 +206,18 @@ def _to_items(smoothed: Smoothed) -> Iterable[_Out]:
     times = repeat(None) if readings.times_ms is None else readings.times_ms.tolist()
     ewma = statistics.pop("ewma", None)
     means = repeat(nan) if ewma is None else ewma.tolist()
-    columns = [readings.values.tolist(), means, times]
+    columns: list[Any] = [readings.values.tolist(), means, times]
     if statistics:
         rows = zip(*(column.tolist() for column in statistics.values()), strict=True)
         columns.append([dict(zip(statistics, row, strict=True)) for row in rows])
+    transitions = smoothed.transitions
+    if transitions is not None and transitions.places is not None:
+        if not statistics:
+            columns.append([{} for _ in range(len(readings))])
+        alarms: list[list[Transition]] = [[] for _ in range(len(readings))]
+        for at, one in zip(transitions.places.tolist(), transitions.single(rules), strict=True):
+            alarms[at].append(one)
+        columns.append(alarms)
     return list(zip(readings.series_ids, map(SmoothedReading, *columns), strict=True))
 
 

@@ -28,6 +28,7 @@ from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.columns.sealed import open_sealed, seal
 from ewma_ops.errors import ReadingError, StateError
 from ewma_ops.metrics.families import READINGS, SNAPSHOTS, STAGES, TABLES
+from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.operators.routing import RoutedRun, ShardBatch, joined_runs
 from ewma_ops.operators.shard_members import ShardMembers
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -110,8 +111,8 @@ class ShardState(NamedTuple):
 class _WorkerTable:
     """The table that all shards of a worker share."""
 
-    def __init__(self, smoothing_set: SmoothingSet, shards: int) -> None:
-        self.table = SeriesTable(smoothing_set)
+    def __init__(self, smoothing_set: SmoothingSet, shards: int, alarms: AlarmRules | None) -> None:
+        self.table = SeriesTable(smoothing_set, alarms=alarms)
         TABLES.add(self.table)
         self.joined: set[int] = set()
         self._shards = shards
@@ -218,9 +219,14 @@ class WarmStart:
     """
 
     def __init__(
-        self, history: Iterable[Readings], smoothing_set: SmoothingSet, shards: int
+        self,
+        history: Iterable[Readings],
+        smoothing_set: SmoothingSet,
+        shards: int,
+        alarms: AlarmRules | None = None,
     ) -> None:
         self._history, self._smoothing_set, self._shards = history, smoothing_set, shards
+        self._alarms = alarms
         self._held: dict[int, TableSnapshot] = {}
         self._lock = threading.Lock()
 
@@ -232,13 +238,14 @@ class WarmStart:
             return ShardState(shard, self._held.pop(shard), {})
 
     def _read(self) -> dict[int, TableSnapshot]:
-        table = SeriesTable(self._smoothing_set)
+        table = SeriesTable(self._smoothing_set, alarms=self._alarms)
         for readings in self._history:
             if not isinstance(readings, Readings):
                 raise ReadingError(
                     f"warm_start holds {readings!r:.100}: give Readings, as Readings.of makes them"
                 )
             table.update(readings)
+        table.end_alarms()
         members = ShardMembers(self._shards)
         members.add(table.ids(), table.hashes)
         return {shard: table.snapshot(*members.of(shard)) for shard in range(self._shards)}
@@ -251,9 +258,15 @@ class Tables:
     """
 
     def __init__(
-        self, smoothing_set: SmoothingSet, shards: int, warm_start: WarmStart | None = None
+        self,
+        smoothing_set: SmoothingSet,
+        shards: int,
+        warm_start: WarmStart | None = None,
+        alarms: AlarmRules | None = None,
     ) -> None:
         self.smoothing_set, self._shards, self._warm_start = smoothing_set, shards, warm_start
+        table = SeriesTable(smoothing_set, alarms=alarms)  # refuses rules that do not fit
+        self.names, self.alarms = table.names, table.alarms
         self._worker_tables = weakref.WeakValueDictionary[int, _WorkerTable]()
 
     def maybe_worker_table(self) -> _WorkerTable | None:
@@ -269,7 +282,7 @@ class Tables:
         worker_table = self.maybe_worker_table()
         if worker_table is None or shard in worker_table.joined:
             worker_table = self._worker_tables[threading.get_ident()] = _WorkerTable(
-                self.smoothing_set, self._shards
+                self.smoothing_set, self._shards, self.alarms
             )
         if state is None and self._warm_start is not None:
             state = self._warm_start.pop(shard)

@@ -4,6 +4,7 @@ Knows Bytewax and the types of input items; must not know Kafka, JSON or files, 
 
     smooth          (series id, value) -> columns -> shards -> table -> (series id, smoothed)
     smooth_batches                        columns -> shards -> table -> columns
+    watch           what becomes of alarms in `smooth`
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from ewma_ops.columns.readings import (
     Smoothed,
     SmoothedReading,
 )
+from ewma_ops.columns.transitions import Transition
 from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.operators.items import (
     ItemShard,
     Value,
@@ -33,9 +36,11 @@ from ewma_ops.operators.items import (
 )
 from ewma_ops.operators.routing import route
 from ewma_ops.operators.shards import BatchShard, Tables, WarmStart, flush
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
 
-__all__ = ["smooth", "smooth_batches"]
+__all__ = ["smooth", "smooth_batches", "watch"]
 
 Smoothings = SmoothingLike | Mapping[str, SmoothingLike] | SmoothingSet
 
@@ -51,6 +56,7 @@ def smooth_batches(
     fields: Sequence[str] | int = 1,
     warm_start: Iterable[Readings] | None = None,
     forget_after: timedelta | str | None = None,
+    alarms: AlarmRules | None = None,
 ) -> Stream[Smoothed]:
     """Smooth columns of readings: the fast way, with no Python object a reading.
 
@@ -77,6 +83,9 @@ def smooth_batches(
         resets it, with count decay too, so readings need times. The memory of a series is freed
         when the readings of its worker are more than twice as far past it: give more than a
         reading can be late, since one that comes later than that finds the series new.
+    alarms
+        Rules of alarms: what becomes of them is in ``transitions`` of the result. A flow that
+        resumes with other rules keeps its statistics, and its alarms warm up anew.
 
     Returns
     -------
@@ -110,7 +119,8 @@ def smooth_batches(
     array([1., 3.])
     """
     _check_shards(shards)
-    tables = _tables(SmoothingSet.of(smoothing, fields, forget_after), shards, warm_start)
+    smoothing_set = SmoothingSet.of(smoothing, fields, forget_after)
+    tables = _tables(smoothing_set, shards, warm_start, alarms)
     named = with_step_name(step_id)
     routed = op.flat_map_batch(
         "route", up, named(lambda batch: route(check_readings(batch), shards))
@@ -128,6 +138,7 @@ def smooth(
     fields: Sequence[str] | int = 1,
     warm_start: Iterable[Readings] | None = None,
     forget_after: timedelta | str | None = None,
+    alarms: AlarmRules | None = None,
 ) -> KeyedStream[SmoothedReading]:
     """Smooth the values of each key: one more operator for any dataflow.
 
@@ -143,6 +154,9 @@ def smooth(
         stands for the number. Within a series, in order.
     smoothing, shards, fields, warm_start, forget_after
         As for `smooth_batches`.
+    alarms
+        Rules of alarms: what becomes of them is in ``alarms`` of each reading; `watch` yields that
+        alone.
 
     Returns
     -------
@@ -175,7 +189,8 @@ def smooth(
     """
     _check_shards(shards)
     smoothing_set = SmoothingSet.of(smoothing, fields, forget_after)
-    tables = _tables(smoothing_set, shards, warm_start)
+    tables = _tables(smoothing_set, shards, warm_start, alarms)
+    rules = () if alarms is None else alarms.names
     named = with_step_name(step_id)
     routed = op.flat_map_batch(
         "route", up, named(lambda batch: route_items(batch, shards, smoothing_set))
@@ -183,7 +198,81 @@ def smooth(
     pending = op.stateful_batch(
         "update", routed, lambda resumed: ItemShard(step_id, tables, resumed)
     )
-    return op.flat_map_batch("flush", pending, named(flush_items))
+    return op.flat_map_batch("flush", pending, named(lambda batch: flush_items(batch, rules)))
+
+
+@operator
+def watch(
+    step_id: str,
+    up: KeyedStream[Value],
+    rules: AlarmRules,
+    decay: Decay | None = None,
+    shards: int = 16,
+    fields: Sequence[str] | int = 1,
+    warm_start: Iterable[Readings] | None = None,
+) -> KeyedStream[Transition]:
+    """Watch the values of each key, and yield what becomes of alarms: nothing while all is well.
+
+    Parameters
+    ----------
+    step_id
+        Unique id of the step.
+    up
+        As of `smooth`.
+    rules
+        The rules.
+    decay
+        That of the rules which have none of their own; ``None`` where each has its own, or none
+        needs one, as bounds do not.
+    shards, fields, warm_start
+        As of `smooth_batches`.
+
+    Returns
+    -------
+    KeyedStream
+        A `Transition` for each alarm that is raised, changed, held or cleared, by series id.
+
+    Raises
+    ------
+    ConfigError
+        If a rule does not fit the fields, or has no decay.
+
+    Examples
+    --------
+    >>> import bytewax.operators as op
+    >>> import ewma_ops.operators as ew
+    >>> from bytewax.dataflow import Dataflow
+    >>> from bytewax.testing import TestingSink, TestingSource, run_main
+    >>> from ewma_ops.monitor import AlarmRules, Bounds
+    >>> rules = AlarmRules.of({"too_hot": Bounds(above=30.0, clear_above=28.0)})
+    >>> flow, out = Dataflow("kitchen"), []
+    >>> values = [("oven", 21.0), ("oven", 31.0), ("oven", 29.0), ("oven", 27.5)]
+    >>> up = op.input("in", flow, TestingSource(values))
+    >>> op.output("out", ew.watch("watch", up, rules), TestingSink(out))
+    >>> run_main(flow)
+    >>> [(one.transition, one.evidence["value"]) for _, one in out]
+    [('raised', 31.0), ('cleared', 27.5)]
+    """
+    _check_rules(rules)
+    smoothing = Smoothing(Decay(beta=0.0) if decay is None else decay)
+    if decay is None:
+        rules = rules.with_limits(None)
+    smoothed = smooth("smooth", up, smoothing, shards, fields, warm_start, None, rules)
+    return op.flat_map_batch("transitions", smoothed, with_step_name(step_id)(_only_alarms))
+
+
+def _only_alarms(
+    batch: list[tuple[str, SmoothedReading]],
+) -> Iterable[tuple[str, Transition]]:
+    return [(series_id, one) for series_id, reading in batch for one in reading.alarms]
+
+
+def _check_rules(alarms: object) -> None:
+    if not isinstance(alarms, AlarmRules):
+        raise ConfigError(
+            f"alarms is {alarms!r:.80}: give AlarmRules, such as "
+            'AlarmRules.of({"level": Level(limit=4.5)})'
+        )
 
 
 def _check_shards(shards: object) -> None:
@@ -192,9 +281,16 @@ def _check_shards(shards: object) -> None:
         raise ConfigError(f"shards = {shards!r}: give a whole number from 1 to {MAX_SHARDS}")
 
 
-def _tables(smoothing_set: SmoothingSet, shards: int, history: Iterable[Readings] | None) -> Tables:
+def _tables(
+    smoothing_set: SmoothingSet,
+    shards: int,
+    history: Iterable[Readings] | None,
+    alarms: AlarmRules | None,
+) -> Tables:
+    if alarms is not None:
+        _check_rules(alarms)
     if history is None:
-        return Tables(smoothing_set, shards, None)
+        return Tables(smoothing_set, shards, None, alarms)
     if isinstance(history, (str, bytes, PurePath)) or hasattr(history, "__arrow_c_stream__"):
         raise ConfigError(
             f"warm_start is a {type(history).__name__}: give ewma_ops.history.History(...) of it, "
@@ -205,4 +301,5 @@ def _tables(smoothing_set: SmoothingSet, shards: int, history: Iterable[Readings
             f"warm_start is a {type(history).__name__}, which cannot be iterated over again and "
             "again: give a list of Readings, or a History"
         )
-    return Tables(smoothing_set, shards, WarmStart(history, smoothing_set, shards))
+    warm_start = WarmStart(history, smoothing_set, shards, alarms)
+    return Tables(smoothing_set, shards, warm_start, alarms)

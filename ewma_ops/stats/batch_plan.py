@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.compiled import library
 
-__all__ = ["BatchPlan", "Renewal", "plan_batch", "renewed"]
+__all__ = ["BatchPlan", "Renewal", "plan_batch", "plan_series", "renewed"]
 
 # With fewer readings a round on average, plain Python is faster than NumPy (measured).
 _SMALLEST_ROUND = 28
@@ -61,6 +61,11 @@ def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
     """Lay out a batch: its i-th reading, of ``width`` values, is of the series at ``rows[i]``."""
     if library.kernels is not None:
         return _as_it_arrived(library.kernels, rows)
+    return plan_series(rows, width)
+
+
+def plan_series(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
+    """Lay out a batch by rounds or runs, for what is not compiled."""
     n = len(rows)
     order = _ascending(rows)
     grouped = rows[order]

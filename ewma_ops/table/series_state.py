@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import TextColumn
 from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.machine import Event
+from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.stats.revise import check_mergeable
 from ewma_ops.table.admission import Admission
+from ewma_ops.table.alarms import Alarms
 from ewma_ops.table.composite_state import (
     CompositeState,
     build_state,
@@ -42,8 +45,11 @@ class SeriesState:
         snapshot: TableSnapshot | None = None,
         fields: Sequence[str] | int = 1,
         forget_after: timedelta | str | None = None,
+        alarms: AlarmRules | None = None,
     ) -> None:
         self.smoothing_set = SmoothingSet.of(smoothing, fields, forget_after)
+        self._alarms = None if alarms is None else Alarms(alarms, self.smoothing_set)
+        self._stepped: list[tuple[str, int, int | None, int, Event]] = []
         self._index = SeriesIndex()
         self._admission = Admission(self.smoothing_set)
         self._bind(
@@ -67,7 +73,24 @@ class SeriesState:
     def nbytes(self) -> int:
         """Bytes of memory that the state of all series takes, with their ids and the index."""
         columns = [self._admission.columns, *(one.columns for one in self._smoothing_states)]
-        return self._index.nbytes + sum(int(c.nbytes) for own in columns for c in own.values())
+        alarms = 0 if self._alarms is None else self._alarms.state.nbytes
+        state = sum(int(c.nbytes) for own in columns for c in own.values())
+        return self._index.nbytes + state + alarms
+
+    @property
+    def alarms(self) -> AlarmRules | None:
+        """The rules of alarms, with their limits."""
+        return None if self._alarms is None else self._alarms.rules
+
+    def end_alarms(self) -> None:
+        """Forget which alarms are on, without a transition; what is expected stays known."""
+        if self._alarms is not None:
+            self._alarms.state.quiet()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every statistic, in the order of the output, and then the scores of alarms."""
+        return self._names if self._alarms is None else (*self._names, *self._alarms.names)
 
     def _bind(
         self, states: list[SmoothingState | CompositeState], *, separate_weights: bool
@@ -99,6 +122,8 @@ class SeriesState:
             for smoothing_state in self._smoothing_states:
                 smoothing_state.grow(size)
             self._admission.grow(size)
+            if self._alarms is not None:
+                self._alarms.state.grow(size)
 
     def evict(self, before_ms: int) -> int:
         """Remove every series whose newest reading is older than ``before_ms``.
@@ -129,12 +154,17 @@ class SeriesState:
         return self._keep_rows(newest_ms >= before_ms)
 
     def forget(self, series_ids: Sequence[str]) -> None:
-        """Reset those of the series that are in the table."""
+        """Reset those of the series that are in the table; their alarms are forgotten."""
         for row in map(self._index.find, series_ids):
             if row is not None:
-                for smoothing_state in self._smoothing_states:
-                    smoothing_state.clear(row)
-                self._admission.forget_newest(row)
+                self._forget_row(row)
+
+    def _forget_row(self, row: int) -> None:
+        for smoothing_state in self._smoothing_states:
+            smoothing_state.clear(row)
+        self._admission.forget_newest(row)
+        if self._alarms is not None:
+            self._alarms.state.forget(row)
 
     def free_idle(self) -> int:
         """Free the memory of idle series, with ``forget_after``; return how many were freed.
@@ -147,6 +177,8 @@ class SeriesState:
         if idleness is None or not n:
             return 0
         idle = idleness.idle_rows(self._admission.newest_ms[:n])
+        if self._alarms is not None:  # the next reading clears their alarms
+            idle[self._alarms.state.in_alarm()] = False
         if _LEAST_IDLE * np.count_nonzero(idle) < n:
             return 0
         return self._keep_rows(~idle)
@@ -157,13 +189,16 @@ class SeriesState:
         for smoothing_state in self._smoothing_states:
             smoothing_state.keep_rows(kept)
         self._admission.keep_rows(kept)
+        if self._alarms is not None:
+            self._alarms.state.keep_rows(kept)
         return len(stays) - len(kept)
 
     def merge(self, other: SeriesState) -> None:
         """Merge all series of another table into this one, as if it had had their readings.
 
         Exact to rounding. Under decay by time the two may overlap; under count decay the other's
-        readings count as the later ones. The other table is not changed.
+        readings count as the later ones. Alarms of series that both have start over, without a
+        transition. The other table is not changed.
 
         Raises
         ------
@@ -182,12 +217,23 @@ class SeriesState:
             self._separate()
         elif self._separate_weights and not other._separate_weights:
             theirs = with_separate_weights(self.smoothing_set, theirs)
+        known = len(self)
         rows = self._locate(other._index.ids())
         for smoothing_state, more in zip(
             self._smoothing_states, smoothing_states(theirs), strict=True
         ):
             smoothing_state.merge(more, rows)
         self._admission.merge(other._admission, rows)
+        if self._alarms is not None:
+            self._merge_alarms(other, rows, known)
+
+    def _merge_alarms(self, other: SeriesState, rows: NDArray[np.intp], known: int) -> None:
+        if self._alarms is None:
+            return
+        theirs = None if other._alarms is None else other._alarms.state
+        if theirs is not None and theirs.rules != self._alarms.rules:
+            theirs = None
+        self._alarms.state.merge(theirs, rows, known)
 
     def ids(self, first: int = 0) -> TextColumn:
         """Return the ids from row ``first`` on; valid until a series is added."""
@@ -211,9 +257,13 @@ class SeriesState:
             for name, column in _columns(self._admission, self._smoothing_states).items()
         }
         ids = PackedIds.plain(*self._index.encoded(rows)) if ids is None else ids
-        return TableSnapshot.of(
+        snapshot = TableSnapshot.of(
             self.smoothing_set.fingerprint(), ids, columns, separate_weights=self._separate_weights
         )
+        if self._alarms is None:
+            return snapshot
+        state = self._alarms.state
+        return snapshot._replace(rules=state.rules.fingerprint(), alarms=state.taken(where))
 
     def absorb(self, snapshot: TableSnapshot) -> None:
         """Add the series of a snapshot, none of which may be in the table yet.
@@ -225,7 +275,8 @@ class SeriesState:
         ------
         StateError
             If the snapshot was taken with another smoothing or by an unknown version, is damaged,
-            or holds a series that is in the table.
+            or holds a series that is in the table. Alarms of other rules are no error: the series
+            have none then, and warm up anew.
         """
         snapshot.check_fits(self.smoothing_set.fingerprint())
         n, first = len(snapshot.ids.sizes), len(self)
@@ -233,14 +284,30 @@ class SeriesState:
         admission = Admission(self.smoothing_set, snapshot.columns)
         states = [build_state(group, snapshot.columns) for group in groups]
         check_sound(_columns(admission, smoothing_states(states)), n)
+        alarms = None if self._alarms is None else self._alarms.state.kept_in(snapshot, n)
         self._index.extend(snapshot.ids.utf8(), snapshot.ids.sizes)
+        self._add_states(states, admission, first, n, separate_weights=snapshot.separate_weights)
+        if self._alarms is not None and alarms is not None:
+            self._alarms.state.load(alarms, np.arange(first, first + n))
+
+    def _add_states(
+        self,
+        states: list[SmoothingState | CompositeState],
+        admission: Admission,
+        first: int,
+        n: int,
+        *,
+        separate_weights: bool,
+    ) -> None:
         if not first:
             self._admission = admission
-            self._bind(states, separate_weights=snapshot.separate_weights)
+            self._bind(states, separate_weights=separate_weights)
+            if self._alarms is not None:
+                self._alarms.state.grow(self._smoothing_states[0].size)
             return
-        if snapshot.separate_weights and not self._separate_weights:
+        if separate_weights and not self._separate_weights:
             self._separate()
-        elif self._separate_weights and not snapshot.separate_weights:
+        elif self._separate_weights and not separate_weights:
             states = with_separate_weights(self.smoothing_set, states)
         self._grow(first + n)
         self._admission.copy_from(admission, first, n)

@@ -60,7 +60,8 @@ class TableSnapshot(NamedTuple):
     """The state of a table as plain arrays: independent of the table.
 
     ``separate_weights``: each field has weights of its own, because a reading lacked only some of
-    them. Whole numbers are `narrowed`.
+    them. Whole numbers are `narrowed`. ``alarms`` are the columns of alarms, of the rules that
+    ``rules`` tells; none without rules.
     """
 
     version: int
@@ -68,6 +69,8 @@ class TableSnapshot(NamedTuple):
     ids: PackedIds
     columns: dict[str, NDArray[Any]]
     separate_weights: bool = False
+    rules: str = ""
+    alarms: dict[str, NDArray[Any]] | None = None
 
     @classmethod
     def of(
@@ -89,6 +92,9 @@ class TableSnapshot(NamedTuple):
         }
         blocks = {f"ids/{i}": block for i, block in enumerate(self.ids.blocks)}
         columns = {f"state/{name}": column for name, column in self.columns.items()}
+        if self.alarms is not None:
+            numbers["rules"] = [self.rules]
+            columns |= {f"alarms/{name}": column for name, column in self.alarms.items()}
         return numbers, {**blocks, "sizes": self.ids.sizes, **columns}
 
     @classmethod
@@ -100,12 +106,17 @@ class TableSnapshot(NamedTuple):
         ids = PackedIds(
             tuple(columns[f"ids/{i}"].tobytes() for i in range(blocks)), columns["sizes"]
         )
-        state = {
-            name.removeprefix("state/"): column
-            for name, column in columns.items()
-            if name.startswith("state/")
-        }
-        return cls(version, fingerprint, ids, state, separate_weights)
+        (rules,) = numbers.get("rules", [""])
+        state, alarms = (
+            {
+                name.removeprefix(prefix): column
+                for name, column in columns.items()
+                if name.startswith(prefix)
+            }
+            for prefix in ("state/", "alarms/")
+        )
+        kept = alarms if "rules" in numbers else None
+        return cls(version, fingerprint, ids, state, separate_weights, rules, kept)
 
     def check_fits(self, fingerprint: str) -> None:
         """Refuse a snapshot of another version or of another smoothing.

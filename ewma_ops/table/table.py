@@ -7,7 +7,7 @@ Must not know streams, Kafka, the clock ("now" is an argument) or how a statisti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise, repeat
 
@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import Readings, Smoothed
+from ewma_ops.columns.transitions import Transitions
 from ewma_ops.errors import ReadingError
+from ewma_ops.monitor.machine import Trigger
 from ewma_ops.stats.batch_plan import plan_batch, renewed
+from ewma_ops.stats.states import NEVER
 from ewma_ops.table.admission import Admitted
+from ewma_ops.table.alarms import Batch, Happened, as_transitions, rows_before, triggers_at
 from ewma_ops.table.revisions import Revisable
 from ewma_ops.table.snapshots import TableSnapshot
 
@@ -42,6 +46,9 @@ class SeriesTable(Revisable):
     fields
         Names of the fields of a reading, or the length of the vector that its value is. A field
         is missing by itself; a vector is missing as a whole if any number of it is.
+    alarms
+        Rules of alarms (`ewma_ops.monitor`): what becomes of them is in ``transitions`` of what
+        :meth:`update` returns.
     forget_after
         A reading that is more than this past the newest of its series, such as ``"7d"``, resets
         the series; readings need times then. If readings have ``clocks_ms``, the clock is used in
@@ -100,24 +107,32 @@ class SeriesTable(Revisable):
             policy rejects one.
         """
         self._admission.check_shape(readings)
+        if self._alarms is not None and len(readings):
+            self._alarms.check_times(readings.series_ids[0], readings.times_ms)
         located = self._index.look_up(readings.series_ids)
         self._grow(len(self) + located.n_new)
         admitted = self._admission.admit(readings, located.rows, collect_rejected=collect_rejected)
         self._index.add(located)
+        kept = admitted.readings
+        if kept.hashes is None and len(kept):
+            kept = replace(kept, hashes=self.hashes[admitted.rows])
+        happened: list[Happened] = []
         if admitted.resets is None:
-            statistics = self._advance(admitted)
+            statistics = self._advance(admitted, {}, happened)
         else:
             free = len(self)
             renewal = renewed(admitted.rows, admitted.resets, free)
             self._grow(free + int(admitted.resets.sum()))
-            statistics = self._advance(admitted._replace(rows=renewal.rows))
+            before = rows_before(admitted.rows, admitted.resets, renewal.rows)
+            statistics = self._advance(admitted._replace(rows=renewal.rows), before, happened)
             for smoothing_state in self._smoothing_states:
                 smoothing_state.copy_rows(renewal.last, renewal.series)
                 smoothing_state.clear(slice(free, None))
-        kept = admitted.readings
-        if kept.hashes is None and len(kept):
-            kept = replace(kept, hashes=self.hashes[admitted.rows])
-        return Smoothed(kept, statistics, admitted.rejected, admitted.tally)
+            if self._alarms is not None:
+                self._alarms.state.copy_rows(renewal.last, renewal.series)
+                self._alarms.state.clear(slice(free, None))
+        transitions = as_transitions(kept, happened)
+        return Smoothed(kept, statistics, admitted.rejected, admitted.tally, transitions)
 
     def update_in_order(self, readings: Readings) -> Iterator[Smoothed]:
         """Take in readings among which there are tombstones: the series of one starts over there.
@@ -133,13 +148,42 @@ class SeriesTable(Revisable):
         for start, stop in pairwise([0, *changes.tolist(), len(readings)]):
             part = readings.take(np.arange(start, stop))
             if marks[start]:
-                self.forget(part.series_ids)
+                cleared = self._forget_at(part)
+                if cleared is not None:
+                    yield cleared
             else:
                 yield self.update(replace(part, tombstones=None), collect_rejected=True)
 
-    def _advance(self, admitted: Admitted) -> dict[str, NDArray[np.float64]]:
+    def _forget_at(self, tombstones: Readings) -> Smoothed | None:
+        """Let series start over; return no readings, but the alarms that this clears, if any."""
+        happened: list[Happened] = []
+        hashes = np.zeros(len(tombstones), np.uint32)
+        triggers = triggers_at(tombstones, np.arange(len(tombstones)))
+        for at, series_id in enumerate(tombstones.series_ids):
+            row = self._index.find(series_id)
+            if row is None:
+                continue
+            if self._alarms is not None:
+                hashes[at] = self.hashes[row]
+                events = self._alarms.forget(row, triggers[at])
+                happened += [Happened(at, rule, event) for rule, event in events]
+            self._forget_row(row)
+        transitions = as_transitions(replace(tombstones, hashes=hashes), happened)
+        if transitions is None:
+            return None
+        none = tombstones.take(np.zeros(0, np.intp))
+        empty = {name: np.zeros(0) for name in self.names}
+        return Smoothed(replace(none, tombstones=None), empty, transitions=transitions)
+
+    def _advance(
+        self, admitted: Admitted, before: Mapping[int, int], happened: list[Happened]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Update the state by admitted readings; return statistics, and add what happened.
+
+        ``before`` holds the rows that series had which a reading resets, by its place.
+        """
         if len(admitted.rows) < _SMALLEST_BATCH and not self._vector:
-            return self._step_through(admitted)
+            return self._step_through(admitted, before, happened)
         width = self.smoothing_set.width
         laid_out = plan_batch(admitted.rows, width)
         planned = laid_out.planned
@@ -155,7 +199,14 @@ class SeriesTable(Revisable):
         found: dict[str, NDArray[np.float64]] = {}
         for state in self._states:
             found |= state.advance(laid_out, values, times, weights, causes)
-        return {name: found[name] for name in self._names}
+        if self._alarms is not None:
+            batch = Batch(
+                admitted.readings, admitted.values, admitted.times_ms, admitted.rows, before
+            )
+            scores, more = self._alarms.advance(batch)
+            happened += more
+            found |= scores
+        return {name: found[name] for name in self.names}
 
     def step(
         self,
@@ -194,8 +245,11 @@ class SeriesTable(Revisable):
         ((1.0,), (3.0,))
         """
         admission, causes, was_idle = self._admission, 0, False
+        came_ms = time_ms
         if admission.demands and (time_ms is None or weight is None):
             admission.check_given(series_id, time_ms, weight)
+        if self._alarms is not None:
+            self._alarms.check_times(series_id, time_ms)
         if admission.by_volume:
             admission.check_weight(series_id, weight)
         values: Sequence[float] = value if self._fields else (value,)  # type: ignore[assignment] # one for each field
@@ -213,12 +267,40 @@ class SeriesTable(Revisable):
             values, time_ms, causes, was_idle = admission.time_of(
                 series_id, row, values, weight, time_ms, causes
             )
-        if was_idle or (causes and admission.resets(causes)):
+        resets = was_idle or bool(causes and admission.resets(causes))
+        if resets:
             for smoothing_state in self._smoothing_states:
                 smoothing_state.clear(row)
-        if self._alone is not None:
-            return self._alone.step(row, values, time_ms, weight, causes)
-        return self._move(row, values, time_ms, weight, causes)
+        move = self._move if self._alone is None else self._alone.step
+        found = move(row, values, time_ms, weight, causes)
+        if self._alarms is None:
+            return found
+        trigger = Trigger(NEVER if came_ms is None else came_ms)
+        scores, events = self._alarms.step(
+            series_id, row, values, time_ms, weight, trigger, row if resets else None
+        )
+        for rule, event in events:
+            self._stepped.append((series_id, int(self.hashes[row]), came_ms, rule, event))
+        return (*found, *scores)
+
+    def pop_transitions(self) -> Transitions | None:
+        """Return what became of alarms in :meth:`step` since the last call; ``None`` for nothing.
+
+        Without input positions, as `step` knows none.
+        """
+        stepped, self._stepped = self._stepped, []
+        if not stepped:
+            return None
+        ids, hashes, times, rules, events = zip(*stepped, strict=True)
+        timed = all(time is not None for time in times)
+        readings = Readings(
+            list(ids),
+            np.zeros(len(ids)),
+            np.array(times, np.int64) if timed else None,
+            hashes=np.array(hashes, np.uint32),
+        )
+        happened = [Happened(at, *one) for at, one in enumerate(zip(rules, events, strict=True))]
+        return as_transitions(readings, happened)
 
     def _move(
         self,
@@ -241,7 +323,9 @@ class SeriesTable(Revisable):
             flat += state.step(row, own, time_ms, weight, causes)
         return tuple(flat) if self._order is None else tuple([flat[i] for i in self._order])
 
-    def _step_through(self, admitted: Admitted) -> dict[str, NDArray[np.float64]]:
+    def _step_through(
+        self, admitted: Admitted, before: Mapping[int, int], happened: list[Happened]
+    ) -> dict[str, NDArray[np.float64]]:
         n = len(admitted.rows)
         weights, times, causes = admitted.readings.weights, admitted.times_ms, admitted.causes
         steps = map(
@@ -253,4 +337,10 @@ class SeriesTable(Revisable):
             repeat(0) if causes is None else causes.tolist(),
         )
         columns = np.array(list(steps), np.float64).reshape(n, len(self._names)).T
-        return dict(zip(self._names, columns.copy(), strict=True))
+        found = dict(zip(self._names, columns.copy(), strict=True))
+        if self._alarms is None or not n:
+            return found
+        batch = Batch(admitted.readings, admitted.values, admitted.times_ms, admitted.rows, before)
+        scores, more = self._alarms.step_through(batch)
+        happened += more
+        return found | scores

@@ -58,7 +58,16 @@ from ewma_ops.errors import (
     StateError,
     TopicError,
 )
-from ewma_ops.monitor import AlarmRules, Bounds, Design, Level, Spike, Transitions, design
+from ewma_ops.monitor import (
+    AlarmRules,
+    Bounds,
+    Design,
+    Level,
+    Spike,
+    Transition,
+    Transitions,
+    design,
+)
 from ewma_ops.table import TableSnapshot
 from ewma_ops.testing import Record, Result, read_records, run_dataflow, run_job
 
@@ -134,6 +143,11 @@ def timed(flow: Dataflow, now: datetime) -> KeyedStream[SmoothedReading]:
 def columns(flow: Dataflow, past: Iterable[Readings]) -> Stream[Smoothed]:
     up = op.input("columns", flow, TestingSource([Readings.of(["a"], [1.0])]))
     return ew.smooth_batches("smooth", up, Smoothing(Decay(beta=0.9)), shards=8, warm_start=past)
+
+
+def watched(flow: Dataflow) -> KeyedStream[Transition]:
+    values = op.input("watched", flow, TestingSource([("a", 1.0)]))
+    return ew.watch("watch", values, AlarmRules.of({"hot": Bounds(above=30.0)}))
 
 
 def kafka(flow: Dataflow) -> str:

@@ -1,0 +1,151 @@
+"""`Baseline`: what is expected of a series, learned from the series itself.
+
+Knows the recurrences of one series, with operations only that give the same bits for a number and
+for a column (`stats.ops`); must not know rules, limits, rows or series.
+
+Two EWMAs with the proper weights (bias-corrected), a fast and a slow one:
+
+    S <- f S + w    p = w / S    r = 1 - p      of each: f, w as of `stats.weights`
+    U <- r^2 U + p^2                            sum of squared weights, 1 / n_eff
+    C <- r_fast r_slow C + p_fast p_slow        sum of the products of both weights
+    x' = x within slow +- 4 sqrt(V)             clipped, once the baseline is relied on
+    V <- ((1 - U) V + p d^2) / (r (1 - U) + 2 p)     d = x' - slow; unbiased, of the slow one
+    fast <- fast + p (x' - fast)                slow <- slow + p d
+
+The variance of fast - slow is V (U_fast + U_slow - 2 C), and that of x - slow before it is
+V (1 + U_slow). Clipping keeps a single wild reading out of both averages and out of V: without it,
+one would look like a shift of the level, and hide the next ones.
+
+A series is judged once it has had ``warm_up`` readings, its slow EWMA has an effective number of at
+least `LEAST_N_EFF`, and it has varied by more than rounding does. After a gap so long that it
+leaves nothing of the earlier weights, the warm-up begins again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ewma_ops.monitor.rules import LEAST_N_EFF
+from ewma_ops.stats import ops
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.ops import Ops
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.weights import Weighing
+
+__all__ = ["Baseline", "Factors", "Seen"]
+
+CLIP = 4.0
+"""Readings are clipped at so many standard deviations."""
+
+_MOST_U = 1.0 / LEAST_N_EFF
+_ALONE = 0.75
+"""A U_slow above it: nothing but the newest reading is left."""
+_ROUNDING = 2.0**-72
+"""A variance below this part of the squared mean is rounding."""
+_TINY = 5e-324
+
+
+class Factors(NamedTuple):
+    """f and w of a reading, for the fast and the slow EWMA."""
+
+    fast_kept: Any
+    fast_added: Any
+    slow_kept: Any
+    slow_added: Any
+
+
+class Seen(NamedTuple):
+    """What a baseline knows about a reading (numbers), or each of a batch (columns).
+
+    ``fast`` and ``slow`` after it; ``before``, ``variance`` and ``concentration`` of the slow EWMA
+    before it; ``excess``, the variance of fast - slow in units of ``variance``; and whether the
+    reading is ``judged``.
+    """
+
+    fast: Any
+    slow: Any
+    before: Any
+    variance: Any
+    concentration: Any
+    excess: Any
+    judged: Any
+
+
+class Baseline:
+    """The recurrences of a fast and a slow EWMA of the same series.
+
+    Parameters
+    ----------
+    fast, slow
+        Both by reading, or both by time.
+    warm_up
+        Readings before the first that is judged.
+
+    Attributes
+    ----------
+    columns
+        Names of the state with the dtype and the initial value of each.
+    """
+
+    columns = (
+        ("fast", "float64", 0.0),
+        ("slow", "float64", 0.0),
+        ("variance", "float64", 0.0),
+        ("fast_weight", "float64", 0.0),
+        ("slow_weight", "float64", 0.0),
+        ("fast_u", "float64", 1.0),
+        ("slow_u", "float64", 1.0),
+        ("shared", "float64", 1.0),
+        ("seen", "uint32", 0),
+    )
+
+    def __init__(self, fast: Decay, slow: Decay, warm_up: int) -> None:
+        self.by_time = fast.by_time
+        self._warm_up = warm_up
+        self._key = decays = fast, slow
+        self._of_columns = [Weighing(Smoothing(d), ops.of_columns(d)).factors for d in decays]
+        self._of_numbers = [Weighing(Smoothing(d), ops.of_numbers(d)).factors for d in decays]
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Baseline) and self._key == other._key
+        return same and isinstance(other, Baseline) and self._warm_up == other._warm_up
+
+    def __hash__(self) -> int:
+        return hash((self._key, self._warm_up))
+
+    def factors(self, gap: Any, *, columns: bool) -> Factors:
+        """Return the factors after gaps in ticks, int64[n] or int; of decay by reading: numbers."""
+        fast, slow = self._of_columns if columns else self._of_numbers
+        return Factors(*fast(gap, None), *slow(gap, None))
+
+    def step(self, o: Ops, y: Any, x: Any, by: Factors) -> tuple[tuple[Any, ...], Seen]:
+        """Return the state after a reading x, and what is known about it.
+
+        ``y`` is the state before, in the order of `columns`.
+        """
+        fast, slow, variance, fast_weight, slow_weight, fast_u, slow_u, shared, seen = y
+        kept = fast_weight * by.fast_kept
+        fast_weight = kept + by.fast_added
+        fast_p, fast_r = by.fast_added / fast_weight, kept / fast_weight
+        kept = slow_weight * by.slow_kept
+        slow_weight = kept + by.slow_added
+        p, r = by.slow_added / slow_weight, kept / slow_weight
+        fast_u = fast_r * fast_r * fast_u + fast_p * fast_p
+        u = r * r * slow_u + p * p
+        shared = fast_r * r * shared + fast_p * p
+        judged = (
+            (seen >= self._warm_up)
+            & (o.maximum(u, slow_u) <= _MOST_U)
+            & (variance > slow * slow * _ROUNDING)
+        )
+        reach = o.where(judged, o.sqrt(variance) * CLIP, float("inf"))
+        x = o.minimum(o.maximum(x, slow - reach), slow + reach)
+        d = x - slow
+        spread = o.maximum(1.0 - slow_u, 0.0)
+        after = (spread * variance + p * d * d) / o.maximum(r * spread + 2.0 * p, _TINY)
+        fast = fast + fast_p * (x - fast)
+        seen = o.where(u > _ALONE, 1, seen + 1)
+        state = fast, slow + p * d, after, fast_weight, slow_weight, fast_u, u, shared, seen
+        return state, Seen(
+            fast, state[1], slow, variance, slow_u, fast_u + u - 2.0 * shared, judged
+        )

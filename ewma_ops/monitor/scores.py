@@ -1,0 +1,175 @@
+"""How each kind of rule scores a reading, and from which score on it is beyond: the one table.
+
+Knows formulas, with operations only that give the same bits for a number and for a column; must not
+know series, state, or how alarms come and go (`machine`).
+
+To add a kind of rule: its class in `rules`, and an entry in `KINDS`, here. What it has to remember
+of a series is a `Tracker`; readings in a row, times and severities are the machine's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ewma_ops.monitor.baseline import Baseline
+from ewma_ops.monitor.machine import Scored, Thresholds
+from ewma_ops.monitor.rules import Bounds, ChartRule
+from ewma_ops.monitor.student import normal_of_t, t_of_normal
+from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.ops import Ops
+
+__all__ = ["KINDS", "Kind", "Read"]
+
+_LEAST_EXCESS = 1e-9
+"""Below it the fast and the slow EWMA have the same weights."""
+_MOST = 1e6
+"""Greatest magnitude of a score: beyond it, it says no more."""
+_NAN = math.nan
+
+
+class Read(NamedTuple):
+    """A reading (numbers), or each of a batch (columns): its value, and what its tracker knows."""
+
+    value: Any
+    seen: Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of rule.
+
+    Parameters
+    ----------
+    tracker
+        (rule) -> what has to be known about a series; ``None`` for nothing.
+    score
+        (read, ops) -> the score of the reading, and what it is of.
+    thresholds
+        (rule) -> from which scores on a reading is beyond, back, and critical.
+    evidence
+        (read, rule, ops) -> numbers for people by name, as `Transitions` has them.
+    rough
+        (read, ops) -> a magnitude that the score does not exceed, and quicker to compute; ``None``
+        for that of the score.
+    """
+
+    tracker: Callable[[Any], Tracker | None]
+    score: Callable[[Read, Ops], Scored]
+    thresholds: Callable[[Any], Thresholds]
+    evidence: Callable[[Read, Any, Ops], Mapping[str, Any]]
+    rough: Callable[[Read, Ops], Any] | None = None
+
+
+def _baseline(rule: ChartRule) -> Baseline:
+    assert rule.decay is not None  # `with_limits` names both
+    assert isinstance(rule.baseline, Decay)
+    return Baseline(rule.decay, rule.baseline, rule.warm_up)
+
+
+def _chart(rule: ChartRule) -> Thresholds:
+    assert rule.limit is not None  # `with_limits` computes it
+    limit, back = rule.limit, rule.clear * rule.limit
+    critical = math.inf if rule.critical is None else rule.critical * limit
+    high, low = rule.direction != "low", rule.direction != "high"
+    return Thresholds(
+        limit if high else math.inf,
+        -limit if low else -math.inf,
+        back if high else math.inf,
+        -back if low else -math.inf,
+        critical if high else math.inf,
+        -critical if low else -math.inf,
+        rule.least,
+        rule.clear * rule.least,
+    )
+
+
+def _ratio(deviation: Any, scale: Any, judged: Any, o: Ops) -> Any:
+    judged = judged & (scale > 0.0)
+    score = o.minimum(o.maximum(deviation / o.where(judged, scale, 1.0), -_MOST), _MOST)
+    return o.where(judged, score, _NAN)
+
+
+def _level_scale(read: Read, o: Ops) -> Any:
+    return o.sqrt(read.seen.variance * o.maximum(read.seen.excess, 0.0))
+
+
+def _level(read: Read, o: Ops) -> Scored:
+    seen = read.seen
+    deviation = seen.fast - seen.slow
+    judged = seen.judged & (seen.excess > _LEAST_EXCESS)
+    score = _ratio(deviation, _level_scale(read, o), judged, o)
+    return Scored(score, deviation, seen.slow)
+
+
+def _level_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
+    seen, scale = read.seen, _level_scale(read, o)
+    return _charted(read, seen.slow, scale, rule.limit, o)
+
+
+def _spike_scale(read: Read, o: Ops) -> Any:
+    return o.sqrt(read.seen.variance * (1.0 + read.seen.concentration))
+
+
+def _inverse(read: Read, o: Ops) -> Any:
+    """1 / degrees of freedom of the standard deviation, n_eff - 1."""
+    u = o.where(read.seen.judged, read.seen.concentration, 0.05)
+    return u / (1.0 - u)
+
+
+def _spike_rough(read: Read, o: Ops) -> Any:
+    deviation = read.value - read.seen.before
+    return abs(_ratio(deviation, _spike_scale(read, o), read.seen.judged, o))
+
+
+def _spike(read: Read, o: Ops) -> Scored:
+    deviation = read.value - read.seen.before
+    t = _ratio(deviation, _spike_scale(read, o), read.seen.judged, o)
+    return Scored(normal_of_t(t, _inverse(read, o), o), deviation, read.seen.before)
+
+
+def _spike_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
+    limit = t_of_normal(rule.limit, _inverse(read, o))
+    return _charted(read, read.seen.before, _spike_scale(read, o), limit, o)
+
+
+def _charted(read: Read, expected: Any, scale: Any, limit: Any, o: Ops) -> Mapping[str, Any]:
+    seen = read.seen
+    return {
+        "value": read.value,
+        "ewma": seen.fast,
+        "expected": expected,
+        "lower": o.where(seen.judged, expected - limit * scale, _NAN),
+        "upper": o.where(seen.judged, expected + limit * scale, _NAN),
+        "std": o.sqrt(seen.variance),
+        "n_eff": 1.0 / seen.concentration,
+    }
+
+
+def _value(read: Read, _: Ops) -> Scored:
+    return Scored(read.value, 0.0, 0.0)
+
+
+def _bounds(rule: Bounds) -> Thresholds:
+    high = math.inf if rule.above is None else rule.above
+    low = -math.inf if rule.below is None else rule.below
+    back_high = high if rule.clear_above is None else rule.clear_above
+    return Thresholds(high, low, back_high, low if rule.clear_below is None else rule.clear_below)
+
+
+def _bounds_evidence(read: Read, rule: Bounds, _: Ops) -> Mapping[str, Any]:
+    bounds = {"lower": rule.below, "upper": rule.above}
+    return {"value": read.value} | {
+        name: bound for name, bound in bounds.items() if bound is not None
+    }
+
+
+KINDS: dict[str, Kind] = {
+    "level": Kind(_baseline, _level, _chart, _level_evidence),
+    "spike": Kind(_baseline, _spike, _chart, _spike_evidence, _spike_rough),
+    "bounds": Kind(lambda _: None, _value, _bounds, _bounds_evidence),
+}
+"""How each kind of rule in `rules.KINDS` scores."""

@@ -1,0 +1,447 @@
+"""`Alarms`: scores of readings, and the transitions of alarms, for the series of a table.
+
+Knows readings and rows; must not know formulas (`ewma_ops.monitor.scores`) or series ids, but to
+pass them on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import translate
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.byte_columns import taken
+from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.readings import Readings
+from ewma_ops.columns.transitions import EVIDENCE, Transitions
+from ewma_ops.errors import ConfigError, ReadingError, shown
+from ewma_ops.monitor.machine import Event, Scored, Trigger
+from ewma_ops.monitor.rules import AlarmRules, ChartRule
+from ewma_ops.monitor.scores import Read
+from ewma_ops.monitor.tracking import COLUMNS, LARGEST, NUMBERS, track
+from ewma_ops.stats import recurrences
+from ewma_ops.stats.batch_plan import BatchPlan, plan_series
+from ewma_ops.stats.states import NEVER
+from ewma_ops.table.alarm_state import AlarmState, BoundRule
+from ewma_ops.table.smoothing_set import SmoothingSet
+
+__all__ = ["Alarms", "Batch", "Happened", "as_transitions", "rows_before", "triggers_at"]
+
+_NAN = float("nan")
+_MOST_IDS = 1 << 16
+
+
+class Happened(NamedTuple):
+    """An event of the rule with a number, at the reading at a place of a batch."""
+
+    at: int
+    rule: int
+    event: Event
+
+
+class Batch(NamedTuple):
+    """The admitted readings of a batch, in order of arrival.
+
+    ``values`` are float64[n] or [n, k], ``times_ms`` those that the decay goes by, ``rows`` those
+    of the series. ``resets`` maps the place of a reading that resets its series to the row that the
+    series had before.
+    """
+
+    readings: Readings
+    values: NDArray[np.float64]
+    times_ms: NDArray[np.int64] | None
+    rows: NDArray[np.intp]
+    resets: Mapping[int, int]
+
+    def value_at(self, at: int, place: int) -> float:
+        """Return a value of the reading at a place."""
+        return float(self.values[at] if self.values.ndim == 1 else self.values[at, place])
+
+
+class Alarms:
+    """Rules of alarms at work in a table.
+
+    Parameters
+    ----------
+    rules, smoothing_set
+        As of `AlarmState`.
+
+    Attributes
+    ----------
+    state
+        What is known about each series.
+    rules
+        The rules with their limits.
+    names
+        Of the scores that go along with the statistics.
+    """
+
+    def __init__(self, rules: AlarmRules, smoothing_set: SmoothingSet) -> None:
+        self.state = AlarmState(rules, smoothing_set)
+        self.rules = self.state.rules
+        self.names = self.rules.score_names
+        taken_names = set(self.names) & set(smoothing_set.names)
+        if taken_names:
+            raise ConfigError(
+                f"{', '.join(sorted(taken_names))} is the name of a statistic and of a score: "
+                "rename the rule"
+            )
+        self._by_volume = smoothing_set.by_volume
+        self._concerns = [_matcher(one.rule.series) for one in self.state.bound]
+        self._charts = [one for one in self.state.bound if isinstance(one.rule, ChartRule)]
+        self._marks = np.zeros(0, np.bool_)
+
+    def check_times(self, series_id: str, times_ms: object) -> None:
+        """Refuse readings without times if a rule needs them.
+
+        Raises
+        ------
+        ReadingError
+            With the rules that do.
+        """
+        if times_ms is None and self.state.timed:
+            raise ReadingError(
+                f"alarms {', '.join(self.state.timed)} go by time (decay, remind or cooldown), but "
+                f"a reading has none: give (time, value) pairs (series {shown(series_id)})"
+            )
+
+    # A batch as columns ------------------------------------------------------------------------
+
+    def advance(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
+        """Update the state by a batch; return the scores by name, and what happened."""
+        if len(self._marks) < self.state.size:
+            self._marks = np.zeros(self.state.size, np.bool_)
+        scores = {name: np.full(len(batch.rows), _NAN) for name in self.names}
+        happened: list[Happened] = []
+        whole: BatchPlan | None = None
+        for place in self.state.places:
+            values = batch.values if batch.values.ndim == 1 else batch.values[:, place]
+            observed = ~np.isnan(values)
+            if self._by_volume and batch.readings.weights is not None:
+                observed &= batch.readings.weights > 0.0
+            if observed.all():
+                plan = whole = plan_series(batch.rows) if whole is None else whole
+                order = _order(plan)
+            else:
+                present = np.flatnonzero(observed)
+                plan = plan_series(batch.rows[present])
+                order = present[_order(plan)]
+            self._advance_field(place, batch, plan, order, values[order], scores, happened)
+        happened.sort(key=lambda one: one[:2])
+        return scores, happened
+
+    def _advance_field(
+        self,
+        place: int,
+        batch: Batch,
+        plan: BatchPlan,
+        order: NDArray[np.intp],
+        values: NDArray[np.float64],
+        scores: dict[str, NDArray[np.float64]],
+        happened: list[Happened],
+    ) -> None:
+        """Update the rules of one field; ``order`` is the place in the batch of each reading."""
+        seen: dict[int, Any] = {-1: None}
+        if len(order):
+            gaps = self._gaps(place, plan, batch.times_ms, order)
+            within = np.minimum(np.maximum(values, -LARGEST), LARGEST)
+            for at, one in enumerate(self.state.tracked):
+                if one.place == place:
+                    state = [column[plan.series] for column in one.columns]
+                    seen[at] = track(one.tracker, plan, state, within, gaps)
+                    for column, moved in zip(one.columns, state, strict=True):
+                        column[plan.series] = moved
+        for rule in self.state.bound:
+            if rule.place == place:
+                read = Read(values, seen.get(rule.tracker))
+                happened += self._judge(rule, batch, order, read)
+                if self.names and rule in self._charts and len(order):
+                    for name, column in _shown(rule, read, COLUMNS).items():
+                        scores[name][order] = column
+
+    def _gaps(
+        self,
+        place: int,
+        plan: BatchPlan,
+        times_ms: NDArray[np.int64] | None,
+        order: NDArray[np.intp],
+    ) -> NDArray[np.int64] | None:
+        """Return the time since the newest earlier reading of the series; late ones are < 0."""
+        newest = self.state.newest.get(place)
+        if newest is None or times_ms is None:
+            return None
+        times, own = times_ms[order], newest[plan.series]
+        before = recurrences.latest(plan, times, own)
+        newest[plan.series] = own
+        return np.asarray(np.where(before == NEVER, 0, times - np.maximum(before, -(1 << 62))))
+
+    def _judge(
+        self, one: BoundRule, batch: Batch, order: NDArray[np.intp], read: Read
+    ) -> list[Happened]:
+        """Let a rule judge the readings of series that are not quiet, or no longer."""
+        machine, score = one.machine, None
+        rows = batch.rows[order]
+        beyond = np.zeros(0, np.intp)
+        if len(order):
+            if one.kind.rough is None:
+                score = one.kind.score(read, COLUMNS).score
+                beyond = machine.beyond(score, -score)
+            else:
+                rough = one.kind.rough(read, COLUMNS)
+                beyond = machine.beyond(rough, rough)
+        if not len(beyond) and not machine.episodes:
+            return []
+        for_now = np.concatenate([rows[beyond], np.fromiter(machine.episodes, np.intp)])
+        self._marks[for_now] = True
+        chosen = np.flatnonzero(self._marks[rows])
+        self._marks[for_now] = False
+        chosen = chosen[np.argsort(order[chosen], kind="stable")]
+        return list(self._step_through(one, batch, order[chosen], read, chosen))
+
+    def _step_through(
+        self,
+        one: BoundRule,
+        batch: Batch,
+        arrived: NDArray[np.intp],
+        read: Read,
+        chosen: NDArray[np.intp],
+    ) -> list[Happened]:
+        """Judge chosen readings one by one, in order of arrival, and clear what is reset."""
+        found: list[Happened] = []
+        few = _chosen(read, chosen)
+        marks = [(at, k) for k, at in enumerate(arrived.tolist())]
+        if batch.resets:
+            marks = sorted([*marks, *((at, -1) for at in batch.resets)])
+        scored: list[Scored] = []
+        if len(chosen):
+            columns = np.broadcast_arrays(*one.kind.score(few, COLUMNS))
+            scored = list(map(Scored, *(column.tolist() for column in columns)))
+        triggers = triggers_at(batch.readings, arrived)
+        rows = batch.rows[arrived].tolist()
+        concerns = self._concerns[one.number]
+        ended = -1
+        for at, k in marks:
+            if k < 0:
+                (trigger,) = triggers_at(batch.readings, np.array([at]))
+                value = batch.value_at(at, one.place)
+                event = one.machine.reset(batch.resets[at], trigger, value)
+                ended = at if event is not None else ended
+            elif at == ended or not concerns(batch.readings.series_ids[at]):
+                continue
+            else:
+                look = partial(_evidence_at, one, few, k)
+                event = one.machine.judge(rows[k], scored[k], triggers[k], look)
+            if event is not None:
+                found.append(Happened(at, one.number, event))
+        return found
+
+    # A single reading --------------------------------------------------------------------------
+
+    def step(
+        self,
+        series_id: str,
+        row: int,
+        values: Sequence[float],
+        time_ms: int | None,
+        weight: float | None,
+        trigger: Trigger,
+        reset: int | None,
+    ) -> tuple[list[float], list[tuple[int, Event]]]:
+        """Update one series by one reading; return its scores, and the events by rule number.
+
+        ``reset`` is the row that the series had before, if the reading resets it.
+        """
+        scores: list[float] = []
+        events = [] if reset is None else self._reset(reset, trigger, values)
+        if reset == row:
+            self.state.clear(row)
+        ended = {number for number, _ in events}
+        known = self._known(row, values, time_ms, weight)
+        for one in self.state.bound:
+            if one.place not in known:
+                scores += [_NAN] * (3 if self.names and one in self._charts else 0)
+                continue
+            read = Read(values[one.place], known[one.place].get(one.tracker))
+            scored = one.kind.score(read, NUMBERS)
+            if one.number not in ended and self._concerns[one.number](series_id):
+                look = partial(_evidence, one, read)
+                event = one.machine.judge(row, scored, trigger, look)
+                if event is not None:
+                    events.append((one.number, event))
+            if self.names and one in self._charts:
+                scores += _shown(one, read, NUMBERS).values()
+        return scores, sorted(events, key=lambda event: event[0])
+
+    def step_through(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
+        """Do what :meth:`advance` does, one reading after the other: quicker for a few."""
+        rows, n = batch.rows.tolist(), len(batch.rows)
+        weights = batch.readings.weights
+        ids, times = batch.readings.series_ids, batch.times_ms
+        values = batch.values.reshape(n, -1).tolist()
+        moments = [None] * n if times is None else times.tolist()
+        weighed = [None] * n if weights is None else weights.tolist()
+        triggers = triggers_at(batch.readings, np.arange(n))
+        scores: list[list[float]] = []
+        happened: list[Happened] = []
+        for at, (row, trigger) in enumerate(zip(rows, triggers, strict=True)):
+            own, events = self.step(
+                *(ids[at], row, values[at], moments[at], weighed[at]), trigger, batch.resets.get(at)
+            )
+            scores.append(own)
+            happened += [Happened(at, rule, event) for rule, event in events]
+        shown = np.array(scores, np.float64).reshape(n, len(self.names)).T
+        return dict(zip(self.names, shown.copy(), strict=True)), happened
+
+    def _known(
+        self, row: int, values: Sequence[float], time_ms: int | None, weight: float | None
+    ) -> dict[int, dict[int, Any]]:
+        """Move the trackers; return what each knows, by field and number, if it has a value."""
+        known: dict[int, dict[int, Any]] = {}
+        weighs = not self._by_volume or (weight is not None and weight > 0.0)
+        for place in self.state.places:
+            value = values[place]
+            if not (value == value and weighs):
+                continue
+            known[place] = {-1: None}
+            gap = 0
+            newest = self.state.newest.get(place)
+            if newest is not None and time_ms is not None:
+                before = int(newest[row])
+                gap = 0 if before == NEVER else time_ms - before
+                newest[row] = max(before, time_ms)
+            value = min(max(value, -LARGEST), LARGEST)
+            for at, one in enumerate(self.state.tracked):
+                if one.place == place:
+                    by = one.tracker.factors(gap, columns=False)
+                    y = [column[row] for column in one.numbers]
+                    state, known[place][at] = one.tracker.step(NUMBERS, y, value, by)
+                    for column, number in zip(one.numbers, state, strict=True):
+                        column[row] = number
+        return known
+
+    def _reset(
+        self, row: int, trigger: Trigger, values: Sequence[float]
+    ) -> list[tuple[int, Event]]:
+        """Clear the alarms of a series that starts over; return the events by rule number."""
+        events: list[tuple[int, Event]] = []
+        for one in self.state.bound:
+            event = one.machine.reset(row, trigger, values[one.place])
+            if event is not None:
+                events.append((one.number, event))
+        return events
+
+    def forget(self, row: int, trigger: Trigger) -> list[tuple[int, Event]]:
+        """Let a series start over that is to be forgotten; return the alarms that it clears."""
+        events = self._reset(row, trigger, [_NAN] * (1 + max(self.state.places)))
+        self.state.forget(row)
+        return events
+
+
+def _order(plan: BatchPlan) -> NDArray[np.intp]:
+    assert plan.order is not None  # by rounds or runs
+    return plan.order
+
+
+def triggers_at(readings: Readings, at: NDArray[np.intp]) -> list[Trigger]:
+    """Return the readings at some places as triggers."""
+    times, origins = readings.times_ms, readings.origins
+    moments = [NEVER] * len(at) if times is None else times[at].tolist()
+    if origins is None:
+        return list(map(Trigger, moments))
+    ordinals = [0] * len(at) if origins.ordinals is None else origins.ordinals[at].tolist()
+    columns = moments, origins.partitions[at].tolist(), origins.offsets[at].tolist(), ordinals
+    return list(map(Trigger, *columns))
+
+
+def rows_before(
+    rows: NDArray[np.intp], resets: NDArray[np.bool_], renewed: NDArray[np.intp]
+) -> dict[int, int]:
+    """Return the row that a series had before each reading that resets it, by its place.
+
+    Examples
+    --------
+    >>> rows_before(np.array([3, 3, 3]), np.array([False, True, True]), np.array([3, 7, 8]))
+    {1: 3, 2: 7}
+    """
+    newest: dict[int, int] = {}
+    before: dict[int, int] = {}
+    for at in np.flatnonzero(resets).tolist():
+        row = int(rows[at])
+        before[at] = newest.get(row, row)
+        newest[row] = int(renewed[at])
+    return before
+
+
+def as_transitions(readings: Readings, happened: Sequence[Happened]) -> Transitions | None:
+    """Return what happened to readings, which have hashes; ``None`` if nothing did."""
+    if not happened:
+        return None
+    assert readings.hashes is not None  # the table computes them
+    at = np.array([one.at for one in happened], np.intp)
+    events = [one.event for one in happened]
+    origins = None if readings.origins is None else readings.origins.take(at)
+    raised = None
+    if origins is not None:
+        partitions, offsets, ordinals = zip(*(event.raised for event in events), strict=True)
+        numbers = np.array(ordinals, np.uint64)
+        raised = Origins(
+            np.array(partitions, np.int64),
+            np.array(offsets, np.int64),
+            numbers if numbers.any() or origins.ordinals is not None else None,
+        )
+    timed = readings.times_ms is not None
+    return Transitions(
+        taken(readings.series_ids, at),
+        readings.hashes[at],
+        None if readings.times_ms is None else readings.times_ms[at],
+        origins,
+        np.array([one.rule for one in happened], np.uint8),
+        np.array([event.transition for event in events], np.uint8),
+        np.array([event.by for event in events], np.uint8),
+        np.array([event.severity for event in events], np.uint8),
+        np.array([event.high for event in events], np.int8),
+        raised,
+        np.array([event.since for event in events], np.int64) if timed else None,
+        {name: np.array([event.evidence.get(name, _NAN) for event in events]) for name in EVIDENCE},
+        at,
+    )
+
+
+def _evidence_at(one: BoundRule, few: Read, k: int) -> Mapping[str, float]:
+    """Return the evidence about one reading of several."""
+    seen = None if few.seen is None else type(few.seen)(*(column[k].item() for column in few.seen))
+    return _evidence(one, Read(float(few.value[k]), seen))
+
+
+def _evidence(one: BoundRule, read: Read) -> Mapping[str, float]:
+    evidence = one.kind.evidence(read, one.rule, NUMBERS)
+    if not isinstance(one.rule, ChartRule) or one.rule.limit is None:
+        return evidence
+    score = one.kind.score(read, NUMBERS).score
+    return {**evidence, "score": score, "limit": one.rule.limit}
+
+
+def _shown(one: BoundRule, read: Read, o: Any) -> dict[str, Any]:
+    """Return the scores of a rule as they go along with the statistics, by name."""
+    evidence = one.kind.evidence(read, one.rule, o)
+    score = one.kind.score(read, o).score
+    parts = {"z": score, "lower": evidence["lower"], "upper": evidence["upper"]}
+    return {f"{one.name}_{name}": part for name, part in parts.items()}
+
+
+def _chosen(read: Read, at: NDArray[np.intp]) -> Read:
+    seen = None if read.seen is None else type(read.seen)(*(column[at] for column in read.seen))
+    return Read(read.value[at], seen)
+
+
+def _matcher(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a series id matches one of the globs."""
+    if not globs:
+        return lambda _: True
+    pattern = re.compile("|".join(map(translate, globs)))
+    return lru_cache(_MOST_IDS)(lambda series_id: pattern.match(series_id) is not None)

@@ -1,0 +1,147 @@
+"""Alarms from their definitions: every weight of every reading, summed anew at each of them.
+
+O(n^2), plain Python, and nothing of ``ewma_ops`` in it. One series; times in any unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+__all__ = ["Chart", "Scored", "chart", "normal_score", "walk"]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What a level and a spike rule go by; half-lives in readings, or in time."""
+
+    fast: float
+    slow: float
+    by_time: bool
+    warm_up: int
+    clip: float = 4.0
+    least_n_eff: float = 20.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known about a reading; scores are NaN where it is not judged."""
+
+    fast: float
+    slow: float
+    level: float
+    t: float
+    degrees: float
+
+
+def chart(values: Sequence[float], times: Sequence[float], by: Chart) -> list[Scored]:
+    """Score readings, none of which is missing."""
+    clipped: list[float] = []
+    at: list[float] = []
+    found = []
+    seen = 0
+    u_before = 1.0
+    for n, value in enumerate(values):
+        at.append(times[n] if by.by_time else float(n))
+        before = _weights(at[:-1], by.slow)
+        mean = _mean(before, clipped)
+        variance = _variance(before, clipped, mean)
+        slow = _weights(at, by.slow)
+        fast = _weights(at, by.fast)
+        u = _squares(slow, slow)
+        judged = (
+            seen >= by.warm_up
+            and max(u, u_before) <= 1.0 / by.least_n_eff
+            and variance > 2.0**-72 * mean * mean
+        )
+        reach = by.clip * math.sqrt(variance) if judged else math.inf
+        clipped.append(min(max(value, mean - reach), mean + reach))
+        m_fast, m_slow = _mean(fast, clipped), _mean(slow, clipped)
+        level = t = math.nan
+        excess = math.fsum((f - s) ** 2 for f, s in zip(_shares(fast), _shares(slow), strict=True))
+        if judged:
+            t = (value - mean) / math.sqrt(variance * (1.0 + u_before))
+            level = (m_fast - m_slow) / math.sqrt(variance * excess)
+        found.append(Scored(m_fast, m_slow, level, t, 1.0 / u_before - 1.0))
+        seen = 1 if u > 0.75 else seen + 1
+        u_before = u
+    return found
+
+
+def normal_score(t: float, degrees: float) -> float:
+    """Return the normal deviation that is exceeded as rarely as Student's t, by integration."""
+    scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)
+    scale -= 0.5 * math.log(degrees * math.pi)
+    steps, size = 20_000, abs(t)
+
+    def density(s: float) -> float:
+        return math.exp(scale - (degrees + 1) / 2 * math.log1p(s * s / degrees))
+
+    inside = sum(density(size * (k + 0.5) / steps) for k in range(steps)) * size / steps
+    return math.copysign(NormalDist().inv_cdf(0.5 + inside), t)
+
+
+def walk(
+    scores: Sequence[float],
+    limit: float,
+    *,
+    clear: float,
+    in_a_row: int = 1,
+    back_in_a_row: int = 1,
+) -> list[tuple[int, str, int]]:
+    """Return (place, what, side) of the transitions that a series of scores brings about."""
+    found = []
+    alarm = 0
+    history: list[float] = []
+    for place, score in enumerate(scores):
+        if math.isnan(score):
+            continue
+        history.append(score)
+
+        back = [abs(one) <= clear * limit for one in history[-back_in_a_row:]]
+        if alarm and len(back) == back_in_a_row and all(back):
+            found.append((place, "cleared", alarm))
+            alarm, history = 0, []
+            continue
+        last = history[-in_a_row:]
+        for side in (1, -1):
+            beyond = len(last) == in_a_row and all(one * side > limit for one in last)
+            if beyond and alarm != side:
+                found.append((place, "changed" if alarm else "raised", side))
+                alarm, history = side, []
+                break
+    return found
+
+
+def _weights(times: Sequence[float], halflife: float) -> list[float]:
+    newest = max(times, default=0.0)
+    return [2.0 ** ((time - newest) / halflife) for time in times]
+
+
+def _shares(weights: Sequence[float]) -> list[float]:
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def _mean(weights: Sequence[float], values: Sequence[float]) -> float:
+    total = math.fsum(weights)
+    if total == 0.0:
+        return 0.0
+    return math.fsum(w * x for w, x in zip(weights, values, strict=True)) / total
+
+
+def _squares(one: Sequence[float], other: Sequence[float]) -> float:
+    return math.fsum(a * b for a, b in zip(_shares(one), _shares(other), strict=True))
+
+
+def _variance(weights: Sequence[float], values: Sequence[float], mean: float) -> float:
+    """Unbiased weighted variance; 0 if there are fewer than two weights."""
+    if len(values) < 2:
+        return 0.0
+    u = _squares(weights, weights)
+    if u >= 1.0:
+        return 0.0
+    biased = math.fsum(s * (x - mean) ** 2 for s, x in zip(_shares(weights), values, strict=True))
+    return biased / (1.0 - u)
