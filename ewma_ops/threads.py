@@ -1,14 +1,17 @@
 """What the kernel and the interpreter do for a thread: how late it wakes, and that it stays known.
 
-Knows one call of the Linux kernel and one of Python's; must not know who calls.
+Knows calls of the Linux kernel and of Python; must not know who calls.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
+import signal
 import sys
+import threading
 
-__all__ = ["COARSE_S", "FINE_S", "pin_thread_state", "set_timer_slack"]
+__all__ = ["COARSE_S", "FINE_S", "doze_later", "pin_thread_state", "set_timer_slack"]
 
 COARSE_S = 0.05
 FINE_S = 0.00005
@@ -25,6 +28,19 @@ def set_timer_slack(slack_s: float) -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(int(slack_s * _NS)))
+
+
+def doze_later(after_s: float) -> None:
+    """Give the main thread `COARSE_S` of slack in ``after_s`` seconds; call it from there.
+
+    Threads that it starts until then sleep no longer than they ask for. Nothing but Python's own
+    handling of signals reaches a thread that waits in compiled code, so SIGURG is simulated, which
+    Python code that does not handle it ignores.
+    """
+    signal.signal(signal.SIGURG, lambda *_: set_timer_slack(COARSE_S))
+    timer = threading.Timer(after_s, _thread.interrupt_main, [signal.SIGURG])
+    timer.daemon = True
+    timer.start()
 
 
 def pin_thread_state() -> None:

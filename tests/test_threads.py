@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import sys
 import threading
 
@@ -40,6 +41,30 @@ def test_a_thread_has_its_own_and_hands_it_on() -> None:
     thread.join()
     assert found == [COARSE_S, FINE_S, COARSE_S]
     assert _slack_s() == ours
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows timer slack")
+def test_the_main_thread_dozes_later_and_what_it_starts_until_then_does_not() -> None:
+    script = """
+import threading, time
+from ewma_ops.threads import COARSE_S, doze_later
+from tests.test_threads import _slack_s
+found = []
+doze_later(0.5)
+thread = threading.Thread(target=lambda: [time.sleep(1), found.append(_slack_s())])
+thread.start()
+until = time.monotonic() + 60
+while _slack_s() != COARSE_S and time.monotonic() < until:
+    time.sleep(0.01)
+thread.join()
+print(_slack_s(), *found)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    coarse, started_before = map(float, done.stdout.split())
+    assert coarse == COARSE_S
+    assert started_before < COARSE_S
 
 
 @pytest.mark.parametrize("stays", [False, True])

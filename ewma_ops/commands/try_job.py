@@ -26,7 +26,8 @@ from ewma_ops.job.message_lines import LineError, parse_line
 from ewma_ops.job.offline import Record, as_records, build_offline, in_runs, usual_topic
 from ewma_ops.job.report import Report, counted, total
 from ewma_ops.job.showing import shown_bytes, shown_json, shown_text
-from ewma_ops.job.worker import STOP_SIGNALS, run_worker
+from ewma_ops.job.signs import STOP_SIGNALS
+from ewma_ops.job.worker import run_worker
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import final
 
 from ewma_ops.errors import EwmaError
-from ewma_ops.job.worker import print_line
+from ewma_ops.job.signs import print_line
 
 __all__ = ["Discovery"]
 

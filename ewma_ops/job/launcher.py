@@ -36,6 +36,7 @@ from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.job.report import Counts, Report, total
+from ewma_ops.job.signs import UNAVAILABLE, print_line
 from ewma_ops.job.supervisor import (
     GRACE_S,
     POLL_S,
@@ -44,7 +45,6 @@ from ewma_ops.job.supervisor import (
     collecting_signals,
     run_once,
 )
-from ewma_ops.job.worker import UNAVAILABLE, print_line
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 

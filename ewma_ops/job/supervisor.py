@@ -21,7 +21,7 @@ from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import Relay, relayed_stderr
-from ewma_ops.job.worker import (
+from ewma_ops.job.signs import (
     LOST_PEER,
     STOP_SIGNALS,
     UNAVAILABLE,

@@ -33,30 +33,15 @@ from ewma_ops.job.answers import answer_questions
 from ewma_ops.job.measurements import gathered
 from ewma_ops.job.notes import leave_note
 from ewma_ops.job.recovery.faults import shortage
+from ewma_ops.job.signs import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals, print_line
 from ewma_ops.secrets.masking import masked_traceback
-from ewma_ops.threads import COARSE_S, set_timer_slack
+from ewma_ops.threads import doze_later
 
-__all__ = [
-    "LOST_PEER",
-    "STOP_SIGNALS",
-    "UNAVAILABLE",
-    "caught_signals",
-    "die_with_parent",
-    "exit_now",
-    "main",
-    "print_line",
-    "run_worker",
-    "stop_on_signals",
-]
+__all__ = ["die_with_parent", "exit_now", "main", "run_worker", "stop_on_signals"]
 
-LOST_PEER = 75
-"""Exit code of a worker that ended only because another one was gone."""
-
-UNAVAILABLE = 69
-"""Exit code of a worker that failed with a temporary error, such as a broker that is away."""
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+_STARTING_S = 3.0
+"""Longer than the engine takes to start; where it is not, the engine starts 0.05 s later."""
 
 
 class _PortError(EwmaError):
@@ -118,12 +103,6 @@ def run_worker(
             cause = noted[-1] if noted and _first_of_ours(error) is None else error
             return _report(cause, process_id if len(addresses) > 1 else None, parts)
     return 0
-
-
-def caught_signals() -> list[signal.Signals]:
-    """Return the stop signals, without SIGHUP if it is ignored, as under ``nohup``."""
-    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    return [number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP)]
 
 
 def stop_on_signals() -> threading.Event:
@@ -204,12 +183,6 @@ def _report(error: BaseException, process_id: int | None, parts: Path | None) ->
     return 1
 
 
-def print_line(line: str) -> None:
-    """Write a line to stderr, whole: other processes of the job may be speaking too."""
-    sys.stderr.write(f"{line}\n")  # print would write twice where Python is unbuffered
-    sys.stderr.flush()
-
-
 def die_with_parent(launcher_pid: int) -> None:
     """Have the kernel kill this process when its launcher dies; leave if that has happened.
 
@@ -255,7 +228,8 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
-    set_timer_slack(COARSE_S)
+    # Not at once: the engine's own threads inherit it, and doze a dozen times while they resume.
+    doze_later(_STARTING_S)
     code = run_worker(
         build,
         process_id=process_id,

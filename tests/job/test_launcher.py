@@ -23,7 +23,7 @@ from ewma_ops.job.launcher import _keep_running, launch
 from ewma_ops.job.recovery.manifest import Beginning
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import Counts
-from ewma_ops.job.worker import UNAVAILABLE
+from ewma_ops.job.signs import UNAVAILABLE
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.ticking import ENV, ROOT, await_progress, lines
 

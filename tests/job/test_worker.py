@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.job.worker import LOST_PEER, UNAVAILABLE
+from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.ticking import ENV, await_progress, command, lines
 
