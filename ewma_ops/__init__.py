@@ -9,13 +9,38 @@ be used without an engine.
 
 from __future__ import annotations
 
-from ewma_ops.columns.readings import Reading, Readings, Smoothed, SmoothedReading
-from ewma_ops.errors import EwmaError
-from ewma_ops.serde.parquet import History
-from ewma_ops.stats.composites import Composite, bollinger, dema, macd, risk_metrics, tema
-from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.table.table import SeriesTable
+from typing import TYPE_CHECKING
+
+from ewma_ops.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ewma_ops.columns.readings import Reading, Readings, Smoothed, SmoothedReading
+    from ewma_ops.errors import EwmaError
+    from ewma_ops.serde.parquet import History
+    from ewma_ops.stats.composites import Composite, bollinger, dema, macd, risk_metrics, tema
+    from ewma_ops.stats.decay import Decay
+    from ewma_ops.stats.smoothing import Smoothing
+    from ewma_ops.table.table import SeriesTable
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "ewma_ops.columns.readings": ["Reading", "Readings", "Smoothed", "SmoothedReading"],
+            "ewma_ops.errors": ["EwmaError"],
+            "ewma_ops.serde.parquet": ["History"],
+            "ewma_ops.stats.composites": [
+                "Composite",
+                "bollinger",
+                "dema",
+                "macd",
+                "risk_metrics",
+                "tema",
+            ],
+            "ewma_ops.stats.decay": ["Decay"],
+            "ewma_ops.stats.smoothing": ["Smoothing"],
+            "ewma_ops.table.table": ["SeriesTable"],
+        },
+    )
 
 __all__ = [
     "Composite",

@@ -1,18 +1,16 @@
 """``ewma design``: the limit of an alarm for a wanted rate of false alarms, as text or JSON.
 
-Knows arguments and layout; the numbers come from `monitor`.
+Knows arguments and layout; the numbers come from `monitor`, which is imported when they are asked
+for, as the command line imports this module each time.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import msgspec
-
-from ewma_ops.monitor.chart_design import Design, design
-from ewma_ops.monitor.rates import readings_per_false_alarm
-from ewma_ops.stats.decay import Decay
+if TYPE_CHECKING:
+    from ewma_ops.monitor.chart_design import Design
 
 __all__ = ["Commands", "add_command", "as_json", "as_text"]
 
@@ -45,6 +43,10 @@ def add_command(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Print the design that was asked for."""
+    from ewma_ops.monitor.chart_design import design
+    from ewma_ops.monitor.rates import readings_per_false_alarm
+    from ewma_ops.stats.decay import Decay
+
     given = {name: getattr(options, name) for name in ("beta", "alpha", "span", "com")}
     decay = Decay(**{name: value for name, value in given.items() if value is not None})
     every = readings_per_false_alarm(options.false_alarms, options.readings)
@@ -55,6 +57,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def as_json(found: Design) -> str:
     """Return a design as one JSON object; delays are by shift, as text."""
+    import msgspec
+
     delays = {f"{shift:g}": round(delay, 3) for shift, delay in found.delays.items()}
     return msgspec.json.encode(found._asdict() | {"delays": delays}).decode()
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ewma_ops.commands.design import Commands
-from ewma_ops.settings.bind import Bind, bind_of
 from ewma_ops.stats.durations import duration_ms
+
+if TYPE_CHECKING:
+    from ewma_ops.settings.bind import Bind
 
 __all__ = ["add_command"]
 
@@ -32,6 +35,8 @@ def add_command(commands: Commands) -> None:
 
 
 def _bind(text: str) -> Bind:
+    from ewma_ops.settings.bind import bind_of
+
     try:
         return bind_of(text)
     except ValueError:

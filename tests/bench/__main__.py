@@ -11,6 +11,7 @@ from tests.bench import (
     bench_memory,
     bench_operators,
     bench_rejects,
+    bench_start,
     bench_wire,
 )
 
@@ -19,6 +20,7 @@ bench_operators.main()
 bench_kernel.main()
 bench_formats.main([])
 bench_rejects.main([])
+bench_start.main([])
 bench_live.main([])
 bench_attack.main([])
 bench_memory.main([])

@@ -1,0 +1,44 @@
+"""Public names of a package that import the module behind them only when they are used.
+
+Knows names of modules; must not know what is in them.
+
+A package that imports all it offers makes whoever needs one of its modules wait for all of them:
+``ewma --help`` took 0.2 s of CPU to print arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["lazy_names"]
+
+
+def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], object]:
+    """Return a ``__getattr__`` for a package that looks its public names up when they are used.
+
+    Assign it where ``TYPE_CHECKING`` is false, beside the plain imports for type checkers.
+
+    Parameters
+    ----------
+    package
+        Full name of the package.
+    homes
+        Full names of modules, each with the names that it has.
+
+    Examples
+    --------
+    >>> lazy_names("ewma_ops", {"ewma_ops.stats.decay": ["Decay"]})("Decay")
+    <class 'ewma_ops.stats.decay.Decay'>
+    """
+    home = {name: module for module, names in homes.items() for name in names}
+
+    def __getattr__(name: str) -> object:  # noqa: N807 - what Python looks for in a module
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found: object = getattr(importlib.import_module(home[name]), name)
+        setattr(sys.modules[package], name, found)  # the next time nothing is looked up
+        return found
+
+    return __getattr__
