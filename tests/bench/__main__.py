@@ -15,6 +15,8 @@ from tests.bench import (
     bench_wire,
 )
 
+NATIVE = ["ours, exactly once", "go", "java", "flink", "streams", "confluent_loop"]
+
 bench_wire.main()
 bench_operators.main()
 bench_kernel.main()
@@ -25,3 +27,4 @@ bench_live.main([])
 bench_attack.main([])
 bench_memory.main([])
 bench_flow.main()
+bench_flow.main(["--apache", "--readings", "4000000", "--series", "1000", "--only", *NATIVE])

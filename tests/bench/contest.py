@@ -6,12 +6,12 @@ wrote is read back and checked.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 
 from ewma_ops.columns.murmur2 import murmur2_column, partition_for
@@ -32,7 +32,13 @@ PARTITIONS = 4
 BETA = 0.9
 TIME_MS = 1_700_000_000_000
 _TOLERANCE = 1e-9
-_TIMEOUT_S = 300
+_FIRST_S, _TIMEOUT_S = 60, 300
+_LOOK_S, _SETTLE_S = 0.05, 5.0
+_FETCH_MS = 20
+_TICKS_A_S = os.sysconf("SC_CLK_TCK")
+_COMPILERS = re.compile(r"C[12] Compiler")
+SHARE = 3
+"""What is measured begins after one in so many of the readings."""
 _HERE = Path(__file__).parent
 
 
@@ -46,11 +52,27 @@ class Contest(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Seconds from start to end and CPU seconds of a contender's process; bytes that it wrote."""
+    """What a contender takes for a million readings, its start and warm-up apart.
+
+    Of the last two thirds of the readings. ``compilers_s`` are the CPU seconds of the JVM's
+    just-in-time compilers, which are not in ``cpu_s``; ``warm_up_s`` all CPU seconds, in total,
+    from the start to the end of the first third. ``size`` are the bytes that it wrote.
+    """
 
     wall_s: float
     cpu_s: float
+    compilers_s: float
+    warm_up_s: float
     size: float
+
+
+class _Mark(NamedTuple):
+    """How far a contender was at a time, and what it had used until then."""
+
+    events: int
+    at_s: float
+    cpu_s: float
+    compilers_s: float
 
 
 def make_topic(bootstrap: str, topic: str, configs: Mapping[str, str] | None = None) -> None:
@@ -107,32 +129,104 @@ def _smoothed(ids: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
     return {series_id: v / (1 - power) for series_id, (v, power) in state.items()}
 
 
-def run(contender: str, contest: Contest, *options: str, python: str = sys.executable) -> Score:
-    """Have a contender smooth the topic into a new one, check what it wrote, and measure it."""
-    output = f"{contest.topic}-{contender}-{time.monotonic_ns()}"
+def run(name: str, command: Sequence[str], contest: Contest, *options: str) -> Score:
+    """Have a contender smooth the topic into a new one, check what it wrote, and measure it.
+
+    It is killed when it has written all events, unless it has ended by then.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, takes too long, or writes something else.
+    """
+    output = f"{contest.topic}-{name}-{time.monotonic_ns()}"
     make_topic(contest.bootstrap, output)
-    script = str(_HERE / "peers" / f"{contender}.py")
-    command = [python, script, contest.bootstrap, contest.topic, output, str(contest.readings)]
+    arguments = [contest.bootstrap, contest.topic, output, str(contest.readings)]
     environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
     with tempfile.TemporaryFile() as said:
-        started = time.monotonic()
         process = subprocess.Popen(
-            [*command, *options],
+            [*command, *arguments, *options],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
         )
-        killer = threading.Timer(_TIMEOUT_S, process.kill)
-        killer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.monotonic() - started
-        killer.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        try:
+            third, last = _watch(process.pid, contest, output)
+        except RuntimeError as reason:
             said.seek(0)
-            raise RuntimeError(f"{contender} failed:\n{said.read().decode()[-3000:]}")
-    return Score(wall_s, usage.ru_utime + usage.ru_stime, _check(contest, output))
+            raise RuntimeError(f"{name}: {reason}\n{said.read().decode()[-3000:]}") from None
+        finally:
+            process.kill()
+            process.wait()
+    million = (last.events - third.events) / 1e6
+    compilers_s = last.compilers_s - third.compilers_s
+    return Score(
+        (last.at_s - third.at_s) / million,
+        (last.cpu_s - third.cpu_s - compilers_s) / million,
+        compilers_s / million,
+        third.cpu_s,
+        _check(contest, output) * 1e6 / contest.readings,
+    )
+
+
+def _watch(pid: int, contest: Contest, output: str) -> tuple[_Mark, _Mark]:
+    """Return where a contender was after a third of the readings, or soon after, and at the end."""
+    consumer = connect_consumer({"bootstrap_servers": contest.bootstrap}, "contest")
+    tps = [TopicPartition(output, partition) for partition in range(PARTITIONS)]
+    consumer.assign(tps)
+    third: _Mark | None = None
+    ended: object = None
+    first_until, until = (time.monotonic() + most for most in (_FIRST_S, _TIMEOUT_S))
+    try:
+        while True:
+            # Not reaped, so that what it has used can be read after its end too.
+            if ended is None:
+                ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                until = until if ended is None else time.monotonic() + _SETTLE_S
+            events = _written(consumer, tps)
+            mark = _Mark(events, time.monotonic(), *_cpu_s(pid))
+            if third is None and events >= contest.readings // SHARE:
+                third = mark
+            if third is not None and events >= contest.readings:
+                return third, mark
+            if events == 0 and time.monotonic() > first_until:
+                raise RuntimeError(f"no event in {_FIRST_S} s")
+            if time.monotonic() > until:
+                how = f"in {_TIMEOUT_S} s" if ended is None else "when it ended"
+                raise RuntimeError(f"{events} of {contest.readings} events {how}")
+            time.sleep(_LOOK_S)
+    finally:
+        consumer.close()
+
+
+def _written(consumer: KafkaConsumer, tps: Sequence[TopicPartition]) -> int:
+    """Return how many records some partitions have.
+
+    Asked for the end of a partition, the embedded broker says where its last batch begins; what it
+    says with that batch is right.
+    """
+    ends = consumer.end_offsets(tps)
+    for tp, end in ends.items():
+        consumer.seek(tp, end)
+    poll(consumer, _FETCH_MS)
+    return sum(max(end, consumer.highwater(tp) or 0) for tp, end in ends.items())
+
+
+def _cpu_s(pid: int) -> tuple[float, float]:
+    """Return the CPU seconds of a process, and those of the JVM's compilers in it."""
+    process = Path(f"/proc/{pid}")
+    compilers = 0
+    for task in process.glob("task/*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if _COMPILERS.match((task / "comm").read_text()):
+                compilers += _ticks(task)
+    return _ticks(process) / _TICKS_A_S, compilers / _TICKS_A_S
+
+
+def _ticks(path: Path) -> int:
+    stat = (path / "stat").read_text().rpartition(")")[2].split()
+    return int(stat[11]) + int(stat[12])
 
 
 def _check(contest: Contest, output: str) -> int:
