@@ -103,7 +103,7 @@ ROOMS = {
     "watch": _row(
         "errors columns stats monitor table wire serde serde.avro settings connectors "
         "connectors.client job",
-        "kafka msgspec numpy starlette uvicorn",
+        "kafka matplotlib msgspec numpy rich starlette textual uvicorn",
     ),
     "demo": _row(
         "errors columns stats table connectors",

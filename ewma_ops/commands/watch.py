@@ -1,4 +1,4 @@
-"""`ewma watch`: a job's live page.
+"""`ewma watch`, `ewma top` and `ewma plot`: a job in the browser, in the terminal, as a file.
 
 Knows the arguments and what is told; must not know how a page is served.
 """
@@ -6,20 +6,32 @@ Knows the arguments and what is told; must not know how a page is served.
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import shutil
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ewma_ops.commands.design import Commands
+from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.stats.durations import duration_ms
 
 if TYPE_CHECKING:
     from ewma_ops.settings.bind import Bind
+    from ewma_ops.watch.server import Watching
+    from ewma_ops.watch.view import View
 
 __all__ = ["add_command"]
 
+_LOOK_S = 0.05
+_SORTS = ("name", "value", "average", "z", "change", "seen", "readings", "alarm")
+_RIGHT = {1, 2, 3, 4}
+_WIDE = 1600
+
 
 def add_command(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the commands to the parser."""
     watch = commands.add_parser("watch", help="serve a live page of a running job")
     watch.add_argument("config", type=Path, metavar="CONFIG.toml")
     watch.add_argument(
@@ -28,10 +40,35 @@ def add_command(commands: Commands) -> None:
         metavar="HOST:PORT",
         help="where to serve it (watch.bind, 127.0.0.1:8765); port 0 for any that is free",
     )
-    watch.add_argument(
+    _add_history(watch)
+    watch.set_defaults(command=_watch)
+
+    top = commands.add_parser("top", help="show a running job in the terminal")
+    top.add_argument("config", type=Path, metavar="CONFIG.toml")
+    _add_history(top)
+    top.add_argument("--filter", default="", metavar="TEXT", help="a text in ids, or a pattern")
+    top.add_argument("--sort", choices=_SORTS, default="name", help="what to sort by (name)")
+    top.add_argument("--once", action="store_true", help="print a plain table, and end")
+    top.add_argument("--rows", type=_rows, default=40, metavar="N", help="with --once (40)")
+    top.set_defaults(command=_top)
+
+    plot = commands.add_parser("plot", help="draw series of a job into a file")
+    plot.add_argument("config", type=Path, metavar="CONFIG.toml")
+    plot.add_argument(
+        "--series", required=True, action="append", metavar="ID", help="may be repeated"
+    )
+    plot.add_argument(
+        "-o", "--output", type=Path, default=Path("plot.html"), metavar="FILE",
+        help="a file that ends in .html or .png (plot.html)",
+    )  # fmt: skip
+    _add_history(plot)
+    plot.set_defaults(command=_plot)
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--history", type=_history, metavar="TIME", help="how far back to begin (watch.history, 1h)"
     )
-    watch.set_defaults(command=_watch)
 
 
 def _bind(text: str) -> Bind:
@@ -50,6 +87,12 @@ def _history(text: str) -> float:
         return duration_ms(text) / 1000
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 200:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 200")
+    return int(text)
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -74,3 +117,93 @@ def _watch(options: argparse.Namespace) -> int:
 
 def _tell(address: str) -> None:
     print(f"watching at {address} (Ctrl-C ends it)", flush=True)
+
+
+def _top(options: argparse.Namespace) -> int:
+    from ewma_ops.settings.load import load
+    from ewma_ops.watch.server import watching
+    from ewma_ops.watch.view import View
+
+    if not options.once and importlib.util.find_spec("textual") is None:
+        raise ConfigError(
+            "ewma top needs textual: install with pip install 'ewma-ops[top]', or give --once"
+        )
+    settings = load(options.config)
+    history_s = settings.watch.history.total_seconds()
+    history_s = history_s if options.history is None else options.history
+    view = View(q=options.filter, sort=options.sort, desc=options.sort != "name", rows=options.rows)
+    with watching(settings, history_s) as watched:
+        if options.once:
+            _wait(watched)
+            _print(watched, view)
+            return 0
+        from ewma_ops.watch.terminal import Top
+
+        Top(watched.looker(), options.config.name, view).run()
+    return 0
+
+
+def _wait(watched: Watching) -> None:
+    """Wait until all is read that was there."""
+    status = watched.status
+    while not status.is_caught_up:
+        if status.trouble:
+            raise BrokerError(status.trouble)
+        if status.is_missing:
+            raise BrokerError("the output topic does not exist yet: start the flow")
+        time.sleep(_LOOK_S)
+
+
+def _print(watched: Watching, view: View) -> None:
+    from ewma_ops.commands.terminal import table
+    from ewma_ops.watch.plain import HEADS, cells, head_line
+
+    looker = watched.looker()
+    found = looker.table(view)
+    width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 160
+    print(head_line(looker.head()))
+    for line in table(HEADS, cells(found), width, _RIGHT):
+        print(line)
+    if found["matched"] > len(found["ids"]):
+        print(f"and {found['matched'] - len(found['ids']):,} more")
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from ewma_ops.settings.load import load
+    from ewma_ops.watch.plot import as_html, as_png
+    from ewma_ops.watch.server import about, watching
+    from ewma_ops.watch.view import MOST_OPEN, View
+
+    target = options.output
+    if target.suffix not in (".html", ".png"):
+        raise ConfigError(f"--output {target}: give a file that ends in .html or .png")
+    if len(options.series) > MOST_OPEN:
+        raise ConfigError(f"{len(options.series)} series: give at most {MOST_OPEN}")
+    settings = load(options.config)
+    history_s = settings.watch.history.total_seconds()
+    history_s = history_s if options.history is None else options.history
+    with watching(settings, history_s) as watched:
+        _wait(watched)
+        view = View(open=tuple(options.series), width=_WIDE)
+        looker = watched.looker()
+        while True:
+            charts = looker.charts(view)
+            if unknown := [one["id"] for one in charts if not one["known"]]:
+                raise ConfigError(
+                    f"no event of series {unknown[0]!r} within {history_s:g} s: correct the name, "
+                    "or give a longer --history"
+                )
+            if all(one["is_read"] for one in charts):
+                break
+            time.sleep(_LOOK_S)
+        measure = about(settings, options.config, history_s)["measures"][0]
+    title = ", ".join(options.series)
+    if target.suffix == ".png":
+        as_png(charts, measure, title, target)
+    else:
+        try:
+            target.write_text(as_html(charts, measure, title), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write {target}: {error.strerror}") from None
+    print(f"{sum(one['readings'] for one in charts):,} readings in {target}")
+    return 0

@@ -21,11 +21,14 @@ from ewma_ops.watch.alarms import Alarm, Alarms
 from ewma_ops.watch.columns import Batch, Columns
 from ewma_ops.watch.deep import COLUMNS, Deep, Part
 from ewma_ops.watch.measures import BAND_ERRORS, Measure
+from ewma_ops.watch.search import by_name
 
 __all__ = ["Book", "Example", "Rates"]
 
 _MOST_DEEP = 64
 _RATE_S = 5.0
+_MANY, _RANK_S = 100_000, 5.0
+"""Up to so many series they are put in order whenever one comes, of more this often."""
 _LEVELS = {"info": 1, "warning": 2, "critical": 3}
 
 
@@ -78,6 +81,8 @@ class Book:
         self.measures = measures
         self.alarms = alarms
         self._unplaced: set[str] = set()
+        self._ranks: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._ranked_s = 0.0
         self.rates = Rates()
         self.events = 0
         self.version = 0
@@ -218,6 +223,21 @@ class Book:
     def key(self, row: int) -> bytes:
         """Return the bytes of the id of a row."""
         return utf8_of(self.index.texts()[row])
+
+    def ranks(self) -> NDArray[np.int32]:
+        """Return the place of each row in the order of names; of very many rows now and then.
+
+        Those that came since follow in the order in which they came.
+        """
+        count, known, now_s = len(self.index), len(self._ranks), time.monotonic()
+        if known < count and (count <= _MANY or not known or now_s > self._ranked_s + _RANK_S):
+            order = by_name(self.ids())
+            self._ranks = np.empty(count, np.int32)
+            self._ranks[order] = np.arange(count, dtype=np.int32)
+            self._ranked_s = now_s
+        elif known < count:
+            return np.append(self._ranks, np.arange(known, count, dtype=np.int32))
+        return self._ranks
 
     def ids(self, first: int = 0) -> TextColumn:
         """Return the ids of the rows from ``first`` on; valid while the lock is held."""

@@ -136,13 +136,13 @@ def by_name(ids: TextColumn) -> NDArray[np.intp]:
     """
     sizes = ids.utf8.sizes
     longest = int(sizes.max()) if len(ids) else 0
-    order = np.arange(len(ids))
+    order: NDArray[np.intp] = np.arange(len(ids))
     words = min(-(-longest // _WORD), _MOST_WORDS)
     data = np.frombuffer(ids.utf8.data, np.uint8)
     for word in reversed(range(words)):
         left = sizes - word * _WORD
         at = np.where(left > 0, ids.utf8.starts + word * _WORD, 0)
-        key = windows(data, _WORD)[at].view("<u8").byteswap()
+        key = windows(data, _WORD)[at].view("<u8").byteswap(inplace=True)
         shift = (8 * np.clip(_WORD - left, 0, _WORD - 1)).astype(np.uint64)
         key = np.where(left > 0, key >> shift << shift, 0)
         order = order[np.argsort(key[order], kind="stable")]

@@ -18,7 +18,7 @@ from ewma_ops.watch.book import Book
 from ewma_ops.watch.columns import MeasureColumns
 from ewma_ops.watch.deep import Deep, drawn
 from ewma_ops.watch.measures import Measure
-from ewma_ops.watch.search import Search, by_name
+from ewma_ops.watch.search import Search
 from ewma_ops.watch.status import Status, health
 
 __all__ = ["MOST_OPEN", "SORTS", "Looker", "View", "iso", "state_of"]
@@ -27,8 +27,6 @@ MOST_OPEN = 6
 _MOST_ROWS = 200
 _SETTLED = 0.95
 _STALE_GAPS, _STALE_LEAST_S = 10.0, 5.0
-_NAMES_AGAIN_S = 3.0
-_MANY = 100_000
 _SPARK_STEPS = 100
 _MOST_CAUSES = 20
 _MOST_ALARMS = 100
@@ -85,8 +83,6 @@ class Looker:
     ) -> None:
         self._book, self._status, self._read_back = book, status, read_back
         self._search = Search("")
-        self._ranks: NDArray[np.intp] = np.zeros(0, np.intp)
-        self._ranked_s = 0.0
         self._held: tuple[object, list[int], int] | None = None
 
     def head(self) -> dict[str, Any]:
@@ -165,7 +161,7 @@ class Looker:
         first, stop = (0, len(rows)) if every else (view.first, view.first + view.rows)
         key = SORTS.get(view.sort)
         if key is None:
-            ranks = self._names(count)[rows].astype(np.float64)
+            ranks = book.ranks()[rows].astype(np.float64)
             order = _order(ranks, stop, descending=view.desc)
         else:
             order = _order(key(book, of, rows), stop, descending=view.desc)
@@ -282,6 +278,7 @@ class Looker:
             "whole": float(numbers[-1, 0] - numbers[0, 0]) if len(numbers) else 0.0,
             "settled_from": seen.settled_from,
             "readings": seen.readings,
+            "is_read": deep.is_read,
             "note": deep.note if deep.is_read else "reading what was written before …",
             "state": self._state(of, row, now),
             "last": [_number(of.value[row]), _number(of.average[row]), _number(of.z[row])],
@@ -297,20 +294,6 @@ class Looker:
     def _measure(self, view: View) -> MeasureColumns:
         every = self._book.columns.measures
         return every[min(view.measure, len(every) - 1)]
-
-    def _names(self, count: int) -> NDArray[np.intp]:
-        """Return the place of each row in the order of names."""
-        now = time.monotonic()
-        known = len(self._ranks)
-        due = count <= _MANY or now > self._ranked_s + _NAMES_AGAIN_S
-        if known < count and (due or not known):
-            order = by_name(self._book.ids())
-            self._ranks = np.empty(count, np.intp)
-            self._ranks[order] = np.arange(count)
-            self._ranked_s = now
-        elif known < count:  # those that came since follow in their order
-            return np.append(self._ranks, np.arange(known, count))
-        return self._ranks
 
     def _states(
         self, of: MeasureColumns, rows: NDArray[np.intp], only: tuple[str, ...]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ewma_ops.settings.load import load
+from ewma_ops.watch.plot import as_html
 from tests.helpers.brokers import Record, make_topic, produce
 from tests.helpers.jobs import EWMA, Job, started
 from tests.helpers.patience import PATIENCE_S, slowness
@@ -62,6 +63,7 @@ def served(
     job = Job(embedded, tmp_path_factory.mktemp("watch"))
     job.configure(
         kafka={"bootstrap_servers": embedded, "fetch_max_wait_ms": 20},
+        input={"topic": job.input, "series_id": "series_id", "time": "ts", "max_id_bytes": 20_000},
         smooth={"beta": 0.9, "statistics": ["mean", "std", "sem", "settled"]},
         alarms={
             "topic": make_topic(embedded, 2, "alarms"),
@@ -220,6 +222,8 @@ def test_hostile_ids_and_letters_are_shown_as_text(shown: Shown) -> None:
     assert '<img src=x onerror="document.title' in text
     assert "\u202e" not in text
     assert r"a\u{a}b\u{9}c\u{7}" in text
+    assert "xxxxxxxx" in text
+    assert "x" * 500 not in text
     assert page.evaluate("document.querySelectorAll('#rows img').length") == 0
     assert last.evaluate("document.documentElement.scrollWidth") <= 1400
     page.get_by_text("<img src=x").click()
@@ -366,3 +370,21 @@ def test_the_view_of_an_address_may_be_anything(shown: Shown) -> None:
     page = shown.open(odd)
     page.locator("#word", has_text=re.compile("live|quiet")).wait_for()
     assert json.loads(page.evaluate("JSON.stringify(document.title)"))
+
+
+def test_a_plot_is_drawn_from_its_file_alone(shown: Shown, tmp_path: Path) -> None:
+    names = ["x", "value", "average", "lower", "upper"]
+    columns = {
+        name: [1.7e9 + 60 * i if name == "x" else i % 7 for i in range(99)] for name in names
+    }
+    chart = {"id": "</script><b>", "known": True, "last": [1, 1, None], "state": ["live", "live"]}
+    chart |= {"settled_from": 1.7e9 + 600, "readings": 99, "total": 99, "note": "", "alarms": []}
+    chart |= {"std": None, "sem": None, "settled": None, "on": [], **columns}
+    file = tmp_path / "plot.html"
+    file.write_text(as_html([chart], {"average": "ewma", "band": ""}, "</title><b>"), "utf-8")
+    page = shown.open()
+    page.goto(file.as_uri())
+    page.locator("#chart canvas").wait_for()
+    page.locator("#summary", has_text="99 readings, event times 2023-11-14").wait_for()
+    assert page.title() == "</title><b>"
+    assert page.locator("#chart-name").inner_text() == "</script><b>"

@@ -83,3 +83,15 @@ export function element(name, attributes = {}, ...children) {
 export function say(at, text) {
   if (at.textContent !== text) at.textContent = text;
 }
+
+// An alarm that is on.
+export function told(alarm) {
+  const by = alarm.designed ? `, designed for ${alarm.designed}` : "";
+  const since = alarm.since === null ? "" : `since ${moment(alarm.since)} UTC`;
+  const made = element(
+    "div", { class: "on" }, element("b", {}, plain(alarm.summary || `${alarm.rule}: ${alarm.transition}`, 400)),
+    element("p", {}, `${alarm.severity} · rule ${alarm.rule}${by} · ${since} · ${alarm.alarm_id}`),
+  );
+  if (alarm.runbook) made.append(element("p", {}, `runbook: ${plain(alarm.runbook, 300)}`));
+  return made;
+}

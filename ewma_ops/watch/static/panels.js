@@ -26,18 +26,6 @@ export function letters(count, causes, topic) {
   open(`Dead letters: ${whole(count)}`, ...found, hint);
 }
 
-// An alarm that is on.
-export function told(alarm) {
-  const by = alarm.designed ? `, designed for ${alarm.designed}` : "";
-  const since = alarm.since === null ? "" : `since ${moment(alarm.since)} UTC`;
-  const made = element(
-    "div", { class: "on" }, element("b", {}, plain(alarm.summary || `${alarm.rule}: ${alarm.transition}`, 400)),
-    element("p", {}, `${alarm.severity} · rule ${alarm.rule}${by} · ${since} · ${alarm.alarm_id}`),
-  );
-  if (alarm.runbook) made.append(element("p", {}, `runbook: ${plain(alarm.runbook, 300)}`));
-  return made;
-}
-
 export function alarms(found, onOpen) {
   const entry = (alarm) => {
     const what = alarm.transition === "cleared" ? `cleared${alarm.by ? `, ${alarm.by}` : ""}` : alarm.transition;

@@ -98,7 +98,7 @@ export class Table {
 
 function points(heights) {
   if (!heights.length) return "";
-  const step = 130 / 31;
+  const step = 130 / 23;
   const first = 131 - step * (heights.length - 1);
   return heights
     .map((h, i) => (h < 0 ? "" : `${(first + step * i).toFixed(1)},${(18.5 - h * 0.17).toFixed(1)}`))

@@ -1,0 +1,127 @@
+"""`ewma top` and `ewma plot`: the same as the page, in a terminal and in files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from textual.widgets import DataTable, Input
+
+from ewma_ops import Decay, Smoothing
+from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.watch.book import Book
+from ewma_ops.watch.measures import measures
+from ewma_ops.watch.plain import cells
+from ewma_ops.watch.status import Status
+from ewma_ops.watch.terminal import Top
+from ewma_ops.watch.view import Looker, View
+from tests.helpers.jobs import Job, ewma
+from tests.helpers.watched import Events
+
+HOSTILE = "\x1b[2Jx\u202ey [bold]z[/]"
+
+
+def a_looker(names: list[str], rounds: int = 40) -> tuple[Book, Looker]:
+    one = Smoothing(Decay(beta=0.9), statistics=["mean", "std"])
+    book = Book(measures(SmoothingSet.of(one)))
+    values = np.random.default_rng(1).normal(20, 1, (rounds * len(names), 3)) ** 2
+    at = np.arange(len(values), dtype=np.float64) + 1.7e9
+    book.take(names * rounds, at, at, values, np.arange(len(values)), 0, is_live=True)
+    return book, Looker(book, Status(is_caught_up=True), lambda *_: None)
+
+
+def shown(app: Top) -> list[list[str]]:
+    table = app.query_one(DataTable)
+    return [[str(cell) for cell in table.get_row_at(i)] for i in range(table.row_count)]
+
+
+def test_the_terminal_shows_searches_and_sorts() -> None:
+    async def use() -> None:
+        names = [f"room-{i:02}" for i in range(30)] + [HOSTILE]
+        book, looker = a_looker(names)
+        app = Top(looker, "job.toml", View())
+        async with app.run_test(size=(140, 24)) as pilot:
+            await pilot.pause()
+            assert shown(app)[0][0] == r"\x1b[2Jx\u202ey [bold]z[/]"
+            assert [row[0] for row in shown(app)[1:4]] == ["room-00", "room-01", "room-02"]
+            assert len(shown(app)) == 20
+            await pilot.press("n")
+            assert shown(app)[0][0] == "room-19"
+            await pilot.press("slash", *"-07")
+            await pilot.pause()
+            assert [row[0] for row in shown(app)] == ["room-07"]
+            assert app.query_one(Input).has_focus
+            await pilot.press("enter", "escape")
+            await pilot.pause()
+            assert len(shown(app)) == 20
+            await pilot.press("s")
+            values = [float(row[1].replace(",", "")) for row in shown(app)]
+            assert values == sorted(values, reverse=True)
+            await pilot.press("r")
+            values = [float(row[1].replace(",", "")) for row in shown(app)]
+            assert values == sorted(values)
+            now = np.array([1.8e9])
+            book.take(["room-11"], now, now, np.array([[-5.0, 1.0, 1.0]]), now, 0, is_live=True)
+            app.look()
+            assert shown(app)[0][0] == "room-11"
+            assert shown(app)[0][1] == "-5.0000"
+
+    asyncio.run(use())
+
+
+def test_an_empty_job_is_shown_too() -> None:
+    async def use() -> None:
+        book = Book(measures(SmoothingSet.of(Smoothing(Decay(beta=0.9)))))
+        app = Top(Looker(book, Status(is_missing=True), lambda *_: None), "job.toml", View())
+        async with app.run_test(size=(80, 10)) as pilot:
+            await pilot.pause()
+            assert shown(app) == []
+
+    asyncio.run(use())
+
+
+def test_what_is_missing_has_a_dash() -> None:
+    _, looker = a_looker(["a"], rounds=1)
+    (row,) = cells(looker.table(View()))
+    assert row[3] == "-"
+    assert row[5] == "▄"
+
+
+@pytest.mark.broker
+def test_once_and_plot_read_the_topics_of_a_job(embedded: str, tmp_path: Path) -> None:
+    job = Job(embedded, tmp_path)
+    job.configure(smooth={"beta": 0.9, "statistics": ["mean", "std", "sem", "settled"]})
+    events = Events(job)
+    events.write(["kitchen", "cellar"] * 300, np.random.default_rng(1).normal(20, 1, 600).tolist())
+    done = ewma("top", str(job.path), "--once", "--filter", "kit*")
+    assert done.returncode == 0, done.stderr
+    head, names, line = done.stdout.splitlines()
+    assert re.search(r"2 series +0 dead letters", head)
+    assert names.split() == ["series", "value", "average", "z", "last", "readings", "state"]
+    assert re.match(r"kitchen +\d\d\.\d{3} +\d\d\.\d{3} +[+-]\d\.\d ", line)
+
+    page = tmp_path / "kitchen.html"
+    done = ewma("plot", str(job.path), "--series", "kitchen", "-o", str(page))
+    assert done.returncode == 0, done.stderr
+    assert "300 readings" in done.stdout
+    data = _data(page)
+    assert len(data["charts"][0]["x"]) == 300
+    assert not re.search(r"(?:src|href)=|@import|url\(|fetch\(", page.read_text("utf-8"))
+    picture = tmp_path / "both.png"
+    both = ["--series", "kitchen", "--series", "cellar"]
+    assert ewma("plot", str(job.path), *both, "-o", str(picture)).returncode == 0
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    done = ewma("plot", str(job.path), "--series", "kichen")
+    assert done.returncode == 2
+    assert "no event of series 'kichen'" in done.stderr
+
+
+def _data(page: Path) -> Any:
+    found = re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
