@@ -29,6 +29,7 @@ from ewma_ops.job.launcher import once_ready
 from ewma_ops.job.report import by_cause, counted
 from ewma_ops.job.survey import Survey, survey
 from ewma_ops.job.topics import letters_cut, topic_uses
+from ewma_ops.monitor.rules import ChartRule
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
@@ -36,6 +37,8 @@ from ewma_ops.settings.model import Settings
 __all__ = ["check"]
 
 _REGISTRY_S = 15.0
+_MOST_COMPUTED = 1e6
+"""Readings per false alarm beyond which a computed limit is doubtful."""
 
 
 @dataclass
@@ -115,12 +118,28 @@ def check(
         warm, readings = warm_table(settings, open_history(settings))
         findings.document["warm_start"] = {"readings": readings, "series": len(warm)}
         findings.say(f"\n{settings.warm_start}: {readings:,} readings of {len(warm):,} series")
+    for text in _doubtful_limits(settings):
+        findings.report(text, grave=False)
     check_options(settings.kafka)
     if not offline:
         inputs = _check_topics(settings, findings, wait_s, create_topics=create_topics)
         if sample:
             _look(settings, inputs, sample, findings)
     return findings.conclude()
+
+
+def _doubtful_limits(settings: Settings) -> Iterator[str]:
+    """Say which limits were computed so far out that nobody's readings are normal there."""
+    alarms = settings.alarms
+    for name, rule in () if alarms is None else alarms.rules.rules:
+        if alarms is None or name not in alarms.computed or not isinstance(rule, ChartRule):
+            continue
+        if rule.run_length() > _MOST_COMPUTED and not rule.least:
+            yield (
+                f"alarms.{name}: a limit for {rule.designed} rests on the far end of the normal "
+                "distribution, where few real readings are: give the limit that history calls for, "
+                "or least = a deviation in your units"
+            )
 
 
 def _described(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -267,7 +267,8 @@ def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable
     ConfigError
         If the history cannot be read, or a row of it is no reading.
     """
-    table, readings = SeriesTable(settings.smoothing_set), 0
+    rules = None if settings.alarms is None else settings.alarms.rules
+    table, readings = SeriesTable(settings.smoothing_set, alarms=rules), 0
     for part in history or ():
         table.update(part)
         readings += len(part)

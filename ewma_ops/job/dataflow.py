@@ -30,7 +30,6 @@ from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
-from ewma_ops.errors import ConfigError
 from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
 from ewma_ops.job.builders import build_decoder, build_encoder
 from ewma_ops.job.clocks import Clocks
@@ -211,8 +210,6 @@ def join(
     tick = settings.input.tick if on else None
     encode = Encode(build_encoder(settings, stopping), partitions.events, report, tick)
 
-    if settings.alarms is not None:
-        raise ConfigError("[alarms] is not computed in a job yet: leave the table out")
     flow = Dataflow("ewma")
     if clocks is not None and isinstance(source, KafkaSource):
         source.read_through(decode)
@@ -227,6 +224,7 @@ def join(
         settings.smoothing_set,
         settings.shards,
         warm_start=history,
+        alarms=None if settings.alarms is None else settings.alarms.rules,
     )
     op.output("sink", op.flat_map_batch("encode", smoothed, encode), events)
     rejected = op.flat_map_batch("route-rejected", smoothed, RouteRejected(policies, letters))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -103,9 +104,31 @@ class Snapshots:
         yield durable
 
 
+class RuleCounts(Protocol):
+    """What a table has counted of one rule of alarms.
+
+    ``judged`` are the readings that it was asked of; ``run_length`` is how many readings there
+    are per false alarm that it is designed for, ``None`` where it is not.
+    """
+
+    @property
+    def rule(self) -> str: ...
+    @property
+    def limit(self) -> float | None: ...
+    @property
+    def run_length(self) -> float | None: ...
+    @property
+    def judged(self) -> int: ...
+    @property
+    def active(self) -> Mapping[str, int]: ...
+
+
 class _Table(Protocol):
     @property
     def nbytes(self) -> int: ...
+
+    @property
+    def alarm_counts(self) -> Sequence[RuleCounts]: ...
 
     def __len__(self) -> int: ...
 
@@ -132,3 +155,33 @@ class Tables:
         }
         for name, (documentation, value) in texts.items():
             yield GaugeMetricFamily(name, documentation, value=value)
+        yield from _of_alarms([counts for table in tables for counts in table.alarm_counts])
+
+
+def _of_alarms(counts: Sequence[RuleCounts]) -> Iterator[Metric]:
+    """Yield what is on now, and what the design of the rules lets expect."""
+    active = GaugeMetricFamily(
+        "ewma_ops_alarms_active", "Alarms that are on.", labels=["rule", "severity"]
+    )
+    expected = CounterMetricFamily(
+        "ewma_ops_expected_false_alarms",
+        "False alarms that the design of a rule lets expect by now.",
+        labels=["rule"],
+    )
+    limit = GaugeMetricFamily(
+        "ewma_ops_alarm_limit", "The limit of a rule, in standard errors.", labels=["rule"]
+    )
+    on: Counter[tuple[str, str]] = Counter()
+    due: dict[str, float] = {}
+    for one in counts:
+        on.update({(one.rule, severity): n for severity, n in one.active.items()})
+        if one.run_length is not None:
+            due[one.rule] = due.get(one.rule, 0.0) + one.judged / one.run_length
+    for (rule, severity), n in on.items():
+        active.add_metric([rule, severity], n)
+    for rule, false_alarms in due.items():
+        expected.add_metric([rule], false_alarms)
+    for rule, own in {one.rule: one.limit for one in counts}.items():
+        if own is not None:
+            limit.add_metric([rule], own)
+    yield from (active, expected, limit)

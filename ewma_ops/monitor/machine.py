@@ -7,6 +7,7 @@ or how readings are laid out. Nearly all series are quiet, and a quiet series ha
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -168,6 +169,11 @@ class Machine:
         self._remind = rule.ticks("remind", per_ms)
         self._severity = SEVERITIES.index(rule.severity)
         self.episodes: dict[int, Episode] = {}
+
+    def active(self) -> dict[str, int]:
+        """Return how many series are in alarm, by severity; any thread may ask."""
+        episodes = list(self.episodes.values())
+        return Counter(SEVERITIES[one.severity] for one in episodes if one.phase == _LASTING)
 
     def beyond(self, up: NDArray[np.float64], down: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the places of readings that may be beyond.

@@ -101,7 +101,9 @@ def read_alarms(
     except ConfigError as error:
         mistakes.append(str(error))
         return None
-    return Alarms(topic=topic, rules=found)
+    charts = {name: rule for name, rule in rules.items() if isinstance(rule, ChartRule)}
+    computed = tuple(name for name, rule in charts.items() if rule.limit is None)
+    return Alarms(topic=topic, rules=found, computed=computed)
 
 
 def _own(values: dict[str, Any], mistakes: list[str]) -> tuple[str, bool]:

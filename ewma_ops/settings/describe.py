@@ -86,14 +86,16 @@ def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:
 def _alarms(asked: Alarms) -> Iterator[tuple[str, str]]:
     yield "alarms", asked.topic
     for name, rule in asked.rules.rules:
-        yield "  rule", f"{name}{'' if rule.kind == name else f' ({rule.kind})'}: {_judges(rule)}"
+        kind = "" if rule.kind == name else f" ({rule.kind})"
+        yield "  rule", f"{name}{kind}: {_judges(rule, computed=name in asked.computed)}"
 
 
-def _judges(rule: Rule) -> str:
+def _judges(rule: Rule, *, computed: bool) -> str:
     """Say by which numbers a rule judges, and for which series."""
     parts = []
     if isinstance(rule, ChartRule):
-        rate = "" if rule.designed is None else f", wanted {rule.designed}"
+        wanted = ", computed for" if computed else ", given; wanted"
+        rate = "" if rule.designed is None else f"{wanted} {rule.designed}"
         parts.append(f"limit {rule.limit:.6g}{rate}")
     if isinstance(rule, Bounds):
         parts += [

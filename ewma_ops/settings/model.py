@@ -265,10 +265,14 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 class Alarms(Struct, frozen=True, kw_only=True):
-    """Table ``[alarms]``: the rules, with their limits, and where transitions of alarms go."""
+    """Table ``[alarms]``: the rules, with their limits, and where transitions of alarms go.
+
+    ``computed`` are the names of those whose limit follows from a rate of false alarms.
+    """
 
     topic: _Topic = "alarms"
     rules: AlarmRules
+    computed: tuple[str, ...] = ()
 
     @property
     def of_events(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.transitions import EVIDENCE, Transitions
 from ewma_ops.errors import ConfigError, ReadingError, shown
 from ewma_ops.monitor.machine import Event, Scored, Trigger
-from ewma_ops.monitor.rules import AlarmRules, ChartRule
+from ewma_ops.monitor.rules import AlarmRules, ChartRule, Rule
 from ewma_ops.monitor.scores import Read
 from ewma_ops.monitor.tracking import COLUMNS, LARGEST, NUMBERS, track
 from ewma_ops.stats import recurrences
@@ -42,6 +42,21 @@ class Happened(NamedTuple):
     at: int
     rule: int
     event: Event
+
+
+class AlarmCounts(NamedTuple):
+    """What a table has counted of one rule.
+
+    ``run_length`` is how many readings there are for each false alarm that the rule is designed
+    for; ``None`` where it is not. ``judged`` are the readings that it had a score of, since the
+    table was made, and ``active`` the series that are in alarm, by severity.
+    """
+
+    rule: str
+    limit: float | None
+    run_length: float | None
+    judged: int
+    active: Mapping[str, int]
 
 
 class Batch(NamedTuple):
@@ -95,6 +110,21 @@ class Alarms:
         self._concerns = [_matcher(one.rule.series) for one in self.state.bound]
         self._charts = [one for one in self.state.bound if isinstance(one.rule, ChartRule)]
         self._marks = np.zeros(0, np.bool_)
+        self._judged = [0] * len(self.state.bound)
+        self._run_lengths = [_run_length(one.rule) for one in self.state.bound]
+
+    def counts(self) -> list[AlarmCounts]:
+        """Return what was counted of each rule; any thread may ask."""
+        return [
+            AlarmCounts(
+                one.name,
+                one.rule.limit if isinstance(one.rule, ChartRule) else None,
+                self._run_lengths[one.number],
+                self._judged[one.number],
+                one.machine.active(),
+            )
+            for one in self.state.bound
+        ]
 
     def check_times(self, series_id: str, times_ms: object) -> None:
         """Refuse readings without times if a rule needs them.
@@ -184,7 +214,7 @@ class Alarms:
         self, one: BoundRule, batch: Batch, order: NDArray[np.intp], read: Read
     ) -> list[Happened]:
         """Let a rule judge the readings of series that are not quiet, or no longer."""
-        machine, score = one.machine, None
+        machine = one.machine
         rows = batch.rows[order]
         beyond = np.zeros(0, np.intp)
         if len(order):
@@ -192,8 +222,9 @@ class Alarms:
                 score = one.kind.score(read, COLUMNS).score
                 beyond = machine.beyond(score, -score)
             else:
-                rough = one.kind.rough(read, COLUMNS)
-                beyond = machine.beyond(rough, rough)
+                score = one.kind.rough(read, COLUMNS)
+                beyond = machine.beyond(score, score)
+            self._count(one, batch.readings.series_ids, rows, order, score)
         if not len(beyond) and not machine.episodes:
             return []
         for_now = np.concatenate([rows[beyond], np.fromiter(machine.episodes, np.intp)])
@@ -202,6 +233,29 @@ class Alarms:
         self._marks[for_now] = False
         chosen = chosen[np.argsort(order[chosen], kind="stable")]
         return list(self._step_through(one, batch, order[chosen], read, chosen))
+
+    def _count(
+        self,
+        one: BoundRule,
+        series_ids: Sequence[str],
+        rows: NDArray[np.intp],
+        order: NDArray[np.intp],
+        scores: NDArray[np.float64],
+    ) -> None:
+        """Count the readings that a rule has a score of, of the series that it is for."""
+        if self._run_lengths[one.number] is None:
+            return
+        scored = scores == scores
+        if not one.rule.series:
+            self._judged[one.number] += int(np.count_nonzero(scored))
+            return
+        concerns, scored = self._concerns[one.number], np.flatnonzero(scored)
+        _, firsts, counts = np.unique(rows[scored], return_index=True, return_counts=True)
+        self._judged[one.number] += sum(
+            n
+            for at, n in zip(order[scored[firsts]].tolist(), counts.tolist(), strict=True)
+            if concerns(series_ids[at])
+        )
 
     def _step_through(
         self,
@@ -269,6 +323,8 @@ class Alarms:
             read = Read(values[one.place], known[one.place].get(one.tracker))
             scored = one.kind.score(read, NUMBERS)
             if one.number not in ended and self._concerns[one.number](series_id):
+                if self._run_lengths[one.number] is not None:
+                    self._judged[one.number] += scored.score == scored.score
                 look = partial(_evidence, one, read)
                 event = one.machine.judge(row, scored, trigger, look)
                 if event is not None:
@@ -345,6 +401,13 @@ class Alarms:
 def _order(plan: BatchPlan) -> NDArray[np.intp]:
     assert plan.order is not None  # by rounds or runs
     return plan.order
+
+
+def _run_length(rule: Rule) -> float | None:
+    """Return the readings for each false alarm that a rule is designed for."""
+    if not isinstance(rule, ChartRule) or rule.false_alarms is None:
+        return None
+    return rule.run_length()
 
 
 def triggers_at(readings: Readings, at: NDArray[np.intp]) -> list[Trigger]:

@@ -18,7 +18,7 @@ from ewma_ops.monitor.machine import Event
 from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.stats.revise import check_mergeable
 from ewma_ops.table.admission import Admission
-from ewma_ops.table.alarms import Alarms
+from ewma_ops.table.alarms import AlarmCounts, Alarms
 from ewma_ops.table.composite_state import (
     CompositeState,
     build_state,
@@ -91,6 +91,11 @@ class SeriesState:
     def names(self) -> tuple[str, ...]:
         """Every statistic, in the order of the output, and then the scores of alarms."""
         return self._names if self._alarms is None else (*self._names, *self._alarms.names)
+
+    @property
+    def alarm_counts(self) -> list[AlarmCounts]:
+        """What was counted of each rule of alarms; none without rules."""
+        return [] if self._alarms is None else self._alarms.counts()
 
     def _bind(
         self, states: list[SmoothingState | CompositeState], *, separate_weights: bool

@@ -52,6 +52,31 @@ def events(stdout: str) -> list[float]:
     return [json.loads(line)["ewma"] for line in stdout.splitlines()]
 
 
+def test_alarms_stand_beside_the_events(job: Job, write: Callable[..., str]) -> None:
+    hot = {"kind": "bounds", "above": 30.0, "clear_above": 28.0}
+    job.configure(smooth={"beta": 0.5}, alarms={"too_hot": hot})
+    values = [20.0, 31.0, 29.0, 27.0]
+    lines = [
+        {"value": {"series_id": "a", "ts": 1_000 * i, "value": v}} for i, v in enumerate(values)
+    ]
+    done = ewma("try", str(job.path), write(*lines))
+    assert done.returncode == 0
+    assert len(events(done.stdout)) == 4
+    assert done.stderr.splitlines() == [
+        "line 2: too_hot raised (warning): a is above 30: 31",
+        "line 4: too_hot cleared (warning): a is back after 2 s: 27",
+        "read 4: 4 events, 0 dead letters, 1 alarm (too_hot 1)",
+    ]
+    done = ewma("try", str(job.path), write(*lines), "--json")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    alarms = [one for one in found if one["type"] == "alarm"]
+    assert [(one["line"], one["key"], one["value"]["transition"]) for one in alarms] == [
+        (2, "a", "raised"),
+        (4, "a", "cleared"),
+    ]
+    assert found[-1]["alarms"] == 1
+
+
 def test_events_and_dead_letters(job: Job, write: Callable[..., str]) -> None:
     done = ewma("try", str(job.path), write(*LINES))
     assert done.returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -21,6 +22,7 @@ from ewma_ops.commands.verify import verify
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.ledger import identities
 from ewma_ops.errors import ConfigError
+from ewma_ops.job.alarms import AlarmRecords
 from ewma_ops.job.identity import identify
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.settings.load import load
@@ -290,3 +292,73 @@ def test_what_compaction_has_removed_from_the_output_is_not_called_missing(
     found = verify(load(job.path), lambda _: None)
     assert (found.missing, found.doubled, found.wrong, found.right) == (0, 0, 0, False), str(found)
     assert "the output topic is compacted and some of its events are gone" in str(found)
+
+
+ALARMS = """
+[alarms]
+topic = "{0}"
+[alarms.level]
+limit = 3.0
+warm_up = 20
+[alarms.high]
+kind = "bounds"
+above = 250
+"""
+
+
+def test_alarms_are_held_against_the_input_too(
+    embedded: str, topic: MakeTopic, tmp_path: Path
+) -> None:
+    """Those that are missing, doubled, wrong and out of order, each counted by itself."""
+    source, target, alarms = topic(embedded, 1), topic(embedded, 1), topic(embedded, 2)
+    config = tmp_path / "job.toml"
+    config.write_text(CONFIG.format(embedded, source, target) + ALARMS.format(alarms))
+    settings = load(config)
+    assert settings.alarms is not None
+    payloads = [
+        json.dumps({"id": f"s{i % 10}", "value": (i * 7) % 300, "ts": i}).encode()
+        for i in range(900)
+    ]
+    produce(embedded, source, [Record(payload) for payload in payloads])
+    job = identify(settings, letters=False)
+    rows = [json.loads(payload) for payload in payloads]
+    readings = replace(
+        Readings.of([r["id"] for r in rows], [r["value"] for r in rows], [r["ts"] for r in rows]),
+        origins=Origins(
+            np.full(900, job.inputs.number(source, 0), np.int64), np.arange(900, dtype=np.int64)
+        ),
+    )
+    smoothed = SeriesTable(settings.smoothing_set, alarms=settings.alarms.rules).update(readings)
+    assert smoothed.transitions is not None
+    assert smoothed.readings.origins is not None
+    names = identities(murmur2(job.events.encode()), smoothed.readings.origins)
+    values = JsonEncoder(["mean"]).encode(smoothed)
+    keys = map(str.encode, smoothed.readings.series_ids)
+    events = [Record(v, k, n) for k, v, n in zip(keys, values, names, strict=True)]
+    produce(embedded, target, events)
+
+    made = AlarmRecords(settings.alarms.rules, job.alarms, job.inputs).of(smoothed.transitions)
+    assert made.origins is not None
+    columns = zip(
+        made.keys, made.values, identities(murmur2(job.alarms.encode()), made.origins), strict=True
+    )
+    records = [Record(v, k, n, None, murmur2(k or b"") % 2) for k, v, n in columns]
+    assert len(records) > 100
+    produce(embedded, alarms, records[:60])
+    found = verify(settings, lambda line: None)
+    assert found.alarms is not None
+    assert (found.faults, found.alarms.behind) == (len(records) - 60, len(records) - 60)
+    assert not found.right
+
+    rest = list(records[60:])
+    del rest[20]
+    rest[5] = rest[5]._replace(value=b"{}")
+    produce(embedded, alarms, [*rest, rest[0]])
+    found = verify(settings, lambda line: None)
+    assert found.alarms is not None
+    one = found.alarms
+    assert (one.missing + one.behind, one.doubled, one.wrong, one.disordered) == (1, 1, 1, 0)
+    assert found.faults == one.faults == 3, "the events are right"
+    told = str(found).splitlines()
+    assert told[2].startswith(f"{len(records)} transitions of alarms, {len(records)} records")
+    assert "missing 1, doubled 1, wrong value 1, out of order 0" in told[3]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
+import re
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from ewma_ops import testing
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.connectors import KafkaSink, part_key
@@ -19,7 +24,9 @@ from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
 from ewma_ops.job.report import Report
 from ewma_ops.job.steps import Addressed
 from ewma_ops.monitor.rules import AlarmRules, Level, Spike
-from tests.helpers.brokers import read_all
+from ewma_ops.testing import run_job
+from tests.helpers.brokers import make_topic, read_all
+from tests.helpers.jobs import START_MS, Job, Reading, as_record, ewma
 from tests.helpers.transitions import Row, columns_of
 
 MakeTopic = Callable[..., str]
@@ -122,3 +129,101 @@ def test_after_a_crash_each_alarm_is_there_once(
     other = "the job, with other rules"  # its alarms are others, also of the same readings
     written(kafka, name, sink(other), list(RouteAlarms(records(other), 1)([smoothed(whole)])))
     assert len(read_all(kafka, name, 80, isolation_level="read_committed")) == 80
+
+
+def noisy(n: int, shifted_from: int, series: int = 3) -> list[Reading]:
+    """Return readings of some series that rise by ten standard deviations at some time."""
+    chance = random.Random(7)
+    return [
+        Reading(
+            f"s{i % series}",
+            START_MS + 1_000 * i,
+            round(chance.gauss(20, 1) + 10 * (i >= shifted_from), 3),
+        )
+        for i in range(n)
+    ]
+
+
+ALARMS: dict[str, object] = {"level": {"limit": 4.0, "warm_up": 30}, "spike": {"limit": 4.5}}
+HOT: dict[str, object] = {"kind": "bounds", "above": 29.5, "clear_above": 28.0}
+
+
+def verified(job: Job) -> tuple[int, str]:
+    done = ewma("verify", str(job.path))
+    return done.returncode, done.stdout
+
+
+def test_alarms_come_and_change_while_a_job_goes_on(embedded: str, tmp_path: Path) -> None:
+    """No event is written again for it, and no alarm twice."""
+    job, topic = Job(embedded, tmp_path), make_topic(embedded, 2, "alarms")
+    sent = noisy(1_200, shifted_from=900)
+    job.send(sent[:300])
+    job.run()
+    job.configure(alarms={"topic": topic, **ALARMS})
+    job.send(sent[300:1_000])
+    said = job.run(workers=2)
+    assert re.search(r"read 700: 700 events, 0 dead letters, \d+ alarms \(", said)
+    assert verified(job)[0] == 1
+    assert "cannot be known: the rules were changed while the job went on" in verified(job)[1]
+
+    first = alarms_of(embedded, topic, 6)
+    raised = [one for one in first if one["transition"] == "raised"]
+    assert {(one["series_id"], one["rule"]) for one in raised} >= {
+        (f"s{i}", rule) for i in range(3) for rule in ("level", "spike")
+    }
+    assert all(one["time"] >= START_MS + 900_000 for one in raised)
+
+    job.configure(alarms={"topic": topic, **ALARMS, "too_hot": HOT})
+    job.send(sent[1_000:])
+    job.run()
+    both = alarms_of(embedded, topic, len(first) + 3)
+    assert Counter(map(str, first)) <= Counter(map(str, both))
+    assert {one["rule"] for one in both} == {"level", "spike", "too_hot"}
+    assert len({(one["alarm_id"], one["transition"], one["offset"]) for one in both}) == len(both)
+
+    job.configure()
+    job.run()
+    events = read_all(embedded, job.output, 1_200)
+    assert len(events) == 1_200, "none was written again"
+
+
+def test_what_a_job_writes_of_alarms_is_what_its_input_says(embedded: str, tmp_path: Path) -> None:
+    """Whatever the workers and the cut; and the same as without a broker."""
+    job, topic = Job(embedded, tmp_path), make_topic(embedded, 2, "alarms")
+    rules = {"topic": topic, "in_events": True, **ALARMS, "too_hot": HOT}
+    job.configure(alarms=rules)
+    sent = noisy(1_000, shifted_from=700)
+    for part, workers in ((sent[:750], 1), (sent[750:], 2)):
+        job.send(part)
+        job.run(workers)
+    code, told = verified(job)
+    assert code == 0, told
+    assert re.search(r"\n\d+ transitions of alarms, \d+ records\nmissing 0, doubled 0,", told)
+    found = alarms_of(embedded, topic, 9)
+    whole = run_job(job.path, [as_run_record(reading) for reading in sent])
+    assert bare(found) == bare([record.json() for record in whole.alarms])
+    event = json.loads(read_all(embedded, job.output, 1_000)[-1].value)
+    assert {"level_z", "level_lower", "spike_upper"} <= event.keys()
+
+    job.configure(alarms={**rules, "level": {"limit": 5.0}})
+    done = ewma("run", str(job.path))
+    assert done.returncode == 2
+    assert "belongs to another job: alarms in events was" in done.stderr, "events would be others"
+
+
+def alarms_of(bootstrap: str, topic: str, n: int) -> list[dict[str, Any]]:
+    """Return the records of a topic, n at least."""
+    return [json.loads(record.value) for record in read_all(bootstrap, topic, n)]
+
+
+def bare(alarms: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return alarms without what names the job and the place of the reading."""
+    places = {"alarm_id", "topic", "partition", "offset"}
+    return sorted(
+        tuple((key, value) for key, value in one.items() if key not in places) for one in alarms
+    )
+
+
+def as_run_record(reading: Reading) -> testing.Record:
+    record = as_record(reading)
+    return testing.Record(record.value, record.key, timestamp_ms=record.timestamp_ms)

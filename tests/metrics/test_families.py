@@ -11,14 +11,26 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
+from ewma_ops import Decay, Readings, SeriesTable, Smoothing
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.measurements import Family, Measurements, gathered
 from ewma_ops.metrics import families
+from ewma_ops.monitor import AlarmRules, Bounds, Level
 
 ROW = re.compile(r"\| `(ewma_ops_\w+)` \| (\w+) \|(.*?)\| .+ \|")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 
 importlib.import_module("ewma_ops.job.dataflow")  # every room that registers any
+
+
+WATCHED = SeriesTable(
+    Smoothing(Decay(beta=0.5)),
+    alarms=AlarmRules.of(
+        {"level": Level(false_alarms="1 per 500 readings"), "high": Bounds(above=1.0)}
+    ),
+)
+WATCHED.update(Readings.of(["a"], [2.0]))
+families.TABLES.add(WATCHED)  # for as long as this module lives: labels of alarms are its rules
 
 
 def documented() -> dict[str, tuple[str, list[str]]]:

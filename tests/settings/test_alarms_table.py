@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ewma_ops.commands.check import check
 from ewma_ops.monitor.rules import Bounds, Level, Spike
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
@@ -159,7 +160,10 @@ def test_what_will_run_is_described(path: Path) -> None:
     [alarms]
     [alarms.level]
     false_alarms = "1 per 500 readings"
-    series = ["a*", "b*"]
+    series = ["a*"]
+    [alarms.spike]
+    limit = 6.5
+    false_alarms = "1 per 10000 readings"
     [alarms.too_hot]
     kind = "bounds"
     above = 30
@@ -168,9 +172,10 @@ def test_what_will_run_is_described(path: Path) -> None:
     severity = "critical"
     """
     said = describe(loaded(path, MINIMAL + text)).splitlines()
-    assert said[-5:-2] == [
+    assert said[-6:-2] == [
         "alarms       alarms",
-        "  rule       level: limit 2.81431, wanted 1 per 500 readings; warning; series a*, b*",
+        "  rule       level: limit 2.81431, computed for 1 per 500 readings; warning; series a*",
+        "  rule       spike: limit 6.5, given; wanted 1 per 10000 readings; warning",
         "  rule       too_hot (bounds): above 30; below -5.5; for 3 readings; critical",
     ]
 
@@ -290,3 +295,21 @@ def test_who_is_told_is_told_of_this_job(path: Path) -> None:
         found = loaded(path, MINIMAL + text).notify
         assert found is not None
         assert found.topic == topic
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ('false_alarms = "1 per 2000000 readings"\n', True),
+        ('false_alarms = "1 per 2000000 readings"\nleast = 0.5\n', False),
+        ('false_alarms = "1 per 2000000 readings"\nlimit = 7.6\n', False),
+        ('false_alarms = "1 per 10000 readings"\n', False),
+    ],
+)
+def test_check_doubts_a_limit_that_is_computed_far_out(
+    path: Path, capsys: pytest.CaptureFixture[str], rule: str, told: bool
+) -> None:
+    path.write_text(f"{MINIMAL}[alarms.level]\n{rule}")
+    assert check(path, offline=True) == 0
+    said = "alarms.level: a limit for 1 per 2e+06 readings rests on the far end of the normal"
+    assert (said in capsys.readouterr().err) == told
