@@ -1,7 +1,7 @@
 """``make chaos``: every kind of kill and hurt, in every mode, moves, and controls that must fail.
 
     make chaos ARGS="--share 0.1"      a tenth of the kills and hurts
-    make chaos ARGS="--only modes"     one campaign: modes, hurts, cluster, moves or controls
+    make chaos ARGS="--only modes"     one campaign: modes, hurts, cluster, alarms, moves, controls
     make chaos ARGS="--soak 30"        instead: 30 minutes at a steady rate, a kill each minute
     make chaos ARGS="--seed 7"         the same again
 
@@ -87,7 +87,14 @@ HURTS = [
 ]
 """One of each alone, so that it is plain which one does harm."""
 
-CAMPAIGNS = {"modes": MODES, "hurts": HURTS, "cluster": CLUSTER}
+ALARMS = [
+    Plan(0, 100, alarms=True),
+    Plan(0, 100, "kafka", actions=ROUGH, late_s=0.6, alarms=True),
+    Plan(0, 40, "kafka", actions=FENCED, late_s=0.6, delivery="transactional", alarms=True),
+]
+"""Transitions of alarms: each once, with the bytes of a run that nothing happened to."""
+
+CAMPAIGNS = {"modes": MODES, "hurts": HURTS, "cluster": CLUSTER, "alarms": ALARMS}
 
 
 def drawn(plans: list[Plan], seed: int, share: float) -> list[Plan]:
@@ -109,6 +116,7 @@ def controls(seed: int) -> list[Plan]:
         dataclasses.replace(dying, control="no de-duplication"),
         dataclasses.replace(dying, control="highest offset"),
         Plan(seed, 60, control="no purge", interval="0s"),
+        dataclasses.replace(dying, control="identity without rule and series", alarms=True),
     ]
 
 

@@ -163,6 +163,7 @@ def main() -> int:
     parser.add_argument("--lag", type=float, default=0.0, help="of the high watermark, seconds")
     parser.add_argument("--late", type=float, default=0.0, help="appends of the dead, seconds")
     parser.add_argument("--broker", choices=["embedded", "kafka", "cluster"], default="embedded")
+    parser.add_argument("--alarms", action="store_true", help="with rules of alarms")
     parser.add_argument("--directory", type=Path, required=True)
     options = parser.parse_args()
     usual = {"kafka": ROUGH, "cluster": CLUSTERED}.get(options.broker, Plan.actions)
@@ -183,6 +184,7 @@ def main() -> int:
         workers=options.workers or Plan.workers,
         actions=options.action or usual,
         once=options.once,
+        alarms=options.alarms,
     )
     with surroundings(plan, options.directory) as around:
         verdict = run(around, options.directory / "run", plan, print)

@@ -51,6 +51,31 @@ directory = "{directory}"
 interval = "{interval}"
 """
 
+ALARMS = """
+[alarms]
+topic = "{alarms}"
+[alarms.level]
+limit = 1.5
+warm_up = 20
+[alarms.spike]
+limit = 1.5
+warm_up = 20
+for = 2
+cooldown = "1s"
+[alarms.high]
+kind = "bounds"
+above = 24
+clear_above = 21
+severity = "critical"
+[alarms.low]
+kind = "bounds"
+below = 16
+series = ["s1*", "s2*"]
+remind = "10s"
+"""
+SMALL_BATCHES = "batch_size = 1500\n"
+"""Two records of alarms a batch: a kill comes between the alarms of one reading."""
+
 
 class Job:
     """``ewma run`` on topics of its own, started again whenever it is gone."""
@@ -63,6 +88,7 @@ class Job:
         self.source = topic(PARTITIONS_IN, "source")
         self.target = topic(PARTITIONS_OUT, "target", dict(plan.target_configs))
         self.letters = topic(PARTITIONS_LETTERS, "letters")
+        self.alarms = topic(PARTITIONS_OUT, "alarms") if plan.alarms else ""
         self.config = directory / "job.toml"
         self.state = directory / "state"
         self.configure()
@@ -87,16 +113,22 @@ class Job:
         }
 
     def configure(self) -> None:
-        names = {"source": self.source, "target": self.target, "letters": self.letters}
-        self.config.write_text(
-            CONFIG.format(
-                bootstrap=self.bootstrap,
-                directory=self.state,
-                delivery=self.plan.delivery,
-                interval=self.plan.interval,
-                beta=BETA,
-                **names,
-            )
+        names = {"target": self.target, "letters": self.letters, "alarms": self.alarms}
+        self.config.write_text(self.configuration(self.state, **names))
+
+    def configuration(self, state: Path, **names: str) -> str:
+        """Return the file of a job with this one's input, that writes to topics of other names."""
+        text = CONFIG + (ALARMS if self.plan.alarms else "")
+        if self.plan.alarms:
+            text = text.replace("[input]\n", SMALL_BATCHES + "[input]\n")
+        return text.format(
+            bootstrap=self.bootstrap,
+            source=self.source,
+            directory=state,
+            delivery=self.plan.delivery,
+            interval=self.plan.interval,
+            beta=BETA,
+            **names,
         )
 
     def start(self, workers: int, log: str = "file") -> None:

@@ -42,10 +42,14 @@ class Expected(NamedTuple):
 
 @dataclass
 class Verdict:
-    """How the output differs from the truth; right if all of these but the first are zero."""
+    """How the output differs from the truth; right if nothing was lost, doubled and so on.
+
+    ``alarms`` counts transitions, where the job has rules.
+    """
 
     readings: int = 0
     letters: int = 0
+    alarms: int = 0
     kills: int = 0
     deaths: Counter[str] = field(default_factory=Counter)
     hurts: Counter[str] = field(default_factory=Counter)
@@ -60,8 +64,12 @@ class Verdict:
     longest_gap_s: float = 0.0
 
     @property
+    def faults(self) -> int:
+        return self.lost + self.doubled + self.wrong + self.disordered
+
+    @property
     def right(self) -> bool:
-        return not (self.lost or self.doubled or self.wrong or self.disordered or self.failed)
+        return not (self.faults or self.failed)
 
     @property
     def blows(self) -> int:
@@ -70,10 +78,13 @@ class Verdict:
     def __str__(self) -> str:
         return (
             f"{self.kills} kills, {self.hurts.total()} hurts, {self.readings} readings and "
-            f"{self.letters} dead letters: {self.lost} lost, {self.doubled} doubled, "
-            f"{self.wrong} wrong, {self.disordered} out of order"
+            f"{self.letters} dead letters{self._of_alarms()}: {self.lost} lost, "
+            f"{self.doubled} doubled, {self.wrong} wrong, {self.disordered} out of order"
             f"{'; ' + self.failed if self.failed else ''}"
         )
+
+    def _of_alarms(self) -> str:
+        return f" and {self.alarms} transitions of alarms" if self.alarms else ""
 
     def details(self) -> str:
         """Return how often each thing was done to it, and the first faults."""

@@ -50,6 +50,9 @@ class Plan:
         Blows between two comparisons of everything written so far; 0 compares at the end only.
     target_configs
         Settings of the output topic.
+    alarms
+        Whether the job has rules of alarms, several of which one reading raises; and batches so
+        small that a kill comes between two alarms of a reading.
     """
 
     seed: int
@@ -71,6 +74,7 @@ class Plan:
     once: Sequence[str] = ()
     check_every: int = 0
     target_configs: Sequence[tuple[str, str]] = ()
+    alarms: bool = False
 
     @property
     def replication(self) -> int:
@@ -82,5 +86,6 @@ class Plan:
         faults += [f"lag {self.lag_s:g} s"] * bool(self.lag_s)
         faults += [f"control: {self.control}"] * bool(self.control)
         faults += [", ".join(self.once)] * bool(self.once)
+        faults += ["alarms"] * self.alarms
         named = [f"seed {self.seed}", self.broker, self.delivery, f"interval {self.interval}"]
         return ", ".join([*named, *faults])

@@ -15,6 +15,7 @@ from pathlib import Path
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
+from tests.chaos.alarms import judge_alarms
 from tests.chaos.feeder import Feeder
 from tests.chaos.job import Job
 from tests.chaos.judge import Judge, Verdict, ask_verify
@@ -154,8 +155,13 @@ class Scene:
         self.judge.read_output()
         self.must_stop("at the end")
         self.judge.compare(self.verdict)
+        right = self.events_are_right
+        if self.plan.alarms:
+            before = self.verdict.faults
+            judge_alarms(self.job, self.verdict)
+            right = right and self.verdict.faults == before
         code, told = ask_verify(self.job.config)
-        if (code == 0) != self.events_are_right:
+        if (code == 0) != right:
             self.verdict.fail(f"ewma verify does not agree (code {code}): {told}")
 
     @property

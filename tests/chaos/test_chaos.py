@@ -90,3 +90,19 @@ def test_without_the_ledger_the_harness_sees_doubles(tmp_path: Path) -> None:
     plan.control = "no de-duplication"
     with surroundings(plan, tmp_path) as around:
         assert run(around, tmp_path / "run", plan).doubled > 0
+
+
+def test_alarms_are_those_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    plan = Plan(11, blows=3, p=1.0, steps=["send", "ack"], alarms=True)
+    with surroundings(plan, tmp_path) as around:
+        verdict = run(around, tmp_path / "run", plan)
+    check(verdict, plan)
+    assert verdict.alarms > 0
+
+
+def test_with_the_identity_of_readings_alarms_are_lost(tmp_path: Path) -> None:
+    """A control: two alarms of one reading are two records."""
+    plan = Plan(12, blows=2, p=1.0, steps=["send"], workers=[1], actions=["nothing"], alarms=True)
+    plan.control = "identity without rule and series"
+    with surroundings(plan, tmp_path) as around:
+        assert run(around, tmp_path / "run", plan).doubled > 0

@@ -121,6 +121,9 @@ def break_on_purpose(control: str) -> None:
 
         return recalled
 
+    def only_of_the_reading(job: int, rule: str, series_id: str, ordinal: int) -> int:
+        return ordinal
+
     def unpurged(directory: Path) -> Any:
         import contextlib
 
@@ -132,6 +135,8 @@ def break_on_purpose(control: str) -> None:
         replace("ewma_ops.connectors.sink.ledger", "Ledger", "admit", lambda _: everything)
     elif control == "highest offset":
         replace("ewma_ops.connectors.sink.ledger", "Ledger", "recall", up_to_the_highest)
+    elif control == "identity without rule and series":
+        replace("ewma_ops.serde.json.alarms", "", "_ordinal", lambda _: only_of_the_reading)
     elif control == "no purge":
         replace("ewma_ops.job.recovery.store", "", "purge_ghosts", lambda _: unpurged)
 
