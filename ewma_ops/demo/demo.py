@@ -17,8 +17,9 @@ from rich.table import Table
 
 from ewma_ops.demo.data import SERIES, recorded_readings, synthetic_ticks
 from ewma_ops.demo.expected import Expected
+from ewma_ops.demo.faults import FAULTS, FAULTY, Verdict, judge, with_faults
 from ewma_ops.demo.feed import MALFORMED, READINGS_PER_S, SYNTHETIC_PER_S, Feeder, now_ms
-from ewma_ops.demo.flow_process import BETA, DEAD_LETTERS, INPUT, OUTPUT, Flow
+from ewma_ops.demo.flow_process import ALARMS, BETA, DEAD_LETTERS, INPUT, OUTPUT, Flow
 from ewma_ops.demo.page_process import Page
 from ewma_ops.demo.picture import draw
 from ewma_ops.demo.screen import OutputReader, Screen, Tally
@@ -58,13 +59,13 @@ class Demo:
         self._flow = flow
         self._page = page
         self._interrupted = interrupted
-        self._readings = list(recorded_readings())
+        self._readings = list(with_faults(recorded_readings()))
         self._stopping = threading.Event()
         self._console = Console(highlight=False)
         self._expected = Expected(BETA)
         self._tally = Tally(self._expected, followed=_DRAWN)
         self._feeder = Feeder(bootstrap_servers, INPUT, self._stopping)
-        self._reader = OutputReader(bootstrap_servers, OUTPUT, DEAD_LETTERS)
+        self._reader = OutputReader(bootstrap_servers, OUTPUT, DEAD_LETTERS, ALARMS)
 
     def perform(self, picture: Path, *, forever: bool) -> int:
         """Run the demo from the first reading to the verdict and return the exit code.
@@ -96,11 +97,14 @@ class Demo:
 
     def _announce(self) -> None:
         self._say(
-            f"{len(self._readings):,} recorded readings of {len(SERIES)} series, "
+            f"{len(self._readings):,} recorded readings of {len(SERIES)} series and a faulty copy, "
             f"{READINGS_PER_S:,.0f} a second:"
         )
         for series_id, what in SERIES.items():
-            self._say(f"  {series_id:<18}{what}")
+            self._say(f"  {series_id:<20}{what}")
+        self._say(f"  {FAULTY:<20}the sea's first months again, with faults put in:")
+        for fault in FAULTS:
+            self._say(f"  {'':<20}- {fault.label}")
         config, log = _near(self._flow.config), _near(self._flow.log)
         self._say(f"through a real flow: ewma run {config}", wrap=False)
         self._say(f"which logs to {log}", wrap=False)
@@ -162,11 +166,15 @@ class Demo:
         seen = Counter(label for label, _ in tally.causes)
         faults += [f"no dead letter: {label}" for label in (sent - seen).elements()]
         faults += [f"one dead letter too many: {label}" for label in (seen - sent).elements()]
+        faults += self._of_alarms().wrong
         if code is None:
             faults.append("the flow did not stop when it was asked to")
         elif code != 0:
             faults.append(f"the flow stopped with code {code}; its log: {self._flow.log}")
         return faults
+
+    def _of_alarms(self) -> Verdict:
+        return judge(self._tally.alarms, self._expected.readings)
 
     def _differences(self) -> dict[str, float]:
         latest = self._tally.latest.items()
@@ -198,15 +206,28 @@ class Demo:
             f"{self._feeder.malformed} malformed messages in, {len(tally.causes)} dead letters out"
             + (f": {told}." if told else ".")
         )
+        self._summarise_alarms()
         for fault in faults:
             self._say(f"WRONG  {fault}", "bold red")
         if not faults:
             largest = max(self._differences().values(), default=0.0)
             self._say(
-                "All is well: every reading has its event, and each series' last average is "
-                f"that of a plain loop (at most {largest:.0e} off).",
+                "All is well: every reading has its event, each series' last average is that of "
+                f"a plain loop (at most {largest:.0e} off), and every fault was raised.",
                 "green",
             )
+
+    def _summarise_alarms(self) -> None:
+        verdict = self._of_alarms()
+        self._say(
+            f"{len(verdict.found)} of {len(FAULTS)} faults raised an alarm; "
+            f"{len(verdict.by_chance)} alarms without a fault, {verdict.expected:.1f} expected by "
+            "the design of the rules:"
+        )
+        for fault, alarm in verdict.found.items():
+            self._say(f"  {fault.label}: {alarm['rule']}: {alarm['summary']}")
+        for alarm in verdict.by_chance:
+            self._say(f"  by chance: {alarm['rule']}: {alarm['summary']}")
 
     def _draw(self, picture: Path) -> None:
         readings = [reading for reading in self._readings if reading.series_id == _DRAWN]

@@ -15,12 +15,22 @@ from pathlib import Path
 from types import TracebackType
 
 from ewma_ops.demo.broker import start_tied
+from ewma_ops.demo.faults import READINGS_PER_FALSE_ALARM, WATCHED
 from ewma_ops.errors import EwmaError
 
-__all__ = ["BETA", "DEAD_LETTERS", "FETCH_MAX_WAIT_MS", "INPUT", "OUTPUT", "Flow", "write_config"]
+__all__ = [
+    "ALARMS",
+    "BETA",
+    "DEAD_LETTERS",
+    "FETCH_MAX_WAIT_MS",
+    "INPUT",
+    "OUTPUT",
+    "Flow",
+    "write_config",
+]
 
 BETA = 0.98
-INPUT, OUTPUT, DEAD_LETTERS = "readings", "smoothed", "dead-letters"
+INPUT, OUTPUT, DEAD_LETTERS, ALARMS = "readings", "smoothed", "dead-letters", "alarms"
 
 FETCH_MAX_WAIT_MS = 20
 """Kafka answers a fetch as soon as there is something; the embedded broker only looks now and
@@ -51,6 +61,24 @@ delivery = "at-least-once"
 [dead_letters]
 topic = "{dead_letters}"
 
+[alarms]
+topic = "{alarms}"
+false_alarms = "1 per {per_false_alarm} readings"  # the two rules together
+
+[alarms.level]  # limits that history calls for: its greatest scores are 11.6 and 6.1
+limit = 13
+series = ["{watched}"]
+decay = {{ beta = 0.9 }}
+baseline = {{ beta = 0.997 }}
+warm_up = 300
+
+[alarms.spike]
+limit = 7
+series = ["{watched}"]
+decay = {{ beta = 0.9 }}
+baseline = {{ beta = 0.997 }}
+warm_up = 300
+
 [recovery]
 directory = {state}
 interval = "2s"
@@ -66,6 +94,9 @@ def write_config(config: Path, bootstrap_servers: str, state: Path) -> None:
         beta=BETA,
         output=OUTPUT,
         dead_letters=DEAD_LETTERS,
+        alarms=ALARMS,
+        per_false_alarm=READINGS_PER_FALSE_ALARM,
+        watched=WATCHED,
         state=json.dumps(str(state), ensure_ascii=False),
     )
     config.write_text(text, encoding="utf-8")

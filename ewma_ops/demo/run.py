@@ -18,7 +18,14 @@ from pathlib import Path
 
 from ewma_ops.connectors import create_topic
 from ewma_ops.demo.broker import EmbeddedBroker
-from ewma_ops.demo.flow_process import DEAD_LETTERS, INPUT, OUTPUT, Flow, write_config
+from ewma_ops.demo.flow_process import (
+    ALARMS,
+    DEAD_LETTERS,
+    INPUT,
+    OUTPUT,
+    Flow,
+    write_config,
+)
 from ewma_ops.demo.page_process import Page
 from ewma_ops.errors import ConfigError
 
@@ -51,7 +58,8 @@ def run_demo(*, forever: bool, directory: Path | None, watch: bool = False) -> i
     -------
     int
         The exit code: 0 if every reading came out with the average that a plain loop gets and
-        every malformed message is a dead letter, 1 if not, 130 if interrupted before the end.
+        every malformed message is a dead letter and every fault raised an alarm, 1 if not, 130 if
+        interrupted before the end.
 
     Raises
     ------
@@ -70,7 +78,7 @@ def run_demo(*, forever: bool, directory: Path | None, watch: bool = False) -> i
     place = _prepare(directory)
     try:
         with _interruptible() as interrupted, EmbeddedBroker() as broker:
-            for topic in (INPUT, OUTPUT, DEAD_LETTERS):
+            for topic in (INPUT, OUTPUT, DEAD_LETTERS, ALARMS):
                 create_topic({"bootstrap_servers": broker.bootstrap_servers}, topic, _PARTITIONS)
             config = place / _CONFIG_NAME
             write_config(config, broker.bootstrap_servers, place / _STATE_NAME)

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
+from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
@@ -22,6 +23,7 @@ from rich.text import Text
 
 from ewma_ops.demo.data import SERIES
 from ewma_ops.demo.expected import Expected
+from ewma_ops.demo.faults import FAULTY
 from ewma_ops.demo.feed import LABEL_HEADER, MALFORMED, Feeder
 from ewma_ops.demo.flow_process import FETCH_MAX_WAIT_MS
 
@@ -62,6 +64,8 @@ class Tally:
         self.followed: list[Event] = []
         self.causes: list[tuple[str, str]] = []
         """Of each dead letter: the label it was sent with, and the cause the flow gave."""
+        self.alarms: list[dict[str, Any]] = []
+        """Transitions of alarms, as their records."""
         self.latencies_s: deque[float] = deque(maxlen=_LATENCIES)
         """From sent to seen here, of the latest events."""
         self._expected = expected
@@ -85,12 +89,16 @@ class Tally:
         label = texts.get(LABEL_HEADER, "a reading that is none of the malformed messages")
         self.causes.append((label, texts.get("ewma-cause", "no cause given")))
 
+    def take_alarm(self, payload: bytes) -> None:
+        """Keep one record of the alarms topic."""
+        self.alarms.append(msgspec.json.decode(payload))
+
 
 class OutputReader:
-    """Read the output and the dead letters of a flow from their start into a tally."""
+    """Read what a flow writes from its start into a tally: events, dead letters and alarms."""
 
-    def __init__(self, bootstrap_servers: str, output: str, dead_letters: str) -> None:
-        self._dead_letters = dead_letters
+    def __init__(self, bootstrap_servers: str, output: str, dead_letters: str, alarms: str) -> None:
+        self._dead_letters, self._alarms = dead_letters, alarms
         self._consumer = KafkaConsumer(
             bootstrap_servers=bootstrap_servers,
             group_id=None,
@@ -100,7 +108,7 @@ class OutputReader:
         self._consumer.assign(
             [
                 TopicPartition(topic, partition)
-                for topic in (output, dead_letters)
+                for topic in (output, dead_letters, alarms)
                 for partition in sorted(self._consumer.partitions_for_topic(topic) or ())
             ]
         )
@@ -112,6 +120,8 @@ class OutputReader:
             for record in run:
                 if partition.topic == self._dead_letters:
                     tally.take_letter(record.headers)
+                elif partition.topic == self._alarms:
+                    tally.take_alarm(record.value)
                 else:
                     tally.take_event(record.value)
         return sum(len(run) for run in records.values())
@@ -215,9 +225,15 @@ class Screen:
         seen = f"{events:,}   {self._per_s():,.0f} a second" if events else "the flow is starting"
         grid.add_row("sent", self._bar(self._feeder.sent), self._sent())
         grid.add_row("events", self._bar(events), Text(seen, style="bold cyan"))
+        raised = [one for one in self._tally.alarms if one["transition"] == "raised"]
         letters = f"{len(self._tally.causes)} of {self._feeder.malformed} malformed messages"
         grid.add_row("dead letters", self._bar(len(self._tally.causes), len(MALFORMED)), letters)
-        if any(series_id not in SERIES for series_id in self._tally.latest):
+        newest = f"{len(raised)} raised" + (f", {raised[-1]['summary']}" if raised else "")
+        grid.add_row(
+            "alarms", "", Text(newest, style="yellow" if raised else "", overflow="ellipsis")
+        )
+        made_up = self._tally.latest.keys() - SERIES.keys() - {FAULTY}
+        if made_up:
             grid.add_row()
             grid.add_row("synthetic-*", "is made up: random walks", "Ctrl-C ends the demo")
         return grid

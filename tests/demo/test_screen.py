@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -53,7 +54,7 @@ def test_tally_names_dead_letters(tally: Tally) -> None:
     assert "none of the malformed" in tally.causes[1][0]
 
 
-def test_reader_reads_both_topics_from_the_start(
+def test_reader_reads_all_topics_from_the_start(
     embedded: str, topic: Callable[..., str], tally: Tally
 ) -> None:
     output = topic(embedded, partitions=4)
@@ -62,12 +63,16 @@ def test_reader_reads_both_topics_from_the_start(
     produce(embedded, output, [Record(payload, b"seattle-hourly", partition=3)])
     headers = ((LABEL_HEADER, b"empty payload"), ("ewma-cause", b"empty"))
     produce(embedded, letters, [Record(b"", b"AAPL", headers)])
-    reader = OutputReader(embedded, output, letters)
+    alarms = topic(embedded, partitions=2)
+    alarm = {"transition": "raised", "summary": "AAPL is high"}
+    produce(embedded, alarms, [Record(json.dumps(alarm).encode(), b"AAPL", partition=1)])
+    reader = OutputReader(embedded, output, letters, alarms)
     try:
         seen = sum(reader.read(tally, 0.5) for _ in range(6))
     finally:
         reader.close()
-    assert seen == 2
+    assert seen == 3
+    assert tally.alarms == [alarm]
     assert tally.events == {"seattle-hourly": 1}
     assert tally.causes == [("empty payload", "empty")]
 
