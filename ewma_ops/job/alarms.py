@@ -5,8 +5,9 @@ Knows transitions, records and metrics; must not know how alarms are judged, nor
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from prometheus_client import Counter as Counts
@@ -16,13 +17,16 @@ from ewma_ops.columns.readings import Smoothed
 from ewma_ops.columns.transitions import SEVERITIES, TRANSITIONS, Transitions
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import part_key
-from ewma_ops.job.report import Report
+from ewma_ops.job.report import Report, unmatched
 from ewma_ops.job.steps import Addressed
+from ewma_ops.monitor.globs import GlobWatch
 from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.serde.json.alarms import AlarmEncoder, RuleText, identified
 from ewma_ops.wire.records import ProducerRecords
 
 __all__ = ["AlarmRecords", "RouteAlarms"]
+
+_log = logging.getLogger(__name__)
 
 _ALARMS = Counts(
     "ewma_ops_alarms",
@@ -54,7 +58,13 @@ class AlarmRecords:
             RuleText(name, rule.kind, rule.designed or "", rule.runbook or "")
             for name, rule in rules.rules
         ]
+        self._globs = {name: rule.series for name, rule in rules.rules}
         self._encoder = AlarmEncoder(self._texts, self.job, inputs.place, ticks_per_ms)
+
+    @property
+    def globs(self) -> dict[str, Sequence[str]]:
+        """The globs of each rule."""
+        return dict(self._globs)
 
     @property
     def names(self) -> list[str]:
@@ -87,13 +97,22 @@ class RouteAlarms:
         self._records = records
         self._partitions = partitions
         self._report = Report() if report is None else report
+        self._globs = self._report.globs = GlobWatch(records.globs)
 
     def __call__(self, batch: list[Smoothed]) -> Iterable[Addressed]:
         """Yield the records of each run's transitions, by partition."""
         for smoothed in batch:
+            if not self._globs.is_over:
+                self._look(smoothed.readings.series_ids)
             if smoothed.transitions is not None and len(smoothed.transitions):
                 self._count(smoothed.transitions)
                 yield from self._address(smoothed.transitions)
+
+    def _look(self, series_ids: Sequence[str]) -> None:
+        self._globs.look(series_ids)
+        if self._globs.is_over:
+            for rule, why in self._globs.unmatched.items():
+                _log.warning("%s (of this worker's series)", unmatched(rule, *why))
 
     def _count(self, transitions: Transitions) -> None:
         kinds = np.stack([transitions.rules, transitions.transitions, transitions.severities])

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from ewma_ops.job.showing import shown_text
+from ewma_ops.monitor.globs import GlobWatch
 from ewma_ops.serde.watch import MOST_WITHOUT, PathWatch, unfound_notice
 
 __all__ = ["PERIOD_S", "Counts", "Recurring", "Report", "by_cause", "counted", "total"]
@@ -103,6 +105,8 @@ class Report:
         self.read = self.readings = self.events = self.skipped = 0
         self.watch: PathWatch | None = None
         """Of the decoder: which paths have led nowhere."""
+        self.globs: GlobWatch | None = None
+        """Of the rules of alarms: which of their globs match no series."""
         self._lock = threading.RLock()
         self._say = say
         self._letters = Recurring("dead letter", say)
@@ -190,11 +194,16 @@ class Report:
                 alarms=dict(self.alarms),
                 unfound=unfound,
                 found=[] if watch is None else watch.found,
+                unmatched={} if self.globs is None else self.globs.unmatched,
+                matched=[] if self.globs is None else self.globs.matched,
             )
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """The numbers of a `Report`; ``unfound`` is what its `PathWatch` says, and ``found``."""
+    """The numbers of a `Report`; ``unfound`` is what its `PathWatch` says, and ``found``.
+
+    ``unmatched`` and ``matched`` are what its `GlobWatch` says.
+    """
 
     read: int = 0
     readings: int = 0
@@ -204,10 +213,12 @@ class Counts(msgspec.Struct, frozen=True):
     unfound: dict[str, tuple[int, str | None]] = {}
     found: list[str] = []
     alarms: dict[str, int] = {}
+    unmatched: dict[str, tuple[int, str]] = {}
+    matched: list[str] = []
 
 
 def total(parts: Iterable[Counts]) -> tuple[Report, list[str]]:
-    """Add up what several processes have counted; return it, and what is to be said of paths.
+    """Add up what several processes have counted; return it, and what is to be said of it.
 
     Examples
     --------
@@ -220,20 +231,33 @@ def total(parts: Iterable[Counts]) -> tuple[Report, list[str]]:
     >>> total([some, Counts(found=["temp"])])[1]
     []
     """
-    report, found = Report(), set[str]()
+    report, found, matched = Report(), set[str](), set[str]()
+    looked_at: dict[str, tuple[int, str]] = {}
     seen: dict[str, tuple[int, str | None]] = {}
     for one in parts:
         report.add(read=one.read, readings=one.readings, events=one.events, skipped=one.skipped)
         report.letters.update(one.letters)
         report.alarms.update(one.alarms)
         found.update(one.found)
+        matched.update(one.matched)
+        for rule, (n, example) in one.unmatched.items():
+            looked_at[rule] = looked_at.get(rule, (0, ""))[0] + n, example
         for path, (n, meant) in one.unfound.items():
             before = seen.get(path, (0, None))
             seen[path] = before[0] + n, before[1] or meant
     notices = [unfound_notice(path, *why) for path, why in seen.items() if path not in found]
+    notices += [unmatched(rule, *why) for rule, why in looked_at.items() if rule not in matched]
     if report.skips_all:
         notices.append(all_skipped(report.skipped))
     return report, notices
+
+
+def unmatched(rule: str, n: int, example: str) -> str:
+    """Say that the globs of a rule match no series."""
+    return (
+        f"alarms.{rule}.series matches no series of the first {counted(n, 'reading')}, such as "
+        f"{shown_text(example)!r}: it judges none"
+    )
 
 
 def all_skipped(n: int) -> str:

@@ -6,10 +6,8 @@ pass them on.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from fnmatch import translate
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +18,7 @@ from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.transitions import EVIDENCE, Transitions
 from ewma_ops.errors import ConfigError, ReadingError, shown
+from ewma_ops.monitor.globs import matcher
 from ewma_ops.monitor.machine import Event, Scored, Trigger
 from ewma_ops.monitor.rules import AlarmRules, ChartRule, Rule
 from ewma_ops.monitor.scores import Read
@@ -33,7 +32,6 @@ from ewma_ops.table.smoothing_set import SmoothingSet
 __all__ = ["Alarms", "Batch", "Happened", "as_transitions", "rows_before", "triggers_at"]
 
 _NAN = float("nan")
-_MOST_IDS = 1 << 16
 
 
 class Happened(NamedTuple):
@@ -107,7 +105,7 @@ class Alarms:
                 "rename the rule"
             )
         self._by_volume = smoothing_set.by_volume
-        self._concerns = [_matcher(one.rule.series) for one in self.state.bound]
+        self._concerns = [matcher(one.rule.series) for one in self.state.bound]
         self._charts = [one for one in self.state.bound if isinstance(one.rule, ChartRule)]
         self._marks = np.zeros(0, np.bool_)
         self._judged = [0] * len(self.state.bound)
@@ -500,11 +498,3 @@ def _shown(one: BoundRule, read: Read, o: Any) -> dict[str, Any]:
 def _chosen(read: Read, at: NDArray[np.intp]) -> Read:
     seen = None if read.seen is None else type(read.seen)(*(column[at] for column in read.seen))
     return Read(read.value[at], seen)
-
-
-def _matcher(globs: Sequence[str]) -> Callable[[str], bool]:
-    """Return a function that tells whether a series id matches one of the globs."""
-    if not globs:
-        return lambda _: True
-    pattern = re.compile("|".join(map(translate, globs)))
-    return lru_cache(_MOST_IDS)(lambda series_id: pattern.match(series_id) is not None)

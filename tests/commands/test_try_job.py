@@ -77,6 +77,24 @@ def test_alarms_stand_beside_the_events(job: Job, write: Callable[..., str]) -> 
     assert found[-1]["alarms"] == 1
 
 
+def test_globs_that_match_no_series_are_told(job: Job, write: Callable[..., str]) -> None:
+    job.configure(
+        alarms={
+            "high": {"kind": "bounds", "above": 1.0, "series": ["plnt1/*"]},
+            "low": {"kind": "bounds", "below": 1.0, "series": ["plant1/*"]},
+        }
+    )
+    done = ewma(
+        "try", str(job.path), write({"value": {"series_id": "plant1/a", "ts": 1, "value": 0.5}})
+    )
+    assert done.returncode == 0
+    assert (
+        "alarms.high.series matches no series of the first 1 reading, such as 'plant1/a': it"
+        in (done.stderr)
+    )
+    assert "alarms.low.series" not in done.stderr
+
+
 def test_events_and_dead_letters(job: Job, write: Callable[..., str]) -> None:
     done = ewma("try", str(job.path), write(*LINES))
     assert done.returncode == 0

@@ -21,7 +21,7 @@ from ewma_ops.connectors import KafkaSink, part_key
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
-from ewma_ops.job.report import Report
+from ewma_ops.job.report import Counts, Report, total
 from ewma_ops.job.steps import Addressed
 from ewma_ops.monitor.rules import AlarmRules, Level, Spike
 from ewma_ops.testing import run_job
@@ -93,6 +93,24 @@ def test_transitions_are_counted_and_raises_reported() -> None:
     assert report.summary() == (
         "read 0: 0 events, 0 dead letters, 2 alarms (level_of_test 1, spike_of_test 1)"
     )
+
+
+def test_globs_are_told_when_enough_was_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+    rules = AlarmRules.of({"none": Spike(limit=4.0, series=["x*"]), "one": Spike(limit=4.0)})
+    report = Report()
+    route = RouteAlarms(AlarmRecords(rules, IDENTITY, INPUTS), 1, report)
+    run = Smoothed(Readings.of([f"s{i}" for i in range(50_000)], np.zeros(50_000)), {})
+    list(route([run]))
+    assert not caplog.records
+    list(route([run, run, run]))
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == (
+        "alarms.none.series matches no series of the first 100,000 readings, such as 's0': it "
+        "judges none (of this worker's series)"
+    )
+    parts = [report.counts(), Counts(matched=["none"])]
+    assert total(parts[:1])[1] != []
+    assert total(parts)[1] == [], "another worker has such a series"
 
 
 def written(broker: str, topic: str, sinking: Any, routed: list[Addressed]) -> Any:
