@@ -5,8 +5,11 @@ Nothing is fetched or built by Maven or Go here.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -14,7 +17,8 @@ import pytest
 
 from tests.bench import native
 from tests.bench.contenders import CONTENDERS, available
-from tests.bench.contest import _cpu_s
+from tests.bench.contest import compilers_s
+from tests.helpers.patience import PATIENCE_S
 
 NATIVE = [name for name, contender in CONTENDERS.items() if contender.apache]
 _POM = {"m": "http://maven.apache.org/POM/4.0.0"}
@@ -79,12 +83,34 @@ def test_a_build_that_fails_is_a_reason(tmp_path: Path) -> None:
             )
 
 
-def test_the_cpu_of_a_process_is_known_without_that_of_compilers_it_has_not() -> None:
-    import os
-
-    used, compilers = _cpu_s(os.getpid())
-    assert used > 0
-    assert compilers == 0
+def test_compilers_are_threads_of_their_names_only() -> None:
+    script = """
+import ctypes, sys, threading, time
+def spin(name):
+    ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)  # as a JVM names its threads
+    while time.thread_time() < 0.2:
+        pass
+    done.wait()
+done = threading.Event()
+for name in ("C2 CompilerThre", "other"):
+    threading.Thread(target=spin, args=[name], daemon=True).start()
+time.sleep(0.01)
+print(flush=True)
+sys.stdin.read()
+done.set()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        until = time.monotonic() + PATIENCE_S
+        while compilers_s(process.pid) < 0.15 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert 0.15 <= compilers_s(process.pid) <= 0.25
+        assert compilers_s(os.getpid()) == 0
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def _of_go(name: str) -> str:

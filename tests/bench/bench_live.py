@@ -1,10 +1,12 @@
 """What a flow costs while it runs: latency and CPU at several rates, and CPU while idle.
 
-python -m tests.bench.bench_live [--rates N ...] [--rounds N] [--seconds S] [--against DIR] [--json]
+python -m tests.bench.bench_live [--rates N ...] [--rounds N] [--seconds S] [--against DIR]
+    [--only PEER ...] [--json]
 
 Latency is from the broker's append of a reading to its append of the event, by the broker's own
 clock (LogAppendTime), hence against Apache Kafka; left out where there is none. Contenders take
-turns; of the turns, the medians. CPU is that of all processes of a contender. ``--against`` names
+turns, each after 200,000 readings that warm it up; of the turns, the medians. CPU is that of all
+processes of a contender, without the compilers of a JVM. ``--against`` names
 another copy of this repository, whose flow takes turns too: what counts is the ratio, since a
 machine's speed moves.
 """
@@ -19,12 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from ewma_ops.demo.broker import EmbeddedBroker
+from tests.bench.contenders import CONTENDERS, available
 from tests.bench.contest import fill, make_topic
 from tests.bench.live import LiveScore, Start, measure
 from tests.bench.running import ROOT, Flow
@@ -34,8 +37,8 @@ from tests.helpers.kafka_jars import KafkaUnavailableError
 RATES = (100, 1_000, 10_000)
 STARTING_S, IDLE_S = 6, 20
 DELIVERIES = {"at-least-once": "this flow", "exactly-once": "this flow, exactly once"}
-_OWN = "bytewax_own"
-_PEERS = Path(__file__).parent / "peers"
+PEERS = ("go", "flink", "streams", "bytewax_own")
+WARM_UP = 200_000
 
 
 @contextlib.contextmanager
@@ -51,11 +54,9 @@ def run_flow(
 
 
 @contextlib.contextmanager
-def run_peer(
-    bootstrap: str, source: str, target: str, *, script: str, python: str
-) -> Iterator[int]:
-    """Run a peer that is a script."""
-    command = [python, str(_PEERS / f"{script}.py"), bootstrap, source, target, "0", "--forever"]
+def run_peer(bootstrap: str, source: str, target: str, *, command: Sequence[str]) -> Iterator[int]:
+    """Run a peer by the beginning of its command line."""
+    command = [*command, bootstrap, source, target, "0", "--forever"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet)
@@ -66,8 +67,8 @@ def run_peer(
         process.wait()
 
 
-def contenders(against: Path | None = None) -> dict[str, Start]:
-    """Return what starts each contender, by its name."""
+def contenders(against: Path | None = None, only: Sequence[str] = ()) -> dict[str, Start]:
+    """Return what starts each contender, by its name; ``only`` some peers."""
     found: dict[str, Start] = {}
     for delivery, name in DELIVERIES.items():
         found[name] = partial(run_flow, delivery=delivery)
@@ -75,9 +76,8 @@ def contenders(against: Path | None = None) -> dict[str, Start]:
             found[f"{name}, {against.name}"] = partial(run_flow, delivery=delivery, root=against)
     if against is None:
         python = os.environ.get("EWMA_PEERS", sys.executable)
-        asked = [python, "-c", "import bytewax, confluent_kafka, orjson"]
-        if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
-            found["Bytewax, own connector"] = partial(run_peer, script=_OWN, python=python)
+        for name, command in available(python, only or PEERS, apache=True).items():
+            found[CONTENDERS[name].label] = partial(run_peer, command=command)
     return found
 
 
@@ -89,7 +89,7 @@ def table(
     for _ in range(rounds):
         for name, start in starts.items():
             try:
-                scores = measure(bootstrap, start, rates, seconds=seconds)
+                scores = measure(bootstrap, start, rates, seconds=seconds, warm_up_readings=WARM_UP)
             except RuntimeError as reason:
                 print(f"{name}: left out a turn, {reason}", file=sys.stderr)
             else:
@@ -98,8 +98,8 @@ def table(
 
 
 def _median(turns: tuple[LiveScore, ...]) -> LiveScore:
-    rate, p50, p99, share = map(median, zip(*turns, strict=True))
-    return LiveScore(int(rate), p50, p99, share)
+    rate, *rest = map(median, zip(*turns, strict=True))
+    return LiveScore(int(rate), *rest)
 
 
 def text(scores: Mapping[str, list[LiveScore]]) -> str:
@@ -131,6 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--only", nargs="*", choices=PEERS, default=(), help="of the peers")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     found: dict[str, object] = {}
@@ -144,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as directory, ApacheKafka(Path(directory)) as kafka:
             scores = table(
                 kafka.bootstrap_servers,
-                contenders(options.against),
+                contenders(options.against, options.only),
                 options.rates,
                 options.rounds,
                 options.seconds,

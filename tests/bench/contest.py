@@ -35,7 +35,6 @@ _TOLERANCE = 1e-9
 _FIRST_S, _TIMEOUT_S = 60, 300
 _LOOK_S, _SETTLE_S = 0.05, 5.0
 _FETCH_MS = 20
-_TICKS_A_S = os.sysconf("SC_CLK_TCK")
 _COMPILERS = re.compile(r"C[12] Compiler")
 SHARE = 3
 """What is measured begins after one in so many of the readings."""
@@ -185,7 +184,7 @@ def _watch(pid: int, contest: Contest, output: str) -> tuple[_Mark, _Mark]:
                 ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 until = until if ended is None else time.monotonic() + _SETTLE_S
             events = _written(consumer, tps)
-            mark = _Mark(events, time.monotonic(), *_cpu_s(pid))
+            mark = _Mark(events, time.monotonic(), _cpu_s(Path(f"/proc/{pid}")), compilers_s(pid))
             if third is None and events >= contest.readings // SHARE:
                 third = mark
             if third is not None and events >= contest.readings:
@@ -213,20 +212,19 @@ def _written(consumer: KafkaConsumer, tps: Sequence[TopicPartition]) -> int:
     return sum(max(end, consumer.highwater(tp) or 0) for tp, end in ends.items())
 
 
-def _cpu_s(pid: int) -> tuple[float, float]:
-    """Return the CPU seconds of a process, and those of the JVM's compilers in it."""
-    process = Path(f"/proc/{pid}")
-    compilers = 0
-    for task in process.glob("task/*"):
+def compilers_s(pid: int) -> float:
+    """Return the CPU seconds of the just-in-time compilers in a process, a JVM or not."""
+    used = 0.0
+    for task in Path(f"/proc/{pid}").glob("task/*"):
         with contextlib.suppress(OSError):  # it has ended
             if _COMPILERS.match((task / "comm").read_text()):
-                compilers += _ticks(task)
-    return _ticks(process) / _TICKS_A_S, compilers / _TICKS_A_S
+                used += _cpu_s(task)
+    return used
 
 
-def _ticks(path: Path) -> int:
+def _cpu_s(path: Path) -> float:
     stat = (path / "stat").read_text().rpartition(")")[2].split()
-    return int(stat[11]) + int(stat[12])
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _check(contest: Contest, output: str) -> int:

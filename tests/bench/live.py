@@ -9,13 +9,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tests.bench.contest import make_topic
+from tests.bench.contest import compilers_s, make_topic
 from tests.bench.feeding import APPEND_CLOCK, appended, feed
 
 __all__ = ["LiveScore", "Start", "measure", "tree_cpu_s"]
@@ -27,6 +28,7 @@ and ends all of it when the block ends."""
 _FIRST_S = 60.0
 """How long the first event of a contender may take."""
 _SETTLE_S = 1.5
+_WARM_UP_RATE = 50_000
 _numbers = count()
 
 
@@ -38,6 +40,8 @@ class LiveScore(NamedTuple):
     p99_ms: float
     core_share: float
     """CPU seconds a second of the root process and of all that it started."""
+    compilers_share: float
+    """Those of the JVM's just-in-time compilers, which are not in ``core_share``."""
 
 
 def measure(
@@ -47,6 +51,7 @@ def measure(
     *,
     series: int = 1_000,
     warm_up_s: float = 3.0,
+    warm_up_readings: int = 0,
     seconds: float = 10.0,
 ) -> list[LiveScore]:
     """Return the scores of one contender at each rate, one after the other, from one start.
@@ -66,6 +71,8 @@ def measure(
         Over how many series they are spread.
     warm_up_s
         Seconds at each rate before the measurement.
+    warm_up_readings
+        As many are sent at 50,000 a second before all that: a JVM compiles what runs often.
     seconds
         Length of each measurement.
 
@@ -78,16 +85,19 @@ def measure(
     source, target = (f"live-{kind}-{os.getpid()}-{number}" for kind in ("in", "out"))
     for topic in (source, target):
         make_topic(bootstrap, topic, APPEND_CLOCK)
+    send = partial(_send, bootstrap, source, series)
     spans: list[tuple[int, int]] = []
-    shares: list[float] = []
+    shares: list[tuple[float, float]] = []
     with start(bootstrap, source, target) as pid:
-        at = feed(bootstrap, source, a_second=series, series=series, seconds=1)
+        at = send(series, 1, 0)
         _await_events(bootstrap, target, at)
+        at = send(_WARM_UP_RATE, warm_up_readings / _WARM_UP_RATE, at)
         for rate in rates:
-            at = feed(bootstrap, source, a_second=rate, series=series, seconds=warm_up_s, first=at)
-            before, began = tree_cpu_s(pid), time.monotonic()
-            end = feed(bootstrap, source, a_second=rate, series=series, seconds=seconds, first=at)
-            shares.append((tree_cpu_s(pid) - before) / (time.monotonic() - began))
+            at = send(rate, warm_up_s, at)
+            used, compiled, began = tree_cpu_s(pid), compilers_s(pid), time.monotonic()
+            end = send(rate, seconds, at)
+            took, compiled = time.monotonic() - began, compilers_s(pid) - compiled
+            shares.append(((tree_cpu_s(pid) - used - compiled) / took, compiled / took))
             spans.append((at, end))
             at = end
         time.sleep(_SETTLE_S)
@@ -97,8 +107,14 @@ def measure(
     scores = []
     for rate, share, (lo, hi) in zip(rates, shares, spans, strict=True):
         p50, p99 = np.percentile([went[i] - came[i] for i in range(lo, hi)], [50, 99])
-        scores.append(LiveScore(rate, float(p50), float(p99), share))
+        scores.append(LiveScore(rate, float(p50), float(p99), *share))
     return scores
+
+
+def _send(
+    bootstrap: str, topic: str, series: int, a_second: int, seconds: float, first: int
+) -> int:
+    return feed(bootstrap, topic, a_second=a_second, series=series, seconds=seconds, first=first)
 
 
 def _await_events(bootstrap: str, topic: str, number: int) -> None:
