@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,36 +16,56 @@ import pytest
 HEAVY = {"asyncio", "bytewax", "kafka", "msgspec", "numpy", "prometheus_client", "pyarrow", "ssl"}
 
 
-def _imported(code: str) -> set[str]:
-    script = f"import sys, json\ntry:\n {code}\nfinally:\n print(json.dumps(list(sys.modules)))"
+PACKAGES = ("ewma_ops", "ewma_ops.table", "ewma_ops.connectors")
+
+
+def _imported(*steps: str) -> list[set[str]]:
+    """Return what is imported after each step of a new interpreter."""
+    told = "\nprint('>', *sys.modules)\n"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", f"import sys\n{told.join(steps)}{told}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    found = [set(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith(">")]
+    assert len(found) == len(steps)
+    return found
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["design", "--help"], ["no"]])
-def test_arguments_are_read_without_what_the_commands_need(arguments: list[str]) -> None:
-    found = _imported(f"from ewma_ops.commands.cli import main; main({arguments})")
-    assert "ewma_ops.commands.cli" in found
-    assert not HEAVY & found
+def test_arguments_are_read_without_what_the_commands_need() -> None:
+    commands = [["--help"], ["run", "--help"], ["design", "--help"], ["no"]]
+    read = "try:\n main({})\nexcept SystemExit:\n pass"
+    found = _imported(
+        "from ewma_ops.commands.cli import main", *(read.format(each) for each in commands)
+    )
+    assert "ewma_ops.commands.cli" in found[0]
+    for command, modules in zip([[], *commands], found, strict=True):
+        assert not HEAVY & modules, command
 
 
 def test_a_launcher_imports_no_more_of_the_engine_than_the_recovery_store_needs() -> None:
-    found = _imported("import ewma_ops.job.launcher, ewma_ops.job.lookups, ewma_ops.settings.load")
+    (found,) = _imported(
+        "import ewma_ops.job.launcher, ewma_ops.job.lookups, ewma_ops.settings.load"
+    )
     assert "ewma_ops.job.launcher" in found
     assert not {"asyncio", "bytewax.inputs", "ewma_ops.operators", "ewma_ops.job.worker"} & found
 
 
-@pytest.mark.parametrize("package", ["ewma_ops", "ewma_ops.table", "ewma_ops.connectors"])
-def test_a_package_looks_its_names_up_when_they_are_used(package: str) -> None:
-    assert "numpy" not in _imported(f"import {package}")
-    found = _imported(f"import {package} as p; [getattr(p, name) for name in p.__all__]")
-    assert "numpy" in found
-    assert ("bytewax" in found) == (package == "ewma_ops.connectors")
+def test_a_package_looks_its_names_up_when_they_are_used() -> None:
+    use = "import {0}; [getattr({0}, name) for name in {0}.__all__]"
+    before, root, table, connectors = _imported(
+        f"import {', '.join(PACKAGES)}", *(use.format(package) for package in PACKAGES)
+    )
+    assert set(PACKAGES) <= before
+    assert "numpy" not in before
+    assert "numpy" in root
+    assert "bytewax" not in table
+    assert "bytewax" in connectors
 
 
-@pytest.mark.parametrize("package", ["ewma_ops", "ewma_ops.table", "ewma_ops.connectors"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_looked_up_is_what_type_checkers_are_told(package: str) -> None:
     tree = ast.parse(Path(str(importlib.import_module(package).__file__)).read_text())
     (choice,) = [node for node in tree.body if isinstance(node, ast.If)]
