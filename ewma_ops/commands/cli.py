@@ -8,6 +8,7 @@ signal n.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -17,7 +18,8 @@ from pathlib import Path
 from ewma_ops import __version__
 from ewma_ops.commands import design, watch
 from ewma_ops.errors import EwmaError
-from ewma_ops.job.relay import write_line
+from ewma_ops.job.log import configured, print_line
+from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.settings.moments import moment_ms
 from ewma_ops.stats.durations import duration_ms
@@ -28,6 +30,13 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
+    if options.command is not _run:
+        return _carried_out(options)
+    with configured("launcher", options.log_format, options.verbosity):
+        return _carried_out(options)
+
+
+def _carried_out(options: argparse.Namespace) -> int:
     try:
         code = int(options.command(options))
         sys.stdout.flush()
@@ -37,13 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except EwmaError as error:
-        write_line(f"ewma: {error}")
+        _complain(f"ewma: {error}")
         return 2 if error.fault == "user" else 1
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - shown whole, but for secrets
-        write_line(f"ewma: a fault in the program\n{masked_traceback(error)}")
+        _complain(f"ewma: a fault in the program\n{masked_traceback(error)}")
         return 1
+
+
+def _complain(text: str) -> None:
+    """Write what ended the command: to the log of ``ewma run``, or else as it is."""
+    with relayed_stderr():
+        print_line(text, logging.ERROR)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,7 +124,18 @@ def _add_jobs(commands: design.Commands) -> None:
         metavar="TIME",
         help="how long brokers may be away at the start (60s)",
     )
-    run.set_defaults(command=_run)
+    run.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="of each line (text)"
+    )
+    much = run.add_mutually_exclusive_group()
+    for flags, verbosity, text in (
+        (("-q", "--quiet"), "quiet", "log warnings and errors only"),
+        (("-v", "--verbose"), "verbose", "log what helps to find a fault"),
+    ):
+        much.add_argument(
+            *flags, dest="verbosity", action="store_const", const=verbosity, help=text
+        )
+    run.set_defaults(command=_run, verbosity="normal")
 
     check = commands.add_parser("check", help="validate a configuration file, and its topics")
     check.add_argument("config", type=Path, metavar="CONFIG.toml")
@@ -237,6 +263,8 @@ def _run(options: argparse.Namespace) -> int:
         changes=lookups.changes,
         grace_s=options.grace,
         wait_s=options.wait,
+        log_format=options.log_format,
+        verbosity=options.verbosity,
     )
 
 

@@ -5,6 +5,7 @@ Knows a clock and a thread; must not know the question, nor what the answer caus
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import final
 
 from ewma_ops.errors import EwmaError
-from ewma_ops.job.signs import print_line
+from ewma_ops.job.log import print_line
 
 __all__ = ["Discovery"]
 
@@ -69,5 +70,6 @@ class Discovery:
                 self._failing = False
             except EwmaError as error:
                 if not self._failing and not self._ended.is_set():
-                    print_line(f"looking for new topics and partitions failed: {error}")
+                    told = f"looking for new topics and partitions failed: {error}"
+                    print_line(told, logging.WARNING)
                 self._failing = True

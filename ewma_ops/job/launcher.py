@@ -8,6 +8,7 @@ that was cleaned, under a lock that is held from the first run to the last.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import sys
@@ -24,7 +25,9 @@ from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.discovery import Discovery
+from ewma_ops.job.log import LogFormat, Verbosity, print_line
 from ewma_ops.job.measurements import Measurements
+from ewma_ops.job.progress import REPORT_EVERY_S, reporting
 from ewma_ops.job.recovery.manifest import (
     Beginning,
     ExtendBeginning,
@@ -36,7 +39,7 @@ from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.job.report import Counts, Report, total
-from ewma_ops.job.signs import UNAVAILABLE, print_line
+from ewma_ops.job.signs import UNAVAILABLE
 from ewma_ops.job.supervisor import (
     GRACE_S,
     POLL_S,
@@ -82,6 +85,9 @@ def launch(
     changes: Overtaken | None = None,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
+    log_format: LogFormat = "text",
+    verbosity: Verbosity = "normal",
+    report_every_s: float = REPORT_EVERY_S,
 ) -> int:
     """Run the job of a configuration file with a number of worker processes; return an exit code.
 
@@ -116,6 +122,10 @@ def launch(
         Seconds a graceful stop may take, > 0.
     wait_s : float
         Seconds that brokers may be away at the first start, >= 0.
+    log_format, verbosity
+        Of the workers' logs; that of this process is its caller's.
+    report_every_s
+        Seconds between two lines on rate, lag and dead letters, > 0.
 
     Returns
     -------
@@ -137,6 +147,7 @@ def launch(
     with contextlib.ExitStack() as stack:
         stack.enter_context(relayed_stderr())
         stack.enter_context(_serving(settings, measurements))
+        stack.enter_context(reporting(measurements, report_every_s))
         signals = stack.enter_context(collecting_signals())
         try:
             identity = once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
@@ -149,7 +160,7 @@ def launch(
         endless = settings.input.stop == "never"
         every = settings.input.discover if store is not None and endless else None
         return _keep_running(
-            partial(_worker_command, config_path),
+            partial(_worker_command, config_path, log_format, verbosity),
             workers,
             store,
             identity,
@@ -166,10 +177,17 @@ def launch(
         )
 
 
-def _worker_command(config: Path, process_id: int, addresses: Sequence[str]) -> list[str]:
+def _worker_command(
+    config: Path,
+    log_format: LogFormat,
+    verbosity: Verbosity,
+    process_id: int,
+    addresses: Sequence[str],
+) -> list[str]:
     worker = [sys.executable, "-m", "ewma_ops.job.worker", str(config)]
     place = [f"--process-id={process_id}", f"--addresses={';'.join(addresses)}"]
-    return [*worker, *place, f"--launcher={os.getpid()}"]
+    log = [f"--log-format={log_format}", f"--verbosity={verbosity}"]
+    return [*worker, *place, *log, f"--launcher={os.getpid()}"]
 
 
 @contextlib.contextmanager
@@ -178,7 +196,8 @@ def _serving(settings: Settings, measurements: Measurements) -> Iterator[None]:
     if os.environ.pop(_BYTEWAX_ENDPOINT, None) is not None:
         print_line(
             f"ewma: {_BYTEWAX_ENDPOINT} is left out of account, as that endpoint is open to the "
-            'network: set bind = "127.0.0.1:9464" in [metrics] for metrics of all workers'
+            'network: set bind = "127.0.0.1:9464" in [metrics] for metrics of all workers',
+            logging.WARNING,
         )
     if settings.metrics is None:
         yield
@@ -234,7 +253,7 @@ def _keep_running(
             if not outcome.again:
                 failures = 1 if got_on else failures + 1
                 if outcome.code != UNAVAILABLE and failures >= _MOST_FAILURES:
-                    print_line(_GIVING_UP.format(failures))
+                    print_line(_GIVING_UP.format(failures), logging.ERROR)
                     return 1
                 _pause(failures, signals)
             measurements.restarted(outcome.reason)
@@ -259,11 +278,12 @@ def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
     report, unfound = total(counts)
     so_far.include(report)
     for notice in unfound:
-        print_line(f"ewma: {notice}")
+        print_line(f"ewma: {notice}", logging.WARNING)
     print_line(report.summary())
     if so_far.nothing_readable:
         print_line(
-            "ewma: no message could be read; ewma check shows what is in them, and what to write"
+            "ewma: no message could be read; ewma check shows what is in them, and what to write",
+            logging.WARNING,
         )
 
 
@@ -313,7 +333,7 @@ def once_ready(
         except EwmaError as error:
             if not error.retry or time.monotonic() >= until:
                 raise
-            print_line(f"ewma: {error}")
+            print_line(f"ewma: {error}", logging.WARNING)
         failures += 1
         _pause(failures, signals, until)
 

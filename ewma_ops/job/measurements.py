@@ -64,14 +64,13 @@ class Taken(Struct, frozen=True):
     families: list[Family]
     answered: list[bool]
 
-    def values(self, sample: str, **labels: str) -> list[float]:
-        """Return all values by the name of a sample, of those that have these labels."""
-        return [
-            one.value
-            for family in self.families
-            for one in family.samples
-            if one.name == sample and labels.items() <= one.labels.items()
-        ]
+    def samples(self, name: str) -> list[Sample]:
+        """Return all samples by their name."""
+        return [one for family in self.families for one in family.samples if one.name == name]
+
+    def values(self, name: str) -> list[float]:
+        """Return the values of all samples by their name."""
+        return [one.value for one in self.samples(name)]
 
 
 class Measurements:

@@ -15,7 +15,7 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 __all__ = ["Relay", "relayed_stderr", "write_line"]
 
@@ -66,9 +66,12 @@ class Relay(io.TextIOBase):
             self._put([line + b"\n" for line in lines])
         return len(text)
 
-    def forward(self, fd: int) -> threading.Thread:
-        """Take lines from a file descriptor until its end, and close it; return the thread."""
-        thread = threading.Thread(target=self._forward, args=(fd,), daemon=True)
+    def forward(self, fd: int, wrap: Callable[[bytes], bytes] | None = None) -> threading.Thread:
+        """Take lines from a file descriptor until its end, and close it; return the thread.
+
+        ``wrap`` makes of each line, with its end, what is written.
+        """
+        thread = threading.Thread(target=self._forward, args=(fd, wrap), daemon=True)
         thread.start()
         return thread
 
@@ -91,18 +94,23 @@ class Relay(io.TextIOBase):
                 self._lines.append(line)
         self._changed.notify()
 
-    def _forward(self, fd: int) -> None:
+    def _forward(self, fd: int, wrap: Callable[[bytes], bytes] | None) -> None:
+        def put(lines: list[bytes]) -> None:
+            whole = [line + b"\n" for line in lines]
+            if wrap is not None:
+                whole = list(map(wrap, whole))
+            with self._changed:
+                self._put(whole)
+
         rest = b""
         with open(fd, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > _CHUNK_BYTES:
                     lines, rest = [*lines, rest], b""
-                with self._changed:
-                    self._put([line + b"\n" for line in lines])
+                put(lines)
         if rest:
-            with self._changed:
-                self._put([rest + b"\n"])
+            put([rest])
 
     def _run(self) -> None:
         while True:

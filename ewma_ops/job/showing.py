@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-__all__ = ["cut", "shown_bytes", "shown_json", "shown_text"]
+__all__ = ["cut", "printable", "shown_bytes", "shown_json", "shown_text"]
 
 _ELLIPSIS = "…"
 
@@ -47,11 +47,20 @@ def shown_text(text: str, width: int = 60) -> str:
     >>> shown_text("a\tb\u202ec")
     'a\\tb\\u202ec'
     """
-    if len(text) > width:
-        text = text[: width + 1]
-    if not text.isprintable():
-        text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-    return cut(text, width)
+    return cut(printable(text[: width + 1]), width)
+
+
+def printable(text: str) -> str:
+    r"""Return text with control characters, and marks of no width, as escapes.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2J\u200fb")
+    'a\\x1b[2J\\u200fb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def shown_json(text: str) -> str:

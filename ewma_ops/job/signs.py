@@ -1,4 +1,4 @@
-"""What a launcher and its workers agree on: exit codes, stop signals, lines on standard error.
+"""What a launcher and its workers agree on: exit codes and stop signals.
 
 Knows the operating system; must not know what a worker runs, so that a launcher that only starts
 workers need not import that.
@@ -7,9 +7,8 @@ workers need not import that.
 from __future__ import annotations
 
 import signal
-import sys
 
-__all__ = ["LOST_PEER", "STOP_SIGNALS", "UNAVAILABLE", "caught_signals", "print_line"]
+__all__ = ["LOST_PEER", "STOP_SIGNALS", "UNAVAILABLE", "caught_signals"]
 
 LOST_PEER = 75
 """Exit code of a worker that ended only because another one was gone."""
@@ -24,9 +23,3 @@ def caught_signals() -> list[signal.Signals]:
     """Return the stop signals, without SIGHUP if it is ignored, as under ``nohup``."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP)]
-
-
-def print_line(line: str) -> None:
-    """Write a line to stderr, whole: other processes of the job may be speaking too."""
-    sys.stderr.write(f"{line}\n")  # print would write twice where Python is unbuffered
-    sys.stderr.flush()

@@ -6,6 +6,7 @@ Knows processes and signals; must not know the configuration, Kafka or what a wo
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ewma_ops.job.answers import Lines
+from ewma_ops.job.log import MARKED, print_line, wrapper
 from ewma_ops.job.notes import collected_notes
 from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
@@ -26,7 +28,6 @@ from ewma_ops.job.signs import (
     STOP_SIGNALS,
     UNAVAILABLE,
     caught_signals,
-    print_line,
 )
 
 __all__ = [
@@ -127,15 +128,16 @@ def run_once(
     try:
         opened = (Lines() if lines is None else lines).opened(workers)
         with collected_notes() as notes, opened as own_lines:
-            with _blocked_signals(), _worker_stderr() as stderr:
+            with _blocked_signals():
                 for i, line in enumerate(own_lines):
-                    child = subprocess.Popen(
-                        command(i, addresses),
-                        pass_fds=(*lock, *notes.fds, line.fd),
-                        stdin=subprocess.DEVNULL,
-                        stderr=stderr,
-                        env={**notes.environment, **line.environment},
-                    )
+                    with _worker_stderr(i) as (stderr, marked):
+                        child = subprocess.Popen(
+                            command(i, addresses),
+                            pass_fds=(*lock, *notes.fds, line.fd),
+                            stdin=subprocess.DEVNULL,
+                            stderr=stderr,
+                            env={**notes.environment, **line.environment, **marked},
+                        )
                     children.append(child)
                     line.hand_over()
             print_line(_start_line(workers, store, point))
@@ -145,21 +147,23 @@ def run_once(
     finally:
         _kill(children)
     saved = "no state is kept" if store is None else outcome.state
-    print_line(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}")
+    level = logging.ERROR if outcome.code else logging.INFO
+    print_line(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}", level)
     return outcome
 
 
 @contextlib.contextmanager
-def _worker_stderr() -> Iterator[int | None]:
-    """Yield what workers write their log to: a pipe into the relay, where there is one."""
+def _worker_stderr(number: int) -> Iterator[tuple[int | None, dict[str, str]]]:
+    """Yield what a worker writes its log to, a pipe into the relay, and its variables for that."""
     relay = sys.stderr
     if not isinstance(relay, Relay):
-        yield None
+        yield None, {}
         return
     ours, theirs = os.pipe()
-    relay.forward(ours)
+    wrap = wrapper(f"worker-{number}")
+    relay.forward(ours, wrap)
     try:
-        yield theirs
+        yield theirs, {} if wrap is None else {MARKED: "1"}
     finally:
         os.close(theirs)
 

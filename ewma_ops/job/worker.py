@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -30,10 +31,11 @@ from ewma_ops.compiled import library
 from ewma_ops.errors import EwmaError, ReadingError
 from ewma_ops.job.allocator import keep_freed_memory
 from ewma_ops.job.answers import answer_questions
+from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.measurements import gathered
 from ewma_ops.job.notes import leave_note
 from ewma_ops.job.recovery.faults import shortage
-from ewma_ops.job.signs import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals, print_line
+from ewma_ops.job.signs import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.threads import doze_later
 
@@ -175,11 +177,11 @@ def _report(error: BaseException, process_id: int | None, parts: Path | None) ->
         ours = shortage(parts, str(error))
     if ours is not None:
         if not ours.logged:
-            print_line(f"{name}: {ours}")
+            print_line(f"{name}: {ours}", logging.ERROR)
         return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
         return LOST_PEER
-    print_line(f"{name}: a fault in the program\n{masked_traceback(error)}")
+    print_line(f"{name}: a fault in the program\n{masked_traceback(error)}", logging.ERROR)
     return 1
 
 
@@ -201,11 +203,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--process-id", type=int, required=True)
     parser.add_argument("--addresses", required=True, help="host:port of each, joined by ';'")
     parser.add_argument("--launcher", type=int, required=True, help="process id of the parent")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--verbosity", choices=("quiet", "normal", "verbose"), default="normal")
     options = parser.parse_args(arguments)
-    die_with_parent(options.launcher)
-    keep_freed_memory()
-    answer_questions(gathered)
-    return _run_configured(options.config, options.process_id, options.addresses.split(";"))
+    with configured(f"worker-{options.process_id}", options.log_format, options.verbosity):
+        die_with_parent(options.launcher)
+        keep_freed_memory()
+        answer_questions(gathered)
+        return _run_configured(options.config, options.process_id, options.addresses.split(";"))
 
 
 def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> int:
@@ -244,7 +249,7 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         try:
             jobs[0].source.commit()
         except EwmaError as error:
-            print_line(f"the consumer group is behind by an epoch: {error}")
+            print_line(f"the consumer group is behind by an epoch: {error}", logging.WARNING)
     return code
 
 

@@ -434,7 +434,7 @@ def test_a_failed_delivery_is_told_once(kafka: str, tmp_path: Path, workers: int
     of_letters = [line for line in said[:-1] if " dead letter" in line and line not in told]
     assert len(of_letters) <= workers, "the first ones, by each worker"
     assert " failed after " in said[-2]
-    assert said[-1].startswith("read ")
+    assert said[-1].partition(" launcher: ")[2].startswith("read ")
     assert len(said) == len(told) + len(of_letters) + 3, said
 
 
