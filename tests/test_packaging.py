@@ -195,11 +195,18 @@ def test_the_compose_file_holds_together(compose: dict[str, Any]) -> None:
             compose["configs"]
         )
         for volume in service.get("volumes", ()):
-            assert volume.split(":")[0] in compose["volumes"]
+            source = volume.split(":")[0]
+            assert (
+                (REPOSITORY / source).is_dir() if source[0] == "." else source in compose["volumes"]
+            )
         if "build" in service:
             assert f" AS {service['build']['target']}\n" in dockerfile
     assert "healthcheck" in services["kafka"]
-    assert "healthcheck" in services["flow"]
+    assert "/readyz" in services["flow"]["healthcheck"]["test"][-1]
+    for service in services.values():  # what is open is open to this machine alone
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    monitoring = {name for name, one in services.items() if one.get("profiles") == ["monitoring"]}
+    assert monitoring == {"prometheus", "alertmanager", "grafana"}
 
 
 def test_the_image_does_not_run_as_root() -> None:

@@ -8,6 +8,7 @@ signal n.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -30,9 +31,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    if options.command is not _run:
-        return _carried_out(options)
-    with configured("launcher", options.log_format, options.verbosity):
+    with contextlib.ExitStack() as options.stack:  # what a command opens, open until it is reported
         return _carried_out(options)
 
 
@@ -253,7 +252,14 @@ def _run(options: argparse.Namespace) -> int:
     from ewma_ops.job.lookups import JobLookups
     from ewma_ops.settings.load import load
 
-    lookups = JobLookups(load(options.config))
+    log = configured("launcher", options.log_format, options.verbosity)
+    if options.log_format == "json":
+        options.stack.enter_context(log)
+        settings = load(options.config)
+    else:  # mistakes in the file are told as `ewma check` tells them
+        settings = load(options.config)
+        options.stack.enter_context(log)
+    lookups = JobLookups(settings)
     return launch(
         options.config,
         options.workers,

@@ -21,7 +21,6 @@ from prometheus_client import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.health import why_not_ready
 from ewma_ops.job.measurements import Family, Measurements
 from ewma_ops.settings.bind import Bind
 
@@ -67,7 +66,7 @@ class _Collected:
 
 
 @contextlib.contextmanager
-def serving(bind: Bind, measurements: Measurements, interval_s: float | None) -> Iterator[str]:
+def serving(bind: Bind, measurements: Measurements) -> Iterator[str]:
     """Serve for the length of a ``with`` block; yields the address, as ``http://host:port``.
 
     Parameters
@@ -76,8 +75,6 @@ def serving(bind: Bind, measurements: Measurements, interval_s: float | None) ->
         Where to listen.
     measurements
         Of the job.
-    interval_s
-        Time between two snapshots; None where none are taken.
 
     Raises
     ------
@@ -91,7 +88,7 @@ def serving(bind: Bind, measurements: Measurements, interval_s: float | None) ->
         if path == "/healthz":
             return _as_json(200, {"alive": True})
         if path == "/readyz":
-            why = why_not_ready(measurements.take(), interval_s)
+            why = measurements.take().why_not_ready
             return _as_json(503 if why else 200, {"ready": not why, "why": why})
         return _as_json(404, {"error": "there are /metrics, /healthz and /readyz"})
 

@@ -6,9 +6,8 @@ Knows what was measured; must not know HTTP.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-
-from ewma_ops.job.measurements import Taken
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 __all__ = ["why_not_ready"]
 
@@ -18,8 +17,15 @@ _OVERDUE = 5.0
 _OVERDUE_S = 30.0
 
 
+class _Taken(Protocol):
+    @property
+    def answered(self) -> Sequence[bool]: ...
+
+    def values(self, name: str) -> Sequence[float]: ...
+
+
 def why_not_ready(
-    taken: Taken, interval_s: float | None, now: Callable[[], float] = time.time
+    taken: _Taken, interval_s: float | None, now: Callable[[], float] = time.time
 ) -> list[str]:
     """Return why a job is not ready, as sentences; nothing if it is.
 

@@ -143,7 +143,7 @@ def launch(
         raise ConfigError(f"workers = {workers}: at least 1 process must run")
     settings = load(config_path)
     identify = settings.identity if identify is None else identify
-    measurements = Measurements(Lines(), settings.output.delivery)
+    measurements = _measurements(settings)
     with contextlib.ExitStack() as stack:
         stack.enter_context(relayed_stderr())
         stack.enter_context(_serving(settings, measurements))
@@ -190,6 +190,11 @@ def _worker_command(
     return [*worker, *place, *log, f"--launcher={os.getpid()}"]
 
 
+def _measurements(settings: Settings) -> Measurements:
+    interval = None if settings.recovery is None else settings.recovery.interval.total_seconds()
+    return Measurements(Lines(), settings.output.delivery, interval)
+
+
 @contextlib.contextmanager
 def _serving(settings: Settings, measurements: Measurements) -> Iterator[None]:
     """Serve the metrics of a job where its configuration says, if it does."""
@@ -205,8 +210,7 @@ def _serving(settings: Settings, measurements: Measurements) -> Iterator[None]:
     # Here, as it takes a tenth of a second to import.
     from ewma_ops.job.endpoint import serving
 
-    interval = None if settings.recovery is None else settings.recovery.interval.total_seconds()
-    with serving(settings.metrics.bind, measurements, interval) as address:
+    with serving(settings.metrics.bind, measurements) as address:
         print_line(f"metrics at {address}/metrics, health at /healthz and /readyz")
         yield
 

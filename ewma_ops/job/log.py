@@ -42,12 +42,13 @@ _MARK = "\x1e"
 """Tells the launcher which lines of a worker's standard error are whole lines of its log."""
 
 _MOST_CHARACTERS = 16_000
-_LEVELS: dict[str, tuple[int, int]] = {
-    "quiet": (logging.WARNING, logging.WARNING),
-    "normal": (logging.INFO, logging.WARNING),
-    "verbose": (logging.DEBUG, logging.INFO),
+_NEVER = logging.CRITICAL + 1
+_LEVELS: dict[Verbosity, dict[str, int]] = {
+    "quiet": {"ewma_ops": logging.WARNING, "kafka": _NEVER, "": logging.WARNING},
+    "normal": {"ewma_ops": logging.INFO, "kafka": _NEVER, "": logging.WARNING},
+    "verbose": {"ewma_ops": logging.DEBUG, "kafka": logging.INFO, "": logging.INFO},
 }
-"""For our own loggers, and for all others: kafka-python says much."""
+"""By logger: what kafka-python says of each connection, our own errors say in one line."""
 
 _log = logging.getLogger(__name__)
 _configured: list[_Handler] = []
@@ -107,12 +108,13 @@ def configured(
         ``"quiet"`` leaves out all but warnings and errors, ``"verbose"`` shows what helps to find
         a fault.
     """
-    handler, ours = _Handler(speaker, form), logging.getLogger("ewma_ops")
-    before = ours.level, logging.root.level, logging.root.handlers[:], _configured[:]
-    hooks = sys.excepthook, threading.excepthook
-    levels = _LEVELS[verbosity]
-    ours.setLevel(levels[0])
-    logging.root.setLevel(levels[1])
+    handler = _Handler(speaker, form)
+    loggers = {logging.getLogger(name): level for name, level in _LEVELS[verbosity].items()}
+    levels = [(logger, logger.level) for logger in loggers]
+    handlers, hooks = logging.root.handlers[:], (sys.excepthook, threading.excepthook)
+    outer = _configured[:]
+    for logger, level in loggers.items():
+        logger.setLevel(level)
     logging.root.handlers[:] = _configured[:] = [handler]
     logging.captureWarnings(capture=True)
     sys.excepthook, threading.excepthook = _log_fault, _log_fault_of_thread
@@ -121,9 +123,9 @@ def configured(
     finally:
         logging.captureWarnings(capture=False)
         sys.excepthook, threading.excepthook = hooks
-        ours.setLevel(before[0])
-        logging.root.setLevel(before[1])
-        logging.root.handlers[:], _configured[:] = before[2:]
+        for logger, level in levels:
+            logger.setLevel(level)
+        logging.root.handlers[:], _configured[:] = handlers, outer
 
 
 def _log_fault(

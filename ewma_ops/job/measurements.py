@@ -15,10 +15,13 @@ from msgspec import Struct
 
 from ewma_ops import __version__
 from ewma_ops.job.answers import Lines
+from ewma_ops.job.health import why_not_ready
 
-__all__ = ["Family", "Measurements", "Sample", "Taken", "gathered"]
+__all__ = ["RESTARTS", "Family", "Measurements", "Sample", "Taken", "gathered"]
 
 _PREFIX = "ewma_ops_"
+RESTARTS = ("failed", "unavailable", "new-input", "clock")
+"""Why workers are started again; those of all reasons are exported from the start, as 0."""
 
 
 class Sample(Struct, frozen=True, array_like=True):
@@ -59,10 +62,11 @@ def gathered() -> bytes:
 
 
 class Taken(Struct, frozen=True):
-    """What the workers have said at one time, and what of them has not answered."""
+    """What the workers have said at one time, which of them have answered, and why not ready."""
 
     families: list[Family]
     answered: list[bool]
+    why_not_ready: list[str] = []
 
     def samples(self, name: str) -> list[Sample]:
         """Return all samples by their name."""
@@ -82,16 +86,19 @@ class Measurements:
         To the workers.
     delivery
         Of the configuration, for ``build_info``.
+    interval_s
+        Time between two snapshots; None where none are taken.
     """
 
-    def __init__(self, lines: Lines, delivery: str) -> None:
+    def __init__(self, lines: Lines, delivery: str, interval_s: float | None = None) -> None:
         self.lines = lines
         self._build = {
             "version": __version__,
             "bytewax": version("bytewax"),
             "delivery": delivery,
         }
-        self._restarts: Counter[str] = Counter()
+        self._interval_s = interval_s
+        self._restarts = dict.fromkeys(RESTARTS, 0)
         self._unanswered: Counter[int] = Counter()
         self._most = 0
         self._lock = threading.Lock()
@@ -110,10 +117,11 @@ class Measurements:
                 families = msgspec.msgpack.decode(answer, type=list[Family])
                 _merge(merged, families, {"worker": str(worker)})
         answered = [answer is not None for answer in answers]
-        _merge(merged, self._own(answered), {})
-        return Taken([merged[name] for name in sorted(merged)], answered)
+        why = why_not_ready(Taken(list(merged.values()), answered), self._interval_s)
+        _merge(merged, self._own(answered, ready=not why), {})
+        return Taken([merged[name] for name in sorted(merged)], answered, why)
 
-    def _own(self, answered: list[bool]) -> Iterator[Family]:
+    def _own(self, answered: list[bool], *, ready: bool) -> Iterator[Family]:
         with self._lock:
             # Workers that are gone for the moment are down, not unknown.
             self._most = max(self._most, len(answered))
@@ -130,9 +138,17 @@ class Measurements:
         text = "Times that the workers were started again, by reason."
         yield _labelled("restarts", "counter", text, "reason", restarts)
         text = "Version of ewma_ops and of Bytewax, and how events are delivered."
-        build = [Sample(f"{_PREFIX}build_info", self._build, 1.0)]
-        yield Family(f"{_PREFIX}build_info", "gauge", text, build)
+        yield _family("build_info", text, self._build, 1.0)
+        yield _family("ready", "Whether the job is ready, as /readyz says.", {}, float(ready))
+        if self._interval_s is not None:
+            text = "Time between two snapshots, as configured."
+            yield _family("snapshot_interval_seconds", text, {}, self._interval_s)
         yield from _of_this_process()
+
+
+def _family(name: str, documentation: str, labels: dict[str, str], value: float) -> Family:
+    whole = f"{_PREFIX}{name}"
+    return Family(whole, "gauge", documentation, [Sample(whole, labels, value)])
 
 
 def _labelled(

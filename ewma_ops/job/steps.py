@@ -29,6 +29,7 @@ from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report
 from ewma_ops.job.showing import shown_bytes, shown_text
 from ewma_ops.metrics.families import EVENTS, LAST_RECORD, STAGES, written
+from ewma_ops.serde.decoder import CAUSES as DECODE_CAUSES
 from ewma_ops.serde.decoder import Decoded, Decoder
 from ewma_ops.serde.encoder import Encoder
 from ewma_ops.stats.policies import CAUSES, Policies
@@ -66,6 +67,8 @@ class DeadLetters:
         self._partitions = partitions
         self._max_bytes = max_bytes
         self.report = Report() if report is None else report
+        for cause in (*DECODE_CAUSES, *CAUSES):  # 0 from the start: the first is then a change
+            _DEAD_LETTERS.labels(cause)
 
     def of(self, records: ConsumerRecords, rejections: Rejections) -> Addressed:
         """Return the letters of some of a run's records, counted by cause."""

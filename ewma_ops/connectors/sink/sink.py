@@ -157,6 +157,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._readers: dict[int, Readback] = {}
         self._recalls = Recalls(self._connect_reader, self._origins_of)
         self._sizes: dict[int, int] = {}
+        for counter in (_RECALLED, _DOUBLED):  # 0 from the start, so that the first one is a change
+            counter.labels(topic)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._topic!r})"

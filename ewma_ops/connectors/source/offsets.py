@@ -119,6 +119,7 @@ class Offsets:
             If the partition no longer has that offset, unless ``on_lost`` allows for it. That it
             does not have it yet is known from :meth:`end`.
         """
+        _LOST.labels(tp.topic, str(tp.partition))  # 0 from the start: the first is then a change
         begin = self._begins[tp]
         first = self.start(tp) if resume_state is None else resume_state
         if first >= begin:
