@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import version
 
 import msgspec
 from msgspec import Struct
@@ -92,11 +91,7 @@ class Measurements:
 
     def __init__(self, lines: Lines, delivery: str, interval_s: float | None = None) -> None:
         self.lines = lines
-        self._build = {
-            "version": __version__,
-            "bytewax": version("bytewax"),
-            "delivery": delivery,
-        }
+        self._delivery = delivery
         self._interval_s = interval_s
         self._restarts = dict.fromkeys(RESTARTS, 0)
         self._unanswered: Counter[int] = Counter()
@@ -138,12 +133,18 @@ class Measurements:
         text = "Times that the workers were started again, by reason."
         yield _labelled("restarts", "counter", text, "reason", restarts)
         text = "Version of ewma_ops and of Bytewax, and how events are delivered."
-        yield _family("build_info", text, self._build, 1.0)
+        yield _family("build_info", text, _build(self._delivery), 1.0)
         yield _family("ready", "Whether the job is ready, as /readyz says.", {}, float(ready))
         if self._interval_s is not None:
             text = "Time between two snapshots, as configured."
             yield _family("snapshot_interval_seconds", text, {}, self._interval_s)
         yield from _of_this_process()
+
+
+def _build(delivery: str) -> dict[str, str]:
+    from importlib.metadata import version  # takes time, and is asked for seldom
+
+    return {"version": __version__, "bytewax": version("bytewax"), "delivery": delivery}
 
 
 def _family(name: str, documentation: str, labels: dict[str, str], value: float) -> Family:
