@@ -182,7 +182,8 @@ def test_the_flow_of_the_compose_file_is_valid(compose: dict[str, Any], tmp_path
     config.write_text(compose["configs"]["flow"]["content"])
     loaded = load.load(config)
     created = re.findall(r"([\w-]+):\d+", compose["services"]["topics"]["command"][0])
-    assert {loaded.input.topic, loaded.output.topic} < set(created)
+    assert loaded.alarms is not None
+    assert {loaded.input.topic, loaded.output.topic, loaded.alarms.topic} < set(created)
     mounted = [volume.split(":")[1] for volume in compose["services"]["flow"]["volumes"]]
     assert str(tomllib.loads(config.read_text())["recovery"]["directory"]) in mounted
 

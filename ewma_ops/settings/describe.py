@@ -6,9 +6,10 @@ Knows settings and how they read on one screen; must not know Kafka. Shows no se
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 
-from ewma_ops.monitor.rules import Bounds, ChartRule, Rule
+from ewma_ops.monitor.rules import ChartRule, Rule
 from ewma_ops.secrets.masking import masked
 from ewma_ops.settings.model import Alarms, Output, Settings, show_value
 from ewma_ops.stats.composites import Composite
@@ -97,16 +98,19 @@ def _judges(rule: Rule, *, computed: bool) -> str:
         wanted = ", computed for" if computed else ", given; wanted"
         rate = "" if rule.designed is None else f"{wanted} {rule.designed}"
         parts.append(f"limit {rule.limit:.6g}{rate}")
-    if isinstance(rule, Bounds):
-        parts += [
-            f"{name} {bound:g}"
-            for name, bound in (("above", rule.above), ("below", rule.below))
-            if bound is not None
-        ]
+    else:
+        common = {field.name for field in fields(Rule)}
+        own = {f.name: getattr(rule, f.name) for f in fields(rule) if f.name not in common}
+        given = {name: value for name, value in own.items() if value is not None}
+        parts += [f"{name} {_plain(value)}" for name, value in given.items()]
     if rule.for_ > 1:
         parts.append(f"for {rule.for_} readings")
     parts.append(rule.severity)
     return "; ".join([*parts, *([f"series {', '.join(rule.series)}"] if rule.series else [])])
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _wanted(where: Mapping[str, Sequence[object]]) -> str:
