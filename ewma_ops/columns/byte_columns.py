@@ -119,6 +119,9 @@ class BytesColumn(_Column["bytes | None"]):
     @property
     def nbytes(self) -> int:
         """Total number of bytes of the strings."""
+        if library.kernels is not None:
+            starts, stops = map(np.ascontiguousarray, (self.starts, self.stops))
+            return library.kernels.count_bytes(starts, stops)
         return int(np.maximum(self.stops - self.starts, 0).sum())
 
     def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:

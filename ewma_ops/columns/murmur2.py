@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import Buffer, TextColumn, utf8_of, view_at_each_byte
 from ewma_ops.compiled import library
 
-__all__ = ["murmur2", "murmur2_column", "partition_for"]
+__all__ = ["murmur2", "murmur2_column", "ordered_by_partition", "partition_for"]
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
@@ -84,6 +84,30 @@ def partition_for(hashes: NDArray[np.uint32], n: int) -> NDArray[np.int32]:
     [3, 0]
     """
     return ((hashes & np.uint32(0x7FFFFFFF)) % np.uint32(n)).astype(np.int32)
+
+
+def ordered_by_partition(hashes: NDArray[np.uint32], n: int) -> tuple[NDArray[np.intp], list[int]]:
+    """Order hashes by the partition that `partition_for` chooses; return where each one ends.
+
+    The list begins with 0. Hashes of one partition keep their order.
+
+    Examples
+    --------
+    >>> order, ends = ordered_by_partition(np.array([5, 4, 7], np.uint32), 2)
+    >>> order.tolist(), ends
+    ([1, 0, 2], [0, 1, 3])
+    """
+    if library.kernels is not None:
+        order, ends = np.empty(len(hashes), np.int64), np.empty(n + 1, np.int64)
+        library.kernels.order_by_partition(np.ascontiguousarray(hashes), order, ends)
+        return order, ends.tolist()
+    partitions = partition_for(hashes, n)
+    counts = np.bincount(partitions, minlength=n)
+    if n == 1:
+        return np.arange(len(hashes)), [0, len(hashes)]
+    # NumPy sorts 16-bit integers by radix, several times faster than longer ones.
+    short = partitions.astype(np.uint16) if n <= 1 << 16 else partitions
+    return np.argsort(short, kind="stable"), [0, *np.cumsum(counts).tolist()]
 
 
 def _hash_runs(

@@ -49,14 +49,16 @@ static inline int within(i64 start, i64 stop, i64 size) {
     return start >= 0 && start <= stop && stop <= size;
 }
 
-/* Copy up to 16 bytes by two overlapping words where both sides have room, any number otherwise. */
-static inline void copy_bytes(u8 *to, i64 room, const u8 *from, i64 there, i64 n) {
-    if (n <= 16 && room >= 16 && there >= 16) {
-        u64 low = load64(from), high = load64(from + 8);
-        memcpy(to, &low, 8);
-        memcpy(to + 8, &high, 8);
-    } else {
+/* Copy bytes, 16 at a time and up to 15 behind the last where both sides have room. */
+static inline void copy_short(u8 *to, i64 room, const u8 *from, i64 there, i64 n) {
+    if (n > 64 || room < n + 15 || there < n + 15) {
         memcpy(to, from, (size_t)n);
+        return;
+    }
+    for (i64 i = 0; i < n; i += 16) {
+        u64 low = load64(from + i), high = load64(from + i + 8);
+        memcpy(to + i, &low, 8);
+        memcpy(to + i + 8, &high, 8);
     }
 }
 

@@ -36,14 +36,16 @@ _SIGNATURES = {
     "read_decimals": "u1 i8 i8 >f8 >u1",
     "read_integers": "u1 i8 i8 int >i8 >u1",
     "copy_strings": "u1 i8 i8 i8 >u1",
+    "count_bytes": "i8 i8",
     "murmur2": "u1 i8 i8 >u4",
+    "order_by_partition": "u4 >i8 >i8",
     "probe": "u1 i8 i8 u8 int int u8 int u1 i8 >i8",
     "number_series": "i8 >i8 int >i8 >i8",
     "accumulate": "i8 f8 f8 >f8 >f8",
     "means": "i8 f8 f8 f8 >f8 >f8 >f8",
     "latest": "i8 i8 >i8 >i8",
     "counts": "i8 u1 >i8 >i8",
-    "write_events": "i8 u1 i8 int >u1 >i8 >i8",
+    "write_events": "i8 u1 i8 int int >u1 >i8 >i8",
     "write_floats": "f8 >u1 >i8 >i8",
 }
 """What each kernel takes: arrays by their type, ``>`` before what it writes to; whole numbers."""
@@ -64,7 +66,9 @@ class Kernels:
         self.read_decimals = _bind(library, "read_decimals")
         self.read_integers = _bind(library, "read_integers")
         self.copy_strings = _bind(library, "copy_strings")
+        self.count_bytes = _bind(library, "count_bytes")
         self.murmur2 = _bind(library, "murmur2")
+        self.order_by_partition = _bind(library, "order_by_partition")
         self.probe = _bind(library, "probe")
         self.number_series = _bind(library, "number_series")
         self.accumulate = _bind(library, "accumulate")

@@ -8,13 +8,9 @@ Runs before the package is installed: must not import any other package, not eve
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,14 +32,18 @@ def library_path(folder: Path = FOLDER) -> Path:
 
 def digest(folder: Path = FOLDER) -> str:
     """Return a short text that is another one for other sources."""
-    found = hashlib.sha256()
+    crc = size = 0
     for path in sorted([*folder.glob("*.c"), *folder.glob("*.h")]):
-        found.update(path.read_bytes())
-    return found.hexdigest()[:16]
+        source = path.read_bytes()
+        crc, size = zlib.crc32(source, crc), size + len(source)
+    return f"{crc:08x}-{size}"
 
 
 def compiler() -> list[str] | None:
     """Return the command that starts a C compiler, if there is one."""
+    import shlex
+    import shutil
+
     named = os.environ.get("CC")
     if named:
         return shlex.split(named)
@@ -60,6 +60,12 @@ def compile_to(target: Path, folder: Path = FOLDER, flags: tuple[str, ...] = FLA
 
     What was at ``target`` is replaced in one step: a process that has it loaded keeps the old one.
     """
+    # A job that loads the library starts without these.
+    import shlex
+    import shutil
+    import subprocess
+    import tempfile
+
     command = compiler()
     if command is None:
         return "there is no C compiler: install one, or the package ziglang"
@@ -86,10 +92,13 @@ def compile_to(target: Path, folder: Path = FOLDER, flags: tuple[str, ...] = FLA
             return f"{command[0]}: {error}"
         if done.returncode:
             return f"{shlex.join(command)} failed: {done.stderr.strip()[-2000:]}"
-        target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copyfile(made, beside)
-        beside.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made, beside)
+            beside.replace(target)
+        except OSError as error:
+            return f"{target} cannot be written: {error}"
     return None
 
 

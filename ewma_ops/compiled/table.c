@@ -27,6 +27,38 @@ KERNEL i64 ewma_murmur2(IN(u8, data), IN(i64, starts), IN(i64, stops), OUT(u32, 
     return n;
 }
 
+/* Order hashes by partition, as Kafka's default partitioner assigns them, those of one partition in
+ * their own order. `ends` says where each partition ends in the order; it holds one more than there
+ * are partitions, the first of them 0. */
+KERNEL i64 ewma_order_by_partition(IN(u32, hashes), OUT(i64, order), OUT(i64, ends)) {
+    i64 n = n_hashes, parts = n_ends - 1;
+    if (n_order != n || parts < 1 || parts > INT32_MAX) return WRONG;
+    u32 divisor = (u32)parts;
+    memset(ends, 0, (size_t)n_ends * sizeof *ends);
+    for (i64 i = 0; i < n; i++) ends[(hashes[i] & 0x7FFFFFFFu) % divisor]++;
+    i64 before = 0;
+    for (i64 p = 0; p < parts; p++) { /* first where each begins */
+        i64 count = ends[p];
+        ends[p] = before;
+        before += count;
+    }
+    for (i64 i = 0; i < n; i++) order[ends[(hashes[i] & 0x7FFFFFFFu) % divisor]++] = i;
+    memmove(ends + 1, ends, (size_t)parts * sizeof *ends);
+    ends[0] = 0;
+    return n;
+}
+
+/* Return how many bytes byte strings have together; nulls have none. */
+KERNEL i64 ewma_count_bytes(IN(i64, starts), IN(i64, stops)) {
+    i64 total = 0;
+    if (n_stops != n_starts) return WRONG;
+    for (i64 i = 0; i < n_starts; i++) {
+        i64 size = (i64)((u64)stops[i] - (u64)starts[i]);
+        total += size > 0 ? size : 0;
+    }
+    return total < 0 ? WRONG : total;
+}
+
 /* Return the row of each id in an index, -1 for one that is not there, -2 for one that is longer
  * than there are factors for. See index.SeriesIndex. */
 KERNEL i64 ewma_probe(IN(u8, data), IN(i64, starts), IN(i64, stops), IN(u64, factors), u64 of_size,

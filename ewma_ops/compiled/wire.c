@@ -90,7 +90,7 @@ static inline u64 zigzag(i64 value) { return (u64)value << 1 ^ (u64)(value >> 63
 
 static inline i64 varint_size(i64 value) {
     u64 raw = zigzag(value);
-    return raw < 0x80 ? 1 : (70 - __builtin_clzll(raw)) / 7;
+    return raw < 0x80 ? 1 : raw < 0x4000 ? 2 : (70 - __builtin_clzll(raw)) / 7;
 }
 
 static inline u8 *write_varint(u8 *to, i64 value) {
@@ -141,9 +141,10 @@ KERNEL i64 ewma_encode_records(IN(u8, keys), IN(i64, key_starts), IN(i64, key_st
         to = write_varint(to, delta);
         to = write_varint(to, key);
         if (key > 0)
-            copy_bytes(to, limit - to, keys + key_starts[i], n_keys - key_starts[i], key);
+            copy_short(to, limit - to, keys + key_starts[i], n_keys - key_starts[i], key);
         to = write_varint(to + key_bytes, value);
-        if (value > 0) memcpy(to, values + starts[i], (size_t)value);
+        if (value > 0)
+            copy_short(to, limit - to, values + starts[i], n_values - starts[i], value);
         to += value_bytes;
         if (counted) {
             to = write_varint(to, header_counts[i]);

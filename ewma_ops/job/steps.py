@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge
 
 from ewma_ops.columns.byte_columns import joined, lean_pair
-from ewma_ops.columns.murmur2 import murmur2_column, partition_for
+from ewma_ops.columns.murmur2 import murmur2_column, ordered_by_partition
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, grouped
 from ewma_ops.columns.rejections import Rejection, Rejections
@@ -293,20 +293,18 @@ class Encode:
         if self._measured is not None and times is not None and len(times):
             written(times, self._measured.per_ms)
         ids, hashes = smoothed.readings.series_ids, smoothed.readings.hashes
-        partitions = partition_for(
-            murmur2_column(ids) if hashes is None else hashes, self._partitions
-        )
-        order = None
-        if self._partitions > 1:
-            # NumPy sorts 16-bit integers by radix, several times faster than longer ones.
-            order = np.argsort(partitions.astype(np.uint16), kind="stable")
+        if hashes is None:
+            hashes = murmur2_column(ids)
+        order: NDArray[np.intp] | None
+        order, ends = ordered_by_partition(hashes, self._partitions)
+        if self._partitions == 1:
+            order = None
         keys, values = self._encoder.encode_in(order, smoothed)
         origins, appended = smoothed.readings.origins, smoothed.readings.appended_ms
         if order is not None:
             origins = None if origins is None else origins.take(order)
             appended = None if appended is None else appended[order]
-        ends = np.bincount(partitions).cumsum().tolist()
-        for partition, (start, end) in enumerate(pairwise([0, *ends])):
+        for partition, (start, end) in enumerate(pairwise(ends)):
             if start < end:
                 own = slice(start, end)
                 # Otherwise a few unsent records would keep all buffers of their run alive.

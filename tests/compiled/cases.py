@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, copy_into
-from ewma_ops.columns.murmur2 import murmur2_column
+from ewma_ops.columns.murmur2 import murmur2_column, ordered_by_partition, partition_for
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.compiled import library
 from ewma_ops.serde.json import encoder as encoder_module
@@ -83,12 +83,24 @@ def check_copies(rng: random.Random) -> None:
     found, expected = np.zeros((2, int(sizes.sum())), np.uint8)
     copy_into(found, at, column)
     without(lambda: copy_into(expected, at, column))
+    assert column.nbytes == without(lambda: column.nbytes) == int(sizes.sum())
     assert found.tobytes() == expected.tobytes() == b"".join(piece or b"" for piece in pieces)
 
 
 def check_hashes(rng: random.Random) -> None:
     column = TextColumn(scattered(rng, byte_strings(rng, rng.randrange(20, 60))))
     assert (murmur2_column(column) == without(lambda: murmur2_column(column))).all()
+
+
+def check_partitions(rng: random.Random) -> None:
+    hashes = np.frombuffer(rng.randbytes(4 * rng.randrange(300)), np.uint32)
+    n = rng.choice((1, 2, 7, 100, 70_000))
+    order, ends = ordered_by_partition(hashes, n)
+    others, expected = without(lambda: ordered_by_partition(hashes, n))
+    assert (order == others).all()
+    assert ends == expected
+    sizes = np.diff(ends)
+    assert (partition_for(hashes[order], n) == np.repeat(np.arange(n), sizes)).all()
 
 
 def check_index(rng: random.Random) -> None:
@@ -199,7 +211,7 @@ def check_number_text(rng: random.Random) -> None:
 def float_texts(numbers: np.ndarray[Any, np.dtype[np.float64]]) -> list[bytes]:
     """Return the JSON of each number, by the compiled loop."""
     assert library.kernels is not None
-    out = np.empty(len(numbers) * 24, np.uint8)
+    out = np.empty(len(numbers) * 48, np.uint8)
     starts, stops = np.empty((2, len(numbers)), np.int64)
     written = library.kernels.write_floats(numbers, out, starts, stops)
     return list(BytesColumn(out[:written].tobytes() + bytes(64), starts, stops))  # type: ignore[arg-type]  # none is null

@@ -60,6 +60,7 @@ def test_what_does_not_compile_says_why_and_replaces_nothing(
         pytest.skip("there is no C compiler")
     target = sources.library_path(folder)
     target.write_bytes(b"old")
+    assert "cannot be written" in (sources.compile_to(target / "below", folder) or "")
     (folder / "text.c").write_text("no C at all")
     assert "text.c" in (sources.compile_to(target, folder) or "")
     monkeypatch.setenv("PATH", "")

@@ -16,7 +16,7 @@ from ewma_ops.compiled import library
 
 __all__ = ["Values", "write_events"]
 
-_LONGEST_NUMBER = 24
+_NUMBER_ROOM = 48
 _PLAIN, _BYTES, _WHOLE, _FLOAT, _WHOLE_FLOAT = range(5)
 
 
@@ -62,7 +62,7 @@ def write_events(
                 row[0], row[7] = _WHOLE_FLOAT if field.whole else _FLOAT, _address(numbers)
             else:
                 return None
-            room += length * _LONGEST_NUMBER
+            room += length * _NUMBER_ROOM
             held.append(numbers)
         if len(field.column) != length:
             raise ValueError(f"columns differ in length: {len(field.column)} and {length}")
@@ -72,8 +72,9 @@ def write_events(
     out = np.empty(room + n * len(texts) + len(SPARE), np.uint8)
     starts, stops = np.empty(n, np.int64), np.empty(n, np.int64)
     places = np.empty(0, np.int64) if order is None else np.ascontiguousarray(order)
-    text = np.frombuffer(texts, np.uint8)
-    end = kernels.write_events(layout.ravel(), text, places, length, out, starts, stops)
+    text = np.frombuffer(texts + SPARE, np.uint8)
+    sizes = length, len(tail)
+    end = kernels.write_events(layout.ravel(), text, places, *sizes, out, starts, stops)
     if end == library.DOUBT:
         return None
     return BytesColumn(out[: end + len(SPARE)], starts, stops)
