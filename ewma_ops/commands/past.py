@@ -17,7 +17,6 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.connectors.client.connect import connect_input_reader
-from ewma_ops.connectors.client.exchange import take_runs
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.builders import build_decoder
 from ewma_ops.job.clocks import Clocks
@@ -107,8 +106,7 @@ class _TopicPast:
         self.name, self.rejected = settings.input.source, 0
         self._span = span
         inputs = look_up_inputs(settings)
-        consumer = connect_input_reader(settings.kafka)
-        take_runs(consumer)
+        consumer = connect_input_reader(settings.kafka, runs=True)
         self._reader = TopicReader(settings.kafka, inputs, consumer)
         self._inputs = inputs
         self._decoder = build_decoder(settings)

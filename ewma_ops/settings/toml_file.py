@@ -13,7 +13,7 @@ import msgspec
 
 from ewma_ops.errors import ConfigError
 
-__all__ = ["parse_file"]
+__all__ = ["parse_file", "parse_text"]
 
 _LARGEST_FILE = 256 << 10
 _MOST_DOTS = 500
@@ -30,9 +30,6 @@ def parse_file(path: Path | str) -> dict[str, Any]:
     """
     try:
         text = _text(path)
-        tables = msgspec.toml.decode(text, type=dict[str, Any])
-    except ConfigError:
-        raise
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; give the path of a TOML file") from None
     except OSError as error:
@@ -40,6 +37,13 @@ def parse_file(path: Path | str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+    return parse_text(text, path)
+
+
+def parse_text(text: str, path: Path | str) -> dict[str, Any]:
+    """Return the tables of a file's text; ``path`` is for messages, errors as of `parse_file`."""
+    try:
+        tables = msgspec.toml.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         found = re.fullmatch(r"(.*) \(at (line .*|end of document)\)", str(error), re.DOTALL)
         what, where = found.groups() if found else (str(error), "somewhere")

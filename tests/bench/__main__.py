@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.bench import (
     bench_attack,
+    bench_backtest,
     bench_flow,
     bench_formats,
     bench_kernel,
@@ -23,6 +24,7 @@ bench_kernel.main()
 bench_formats.main([])
 bench_rejects.main([])
 bench_start.main([])
+bench_backtest.main([])
 bench_live.main([])
 bench_attack.main([])
 bench_memory.main([])

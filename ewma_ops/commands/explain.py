@@ -1,0 +1,341 @@
+"""``ewma explain``: which readings raised an alarm, with which weights, as text or JSON.
+
+Knows the parts of an alarm's id, topics and layout; the mathematics is in `studies.explanation`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.origins import topic_of
+from ewma_ops.columns.readings import Readings
+from ewma_ops.commands.series_past import SeriesPast
+from ewma_ops.commands.terminal import table
+from ewma_ops.connectors.inputs import InputTopics
+from ewma_ops.connectors.resend import read_topic
+from ewma_ops.errors import ConfigError, shown
+from ewma_ops.job.identity import identify
+from ewma_ops.job.showing import shown_text
+from ewma_ops.monitor.rules import ChartRule, Rule
+from ewma_ops.settings.load import load
+from ewma_ops.settings.model import Settings
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.studies.explanation import Explanation, Share, explain
+from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.table.table import SeriesTable
+
+__all__ = ["AlarmId", "explain_alarm", "parse_alarm_id"]
+
+_ID = re.compile(
+    r"(?P<rule>[A-Za-z][A-Za-z0-9_]{0,63})-(?P<partition>\d{1,10})-(?P<offset>\d{1,19})"
+    r"(?:-(?P<ordinal>\d{1,20}))?-(?P<job>[0-9a-f]{8})"
+)
+_LEFT_OUT = 1e-6
+"""Weight of the readings of the baseline that need not be read."""
+_MOST_READ = 200_000
+_ROWS = 12
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class AlarmId(NamedTuple):
+    """The parts of an alarm's id."""
+
+    rule: str
+    partition: int
+    offset: int
+    ordinal: int
+    job: int
+
+
+def parse_alarm_id(text: str) -> AlarmId:
+    """Return the parts of an alarm's id.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+
+    Examples
+    --------
+    >>> parse_alarm_id("level-0-18231-9f3a51c2")
+    AlarmId(rule='level', partition=0, offset=18231, ordinal=0, job=2671399362)
+    """
+    found = _ID.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(
+            f"{shown(text)} is not the id of an alarm: give what stands in alarm_id on the alarms "
+            "topic, such as level-0-18231-9f3a51c2"
+        )
+    numbers = int(found["partition"]), int(found["offset"]), int(found["ordinal"] or 0)
+    return AlarmId(found["rule"], *numbers, int(found["job"], 16))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found of an alarm: its record, its readings, and what the rule saw."""
+
+    alarm: str
+    series_id: str
+    rule: Rule
+    record: dict[str, Any] | None
+    same_rules: bool
+    readings: Readings
+    whole: bool
+    place: int
+    explanation: Explanation | None
+
+
+def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
+    """Print which readings raised an alarm; return an exit code.
+
+    Raises
+    ------
+    ConfigError
+        If the id is none, there is no such rule, or the reading is gone.
+    BrokerError
+        If no broker answers.
+    """
+    asked = parse_alarm_id(alarm_id)
+    settings = load(config)
+    if settings.alarms is None:
+        raise ConfigError(f"{config} has no rules; give the configuration that raised the alarm")
+    identity = identify(settings, {}, letters=False)
+    rule = _rule(settings, asked.rule)
+    topic, same_rules = _place(identity.inputs, asked, murmur2(identity.alarms.encode()))
+    record = _record(settings, alarm_id.strip())
+    past = SeriesPast(settings, topic, asked.partition, asked.offset)
+    try:
+        series_id = _series_of(past.message(), asked, topic)
+        readings = past.of_series(series_id, lambda one: _is_enough(one, rule))
+    finally:
+        past.close()
+    readings = _admitted(settings, readings, asked)
+    place = 0 if rule.field is None else settings.smoothing_set.fields.index(rule.field)
+    found = None
+    if isinstance(rule, ChartRule):
+        values, gaps = _observed(readings, place)
+        found = explain(rule, values, gaps) if values else None
+    every = _Found(
+        alarm_id.strip(), series_id, rule, record, same_rules, readings, past.whole, place, found
+    )
+    if as_json:
+        print(msgspec.json.encode(_document(every)).decode())
+        return 0
+    for line in _lines(every, settings):
+        print(line)
+    return 0
+
+
+def _rule(settings: Settings, name: str) -> Rule:
+    assert settings.alarms is not None
+    rules = dict(settings.alarms.rules.with_limits(_decay(settings)).rules)
+    if name not in rules:
+        raise ConfigError(
+            f"there is no rule {name!r} in [alarms]; there are {', '.join(rules)}: give the "
+            "configuration that raised the alarm"
+        )
+    rule = rules[name]
+    return rule.in_ticks(settings.input.tick.per_ms) if isinstance(rule, ChartRule) else rule
+
+
+def _decay(settings: Settings) -> Decay | None:
+    (_, first), *others = settings.smoothing_set.smoothings
+    return first.decay if isinstance(first, Smoothing) and not others else None
+
+
+def _place(inputs: InputTopics, asked: AlarmId, job: int) -> tuple[str, bool]:
+    """Return the topic of the reading, and whether the alarm is of this very configuration."""
+    numbers = [
+        number for number in inputs.numbers() if inputs.place(number).partition == asked.partition
+    ]
+    for number in numbers:
+        if job ^ topic_of(number) == asked.job:
+            return inputs.place(number).topic, True
+    if len(inputs.names) > 1:
+        raise ConfigError(
+            "the alarm was raised with another configuration, and which of the topics its reading "
+            "is on cannot be told: give the configuration that raised it"
+        )
+    if not numbers:
+        raise ConfigError(f"topic {inputs} has no partition {asked.partition}")
+    return inputs.place(numbers[0]).topic, False
+
+
+def _record(settings: Settings, alarm_id: str) -> dict[str, Any] | None:
+    """Return the record that says that the alarm was raised, from the alarms topic."""
+    assert settings.alarms is not None
+    needle = alarm_id.encode()
+    for record in read_topic(settings.kafka, settings.alarms.topic):
+        if needle in (record.value or b""):
+            document: dict[str, Any] = msgspec.json.decode(record.value)
+            if document.get("alarm_id") == alarm_id and document.get("transition") == "raised":
+                return document
+    return None
+
+
+def _series_of(message: Readings, asked: AlarmId, topic: str) -> str:
+    assert message.origins is not None
+    ordinals = message.origins.ordinals_or_zeros().tolist()
+    for series_id, ordinal in zip(message.series_ids, ordinals, strict=True):
+        if ordinal == asked.ordinal:
+            return series_id
+    raise ConfigError(
+        f"the message at offset {asked.offset:,} of {topic}/{asked.partition} has no such reading: "
+        "the topic was created again, or the configuration reads it otherwise now"
+    )
+
+
+def _is_enough(readings: Readings, rule: Rule) -> bool:
+    """Tell whether what lies before the readings hardly weighs."""
+    if not isinstance(rule, ChartRule):
+        return len(readings) > rule.for_
+    assert isinstance(rule.baseline, Decay)
+    if len(readings) >= _MOST_READ:
+        return True
+    if len(readings) <= rule.warm_up:
+        return False
+    if not rule.baseline.by_time:
+        return len(readings) * -math.log(rule.baseline.beta) > -math.log(_LEFT_OUT)
+    times = readings.times_ms
+    assert times is not None
+    return bool(rule.baseline.retention_of(int(times[-1] - times[0])) < _LEFT_OUT)
+
+
+def _admitted(settings: Settings, readings: Readings, asked: AlarmId) -> Readings:
+    """Return the readings up to the alarm's that policies let in, since the series was reset."""
+    assert readings.origins is not None
+    beyond = (readings.origins.offsets == asked.offset) & (
+        readings.origins.ordinals_or_zeros() > asked.ordinal
+    )
+    readings = readings.take(np.flatnonzero(~beyond))
+    own = settings.smoothing_set
+    (_, first), *_ = own.smoothings
+    policies = first if isinstance(first, Smoothing) else Smoothing(Decay(beta=0.5))
+    counting = replace(policies, statistics=("mean", "count"), min_periods=0)
+    fields = own.fields or own.width
+    table_ = SeriesTable(SmoothingSet.of(counting, fields, tick=own.tick))
+    smoothed = table_.update(readings, collect_rejected=True)
+    name = next(name for name in smoothed.statistics if name.endswith("count"))
+    begins = np.flatnonzero(smoothed.statistics[name] <= 1)
+    return smoothed.readings.take(np.arange(begins[-1] if len(begins) else 0, len(smoothed)))
+
+
+def _observed(readings: Readings, place: int) -> tuple[list[float], list[int]]:
+    """Return the values that are not missing, and the time since the newest one before each."""
+    column = _column(readings, place)
+    at = np.flatnonzero(~np.isnan(column))
+    times = readings.times_ms
+    if times is None or not len(at):
+        return column[at].tolist(), [0] * len(at)
+    own = times[at]
+    newest = np.maximum.accumulate(own)
+    gaps = np.append(0, own[1:] - newest[:-1])
+    return column[at].tolist(), gaps.tolist()
+
+
+def _document(found: _Found) -> dict[str, Any]:
+    explanation = found.explanation
+    document: dict[str, Any] = {
+        "alarm_id": found.alarm,
+        "series_id": found.series_id,
+        "kind": found.rule.kind,
+        "same_rules": found.same_rules,
+        "record": found.record,
+        "readings_read": len(found.readings),
+        "whole_history": found.whole,
+    }
+    if explanation is None:
+        return {**document, "explanation": None}
+    names = ("measured", "expected", "lower", "upper", "score", "std", "n_eff")
+    document["explanation"] = {name: getattr(explanation, name) for name in names}
+    document["explanation"]["shares"] = [
+        {**_where(found, share), **share._asdict()} for share in explanation.shares
+    ]
+    return document
+
+
+def _column(readings: Readings, place: int) -> NDArray[np.float64]:
+    return readings.values if readings.values.ndim == 1 else readings.values[:, place]
+
+
+def _where(found: _Found, share: Share) -> dict[str, Any]:
+    readings = found.readings
+    at = int(np.flatnonzero(~np.isnan(_column(readings, found.place)))[share.place])
+    assert readings.origins is not None
+    time = None if readings.times_ms is None else int(readings.times_ms[at])
+    return {"offset": int(readings.origins.offsets[at]), "time": time}
+
+
+def _lines(found: _Found, settings: Settings) -> Iterator[str]:
+    yield f"{found.alarm}: rule {found.alarm.split('-')[0]} on {shown_text(found.series_id, 80)}"
+    if found.record is not None:
+        yield f"  {shown_text(str(found.record.get('summary', '')), 400)}"
+    else:
+        yield "  the alarms topic has no record of it any more"
+    if not found.same_rules:
+        yield "  it was raised with another configuration; what follows is by this one"
+    explanation = found.explanation
+    if explanation is None:
+        yield from _plain_lines(found, settings)
+        return
+    one = explanation
+    yield (
+        f"  computed again: {one.measured:.6g}, expected {one.expected:.6g} ({one.lower:.6g} to "
+        f"{one.upper:.6g}), {one.score:.3g} standard errors off"
+    )
+    if not found.whole:
+        yield f"  from the last {len(found.readings):,} readings; earlier ones hardly weigh"
+    if found.rule.kind == "level":
+        newest = ", ".join(f"{share.share:.0%}" for share in one.shares[:3])
+        yield (
+            f"  the last {min(_ROWS, len(one.shares))} readings hold {one.newest(_ROWS):.0%} of "
+            f"the deviation, the newest {newest}; half of it came in {one.needed(0.5)} readings"
+        )
+    yield ""
+    yield from _table(found, one, settings)
+
+
+def _plain_lines(found: _Found, settings: Settings) -> Iterator[str]:
+    column = _column(found.readings, found.place)
+    yield f"  a rule {found.rule.kind} looks at the reading itself; the last ones of the series:"
+    for at in range(len(found.readings) - 1, max(-1, len(found.readings) - 6), -1):
+        times = found.readings.times_ms
+        when = "" if times is None else _moment(int(times[at]), settings)
+        yield f"    {when}  {column[at]:.6g}"
+
+
+def _table(found: _Found, one: Explanation, settings: Settings) -> Iterator[str]:
+    rows: list[Sequence[str]] = []
+    for share in one.shares[:_ROWS]:
+        where = _where(found, share)
+        clipped = f"{share.used:.6g}" if share.used != share.value else ""
+        rows.append([
+            f"{where['offset']:,}",
+            "" if where["time"] is None else _moment(where["time"], settings),
+            f"{share.value:.6g}", clipped, f"{share.weight:.1%}", f"{share.share:.1%}",
+        ])  # fmt: skip
+    heads = ["offset", "time", "value", "clipped to", "weight", "share"]
+    width = shutil.get_terminal_size().columns
+    yield from (f"  {line}" for line in table(heads, rows, width - 2, right={0, 2, 3, 4, 5}))
+
+
+def _moment(ticks: int, settings: Settings) -> str:
+    ms = ticks // settings.input.tick.per_ms
+    try:
+        moment = _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return str(ticks)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,134 @@
+"""Which readings raised an alarm: their weights, and the share of each in the deviation.
+
+Knows one series and a rule; must not know where readings are from.
+
+The fast EWMA is a weighted mean of clipped readings, m = sum of w x', where the w add up to 1. So
+m - expected is the sum of w (x' - expected): each reading has its share of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.monitor.baseline import CLIP, Baseline
+from ewma_ops.monitor.rules import ChartRule
+from ewma_ops.monitor.scores import KINDS, Read
+from ewma_ops.monitor.tracking import LARGEST, NUMBERS
+from ewma_ops.stats.decay import Decay
+
+__all__ = ["Explanation", "Share", "explain"]
+
+_Floats = NDArray[np.float64]
+
+
+class Share(NamedTuple):
+    """A reading: its place, its value, that value as it counted, its weight, and its share.
+
+    ``share`` is a part of the deviation: all of them together are 1.
+    """
+
+    place: int
+    value: float
+    used: float
+    weight: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a rule saw at the newest of some readings.
+
+    ``measured`` was compared with ``expected``; between ``lower`` and ``upper`` there would have
+    been no alarm. ``shares`` begin with the newest reading.
+    """
+
+    measured: float
+    expected: float
+    lower: float
+    upper: float
+    score: float
+    std: float
+    n_eff: float
+    shares: tuple[Share, ...]
+
+    def newest(self, n: int) -> float:
+        """Return the share of the newest readings together."""
+        return float(sum(one.share for one in self.shares[:n]))
+
+    def needed(self, share: float) -> int:
+        """Return how many of the newest readings hold a share of the deviation."""
+        reached = np.cumsum([one.share for one in self.shares])
+        return int(np.argmax(reached >= share)) + 1 if len(reached) else 0
+
+
+def explain(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> Explanation | None:
+    """Return what a rule saw at the last of a series' readings; ``None`` if it did not judge it.
+
+    Parameters
+    ----------
+    rule
+        With its limit and its decays, in ticks.
+    values
+        The readings, in order of arrival, none missing.
+    gaps
+        Ticks since the newest reading before; not used under decay by reading.
+
+    Examples
+    --------
+    >>> from ewma_ops.monitor.rules import Level
+    >>> rule = Level(limit=3.0, warm_up=40).with_limit(Decay(beta=0.5)).in_ticks(1)
+    >>> found = explain(rule, [0.0, 1.0] * 100 + [3.0] * 3, [0] * 203)
+    >>> round(found.newest(3), 2), [round(one.weight, 3) for one in found.shares[:3]]
+    (1.01, [0.5, 0.25, 0.125])
+    """
+    assert isinstance(rule.decay, Decay)
+    assert isinstance(rule.baseline, Decay)
+    kind = KINDS[rule.kind]
+    baseline = Baseline(rule.decay, rule.baseline, rule.warm_up)
+    state: tuple[Any, ...] = tuple(initial for _, _, initial in baseline.columns)
+    kept, added, used = np.empty(len(values)), np.empty(len(values)), np.empty(len(values))
+    seen: Any = None
+    for i, (value, gap) in enumerate(zip(values, gaps, strict=True)):
+        factors = baseline.factors(gap, columns=False)
+        x = min(max(value, -LARGEST), LARGEST)
+        state, seen = baseline.step(NUMBERS, state, x, factors)
+        kept[i], added[i] = factors.fast_kept, factors.fast_added
+        reach = CLIP * seen.variance**0.5 if seen.judged else np.inf
+        used[i] = min(max(x, seen.before - reach), seen.before + reach)
+    read = Read(values[-1], seen)
+    scored = kind.score(read, NUMBERS)
+    if math.isnan(scored.score):
+        return None
+    told = kind.evidence(read, rule, NUMBERS)
+    weights = _weights(kept, added)
+    measured = seen.fast if rule.kind == "level" else values[-1]
+    if rule.kind == "level":
+        parts = weights * (used - told["expected"]) / (measured - told["expected"])
+        rows = zip(range(len(values)), values, used.tolist(), weights.tolist(), parts.tolist(),
+                   strict=True)  # fmt: skip
+        shares = tuple(Share(*row) for row in rows)[::-1]
+    else:
+        shares = (Share(len(values) - 1, values[-1], values[-1], 1.0, 1.0),)
+    return Explanation(
+        measured,
+        told["expected"],
+        told["lower"],
+        told["upper"],
+        scored.score,
+        told["std"],
+        told["n_eff"],
+        shares,
+    )
+
+
+def _weights(kept: _Floats, added: _Floats) -> _Floats:
+    """Return the weight of each reading in the EWMA after the last one."""
+    later = np.append(np.cumprod(kept[::-1])[::-1][1:], 1.0)
+    weights = added * later
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,77 @@
+"""Which readings raised an alarm: against the table that raises it, and against plain weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ewma_ops import Decay, Readings, SeriesTable, Smoothing
+from ewma_ops.monitor.rules import AlarmRules, ChartRule, Level, Spike
+from ewma_ops.studies.explanation import explain
+
+BETA = 0.9
+SHIFTED = np.concatenate([np.random.default_rng(1).normal(20, 1, 400), np.full(6, 23.5)])
+
+
+def test_it_is_what_the_table_has_seen() -> None:
+    rules = AlarmRules.of({"level": Level(limit=3.0), "spike": Spike(limit=3.0)}, in_events=True)
+    table = SeriesTable(Smoothing(Decay(beta=BETA)), alarms=rules)
+    statistics = table.update(Readings.of(["a"] * len(SHIFTED), SHIFTED)).statistics
+    for name, rule in rules.with_limits(Decay(beta=BETA)).rules:
+        assert isinstance(rule, ChartRule)
+        found = explain(rule.in_ticks(1), SHIFTED.tolist(), [0] * len(SHIFTED))
+        assert found is not None
+        assert found.score == statistics[f"{name}_z"][-1]
+        assert (found.lower, found.upper) == tuple(
+            statistics[f"{name}_{end}"][-1] for end in ("lower", "upper")
+        )
+        measured = statistics["mean"][-1] if name == "level" else SHIFTED[-1]
+        assert found.measured == pytest.approx(measured, abs=0.02)  # the level is of clipped ones
+
+
+def test_weights_and_shares_are_those_of_the_definition() -> None:
+    rule = Level(limit=3.0).with_limit(Decay(beta=BETA)).in_ticks(1)
+    found = explain(rule, SHIFTED.tolist(), [0] * len(SHIFTED))
+    assert found is not None
+    n = len(SHIFTED)
+    ages = np.arange(n)
+    weights = (1 - BETA) * BETA**ages / (1 - BETA**n)
+    assert [one.weight for one in found.shares] == pytest.approx(weights.tolist(), rel=1e-12)
+    used = np.array([one.used for one in found.shares])
+    assert float(weights @ used) == pytest.approx(found.measured, rel=4e-15)
+    shares = np.array([one.share for one in found.shares])
+    assert shares == pytest.approx(weights * (used - found.expected)
+                                   / (found.measured - found.expected))  # fmt: skip
+    assert shares.sum() == pytest.approx(1.0)
+    assert found.newest(6) == pytest.approx(shares[:6].sum())
+    assert found.needed(0.5) == int(np.argmax(np.cumsum(shares) >= 0.5)) + 1
+    assert [one.place for one in found.shares] == ages[::-1].tolist()
+
+
+def test_a_wild_reading_counts_as_it_was_clipped() -> None:
+    values = [*SHIFTED[:400].tolist(), 500.0, 20.0]
+    rule = Level(limit=3.0).with_limit(Decay(beta=BETA)).in_ticks(1)
+    found = explain(rule, values, [0] * len(values))
+    assert found is not None
+    wild = found.shares[1]
+    assert wild.value == 500.0
+    assert 22 < wild.used < 26  # 4 standard deviations
+    assert found.shares[2].used == found.shares[2].value
+
+
+def test_by_time_older_readings_weigh_less_after_a_gap() -> None:
+    decay = Decay(halflife="10s")
+    rule = Level(limit=3.0).with_limit(decay).in_ticks(1)
+    values = SHIFTED.tolist()
+    gaps = [0] + [1_000] * (len(values) - 3) + [20_000, 1_000]
+    found = explain(rule, values, gaps)
+    assert found is not None
+    weights = [one.weight for one in found.shares]
+    assert weights[1] / weights[2] == pytest.approx(4.0)
+    assert weights[0] / weights[1] == pytest.approx(2 ** (1 / 10))
+
+
+def test_nothing_is_explained_that_was_not_judged() -> None:
+    rule = Level(limit=3.0).with_limit(Decay(beta=BETA)).in_ticks(1)
+    assert explain(rule, SHIFTED[:50].tolist(), [0] * 50) is None
+    assert explain(rule, [7.0] * 300, [0] * 300) is None
