@@ -12,7 +12,7 @@ import pytest
 
 from ewma_ops.commands.cli import main
 from ewma_ops.settings.load import load
-from tests.helpers.brokers import Record, produce
+from tests.helpers.brokers import Record, make_topic, produce, set_configs
 from tests.helpers.jobs import Job, made_up
 from tests.helpers.registry import framed, small_registry
 from tests.serde.avro.test_format import logical, plain, record, written
@@ -63,6 +63,30 @@ def test_what_the_fields_found(job: Job, check: Check) -> None:
     assert table[4].startswith("a reading: sensor-")
     assert "2023-11-14 22:" in table[4]
     assert max(map(len, table)) <= 80
+
+
+def test_the_topic_of_alarms_is_created_and_looked_at(
+    embedded: str, kafka: str, job: Job, check: Check
+) -> None:
+    """Like that of the events: with as many partitions, and never compacted."""
+    rules = {"level": {"limit": 4.0}}
+    job.configure(alarms={"topic": f"{job.input}-alarms", **rules})
+    code, out, _ = check("--create-topics", "--sample=0")
+    assert code == 0
+    assert f"{job.input}-alarms: 2 partitions" in out
+    assert "  rule       level: limit 4; warning" in out
+    topics = [make_topic(kafka, 1, name) for name in ("in", "out", "letters", "alarms")]
+    job.bootstrap = kafka
+    job.configure(
+        input={"topic": topics[0]},
+        output={"topic": topics[1]},
+        dead_letters={"topic": topics[2]},
+        alarms={"topic": topics[3], **rules},
+    )
+    set_configs(kafka, topics[3], {"cleanup.policy": "compact"})
+    code, _, err = check("--sample=0")
+    assert code == 2
+    assert f"topic '{topics[3]}' (alarms.topic) is compacted" in " ".join(err)
 
 
 def test_as_json(job: Job, check: Check) -> None:
