@@ -222,12 +222,14 @@ class Demo:
         self._say(
             f"{len(verdict.found)} of {len(FAULTS)} faults raised an alarm; "
             f"{len(verdict.by_chance)} alarms without a fault, {verdict.expected:.1f} expected by "
-            "the design of the rules:"
+            "design:",
+            wrap=False,
         )
         for fault, alarm in verdict.found.items():
-            self._say(f"  {fault.label}: {alarm['rule']}: {alarm['summary']}")
+            self._say(f"  {fault.label}", wrap=False)
+            self._say(f"    {alarm['rule']}: {alarm['summary']}", wrap=False)
         for alarm in verdict.by_chance:
-            self._say(f"  by chance: {alarm['rule']}: {alarm['summary']}")
+            self._say(f"  by chance\n    {alarm['rule']}: {alarm['summary']}", wrap=False)
 
     def _draw(self, picture: Path) -> None:
         readings = [reading for reading in self._readings if reading.series_id == _DRAWN]

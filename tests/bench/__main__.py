@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.bench import (
+    bench_alarms,
     bench_attack,
     bench_backtest,
     bench_flow,
@@ -26,6 +27,7 @@ bench_rejects.main([])
 bench_start.main([])
 bench_backtest.main([])
 bench_live.main([])
+bench_alarms.main([])
 bench_attack.main([])
 bench_memory.main([])
 bench_flow.main()

@@ -41,6 +41,8 @@ class Flow:
         As of the output.
     root
         Whose code: this repository, or another copy of it to compare with.
+    more
+        Further tables of its configuration.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Flow:
         *,
         delivery: str = "exactly-once",
         root: Path = ROOT,
+        more: str = "",
     ) -> None:
         make_topic(bootstrap, f"{target}-dead")
         self._config = directory / "flow.toml"
@@ -65,6 +68,7 @@ class Flow:
                 interval_s=interval_s,
                 delivery=delivery,
             )
+            + more
         )
         self._said = directory / "said"
         self._root = root
