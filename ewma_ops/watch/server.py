@@ -20,6 +20,7 @@ from ewma_ops.settings.bind import Bind
 from ewma_ops.settings.model import Settings
 from ewma_ops.watch.alarms import Alarms
 from ewma_ops.watch.book import Book
+from ewma_ops.watch.flow_metrics import FlowMetrics
 from ewma_ops.watch.follower import Follower, InputEnds
 from ewma_ops.watch.history import History
 from ewma_ops.watch.measures import Measure, measures
@@ -59,6 +60,8 @@ def watching(settings: Settings, history_s: float) -> Iterator[Watching]:
     follower = Follower(settings, book, status, history_s)
     history = History(settings, book, status, follower.parts, history_s)
     runs: list[Callable[[], None]] = [follower.run, InputEnds(settings, status).run, history.run]
+    if settings.metrics is not None:
+        runs.append(FlowMetrics(settings.metrics.bind, status).run)
     threads = [threading.Thread(target=run, daemon=True) for run in runs]
     for thread in threads:
         thread.start()

@@ -9,10 +9,21 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-__all__ = ["Health", "Status", "health"]
+__all__ = ["Health", "Said", "Status", "health"]
 
 _SILENT_S = 3.0
 _QUIET_S = 5.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a flow said: readings that wait, when its last snapshot was, restarts, its workers."""
+
+    lag: int | None
+    snapshot_s: float | None
+    restarts: int
+    workers: int
+    workers_up: int
 
 
 @dataclass
@@ -20,7 +31,8 @@ class Status:
     """What the threads that read note; each of them writes its own fields.
 
     ``ends`` are the offsets at which the input's partitions end, ``reached`` those from which the
-    job goes on as far as its output tells, ``committed`` those that it has committed.
+    job goes on as far as its output tells, ``committed`` those that it has committed. ``said`` is
+    what the flow's metrics say, None where it does not answer; ``asked_s`` when it was asked.
     """
 
     trouble: str = ""
@@ -33,10 +45,14 @@ class Status:
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
     reached: dict[tuple[str, int], int] = field(default_factory=dict)
+    said: Said | None = None
+    asked_s: float = 0.0
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def lag(self) -> tuple[int | None, bool]:
         """Return how many readings wait to be smoothed, and whether that is exact, not a bound."""
+        if self.said is not None and self.said.lag is not None:
+            return self.said.lag, True
         if not self.ends:
             return None, False
         lag, exact = 0, True
@@ -87,6 +103,9 @@ def health(status: Status, arrived_s: float, now_s: float | None = None) -> Heal
         done = max(status.total - status.behind, 0)
         return Health("reading", f"reading what was written before: {done:,} of {status.total:,}")
     since = now - arrived_s
+    if status.said is not None and status.said.workers_up < status.said.workers:
+        up, of = status.said.workers_up, status.said.workers
+        return Health("stopped", f"{up} of {of} workers answer: the flow restarts them")
     lag, _ = status.lag()
     if arrived_s and since <= _SILENT_S:
         return Health("live", "")

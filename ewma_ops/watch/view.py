@@ -94,6 +94,7 @@ class Looker:
             letters, series = sum(book.causes.values()), len(book.index)
         state = health(status, arrived, now)
         lag, exact = status.lag()
+        said = status.said
         return {
             "state": state.word,
             "why": state.sentence,
@@ -105,6 +106,9 @@ class Looker:
             "events": events,
             "series": series,
             "note": status.input_trouble,
+            "snapshot": None if said is None else said.snapshot_s,
+            "restarts": None if said is None else said.restarts,
+            "workers": None if said is None else said.workers,
         }
 
     def causes(self) -> list[dict[str, Any]]:

@@ -14,7 +14,10 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from ewma_ops import Decay, Readings, Smoothing
+from ewma_ops.demo.broker import free_port
 from ewma_ops.settings.load import load
+from ewma_ops.table import SeriesTable
 from ewma_ops.watch.plot import as_html
 from tests.helpers.brokers import Record, make_topic, produce
 from tests.helpers.jobs import EWMA, Job, started
@@ -344,6 +347,7 @@ def test_a_killed_flow_turns_the_head_and_recovers_by_itself(
     job.configure(
         kafka={"bootstrap_servers": embedded, "fetch_max_wait_ms": 20},
         input={"topic": job.input, "series_id": "series_id", "time": "ts", "stop": "never"},
+        metrics={"bind": f"127.0.0.1:{free_port()}"},
     )
     run = [*EWMA, "run", str(job.path)]
     with watching_page(job.path) as address:
@@ -356,6 +360,8 @@ def test_a_killed_flow_turns_the_head_and_recovers_by_itself(
             with started(run) as flow:
                 page.locator("#word", has_text="live").wait_for()
                 page.locator("#rows tr").nth(2).wait_for()
+                page.locator("#snapshot", has_text=re.compile("now|s$")).wait_for()
+                page.locator("#lag-name", has_text=re.compile("^lag$")).wait_for()
                 flow.kill()
                 began = time.monotonic()
                 page.locator("#word", has_text="stopped").wait_for()
@@ -363,6 +369,30 @@ def test_a_killed_flow_turns_the_head_and_recovers_by_itself(
             with started(run):
                 page.locator("#word", has_text="live").wait_for()
         page.close()
+
+
+def test_what_if_computes_what_the_flow_would(shown: Shown) -> None:
+    values = np.random.default_rng(5).normal(20, 1, 300)
+    values[200] = 60.0
+    shown.events.write(["tried"] * len(values), values.tolist())
+    page = shown.open("q=tried&open=tried")
+    page.locator("#summary", has_text="300 readings").wait_for()
+    page.get_by_role("button", name="what if").click()
+    page.get_by_label("limit").fill("8")
+    page.get_by_text("Spikes beyond 8.0 standard errors: 1, one in 294 readings").wait_for()
+    page.locator("#legend", has_text="beta 0.900").wait_for()
+    page.get_by_text("Weights of the newest readings: 10.0 %, 9.0 %, 8.1 %").wait_for()
+    found = page.evaluate(
+        "async (values) => (await import('/static/whatif.js')).smooth(values, 0.93)",
+        values.tolist(),
+    )
+    smoothing = Smoothing(Decay(beta=0.93), statistics=["mean", "std", "n_eff"])
+    right = SeriesTable(smoothing).update(Readings.of(["s"] * 300, values)).statistics
+    assert found["average"] == pytest.approx(right["mean"].tolist(), rel=1e-12)
+    before = {name: column[5:-1] for name, column in right.items()}
+    errors = before["std"] * np.sqrt(1 + 1 / before["n_eff"])
+    scores = (values[6:] - before["mean"]) / errors
+    assert found["score"][6:] == pytest.approx(scores.tolist(), rel=1e-9)
 
 
 def test_the_view_of_an_address_may_be_anything(shown: Shown) -> None:

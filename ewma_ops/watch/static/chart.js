@@ -19,7 +19,8 @@ const COLOURS = ["--average", "--c2", "--c3", "--c4", "--c5", "--c6"];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Chart {
-  constructor(at, { onSpan, onZoom, measure }) {
+  constructor(at, { onSpan, onZoom, measure, whatIf }) {
+    this.whatIf = whatIf;
     this.at = at;
     this.onSpan = onSpan;
     this.onZoom = onZoom;
@@ -64,8 +65,10 @@ export class Chart {
   draw() {
     const known = this.known();
     const single = known.length === 1;
+    const line = single ? this.whatIf?.line(known[0]) : null;
+    this.extra = line ? [line] : [];
     const data = single ? this.single(known[0]) : this.several(known);
-    const shape = JSON.stringify([known.map((one) => one.id), this.extra.map((one) => one.name)]);
+    const shape = JSON.stringify([known.map((one) => one.id), this.extra.length]);
     if (shape !== this.shape || !this.plot) {
       this.plot?.destroy();
       this.plot = null;
@@ -80,8 +83,7 @@ export class Chart {
 
   single(one) {
     const made = [one.x, one.upper, one.lower, one.value, one.average];
-    for (const more of this.extra) made.push(more.of(one));
-    return made;
+    return [...made, ...this.extra.map((more) => more.values)];
   }
 
   several(known) {
@@ -266,7 +268,7 @@ export class Chart {
       const digits = digitsFor(one.average[at] ?? one.value[at] ?? 0);
       entries.push(["raw", "value", number(one.value[at], digits)]);
       entries.push(["average", measure.average || "average", number(one.average[at], digits)]);
-      for (const more of this.extra) entries.push([more.colour.slice(2), more.name, number(more.last?.[at], digits)]);
+      for (const more of this.extra) entries.push([more.colour.slice(2), more.name, number(more.values[at], digits)]);
       if (measure.band) entries.push(["band", measure.band, one.lower[at] === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
       if (one.alarms?.length) entries.push(["alarm", one.alarms.some((each) => each.end === null) ? "alarm, on now" : "alarms", String(one.alarms.length)]);
       if (one.settled_from !== null) entries.push(["settling", "still settling", ""]);

@@ -1,10 +1,11 @@
 // The page: what is looked at is kept in the address, what is seen comes as frames.
 
 import { Chart } from "./chart.js";
-import { duration, element, number, plain, say, whole } from "./format.js";
+import { ago, duration, element, number, plain, say, whole } from "./format.js";
 import { ask, enter, Stream } from "./net.js";
 import * as panels from "./panels.js";
 import { Table } from "./table.js";
+import { WhatIf } from "./whatif.js";
 
 const $ = (id) => document.getElementById(id);
 const START = { q: "", sort: "name", desc: false, only: [], first: 0, open: [], measure: 0, span: 0, between: null };
@@ -70,6 +71,7 @@ const chart = new Chart(
   {
     onSpan: (span) => change({ span, between: null }),
     onZoom: (between) => change({ between }),
+    whatIf: new WhatIf($("what"), () => charts?.length && chart.draw()),
     measure: () => about.measures[Math.min(state.measure, about.measures.length - 1)],
   },
 );
@@ -124,6 +126,7 @@ function onFrame(frame) {
   if (frame.table) showTable((table = frame.table));
   if (frame.charts) {
     charts = frame.charts;
+    $("what").hidden = charts.length !== 1;
     if (charts.length) chart.show(charts, state);
   }
 }
@@ -136,6 +139,10 @@ function showHead() {
   const late = head.event_lag;
   say($("event-lag"), late === null ? "–" : late < -1 ? `${duration(late)} ahead` : duration(Math.max(late, 0)));
   say($("series"), whole(head.series));
+  $("snapshot-field").hidden = head.snapshot === null;
+  $("restarts-field").hidden = !head.restarts;
+  if (head.snapshot !== null) say($("snapshot"), ago(Math.max(Date.now() / 1000 + rows.offset - head.snapshot, 0)));
+  say($("restarts"), whole(head.restarts));
   say($("letters").lastElementChild, whole(head.letters));
   $("letters").classList.toggle("some", head.letters > 0);
   showEmpty();
