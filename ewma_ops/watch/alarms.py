@@ -118,8 +118,10 @@ class Alarms:
         span = Span(since / self._ticks_per_s, end, alarm.sign, alarm.rule)
         spans = self._spans.setdefault(alarm.series_id, [])
         self._spans.move_to_end(alarm.series_id)
-        if spans and spans[-1].rule == span.rule and spans[-1].begin == span.begin:
-            spans[-1] = span._replace(sign=span.sign or spans[-1].sign)
+        for i in reversed(range(len(spans))):  # alarms of several rules overlap
+            if spans[i].rule == span.rule and spans[i].begin == span.begin:
+                spans[i] = span._replace(sign=span.sign or spans[i].sign)
+                break
         else:
             spans.append(span)
         del spans[:-_SPANS]

@@ -27,8 +27,8 @@ def parse_metrics(text: str) -> Said:
 
     Examples
     --------
-    >>> help_line = "# HELP ewma_ops_consumer_lag Readings that wait."
-    >>> parse_metrics(help_line + '\\newma_ops_consumer_lag{worker="0"} 5.0\\n').lag
+    >>> lines = ["# HELP ewma_ops_consumer_lag Readings.", 'ewma_ops_consumer_lag{worker="0"} 5.0']
+    >>> parse_metrics(chr(10).join(lines)).lag
     5
     """
     found = defaultdict[str, list[float]](list)

@@ -126,7 +126,7 @@ function onFrame(frame) {
   if (frame.table) showTable((table = frame.table));
   if (frame.charts) {
     charts = frame.charts;
-    $("what").hidden = charts.length !== 1;
+    $("what").hidden = charts.length !== 1 || !charts[0].known;
     if (charts.length) chart.show(charts, state);
   }
 }
