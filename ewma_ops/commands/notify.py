@@ -11,8 +11,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from ewma_ops.errors import ConfigError
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.http_client import opener
+from ewma_ops.job.identity import identify
 from ewma_ops.job.relay import relayed_stderr, write_line
 from ewma_ops.notify.alarms_topic import AlarmsTopic
 from ewma_ops.notify.alertmanager import Alertmanager
@@ -69,11 +71,25 @@ def notify(settings: Settings, stopping: threading.Event, tell: Callable[[str], 
     tick = settings.input.tick
     ongoing = Ongoing(_ms(asked.old_after), _ms(asked.resend), tick.per_ms)
     receivers = list(_receivers(settings, asked))
+    own = _own_jobs(settings, tell)
     group = asked.group_id or f"{settings.input.group_id}-notify"
     topic = AlarmsTopic(settings.kafka, asked.topic, group, tell)
-    notifier = Notifier(topic, receivers, ongoing, resend_s, tell)
+    notifier = Notifier(topic, receivers, ongoing, resend_s, tell, own)
     notifier.run(stopping)
     return notifier.summary()
+
+
+def _own_jobs(settings: Settings, tell: Callable[[str], None]) -> frozenset[str] | None:
+    """Return how the ids of the job's alarms end, one for each input topic."""
+    if settings.alarms is None:
+        return None
+    try:
+        identity = identify(settings, {}, letters=False)
+    except EwmaError as error:
+        tell(f"alarms of earlier rules cannot be told from those of now: {error}")
+        return None
+    job = murmur2(identity.alarms.encode())
+    return frozenset(f"{job ^ number:08x}" for number in identity.inputs.by_number)
 
 
 def _receivers(settings: Settings, asked: Notify) -> list[Receiver]:

@@ -33,6 +33,11 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     document: bytes = b""
 
     @property
+    def job(self) -> str:
+        """Of which job and topic it is: the last part of its id."""
+        return self.alarm_id.rpartition("-")[2]
+
+    @property
     def active(self) -> bool:
         """Whether the alarm is still on after it."""
         return self.transition != "cleared"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
 from ewma_ops.notify.alarm import Transition, parse_transition
 from ewma_ops.notify.alarms_topic import AlarmsTopic, TopicRecord
@@ -41,6 +41,9 @@ class Notifier:
         Seconds until a receiver is sent again what has to be repeated.
     tell
         Called with lines for people.
+    own
+        Last parts of the ids of the job's alarms: others that are on when this begins are ended.
+        ``None`` if they are not known.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class Notifier:
         ongoing: Ongoing,
         resend_s: float,
         tell: Callable[[str], None],
+        own: Collection[str] | None = None,
     ) -> None:
-        self._topic, self._ongoing, self._tell = topic, ongoing, tell
+        self._topic, self._ongoing, self._tell, self._own = topic, ongoing, tell, own
         self._progress = Progress()
         self._deliveries = [Delivery(one, resend_s, self._progress.done, tell) for one in receivers]
         self._restored = False
@@ -141,6 +145,9 @@ class Notifier:
 
     def _begin_to_tell(self) -> None:
         """Begin: at the first start with the alarms that are on, later with what is new."""
+        ended = [] if self._own is None else self._ongoing.end_others(self._own)
+        if ended:
+            self._tell(f"alarms of other rules or another job, ended: {len(ended):,}")
         known = list(self._ongoing)
         if self._topic.first_start:
             places = [(p, target - 1) for p, target in self._topic.targets.items() if target]
@@ -153,6 +160,7 @@ class Notifier:
         else:
             for delivery in self._deliveries:
                 delivery.receiver.restore(known)
+            self._put(ended)  # somebody was told of them
         self._tell(f"telling {self._names()}; alarms that are on: {len(known):,}")
         for delivery in self._deliveries:
             delivery.start()

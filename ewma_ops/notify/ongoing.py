@@ -5,7 +5,7 @@ Knows transitions and the time; must not know Kafka, HTTP or who is told.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import NamedTuple
 
 from ewma_ops.notify.alarm import Transition
@@ -111,6 +111,17 @@ class Ongoing:
         """Return the alarms that were held long enough and are still on."""
         over = [alarm_id for alarm_id, (until, _) in self._held.items() if until <= now_ms]
         return [Notice(self._active[one], tuple(self._held.pop(one)[1])) for one in over]
+
+    def end_others(self, own: Collection[str]) -> list[Notice]:
+        """End the alarms that are on and of none of these jobs; return what is to be told.
+
+        A job with other rules begins with no alarms, so nothing clears those of the job before.
+        """
+        others = [one for one in self._active.values() if one.job not in own]
+        for one in others:
+            del self._active[one.alarm_id]
+            self._forget_place(one)
+        return [Notice(one.ended(one.time), ()) for one in others]
 
     def done(self) -> list[Hashable]:
         """Return, once, the records of which nobody is told."""

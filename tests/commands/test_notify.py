@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.job.identity import identify
+from ewma_ops.settings.load import load
 from tests.helpers.alertmanager import alertmanager, alerts
 from tests.helpers.brokers import Record, make_topic, produce
 from tests.helpers.hooks import Hook, hook
@@ -144,3 +147,35 @@ def test_what_nobody_takes_is_kept_and_told_after_a_restart(
         wait_until(lambda: sorted(webhook.keys()) == keys("1 raised", "2 raised"))
         wait_until(lambda: committed(embedded, topic) == 2)
         stopped(second)
+
+
+def test_alarms_of_earlier_rules_end_with_a_restart(
+    embedded: str, topic: str, webhook: Hook, tmp_path: Path
+) -> None:
+    """Nothing clears them, as a job with other rules begins with none; they would page for ever."""
+    job = Job(embedded, tmp_path, partitions=(1, 1, 1))
+    rules: dict[str, object] = {"topic": topic, "level": {"limit": 3.0}}
+    told = {"webhook": webhook.url, "resend": "1s"}
+
+    def own() -> str:
+        job.configure(input={"group_id": GROUP}, notify=told, alarms=rules)
+        identity = identify(load(job.path), {}, letters=False)
+        (number,) = identity.inputs.by_number
+        return f"level-0-5-{murmur2(identity.alarms.encode()) ^ number:08x}"
+
+    before = own()
+    produce(embedded, topic, [alarm("kitchen", "raised", 6, alarm_id=before)])
+    with started([*EWMA, "notify", str(job.path)]) as first:
+        wait_until(lambda: webhook.keys() == [f"{before}/raised"])
+        wait_until(lambda: committed(embedded, topic) == 1)
+        stopped(first)
+    rules["level"] = {"limit": 5.0}
+    now = own()
+    assert now != before
+    produce(embedded, topic, [alarm("attic", "raised", 8, alarm_id=now)])
+    with started([*EWMA, "notify", str(job.path)]) as second:
+        wait_until(lambda: len(webhook.keys()) == 3)
+        said = stopped(second)
+    assert webhook.keys()[1:] == [f"{before}/cleared", f"{now}/raised"]
+    assert webhook.taken[1].document["by"] == "reset"
+    assert "ewma notify: alarms of other rules or another job, ended: 1" in said

@@ -7,6 +7,7 @@ the page says so.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ ROWS = [
 ]
 
 
+@lru_cache
 def found(row: Row) -> tuple[RuleFindings, Calibrated]:
     rows = recorded_series()[row.series]
     values = np.array([one.value for one in rows])

@@ -81,6 +81,15 @@ def test_an_alarm_of_a_job_with_other_rules_ends_when_the_next_one_takes_its_pla
     assert [one.alarm_id for one in alarms] == ["level-0-9-00000002"]
 
 
+def test_alarms_of_other_rules_that_are_on_at_the_start_are_ended() -> None:
+    alarms = ongoing()
+    alarms.restore(transition("a", time=NOW_MS - 50, alarm_id="level-0-7-00000001"))
+    alarms.restore(transition("b", time=NOW_MS - 40, alarm_id="level-0-9-00000002"))
+    assert told(alarms.end_others({"00000002", "00000003"})) == ["level-0-7-00000001/cleared"]
+    assert [one.alarm_id for one in alarms] == ["level-0-9-00000002"]
+    assert alarms.end_others({"00000002"}) == []
+
+
 def test_a_replay_of_other_rules_does_not_end_an_alarm_that_began_later() -> None:
     alarms = ongoing()
     alarms.restore(transition(time=NOW_MS - 50, alarm_id="level-0-7-00000001"))
