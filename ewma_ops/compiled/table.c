@@ -59,8 +59,28 @@ KERNEL i64 ewma_count_bytes(IN(i64, starts), IN(i64, stops)) {
     return total < 0 ? WRONG : total;
 }
 
+#define BLOCK 32
+
+/* The multiply-shift hash of an id of up to four bytes a factor; see index.py. */
+static inline u64 hash_of(const u8 *id, i64 size, const u64 *factor, u64 of_size, u64 added) {
+    u64 total = (u64)size * of_size + added;
+    i64 at = 0;
+    for (; size - at >= 4; at += 4) total += load32(id + at) * *factor++;
+    if (size > at) {
+        u32 tail = 0;
+        for (i64 k = size - 1; k >= at; k--) tail = tail << 8 | id[k];
+        total += tail * *factor;
+    }
+    u64 hashed = total >> 33;
+    hashed = (hashed ^ hashed >> 16) * 0x7FEB352Du & 0x7FFFFFFFu;
+    return hashed ^ hashed >> 15;
+}
+
 /* Return the row of each id in an index, -1 for one that is not there, -2 for one that is longer
- * than there are factors for. See index.SeriesIndex. */
+ * than there are factors for. See index.SeriesIndex.
+ *
+ * In a large index every look at it waits for memory. So ids go through in blocks, and each step is
+ * done for a whole block, after the step before has asked for what it will look at. */
 KERNEL i64 ewma_probe(IN(u8, data), IN(i64, starts), IN(i64, stops), IN(u64, factors), u64 of_size,
                       u64 added, IN(u64, slots), i64 bits, IN(u8, utf8), IN(i64, ends),
                       OUT(i64, rows)) {
@@ -68,41 +88,51 @@ KERNEL i64 ewma_probe(IN(u8, data), IN(i64, starts), IN(i64, stops), IN(u64, fac
     i64 n = n_starts, found = 0;
     if (n_stops != n || n_rows != n || bits < 1 || bits > 31 || n_slots != (i64)1 << bits)
         return WRONG;
-    u64 last = (u64)n_slots - 1;
-    for (i64 i = 0; i < n; i++) {
-        i64 at = starts[i], stop = stops[i], size = stop - at;
-        if (!within(at, stop, n_data)) return WRONG;
-        rows[i] = -2;
-        if (size > 4 * n_factors) continue;
-        u64 total = (u64)size * of_size + added;
-        const u64 *factor = factors;
-        for (; stop - at >= 4; at += 4) total += load32(data + at) * *factor++;
-        if (stop > at) {
-            u32 tail = 0;
-            for (i64 k = stop - 1; k >= at; k--) tail = tail << 8 | data[k];
-            total += tail * *factor;
+    u64 last = (u64)n_slots - 1, hashes[BLOCK];
+    for (i64 first = 0; first < n; first += BLOCK) {
+        i64 count = n - first < BLOCK ? n - first : BLOCK;
+        for (i64 k = 0; k < count; k++) {
+            i64 start = starts[first + k], size = stops[first + k] - start;
+            if (!within(start, stops[first + k], n_data)) return WRONG;
+            hashes[k] = free_slot;
+            if (size > 4 * n_factors) continue;
+            hashes[k] = hash_of(data + start, size, factors, of_size, added);
+            __builtin_prefetch(slots + (hashes[k] >> (31 - bits)));
         }
-        u64 hashed = total >> 33;
-        hashed = (hashed ^ hashed >> 16) * 0x7FEB352Du & 0x7FFFFFFFu;
-        hashed ^= hashed >> 15;
-        rows[i] = -1;
-        u64 slot = hashed >> (31 - bits);
-        for (u64 tried = 1; tried <= (u64)n_slots; tried++) {
-            u64 entry = slots[slot];
-            if (entry == free_slot) break;
-            if (entry >> 32 == hashed) {
-                i64 row = (i64)(entry & 0xFFFFFFFFu);
-                if (row >= n_ends - 1) return WRONG;
-                i64 begin = ends[row], end = ends[row + 1];
-                if (!within(begin, end, n_utf8)) return WRONG;
-                if (end - begin == size &&
-                    memcmp(utf8 + begin, data + starts[i], (size_t)size) == 0) {
-                    rows[i] = row;
-                    found++;
-                    break;
-                }
+        for (i64 k = 0; k < count; k++) {
+            u64 entry = hashes[k] == free_slot ? free_slot : slots[hashes[k] >> (31 - bits)];
+            i64 row = (i64)(entry & 0xFFFFFFFFu);
+            if (entry != free_slot && row < n_ends - 1) __builtin_prefetch(ends + row);
+        }
+        for (i64 k = 0; k < count; k++) {
+            u64 entry = hashes[k] == free_slot ? free_slot : slots[hashes[k] >> (31 - bits)];
+            i64 row = (i64)(entry & 0xFFFFFFFFu);
+            if (entry == free_slot || row >= n_ends - 1) continue;
+            if (within(ends[row], ends[row + 1], n_utf8)) __builtin_prefetch(utf8 + ends[row]);
+        }
+        for (i64 k = 0; k < count; k++) {
+            i64 start = starts[first + k], size = stops[first + k] - start, found_row = -1;
+            u64 hashed = hashes[k], slot = hashed >> (31 - bits);
+            if (hashed == free_slot) {
+                rows[first + k] = -2;
+                continue;
             }
-            slot = (slot + tried) & last;
+            for (u64 tried = 1; tried <= (u64)n_slots; tried++) {
+                u64 entry = slots[slot];
+                if (entry == free_slot) break;
+                if (entry >> 32 == hashed) {
+                    i64 row = (i64)(entry & 0xFFFFFFFFu);
+                    if (row >= n_ends - 1 || !within(ends[row], ends[row + 1], n_utf8)) return WRONG;
+                    if (ends[row + 1] - ends[row] == size &&
+                        memcmp(utf8 + ends[row], data + start, (size_t)size) == 0) {
+                        found_row = row;
+                        found++;
+                        break;
+                    }
+                }
+                slot = (slot + tried) & last;
+            }
+            rows[first + k] = found_row;
         }
     }
     return found;
