@@ -13,6 +13,7 @@ from tests.bench import (
     bench_memory,
     bench_operators,
     bench_rejects,
+    bench_stages,
     bench_start,
     bench_wire,
 )
@@ -24,6 +25,7 @@ bench_operators.main()
 bench_kernel.main()
 bench_formats.main([])
 bench_rejects.main([])
+bench_stages.main([])
 bench_start.main([])
 bench_backtest.main([])
 bench_live.main([])
