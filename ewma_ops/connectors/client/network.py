@@ -9,6 +9,7 @@ their time-outs stay kafka-python's own.
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import selectors
 import ssl
@@ -18,6 +19,7 @@ from typing import Any
 
 from kafka import KafkaConsumer
 from kafka import errors as kafka_errors
+from kafka.net import selector
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.net.transport import KafkaTCPTransport
 
@@ -44,10 +46,16 @@ CREDENTIALS = (
 """What says that a broker knows who asks, and will not have it."""
 
 
+_TRACE = 5  # its level for what it traces
+
+
 class BadCertificateError(kafka_errors.KafkaError):  # type: ignore[misc]  # it has no types
     """The certificate that a broker shows is not trusted, or is another one's."""
 
 
+if not logging.getLogger(selector.__name__).isEnabledFor(_TRACE):
+    # Thirty calls a record, for what hardly anybody can see: below the level DEBUG.
+    selector.log_trace = lambda *_, **__: None
 _RECEIVED_BYTES = 1 << 20  # what a broker sends of one partition at a time
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 

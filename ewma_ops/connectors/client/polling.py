@@ -10,12 +10,13 @@ it is done when the cluster's metadata has changed, and otherwise at intervals.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict, deque
 from typing import Any
 from weakref import ref
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.fetcher import Fetcher, FetchSessionHandler
 from kafka.net.connection import KafkaConnection
 from kafka.net.selector import NetworkSelector
@@ -23,7 +24,7 @@ from kafka.protocol.consumer import FetchRequest
 from kafka.protocol.parser import KafkaProtocol
 from kafka.record.memory_records import MemoryRecords
 
-from ewma_ops.connectors.client import compatible
+from ewma_ops.connectors.client import compatible, runs_in
 from ewma_ops.connectors.client.frames import (
     FETCH_VERSION,
     Fetched,
@@ -33,6 +34,9 @@ from ewma_ops.connectors.client.frames import (
     kafka_fetched,
     read_fetched,
 )
+from ewma_ops.errors import CorruptBatch
+from ewma_ops.wire.batch import Columns, decode_batches
+from ewma_ops.wire.layout import MAGIC, MAGIC_AT
 
 __all__ = ["Polling", "incompatibilities"]
 
@@ -54,6 +58,7 @@ class Polling:
         self._fetcher, self._net = consumer._fetcher, consumer._net
         self._cluster, self._subscription = consumer._cluster, consumer._subscription
         self._committed = consumer.config["isolation_level"] == "read_committed"
+        self._check_crcs = consumer.config["check_crcs"]
         self._upkeep_at = 0.0
         self._refreshed_at: float | None = None
         self._leaders: dict[TopicPartition, int] = {}
@@ -67,8 +72,9 @@ class Polling:
         while True:
             now = time.monotonic()
             if self._answers:
+                # The next fetch is sent when the caller is back: by then records have gathered
+                # that it brings at once, and not the first of them alone.
                 records = self._drain()
-                self._fetch()
             elif now >= self._upkeep_at or self._refreshed_at != self._refreshed():
                 records = self._keep_up(now)
             else:
@@ -224,17 +230,28 @@ class Polling:
                 decided = self._committed and 0 <= stable < part.high_watermark
                 state.highwater = stable if decided else part.high_watermark
                 if part.records:
-                    self._take(tp, offsets[tp], part.records, drained)
+                    self._take(tp, state, part.records, drained)
             self._answers.popleft()
         return dict(drained)
 
-    def _take(self, tp: Any, offset: int, records: bytes, drained: dict[Any, list[Any]]) -> None:
+    def _take(self, tp: Any, state: Any, records: bytes, drained: dict[Any, list[Any]]) -> None:
+        offset = state._position.offset
+        runs: list[Columns] = []
+        if len(records) > MAGIC_AT and records[MAGIC_AT] == MAGIC:
+            with contextlib.suppress(CorruptBatch):  # it is met again, and told
+                runs = list(decode_batches(records, offset, check_crc=self._check_crcs))
+        if runs:
+            epoch = runs_in.last_epoch(records)
+            state._position = OffsetAndMetadata(runs[-1].next_offset, "", epoch)
+            if found := [run for run in runs if len(run.values)]:
+                drained[tp] += found
+            return
         fetcher = self._fetcher
         taken = fetcher.PartitionRecords(
             offset,
             tp,
             MemoryRecords(records),
-            check_crcs=fetcher.config["check_crcs"],
+            check_crcs=self._check_crcs,
             isolation_level=fetcher._isolation_level,
             aborted_transactions=[],
             on_drain=fetcher._on_partition_records_drain,

@@ -23,7 +23,7 @@ from ewma_ops.wire.batch import Columns, decode_batches
 from ewma_ops.wire.layout import HEADER, MAGIC, MAGIC_AT, PREFIX
 from ewma_ops.wire.records import bytes_of
 
-__all__ = ["incompatibilities", "read_runs"]
+__all__ = ["incompatibilities", "last_epoch", "read_runs"]
 
 _EPOCH_AT = PREFIX.size
 _EPOCH_BYTES = 4
@@ -153,6 +153,14 @@ def _epochs(buffer: bytes) -> Iterator[tuple[int, int]]:
         epoch = int.from_bytes(buffer[epoch_at : epoch_at + _EPOCH_BYTES], "big", signed=True)
         yield base_offset, epoch
         at += max(PREFIX.size + length, HEADER.size)  # a lying length is decode_batches' to tell
+
+
+def last_epoch(buffer: bytes) -> int:
+    """Return the leader epoch of the last whole batch; -1 without one."""
+    epoch = -1
+    for _, epoch in _epochs(buffer):  # noqa: B007 - the last one counts
+        pass
+    return epoch
 
 
 _READS = {

@@ -302,6 +302,9 @@ class Poller:
         self._look({tp.topic for tp in polled})  # before what is of another topic is taken for it
         reached = positions(self._consumer)
         for queue in list(self._queues.values()):
+            still = queue.tp not in polled and reached.get(queue.tp) == queue.fetched
+            if still and queue.end is not None and not self._bounded:
+                continue
             if queue.tp in reached and not queue.finished and not self.has_gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
         if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
