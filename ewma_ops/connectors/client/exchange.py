@@ -23,7 +23,7 @@ from kafka import errors as kafka_errors
 from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import ProducerRecords
 
-__all__ = ["poll", "poll_records", "send", "take_runs"]
+__all__ = ["poll", "poll_records", "send", "take_runs", "wake"]
 
 _log = logging.getLogger(__name__)
 
@@ -104,11 +104,14 @@ def send(
     partition: int,
     records: ProducerRecords,
     timestamps_ms: Sequence[int] | None = None,
+    *,
+    wait_for_wake: bool = False,
 ) -> tuple[list[Any], int]:
     """Hand records to the producer; return kafka-python's futures, and about how many bytes.
 
     Each future stands for the records up to its own, from the one before; the last is the last
-    record's. The list may grow, but not once all in it are done. Records have the time of now, or
+    record's. The list may grow, but not once all in it are done. With ``wait_for_wake`` they may
+    be sent only when :func:`wake` is called. Records have the time of now, or
     ``timestamps_ms``, which is for few: they go one by one. Goes past ``KafkaProducer.send``,
     which refuses what Kafka takes (a record with neither key nor value, a header without a value)
     and costs half as much again. So the producer must know the topic already.
@@ -129,8 +132,13 @@ def send(
     if producer in _in_runs and timestamps_ms is None:
         from ewma_ops.connectors.client import runs_out
 
-        return runs_out.append(producer, tp, records)
+        return runs_out.append(producer, tp, records, wake=not wait_for_wake)
     return _send_one_by_one(producer, tp, records, timestamps_ms)
+
+
+def wake(producer: KafkaProducer) -> None:
+    """Have a producer send what it was handed."""
+    producer._sender.wakeup()
 
 
 def _runs(of: type[Any], fetched: Iterable[Any]) -> list[Columns]:

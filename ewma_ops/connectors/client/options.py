@@ -53,7 +53,7 @@ READER = {
     "max_poll_records": 20_000,
     "fetch_max_bytes": 16 << 20,
 }
-PRODUCER = {
+PRODUCER: dict[str, float] = {
     "metadata_max_age_ms": 30_000,
     "linger_ms": 0.3,  # what is written to several partitions together goes as one request
     "batch_size": 900 << 10,  # a little less than a topic takes

@@ -44,13 +44,13 @@ _newest: WeakKeyDictionary[RecordAccumulator, RunBatch] = WeakKeyDictionary()
 
 
 def append(
-    producer: KafkaProducer, tp: TopicPartition, records: ProducerRecords
+    producer: KafkaProducer, tp: TopicPartition, records: ProducerRecords, *, wake: bool = True
 ) -> tuple[list[Any], int]:
     """Queue records to be sent; return kafka-python's futures, and about how many bytes.
 
     There is one future for each batch that some of the records are in: that of the last of them.
     If a batch has to be split, the futures of the others are added to the list before that one
-    is done.
+    is done. Without ``wake`` they are sent when the sender is woken, and do not linger then.
 
     Raises
     ------
@@ -63,6 +63,7 @@ def append(
     """
     accumulator = producer._accumulator
     most, linger_s = producer.config["max_request_size"], producer.config["linger_ms"] / 1000
+    accumulator.config["linger_ms"] = producer.config["linger_ms"] if wake else 0
     futures: list[Any] = []
     total = 0
     accumulator._appends_in_progress.increment()
@@ -71,7 +72,8 @@ def append(
             if size > most and len(piece) == 1:
                 raise kafka_errors.MessageSizeTooLargeError(f"the record has about {size} bytes")
             newest = _newest.get(accumulator)
-            if _append(accumulator, tp, piece, size, futures) and not _lingers(newest, linger_s):
+            opened = _append(accumulator, tp, piece, size, futures)
+            if opened and wake and not _lingers(newest, linger_s):
                 producer._sender.wakeup()
             total += size
     finally:
@@ -294,7 +296,7 @@ _READS = {
     (RecordAccumulator, "append"): (
         "_appends_in_progress", "_tp_lock", "_batches", "_closed", "_incomplete", "try_append",
     ),
-    (RecordAccumulator, "ready"): ("attempts", "last_attempt"),
+    (RecordAccumulator, "ready"): ("attempts", "last_attempt", "config"),
     (RecordAccumulator, "split_and_reenqueue"): (
         "_record_futures", "rebind", "buffer", "base_sequence",
     ),

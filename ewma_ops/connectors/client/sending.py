@@ -39,7 +39,7 @@ def send_shortly(producer: KafkaProducer) -> None:
     def send_producer_data(now: float | None = None) -> float:
         wait_ms: float = send_data(now)
         if wait_ms > 0 or accumulator.has_undrained():
-            return wait_ms
+            return min(wait_ms, _LONGEST_WAIT_MS)
         due_ms = accumulator.next_expiry_time_ms - time.monotonic() * 1000
         return float(max(0.0, min(due_ms, _LONGEST_WAIT_MS)))
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from kafka import errors as kafka_errors
 
+from ewma_ops.connectors.client import turns
 from ewma_ops.connectors.client.connect import (
     TopicView,
     abort_transaction,
@@ -23,7 +24,8 @@ from ewma_ops.connectors.client.connect import (
     translating_errors,
     view_of,
 )
-from ewma_ops.connectors.client.exchange import send
+from ewma_ops.connectors.client.exchange import send, wake
+from ewma_ops.connectors.client.options import PRODUCER
 from ewma_ops.connectors.client.topics import TopicWatch
 from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
 from ewma_ops.metrics.families import acknowledged
@@ -36,6 +38,8 @@ _log = logging.getLogger(__name__)
 _IN_FLIGHT_FUTURES = 16_384
 """Kept small: a future is some ten objects that the garbage collector visits."""
 _IN_FLIGHT_BYTES = 16 << 20
+_MANY_RECORDS = 1_000
+"""From here on records are sent while the worker writes to other partitions."""
 _PATIENCE_S = 10.0
 """What is waited beyond kafka-python's own delivery time-out, should that fail to fire."""
 _CLOSE_S = 10.0
@@ -119,6 +123,9 @@ class Producer:
         self._in_transaction = False
         self._kafka = connect_producer(client, transactional_id, int(transaction_s * 1000))
         self._options: dict[str, Any] = self._kafka.config
+        self._wake = partial(wake, self._kafka)
+        # Who lets records linger longer than that has a reason to.
+        self._gathers = self._options["linger_ms"] <= PRODUCER["linger_ms"]
         self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
         with translating_errors(client, f"looking up topic {topic!r}"):
             self._kafka.partitions_for(topic)
@@ -132,7 +139,9 @@ class Producer:
             if self._transactional and not self._in_transaction:
                 self._kafka.begin_transaction()
                 self._in_transaction = True
-            futures, size = send(self._kafka, self.topic, partition, records)
+            few = self._gathers and len(records) < _MANY_RECORDS
+            later = few and turns.at_end(self._wake)
+            futures, size = send(self._kafka, self.topic, partition, records, wait_for_wake=later)
         except (kafka_errors.KafkaError, ValueError, TypeError) as error:
             raise self._fail(partition, error, sent=False) from error
         futures[-1].add_errback(partial(self._note, partition))
@@ -200,6 +209,8 @@ class Producer:
 
     def _wait_down_to(self, futures: int, size: int) -> None:
         deadline = time.monotonic() + self._patience_s
+        if self._futures > futures or self._bytes > size:
+            turns.end()
         while self._futures > futures or self._bytes > size:
             self._wait_for_oldest(deadline)
         while self._sent and self._sent[0].futures[-1].is_done:

@@ -21,6 +21,7 @@ from prometheus_client import Counter
 
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import Origins
+from ewma_ops.connectors.client import turns
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.client.topics import KEEPS_TO_THEM, describe_topic
 from ewma_ops.connectors.parts import part_key
@@ -323,6 +324,7 @@ class _OncePart(_Part):
     def wait(self) -> Ledger:
         """Return the ledger, when the partition is read back; raise what prevents that."""
         if self._complete is None:
+            turns.end()  # what others wrote need not wait for this
             self._complete = self._recall.wait()
             self._producer.reached(self._partition, self._complete.end)
         return self._complete

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
+from ewma_ops.connectors.client import turns
 from ewma_ops.connectors.client.connect import (
     close_consumer,
     connect_consumer,
@@ -140,6 +141,7 @@ class Poller:
     def add(self, tp: TopicPartition, resume_state: int | None) -> PartitionQueue:
         """Begin to read a partition where :meth:`Offsets.first` says; errors as of that."""
         queue = PartitionQueue(tp, self._offsets.first(tp, resume_state))
+        turns.tell()
         with self._lock:
             self._queues[tp] = queue
             self._new.append(queue)
@@ -161,6 +163,7 @@ class Poller:
         """
         if queue is not next(iter(self._queues.values()), None):
             return
+        turns.end()
         self._turns += 1
         if self.rests:
             self._arrived.clear()
@@ -221,6 +224,7 @@ class Poller:
             self._changed = True
         queue.close()
         if not self._queues:
+            turns.tell_no_more()
             self.close()
 
     def close(self) -> None:
