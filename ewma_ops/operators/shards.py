@@ -13,10 +13,12 @@ through the table together when the next step or a snapshot asks for them.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -46,6 +48,9 @@ __all__ = [
 
 _MANY_SERIES = 32_768
 """This many new series are assigned to shards at once: 1-2 ms that no snapshot waits for."""
+
+_FEW_READINGS = 16
+"""Up to here one by one is quicker than NumPy's calls."""
 
 _KIND = "shard"
 _UPDATE = STAGES["update"]
@@ -174,6 +179,9 @@ class _WorkerTable:
 
     def _refuse_repeats(self, origins: Origins, shards: list[int]) -> None:
         """Raise StateError if a reading is not newer than the state: one of them is out of date."""
+        if len(origins.offsets) <= _FEW_READINGS:
+            self._refuse_few(origins, shards)
+            return
         partitions = origins.partitions
         if (partitions[1:] < partitions[:-1]).any():
             origins = origins.take(np.argsort(partitions, kind="stable"))
@@ -189,19 +197,32 @@ class _WorkerTable:
             repeats[1:] &= ~next_ones
         if repeats.any():
             at = int(np.flatnonzero(repeats)[0])
-            partition = partition_of(int(partitions[at]))
-            raise StateError(
-                f"offset {offsets[at]} of input partition {partition} came after "
-                f"{before[at]}: the state has it already, so the recovery files are "
-                "from different points in time; restore a consistent copy, or start with a new "
-                "recovery directory"
-            )
+            raise _repeated(int(partitions[at]), int(offsets[at]), int(before[at]))
         lasts = [*(firsts[1:] - 1).tolist(), -1]
         for of_shards, last in zip(newest, offsets[lasts].tolist(), strict=True):
             of_shards[shards] = last
 
+    def _refuse_few(self, origins: Origins, shards: list[int]) -> None:
+        """Do the same for a few readings, one by one."""
+        partitions, offsets, ordinals = origins
+        numbers = [0] * len(offsets) if ordinals is None else ordinals.tolist()
+        rows = zip(partitions.tolist(), offsets.tolist(), numbers, strict=True)
+        lasts: dict[int, tuple[int, int]] = {}
+        for partition, offset, ordinal in sorted(rows, key=itemgetter(0)):
+            last = lasts.get(partition)
+            if last is None:
+                last = int(self._newest_of(partition)[shards].max()), sys.maxsize
+            if offset < last[0] or (offset == last[0] and ordinal <= last[1]):
+                raise _repeated(partition, offset, last[0])
+            lasts[partition] = offset, ordinal
+        for partition, (offset, _) in lasts.items():
+            self._newest_of(partition)[shards] = offset
+
     def _newest_of(self, partition: int) -> NDArray[np.int64]:
-        return self._newest.setdefault(partition, np.full(self._shards, -1, np.int64))
+        newest = self._newest.get(partition)
+        if newest is None:
+            newest = self._newest[partition] = np.full(self._shards, -1, np.int64)
+        return newest
 
     def snapshot(self, shard: int) -> ShardState:
         """Return a copy of the state of a shard."""
@@ -209,6 +230,14 @@ class _WorkerTable:
         self._catch_up()
         newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
         return ShardState(shard, self.table.snapshot(*self._members.of(shard)), newest)
+
+
+def _repeated(partition: int, offset: int, before: int) -> StateError:
+    return StateError(
+        f"offset {offset} of input partition {partition_of(partition)} came after {before}: the "
+        "state has it already, so the recovery files are from different points in time; restore a "
+        "consistent copy, or start with a new recovery directory"
+    )
 
 
 class WarmStart:

@@ -15,12 +15,15 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ewma_ops.operators as ew
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.errors import StateError
+from ewma_ops.operators import shards
 from ewma_ops.operators.routing import ShardBatch, route
 from ewma_ops.operators.shards import BatchShard, PendingBatch, ShardState, Tables, flush
 from ewma_ops.stats.decay import Decay
@@ -228,6 +231,36 @@ def test_readings_of_one_message_have_ordinals_and_repeat_its_offset() -> None:
             resumed = Worker(states=worker.snapshots())
             with pytest.raises(StateError, match="offset 10 of input partition 0 came after 10"):
                 resumed.take_in(pieces_of(several))
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 2)), max_size=8),
+        max_size=4,
+    ),
+    st.booleans(),
+)
+def test_few_readings_are_compared_one_by_one_as_many_are(
+    runs: list[list[tuple[int, int, int]]], numbered: bool
+) -> None:
+    told = []
+    for few in (0, 100):
+        table = shards._WorkerTable(SmoothingSet.of(Smoothing(Decay(beta=0.5)), 1, None), 4, None)
+        outcome: list[object] = []
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(shards, "_FEW_READINGS", few)
+            for run in (run for run in runs if run):
+                partitions, offsets, ordinals = map(np.array, zip(*run, strict=True))
+                column = ordinals.astype(np.uint64) if numbered else None
+                origins = Origins(partitions.astype(np.int32), offsets, column)
+                try:
+                    table._refuse_repeats(origins, [0, 2])
+                except StateError as error:
+                    outcome.append(str(error))
+        newest = {p: column.tolist() for p, column in table._newest.items()}
+        outcome.append({p: column for p, column in newest.items() if max(column) >= 0})
+        told.append(outcome)
+    assert told[0] == told[1]
 
 
 def test_a_state_that_holds_a_series_twice_is_refused() -> None:
