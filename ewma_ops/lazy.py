@@ -1,4 +1,4 @@
-"""Public names of a package that import the module behind them only when they are used.
+"""Imports that cost less: made when a name is used, or without the garbage collector.
 
 Knows names of modules; must not know what is in them.
 
@@ -8,11 +8,35 @@ A package that imports all it offers makes whoever needs one of its modules wait
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["lazy_names"]
+__all__ = ["importing", "lazy_names"]
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Import in the block, and have the collector never look at what there is at its end.
+
+    What modules make stays. While they are imported, collections take a seventh of the CPU and
+    free nothing; later each full one would visit 60,000 objects, for tens of milliseconds.
+
+    Examples
+    --------
+    >>> with importing():
+    ...     import decimal
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], object]:

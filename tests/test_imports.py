@@ -65,6 +65,35 @@ def test_a_package_looks_its_names_up_when_they_are_used() -> None:
     assert "bytewax" in connectors
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_imports_are_made_without_collections_and_not_looked_at_later(*, enabled: bool) -> None:
+    script = """
+import gc, sys
+from ewma_ops.lazy import importing
+gc.enable() if {enabled} else gc.disable()
+collections = []
+gc.callbacks.append(lambda phase, _: collections.append(phase))
+try:
+    with importing():
+        import ewma_ops.job.launcher
+        seen = gc.isenabled(), len(collections)
+        1 / 0
+except ZeroDivisionError:
+    print(*seen, gc.isenabled(), gc.get_freeze_count())
+with importing():
+    pass
+print(gc.get_freeze_count() > 10_000, gc.isenabled(), len(gc.get_objects()) < 1_000)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script.format(enabled=enabled)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == ["False", "0", str(enabled), "0", "True", str(enabled), "True"]
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_looked_up_is_what_type_checkers_are_told(package: str) -> None:
     tree = ast.parse(Path(str(importlib.import_module(package).__file__)).read_text())

@@ -92,8 +92,8 @@ ROOMS = {
         "msgspec tomli",
     ),
     "job": _row(
-        "errors threads secrets compiled columns columns.sealed metrics stats monitor table wire "
-        "serde serde.avro "
+        "errors threads lazy secrets compiled columns columns.sealed metrics stats monitor table "
+        "wire serde serde.avro "
         "serde.protobuf serde.formats serde.parquet serde.paths operators registry "
         "connectors connectors.client settings job.recovery ewma_ops",
         "bytewax msgspec numpy prometheus_client",
@@ -114,7 +114,7 @@ ROOMS = {
     # Outside of the flow: the alarms topic, and HTTP.
     "notify": _row("secrets http_client connectors connectors.client", "kafka msgspec"),
     "commands": _row(
-        "errors secrets http_client columns stats table wire monitor settings connectors "
+        "errors lazy secrets http_client columns stats table wire monitor settings connectors "
         "connectors.client job job.recovery demo watch notify studies serde.parquet ewma_ops",
         "kafka msgspec numpy pyarrow",
     ),

@@ -22,6 +22,7 @@ from ewma_ops.commands import design, watch
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.relay import relayed_stderr
+from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.settings.moments import moment_ms
 from ewma_ops.stats.durations import duration_ms
@@ -273,9 +274,10 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ewma_ops.job.launcher import launch
-    from ewma_ops.job.lookups import JobLookups
-    from ewma_ops.settings.load import load
+    with importing():
+        from ewma_ops.job.launcher import launch
+        from ewma_ops.job.lookups import JobLookups
+        from ewma_ops.settings.load import load
 
     log = configured("launcher", options.log_format, options.verbosity)
     if options.log_format == "json":

@@ -36,6 +36,7 @@ from ewma_ops.job.measurements import gathered
 from ewma_ops.job.notes import leave_note
 from ewma_ops.job.recovery.faults import shortage
 from ewma_ops.job.signs import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals
+from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.threads import doze_later
 
@@ -214,9 +215,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> int:
-    from ewma_ops.job.dataflow import Job, build_job
-    from ewma_ops.job.recovery.store import RecoveryStore
-    from ewma_ops.settings.load import load
+    with importing():
+        from ewma_ops.job.dataflow import Job, build_job
+        from ewma_ops.job.recovery.store import RecoveryStore
+        from ewma_ops.settings.load import load
 
     if process_id == 0 and library.kernels is None:
         print_line(
