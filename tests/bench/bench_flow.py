@@ -38,9 +38,11 @@ def measure(contest: Contest, commands: dict[str, list[str]], rounds: int) -> di
     for done in range(rounds):
         for name in list(runs):
             label = CONTENDERS[name].label
-            print(f"  round {done + 1} of {rounds}: {label:24}", end="\r", file=sys.stderr)
             try:
-                runs[name].append(run(name, commands[name], contest, *CONTENDERS[name].options))
+                score = run(name, commands[name], contest, *CONTENDERS[name].options)
+                runs[name].append(score)
+                rate = f"{1e6 / score.wall_s:,.0f}/s at {score.cpu_s:.2f} CPU s/million"
+                print(f"round {done + 1} of {rounds}: {label:26} {rate}", file=sys.stderr)
             except RuntimeError as reason:
                 if name == OURS:
                     raise
@@ -120,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
                 told = {"readings": options.readings, "series": series, "per_million": of_all}
                 print(json.dumps(told), flush=True)
             else:
-                print(f"{options.readings:,} readings of {series:,} series, one worker" + " " * 30)
+                print(f"{options.readings:,} readings of {series:,} series, one worker")
                 print(table(scores), flush=True)
             if picture is not None and series == options.series[0]:
                 draw(scores, series, picture)
