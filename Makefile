@@ -34,7 +34,7 @@ lint: $(STAMP) ## style, format, spelling and types
 	@$(RUN)/codespell
 	@$(RUN)/mypy
 
-bench: $(STAMP) $(PEERS)/.installed ## the figures of the README, measured here against others
+bench: $(STAMP) $(PEERS)/.installed ## the README's figures, measured against others; Java, Maven and Go add more of them
 	@EWMA_PEERS=$(PEERS)/bin/python $(RUN)/python -m tests.bench
 
 $(PEERS)/.installed: pyproject.toml

@@ -302,7 +302,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.check import check
+    with importing():
+        from ewma_ops.commands.check import check
 
     return check(
         options.config,
