@@ -16,7 +16,7 @@ from ewma_ops.commands.explain import parse_alarm_id
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.identity import identify
 from ewma_ops.settings.load import load
-from tests.helpers.brokers import Record, make_topic, produce
+from tests.helpers.brokers import Record, make_topic, produce, read_all
 from tests.helpers.jobs import START_MS, Job, Reading, as_record
 
 N = 900
@@ -86,6 +86,29 @@ def test_the_readings_that_raised_an_alarm(job: Job, capsys: Out) -> None:
     assert said[2].startswith(f"  computed again: {explained['measured']:.6g}, expected ")
     assert "readings hold" in said[3]
     assert len(said) == 18
+
+
+def test_what_is_computed_again_is_what_the_flow_has_seen(job: Job, capsys: Out) -> None:
+    """From end to end: the flow raises the alarm, and its record says the same to the bit."""
+    filled(job)
+    job.run()
+    settings = load(job.path)
+    assert settings.alarms is not None
+    every = read_all(job.bootstrap, settings.alarms.topic, 1)
+    records = [json.loads(one.value) for one in every]
+    raised = [one for one in records if (one["rule"], one["transition"]) == ("level", "raised")]
+    assert raised
+    record = raised[-1]
+    assert main(["explain", record["alarm_id"], str(job.path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["record"], found["same_rules"], found["whole_history"]) == (record, True, True)
+    explained = found["explanation"]
+    of_record = {"ewma": "measured", "expected": "expected", "score": "score", "std": "std",
+                 "lower": "lower", "upper": "upper", "n_eff": "n_eff"}  # fmt: skip
+    for theirs, ours in of_record.items():
+        assert explained[ours] == record[theirs], theirs
+    assert explained["shares"][0]["value"] == record["value"]
+    assert explained["shares"][0]["offset"] == record["offset"]
 
 
 def test_an_alarm_of_other_rules_is_explained_by_these(job: Job, capsys: Out) -> None:
