@@ -7,7 +7,7 @@ how a rule judges.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import partial
 from typing import Annotated, Any
 
@@ -53,6 +53,8 @@ _OF_KEYS: dict[str, tuple[Any, str]] = {
     "field": _TEXT,
     "runbook": (str, "an address, as text"),
     "gap": _DURATION,
+    "per": _DURATION,
+    "repeats": _WHOLE,
 }
 """What the value of a key must be, where it is not a number that the rule itself checks."""
 
@@ -188,10 +190,13 @@ def _rule(
     for key in ("decay", "baseline"):
         if key in read:
             read[key] = _as_decay(f"alarms.{name}.{key}", read[key], smoothing_set, mistakes)
-    if len(mistakes) > known:
-        return None
     try:
         values = shares.of(kind, read)
+        mistakes.extend(
+            f"alarms.{name}.{key} is missing; add it" for key in _needed(kind) if key not in table
+        )
+        if len(mistakes) > known:
+            return None
         rule = kind(**{_OWN_KEYS.get(key, key): value for key, value in values.items()})
     except ConfigError as error:
         mistakes.append(f"alarms.{name}: {error}")
@@ -214,6 +219,11 @@ def _keys(kind: type[Rule]) -> tuple[str, ...]:
     """Return the keys that a rule of a kind can have in the file."""
     own = {name: key for key, name in _OWN_KEYS.items()}
     return ("kind", *(own.get(field.name, field.name) for field in fields(kind)))
+
+
+def _needed(kind: type[Rule]) -> list[str]:
+    """Return the keys that a rule of a kind must have."""
+    return [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
 
 
 def _values(table: str, values: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:

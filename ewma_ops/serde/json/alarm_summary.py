@@ -142,7 +142,7 @@ def _change(told: Told) -> _Found:
 
 
 def _flat(told: Told) -> _Found:
-    rows = "" if math.isnan(told.readings) else f" for {told.readings:.0f} readings in a row"
+    rows = "" if math.isnan(told.score) else f" for {told.score:.0f} readings in a row"
     return _Found("is", f"the same{rows}", _said(": ", told.value))
 
 

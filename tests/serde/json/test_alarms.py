@@ -193,7 +193,7 @@ SAID = [
         "k is still above 30 for 3 readings: 31.5",
     ),
     (
-        Told("k", "flat", "raised", "", "warning", 0, 21.5, readings=60.0),
+        Told("k", "flat", "raised", "", "warning", 0, 21.5, score=60.0, readings=1.0),
         "k is the same for 60 readings in a row: 21.5",
     ),
     (
