@@ -63,7 +63,7 @@ ROOMS = {
     "columns": _row("errors compiled", "numpy msgspec", pure=True),
     "columns.sealed": _row("errors", "crc32c numpy"),
     "stats": _row("errors compiled", "numpy", pure=True),
-    "monitor": _row("errors columns stats", "numpy", pure=True),
+    "monitor": _row("errors columns compiled stats", "numpy", pure=True),
     "table": _row("errors lazy columns compiled stats monitor", "numpy", pure=True),
     # Bytes: no mathematics, no sockets.
     "wire": _row("errors columns compiled", "numpy crc32c", pure=True),

@@ -46,6 +46,7 @@ _SIGNATURES = {
     "latest": "i8 i8 >i8 >i8",
     "counts": "i8 u1 >i8 >i8",
     "write_events": "i8 u1 i8 int int >u1 >i8 >i8",
+    "track_baseline": "i8 f8 f8 f8 f8 f8 int" + 8 * " >f8" + " >u4" + 6 * " >f8" + " >u1",
     "write_floats": "f8 >u1 >i8 >i8",
 }
 """What each kernel takes: arrays by their type, ``>`` before what it writes to; whole numbers."""
@@ -75,6 +76,7 @@ class Kernels:
         self.means = _bind(library, "means")
         self.latest = _bind(library, "latest")
         self.counts = _bind(library, "counts")
+        self.track_baseline = _bind(library, "track_baseline")
         self.write_events = _bind(library, "write_events")
         self.write_floats = _bind(library, "write_floats")
 

@@ -21,6 +21,7 @@ FLAGS = (
     "-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden",
     "-ffp-contract=off",  # the same bits as NumPy: no multiply and add in one
     "-fno-strict-aliasing",
+    "-fno-math-errno",  # a square root is an instruction
 )  # fmt: skip
 _LIMIT_S = 300
 

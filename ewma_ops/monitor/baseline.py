@@ -1,7 +1,8 @@
 """`Baseline`: what is expected of a series, learned from the series itself.
 
 Knows the recurrences of one series, with operations only that give the same bits for a number and
-for a column (`stats.ops`); must not know rules, limits, rows or series.
+for a column (`stats.ops`), and for the loop in C, `compiled/alarms.c`; must not know rules, limits
+or series.
 
 Two EWMAs with the proper weights (bias-corrected), a fast and a slow one:
 
@@ -25,6 +26,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.compiled import library
 from ewma_ops.monitor.rules import LEAST_N_EFF
 from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
@@ -117,6 +122,24 @@ class Baseline:
         """Return the factors after gaps in ticks, int64[n] or int; of decay by reading: numbers."""
         fast, slow = self._of_columns if columns else self._of_numbers
         return Factors(*fast(gap, None), *slow(gap, None))
+
+    def compiled(
+        self,
+        kernels: library.Kernels,
+        rows: NDArray[np.intp],
+        state: list[NDArray[Any]],
+        values: NDArray[np.float64],
+        by: Factors,
+    ) -> Seen:
+        """Do :meth:`step` for readings in order of arrival; ``state`` is of all rows."""
+        factors = [np.ascontiguousarray(factor, np.float64).reshape(-1) for factor in by]
+        n = len(rows)
+        found = [np.empty(n) for _ in range(6)]
+        judged = np.empty(n, np.bool_)
+        kernels.track_baseline(
+            rows, values, *factors, self._warm_up, *state, *found, judged.view(np.uint8)
+        )
+        return Seen._make([*found, judged])
 
     def step(self, o: Ops, y: Any, x: Any, by: Factors) -> tuple[tuple[Any, ...], Seen]:
         """Return the state after a reading x, and what is known about it.

@@ -1,22 +1,25 @@
-"""`track`: run what a rule has to know about its series over the readings of a batch.
+"""`Arrivals`: run what a rule has to know about its series over the readings of a batch.
 
 Knows the layout of a batch; must not know formulas, rules or series.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.stats import ops
-from ewma_ops.stats.batch_plan import BatchPlan
+from ewma_ops.compiled import library
+from ewma_ops.stats import ops, recurrences
+from ewma_ops.stats.batch_plan import BatchPlan, plan_series
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.ops import Ops
+from ewma_ops.stats.states import NEVER
 
-__all__ = ["COLUMNS", "LARGEST", "NUMBERS", "Tracker", "track"]
+__all__ = ["COLUMNS", "LARGEST", "NUMBERS", "Arrivals", "Tracker"]
 
 _ANY = Decay(beta=0.9)
 COLUMNS = ops.of_columns(_ANY)
@@ -52,36 +55,93 @@ class Tracker(Protocol):
         numbers and columns give the same bits.
         """
 
+    def compiled(
+        self,
+        kernels: library.Kernels,
+        rows: NDArray[np.intp],
+        state: list[NDArray[Any]],
+        values: NDArray[np.float64],
+        by: Any,
+    ) -> Any | None:
+        """Do :meth:`step` for readings in order of arrival, compiled; ``None`` if it is not.
 
-def track(
-    tracker: Tracker,
-    plan: BatchPlan,
-    state: list[NDArray[Any]],
-    values: NDArray[np.float64],
-    gaps: NDArray[np.int64] | None,
-) -> Any:
-    """Update the state of a plan's series by its readings; return what is known about each.
+        ``state`` has an element for each row, and is updated in place.
+        """
+
+
+class Arrivals:
+    """The rows of the readings of a batch, in order of arrival; laid out only if need be.
 
     Parameters
     ----------
-    tracker
-        What to run.
-    plan
-        The layout of the batch.
-    state
-        Its columns, one element for each of ``plan.series``; updated in place.
-    values, gaps
-        float64[n] and int64[n] in the plan's order.
-
-    Returns
-    -------
-    NamedTuple
-        Columns in the plan's order.
+    rows
+        intp[n], the row of each reading's series.
     """
-    by = tracker.factors(gaps, columns=True)
-    if plan.by_rounds:
-        return _by_rounds(tracker, plan, state, values, by)
-    return _by_runs(tracker, plan, state, values, by)
+
+    def __init__(self, rows: NDArray[np.intp]) -> None:
+        self.rows = rows
+
+    @cached_property
+    def _plan(self) -> BatchPlan:
+        return plan_series(self.rows)
+
+    def gaps(self, times: NDArray[np.int64], newest: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the time since the newest earlier reading of the series; late ones are < 0.
+
+        Parameters
+        ----------
+        times
+            int64[n].
+        newest
+            int64[rows], the newest time of every series; updated in place.
+        """
+        if library.kernels is not None:
+            before = np.empty(len(times), np.int64)
+            library.kernels.latest(self.rows, times, newest, before)
+        else:
+            plan = self._plan
+            own = newest[plan.series]
+            before = plan.arrived(recurrences.latest(plan, plan.planned(times), own))
+            newest[plan.series] = own
+        opens = before == NEVER
+        return np.asarray(np.where(opens, 0, times - np.where(opens, 0, before)))
+
+    def track(
+        self,
+        tracker: Tracker,
+        state: list[NDArray[Any]],
+        values: NDArray[np.float64],
+        gaps: NDArray[np.int64] | None,
+    ) -> Any:
+        """Update the state of the series by the readings; return what is known about each.
+
+        Parameters
+        ----------
+        tracker
+            What to run.
+        state
+            Its columns, one element for each row; updated in place.
+        values, gaps
+            float64[n] and int64[n].
+
+        Returns
+        -------
+        NamedTuple
+            Columns.
+        """
+        by = tracker.factors(gaps, columns=True)
+        if library.kernels is not None:
+            found = tracker.compiled(library.kernels, self.rows, state, values, by)
+            if found is not None:
+                return found
+        plan = self._plan
+        by = type(by)(*(plan.planned(f) if isinstance(f, np.ndarray) else f for f in by))
+        own = [column[plan.series] for column in state]
+        run = _by_rounds if plan.by_rounds else _by_runs
+        seen = run(tracker, plan, own, plan.planned(values), by)
+        for column, moved in zip(state, own, strict=True):
+            column[plan.series] = moved
+        return type(seen)(*map(plan.arrived, seen))
 
 
 def _by_rounds(

@@ -22,9 +22,7 @@ from ewma_ops.monitor.globs import matcher
 from ewma_ops.monitor.machine import Event, Scored, Trigger
 from ewma_ops.monitor.rules import AlarmRules, ChartRule, Rule
 from ewma_ops.monitor.scores import Read
-from ewma_ops.monitor.tracking import COLUMNS, LARGEST, NUMBERS, track
-from ewma_ops.stats import recurrences
-from ewma_ops.stats.batch_plan import BatchPlan, plan_series
+from ewma_ops.monitor.tracking import COLUMNS, LARGEST, NUMBERS, Arrivals
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.alarm_state import AlarmState, BoundRule
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -146,20 +144,17 @@ class Alarms:
             self._marks = np.zeros(self.state.size, np.bool_)
         scores = {name: np.full(len(batch.rows), _NAN) for name in self.names}
         happened: list[Happened] = []
-        whole: BatchPlan | None = None
+        everything = Arrivals(batch.rows)
         for place in self.state.places:
             values = batch.values if batch.values.ndim == 1 else batch.values[:, place]
             observed = ~np.isnan(values)
             if self._by_volume and batch.readings.weights is not None:
                 observed &= batch.readings.weights > 0.0
-            if observed.all():
-                plan = whole = plan_series(batch.rows) if whole is None else whole
-                order = _order(plan)
-            else:
-                present = np.flatnonzero(observed)
-                plan = plan_series(batch.rows[present])
-                order = present[_order(plan)]
-            self._advance_field(place, batch, plan, order, values[order], scores, happened)
+            arrivals, order = everything, np.arange(len(values))
+            if not observed.all():
+                order = np.flatnonzero(observed)
+                arrivals = Arrivals(batch.rows[order])
+            self._advance_field(place, batch, arrivals, order, scores, happened)
         happened.sort(key=lambda one: one[:2])
         return scores, happened
 
@@ -167,23 +162,23 @@ class Alarms:
         self,
         place: int,
         batch: Batch,
-        plan: BatchPlan,
+        arrivals: Arrivals,
         order: NDArray[np.intp],
-        values: NDArray[np.float64],
         scores: dict[str, NDArray[np.float64]],
         happened: list[Happened],
     ) -> None:
-        """Update the rules of one field; ``order`` is the place in the batch of each reading."""
+        """Update the rules of one field by the readings at ``order``, which have a value."""
+        values = batch.values if batch.values.ndim == 1 else batch.values[:, place]
+        values = np.ascontiguousarray(values[order])
         seen: dict[int, Any] = {-1: None}
         if len(order):
-            gaps = self._gaps(place, plan, batch.times_ms, order)
+            newest, times = self.state.newest.get(place), batch.times_ms
+            timed = newest is not None and times is not None
+            gaps = arrivals.gaps(times[order], newest) if timed else None  # type: ignore[index, arg-type]
             within = np.minimum(np.maximum(values, -LARGEST), LARGEST)
             for at, one in enumerate(self.state.tracked):
                 if one.place == place:
-                    state = [column[plan.series] for column in one.columns]
-                    seen[at] = track(one.tracker, plan, state, within, gaps)
-                    for column, moved in zip(one.columns, state, strict=True):
-                        column[plan.series] = moved
+                    seen[at] = arrivals.track(one.tracker, one.columns, within, gaps)
         for rule in self.state.bound:
             if rule.place == place:
                 read = Read(values, seen.get(rule.tracker))
@@ -191,22 +186,6 @@ class Alarms:
                 if self.names and rule in self._charts and len(order):
                     for name, column in _shown(rule, read, COLUMNS).items():
                         scores[name][order] = column
-
-    def _gaps(
-        self,
-        place: int,
-        plan: BatchPlan,
-        times_ms: NDArray[np.int64] | None,
-        order: NDArray[np.intp],
-    ) -> NDArray[np.int64] | None:
-        """Return the time since the newest earlier reading of the series; late ones are < 0."""
-        newest = self.state.newest.get(place)
-        if newest is None or times_ms is None:
-            return None
-        times, own = times_ms[order], newest[plan.series]
-        before = recurrences.latest(plan, times, own)
-        newest[plan.series] = own
-        return np.asarray(np.where(before == NEVER, 0, times - np.maximum(before, -(1 << 62))))
 
     def _judge(
         self, one: BoundRule, batch: Batch, order: NDArray[np.intp], read: Read
@@ -229,7 +208,6 @@ class Alarms:
         self._marks[for_now] = True
         chosen = np.flatnonzero(self._marks[rows])
         self._marks[for_now] = False
-        chosen = chosen[np.argsort(order[chosen], kind="stable")]
         return list(self._step_through(one, batch, order[chosen], read, chosen))
 
     def _count(
@@ -394,11 +372,6 @@ class Alarms:
         events = self._reset(row, trigger, [_NAN] * (1 + max(self.state.places)))
         self.state.forget(row)
         return events
-
-
-def _order(plan: BatchPlan) -> NDArray[np.intp]:
-    assert plan.order is not None  # by rounds or runs
-    return plan.order
 
 
 def _run_length(rule: Rule) -> float | None:
