@@ -29,7 +29,9 @@ PUBLIC = {
         *(
             "AlarmRules",
             "Bounds",
+            "Change",
             "Design",
+            "Flat",
             "Level",
             "Spike",
             "Transition",

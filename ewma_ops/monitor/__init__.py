@@ -5,12 +5,14 @@ The first step is :func:`design`.
 
 from ewma_ops.columns.transitions import Transition, Transitions
 from ewma_ops.monitor.chart_design import Design, design
-from ewma_ops.monitor.rules import AlarmRules, Bounds, Level, Spike
+from ewma_ops.monitor.rules import AlarmRules, Bounds, Change, Flat, Level, Spike
 
 __all__ = [
     "AlarmRules",
     "Bounds",
+    "Change",
     "Design",
+    "Flat",
     "Level",
     "Spike",
     "Transition",

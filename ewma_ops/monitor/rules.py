@@ -22,7 +22,18 @@ from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 
-__all__ = ["KINDS", "LEAST_N_EFF", "AlarmRules", "Bounds", "ChartRule", "Level", "Rule", "Spike"]
+__all__ = [
+    "KINDS",
+    "LEAST_N_EFF",
+    "AlarmRules",
+    "Bounds",
+    "Change",
+    "ChartRule",
+    "Flat",
+    "Level",
+    "Rule",
+    "Spike",
+]
 
 DIRECTIONS = ("both", "high", "low")
 MOST_RULES = 64
@@ -344,7 +355,75 @@ class Bounds(Rule):
             )
 
 
-KINDS: dict[str, type[Rule]] = {one.kind: one for one in (Level, Spike, Bounds)}
+@dataclass(frozen=True, kw_only=True)
+class Change(Rule):
+    """A value that differs too much from the one before it.
+
+    Parameters
+    ----------
+    limit
+        The greatest change, > 0, in the units of the readings.
+    per
+        The time that ``limit`` is about, such as ``"1min"``; ``None`` for the change from one
+        reading to the next, however long that took. By time, a late reading, and one at the same
+        time as the one before it, are not judged.
+    direction
+        ``"both"``, ``"high"`` for what rises or ``"low"`` for what falls.
+    clear
+        The share of the limit, 0 < clear <= 1, below which the alarm is cleared.
+    critical
+        The alarm is critical from so many limits on, >= 1; ``None`` for never.
+
+    Examples
+    --------
+    >>> Change(limit=5.0, per="1min").kind
+    'change'
+    """
+
+    kind: ClassVar[str] = "change"
+
+    limit: float
+    per: timedelta | str | None = None
+    direction: str = "both"
+    clear: float = 0.5
+    critical: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("limit", self.limit, "> 0", lambda x: x > 0)
+        one_of("direction", self.direction, DIRECTIONS)
+        number("clear", self.clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
+        if self.critical is not None:
+            number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
+        if self.per is not None and not whole_ticks("per", self.per, _NS_PER_MS):
+            raise ConfigError(f'per is {self.per!r}: it must be a duration > 0, such as "1min"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flat(Rule):
+    """The same value too many times in a row, as of a sensor that is stuck.
+
+    Parameters
+    ----------
+    repeats
+        From how many equal values in a row on the alarm is raised, >= 2. Another value clears it.
+
+    Examples
+    --------
+    >>> Flat(repeats=60).kind
+    'flat'
+    """
+
+    kind: ClassVar[str] = "flat"
+
+    repeats: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole("repeats", self.repeats, 2)
+
+
+KINDS: dict[str, type[Rule]] = {one.kind: one for one in (Level, Spike, Bounds, Change, Flat)}
 """The kinds of rules by name. The keys of a kind are the fields of its class."""
 
 

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 from ewma_ops.monitor.baseline import Baseline
 from ewma_ops.monitor.machine import Scored, Thresholds
-from ewma_ops.monitor.rules import Bounds, ChartRule
+from ewma_ops.monitor.rules import Bounds, Change, ChartRule, Flat
+from ewma_ops.monitor.steps import Changes, Repeats
 from ewma_ops.monitor.student import normal_of_t, t_of_normal
 from ewma_ops.monitor.tracking import Tracker
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.ops import Ops
 
 __all__ = ["KINDS", "Kind", "Read"]
@@ -29,6 +31,7 @@ _LEAST_EXCESS = 1e-9
 _MOST = 1e6
 """Greatest magnitude of a score: beyond it, it says no more."""
 _NAN = math.nan
+_PER_MS = 1_000_000
 
 
 class Read(NamedTuple):
@@ -45,7 +48,7 @@ class Kind:
     Parameters
     ----------
     tracker
-        (rule) -> what has to be known about a series; ``None`` for nothing.
+        (rule, ticks in a millisecond) -> what has to be known about a series; ``None`` for nothing.
     score
         (read, ops) -> the score of the reading, and what it is of.
     thresholds
@@ -57,14 +60,14 @@ class Kind:
         for that of the score.
     """
 
-    tracker: Callable[[Any], Tracker | None]
+    tracker: Callable[[Any, int], Tracker | None]
     score: Callable[[Read, Ops], Scored]
     thresholds: Callable[[Any], Thresholds]
     evidence: Callable[[Read, Any, Ops], Mapping[str, Any]]
     rough: Callable[[Read, Ops], Any] | None = None
 
 
-def _baseline(rule: ChartRule) -> Baseline:
+def _baseline(rule: ChartRule, _: int) -> Baseline:
     assert rule.decay is not None  # `with_limits` names both
     assert isinstance(rule.baseline, Decay)
     return Baseline(rule.decay, rule.baseline, rule.warm_up)
@@ -72,19 +75,18 @@ def _baseline(rule: ChartRule) -> Baseline:
 
 def _chart(rule: ChartRule) -> Thresholds:
     assert rule.limit is not None  # `with_limits` computes it
-    limit, back = rule.limit, rule.clear * rule.limit
-    critical = math.inf if rule.critical is None else rule.critical * limit
-    high, low = rule.direction != "low", rule.direction != "high"
+    found = _two_sided(rule.limit, rule.clear, rule.critical, rule.direction)
+    return found._replace(least=rule.least, least_back=rule.clear * rule.least)
+
+
+def _two_sided(limit: float, clear: float, critical: float | None, direction: str) -> Thresholds:
+    """Return thresholds that lie alike on both sides of 0, or on one side alone."""
+    most = math.inf if critical is None else critical * limit
+    high, low = (math.inf if direction == other else 1.0 for other in ("low", "high"))
     return Thresholds(
-        limit if high else math.inf,
-        -limit if low else -math.inf,
-        back if high else math.inf,
-        -back if low else -math.inf,
-        critical if high else math.inf,
-        -critical if low else -math.inf,
-        rule.least,
-        rule.clear * rule.least,
-    )
+        *(limit * high, -limit * low), *(clear * limit * high, -clear * limit * low),
+        *(most * high, -most * low),
+    )  # fmt: skip
 
 
 def _ratio(deviation: Any, scale: Any, judged: Any, o: Ops) -> Any:
@@ -167,9 +169,42 @@ def _bounds_evidence(read: Read, rule: Bounds, _: Ops) -> Mapping[str, Any]:
     }
 
 
+def _changes(rule: Change, ticks_per_ms: int) -> Changes:
+    per_ms = 0.0 if rule.per is None else whole_ticks("per", rule.per, _PER_MS) / _PER_MS
+    return Changes(per_ms, ticks_per_ms)
+
+
+def _change(read: Read, o: Ops) -> Scored:
+    return Scored(o.where(read.seen.judged, read.seen.rate, _NAN), 0.0, 0.0)
+
+
+def _change_thresholds(rule: Change) -> Thresholds:
+    return _two_sided(rule.limit, rule.clear, rule.critical, rule.direction)
+
+
+def _change_evidence(read: Read, rule: Change, o: Ops) -> Mapping[str, Any]:
+    numbers = {"value": read.value, "expected": read.seen.before, "limit": rule.limit}
+    return {**numbers, "score": _change(read, o).score}
+
+
+def _repeats(read: Read, _: Ops) -> Scored:
+    return Scored(read.seen.run * 1.0, 0.0, 0.0)
+
+
+def _flat_thresholds(rule: Flat) -> Thresholds:
+    most = rule.repeats - 0.5
+    return Thresholds(high=most, back_high=most, sided=False)
+
+
+def _flat_evidence(read: Read, rule: Flat, _: Ops) -> Mapping[str, Any]:
+    return {"value": read.value, "score": read.seen.run * 1.0, "limit": float(rule.repeats)}
+
+
 KINDS: dict[str, Kind] = {
     "level": Kind(_baseline, _level, _chart, _level_evidence),
     "spike": Kind(_baseline, _spike, _chart, _spike_evidence, _spike_rough),
-    "bounds": Kind(lambda _: None, _value, _bounds, _bounds_evidence),
+    "bounds": Kind(lambda *_: None, _value, _bounds, _bounds_evidence),
+    "change": Kind(_changes, _change, _change_thresholds, _change_evidence),
+    "flat": Kind(lambda *_: Repeats(), _repeats, _flat_thresholds, _flat_evidence),
 }
 """How each kind of rule in `rules.KINDS` scores."""

@@ -94,7 +94,7 @@ class AlarmState:
     def _bound(self, number: int, name: str, rule: Rule, smoothing_set: SmoothingSet) -> BoundRule:
         kind, place = KINDS[rule.kind], _place(name, rule, smoothing_set)
         rule = rule.in_ticks(smoothing_set.tick.per_ms)
-        tracker, at = kind.tracker(rule), -1
+        tracker, at = kind.tracker(rule, smoothing_set.tick.per_ms), -1
         if tracker is not None:
             same = [(one.place, one.tracker) for one in self.tracked]
             if (place, tracker) not in same:

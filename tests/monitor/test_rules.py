@@ -10,7 +10,7 @@ import pytest
 
 from ewma_ops import Decay
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.rules import KINDS, AlarmRules, Bounds, Level, Rule, Spike
+from ewma_ops.monitor.rules import KINDS, AlarmRules, Bounds, Change, Flat, Level, Rule, Spike
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 
 COUNT = Decay(beta=0.9)
@@ -125,6 +125,10 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
         (Level, {"limit": 4, "severity": "bad"}, "severity is 'bad': it must be one of info"),
         (Level, {"limit": 4, "series": "a/*"}, "series is 'a/\\*': give a list of globs"),
         (Level, {"limit": 4, "decay": 0.9}, "decay is 0.9: give a Decay"),
+        (Change, {"limit": 0}, "limit is 0: it must be a number > 0"),
+        (Change, {"limit": 1, "per": "0s"}, "per is '0s': it must be a duration > 0"),
+        (Change, {"limit": 1, "clear": 2}, "clear is 2: it must be a number > 0 and <= 1"),
+        (Flat, {"repeats": 1}, "repeats is 1: it must be an integer >= 2"),
         (Bounds, {}, "the bounds rule has no bound: give above, below, or both"),
         (Bounds, {"above": float("inf")}, "above is inf: it must be a number"),
         (Bounds, {"above": 3.0, "clear_above": 4.0}, "clear_above = 4 is beyond above = 3"),
@@ -164,7 +168,7 @@ def test_what_does_not_go_together(rule: Rule, decay: Decay | None, message: str
         ({}, "give 1 to 64 by name"),
         ([Level(limit=4)], "give 1 to 64 by name"),
         ({"a-b": Level(limit=4)}, "'a-b' is not the name of a rule"),
-        ({"a": 4}, "rule 'a' is 4: it must be one of Level, Spike, Bounds"),
+        ({"a": 4}, "rule 'a' is 4: it must be one of Level, Spike, Bounds, Change, Flat"),
     ],
 )
 def test_what_are_no_rules(rules: Any, message: str) -> None:

@@ -20,7 +20,7 @@ from ewma_ops import Decay, Readings, SeriesTable, Smoothed, Smoothing, bollinge
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.transitions import BY, EVIDENCE, SEVERITIES, TRANSITIONS, Transitions
 from ewma_ops.errors import ConfigError, ReadingError, StateError
-from ewma_ops.monitor import AlarmRules, Bounds, Level, Spike
+from ewma_ops.monitor import AlarmRules, Bounds, Change, Flat, Level, Spike
 from tests.oracles import alarms as oracle
 
 COUNT = Smoothing(Decay(beta=0.8))
@@ -30,6 +30,8 @@ RULES = AlarmRules.of(
         "level": Level(limit=2.2, warm_up=20, for_=2, critical=1.5, remind="20s", cooldown="9s"),
         "spike": Spike(limit=2.0, warm_up=20, least=0.5, series=["series-1*", "series-2"]),
         "low": Spike(limit=1.5, warm_up=30, direction="low", clear_for=2),
+        "jump": Change(limit=3.0, critical=2.0),
+        "stuck": Flat(repeats=3),
         "outside": Bounds(above=2.0, clear_above=1.0, below=-3.0, severity="critical"),
     },
     in_events=True,
@@ -370,6 +372,41 @@ def test_missing_and_rejected_readings_move_no_rule() -> None:
     ]
     odd = [*steady(300), *[math.nan] * 50, *[99.0] * 50, *steady(50, 8)]
     assert watched(odd, rules, highest=50, out_of_range="skip") == []
+
+
+def test_a_stuck_series_is_flat_until_another_value_comes() -> None:
+    rules = AlarmRules.of({"stuck": Flat(repeats=4)})
+    one = SeriesTable(COUNT, alarms=rules)
+    found = one.update(Readings.of(["s"] * 9, [1.0, 2, 2, 2, math.nan, 2, 2, 2, 3])).transitions
+    assert found is not None
+    raised, cleared = found.single(rules.names)
+    assert (raised.transition, raised.side, raised.evidence["score"]) == ("raised", "", 4.0)
+    assert (cleared.by, cleared.evidence["worst"], cleared.evidence["value"]) == ("back", 6.0, 3.0)
+
+
+@pytest.mark.parametrize("size", [1, 200])
+def test_a_change_is_measured_by_reading_or_by_time(size: int) -> None:
+    """5 units in 30 s are 10 a minute; late readings and equal times are not judged."""
+    rules = AlarmRules.of(
+        {"step": Change(limit=4.0), "rate": Change(limit=9.0, per="1min", direction="high")}
+    )
+    values = [0.0, 5.0, 5.0, 5.0, 0.0, 99.0, 1.0]
+    times = [0, 30_000, 60_000, 90_000, 120_000, 100_000, 120_000]
+    ids = ["s"] * len(values) + [f"t{k}" for k in range(size)]
+    readings = Readings.of(ids, [*values, *[0.0] * size], [*times, *[0] * size])
+    found = SeriesTable(COUNT, alarms=rules).update(readings).transitions
+    assert found is not None
+    assert [(one.rule, one.transition, one.side) for one in found.single(rules.names)] == [
+        ("step", "raised", "high"),
+        ("rate", "raised", "high"),
+        ("step", "cleared", "high"),
+        ("rate", "cleared", "high"),
+        ("step", "raised", "low"),
+        ("step", "changed", "high"),
+        ("step", "changed", "low"),
+    ]
+    assert found.evidence["score"][1] == pytest.approx(10.0)
+    assert found.evidence["expected"][:2].tolist() == [0.0, 0.0]
 
 
 def test_a_reset_clears() -> None:

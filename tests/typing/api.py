@@ -61,7 +61,9 @@ from ewma_ops.errors import (
 from ewma_ops.monitor import (
     AlarmRules,
     Bounds,
+    Change,
     Design,
+    Flat,
     Level,
     Spike,
     Transition,
@@ -167,8 +169,12 @@ def kafka(flow: Dataflow) -> str:
 def alarms() -> float:
     hot = Bounds(above=30.0, clear_above=28.0, for_=3, severity="critical")
     level = Level(false_alarms="1 per week", readings="100 per s", series=["plant1/*"])
-    rules = AlarmRules.of({"level": level, "spike": Spike(limit=6.0), "hot": hot}, in_events=True)
+    rules = AlarmRules.of(
+        {"level": level, "spike": Spike(limit=6.0), "hot": hot, "stuck": Flat(repeats=60)},
+        in_events=True,
+    )
     assert_type(rules.names, tuple[str, ...])
+    assert_type(Change(limit=5.0, per="1min").limit, float)
     assert_type(Transitions.of_none().series_ids, Sequence[str])
     found: Design = design(Decay(beta=0.9), 500, exact=True)
     assert_type(found.limit, float)
