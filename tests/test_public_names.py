@@ -32,6 +32,8 @@ PUBLIC = {
             "Change",
             "Design",
             "Flat",
+            "Frozen",
+            "Given",
             "Level",
             "Spike",
             "Transition",

@@ -5,7 +5,7 @@ The first step is :func:`design`.
 
 from ewma_ops.columns.transitions import Transition, Transitions
 from ewma_ops.monitor.chart_design import Design, design
-from ewma_ops.monitor.rules import AlarmRules, Bounds, Change, Flat, Level, Spike
+from ewma_ops.monitor.rules import AlarmRules, Bounds, Change, Flat, Frozen, Given, Level, Spike
 
 __all__ = [
     "AlarmRules",
@@ -13,6 +13,8 @@ __all__ = [
     "Change",
     "Design",
     "Flat",
+    "Frozen",
+    "Given",
     "Level",
     "Spike",
     "Transition",

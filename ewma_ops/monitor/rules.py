@@ -30,6 +30,8 @@ __all__ = [
     "Change",
     "ChartRule",
     "Flat",
+    "Frozen",
+    "Given",
     "Level",
     "Rule",
     "Spike",
@@ -132,11 +134,42 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Given:
+    """A baseline that is known: the ``mean`` that is expected, and the ``std`` > 0 of a reading.
+
+    Examples
+    --------
+    >>> Level(limit=3.0, baseline=Given(mean=21.5, std=0.4)).baseline.mean
+    21.5
+    """
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        number("baseline: mean", self.mean, "that is finite", lambda _: True)
+        number("baseline: std", self.std, "> 0", lambda x: x > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """A baseline that is learned from the first ``readings`` of a series, and kept, >= 20.
+
+    What was learned from few is wrong for good: prefer a slow EWMA, which goes on learning.
+    """
+
+    readings: int
+
+    def __post_init__(self) -> None:
+        whole("baseline: readings", self.readings, 20)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChartRule(Rule):
     """A rule about a score: how many standard errors something is from what was expected.
 
-    What is expected is a slow EWMA of the series itself, whose readings are clipped at 4 standard
-    deviations. Every reading weighs alike, whatever the weighting of the smoothing.
+    What is expected is by default a slow EWMA of the series itself, whose readings are clipped at 4
+    standard deviations. Every reading weighs alike, whatever the weighting of the smoothing.
 
     Parameters
     ----------
@@ -160,7 +193,13 @@ class ChartRule(Rule):
     decay
         How fast the EWMA forgets that the rule looks at: that of the smoothing, if there is one.
     baseline
-        How much slower the expected mean forgets, > 1, or its own `Decay`.
+        How much slower the expected mean forgets, > 1, or its own `Decay`; or `Given`, or `Frozen`.
+    memory
+        ``"none"``; or ``"ar1"`` for series whose readings resemble the one before them, as
+        temperatures do: what is charted then is the part of a reading that does not follow from the
+        one before. It keeps the rate of false alarms, and finds lasting shifts later.
+    memory_span
+        From how many readings, about, that resemblance is learned, >= 100.
     """
 
     limit: float | None = None
@@ -172,14 +211,18 @@ class ChartRule(Rule):
     critical: float | None = None
     warm_up: int = 100
     decay: Decay | None = None
-    baseline: float | Decay = 10.0
+    baseline: float | Decay | Given | Frozen = 10.0
+    memory: str = "none"
+    memory_span: int = 1_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("direction", self.direction, DIRECTIONS)
         number("least", self.least, ">= 0", lambda x: x >= 0)
         number("clear", self.clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
-        whole("warm_up", self.warm_up, 20)
+        whole("warm_up", self.warm_up, 0 if isinstance(self.baseline, Given) else 20)
+        one_of("memory", self.memory, ("none", "ar1"))
+        whole("memory_span", self.memory_span, 100)
         if self.critical is not None:
             number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
         if self.limit is not None:
@@ -194,8 +237,22 @@ class ChartRule(Rule):
             self.run_length()
         if self.decay is not None and not isinstance(self.decay, Decay):
             raise ConfigError(f"decay is {self.decay!r}: give a Decay, such as Decay(beta=0.9)")
-        if not isinstance(self.baseline, Decay):
-            number("baseline", self.baseline, "> 1, or a Decay", lambda x: x > 1)
+        self._check_baseline()
+
+    def _check_baseline(self) -> None:
+        baseline = self.baseline
+        if isinstance(baseline, (Given, Frozen)) and self.memory != "none":
+            raise ConfigError(
+                f"memory = {self.memory!r} goes with a baseline that is learned all the time, not "
+                f"with {baseline!r}: leave one of them out"
+            )
+        if isinstance(baseline, Frozen) and baseline.readings < self.warm_up:
+            raise ConfigError(
+                f"the baseline of {baseline.readings} readings is shorter than warm_up = "
+                f"{self.warm_up}: give a longer one, or a shorter warm_up"
+            )
+        if not isinstance(baseline, (Decay, Given, Frozen)):
+            number("baseline", baseline, "> 1, or a Decay, Given or Frozen", lambda x: x > 1)
 
     def run_length(self) -> float:
         """Return the readings per false alarm that are asked for."""
@@ -221,8 +278,10 @@ class ChartRule(Rule):
                 f"the {self.kind} rule has no decay: name one, such as decay = Decay(beta=0.9), as "
                 "there are several smoothings, or a composite"
             )
-        slow = self.baseline if isinstance(self.baseline, Decay) else _slower(own, self.baseline)
-        _check_slower(own, slow)
+        slow = self.baseline
+        if not isinstance(slow, (Given, Frozen)):
+            slow = slow if isinstance(slow, Decay) else _slower(own, slow)
+            _check_slower(own, slow)
         limit = self.limit
         if limit is None:
             # One side alone has half of the false alarms.
@@ -233,9 +292,9 @@ class ChartRule(Rule):
     def in_ticks(self, per_ms: int) -> ChartRule:
         """Return the rule of `with_limit` for gaps in ticks, of which so many are a millisecond."""
         assert self.decay is not None
-        assert isinstance(self.baseline, Decay)
-        decay, baseline = self.decay.in_ticks(per_ms), self.baseline.in_ticks(per_ms)
-        return replace(self, decay=decay, baseline=baseline)
+        slow = self.baseline
+        baseline = slow.in_ticks(per_ms) if isinstance(slow, Decay) else slow
+        return replace(self, decay=self.decay.in_ticks(per_ms), baseline=baseline)
 
     def _limit_for(self, run_length: float, decay: Decay) -> float:
         raise NotImplementedError

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 from ewma_ops.monitor.baseline import Baseline
 from ewma_ops.monitor.machine import Scored, Thresholds
-from ewma_ops.monitor.rules import Bounds, Change, ChartRule, Flat
+from ewma_ops.monitor.memory import Memory
+from ewma_ops.monitor.reference import Reference
+from ewma_ops.monitor.rules import Bounds, Change, ChartRule, Flat, Frozen, Given
 from ewma_ops.monitor.steps import Changes, Repeats
 from ewma_ops.monitor.student import normal_of_t, t_of_normal
 from ewma_ops.monitor.tracking import Tracker
@@ -31,6 +33,7 @@ _LEAST_EXCESS = 1e-9
 _MOST = 1e6
 """Greatest magnitude of a score: beyond it, it says no more."""
 _NAN = math.nan
+_TINY = 1e-300
 _PER_MS = 1_000_000
 
 
@@ -67,10 +70,16 @@ class Kind:
     rough: Callable[[Read, Ops], Any] | None = None
 
 
-def _baseline(rule: ChartRule, _: int) -> Baseline:
+def _baseline(rule: ChartRule, _: int) -> Tracker:
     assert rule.decay is not None  # `with_limits` names both
-    assert isinstance(rule.baseline, Decay)
-    return Baseline(rule.decay, rule.baseline, rule.warm_up)
+    slow, fast = rule.baseline, rule.decay
+    if isinstance(slow, Given):
+        return Reference(fast, rule.warm_up, mean=slow.mean, std=slow.std)
+    if isinstance(slow, Frozen):
+        return Reference(fast, rule.warm_up, learned=slow.readings)
+    assert isinstance(slow, Decay)
+    baseline = Baseline(fast, slow, rule.warm_up)
+    return baseline if rule.memory == "none" else Memory(baseline, rule.memory_span, rule.warm_up)
 
 
 def _chart(rule: ChartRule) -> Thresholds:
@@ -96,7 +105,8 @@ def _ratio(deviation: Any, scale: Any, judged: Any, o: Ops) -> Any:
 
 
 def _level_scale(read: Read, o: Ops) -> Any:
-    return o.sqrt(read.seen.variance * o.maximum(read.seen.excess, 0.0))
+    scale = o.sqrt(read.seen.variance * o.maximum(read.seen.excess, 0.0))
+    return scale * getattr(read.seen, "gain", 1.0)
 
 
 def _level(read: Read, o: Ops) -> Scored:
@@ -139,7 +149,7 @@ def _spike_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
 
 
 def _charted(read: Read, expected: Any, scale: Any, limit: Any, o: Ops) -> Mapping[str, Any]:
-    seen = read.seen
+    seen, known = read.seen, read.seen.concentration
     return {
         "value": read.value,
         "ewma": seen.fast,
@@ -147,7 +157,7 @@ def _charted(read: Read, expected: Any, scale: Any, limit: Any, o: Ops) -> Mappi
         "lower": o.where(seen.judged, expected - limit * scale, _NAN),
         "upper": o.where(seen.judged, expected + limit * scale, _NAN),
         "std": o.sqrt(seen.variance),
-        "n_eff": 1.0 / seen.concentration,
+        "n_eff": o.where(known > 0.0, 1.0 / o.maximum(known, _TINY), _NAN),
     }
 
 

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rates import readings_per_false_alarm
-from ewma_ops.monitor.rules import KINDS, AlarmRules, ChartRule, Rule
+from ewma_ops.monitor.rules import KINDS, AlarmRules, ChartRule, Frozen, Given, Rule
 from ewma_ops.settings.model import Alarms, show_value
 from ewma_ops.settings.tables import (
     SHARED_ALARM_KEYS,
@@ -255,6 +255,10 @@ def _as_decay(
         mistakes.append(f'{name} = "{value}" is not the name of a smoothing with one decay')
     elif isinstance(value, dict):
         try:
+            if value.keys() & {"mean", "std"}:
+                return Given(**value)
+            if "readings" in value:
+                return Frozen(**value)
             return Decay(**value)
         except (ConfigError, TypeError) as error:
             why = error if isinstance(error, ConfigError) else "it is not implemented"

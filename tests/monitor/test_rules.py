@@ -10,7 +10,18 @@ import pytest
 
 from ewma_ops import Decay
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.rules import KINDS, AlarmRules, Bounds, Change, Flat, Level, Rule, Spike
+from ewma_ops.monitor.rules import (
+    KINDS,
+    AlarmRules,
+    Bounds,
+    Change,
+    Flat,
+    Frozen,
+    Given,
+    Level,
+    Rule,
+    Spike,
+)
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 
 COUNT = Decay(beta=0.9)
@@ -125,6 +136,16 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
         (Level, {"limit": 4, "severity": "bad"}, "severity is 'bad': it must be one of info"),
         (Level, {"limit": 4, "series": "a/*"}, "series is 'a/\\*': give a list of globs"),
         (Level, {"limit": 4, "decay": 0.9}, "decay is 0.9: give a Decay"),
+        (Level, {"limit": 4, "memory": "ar2"}, "memory is 'ar2': it must be one of none, ar1"),
+        (Level, {"limit": 4, "memory_span": 9}, "memory_span is 9: it must be an integer >= 100"),
+        (Level, {"limit": 4, "baseline": Frozen(readings=50)}, "is shorter than warm_up = 100"),
+        (
+            Spike,
+            {"limit": 4, "baseline": Given(mean=0, std=1), "memory": "ar1"},
+            "memory = 'ar1' goes with a baseline that is learned all the time",
+        ),
+        (Given, {"mean": 0.0, "std": 0.0}, "baseline: std is 0.0: it must be a number > 0"),
+        (Frozen, {"readings": 5}, "baseline: readings is 5: it must be an integer >= 20"),
         (Change, {"limit": 0}, "limit is 0: it must be a number > 0"),
         (Change, {"limit": 1, "per": "0s"}, "per is '0s': it must be a duration > 0"),
         (Change, {"limit": 1, "clear": 2}, "clear is 2: it must be a number > 0 and <= 1"),
@@ -137,7 +158,7 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
         (Bounds, {"below": 3.0, "above": 2.0}, "a value cannot be back"),
     ],
 )  # fmt: skip
-def test_mistakes_are_explained(kind: type[Rule], options: dict[str, Any], message: str) -> None:
+def test_mistakes_are_explained(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         kind(**options)
 

@@ -20,7 +20,7 @@ from ewma_ops import Decay, Readings, SeriesTable, Smoothed, Smoothing, bollinge
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.transitions import BY, EVIDENCE, SEVERITIES, TRANSITIONS, Transitions
 from ewma_ops.errors import ConfigError, ReadingError, StateError
-from ewma_ops.monitor import AlarmRules, Bounds, Change, Flat, Level, Spike
+from ewma_ops.monitor import AlarmRules, Bounds, Change, Flat, Frozen, Given, Level, Spike
 from tests.oracles import alarms as oracle
 
 COUNT = Smoothing(Decay(beta=0.8))
@@ -30,6 +30,10 @@ RULES = AlarmRules.of(
         "level": Level(limit=2.2, warm_up=20, for_=2, critical=1.5, remind="20s", cooldown="9s"),
         "spike": Spike(limit=2.0, warm_up=20, least=0.5, series=["series-1*", "series-2"]),
         "low": Spike(limit=1.5, warm_up=30, direction="low", clear_for=2),
+        "memory": Level(limit=2.5, warm_up=20, memory="ar1", memory_span=100),
+        "resembling": Spike(limit=2.5, warm_up=20, memory="ar1", memory_span=100),
+        "known": Level(limit=2.5, warm_up=20, baseline=Given(mean=0.0, std=2.0)),
+        "frozen": Spike(limit=2.5, warm_up=20, baseline=Frozen(readings=40)),
         "jump": Change(limit=3.0, critical=2.0),
         "stuck": Flat(repeats=3),
         "outside": Bounds(above=2.0, clear_above=1.0, below=-3.0, severity="critical"),
@@ -287,6 +291,51 @@ def test_false_alarms_come_as_often_as_they_are_designed_to() -> None:
             np.add.at(raised, transitions.rules[transitions.transitions == 0], 1)
     judged = 1_000 * (1_500 - 100)
     assert raised / (judged / 500) == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize(("phi", "most"), [(0.0, 0.15), (0.8, 0.2), (0.95, 0.3)])
+def test_memory_keeps_the_rate_where_readings_resemble_the_ones_before(
+    phi: float, most: float
+) -> None:
+    """An AR(1) series: 490 readings for each alarm, as clear and raise take some of the 500."""
+    rate: dict[str, Any] = {"false_alarms": "1 per 500 readings", "warm_up": 500}
+    rules = AlarmRules.of({"ar1": Level(memory="ar1", **rate), "none": Level(**rate)})
+    one = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules)
+    random, n, raised = np.random.default_rng(3), 250, np.zeros(2)
+    ids = [f"s{k}" for k in range(n)] * 10
+    x = random.normal(0, 1, n)
+    for at in range(0, 2_500, 10):
+        rows = []
+        for _ in range(10):
+            x = phi * x + math.sqrt(1 - phi * phi) * random.normal(0, 1, n)
+            rows.append(x)
+        transitions = one.update(Readings.of(ids, np.concatenate(rows))).transitions
+        if transitions is not None and at >= 1_000:
+            np.add.at(raised, transitions.rules[transitions.transitions == 0], 1)
+    with_memory, without = n * 1_500 / raised
+    assert with_memory / 490 == pytest.approx(1.0, abs=most)
+    assert phi == 0.0 or without < 100
+
+
+def test_a_baseline_that_is_given_or_frozen_is_what_was_said() -> None:
+    values = steady(400)
+    rules = AlarmRules.of(
+        {
+            "given": Level(limit=3.0, baseline=Given(mean=10.0, std=1.0), warm_up=0),
+            "frozen": Spike(limit=3.0, baseline=Frozen(readings=100)),
+        },
+        in_events=True,
+    )
+    found = SeriesTable(COUNT, alarms=rules).update(Readings.of(["s"] * 400, values)).statistics
+    weights = 0.8 ** np.arange(399, -1, -1.0)
+    fast = float(weights @ np.clip(values, 6, 14) / weights.sum())
+    u = float((weights**2).sum() / weights.sum() ** 2)
+    assert found["given_z"][399] == pytest.approx((fast - 10) / math.sqrt(u), rel=1e-12)
+    assert found["given_z"][0] == pytest.approx(values[0] - 10, rel=1e-12)
+    mean, std = np.mean(values[:100]), np.std(values[:100], ddof=1)
+    t = (values[399] - mean) / (std * math.sqrt(1.01))
+    assert np.isnan(found["frozen_z"][:100]).all()
+    assert found["frozen_z"][399] == pytest.approx(oracle.normal_score(float(t), 99.0), abs=1e-3)
 
 
 @pytest.mark.parametrize(("shift", "within"), [(1.0, 12.5), (2.0, 5.5), (3.0, 3.7)])

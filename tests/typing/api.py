@@ -64,6 +64,8 @@ from ewma_ops.monitor import (
     Change,
     Design,
     Flat,
+    Frozen,
+    Given,
     Level,
     Spike,
     Transition,
@@ -174,6 +176,9 @@ def alarms() -> float:
         in_events=True,
     )
     assert_type(rules.names, tuple[str, ...])
+    known = Spike(limit=5.0, baseline=Given(mean=21.5, std=0.4))
+    assert_type(known.limit, float | None)
+    assert_type(Level(limit=4.0, baseline=Frozen(readings=500)).memory, str)
     assert_type(Change(limit=5.0, per="1min").limit, float)
     assert_type(Transitions.of_none().series_ids, Sequence[str])
     found: Design = design(Decay(beta=0.9), 500, exact=True)
