@@ -1,7 +1,7 @@
 """The rules of alarms: what each kind of rule has to be told, checked. Here a rule is defined.
 
-Knows words, numbers and the design of limits; must not know series, state or how a score is
-computed (`scores`).
+Those about standard errors are in `chart_rules`. Knows words and numbers; must not know series,
+state or how a score is computed (`scores`).
 
 To add a kind of rule: a class here, in `KINDS`, and its score in `scores`.
 """
@@ -9,22 +9,20 @@ To add a kind of rule: a class here, in `KINDS`, and its score in `scores`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ewma_ops.columns.transitions import SEVERITIES
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.rates import readings_per_false_alarm
-from ewma_ops.monitor.run_lengths import limit_for, spike_limit
+from ewma_ops.monitor.chart_rules import ChartRule, Frozen, Given, Level, Spike
+from ewma_ops.monitor.rule import DIRECTIONS, NS_PER_MS, Rule
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 
 __all__ = [
     "KINDS",
-    "LEAST_N_EFF",
     "AlarmRules",
     "Bounds",
     "Change",
@@ -37,326 +35,10 @@ __all__ = [
     "Spike",
 ]
 
-DIRECTIONS = ("both", "high", "low")
 MOST_RULES = 64
 """Rules of a job: a transition names its rule in a byte."""
 
-LEAST_N_EFF = 20.0
-"""Effective number of readings of a baseline from which on it is relied on."""
-_LEAST_STEADY = 30.0
-"""What that number must be in the long run: gaps and late readings lower it for a while."""
-
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_NS_PER_MS = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What every rule can be told.
-
-    Parameters
-    ----------
-    for_
-        Readings in a row beyond the limit until the alarm is raised, >= 1. ``for`` in a file.
-    clear_for
-        Readings in a row that have come back until it is cleared, >= 1.
-    cooldown
-        How long in event time the rule stays quiet for a series after it was cleared, such as
-        ``"5min"``; ``None`` for not at all.
-    remind
-        After how long in event time an alarm that lasts is reported again, as ``held``; ``None``
-        for never.
-    severity
-        ``"info"``, ``"warning"`` or ``"critical"``.
-    series
-        Globs such as ``"plant1/*"``: the rule is for the series whose id matches one; all if there
-        are none.
-    field
-        The field that it is about, where readings have several.
-    runbook
-        Address of what to do, for people.
-    """
-
-    kind: ClassVar[str] = ""
-
-    for_: int = 1
-    clear_for: int = 1
-    cooldown: timedelta | str | None = None
-    remind: timedelta | str | None = None
-    severity: str = "warning"
-    series: Sequence[str] = ()
-    field: str | None = None
-    runbook: str | None = None
-
-    def __post_init__(self) -> None:
-        whole("for", self.for_, 1)
-        whole("clear_for", self.clear_for, 1)
-        one_of("severity", self.severity, SEVERITIES)
-        for name in ("cooldown", "remind"):
-            self.ticks(name, 1)
-        globs = self.series
-        if isinstance(globs, str) or not all(isinstance(one, str) and one for one in globs):
-            raise ConfigError(f'series is {globs!r}: give a list of globs, such as ["plant1/*"]')
-        object.__setattr__(self, "series", tuple(globs))
-
-    def ticks(self, name: str, per_ms: int) -> int:
-        """Return ``cooldown`` or ``remind`` in ticks, of which ``per_ms`` are a millisecond.
-
-        0 for none.
-        """
-        given = getattr(self, name)
-        return 0 if given is None else whole_ticks(name, given, per_ms)
-
-    @property
-    def designed(self) -> str | None:
-        """How many false alarms the rule is designed for; ``None`` if its limit was given."""
-        return None
-
-    def with_limit(self, decay: Decay | None) -> Rule:  # noqa: ARG002 - not every kind designs
-        """Return the rule with every number that follows from others.
-
-        Parameters
-        ----------
-        decay
-            That of the smoothing; ``None`` if it has none of its own.
-        """
-        return self
-
-    def in_ticks(self, per_ms: int) -> Rule:  # noqa: ARG002 - not every kind decays
-        """Return the rule for gaps in ticks, of which ``per_ms`` are a millisecond."""
-        return self
-
-    def fingerprint(self) -> str:
-        """Return a short text, equal for rules that raise the same alarms."""
-        told = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "runbook"]
-        given = [f"{name}={_plain(value)}" for name, value in told if value not in (None, ())]
-        return f"{self.kind}({', '.join(given)})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """A baseline that is known: the ``mean`` that is expected, and the ``std`` > 0 of a reading.
-
-    Examples
-    --------
-    >>> Level(limit=3.0, baseline=Given(mean=21.5, std=0.4)).baseline.mean
-    21.5
-    """
-
-    mean: float
-    std: float
-
-    def __post_init__(self) -> None:
-        number("baseline: mean", self.mean, "that is finite", lambda _: True)
-        number("baseline: std", self.std, "> 0", lambda x: x > 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frozen:
-    """A baseline that is learned from the first ``readings`` of a series, and kept, >= 20.
-
-    What was learned from few is wrong for good: prefer a slow EWMA, which goes on learning.
-    """
-
-    readings: int
-
-    def __post_init__(self) -> None:
-        whole("baseline: readings", self.readings, 20)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChartRule(Rule):
-    """A rule about a score: how many standard errors something is from what was expected.
-
-    What is expected is by default a slow EWMA of the series itself, whose readings are clipped at 4
-    standard deviations. Every reading weighs alike, whatever the weighting of the smoothing.
-
-    Parameters
-    ----------
-    limit
-        The score beyond which an alarm is raised, > 0, in standard errors. Rounded to 6 decimals.
-    false_alarms
-        In place of a limit: how often independent normal readings may raise an alarm for nothing,
-        such as ``"1 per 100000 readings"``, or with ``readings``, ``"1 per week"``.
-    readings
-        How many readings come, such as ``"100 per s"``.
-    least
-        An alarm is never raised for a deviation of less than so many units, >= 0.
-    direction
-        ``"both"``, ``"high"`` or ``"low"``.
-    clear
-        The share of the limit, 0 < clear <= 1, below which the series has come back.
-    critical
-        The alarm is critical from so many limits on, >= 1; ``None`` for never.
-    warm_up
-        Readings of a series before it may raise an alarm, >= 20.
-    decay
-        How fast the EWMA forgets that the rule looks at: that of the smoothing, if there is one.
-    baseline
-        How much slower the expected mean forgets, > 1, or its own `Decay`; or `Given`, or `Frozen`.
-    memory
-        ``"none"``; or ``"ar1"`` for series whose readings resemble the one before them, as
-        temperatures do: what is charted then is the part of a reading that does not follow from the
-        one before. It keeps the rate of false alarms, and finds lasting shifts later.
-    memory_span
-        From how many readings, about, that resemblance is learned, >= 100.
-    """
-
-    limit: float | None = None
-    false_alarms: str | None = None
-    readings: str | None = None
-    least: float = 0.0
-    direction: str = "both"
-    clear: float = 0.5
-    critical: float | None = None
-    warm_up: int = 100
-    decay: Decay | None = None
-    baseline: float | Decay | Given | Frozen = 10.0
-    memory: str = "none"
-    memory_span: int = 1_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("direction", self.direction, DIRECTIONS)
-        number("least", self.least, ">= 0", lambda x: x >= 0)
-        number("clear", self.clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
-        whole("warm_up", self.warm_up, 0 if isinstance(self.baseline, Given) else 20)
-        one_of("memory", self.memory, ("none", "ar1"))
-        whole("memory_span", self.memory_span, 100)
-        if self.critical is not None:
-            number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
-        if self.limit is not None:
-            number("limit", self.limit, "> 0, in standard errors", lambda x: x > 0)
-            object.__setattr__(self, "limit", round(float(self.limit), 6))
-        elif self.false_alarms is None:
-            raise ConfigError(
-                f"the {self.kind} rule has neither limit nor false_alarms: give one of them, such "
-                'as limit = 4.5, or false_alarms = "1 per 100000 readings"'
-            )
-        else:
-            self.run_length()
-        if self.decay is not None and not isinstance(self.decay, Decay):
-            raise ConfigError(f"decay is {self.decay!r}: give a Decay, such as Decay(beta=0.9)")
-        self._check_baseline()
-
-    def _check_baseline(self) -> None:
-        baseline = self.baseline
-        if isinstance(baseline, (Given, Frozen)) and self.memory != "none":
-            raise ConfigError(
-                f"memory = {self.memory!r} goes with a baseline that is learned all the time, not "
-                f"with {baseline!r}: leave one of them out"
-            )
-        if isinstance(baseline, Frozen) and baseline.readings < self.warm_up:
-            raise ConfigError(
-                f"the baseline of {baseline.readings} readings is shorter than warm_up = "
-                f"{self.warm_up}: give a longer one, or a shorter warm_up"
-            )
-        if not isinstance(baseline, (Decay, Given, Frozen)):
-            number("baseline", baseline, "> 1, or a Decay, Given or Frozen", lambda x: x > 1)
-
-    def run_length(self) -> float:
-        """Return the readings per false alarm that are asked for."""
-        assert self.false_alarms is not None
-        return readings_per_false_alarm(self.false_alarms, self.readings)
-
-    @property
-    def designed(self) -> str | None:
-        """How many false alarms the rule is designed for; ``None`` if its limit was given."""
-        return None if self.false_alarms is None else f"1 per {self.run_length():.6g} readings"
-
-    def with_limit(self, decay: Decay | None) -> ChartRule:
-        """Return the rule with its decay, its baseline and its limit as numbers.
-
-        Raises
-        ------
-        ConfigError
-            If there is no decay, the baseline is not slower, or no limit can be computed.
-        """
-        own = decay if self.decay is None else self.decay
-        if own is None:
-            raise ConfigError(
-                f"the {self.kind} rule has no decay: name one, such as decay = Decay(beta=0.9), as "
-                "there are several smoothings, or a composite"
-            )
-        slow = self.baseline
-        if not isinstance(slow, (Given, Frozen)):
-            slow = slow if isinstance(slow, Decay) else _slower(own, slow)
-            _check_slower(own, slow)
-        limit = self.limit
-        if limit is None:
-            # One side alone has half of the false alarms.
-            sides = 1.0 if self.direction == "both" else 0.5
-            limit = round(self._limit_for(self.run_length() * sides, own), 6)
-        return replace(self, decay=own, baseline=slow, limit=limit)
-
-    def in_ticks(self, per_ms: int) -> ChartRule:
-        """Return the rule of `with_limit` for gaps in ticks, of which so many are a millisecond."""
-        assert self.decay is not None
-        slow = self.baseline
-        baseline = slow.in_ticks(per_ms) if isinstance(slow, Decay) else slow
-        return replace(self, decay=self.decay.in_ticks(per_ms), baseline=baseline)
-
-    def _limit_for(self, run_length: float, decay: Decay) -> float:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level(ChartRule):
-    """A lasting shift: the EWMA is too far from a slower one.
-
-    A shift that stays becomes the expected level after some hundred readings, and the alarm is
-    cleared by ``adopted``.
-
-    Parameters
-    ----------
-    gap
-        The usual time between two readings of a series, such as ``"10s"``; needed to design the
-        limit where the decay is by time.
-
-    Examples
-    --------
-    >>> Level(false_alarms="1 per 500 readings").with_limit(Decay(beta=0.9)).limit
-    2.81431
-    """
-
-    kind: ClassVar[str] = "level"
-
-    gap: timedelta | str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gap is not None and not whole_ticks("gap", self.gap, _NS_PER_MS):
-            raise ConfigError(f'gap is {self.gap!r}: it must be a duration > 0, such as "10s"')
-
-    def _limit_for(self, run_length: float, decay: Decay) -> float:
-        if not decay.by_time:
-            return limit_for(run_length, decay.alpha)
-        if self.gap is None:
-            raise ConfigError(
-                "the level rule has false_alarms, and its decay is by time: add the usual time "
-                'between two readings of a series, such as gap = "10s", or give limit'
-            )
-        of_ns = decay.in_ticks(_NS_PER_MS)
-        return limit_for(run_length, of_ns.lapse_of(whole_ticks("gap", self.gap, _NS_PER_MS)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spike(ChartRule):
-    """A single reading that is too far from the slow EWMA before it.
-
-    The limit is that of a normal reading; as the standard deviation is estimated, the score is
-    corrected by Student's t for it.
-
-    Examples
-    --------
-    >>> round(Spike(false_alarms="1 per 10000 readings").with_limit(Decay(beta=0.9)).limit, 4)
-    3.8906
-    """
-
-    kind: ClassVar[str] = "spike"
-
-    def _limit_for(self, run_length: float, decay: Decay) -> float:  # noqa: ARG002 - of no decay
-        return spike_limit(run_length)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -454,7 +136,7 @@ class Change(Rule):
         number("clear", self.clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
         if self.critical is not None:
             number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
-        if self.per is not None and not whole_ticks("per", self.per, _NS_PER_MS):
+        if self.per is not None and not whole_ticks("per", self.per, NS_PER_MS):
             raise ConfigError(f'per is {self.per!r}: it must be a duration > 0, such as "1min"')
 
 
@@ -572,32 +254,3 @@ class AlarmRules:
     def fingerprint(self) -> str:
         """Return a short text, equal for rules that raise the same alarms: of `with_limits`."""
         return "; ".join(f"{name}: {rule.fingerprint()}" for name, rule in self.rules)
-
-
-def _slower(decay: Decay, times: float) -> Decay:
-    """Return a decay that forgets so many times slower."""
-    if decay.by_time:
-        return Decay(halflife=timedelta(milliseconds=decay.halflife_ms * times))
-    return Decay(alpha=decay.alpha / times)
-
-
-def _check_slower(fast: Decay, slow: Decay) -> None:
-    if fast.by_time != slow.by_time:
-        raise ConfigError(
-            f"the baseline {slow!r} and the decay {fast!r} must both be by reading, or both by time"
-        )
-    if fast.by_time and slow.halflife_ms > fast.halflife_ms:
-        return
-    if not fast.by_time and slow.alpha < fast.alpha:
-        if (effective := (2.0 - slow.alpha) / slow.alpha) < _LEAST_STEADY:
-            raise ConfigError(
-                f"the baseline {slow!r} has an effective number of readings of {effective:.3g}: it "
-                f"must be at least {_LEAST_STEADY:g} for a standard deviation to rely on; give a "
-                "slower one"
-            )
-        return
-    raise ConfigError(f"the baseline {slow!r} must be slower than the decay {fast!r}")
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
