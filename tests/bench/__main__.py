@@ -15,6 +15,7 @@ from tests.bench import (
     bench_rejects,
     bench_stages,
     bench_start,
+    bench_watch,
     bench_wire,
 )
 
@@ -32,5 +33,6 @@ bench_live.main([])
 bench_alarms.main([])
 bench_attack.main([])
 bench_memory.main([])
+bench_watch.main([])
 bench_flow.main()
 bench_flow.main(["--apache", "--readings", "4000000", "--series", "1000", "--only", *NATIVE])

@@ -397,6 +397,28 @@ def test_what_if_computes_what_the_flow_would(shown: Shown) -> None:
     assert found["score"][6:] == pytest.approx(scores.tolist(), rel=1e-9)
 
 
+def test_it_is_painted_soon_and_moves_without_long_tasks(shown: Shown) -> None:
+    walk = np.cumsum(np.random.default_rng(6).normal(size=4000))
+    shown.events.write(["walked"] * len(walk), walk.tolist())
+    page = shown.open("q=walked&open=walked")
+    page.locator("#summary", has_text="4,000 readings").wait_for()
+    with slowness_during() as slowest:
+        page.reload()
+        page.locator("#summary", has_text="4,000 readings").wait_for()
+        page.evaluate(
+            """window.long = [];
+            const note = (seen) => long.push(...seen.getEntries().map((task) => task.duration));
+            new PerformanceObserver(note).observe({ type: "longtask" })"""
+        )
+        for i in range(8):
+            shown.events.write(["walked"] * 50, [float(i)] * 50)
+        page.locator("#summary", has_text="4,400 readings").wait_for()
+        paint = page.evaluate("performance.getEntriesByType('paint')[0].startTime")
+        tasks = page.evaluate("long")
+    assert paint < 1000 * slowest()
+    assert max(tasks, default=0) < 100 * slowest(), tasks
+
+
 def test_the_view_of_an_address_may_be_anything(shown: Shown) -> None:
     odd = "q=%00&sort=nope&first=99999999&only=,,&between=a,b&measure=77&span=-4&open=&open=x"
     page = shown.open(odd)

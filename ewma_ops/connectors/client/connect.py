@@ -134,7 +134,7 @@ def connect_follower(client: Mapping[str, object], *, committed: bool = False) -
     something comes, unless ``client`` has a ``fetch_max_wait_ms`` of its own.
     """
     isolation_level = "read_committed" if committed else "read_uncommitted"
-    room = {key: value for key, value in READER.items() if key != "fetch_max_wait_ms"}
+    room = {"max_poll_records": 10_000, "fetch_max_bytes": 4 << 20}
     own = {**client, **room, "isolation_level": isolation_level}
     defaults = {"group_id": None, "fetch_max_wait_ms": 250}
     consumer: KafkaConsumer = _connect(KafkaConsumer, own, "consumer", defaults)
