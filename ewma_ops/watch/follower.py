@@ -83,7 +83,10 @@ class Follower:
             try:
                 self._follow()
             except EwmaError as error:
+                if self._status.trouble != str(error):
+                    _log.warning("%s", error)
                 self._status.trouble = str(error)
+                self._book.changed.set()
                 stopping.wait(_AGAIN_S)
             except Exception as error:  # noqa: BLE001 - the page says so, and goes on
                 _log.exception("reading the topics failed")

@@ -41,6 +41,7 @@ _LONGEST_S = 4.0
 _MOST = 2_000_000
 _CLOSE_S = 2.0
 _WINDOW = 64
+_UNREAD = "what was written before cannot be read; the log of ewma watch says why"
 
 
 class _Asked(NamedTuple):
@@ -93,10 +94,11 @@ class History:
             try:
                 self._read(asked)
             except EwmaError as error:
-                asked.deep.note = f"what was written before cannot be read: {error}"
-            except Exception as error:  # noqa: BLE001 - the page says so, and goes on
+                _log.warning("reading a series back: %s", error)
+                asked.deep.note = _UNREAD
+            except Exception:  # noqa: BLE001 - the page says so, and goes on
                 _log.exception("reading a series back failed")
-                asked.deep.note = f"what was written before cannot be read: {error!r}"
+                asked.deep.note = _UNREAD
             with self._book.lock:
                 asked.deep.is_read = True
                 asked.deep.version += 1

@@ -19,7 +19,7 @@ _PIECE = 4 << 20
 _WORD = 8
 _MOST_WORDS = 8
 """Words by which ids are put in order; beyond 64 bytes the order is that of their arrival."""
-_FEW = 1_000
+_FEW = 40_000
 """Hits in a piece up to which they are looked for one by one."""
 _PARTS = 2
 """Parts of a pattern by which ids are chosen before each is compared."""

@@ -40,9 +40,9 @@ class Watching(NamedTuple):
     status: Status
     history: History
 
-    def looker(self) -> Looker:
-        """Return one who looks."""
-        return Looker(self.book, self.status, self.history.ask)
+    def looker(self, *, frank: bool = False) -> Looker:
+        """Return one who looks; ``frank`` if it may be told where brokers are."""
+        return Looker(self.book, self.status, self.history.ask, frank=frank)
 
 
 @contextmanager

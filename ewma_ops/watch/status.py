@@ -13,6 +13,7 @@ __all__ = ["Health", "Said", "Status", "health"]
 
 _SILENT_S = 3.0
 _QUIET_S = 5.0
+_AWAY = "the topics cannot be read: where ewma watch runs, its log says why; it tries again"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ class Health:
     sentence: str
 
 
-def health(status: Status, arrived_s: float, now_s: float | None = None) -> Health:
+def health(
+    status: Status, arrived_s: float, now_s: float | None = None, *, frank: bool = False
+) -> Health:
     """Say how the job is.
 
     Parameters
@@ -87,6 +90,8 @@ def health(status: Status, arrived_s: float, now_s: float | None = None) -> Heal
         When the last event came, in seconds since the epoch; 0 for never.
     now_s
         The time now.
+    frank
+        Whether whoever reads it may see where brokers are.
 
     Examples
     --------
@@ -96,7 +101,7 @@ def health(status: Status, arrived_s: float, now_s: float | None = None) -> Heal
     """
     now = time.time() if now_s is None else now_s
     if status.trouble:
-        return Health("no broker", status.trouble)
+        return Health("no broker", status.trouble if frank else _AWAY)
     if status.is_missing:
         return Health("starting", "the output topic does not exist yet: start the flow")
     if not status.is_caught_up:

@@ -76,12 +76,28 @@ def _scale(of: MeasureColumns, rows: NDArray[np.intp]) -> NDArray[np.float64]:
 
 
 class Looker:
-    """One who looks: keeps what was searched and sorted, so that the next look is quick."""
+    """One who looks: keeps what was searched and sorted, so that the next look is quick.
+
+    Parameters
+    ----------
+    book, status
+        What is known.
+    read_back
+        Asks for the readings of a series from before it was opened.
+    frank
+        Whether who looks may see where brokers are.
+    """
 
     def __init__(
-        self, book: Book, status: Status, read_back: Callable[[int, int, Deep], None]
+        self,
+        book: Book,
+        status: Status,
+        read_back: Callable[[int, int, Deep], None],
+        *,
+        frank: bool = False,
     ) -> None:
         self._book, self._status, self._read_back = book, status, read_back
+        self._frank = frank
         self._search = Search("")
         self._held: tuple[object, list[int], int] | None = None
 
@@ -92,7 +108,7 @@ class Looker:
             arrived, events = book.arrived_s, book.events
             rate, event_lag = book.rates.per_s(now), book.event_lag_s
             letters, series = sum(book.causes.values()), len(book.index)
-        state = health(status, arrived, now)
+        state = health(status, arrived, now, frank=self._frank)
         lag, exact = status.lag()
         said = status.said
         return {
@@ -105,7 +121,6 @@ class Looker:
             "letters": letters,
             "events": events,
             "series": series,
-            "note": status.input_trouble,
             "snapshot": None if said is None else said.snapshot_s,
             "restarts": None if said is None else said.restarts,
             "workers": None if said is None else said.workers,

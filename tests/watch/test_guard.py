@@ -19,6 +19,7 @@ from ewma_ops.settings.bind import Bind
 from ewma_ops.settings.load import load_tables
 from ewma_ops.watch.guard import refuse_open
 from ewma_ops.watch.server import serve
+from ewma_ops.watch.status import Status, health
 from tests.helpers.patience import PATIENCE_S
 
 TOKEN = "a token of some length"
@@ -37,7 +38,7 @@ def settings(**watch: object) -> Any:
 
 
 @contextlib.contextmanager
-def served(token: str | None = None) -> Iterator[tuple[str, int]]:
+def served(token: str | None = None, status: Status | None = None) -> Iterator[tuple[str, int]]:
     import uvicorn
 
     from ewma_ops.watch.book import Book
@@ -45,14 +46,13 @@ def served(token: str | None = None) -> Iterator[tuple[str, int]]:
     from ewma_ops.watch.measures import measures
     from ewma_ops.watch.pages import Pages
     from ewma_ops.watch.server import about
-    from ewma_ops.watch.status import Status
     from ewma_ops.watch.view import Looker
 
     made = settings()
-    book, status = Book(measures(made.smoothing_set)), Status()
+    book, shown = Book(measures(made.smoothing_set)), status or Status()
     pages = Pages(
         about(made, Path("job.toml"), 60.0),
-        lambda: Looker(book, status, lambda *_: None),
+        lambda: Looker(book, shown, lambda *_: None),
         lambda: book.version,
         lambda: server.should_exit,
     )
@@ -108,6 +108,21 @@ def test_names_origins_and_headers() -> None:
         assert ask(at, "/static/../guard.py")[0] == 404
         assert ask(at, "/static/%2e%2e/guard.py")[0] == 404
         assert ask(at, "/about", "POST", b"")[0] == 405
+
+
+def test_nothing_of_the_connection_reaches_the_page() -> None:
+    status = Status(trouble="no broker at kafka-7.internal:9092")
+    assert health(status, 0.0, frank=True).sentence == status.trouble
+    with served(status=status) as at:
+        asked = http.client.HTTPConnection(*at, timeout=PATIENCE_S)
+        asked.request("GET", "/stream?tab=a")
+        answer = asked.getresponse()
+        frame = next(line for line in iter(answer.readline, b"") if line.startswith(b"data"))
+        asked.close()
+        told = frame + ask(at, "/about")[2]
+        assert b"no broker" in told
+        assert b"kafka-7" not in told
+        assert b"127.0.0.1" not in told
 
 
 def test_a_token_is_asked_for_and_turned_into_a_cookie() -> None:

@@ -33,7 +33,7 @@ export class Chart {
   }
 
   get width() {
-    return Math.max(Math.round(this.at.chart.clientWidth - 16), 200);
+    return Math.max(Math.round(this.at.chart.parentElement.clientWidth - 16), 200);
   }
 
   height() {
@@ -54,6 +54,8 @@ export class Chart {
   show(charts, view) {
     this.charts = charts;
     this.view = view;
+    const none = !this.known().length;
+    this.at.chart.hidden = this.at.spans.hidden = none;
     this.words();
     this.draw();
   }
