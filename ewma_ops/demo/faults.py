@@ -44,7 +44,8 @@ _UNLIKELY = 1e-3
 class Fault(NamedTuple):
     """A fault of ``n`` readings from the ``first`` on, what is done to them, and who must say so.
 
-    ``rule`` is the name of the rule that has to raise an alarm; ``add`` is added to the values.
+    ``rule`` is the name of the rule that has to raise an alarm; ``add`` is added to the values; of
+    a sensor that is ``stuck`` they stay what the first one is.
     """
 
     label: str
@@ -52,10 +53,12 @@ class Fault(NamedTuple):
     first: int
     n: int
     add: float = 0.0
+    stuck: bool = False
 
 
 FAULTS = (
     Fault("one reading that is 8 degrees too high", "spike", 1_400, 1, add=8.0),
+    Fault("a sensor that is stuck for two days", "stuck", 2_100, 96, stuck=True),
     Fault("a sensor that reads 6 degrees too much from then on", "level", 2_800, 1_200, add=6.0),
 )
 """In order of time."""
@@ -67,7 +70,8 @@ def faulty_series() -> list[RecordedReading]:
     found = [reading._replace(series_id=FAULTY) for reading in recorded]
     for fault in FAULTS:
         for k in range(fault.first, fault.first + fault.n):
-            found[k] = found[k]._replace(value=round(found[k].value + fault.add, 3))
+            value = found[fault.first].value if fault.stuck else found[k].value + fault.add
+            found[k] = found[k]._replace(value=round(value, 3))
     return found
 
 

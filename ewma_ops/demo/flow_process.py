@@ -63,7 +63,7 @@ topic = "{dead_letters}"
 
 [alarms]
 topic = "{alarms}"
-false_alarms = "1 per {per_false_alarm} readings"  # the two rules together
+false_alarms = "1 per {per_false_alarm} readings"  # level and spike together
 
 [alarms.level]  # limits that history calls for: its greatest scores are 11.6 and 6.1
 limit = 13
@@ -78,6 +78,11 @@ series = ["{watched}"]
 decay = {{ beta = 0.9 }}
 baseline = {{ beta = 0.997 }}
 warm_up = 300
+
+[alarms.stuck]
+kind = "flat"
+repeats = 30  # the longest of history is 9
+series = ["{watched}"]
 
 [recovery]
 directory = {state}

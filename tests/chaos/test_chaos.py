@@ -102,7 +102,7 @@ def test_alarms_are_those_of_an_uninterrupted_run(tmp_path: Path) -> None:
 
 def test_with_the_identity_of_readings_alarms_are_lost(tmp_path: Path) -> None:
     """A control: two alarms of one reading are two records."""
-    plan = Plan(12, blows=2, p=1.0, steps=["send"], workers=[1], actions=["nothing"], alarms=True)
+    plan = Plan(12, blows=1, p=1.0, steps=["send"], workers=[1], actions=["nothing"], alarms=True)
     plan.control = "identity without rule and series"
     with surroundings(plan, tmp_path) as around:
         assert run(around, tmp_path / "run", plan).doubled > 0

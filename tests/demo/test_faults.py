@@ -45,7 +45,9 @@ def test_only_the_faults_differ_from_what_was_recorded(faulty: list[RecordedRead
         for k, (a, b) in enumerate(zip(faulty, recorded, strict=False))
         if (a.time_ms, a.value) != (b.time_ms, b.value)
     ]
-    assert other == [k for fault in FAULTS for k in range(fault.first, fault.first + fault.n)]
+    put = [k for fault in FAULTS for k in range(fault.first, fault.first + fault.n)]
+    assert set(other) <= set(put)
+    assert len(other) > 0.98 * len(put), "a stuck sensor is right now and then"
     assert {reading.series_id for reading in faulty} == {FAULTY}
 
 
@@ -60,32 +62,40 @@ def test_all_readings_are_sent_each_series_in_order(faulty: list[RecordedReading
 
 
 def test_an_alarm_is_about_the_fault_it_comes_with(faulty: list[RecordedReading]) -> None:
-    spike, shift = FAULTS
+    spike, stuck, shift = FAULTS
     for k, fault in [
         (spike.first - 1, None),
         (spike.first, spike),
         (spike.first + 50, spike),
         (spike.first + 200, None),
+        (stuck.first + 29, stuck),
         (shift.first + 600, shift),
     ]:
         assert fault_at(faulty, faulty[k].time_ms) == fault
 
 
 def test_a_fault_that_nothing_was_raised_for_is_told(faulty: list[RecordedReading]) -> None:
-    spike, shift = FAULTS
+    spike, stuck, shift = FAULTS
     sent = Counter({FAULTY: len(faulty)})
-    found = [alarm_of(faulty, spike.first, "spike"), alarm_of(faulty, shift.first + 9, "level")]
+    found = [
+        alarm_of(faulty, spike.first, "spike"),
+        alarm_of(faulty, stuck.first + 29, "stuck"),
+        alarm_of(faulty, shift.first + 9, "level"),
+    ]
     verdict = judge(found, sent)
-    assert (list(verdict.found), verdict.by_chance, verdict.wrong) == ([spike, shift], [], [])
-    other = [found[0], alarm_of(faulty, shift.first, "spike")]
+    assert (list(verdict.found), verdict.by_chance, verdict.wrong) == ([*FAULTS], [], [])
+    other = [*found[:2], alarm_of(faulty, shift.first, "spike")]
     assert judge(other, sent).wrong == [f"no alarm: {shift.label}"]
-    assert judge([], Counter({FAULTY: shift.first})).wrong == [f"no alarm: {spike.label}"]
+    assert judge([], Counter({FAULTY: stuck.first})).wrong == [f"no alarm: {spike.label}"]
     assert judge([], Counter()).wrong == []
 
 
 def test_more_alarms_than_the_design_lets_expect_are_told(faulty: list[RecordedReading]) -> None:
-    spike, shift = FAULTS
-    found = [alarm_of(faulty, spike.first, "spike"), alarm_of(faulty, shift.first, "level")]
+    spike, stuck, shift = FAULTS
+    found = [
+        alarm_of(faulty, fault.first + 29 * fault.stuck, fault.rule)
+        for fault in (spike, stuck, shift)
+    ]
     chance = alarm_of(faulty, 0, "level", series_id="sea-surface")
     sent = Counter({FAULTY: len(faulty), "sea-surface": 16_000})
     assert judge([*found, chance, chance], sent).expected == 20_000 / READINGS_PER_FALSE_ALARM

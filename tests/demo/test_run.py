@@ -55,9 +55,10 @@ def test_whole_replay_is_right_and_drawn(
     assert run_demo(forever=False, directory=tmp_path) == 0
     told = capsys.readouterr().out
     assert "45,600 readings in, 45,600 events out" in told
-    assert "2 of 2 faults raised an alarm; 0 alarms without a fault, 1.2 expected by design" in told
+    assert "3 of 3 faults raised an alarm; 0 alarms without a fault, 1.2 expected by design" in told
     assert "spike: sea-surface-faulty is far above what is expected: value 12.77" in told
     assert "level: sea-surface-faulty is high: average" in told
+    assert "stuck: sea-surface-faulty is the same for 30 readings in a row: " in told
     assert "12 malformed messages in, 12 dead letters out" in told
     assert "All is well" in told
     assert "\x1b" not in told

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ewma_ops.commands.check import check
-from ewma_ops.monitor.rules import Bounds, Level, Spike
+from ewma_ops.monitor.rules import Bounds, Change, Flat, Level, Spike
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.model import Alarms
@@ -64,6 +64,24 @@ def test_a_table_is_a_rule_and_its_name_is_its_kind(path: Path) -> None:
     assert level.decay == Decay(beta=0.9)
     assert level.runbook == "https://runbooks.example/level"
     assert (too_hot.above, too_hot.clear_above, too_hot.for_) == (30, 28.0, 3)
+
+
+def test_rules_of_other_kinds(path: Path) -> None:
+    text = """
+    [alarms.jump]
+    kind = "change"
+    limit = 3
+    per = "1min"
+    [alarms.flat]
+    repeats = 60
+    """
+    jump, flat = (rule for _, rule in alarms(path, text).rules.rules)
+    assert isinstance(jump, Change)
+    assert isinstance(flat, Flat)
+    assert (jump.limit, jump.per, flat.repeats) == (3.0, "1min", 60)
+    said = describe(loaded(path, MINIMAL + text))
+    assert "jump (change): limit 3; per 1min; direction both; clear 0.5; warning" in said
+    assert "flat: repeats 60; warning" in said
 
 
 def test_what_stands_above_holds_for_all_that_know_it(path: Path) -> None:
@@ -234,6 +252,10 @@ MISTAKES = [
         "alarms.hot: clear_above = 30 is beyond above = 28: an alarm would be cleared as it is",
     ),
     ("[alarms.hot]\nkind = 'bounds'\n", "alarms.hot: the bounds rule has no bound: give above,"),
+    ("[alarms.flat]\n", "alarms.flat.repeats is missing; add it"),
+    ("[alarms.flat]\nrepeats = 1.5\n", "alarms.flat.repeats = 1.5 must be a whole number"),
+    ("[alarms.change]\nper = '1min'\n", "alarms.change.limit is missing; add it"),
+    ("[alarms.change]\nlimit = 3\nper = 1\n", "alarms.change.per = 1 must be a duration such as"),
     ("[alarms]\ntopic = 'a b'\n" + LEVEL, 'alarms.topic = "a b" must be the name of a topic'),
     ("[alarms]\nin_events = 1\n" + LEVEL, "alarms.in_events = 1 must be true or false"),
     (
