@@ -31,6 +31,8 @@ from ewma_ops.wire.varint import (
 __all__ = ["Batch", "Columns", "decode_records", "read_record"]
 
 _FEW_RECORDS = 80  # below this NumPy's cost per call outweighs the loop
+_FEW_COMPILED = 28
+"""The same, where there is a compiled loop."""
 _HEADER_ROUNDS = 8  # records with more headers than this are read one by one
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _SAFE_MS = 2**62  # a base this small and a delta of 8 varint bytes stay within 64 bits
@@ -93,9 +95,10 @@ def decode_records(batches: list[Batch]) -> tuple[Columns | None, CorruptBatch |
         What is wrong with the corrupt one, or ``None`` when there is none.
     """
     data = b"".join([*(batch.records for batch in batches), SPARE])
-    if sum(batch.n_records for batch in batches) >= _FEW_RECORDS:
+    kernels = library.kernels
+    fewest = _FEW_RECORDS if kernels is None else min(_FEW_COMPILED, _FEW_RECORDS)
+    if sum(batch.n_records for batch in batches) >= fewest:
         try:
-            kernels = library.kernels
             decode = _decode_many if kernels is None else partial(_decode_compiled, kernels)
             return decode(data, batches), None
         except (_DoubtError, LongVarintError):

@@ -37,7 +37,7 @@ Compress = Callable[[int, memoryview], bytes]
 """(codec number 1 .. 4, records) -> compressed records."""
 
 _FEW_RECORDS = 224  # below this NumPy's cost per call outweighs the loop
-_FEW_COMPILED = 48
+_FEW_COMPILED = 28
 """The same, where there is a compiled loop."""
 _RECORD_BYTES = 2 + 5 * 5  # at the most, beside key, value and headers: five varints of 32 bits
 _NULL = b"\x01"  # the varint -1

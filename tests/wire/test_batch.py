@@ -54,7 +54,7 @@ def kafka_records(draw: st.DrawFn, max_size: int = 120) -> list[Record]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decode record by record, all at once, and by a compiled loop, whatever their number."""
     monkeypatch.setattr(decode, "_FEW_RECORDS", 10**9 if request.param == "few" else 1)
-    if request.param == "many":
+    if request.param != "compiled":
         monkeypatch.setattr(library, "kernels", None)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn
+from ewma_ops.compiled import library
 from ewma_ops.serde.by_span import SpanReader, Spans
 from ewma_ops.serde.decoder import are_many
 from ewma_ops.serde.fields import Fields
@@ -23,6 +24,8 @@ from ewma_ops.serde.paths import Paths
 __all__ = ["ColumnReader"]
 
 _DEFAULTS = DecoderOptions()
+_FEW_COMPILED = 112
+"""Fewer payloads than this are read more quickly one by one, where there are compiled loops."""
 _SAMPLES = 3
 _MOST_PATIENCE = 64
 
@@ -40,7 +43,8 @@ class ColumnReader:
 
         ``None`` if they are few, or hardly any has it; then they are left alone for some runs.
         """
-        if not are_many(payloads) or len(self._spans.ids) > 1:
+        fewest = None if library.kernels is None else _FEW_COMPILED
+        if not are_many(payloads, fewest) or len(self._spans.ids) > 1:
             return None
         if self._waits > 0:
             self._waits -= 1

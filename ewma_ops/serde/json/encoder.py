@@ -27,7 +27,7 @@ _FEW = 1_200
 """Fewer events than this are encoded more quickly one by one (measured)."""
 
 
-_FEW_COMPILED = 48
+_FEW_COMPILED = 80
 """The same, where there is a compiled loop."""
 
 _LONGEST_NUMBER = len("-2.2250738585072014e-308")
