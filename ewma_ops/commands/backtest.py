@@ -198,10 +198,9 @@ def _habit_lines(settings: Settings, study: Backtest) -> Iterator[str]:
         yield f"  usual gap {usual}; 99 % are up to {rare}, the longest is {longest}"
     if habits.longest_run > 1:
         series = shown_text(study.series_of_longest_run or "", 60)
-        yield (
-            f"  most equal values in a row: {habits.longest_run:,} ({series}); a flat rule with "
-            f"repeats = {3 * habits.longest_run} would have been quiet"
-        )
+        quiet = f"; a flat rule with repeats = {3 * habits.longest_run} would have been quiet"
+        line = f"  most equal values in a row: {habits.longest_run:,} ({series})"
+        yield line + quiet
     if habits.correlation is not None and abs(habits.correlation) > _MEMORY:
         yield (
             f"  a reading says much about the next one (correlation {habits.correlation:.2f}): "

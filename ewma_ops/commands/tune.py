@@ -181,7 +181,9 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
     if one.at_edge != "shortest":
         yield f"  take: {_key(one, one.suggested)}"
     yield f"  best: {_shown(one, one.best)}; from {low} to {high} costs at most 1 %"
-    compared = [(f"{given.describe()} (now)", one.given)] if given is not None else []
+    compared = (
+        [(f"{given.describe().partition(':')[0]} (now)", one.given)] if given is not None else []
+    )
     for name, cost in [*compared, ("the last value, not smoothed", one.last_value)]:
         if cost is not None:
             more = f"{cost - 1:.1%} more" if cost >= 1 else f"{1 - cost:.1%} less"

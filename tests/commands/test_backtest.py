@@ -55,7 +55,8 @@ def test_sea_temperatures_as_a_person_reads_them(tmp_path: Path, capsys: Out) ->
     lines = said.splitlines()
     assert lines[0] == f"{path}: 19,226 readings of 1 series, 401.0 days"
     assert "usual gap 0:30:00; 99 % are up to 0:30:00, the longest is 12:00:00" in lines[1]
-    assert "a flat rule with repeats = 27 would have been quiet" in lines[2]
+    quiet = "; a flat rule with repeats = 27 would have been quiet"
+    assert lines[2] == "  most equal values in a row: 9 (sea)" + quiet
     assert "calibrate" in lines[3]
     assert "where 38.3 are expected: the theory does not hold here" in said
     assert "are wanted; 11 to 28 would be chance (95 %)" in said
