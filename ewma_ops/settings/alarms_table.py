@@ -6,7 +6,7 @@ how a rule judges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
 from typing import Annotated, Any
@@ -55,10 +55,18 @@ _OF_KEYS: dict[str, tuple[Any, str]] = {
     "gap": _DURATION,
     "per": _DURATION,
     "repeats": _WHOLE,
+    "memory": _TEXT,
+    "memory_span": _WHOLE,
 }
 """What the value of a key must be, where it is not a number that the rule itself checks."""
 
 _OF_ALL = ("topic", "in_events")
+
+_BASELINES: dict[frozenset[str], Callable[..., Given | Frozen]] = {
+    frozenset({"mean", "std"}): Given,
+    frozenset({"readings"}): Frozen,
+}
+"""What a table in place of a baseline's decay is, by its keys."""
 
 _OWN_KEYS = {"for": "for_"}
 """Keys whose name is no name in Python."""
@@ -247,24 +255,26 @@ def _values(table: str, values: Mapping[str, Any], mistakes: list[str]) -> dict[
 def _as_decay(
     name: str, value: object, smoothing_set: SmoothingSet | None, mistakes: list[str]
 ) -> Any:
-    """Return what stands for a decay: a table of one parameter, or the name of a smoothing."""
+    """Return what stands for a decay: a table of one parameter, or the name of a smoothing.
+
+    In place of a baseline's decay a table may hold a mean and a standard deviation that are known,
+    or from how many readings they are learned for good.
+    """
     if isinstance(value, str) and smoothing_set is not None:
         named = dict(smoothing_set.smoothings).get(value)
         if isinstance(named, Smoothing):
             return named.decay
         mistakes.append(f'{name} = "{value}" is not the name of a smoothing with one decay')
     elif isinstance(value, dict):
+        kind = _BASELINES.get(frozenset(value), Decay) if name.endswith(".baseline") else Decay
         try:
-            if value.keys() & {"mean", "std"}:
-                return Given(**value)
-            if "readings" in value:
-                return Frozen(**value)
-            return Decay(**value)
+            return kind(**value)
         except (ConfigError, TypeError) as error:
-            why = error if isinstance(error, ConfigError) else "it is not implemented"
+            why = f": {error}" if isinstance(error, ConfigError) else " is none"
+            also = ", { mean = 21.5, std = 0.4 } or { readings = 500 }"
             mistakes.append(
-                f"{name} = {show_value(name, value)}: {why}; give one parameter of a decay, such "
-                'as { beta = 0.99 } or { halflife = "1h" }'
+                f"{name} = {show_value(name, value)}{why}; give one parameter of a decay, such as "
+                f'{{ halflife = "1h" }}{also if name.endswith(".baseline") else ""}'
             )
     return value
 

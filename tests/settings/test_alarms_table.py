@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ewma_ops.commands.check import check
-from ewma_ops.monitor.rules import Bounds, Change, Flat, Level, Spike
+from ewma_ops.monitor.rules import Bounds, Change, Flat, Frozen, Given, Level, Spike
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.model import Alarms
@@ -158,6 +158,17 @@ def test_decays_of_a_rule_are_tables_or_named(path: Path) -> None:
     assert said == 'alarms.level.decay = "quick" is not the name of a smoothing with one decay'
 
 
+def test_baselines_that_are_known_or_frozen(path: Path) -> None:
+    for text, baseline in [
+        ("{ mean = 21.5, std = 0.4 }", Given(mean=21.5, std=0.4)),
+        ("{ readings = 500 }", Frozen(readings=500)),
+        ("{ beta = 0.999 }", Decay(beta=0.999)),
+    ]:
+        ((_, level),) = alarms(path, f"[alarms.level]\nlimit = 4\nbaseline = {text}\n").rules.rules
+        assert isinstance(level, Level)
+        assert level.baseline == baseline
+
+
 def test_scores_in_events_are_part_of_what_events_are(path: Path) -> None:
     plain = loaded(path, MINIMAL)
     rules = "[alarms.level]\nlimit = 4.0\n[alarms.hot]\nkind = 'bounds'\nabove = 3\n"
@@ -242,8 +253,16 @@ MISTAKES = [
     (f"{LEVEL}severity = 'bad'\n", "alarms.level: severity is 'bad': it must be one of info,"),
     (f"{LEVEL}field = 'bid'\n", 'alarms.level: field = "bid" is none of the fields; there is one'),
     (
-        f"{LEVEL}baseline = {{ readings = 500 }}\n",
-        'alarms.level.baseline = {"readings":500}: it is not implemented; give one parameter of a',
+        f"{LEVEL}baseline = {{ readings = 50 }}\n",
+        "alarms.level: the baseline of 50 readings is shorter than warm_up = 100",
+    ),
+    (
+        f"{LEVEL}baseline = {{ mean = 1 }}\n",
+        'alarms.level.baseline = {"mean":1} is none; give one parameter of a decay, such as { half',
+    ),
+    (
+        f"{LEVEL}baseline = {{ mean = 1, std = 0 }}\n",
+        'alarms.level.baseline = {"mean":1,"std":0}: baseline: std is 0: it must be a number > 0',
     ),
     ("[alarms.hot]\nabove = 3\n", "alarms.hot has no kind; add kind, one of level, spike, bounds"),
     ("[alarms.hot]\nkind = 'bound'\n", 'alarms.hot.kind = "bound" must be one of level, spike,'),
