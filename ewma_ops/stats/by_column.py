@@ -26,7 +26,7 @@ from ewma_ops.stats.states import (
     read_before,
     set_second_moment_factors,
 )
-from ewma_ops.stats.statistics import STATISTICS, Moments
+from ewma_ops.stats.statistics import STATISTICS, Moments, reads_of
 from ewma_ops.stats.weights import Weighing
 
 __all__ = ["ColumnStepper"]
@@ -70,7 +70,7 @@ class ColumnStepper:
         self._enough = max(1, smoothing.min_periods)
         self._pairs = recurrences.pairs(width)
         kept = [STATES[name] for name in self.columns]
-        self._read_before = read_before(self.columns)
+        self._read_before = read_before(self.columns) | reads_of(smoothing.statistics)
         self._tallies = [(s.name, s.tally) for s in kept if s.tally is not None]
         moments = [(s, s.step) for s in kept if s.step is not None]
         self._of_reading = [(s.name, step) for s, step in moments if s.of == "reading"]
@@ -217,6 +217,7 @@ class ColumnStepper:
             left, right = self._pairs
             std = np.sqrt(m.variance)
             m.left_std, m.right_std = std[left], std[right]
+        m.deviation, m.variance_before = m.d, m.before.get("variance")
         results = {name: statistic.value(m) for name, statistic in self._statistics.items()}
         if self._unbiased:
             defined = self._weighing.unbiased_defined(m)

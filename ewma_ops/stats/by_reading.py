@@ -20,7 +20,7 @@ from ewma_ops.stats import ops
 from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import NEVER, STATES, read_before, set_second_moment_factors
-from ewma_ops.stats.statistics import STATISTICS, Moments
+from ewma_ops.stats.statistics import STATISTICS, Moments, reads_of
 from ewma_ops.stats.weights import TINY, Weighing
 
 __all__ = ["ReadingStepper"]
@@ -64,6 +64,7 @@ class ReadingStepper:
         self._means = self._columns["mean"]
         self._absent = [0.0] * width
         self._pairs = list(combinations(range(width), 2)) if smoothing.pairs else []
+        self._reads = reads_of(smoothing.statistics)
         self._bind_moments(width)
         self._bind_statistics(smoothing, width)
         if (
@@ -83,7 +84,7 @@ class ReadingStepper:
 
     def _bind_moments(self, width: int) -> None:
         """Bind the steps of the tallies and moments that are kept to their columns."""
-        self._read_before = read_before(self._columns)
+        self._read_before = read_before(self._columns) | self._reads
         kept = [(STATES[name], column) for name, column in self._columns.items()]
         self._tallies = [(s.name, c, s.tally) for s, c in kept if s.tally is not None]
         moments = [(s, c, s.step) for s, c in kept if s.step is not None]
@@ -298,6 +299,8 @@ class ReadingStepper:
         for i, m.mean in enumerate(means):
             for name in self._field_names:
                 setattr(m, name, after[name][i])
+            if self._reads:
+                m.deviation, m.variance_before = m.d[i], m.before["variance"][i]
             for place, value, unbiased_only in self._field_formulas:
                 if unbiased or not unbiased_only:
                     results[place + i] = value(m)

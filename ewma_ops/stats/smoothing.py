@@ -54,7 +54,8 @@ class Smoothing:
         ``"settled"``, the share (0 to 1) of the full weight that has been gathered.
 
         ``"var"`` and ``"std"``, unbiased for weighted observations (pandas ``bias=False``);
-        ``"var_biased"`` and ``"std_biased"``; ``"sem"``, std / sqrt(n_eff), the standard error of
+        ``"var_biased"`` and ``"std_biased"``; ``"z"``, how many standard errors a reading is from
+        the mean before it, from the third on; ``"sem"``, std / sqrt(n_eff), the standard error of
         the mean; ``"mean_square"``, the mean of the squared values; ``"cov"`` (unbiased),
         ``"cov_biased"`` (pandas ``bias=True``) and ``"corr"``, for each pair of fields. Unbiased
         statistics are undefined while only one reading has a weight, so with beta = 0.

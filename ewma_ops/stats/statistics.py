@@ -24,6 +24,7 @@ __all__ = [
     "Options",
     "Statistic",
     "needs_of",
+    "reads_of",
     "starting_readings",
 ]
 
@@ -99,9 +100,13 @@ class Moments:
         Time since the newest earlier reading (< 0: late); from the newest reading to this missing
         one; from the oldest to the newest. ``None`` if not needed.
     before
-        Moments before the reading, by name: those that the step of another one needs.
+        Moments before the reading, by name: those that the step of another one needs, or a
+        statistic (``reads``).
     d
         Of each field, x - m before the reading.
+    deviation, variance_before
+        Of the current field: x - m, and the variance, before the reading; for statistics that read
+        them.
     a, b
         Factors of a second moment: y <- a y + b d_i d_j.
     mean, variance, covariance, concentration, spread, revision
@@ -129,6 +134,8 @@ class Moments:
         self.age_ms: Any = None
         self.before: dict[str, Any] = {}
         self.d: Any = ()
+        self.deviation: Any = None
+        self.variance_before: Any = None
         self.a: Any = 1.0
         self.b: Any = 0.0
         self.mean: Any = None
@@ -174,6 +181,8 @@ class Statistic:
         Names of the states in `STATES` that the formula reads, beyond weights and mean. A
         statistic that needs ``spread`` is unbiased, so it is undefined before the second reading
         with a weight.
+    reads
+        Those of the states whose value before the reading the formula reads.
     weightings
         The weightings with which it is defined.
     refusal
@@ -185,6 +194,7 @@ class Statistic:
     value: Callable[[Moments], Any]
     of: Literal["field", "pair", "reading"] = "field"
     needs: Collection[str] = ()
+    reads: Collection[str] = ()
     weightings: Collection[str] = _EVERY
     refusal: Callable[[Options], str | None] = lambda _: None
     always_defined: bool = False
@@ -193,6 +203,17 @@ class Statistic:
     def unbiased(self) -> bool:
         """Whether it is undefined while only one reading has a weight."""
         return "spread" in self.needs
+
+
+def reads_of(names: Collection[str]) -> frozenset[str]:
+    """Return the names of the states of which some statistics read the value before the reading.
+
+    Examples
+    --------
+    >>> sorted(reads_of(["mean", "z"]))
+    ['concentration', 'variance']
+    """
+    return frozenset(read for name in names for read in STATISTICS[name].reads)
 
 
 def needs_of(names: Collection[str]) -> frozenset[str]:
@@ -220,6 +241,17 @@ def _rate(m: Moments) -> Any:
     some = age > 0
     seconds = m.ops.where(some, m.tau_s * m.ops.lapse(age), 1.0)
     return m.ops.where(some, readings / seconds, float("nan"))
+
+
+def _z(m: Moments) -> Any:
+    """How many standard errors a reading is from what was expected before it.
+
+    The variance of x - m is var (1 + U), U = 1 / n_eff: of the reading, and of the mean.
+    """
+    squared = m.variance_before * (1.0 + m.before["concentration"])
+    known = m.weighs & (m.weighed > m.least_unbiased) & (squared > 0.0)
+    scale = m.ops.sqrt(m.ops.where(known, squared, 1.0))
+    return m.ops.where(known, m.deviation / scale, float("nan"))
 
 
 def _corr(m: Moments) -> Any:
@@ -282,6 +314,12 @@ STATISTICS: dict[str, Statistic] = {
     "sem": Statistic(
         lambda m: m.ops.sqrt(m.variance / (1.0 / m.concentration)),
         needs=(*_UNBIASED, "concentration"),
+        weightings=_COUNTED,
+    ),
+    "z": Statistic(
+        _z,
+        needs=(*_UNBIASED, "concentration"),
+        reads=("variance", "concentration"),
         weightings=_COUNTED,
     ),
     "var_biased": Statistic(

@@ -49,7 +49,7 @@ WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
 CHUNKINGS = ("step", "batch", "cuts", "items-flow", "batches-flow", "killed-flow")
 
 BIASED = ("var_biased", "std_biased", "mean_square", "cov_biased")
-UNBIASED = ("var", "std", "sem", "cov", "corr")
+UNBIASED = ("var", "std", "sem", "z", "cov", "corr")
 
 
 class Cell(NamedTuple):
@@ -259,6 +259,8 @@ def by_definition(rules: Rules, kind: str) -> dict[str, list[Expected]]:
             added = [s for s in ("mean", "sum") if s in single]
             absolute = [(time, abs(x)) for time, x in series]
             scales = {**columns, **naive.smooth(absolute, sizes, added, volumes)}
+            if "z" in single:
+                scales["z"] = np.abs(columns["z"]) + naive.sizes_of_z(series, rules, volumes)
             for name in single:
                 found[f"{field}_{name}"].append(Expected(columns[name], np.abs(scales[name])))
         paired = [s for s in statistics_of(rules) if s in PAIRED]

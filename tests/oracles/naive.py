@@ -107,6 +107,15 @@ def smooth(
     return results
 
 
+def sizes_of_z(series: Series, rules: Rules, volumes: ArrayLike | None = None) -> Floats:
+    """Return what errors of ``z`` are relative to: the sizes of x and m in standard errors."""
+    windows = look_back(series, rules, volumes)
+    if not windows.count.any():
+        return np.full(len(series), NAN)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(deviation(windows, 1.0) / standard_error(windows))
+
+
 def shown(series: Series, rules: Rules, volumes: ArrayLike | None = None) -> NDArray[np.bool_]:
     """Tell where statistics are defined."""
     return look_back(series, rules, volumes).shown
@@ -349,6 +358,31 @@ def var(windows: Windows) -> Floats:
     return covariance(windows, windows.values, windows.values)
 
 
+def z(windows: Windows) -> Floats:
+    """Return (x - m) / sqrt(var (1 + 1 / n_eff)), all of them as of before the reading x."""
+    return np.asarray(deviation(windows) / standard_error(windows))
+
+
+def deviation(windows: Windows, sign: float = -1.0) -> Floats:
+    """Return x - m before it, or with ``sign`` 1, the size of both; NaN where there is no x."""
+    scaled, count = windows.scaled, windows.count
+    place = count - 1 + (windows.rules.start_up == "prior")
+    came = np.diff(count, prepend=0) > 0
+    x, means = np.full(len(count), NAN), (scaled * windows.values).sum(axis=1) / scaled.sum(axis=1)
+    weighs = np.isfinite(windows.extras[np.arange(len(count)), place])
+    x[came & weighs] = windows.values[place[came & weighs]]
+    before = np.concatenate([[NAN], means[:-1]])
+    return np.asarray(np.abs(x) + np.abs(before) if sign > 0 else x - before)
+
+
+def standard_error(windows: Windows) -> Floats:
+    """Return sqrt(var (1 + 1 / n_eff)) before the reading; NaN where var is 0, or undefined."""
+    spread = var(windows)
+    squared = np.concatenate([[NAN], (spread * (1.0 + 1.0 / n_eff(windows)))[:-1]])
+    squared[~(squared > 0.0) | np.isnan(spread)] = NAN
+    return np.asarray(np.sqrt(squared))
+
+
 def covariance(windows: Windows, left: Floats, right: Floats) -> Floats:
     products = windows.products
     return np.asarray(over_pairs(products, left, right) / products.sum(axis=1) / 2)
@@ -515,6 +549,7 @@ STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "var": var,
     "std": lambda windows: np.sqrt(var(windows)),
     "sem": lambda windows: np.sqrt(var(windows) / n_eff(windows)),
+    "z": z,
     "var_biased": var_biased,
     "std_biased": lambda windows: np.sqrt(var_biased(windows)),
     "mean_square": lambda windows: weighted(windows, windows.values**2),
