@@ -25,7 +25,7 @@ from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.discovery import Discovery
-from ewma_ops.job.log import LogFormat, Verbosity, print_line
+from ewma_ops.job.log import LogFormat, Verbosity, framed, print_line
 from ewma_ops.job.measurements import Measurements
 from ewma_ops.job.progress import REPORT_EVERY_S, reporting
 from ewma_ops.job.recovery.manifest import (
@@ -145,7 +145,7 @@ def launch(
     identify = settings.identity if identify is None else identify
     measurements = _measurements(settings)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(relayed_stderr())
+        stack.enter_context(relayed_stderr(framed))
         stack.enter_context(_serving(settings, measurements))
         stack.enter_context(reporting(measurements, report_every_s))
         signals = stack.enter_context(collecting_signals())

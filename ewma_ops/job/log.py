@@ -28,6 +28,7 @@ __all__ = [
     "LogFormat",
     "Verbosity",
     "configured",
+    "framed",
     "print_line",
     "wrapper",
 ]
@@ -150,6 +151,13 @@ def print_line(line: str, level: int = logging.INFO) -> None:
         return
     sys.stderr.write(f"{line}\n")  # print would write twice where Python is unbuffered
     sys.stderr.flush()
+
+
+def framed(text: str) -> str:
+    """Return a line of the log that says something, or without a log the text as it is."""
+    if not _configured:
+        return text
+    return "\n".join(_configured[0].lines(text, "WARNING", time.time(), __name__))
 
 
 def wrapper(speaker: str) -> Callable[[bytes], bytes] | None:

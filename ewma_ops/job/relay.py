@@ -36,12 +36,20 @@ class Relay(io.TextIOBase):
         Where the lines go; stays open.
     buffer_bytes
         How much is kept for a reader that is slow, > 0.
+    framed
+        Makes a line of the log of what the relay has to say itself.
     """
 
     encoding = "utf-8"
 
-    def __init__(self, fd: int, buffer_bytes: int = _BUFFER_BYTES) -> None:
+    def __init__(
+        self,
+        fd: int,
+        buffer_bytes: int = _BUFFER_BYTES,
+        framed: Callable[[str], str] = str,
+    ) -> None:
         self._fd = fd
+        self._framed = framed
         self._room = buffer_bytes
         self._lines: deque[bytes] = deque()
         self._partial = b""
@@ -126,9 +134,8 @@ class Relay(io.TextIOBase):
                     return
             with self._changed:
                 dropped, self._dropped = self._dropped, 0
-            if dropped and not self._written(
-                f"ewma: {dropped} lines of the log were dropped: its reader was too slow\n".encode()
-            ):
+            told = f"ewma: {dropped} lines of the log were dropped: its reader was too slow"
+            if dropped and not self._written(f"{self._framed(told)}\n".encode()):
                 return
 
     def _written(self, line: bytes) -> bool:
@@ -148,14 +155,14 @@ class Relay(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def relayed_stderr() -> Iterator[None]:
+def relayed_stderr(framed: Callable[[str], str] = str) -> Iterator[None]:
     """Have all that Python writes to ``sys.stderr`` in the block go through a `Relay`."""
     try:
         fd = sys.stderr.fileno()
     except (AttributeError, OSError):  # replaced by something in memory, or none at all
         yield
         return
-    relay = Relay(fd)
+    relay = Relay(fd, framed=framed)
     try:
         with contextlib.redirect_stderr(relay):
             yield

@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 from ewma_ops.demo.broker import EmbeddedBroker
-from tests.bench.contenders import CONTENDERS, ONCE, OURS, available
+from tests.bench.contenders import CONTENDERS, MEASURED, ONCE, OURS, available
 from tests.bench.contest import Contest, Score, fill, run
 from tests.helpers.brokers import ApacheKafka
 
@@ -71,6 +71,12 @@ def table(scores: dict[str, Score]) -> str:
         lines.append(
             f"exactly once: {ours.wall_s / once.wall_s:.2f} of the rate of at least once, "
             f"{once.size / ours.size:.2f} of its bytes"
+        )
+    if MEASURED in scores:
+        measured = scores[MEASURED]
+        lines.append(
+            f"with [metrics], asked once a second: {measured.cpu_s / ours.cpu_s:.3f} of the CPU, "
+            f"{ours.wall_s / measured.wall_s:.3f} of the rate"
         )
     return "\n".join(lines)
 

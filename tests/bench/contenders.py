@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from tests.bench.native import SOURCES, MissingToolError, go_peer, java_peer
 
-__all__ = ["CONTENDERS", "ONCE", "OURS", "Contender", "available"]
+__all__ = ["CONTENDERS", "MEASURED", "ONCE", "OURS", "Contender", "available"]
 
 OURS = "ours"
 ONCE = "ours, exactly once"
+MEASURED = "ours, with metrics"
 
 
 class Contender(NamedTuple):
@@ -56,6 +57,7 @@ def _jvm(label: str, main: str) -> Contender:
 CONTENDERS = {
     OURS: Contender("ewma_ops", _own),
     ONCE: Contender("ewma_ops, exactly once", _own, ("--exactly-once",)),
+    MEASURED: Contender("ewma_ops, with metrics", _own, ("--metrics",)),
     "go": Contender("Go loop, franz-go", lambda _: go_peer(), apache=True),
     "java": _jvm("Java loop, kafka-clients", "Loop"),
     "flink": _jvm("Flink", "Flink"),

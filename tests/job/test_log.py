@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ewma_ops.job.log import LogFormat, configured, print_line, wrapper
+from ewma_ops.job.log import LogFormat, configured, framed, print_line, wrapper
 from ewma_ops.job.relay import Relay
 from tests.helpers.brokers import Record, produce
 from tests.helpers.jobs import ROOT, Job, Reading, made_up, started
@@ -90,6 +90,20 @@ def test_faults_and_warnings_are_lines_too(capsys: pytest.CaptureFixture[str]) -
     assert_lines(text)
     assert text.count(r"ValueError: so\x07it is") == 2
     assert "DeprecationWarning: old" in text
+
+
+def test_dropped_lines_are_told_in_a_line() -> None:
+    reader, writer = os.pipe()
+    with configured("launcher"):
+        relay = Relay(writer, 1_000, framed)
+        relay.write("x" * 2_000 + "\n")  # too long for the buffer
+        relay.write(f"{framed('short')}\n")
+        relay.finish()
+    os.close(writer)
+    with open(reader, encoding="utf-8") as file:
+        short, dropped = assert_lines(file.read())
+    assert short.endswith(" launcher: short")
+    assert dropped.endswith("ewma: 1 lines of the log were dropped: its reader was too slow")
 
 
 def test_what_a_worker_writes_past_its_log_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
