@@ -11,6 +11,7 @@ from tests.bench import (
     bench_kernel,
     bench_live,
     bench_memory,
+    bench_metrics,
     bench_operators,
     bench_rejects,
     bench_stages,
@@ -34,5 +35,6 @@ bench_alarms.main([])
 bench_attack.main([])
 bench_memory.main([])
 bench_watch.main([])
+bench_metrics.main([])
 bench_flow.main()
 bench_flow.main(["--apache", "--readings", "4000000", "--series", "1000", "--only", *NATIVE])

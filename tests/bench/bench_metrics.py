@@ -90,6 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
         for name in sorted(flows, reverse=bool(turn % 2)):
             began = time.thread_time()
             flows[name](runs)
+            if name == "on" and turn % max(1, 1_000_000 // options.records) == 0:
+                gathered()
             if turn:  # the first is the warm-up
                 taken[name].append((time.thread_time() - began) / options.records)
     off, on = (median(taken[name]) for name in ("off", "on"))
