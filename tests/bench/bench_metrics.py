@@ -35,12 +35,12 @@ _PARTITIONS = 4
 
 
 def runs_of(records: int, series: int = 1_000) -> list[ConsumerRecords]:
-    """Return runs of JSON records that were appended within the last minute."""
+    """Return runs of JSON records, each appended within 200 ms, as where a lag is worked off."""
     draw, now_ms = np.random.default_rng(7), time.time_ns() // 1_000_000
     runs = []
     for start in range(0, records, _RUN):
         ids = draw.integers(0, series, _RUN).tolist()
-        times = (now_ms - draw.integers(0, 60_000, _RUN)).astype(np.int64)
+        times = (now_ms - draw.integers(0, 200, _RUN)).astype(np.int64)
         numbers = draw.normal(20, 5, _RUN).round(3).tolist()
         values = [
             b'{"series_id":"sensor-%d","ts":%d,"value":%s}' % (i, t, str(x).encode())
