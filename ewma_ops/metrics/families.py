@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY, Counter, Gauge
 
 from ewma_ops.metrics.collectors import Snapshots, Stages, Tables
-from ewma_ops.metrics.histogram import ColumnHistogram
+from ewma_ops.metrics.histogram import ColumnHistogram, NewestMoment
 
 __all__ = [
     "EVENTS",
-    "LAST_EVENT",
     "LAST_RECORD",
     "READINGS",
     "SNAPSHOTS",
@@ -38,9 +37,6 @@ LAST_RECORD = Gauge(
     "Timestamp of the newest record that was read of an input partition.",
     ["topic", "partition"],
 )
-LAST_EVENT = Gauge(
-    "ewma_ops_last_event_timestamp_seconds", "Newest event time among the events made last."
-)
 STAGES = Stages(("decode", "route", "update", "encode", "write"))
 SNAPSHOTS = Snapshots(_BOUNDS_MS)
 TABLES = Tables()
@@ -54,9 +50,15 @@ _LATENCY = ColumnHistogram(
     "ewma_ops_latency_seconds",
     "Time from the timestamp of a record until its event is acknowledged.",
     _BOUNDS_MS,
+    some_unknown=True,
+)
+_LAST_EVENT = NewestMoment(
+    "ewma_ops_last_event_timestamp_seconds",
+    "Newest event time among the events made last.",
+    _EVENT_LAG,
 )
 
-for _collector in (STAGES, SNAPSHOTS, TABLES, _EVENT_LAG, _LATENCY):
+for _collector in (STAGES, SNAPSHOTS, TABLES, _EVENT_LAG, _LATENCY, _LAST_EVENT):
     REGISTRY.register(_collector)
 
 
@@ -70,9 +72,7 @@ def written(times: NDArray[np.int64], per_ms: int) -> None:
     per_ms
         How many ticks are a millisecond.
     """
-    times_ms = times if per_ms == 1 else times // per_ms
-    _EVENT_LAG.observe(_now_ms() - times_ms)
-    LAST_EVENT.set(int(times_ms.max()) / 1000)
+    _EVENT_LAG.observe_since(_now_ms(), times, per_ms)
 
 
 def acknowledged(appended_ms: NDArray[np.int64], _: object = None) -> None:
@@ -83,8 +83,7 @@ def acknowledged(appended_ms: NDArray[np.int64], _: object = None) -> None:
     appended_ms
         int64[n] timestamps of the records that they were made of; -1 where one has none.
     """
-    durations = _now_ms() - appended_ms
-    _LATENCY.observe(durations if appended_ms.min() >= 0 else durations[appended_ms >= 0])
+    _LATENCY.observe_since(_now_ms(), appended_ms)
 
 
 def _now_ms() -> int:

@@ -32,3 +32,21 @@ def test_columns_are_counted_as_their_values_are(columns: list[list[int]]) -> No
     assert {(n, f"{float(le):g}" if le else ""): v for (n, le), v in counted.items()} == {
         (n, f"{float(le):g}" if le else ""): pytest.approx(v) for (n, le), v in expected.items()
     }
+
+
+@given(st.lists(st.lists(st.integers(-50, 5_000), max_size=40), max_size=6), st.booleans())
+def test_moments_are_counted_as_their_durations_are(
+    columns: list[list[int]], some_unknown: bool
+) -> None:
+    """Whatever waits for the others, and in whatever unit."""
+    now_ms = 1_700_000_000_000
+    one = ColumnHistogram("lag_seconds", "Lag.", BOUNDS_MS)
+    other = ColumnHistogram("lag_seconds", "Lag.", BOUNDS_MS, some_unknown=some_unknown)
+    for i, column in enumerate(columns):
+        durations = np.array(column, np.int64)
+        one.observe(durations)
+        per_ms = (1, 1_000_000)[i % 2]
+        other.observe_since(now_ms + i, (now_ms + i - durations) * per_ms, per_ms)
+        if some_unknown:
+            other.observe_since(now_ms, np.array([-1]))
+    assert samples(one) == samples(other)
