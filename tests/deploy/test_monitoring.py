@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from tests.helpers.brokers import Record, produce
+from tests.helpers.brokers import Record, make_topic, produce
 from tests.helpers.jobs import Job, wait_until
 from tests.helpers.servers import AMTOOL, PROMETHEUS, PROMTOOL, required
 from tests.job.test_endpoint import serving
@@ -164,7 +164,13 @@ def values(address: str, expression: str) -> list[float]:
 def test_every_panel_shows_a_real_flow(embedded: str, tmp_path: Path) -> None:
     required(PROMETHEUS)
     job = Job(embedded, tmp_path)
-    job.configure(input={"stop": "never"}, metrics={"bind": "127.0.0.1:0"})
+    alarms = {
+        "topic": make_topic(embedded, 1, "alarms"),
+        "false_alarms": "1 per 100 readings",
+        "level": {"warm_up": 20},
+        "high": {"kind": "bounds", "above": 22.0},
+    }
+    job.configure(input={"stop": "never"}, metrics={"bind": "127.0.0.1:0"}, alarms=alarms)
     here = tmp_path / "here"
     here.mkdir()
     produce(embedded, job.input, [Record(b"no JSON")])
@@ -190,7 +196,7 @@ def test_every_panel_shows_a_real_flow(embedded: str, tmp_path: Path) -> None:
         while not all_show_something():
             assert time.monotonic() < deadline, f"no data: {empty}"
             time.sleep(0.5)
-        assert len(queries) >= 17
+        assert len(queries) >= 20
         assert values(address, "min(ewma_ops_ready)") == [1.0]
         rules = asked(address, "rules")["groups"][0]["rules"]
         assert [rule["name"] for rule in rules] == alerts(RULES)
