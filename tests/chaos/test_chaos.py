@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.harness import behind, run, surroundings
 from tests.chaos.plan import Plan
-from tests.chaos.sample import KILLED, check
+from tests.chaos.sample import KILLED, check, sample
 from tests.chaos.scene import Surroundings
 from tests.chaos.steady import LONGEST_GAP_S, LONGEST_STOP_S, rescale
 from tests.helpers.brokers import ApacheKafka
@@ -19,27 +19,27 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("interval", ["1s", "0s"])
 def test_on_the_embedded_broker(tmp_path: Path, interval: str) -> None:
-    plan = Plan(1, blows=3, interval=interval)
+    plan = sample(1, blows=3, interval=interval)
     with surroundings(plan, tmp_path) as around:
         check(run(around, tmp_path / "run", plan), plan)
 
 
 def test_on_a_full_disk(tmp_path: Path) -> None:
-    plan = Plan(9, 2, once=("full disk",), p=0.0, workers=(1,))
+    plan = sample(9, 2, once=("full disk",), p=0.0, workers=(1,))
     with surroundings(plan, tmp_path) as around:
         check(run(around, tmp_path / "run", plan), plan)
 
 
 def test_with_a_limit_that_is_lowered(kafka: str, tmp_path: Path) -> None:
     """The job stops and says what to raise; then nothing is lost."""
-    plan = Plan(10, 2, "kafka", once=("lower limit",), p=0.0, workers=(1,))
+    plan = sample(10, 2, "kafka", once=("lower limit",), p=0.0, workers=(1,))
     verdict = run(Surroundings(kafka), tmp_path, plan)
     check(verdict, plan)
     assert verdict.hurts["lower limit"] == 1
 
 
 def test_on_apache_kafka(restartable_kafka: ApacheKafka, tmp_path: Path) -> None:
-    plan = Plan(2, 4, "kafka", late_s=0.5, actions=(*KILLED, "broker"))
+    plan = sample(2, 4, "kafka", late_s=0.5, actions=(*KILLED, "broker"))
     with behind(restartable_kafka, plan.seed) as around:
         check(run(around, tmp_path, plan), plan)
 
@@ -47,8 +47,8 @@ def test_on_apache_kafka(restartable_kafka: ApacheKafka, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan(3, 3, "kafka", late_s=0.6, delivery="transactional"),
-        Plan(4, 2, "kafka", lag_s=2.0, delivery="transactional", interval="0s"),
+        sample(3, 3, "kafka", late_s=0.6, delivery="transactional"),
+        sample(4, 2, "kafka", lag_s=2.0, delivery="transactional", interval="0s"),
     ],
     ids=str,
 )
@@ -60,7 +60,7 @@ def test_transactions_on_apache_kafka(kafka: str, tmp_path: Path, plan: Plan) ->
 @pytest.mark.parametrize("delivery", ["exactly-once", "transactional"])
 def test_a_zombie_without_a_lock(kafka: str, tmp_path: Path, delivery: str) -> None:
     """Its successor has a copy of the store, as on another machine: only a fence keeps it out."""
-    plan = Plan(5, blows=1, p=0, delivery=delivery, actions=["zombie"], workers=[1])
+    plan = sample(5, blows=1, p=0, delivery=delivery, actions=["zombie"], workers=[1])
     if delivery == "transactional":
         # On a busy machine a zombie may be awake before its successor has begun to write.
         for attempt in range(3):
@@ -76,7 +76,7 @@ def test_a_zombie_without_a_lock(kafka: str, tmp_path: Path, delivery: str) -> N
 
 
 def test_moving_between_numbers_of_processes(kafka: str, tmp_path: Path) -> None:
-    plan = Plan(6, p=0.0)
+    plan = sample(6, p=0.0)
     with slowness_during() as slowest:
         verdict = rescale(Surroundings(kafka), tmp_path, plan, print)
     check(verdict, plan)
@@ -86,7 +86,7 @@ def test_moving_between_numbers_of_processes(kafka: str, tmp_path: Path) -> None
 
 def test_without_the_ledger_the_harness_sees_doubles(tmp_path: Path) -> None:
     """A control: a harness that cannot fail proves nothing."""
-    plan = Plan(7, blows=3, p=1.0, steps=["send"], workers=[1], actions=["nothing"])
+    plan = sample(7, blows=3, p=1.0, steps=["send"], workers=[1], actions=["nothing"])
     plan.control = "no de-duplication"
     with surroundings(plan, tmp_path) as around:
         assert run(around, tmp_path / "run", plan).doubled > 0

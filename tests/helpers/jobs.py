@@ -96,7 +96,7 @@ class Job:
         produce(self.bootstrap, self.input, map(as_record, readings))
 
     @contextmanager
-    def sending(self, series: int, per_second: int = 1000) -> Iterator[list[Reading]]:
+    def sending(self, series: int, per_second: int = 250) -> Iterator[list[Reading]]:
         """Send readings during the block; yields the list of those sent, which grows."""
         sent: list[Reading] = []
         done = threading.Event()

@@ -291,12 +291,12 @@ def test_kills_lose_nothing_and_double_nothing(broker: str, tmp_path: Path) -> N
             for victim, workers in kills:
                 with job.running(workers) as run:
                     watch.until(len(sent) + 1)  # it has caught up
-                    watch.until(len(sent) + 500)
+                    watch.until(len(sent) + 125)
                     pids = _children(run.pid)
                     assert len(pids) == workers
                     os.kill(run.pid if victim == "launcher" else pids[-1], signal.SIGKILL)
                     if victim == "worker":  # the launcher starts others in its place
-                        watch.until(len(sent) + 300)
+                        watch.until(len(sent) + 75)
                         run.send_signal(signal.SIGTERM)
                     said = run.communicate(timeout=PATIENCE_S)[1]
                     assert run.returncode == (-signal.SIGKILL if victim == "launcher" else 0), said
@@ -352,7 +352,7 @@ def test_a_graceful_stop_repeats_nothing(broker: str, tmp_path: Path) -> None:
     with job.sending(series=20) as sent, Watch(broker, job.output) as watch:
         for workers, number in [(2, signal.SIGTERM), (1, signal.SIGINT)]:
             with job.running(workers) as run:
-                watch.until(len(sent) + 300)
+                watch.until(len(sent) + 75)
                 run.send_signal(number)
                 began = time.monotonic()
                 said = run.communicate(timeout=PATIENCE_S)[1]

@@ -26,7 +26,7 @@ PATCHED: dict[str, tuple[str, str, str]] = {
     "snapshot of the sink": ("ewma_ops.connectors.sink.sink", "_OncePart", "snapshot"),
     "snapshot of the state": ("ewma_ops.operators.shards", "BatchShard", "snapshot"),
     "snapshot of the source": ("ewma_ops.connectors.source.source", "_Part", "snapshot"),
-    "read-back": ("ewma_ops.connectors.sink.sink", "KafkaSink", "_recalled"),
+    "read-back": ("ewma_ops.connectors.sink.recalls", "Recall", "wait"),
     "read-back poll": ("ewma_ops.connectors.sink.readback", "Readback", "_poll"),
 }
 
