@@ -410,7 +410,7 @@ def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
 def test_records_gather_at_the_end_of_the_topic_only(
     embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller, "_GATHER_S", 2.0)
+    monkeypatch.setattr(poller._Gathering, "next_s", lambda _: 2.0)
     name = topic(embedded)
     produce(embedded, name, numbers(500, 1))
     reading = part(source(embedded, name, client={"max_poll_records": 10}))
