@@ -20,9 +20,9 @@ __all__ = ["BY", "EVIDENCE", "SEVERITIES", "TRANSITIONS", "Transition", "Transit
 TRANSITIONS = ("raised", "changed", "held", "cleared")
 """What can become of an alarm. Changed: it became more severe, or turned to the other side."""
 
-BY = ("", "back", "adopted", "resumed", "reset")
-"""Why it was cleared: the series came back; the new level became the expected one; a silent series
-has a reading again; the series was reset. Empty for all but ``cleared``."""
+BY = ("", "back", "adopted", "reset")
+"""Why it was cleared: the series came back; the new level became the expected one; the series was
+reset. Empty for all but ``cleared``."""
 
 SEVERITIES = ("info", "warning", "critical")
 """From the least to the most severe."""

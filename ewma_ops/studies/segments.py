@@ -44,11 +44,6 @@ class Segments(NamedTuple):
         last[self.series] = column[self.ends]
         return found
 
-    def since_start(self) -> NDArray[np.intp]:
-        """Return how many readings of the series in this batch come before each."""
-        sizes = self.ends - self.starts + 1
-        return np.arange(len(self.rows)) - np.repeat(self.starts, sizes)
-
     def sums(self, column: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of a column, [n] or [n, k], for each series."""
         added: NDArray[Any] = np.add.reduceat(column, self.starts, axis=0)

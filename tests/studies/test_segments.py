@@ -37,7 +37,6 @@ def test_what_a_series_had_before_does_not_depend_on_the_cut(batches: list[list[
 
 def test_places_within_a_series() -> None:
     segments = by_series(np.array([3, 1, 3, 3, 1]))
-    assert segments.since_start().tolist() == [0, 1, 0, 1, 2]
     assert (segments.series.tolist(), segments.ends.tolist()) == ([1, 3], [1, 4])
 
 

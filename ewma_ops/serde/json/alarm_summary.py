@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Told", "shown_number", "summary"]
+__all__ = ["AlarmFacts", "shown_number", "summary"]
 
 _MOST_ID = 100
 _SIGNIFICANT = 4
@@ -19,7 +19,7 @@ _PLAIN = (-4, 12)
 """Powers of ten between which a number is shown without an exponent."""
 
 
-class Told(NamedTuple):
+class AlarmFacts(NamedTuple):
     """A transition as its sentence needs it; a number that is absent is NaN.
 
     ``high`` is 1 for too high, -1 for too low, 0 for neither; durations are in milliseconds.
@@ -38,31 +38,31 @@ class Told(NamedTuple):
     upper: float = math.nan
     score: float = math.nan
     limit: float = math.nan
-    std: float = math.nan
-    worst: float = math.nan
     readings: float = math.nan
     duration_ms: float = math.nan
 
 
-def summary(told: Told) -> str:
+def summary(facts: AlarmFacts) -> str:
     """Return the sentence.
 
     Examples
     --------
-    >>> told = Told("kitchen", "level", "raised", "", "warning", 1, 24.1, 23.2, 21.5, 20.7, 22.3,
-    ...             3.41, 2.814)
-    >>> summary(told)
+    >>> facts = AlarmFacts("kitchen", "level", "raised", "", "warning", 1, 24.1, 23.2, 21.5,
+    ...                    20.7, 22.3, 3.41, 2.814)
+    >>> summary(facts)
     'kitchen is high: average 23.2, expected 20.7 to 22.3 (3.41 standard errors off, limit 2.814)'
-    >>> summary(told._replace(transition="cleared", by="back", ewma=21.9, duration_ms=720_000.0))
+    >>> summary(facts._replace(transition="cleared", by="back", ewma=21.9, duration_ms=720_000.0))
     'kitchen is back after 12 min: average 21.9, expected 20.7 to 22.3'
     """
-    name = shown_id(told.series_id)
-    if told.transition == "cleared":
-        return f"{name} {_cleared(told)}"
-    found = _FOUND.get(told.kind, _off)(told)
-    again = {"held": "still ", "changed": "now "}.get(told.transition, "")
-    critical = ", critical" if told.transition == "changed" and told.severity == "critical" else ""
-    return f"{name} {found.verb} {again}{found.state}{critical}{found.numbers}"
+    name = shown_id(facts.series_id)
+    if facts.transition == "cleared":
+        return f"{name} {_cleared(facts)}"
+    found = _FOUND.get(facts.kind, _off)(facts)
+    again = {"held": "still ", "changed": "now "}.get(facts.transition, "")
+    critical = (
+        ", critical" if facts.transition == "changed" and facts.severity == "critical" else ""
+    )
+    return f"{name} is {again}{found.state}{critical}{found.numbers}"
 
 
 def shown_id(series_id: str) -> str:
@@ -111,95 +111,80 @@ def shown_duration(duration_ms: float) -> str:
 
 
 class _Found(NamedTuple):
-    """The parts of a sentence: ``kitchen [is] [still] [high][: 23.2 ...]``."""
+    """The parts of a sentence: ``kitchen is [still] [high][: 23.2 ...]``."""
 
-    verb: str
     state: str
     numbers: str
 
 
-def _level(told: Told) -> _Found:
-    return _Found("is", _side(told, "high", "low", "off"), _against(told, "average", told.ewma))
+def _level(facts: AlarmFacts) -> _Found:
+    return _Found(_side(facts, "high", "low", "off"), _against(facts, "average", facts.ewma))
 
 
-def _spike(told: Told) -> _Found:
-    state = _side(told, "far above", "far below", "far from") + " what is expected"
-    return _Found("is", state, _against(told, "value", told.value))
+def _spike(facts: AlarmFacts) -> _Found:
+    state = _side(facts, "far above", "far below", "far from") + " what is expected"
+    return _Found(state, _against(facts, "value", facts.value))
 
 
-def _bounds(told: Told) -> _Found:
-    bound = told.lower if told.high < 0 else told.upper
-    state = _side(told, "above", "below", "beyond") + _said(" ", bound)
-    rows = f" for {told.readings:.0f} readings" if told.readings > 1.0 else ""
-    return _Found("is", f"{state}{rows}", _said(": ", told.value))
+def _bounds(facts: AlarmFacts) -> _Found:
+    bound = facts.lower if facts.high < 0 else facts.upper
+    state = _side(facts, "above", "below", "beyond") + _said(" ", bound)
+    rows = f" for {facts.readings:.0f} readings" if facts.readings > 1.0 else ""
+    return _Found(f"{state}{rows}", _said(": ", facts.value))
 
 
-def _change(told: Told) -> _Found:
-    numbers = _said(": ", told.value)
-    if _known(told.score, told.limit):
-        numbers += f" ({shown_number(told.score)}, limit {shown_number(told.limit)})"
-    return _Found("is", _side(told, "rising", "falling", "changing") + " too fast", numbers)
+def _change(facts: AlarmFacts) -> _Found:
+    numbers = _said(": ", facts.value)
+    if _known(facts.score, facts.limit):
+        numbers += f" ({shown_number(facts.score)}, limit {shown_number(facts.limit)})"
+    return _Found(_side(facts, "rising", "falling", "changing") + " too fast", numbers)
 
 
-def _flat(told: Told) -> _Found:
-    rows = "" if math.isnan(told.score) else f" for {told.score:.0f} readings in a row"
-    return _Found("is", f"the same{rows}", _said(": ", told.value))
+def _flat(facts: AlarmFacts) -> _Found:
+    rows = "" if math.isnan(facts.score) else f" for {facts.score:.0f} readings in a row"
+    return _Found(f"the same{rows}", _said(": ", facts.value))
 
 
-def _stale(told: Told) -> _Found:
-    since = "" if math.isnan(told.duration_ms) else f" for {shown_duration(told.duration_ms)}"
-    return _Found("is", f"silent{since}", _said("; the last value was ", told.value))
+def _off(facts: AlarmFacts) -> _Found:
+    return _Found(_side(facts, "high", "low", "off"), _against(facts, "value", facts.value))
 
 
-def _spread(told: Told) -> _Found:
-    state = _side(told, "more", "less", "differently") + " spread than usual"
-    return _Found("is", state, _against(told, "standard deviation", told.std))
-
-
-def _off(told: Told) -> _Found:
-    return _Found("is", _side(told, "high", "low", "off"), _against(told, "value", told.value))
-
-
-_FOUND: dict[str, Callable[[Told], _Found]] = {
+_FOUND: dict[str, Callable[[AlarmFacts], _Found]] = {
     "level": _level,
     "spike": _spike,
     "bounds": _bounds,
     "change": _change,
     "flat": _flat,
-    "stale": _stale,
-    "spread": _spread,
 }
 
 
-def _cleared(told: Told) -> str:
-    after = "" if math.isnan(told.duration_ms) else f" after {shown_duration(told.duration_ms)}"
-    if told.by == "reset":
+def _cleared(facts: AlarmFacts) -> str:
+    after = "" if math.isnan(facts.duration_ms) else f" after {shown_duration(facts.duration_ms)}"
+    if facts.by == "reset":
         return f"started over: its alarm ended{after}"
-    if told.by == "resumed":
-        return f"sends again{after}"
-    if told.by == "adopted":
-        return f"stays where it is{after}, which is now taken as normal{_average(told)}"
-    return f"is back{after}{_average(told)}"
+    if facts.by == "adopted":
+        return f"stays where it is{after}, which is now taken as normal{_average(facts)}"
+    return f"is back{after}{_average(facts)}"
 
 
-def _average(told: Told) -> str:
-    if told.kind == "level" and _known(told.ewma):
-        return f": average {shown_number(told.ewma)}{_expected(told)}"
-    return _said(": ", told.value) + (_expected(told) if told.kind != "bounds" else "")
+def _average(facts: AlarmFacts) -> str:
+    if facts.kind == "level" and _known(facts.ewma):
+        return f": average {shown_number(facts.ewma)}{_expected(facts)}"
+    return _said(": ", facts.value) + (_expected(facts) if facts.kind != "bounds" else "")
 
 
-def _against(told: Told, what: str, number: float) -> str:
-    text = _said(f": {what} ", number) + _expected(told)
-    if _known(told.score, told.limit):
-        score, limit = shown_number(abs(told.score)), shown_number(told.limit)
+def _against(facts: AlarmFacts, what: str, number: float) -> str:
+    text = _said(f": {what} ", number) + _expected(facts)
+    if _known(facts.score, facts.limit):
+        score, limit = shown_number(abs(facts.score)), shown_number(facts.limit)
         text += f" ({score} standard errors off, limit {limit})"
     return text
 
 
-def _expected(told: Told) -> str:
-    if _known(told.lower, told.upper):
-        return f", expected {shown_number(told.lower)} to {shown_number(told.upper)}"
-    return _said(", expected ", told.expected)
+def _expected(facts: AlarmFacts) -> str:
+    if _known(facts.lower, facts.upper):
+        return f", expected {shown_number(facts.lower)} to {shown_number(facts.upper)}"
+    return _said(", expected ", facts.expected)
 
 
 def _said(ahead: str, number: float) -> str:
@@ -207,8 +192,8 @@ def _said(ahead: str, number: float) -> str:
     return f"{ahead}{shown_number(number)}" if _known(number) else ""
 
 
-def _side(told: Told, high: str, low: str, neither: str) -> str:
-    return {1: high, -1: low}.get(told.high, neither)
+def _side(facts: AlarmFacts, high: str, low: str, neither: str) -> str:
+    return {1: high, -1: low}.get(facts.high, neither)
 
 
 def _known(*numbers: float) -> bool:

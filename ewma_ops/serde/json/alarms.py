@@ -16,7 +16,7 @@ import numpy as np
 
 from ewma_ops.columns.origins import Origins, partition_of, topic_of
 from ewma_ops.columns.transitions import BY, EVIDENCE, SEVERITIES, TRANSITIONS, Transitions
-from ewma_ops.serde.json.alarm_summary import Told, summary
+from ewma_ops.serde.json.alarm_summary import AlarmFacts, summary
 
 __all__ = ["AlarmEncoder", "RuleText", "identified"]
 
@@ -106,12 +106,12 @@ class AlarmEncoder:
             numbers = {name: column[i] for name, column in evidence.items()}
             if "duration_ms" in numbers:
                 numbers["duration_ms"] /= self._ticks_per_ms
-            known = {name: number for name, number in numbers.items() if name in Told._fields}
+            known = {name: number for name, number in numbers.items() if name in AlarmFacts._fields}
             words = TRANSITIONS[became], BY[by], SEVERITIES[severity]
-            told = Told(series_id, text.kind, *words, high, **known)
+            facts = AlarmFacts(series_id, text.kind, *words, high, **known)
             moments = {"time": time, "since": since}
             alarm_id = self._alarm_id(text.name, raised[i])
-            record = _record(alarm_id, text, told, moments, numbers, self._where(at[i]))
+            record = _record(alarm_id, text, facts, moments, numbers, self._where(at[i]))
             records.append({key: value for key, value in record.items() if value is not None})
         return records
 
@@ -135,7 +135,7 @@ class AlarmEncoder:
 def _record(
     alarm_id: str,
     rule: RuleText,
-    told: Told,
+    facts: AlarmFacts,
     moments: Mapping[str, int | None],
     numbers: Mapping[str, float],
     where: Mapping[str, Any],
@@ -143,19 +143,19 @@ def _record(
     """Return a record in the order of its keys; ``None`` for what it does not have."""
     return {
         "alarm_id": alarm_id,
-        "transition": told.transition,
-        "by": told.by or None,
+        "transition": facts.transition,
+        "by": facts.by or None,
         "rule": rule.name,
         "kind": rule.kind,
-        "severity": told.severity,
-        "direction": _DIRECTIONS.get(told.high),
-        "series_id": told.series_id,
+        "severity": facts.severity,
+        "direction": _DIRECTIONS.get(facts.high),
+        "series_id": facts.series_id,
         **moments,
         **{name: _plain(name, number) for name, number in numbers.items()},
         "designed": rule.designed or None,
         "runbook": rule.runbook or None,
         **where,
-        "summary": summary(told),
+        "summary": summary(facts),
     }
 
 
