@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 
-__all__ = ["COARSE_S", "FINE_S", "doze_later", "pin_thread_state", "set_timer_slack"]
+__all__ = ["COARSE_S", "FINE_S", "pin_thread_state", "set_timer_slack", "widen_timer_slack_later"]
 
 COARSE_S = 0.05
 FINE_S = 0.00005
@@ -30,7 +30,7 @@ def set_timer_slack(slack_s: float) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(int(slack_s * _NS)))
 
 
-def doze_later(after_s: float) -> None:
+def widen_timer_slack_later(after_s: float) -> None:
     """Give the main thread `COARSE_S` of slack in ``after_s`` seconds; call it from there.
 
     Threads that it starts until then sleep no longer than they ask for. Nothing but Python's own

@@ -47,10 +47,10 @@ def test_a_thread_has_its_own_and_hands_it_on() -> None:
 def test_the_main_thread_dozes_later_and_what_it_starts_until_then_does_not() -> None:
     script = """
 import threading, time
-from ewma_ops.threads import COARSE_S, doze_later
+from ewma_ops.threads import COARSE_S, widen_timer_slack_later
 from tests.test_threads import _slack_s
 found = []
-doze_later(0.5)
+widen_timer_slack_later(0.5)
 thread = threading.Thread(target=lambda: [time.sleep(1), found.append(_slack_s())])
 thread.start()
 until = time.monotonic() + 60

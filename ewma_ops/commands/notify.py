@@ -1,6 +1,6 @@
 """``ewma notify``: alarms from their topic to Alertmanagers and a webhook, until it is stopped.
 
-Knows settings, signals and what is printed; how receivers are told is known in `notify`.
+Knows settings, signals and what is printed; how alarms are sent is known in `notify`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["notify", "run_notify"]
 
 
 def run_notify(config: Path) -> int:
-    """Tell receivers until a signal stops it; return an exit code."""
+    """Send alarms to receivers until a signal stops it; return an exit code."""
     stopping = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stopping.set())
@@ -48,7 +48,7 @@ def run_notify(config: Path) -> int:
 
 
 def notify(settings: Settings, stopping: threading.Event, tell: Callable[[str], None]) -> str:
-    """Tell receivers of a job's alarms until ``stopping`` is set; return a summary.
+    """Send a job's alarms to receivers until ``stopping`` is set; return a summary.
 
     Parameters
     ----------

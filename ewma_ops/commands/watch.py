@@ -139,7 +139,7 @@ def _top(options: argparse.Namespace) -> int:
             return 0
         from ewma_ops.watch.terminal import Top
 
-        Top(watched.looker(frank=True), options.config.name, view).run()
+        Top(watched.looker(show_brokers=True), options.config.name, view).run()
     return 0
 
 
@@ -158,7 +158,7 @@ def _print(watched: Watching, view: View) -> None:
     from ewma_ops.commands.terminal import table
     from ewma_ops.watch.plain import HEADS, cells, head_line
 
-    looker = watched.looker(frank=True)
+    looker = watched.looker(show_brokers=True)
     found = looker.table(view)
     width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 160
     print(head_line(looker.head()))

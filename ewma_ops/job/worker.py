@@ -38,7 +38,7 @@ from ewma_ops.job.recovery.faults import shortage
 from ewma_ops.job.signs import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals
 from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
-from ewma_ops.threads import doze_later
+from ewma_ops.threads import widen_timer_slack_later
 
 __all__ = ["die_with_parent", "exit_now", "main", "run_worker", "stop_on_signals"]
 
@@ -235,8 +235,8 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
-    # Not at once: the engine's own threads inherit it, and doze a dozen times while they resume.
-    doze_later(_STARTING_S)
+    # Not at once: the engine's own threads inherit it, and sleep a dozen times while they resume.
+    widen_timer_slack_later(_STARTING_S)
     code = run_worker(
         build,
         process_id=process_id,

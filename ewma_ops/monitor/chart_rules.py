@@ -47,7 +47,12 @@ class Given:
 class Frozen:
     """A baseline that is learned from the first ``readings`` of a series, and kept, >= 20.
 
-    What was learned from few is wrong for good: prefer a slow EWMA, which goes on learning.
+    What was learned from few readings stays wrong: prefer a slow EWMA, which keeps learning.
+
+    Examples
+    --------
+    >>> Level(limit=3.0, baseline=Frozen(readings=500)).baseline.readings
+    500
     """
 
     readings: int
@@ -92,6 +97,12 @@ class ChartRule(Rule):
         one before. It keeps the rate of false alarms, and finds lasting shifts later.
     memory_span
         From how many readings, about, that resemblance is learned, >= 100.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range, neither ``limit`` nor ``false_alarms`` is given, or they
+        and the baseline do not go together.
     """
 
     limit: float | None = None
@@ -204,6 +215,11 @@ class Level(ChartRule):
     gap
         The usual time between two readings of a series, such as ``"10s"``; needed to design the
         limit where the decay is by time.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
 
     Examples
     --------

@@ -17,7 +17,7 @@ _MOST_LOOKED_AT = 100_000
 
 
 def matcher(globs: Sequence[str]) -> Callable[[str], bool]:
-    """Return a function that tells whether a series id matches one of the globs.
+    """Return a function that says whether a series id matches one of the globs.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def matcher(globs: Sequence[str]) -> Callable[[str], bool]:
 
 
 class GlobWatch:
-    """Find out which globs match no series; only a stream can tell.
+    """Find out which globs match no series, by the ids that the stream brings.
 
     Looks at the first readings of a stream until all have matched, and no further than so many.
 

@@ -150,7 +150,7 @@ class Machine:
     Parameters
     ----------
     rule
-        What it is told.
+        The rule whose alarms it keeps.
     thresholds
         For its scores.
     per_ms

@@ -1,4 +1,4 @@
-"""`Rule`: what rules of every kind can be told, checked.
+"""`Rule`: the parameters that rules of every kind have, checked.
 
 Knows words, numbers and durations; must not know kinds.
 """
@@ -24,7 +24,7 @@ NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What every rule can be told.
+    """A rule of alarms: the parameters that every kind has.
 
     Parameters
     ----------
@@ -47,6 +47,11 @@ class Rule:
         The field that it is about, where readings have several.
     runbook
         Address of what to do, for people.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range, or of the wrong type.
     """
 
     kind: ClassVar[str] = ""
@@ -100,8 +105,8 @@ class Rule:
 
     def fingerprint(self) -> str:
         """Return a short text, equal for rules that raise the same alarms."""
-        told = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "runbook"]
-        given = [f"{name}={_plain(value)}" for name, value in told if value not in (None, ())]
+        every = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "runbook"]
+        given = [f"{name}={_plain(value)}" for name, value in every if value not in (None, ())]
         return f"{self.kind}({', '.join(given)})"
 
 

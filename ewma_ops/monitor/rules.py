@@ -1,4 +1,4 @@
-"""The rules of alarms: what each kind of rule has to be told, checked. Here a rule is defined.
+"""The rules of alarms: the parameters of each kind of rule, checked. Here a rule is defined.
 
 Those about standard errors are in `chart_rules`. Knows words and numbers; must not know series,
 state or how a score is computed (`scores`).
@@ -52,6 +52,11 @@ class Bounds(Rule):
     clear_above, clear_below
         It is cleared by a value that is not greater, or not smaller, than this: ``above`` and
         ``below``, if not given.
+
+    Raises
+    ------
+    ConfigError
+        If no bound is given, one is not finite, or no value can clear the alarm.
 
     Examples
     --------
@@ -115,6 +120,11 @@ class Change(Rule):
     critical
         The alarm is critical from so many limits on, >= 1; ``None`` for never.
 
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+
     Examples
     --------
     >>> Change(limit=5.0, per="1min").kind
@@ -142,12 +152,17 @@ class Change(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Flat(Rule):
-    """The same value too many times in a row, as of a sensor that is stuck.
+    """The same value too many times in a row, as from a sensor that is stuck.
 
     Parameters
     ----------
     repeats
         From how many equal values in a row on the alarm is raised, >= 2. Another value clears it.
+
+    Raises
+    ------
+    ConfigError
+        If ``repeats`` is below 2, or no whole number.
 
     Examples
     --------

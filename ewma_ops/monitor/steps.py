@@ -80,7 +80,7 @@ class Repeats:
     by_time: ClassVar[bool] = False
 
     def factors(self, gap: Any, *, columns: bool) -> _Gap:  # noqa: ARG002 - time does not matter
-        """Return nothing of use."""
+        """Return a gap of 1, which `step` does not read."""
         return _Gap(1)
 
     def step(self, o: Ops, y: Any, x: Any, by: _Gap) -> tuple[tuple[Any, ...], Repeated]:  # noqa: ARG002

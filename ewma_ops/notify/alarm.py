@@ -1,6 +1,6 @@
 """An alarm's transition as it stands on the alarms topic, read back.
 
-Knows the document; must not know Kafka, HTTP or who is told.
+Knows the document; must not know Kafka, HTTP or the receivers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """What tells it from all others: an alarm is raised and cleared once, and may change."""
+        """Unique among transitions: an alarm is raised and cleared once; changes differ in time."""
         own = f"{self.alarm_id}/{self.transition}"
         return own if self.transition in ("raised", "cleared") else f"{own}/{self.time}"
 

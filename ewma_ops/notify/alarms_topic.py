@@ -43,7 +43,7 @@ class AlarmsTopic:
     """Read a topic from its beginning on, and commit how far its records are done.
 
     ``targets`` is where each partition was when this began: up to there its records were done
-    before, or, with ``first_start``, are of a time before anybody was to be told.
+    before, or, with ``first_start``, are older than the notifier, which sends none of them.
 
     Parameters
     ----------

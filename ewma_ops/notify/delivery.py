@@ -26,14 +26,14 @@ _SAY_EACH_S = 60.0
 
 
 class Receiver(Protocol):
-    """Whoever is told of alarms. Both methods that send raise `AwayError` where it is away."""
+    """Where alarms are sent. Both methods that send raise `AwayError` if it cannot be reached."""
 
     name: str
     together: int
     """How many transitions one call takes."""
 
     def restore(self, active: Sequence[Transition]) -> None:
-        """Take alarms that are on, and that it was told of before."""
+        """Take alarms that are on, and that it was sent before."""
 
     def send(self, transitions: Sequence[Transition]) -> dict[str, str]:
         """Send transitions; return why some are refused for good, by their key."""
@@ -48,7 +48,7 @@ class Delivery(threading.Thread):
     Parameters
     ----------
     receiver
-        Who is told.
+        Where to send.
     resend_s
         Seconds between two times that it is sent again what has to be repeated.
     on_done
@@ -123,8 +123,8 @@ class Delivery(threading.Thread):
             for key, why in refused.items():
                 self._tell(f"{self.receiver.name} refuses {key}: {why}; it is not sent again")
             self.refused += len(refused)
-            told = [one.transition for one in notices if one.transition.key not in refused]
-            self.sent.update(one.transition for one in told)
+            taken = [one.transition for one in notices if one.transition.key not in refused]
+            self.sent.update(one.transition for one in taken)
             self._on_done(record for one in notices for record in one.records)
         if time.monotonic() >= self._again_at:
             self.sent_again += self.receiver.send_again()

@@ -1,9 +1,9 @@
-"""The notifier: reads the alarms topic, tells every receiver, and commits what all were told.
+"""The notifier: reads the alarms topic, sends to every receiver, and commits what all have.
 
 Knows how the parts meet; must not know configuration files.
 
 At its start it reads the topic back, so that it knows which alarms are on. A record is committed
-when every receiver has taken it, or refused it for good: after a crash it is told again.
+when every receiver has taken it, or refused it for good: after a crash it is sent again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _STOP_S = 15.0
 
 
 class Notifier:
-    """Tell receivers of alarms until it is stopped.
+    """Send alarms to receivers until it is stopped.
 
     Parameters
     ----------
     topic
         The alarms topic, just opened; :meth:`run` closes it.
     receivers
-        Who is told, each of everything.
+        Where to send, all transitions to each.
     ongoing
         Which alarms are on: none yet.
     resend_s
@@ -83,15 +83,15 @@ class Notifier:
         parts = [f"{len(self._ongoing):,} alarms are on"]
         for delivery in self._deliveries:
             kinds = [f"{name} {n:,}" for name, n in sorted(delivery.sent.items())]
-            told = f"told {delivery.receiver.name} of {sum(delivery.sent.values()):,}"
-            told += f" ({', '.join(kinds)})" if kinds else ""
+            line = f"told {delivery.receiver.name} of {sum(delivery.sent.values()):,}"
+            line += f" ({', '.join(kinds)})" if kinds else ""
             more = {
                 "sent again": delivery.sent_again,
                 "refused": delivery.refused,
                 "calls failed": delivery.failed,
                 "waiting": len(delivery),
             }
-            parts.append(", ".join([told, *(f"{n:,} {name}" for name, n in more.items() if n)]))
+            parts.append(", ".join([line, *(f"{n:,} {name}" for name, n in more.items() if n)]))
         if self._ongoing.held:
             parts.append(f"{self._ongoing.held:,} old ones held")
         if self._unreadable:
@@ -116,7 +116,7 @@ class Notifier:
             self._said = (line, time.monotonic())
 
     def _read(self, record: TopicRecord) -> None:
-        """Take what was told before into account, and what was not once all of that is read."""
+        """Take in the records that were sent before, and once all are read, those that were not."""
         if self._restored:
             self._take(record)
         elif record.offset >= self._topic.targets.get(record.partition, 0):
@@ -160,7 +160,7 @@ class Notifier:
         else:
             for delivery in self._deliveries:
                 delivery.receiver.restore(known)
-            self._put(ended)  # somebody was told of them
+            self._put(ended)  # receivers have them as on
         self._tell(f"telling {self._names()}; alarms that are on: {len(known):,}")
         for delivery in self._deliveries:
             delivery.start()

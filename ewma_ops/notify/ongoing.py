@@ -1,6 +1,6 @@
-"""Which alarms are on, and which transitions somebody has to be told of.
+"""Which alarms are on, and which transitions have to be sent.
 
-Knows transitions and the time; must not know Kafka, HTTP or who is told.
+Knows transitions and the time; must not know Kafka, HTTP or the receivers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Notice", "Ongoing"]
 
 
 class Notice(NamedTuple):
-    """A transition to tell of, and the records that are done with once that was done."""
+    """A transition to send, and the records that are done once every receiver has it."""
 
     transition: Transition
     records: tuple[Hashable, ...]
@@ -24,7 +24,7 @@ class Ongoing:
     """Follow alarms from transition to transition.
 
     A transition that is old, by its event time, is of a job that reads the past again. It is held
-    for a while; if its alarm clears in the meantime nobody is told of either.
+    for a while; if its alarm clears in the meantime, neither is sent.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Ongoing:
         return iter(self._active.values())
 
     def restore(self, transition: Transition) -> None:
-        """Take a transition that everybody was told of before."""
+        """Take a transition that every receiver was sent before."""
         self._replace_earlier(transition)
         if transition.active:
             self._active[transition.alarm_id] = transition
@@ -78,7 +78,7 @@ class Ongoing:
             self._forget_place(transition)
 
     def take(self, transition: Transition, record: Hashable, now_ms: int) -> list[Notice]:
-        """Take the next transition; return what is to be told now."""
+        """Take the next transition; return the notices to send now."""
         ended = self._replace_earlier(transition)
         return [*ended, *self._take(transition, record, now_ms)]
 
@@ -97,12 +97,12 @@ class Ongoing:
                 self._done.append(record)
                 return []
             return [Notice(transition, (record,))]
-        told = alarm_id in self._active and held is None
+        sent = alarm_id in self._active and held is None
         self._active[alarm_id] = transition
         if held is not None:
             held[1].append(record)
             return []
-        if fresh or told:
+        if fresh or sent:
             return [Notice(transition, (record,))]
         self._held[alarm_id] = (now_ms + self._hold, [record])
         return []
@@ -113,7 +113,7 @@ class Ongoing:
         return [Notice(self._active[one], tuple(self._held.pop(one)[1])) for one in over]
 
     def end_others(self, own: Collection[str]) -> list[Notice]:
-        """End the alarms that are on and of none of these jobs; return what is to be told.
+        """End the alarms that are on and of none of these jobs; return the notices to send.
 
         A job with other rules begins with no alarms, so nothing clears those of the job before.
         """
@@ -124,7 +124,7 @@ class Ongoing:
         return [Notice(one.ended(one.time), ()) for one in others]
 
     def done(self) -> list[Hashable]:
-        """Return, once, the records of which nobody is told."""
+        """Return, once each, the records whose transitions are not sent."""
         done, self._done = self._done, []
         return done
 

@@ -43,7 +43,7 @@ class Webhook:
         self._open = opener("notify", "the webhook")
 
     def restore(self, active: Sequence[Transition]) -> None:
-        """Take alarms that are on and that were told before: there is nothing to do."""
+        """Take alarms that are on and were sent before: there is nothing to do."""
 
     def send(self, transitions: Sequence[Transition]) -> dict[str, str]:
         """Post transitions; return why some are refused, by their key."""

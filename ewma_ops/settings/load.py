@@ -133,7 +133,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
 
 
 def _of_alarms(notify: Notify | None, alarms: Alarms, tables: dict[str, Any]) -> Notify | None:
-    """Return who is told of the job's own alarms, where no other topic is named."""
+    """Return ``[notify]`` with the job's own alarms topic, where it names no other."""
     if notify is None or "topic" in tables["notify"]:
         return notify
     return msgspec.structs.replace(notify, topic=alarms.topic)

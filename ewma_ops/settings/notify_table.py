@@ -1,4 +1,4 @@
-"""Table ``[notify]`` of the configuration file: who is told of alarms, by ``ewma notify``.
+"""Table ``[notify]`` of the configuration file: where ``ewma notify`` sends alarms.
 
 Knows the keys and how their values are shown; must not know HTTP, nor the rest of the file.
 """
@@ -34,7 +34,7 @@ NOTIFY_KEY = 'alertmanager = "http://127.0.0.1:9093"'
 class Notify(Struct, frozen=True, kw_only=True):
     """Table ``[notify]``: Alertmanagers, a webhook, and how often active alarms are sent again.
 
-    ``username``, ``password`` and ``ca_file`` are for the Alertmanagers, all of which are told;
+    ``username``, ``password`` and ``ca_file`` are for the Alertmanagers, each of which gets all;
     ``secret`` signs what a webhook gets. A transition whose event time is older than ``old_after``
     is held for one ``resend``, and dropped where its alarm clears meanwhile. ``link`` is an
     address for people, with ``{series}`` in it. ``topic`` is where alarms are.
@@ -58,7 +58,7 @@ class Notify(Struct, frozen=True, kw_only=True):
 
     @property
     def receivers(self) -> str:
-        """Who is told, for people; the path of a webhook may be secret."""
+        """Where alarms are sent, for people; the path of a webhook may be secret."""
         return ", ".join([*self.alertmanager, *(["webhook"] if self.webhook else [])])
 
 

@@ -94,7 +94,7 @@ class RuleFindings:
 
 
 class Backtest:
-    """Take readings in, and tell at the end what rules would have done.
+    """Take readings in, and report at the end what rules would have done.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ class Tuned:
 
 
 class Tuning:
-    """Take readings in, and tell at the end which decay would have predicted them best.
+    """Take readings in, and report at the end which decay would have predicted them best.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Alarms as their topic tells them: which are on, what happened of late, and when each was on.
+"""Alarms from their topic: which are on, the latest transitions, and when each was on.
 
 Knows records of transitions; must not know topics, rows or pages.
 """

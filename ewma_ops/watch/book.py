@@ -42,7 +42,7 @@ class Example(NamedTuple):
 
 
 class Rates:
-    """How many events were written of late, by the second."""
+    """How many events were written lately, by the second."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[int, int]] = deque(maxlen=64)

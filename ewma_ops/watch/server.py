@@ -40,9 +40,9 @@ class Watching(NamedTuple):
     status: Status
     history: History
 
-    def looker(self, *, frank: bool = False) -> Looker:
-        """Return one who looks; ``frank`` if it may be told where brokers are."""
-        return Looker(self.book, self.status, self.history.ask, frank=frank)
+    def looker(self, *, show_brokers: bool = False) -> Looker:
+        """Return a `Looker`; with ``show_brokers`` its answers may name the brokers."""
+        return Looker(self.book, self.status, self.history.ask, show_brokers=show_brokers)
 
 
 @contextmanager

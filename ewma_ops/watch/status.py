@@ -78,7 +78,7 @@ class Health:
 
 
 def health(
-    status: Status, arrived_s: float, now_s: float | None = None, *, frank: bool = False
+    status: Status, arrived_s: float, now_s: float | None = None, *, show_brokers: bool = False
 ) -> Health:
     """Say how the job is.
 
@@ -90,8 +90,8 @@ def health(
         When the last event came, in seconds since the epoch; 0 for never.
     now_s
         The time now.
-    frank
-        Whether whoever reads it may see where brokers are.
+    show_brokers
+        Whether the sentence may name the brokers.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def health(
     """
     now = time.time() if now_s is None else now_s
     if status.trouble:
-        return Health("no broker", status.trouble if frank else _AWAY)
+        return Health("no broker", status.trouble if show_brokers else _AWAY)
     if status.is_missing:
         return Health("starting", "the output topic does not exist yet: start the flow")
     if not status.is_caught_up:

@@ -76,7 +76,7 @@ def _scale(of: MeasureColumns, rows: NDArray[np.intp]) -> NDArray[np.float64]:
 
 
 class Looker:
-    """One who looks: keeps what was searched and sorted, so that the next look is quick.
+    """Answers views of one page or terminal; keeps what was searched and sorted for the next one.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ class Looker:
         What is known.
     read_back
         Asks for the readings of a series from before it was opened.
-    frank
-        Whether who looks may see where brokers are.
+    show_brokers
+        Whether what it returns may name the brokers.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class Looker:
         status: Status,
         read_back: Callable[[int, int, Deep], None],
         *,
-        frank: bool = False,
+        show_brokers: bool = False,
     ) -> None:
         self._book, self._status, self._read_back = book, status, read_back
-        self._frank = frank
+        self._show_brokers = show_brokers
         self._search = Search("")
         self._held: tuple[object, list[int], int] | None = None
 
@@ -108,7 +108,7 @@ class Looker:
             arrived, events = book.arrived_s, book.events
             rate, event_lag = book.rates.per_s(now), book.event_lag_s
             letters, series = sum(book.causes.values()), len(book.index)
-        state = health(status, arrived, now, frank=self._frank)
+        state = health(status, arrived, now, show_brokers=self._show_brokers)
         lag, exact = status.lag()
         said = status.said
         return {
@@ -148,7 +148,7 @@ class Looker:
         return shown
 
     def alarms(self) -> dict[str, Any] | None:
-        """Return the alarms that are on and what happened of late; None where there are none."""
+        """Return the alarms that are on and their latest transitions; None where there are none."""
         book = self._book
         with book.lock:
             known = book.alarms

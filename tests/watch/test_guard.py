@@ -112,7 +112,7 @@ def test_names_origins_and_headers() -> None:
 
 def test_nothing_of_the_connection_reaches_the_page() -> None:
     status = Status(trouble="no broker at kafka-7.internal:9092")
-    assert health(status, 0.0, frank=True).sentence == status.trouble
+    assert health(status, 0.0, show_brokers=True).sentence == status.trouble
     with served(status=status) as at:
         asked = http.client.HTTPConnection(*at, timeout=PATIENCE_S)
         asked.request("GET", "/stream?tab=a")
