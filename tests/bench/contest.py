@@ -138,7 +138,7 @@ def run(name: str, command: Sequence[str], contest: Contest, *options: str) -> S
     RuntimeError
         If it fails, takes too long, or writes something else.
     """
-    output = f"{contest.topic}-{name}-{time.monotonic_ns()}"
+    output = re.sub(r"[^\w.-]+", "-", f"{contest.topic}-{name}-{time.monotonic_ns()}")
     make_topic(contest.bootstrap, output)
     arguments = [contest.bootstrap, contest.topic, output, str(contest.readings)]
     environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
