@@ -138,9 +138,12 @@ class Recalls:
                     under_way.pop(reading).end(reading.error)
         except BaseException as raised:  # noqa: BLE001 - raised again by `Recall.wait`
             error = raised
+        left = [*under_way.values(), *(new or ())]
         with self._lock:
-            self._thread = None if self._thread is threading.current_thread() else self._thread
-            left, self._new = [*under_way.values(), *(new or ()), *self._new], []
+            if self._thread is threading.current_thread():  # else another one reads what is new
+                self._thread = None
+                left += self._new
+                self._new = []
         for recall in left:
             recall.end(error)
         if reader is not None:
@@ -149,11 +152,16 @@ class Recalls:
     def _adopt(self, under_way: dict[Reading, Recall]) -> list[Recall] | None:
         """Return what was begun since the last call; ``None`` when there is nothing to do."""
         with self._lock:
-            if self._closing or not (self._new or under_way):
+            if self._closing:
+                return None
+            if not (self._new or under_way):
                 self._thread = None
                 return None
             new, self._new = self._new, []
-        again = {recall.partition for recall in new}
-        for reading in [one for one in under_way if one.tp.partition in again]:
-            under_way.pop(reading).end(RuntimeError("the partition is read back from elsewhere"))
-        return new
+        latest = {recall.partition: recall for recall in new}
+        replaced = [recall for recall in new if latest[recall.partition] is not recall]
+        again = [reading for reading in under_way if reading.tp.partition in latest]
+        replaced += map(under_way.pop, again)
+        for recall in replaced:
+            recall.end(RuntimeError("the partition is read back from elsewhere"))
+        return list(latest.values())

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from kafka import TopicPartition
 
 from ewma_ops.connectors import KafkaSink, part_key
 from ewma_ops.connectors.sink import recalls
-from ewma_ops.connectors.sink.readback import QUIET_S, Readback
+from ewma_ops.connectors.sink.ledger import Ledger
+from ewma_ops.connectors.sink.readback import QUIET_S, Readback, Reading, Stretch
 from ewma_ops.connectors.sink.recalls import Recalls
 from tests.helpers.brokers import read_all
+from tests.helpers.jobs import wait_until
 from tests.helpers.once import made, pending
-from tests.helpers.patience import slowness
+from tests.helpers.patience import PATIENCE_S, slowness
 
 PARTITIONS = 6
 
@@ -84,8 +87,6 @@ class _Failing:
 
 
 def test_whoever_waits_is_told_what_failed() -> None:
-    from ewma_ops.connectors.sink.ledger import Ledger
-
     reader = _Failing()
     reading = Recalls(lambda: reader, lambda _: made(0, 0).origins)  # type: ignore[arg-type,return-value]
     begun = [reading.begin(partition, Ledger()) for partition in range(3)]
@@ -97,10 +98,84 @@ def test_whoever_waits_is_told_what_failed() -> None:
 
 
 def test_an_old_read_back_is_not_relied_upon(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ewma_ops.connectors.sink.ledger import Ledger
-
     recall = recalls.Recall(0, Ledger(), 0, 0.0)
     recall.end()
     assert recall.fresh
     monkeypatch.setattr(recalls, "_FRESH_S", 0.0)
     assert not recall.fresh
+
+
+class _Empty:
+    """Reads back partitions that are empty, each in one poll."""
+
+    def __init__(self, goes_on: threading.Event) -> None:
+        self.goes_on = goes_on
+        self.closed = False
+        self.readings: dict[int, Reading] = {}
+
+    def begin(self, partition: int, base: int, **_: object) -> Reading:
+        reading = Reading(TopicPartition("t", partition), base, base, 0.0)
+        self.readings[partition] = reading
+        return reading
+
+    def poll(self) -> Iterator[tuple[Reading, Stretch]]:
+        for reading in self.readings.values():
+            reading.done = True
+        self.readings = {}
+        yield from ()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _of_empty_partitions() -> tuple[Recalls, _Empty]:
+    reader = _Empty(threading.Event())
+
+    def connect() -> _Empty:
+        assert reader.goes_on.wait(PATIENCE_S)
+        return reader
+
+    return Recalls(connect, lambda _: made(0, 0).origins), reader  # type: ignore[arg-type,return-value]
+
+
+def test_a_partition_begun_twice_before_the_reader_connects_is_read_once() -> None:
+    """As when a part resumes from a snapshot right after the parts were listed."""
+    reading, reader = _of_empty_partitions()
+    reading.begin(0, Ledger())
+    wait_until(lambda: not reading._new)
+    listed = reading.begin(1, Ledger())
+    resumed = reading.begin(1, Ledger())
+    thread = reading._thread
+    assert thread is not None
+    reader.goes_on.set()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert reader.closed
+    resumed.wait()
+    with pytest.raises(RuntimeError, match="from elsewhere"):
+        listed.wait()
+
+
+def test_what_is_begun_while_the_thread_ends_is_read_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, reader = _of_empty_partitions()
+    reader.goes_on.set()
+    adopt = Recalls._adopt
+    late: list[recalls.Recall] = []
+    begins = threading.Thread.start
+
+    def adopt_slowly(self: Recalls, under_way: dict[Reading, recalls.Recall]) -> object:
+        new = adopt(self, under_way)
+        if new is None and not late:
+            with monkeypatch.context() as patch:  # the next thread is slow to start
+                patch.setattr(threading.Thread, "start", lambda _: None)
+                late.append(self.begin(1, Ledger()))
+        return new
+
+    monkeypatch.setattr(Recalls, "_adopt", adopt_slowly)
+    reading.begin(0, Ledger()).wait()
+    wait_until(lambda: reader.closed)
+    assert reading._thread is not None
+    begins(reading._thread)
+    late[0].wait()
