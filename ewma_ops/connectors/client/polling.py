@@ -61,7 +61,8 @@ class Polling:
         self._check_crcs = consumer.config["check_crcs"]
         self._upkeep_at = 0.0
         self._refreshed_at: float | None = None
-        self._leaders: dict[TopicPartition, int] = {}
+        self._nodes: dict[TopicPartition, int] = {}
+        """Where each partition is read: at its leader, or at a replica that this one has named."""
         self._anew: set[int] = set()
         """Nodes whose next request is kafka-python's: with partitions or leaders of now."""
         self._answers: deque[tuple[dict[TopicPartition, int], Fetched]] = deque()
@@ -87,16 +88,18 @@ class Polling:
 
     def _keep_up(self, now: float) -> dict[Any, list[Any]]:
         refreshed = self._refreshed()
-        self._leaders = {
-            tp: self._cluster.leader_for_partition(tp) for tp in self._subscription.assignment
-        }
+        self._locate()
         if refreshed != self._refreshed_at:
-            self._anew = set(self._leaders.values())
+            self._anew = set(self._nodes.values())
         self._upkeep_at, self._refreshed_at = now + _UPKEEP_S, refreshed
         consumer = self._consumer()
         assert consumer is not None  # it is its caller who polls
         records: dict[Any, list[Any]] = consumer.poll(timeout_ms=0)
         return records
+
+    def _locate(self) -> None:
+        where = self._fetcher._select_read_replica
+        self._nodes = {tp: where(tp) for tp in self._subscription.assignment}
 
     def _refreshed(self) -> float:
         at: float = self._cluster._last_successful_refresh_ms
@@ -106,7 +109,9 @@ class Polling:
         """Send what ``Fetcher.send_fetches`` would, without a coroutine for it."""
         fetcher = self._fetcher
         busy, manager = fetcher._nodes_with_pending_fetch_requests, fetcher._manager
-        nodes = set(self._leaders.values())
+        if fetcher.config["client_rack"]:  # the last answer may have named a replica nearby
+            self._locate()
+        nodes = set(self._nodes.values())
         if busy and nodes <= busy:
             return
         sent = []
@@ -129,7 +134,7 @@ class Polling:
 
         ``None`` where that is not all there is to ask: kafka-python does it then.
         """
-        fetcher, leaders = self._fetcher, self._leaders
+        fetcher, nodes = self._fetcher, self._nodes
         assignment = self._subscription.assignment
         if fetcher._completed_fetches or fetcher._next_partition_records:
             return None
@@ -138,7 +143,7 @@ class Polling:
         offsets: dict[int, dict[TopicPartition, int]] = {}
         changed: dict[int, dict[str, list[Any]]] = {}
         for tp, state in assignment.items():
-            node = leaders.get(tp)
+            node = nodes.get(tp)
             if node is None or not state.is_fetchable():
                 return None
             if node in busy:
@@ -270,7 +275,7 @@ _READS = {
     ),
     (Fetcher, "_create_fetch_requests"): (
         "_nodes_with_pending_fetch_requests", "_fetchable_partitions", "_session_handlers",
-        "leader_epoch_for_partition",
+        "leader_epoch_for_partition", "_select_read_replica",
     ),
     (Fetcher, "_handle_fetch_response"): ("_session_handlers", "handle_response"),
     (Fetcher, "_parse_fetched_data"): ("highwater", "position", "PartitionRecords"),
