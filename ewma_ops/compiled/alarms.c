@@ -2,6 +2,7 @@
 #include "common.h"
 
 static const f64 CLIP = 4.0, MOST_U = 1.0 / 20.0, ALONE = 0.75, ROUNDING = 0x1p-72, TINY = 5e-324;
+static const u32 COUNTED = (u32)1 << 31;
 
 static inline f64 greater(f64 x, f64 y) { return x >= y || x != x ? x : y; }
 static inline f64 smaller(f64 x, f64 y) { return x <= y || x != x ? x : y; }
@@ -53,7 +54,7 @@ KERNEL i64 ewma_track_baseline(
         fast_u[k] = fast_squares;
         slow_u[k] = u;
         shared[k] = products;
-        seen[k] = u > ALONE ? 1 : seen[k] + 1;
+        seen[k] = u > ALONE ? 1 : seen[k] + (seen[k] < COUNTED);
         fast_after[i] = near;
         slow_after[i] = slow[k];
         before[i] = mean;

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.compiled import library
 from ewma_ops.monitor.chart_rules import LEAST_N_EFF
+from ewma_ops.monitor.rule import COUNTED
 from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.ops import Ops
@@ -167,7 +168,7 @@ class Baseline:
         spread = o.maximum(1.0 - slow_u, 0.0)
         after = (spread * variance + p * d * d) / o.maximum(r * spread + 2.0 * p, _TINY)
         fast = fast + fast_p * (x - fast)
-        seen = o.where(u > _ALONE, 1, seen + 1)
+        seen = o.where(u > _ALONE, 1, seen + (seen < COUNTED))
         state = fast, slow + p * d, after, fast_weight, slow_weight, fast_u, u, shared, seen
         return state, Seen(
             fast, state[1], slow, variance, slow_u, fast_u + u - 2.0 * shared, judged

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rates import readings_per_false_alarm
-from ewma_ops.monitor.rule import DIRECTIONS, NS_PER_MS, Rule
+from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
@@ -58,7 +58,7 @@ class Frozen:
     readings: int
 
     def __post_init__(self) -> None:
-        whole("baseline: readings", self.readings, 20)
+        whole("baseline: readings", self.readings, 20, COUNTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +123,9 @@ class ChartRule(Rule):
         one_of("direction", self.direction, DIRECTIONS)
         number("least", self.least, ">= 0", lambda x: x >= 0)
         number("clear", self.clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
-        whole("warm_up", self.warm_up, 0 if isinstance(self.baseline, Given) else 20)
+        whole("warm_up", self.warm_up, 0 if isinstance(self.baseline, Given) else 20, COUNTED)
         one_of("memory", self.memory, ("none", "ar1"))
-        whole("memory_span", self.memory_span, 100)
+        whole("memory_span", self.memory_span, 100, COUNTED)
         if self.critical is not None:
             number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
         if self.limit is not None:
@@ -270,7 +270,13 @@ class Spike(ChartRule):
 def _slower(decay: Decay, times: float) -> Decay:
     """Return a decay that forgets so many times slower."""
     if decay.by_time:
-        return Decay(halflife=timedelta(milliseconds=decay.halflife_ms * times))
+        try:
+            return Decay(halflife=timedelta(milliseconds=decay.halflife_ms * times))
+        except OverflowError:
+            raise ConfigError(
+                f"baseline is {times:g}: a half-life {times:g} times that of {decay!r} is longer "
+                "than can be told; give a smaller number"
+            ) from None
     return Decay(alpha=decay.alpha / times)
 
 

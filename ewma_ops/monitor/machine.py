@@ -26,6 +26,7 @@ _ADOPTED = 0.6
 """An alarm that is cleared with more than this part of its largest deviation left, measured from
 what was expected as it was raised: the series has not come back, it is expected where it is."""
 _PENDING, _LASTING, _COOLING = range(3)
+_LATEST = (1 << 63) - 1
 
 EPISODE = (
     *(("phase", "int8"), ("side", "int8"), ("severity", "int8")),
@@ -275,7 +276,8 @@ class Machine:
     def _clear(self, row: int, episode: Episode, by: str, trigger: Trigger, look: Look) -> Event:
         event = self._event(CLEARED, by, episode, trigger, look())
         if self._cooldown:
-            episode.phase, episode.until = _COOLING, trigger.time + self._cooldown
+            episode.phase = _COOLING
+            episode.until = min(trigger.time + self._cooldown, _LATEST)
         else:
             del self.episodes[row]
         return event

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from ewma_ops.monitor.baseline import CLIP, Seen
+from ewma_ops.monitor.rule import COUNTED
 from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.ops import Ops
@@ -93,13 +94,9 @@ class Reference:
             variance = mean * 0.0 + self.std * self.std
         reach = o.where(judged, o.sqrt(variance) * CLIP, float("inf"))
         fast = fast + p * (o.minimum(o.maximum(x, mean - reach), mean + reach) - fast)
-        state = fast, weight, u, mean, squares, o.where(seen < _MANY, seen + 1, seen)
+        state = fast, weight, u, mean, squares, seen + (seen < COUNTED)
         concentration = mean * 0.0 + of_mean
         return state, Seen(fast, mean, mean, variance, concentration, u + of_mean, judged)
 
     def compiled(self, *_: Any) -> None:
         """Return None: it is not compiled."""
-
-
-_MANY = 1 << 31
-"""Readings that are counted at most."""

@@ -16,10 +16,12 @@ from ewma_ops.stats.checks import one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 
-__all__ = ["DIRECTIONS", "NS_PER_MS", "Rule"]
+__all__ = ["COUNTED", "DIRECTIONS", "NS_PER_MS", "Rule"]
 
 DIRECTIONS = ("both", "high", "low")
 NS_PER_MS = 1_000_000
+COUNTED = 1 << 31
+"""Readings of a series are counted up to here: there are counters of 32 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.chart_rules import ChartRule, Frozen, Given, Level, Spike
-from ewma_ops.monitor.rule import DIRECTIONS, NS_PER_MS, Rule
+from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
@@ -176,7 +176,7 @@ class Flat(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("repeats", self.repeats, 2)
+        whole("repeats", self.repeats, 2, COUNTED)
 
 
 KINDS: dict[str, type[Rule]] = {one.kind: one for one in (Level, Spike, Bounds, Change, Flat)}

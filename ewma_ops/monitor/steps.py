@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from ewma_ops.monitor.rule import COUNTED
 from ewma_ops.stats.ops import Ops
 
 __all__ = ["Changed", "Changes", "Repeated", "Repeats"]
@@ -86,7 +87,7 @@ class Repeats:
     def step(self, o: Ops, y: Any, x: Any, by: _Gap) -> tuple[tuple[Any, ...], Repeated]:  # noqa: ARG002
         """Return the state after a reading x, and how often it came in a row."""
         before, run = y
-        run = o.where((x == before) & (run > 0), run + 1, 1)
+        run = o.where((x == before) & (run > 0), run + (run < COUNTED), 1)
         return (x, run), Repeated(run)
 
     def compiled(self, *_: Any) -> None:

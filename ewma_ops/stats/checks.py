@@ -27,10 +27,12 @@ def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
         raise ConfigError(f"{name} is {value!r}: it must be one of {', '.join(allowed)}")
 
 
-def whole(name: str, value: object, least: int) -> None:
-    """Refuse a value that is not an integer of at least ``least``."""
+def whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Refuse a value that is not an integer of at least ``least``, and at most ``most``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} is {value!r}: it must be an integer >= {least}")
+    if most is not None and value > most:
+        raise ConfigError(f"{name} is {value!r}: it must be an integer <= {most}")
 
 
 def number(name: str, value: Any, bound: str, within: Callable[[Any], bool]) -> None:

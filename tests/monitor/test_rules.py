@@ -35,6 +35,28 @@ def test_a_level_rule_has_the_published_limit() -> None:
     assert rule.baseline.alpha == pytest.approx(0.01)
 
 
+def test_a_baseline_has_a_half_life_that_can_be_told() -> None:
+    for times in (1e300, 1e308):
+        with pytest.raises(ConfigError, match="longer than can be told; give a smaller number"):
+            Level(limit=4.0, baseline=times).with_limit(Decay(halflife="5min"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "name"),
+    [
+        (Level, {"limit": 4.0, "warm_up": 1 << 32}, "warm_up"),
+        (Level, {"limit": 4.0, "memory_span": 1 << 32}, "memory_span"),
+        (Flat, {"repeats": 1 << 32}, "repeats"),
+        (Frozen, {"readings": 1 << 32}, "baseline: readings"),
+    ],
+)
+def test_no_rule_waits_for_more_readings_than_are_counted(
+    kind: Any, options: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is 4294967296: it must be an integer <= 2147"):
+        kind(**options)
+
+
 def test_one_side_alone_has_half_of_the_false_alarms() -> None:
     high = Level(false_alarms="1 per 500 readings", direction="high").with_limit(COUNT)
     assert high.limit == limit_for(250, 0.1)

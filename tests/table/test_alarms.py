@@ -458,6 +458,47 @@ def test_a_change_is_measured_by_reading_or_by_time(size: int) -> None:
     assert found.evidence["expected"][:2].tolist() == [0.0, 0.0]
 
 
+def test_a_series_may_have_any_number_of_readings() -> None:
+    """Also more than its counters hold, read one by one or in columns."""
+    rules = AlarmRules.of(
+        {
+            "level": Level(limit=4.0),
+            "kept": Level(limit=4.0, baseline=Frozen(readings=100)),
+            "flat": Flat(repeats=60),
+        }
+    )
+    most, n = 1 << 31, 200
+    values = np.repeat(np.sin(np.arange(n)), 2)
+    single, whole = (SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules) for _ in range(2))
+    for table in (single, whole):
+        table.step("s", values[0])
+        assert table._alarms is not None
+        for tracked in table._alarms.state.tracked:
+            for (name, _, _), column in zip(tracked.tracker.columns, tracked.columns, strict=True):
+                if name in ("seen", "run"):
+                    column[0] = most - 1
+        table.step("s", values[0])
+    whole.update(Readings(["s"] * len(values), values))
+    for value in values.tolist():
+        single.step("s", value)
+    taken = [table.snapshot().alarms for table in (single, whole)]
+    counts = {name for name in taken[0] if name.endswith("/seen")}
+    assert len(counts) == 2
+    for name, column in taken[0].items():
+        assert np.array_equal(column, taken[1][name]), name
+        assert name not in counts or column[0] == most
+
+
+def test_a_cooldown_ends_at_a_time_that_can_be_kept() -> None:
+    rules = AlarmRules.of({"hot": Bounds(above=1.0, cooldown="999999999999999 weeks")})
+    table = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules)
+    for time_ms, value in enumerate((2.0, 0.0, 2.0)):
+        table.step("s", value, time_ms)
+    resumed = SeriesTable(Smoothing(Decay(beta=0.9)), table.snapshot(), alarms=rules)
+    resumed.step("s", 2.0, 4)
+    assert resumed.pop_transitions() is None
+
+
 def test_a_reset_clears() -> None:
     rules = AlarmRules.of({"hot": Bounds(above=30.0)})
     raised, reset = ("hot", "raised", ""), ("hot", "cleared", "reset")
