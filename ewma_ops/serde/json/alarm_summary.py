@@ -14,6 +14,7 @@ __all__ = ["AlarmFacts", "shown_number", "summary"]
 
 _MOST_ID = 100
 _SIGNIFICANT = 4
+_MOST_SIGNIFICANT = 15
 _UNITS_S = ((604_800.0, "weeks"), (86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 _PLAIN = (-4, 12)
 """Powers of ten between which a number is shown without an exponent."""
@@ -79,20 +80,43 @@ def shown_id(series_id: str) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
-def shown_number(x: float) -> str:
+def shown_number(x: float, apart: float = math.nan) -> str:
     """Return a number to four digits, the same text on every machine.
+
+    With more digits if numbers that are ``apart`` by so much would else look alike: such a
+    difference is shown to two.
 
     Examples
     --------
-    >>> [shown_number(x) for x in (21.5, 0.123456, 1234567.8, 1e-9, 0.0, -3.0)]
+    >>> [shown_number(x) for x in (21.5, 0.123456, 1234567.8, 1e-9, -0.0, -3.0)]
     ['21.5', '0.1235', '1234568', '1e-09', '0', '-3']
+    >>> shown_number(1013.2512), shown_number(1013.2512, apart=0.4)
+    ('1013', '1013.25')
     """
-    rounded = f"{x:.{_SIGNIFICANT - 1}e}"
-    power = int(rounded.rpartition("e")[2])
-    if x != 0.0 and not _PLAIN[0] <= power < _PLAIN[1]:
-        return f"{x:.{_SIGNIFICANT}g}"
-    text = f"{x:.{max(0, _SIGNIFICANT - 1 - power)}f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
+    if x == 0.0:
+        return "0"
+    digits = _SIGNIFICANT
+    if math.isfinite(apart) and apart != 0.0:
+        needed = _power(x, _SIGNIFICANT) - _power(apart, _SIGNIFICANT) + 2
+        digits = min(max(digits, needed), _MOST_SIGNIFICANT)
+    power = _power(x, digits)
+    if not _PLAIN[0] <= power < _PLAIN[1]:
+        return f"{x:.{digits}g}"
+    text = f"{x:.{max(0, digits - 1 - power)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _power(x: float, digits: int) -> int:
+    """Return the power of ten of a number that is rounded to some digits."""
+    return int(f"{x:.{digits - 1}e}".rpartition("e")[2])
+
+
+def _as_written(x: float) -> str:
+    """Return a number of the file with the digits that it was written with, four at least."""
+    for digits in range(_SIGNIFICANT, _MOST_SIGNIFICANT):
+        if float(f"{x:.{digits}g}") == x:
+            return shown_number(x, apart=x / 10.0 ** (digits - 2))
+    return shown_number(x)
 
 
 def shown_duration(duration_ms: float) -> str:
@@ -105,7 +129,7 @@ def shown_duration(duration_ms: float) -> str:
     """
     seconds = duration_ms / 1_000.0
     for size, unit in _UNITS_S:
-        if seconds >= size and (unit != "weeks" or seconds >= 2 * size):
+        if float(f"{seconds:.3g}") >= size and (unit != "weeks" or seconds >= 2 * size):
             return f"{seconds / size:.3g} {unit}"
     return f"{duration_ms:.3g} ms"
 
@@ -127,10 +151,11 @@ def _spike(facts: AlarmFacts) -> _Found:
 
 
 def _bounds(facts: AlarmFacts) -> _Found:
-    bound = facts.lower if facts.high < 0 else facts.upper
-    state = _side(facts, "above", "below", "beyond") + _said(" ", bound)
+    bound = _bound(facts)
+    written = f" {_as_written(bound)}" if _known(bound) else ""
+    state = _side(facts, "above", "below", "beyond") + written
     rows = f" for {facts.readings:.0f} readings" if facts.readings > 1.0 else ""
-    return _Found(f"{state}{rows}", _said(": ", facts.value))
+    return _Found(f"{state}{rows}", _said(": ", facts.value, facts.value - bound))
 
 
 def _change(facts: AlarmFacts) -> _Found:
@@ -169,12 +194,16 @@ def _cleared(facts: AlarmFacts) -> str:
 
 def _average(facts: AlarmFacts) -> str:
     if facts.kind == "level" and _known(facts.ewma):
-        return f": average {shown_number(facts.ewma)}{_expected(facts)}"
-    return _said(": ", facts.value) + (_expected(facts) if facts.kind != "bounds" else "")
+        return f": average {shown_number(facts.ewma, _width(facts))}{_expected(facts)}"
+    if facts.kind == "bounds":
+        return _said(": ", facts.value, facts.value - _bound(facts))
+    if facts.kind == "change":  # what it expects is the value before
+        return _said(": ", facts.value)
+    return _said(": ", facts.value, _width(facts)) + _expected(facts)
 
 
 def _against(facts: AlarmFacts, what: str, number: float) -> str:
-    text = _said(f": {what} ", number) + _expected(facts)
+    text = _said(f": {what} ", number, _width(facts)) + _expected(facts)
     if _known(facts.score, facts.limit):
         score, limit = shown_number(abs(facts.score)), shown_number(facts.limit)
         text += f" ({score} standard errors off, limit {limit})"
@@ -183,13 +212,24 @@ def _against(facts: AlarmFacts, what: str, number: float) -> str:
 
 def _expected(facts: AlarmFacts) -> str:
     if _known(facts.lower, facts.upper):
-        return f", expected {shown_number(facts.lower)} to {shown_number(facts.upper)}"
+        lower, upper = (shown_number(x, _width(facts)) for x in (facts.lower, facts.upper))
+        return f", expected {lower} to {upper}"
     return _said(", expected ", facts.expected)
 
 
-def _said(ahead: str, number: float) -> str:
+def _bound(facts: AlarmFacts) -> float:
+    """Return the bound that was passed."""
+    return facts.lower if facts.high < 0 else facts.upper
+
+
+def _width(facts: AlarmFacts) -> float:
+    """Return how wide the range is that is expected."""
+    return facts.upper - facts.lower
+
+
+def _said(ahead: str, number: float, apart: float = math.nan) -> str:
     """Return a number behind some words; nothing where there is none."""
-    return f"{ahead}{shown_number(number)}" if _known(number) else ""
+    return f"{ahead}{shown_number(number, apart)}" if _known(number) else ""
 
 
 def _side(facts: AlarmFacts, high: str, low: str, neither: str) -> str:

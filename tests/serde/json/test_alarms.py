@@ -210,6 +210,30 @@ SAID = [
         AlarmFacts("k", "change", "raised", "", "warning", -1, 3.0, score=-7.0, limit=5.0),
         "k is falling too fast: 3 (-7, limit 5)",
     ),
+    (
+        AlarmFacts("k", "change", "cleared", "back", "warning", -1, 3.0, expected=2.0, score=1.0,
+             limit=5.0, duration_ms=59_999.0),
+        "k is back after 1 min: 3",
+    ),
+    (
+        AlarmFacts("k", "bounds", "raised", "", "warning", 1, 1013.26, lower=0.0, upper=1013.25),
+        "k is above 1013.25: 1013.26",
+    ),
+    (
+        AlarmFacts("k", "bounds", "raised", "", "warning", -1, -0.0, lower=1e-5, duration_ms=0.0),
+        "k is below 1e-05: 0",
+    ),
+    (
+        AlarmFacts("k", "bounds", "cleared", "back", "warning", 1, 1013.2481, upper=1013.25,
+             duration_ms=999.9),
+        "k is back after 1 s: 1013.2481",
+    ),
+    (
+        AlarmFacts("k", "level", "raised", "", "warning", 1, 1014.0, 1013.6412, lower=1013.1234,
+             upper=1013.5812, score=4.9, limit=4.2),
+        ("k is high: average 1013.64, expected 1013.12 to 1013.58 (4.9 standard errors off, "
+        "limit 4.2)"),
+    ),
 ]  # fmt: skip
 
 
