@@ -481,11 +481,13 @@ def test_a_series_may_have_any_number_of_readings() -> None:
     whole.update(Readings(["s"] * len(values), values))
     for value in values.tolist():
         single.step("s", value)
-    taken = [table.snapshot().alarms for table in (single, whole)]
-    counts = {name for name in taken[0] if name.endswith("/seen")}
+    first, other = (table.snapshot().alarms for table in (single, whole))
+    assert first is not None
+    assert other is not None
+    counts = {name for name in first if name.endswith("/seen")}
     assert len(counts) == 2
-    for name, column in taken[0].items():
-        assert np.array_equal(column, taken[1][name]), name
+    for name, column in first.items():
+        assert np.array_equal(column, other[name]), name
         assert name not in counts or column[0] == most
 
 
