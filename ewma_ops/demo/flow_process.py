@@ -5,16 +5,12 @@ Knows what ``ewma run`` is given and how to start and stop it; must not know wha
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 
-from ewma_ops.demo.broker import start_tied
+from ewma_ops.demo.child import end_command, start_command
 from ewma_ops.demo.faults import READINGS_PER_FALSE_ALARM, WATCHED
 from ewma_ops.errors import EwmaError
 
@@ -37,6 +33,7 @@ FETCH_MAX_WAIT_MS = 20
 then, about twice within this time."""
 
 _STOPPING_S = 20.0
+_ENDING_S = 5.0
 
 _CONFIG = """\
 # What `ewma demo` runs, as `ewma run demo.toml` would. Its broker ends with the demo.
@@ -124,14 +121,7 @@ class Flow:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Flow:  # noqa: PYI034 - typing.Self is newer than Python 3.10
-        command = [sys.executable, "-m", "ewma_ops.commands.cli", "run", str(self.config)]
-        with self.log.open("wb") as output:
-            self._process = start_tied(
-                command,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the demo, which stops the flow in turn
-            )
+        self._process = start_command(["run", str(self.config)], self.log)
         return self
 
     def __exit__(
@@ -141,16 +131,7 @@ class Flow:
         trace: TracebackType | None,
     ) -> None:
         assert self._process is not None
-        try:
-            if self._process.poll() is None:
-                self._process.terminate()
-                self._process.wait(timeout=5)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            pass
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        end_command(self._process, _ENDING_S)
 
     def check(self) -> None:
         """Raise if the flow has ended by itself.

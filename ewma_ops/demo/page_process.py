@@ -5,18 +5,14 @@ Knows how `ewma watch` is started and what it says; must not know what the page 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
 import re
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
-from ewma_ops.demo.broker import start_tied
+from ewma_ops.demo.child import end_command, start_command
 
 __all__ = ["Page"]
 
@@ -50,14 +46,8 @@ class Page:
         if missing:
             self.why = "no live page: pip install 'ewma-ops[watch]' adds it"
             return self
-        command = [sys.executable, "-m", "ewma_ops.commands.cli", "watch", str(self._config)]
-        with self._log.open("wb") as output:
-            self._process = start_tied(
-                [*command, "--bind", "127.0.0.1:0"],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the demo, which ends the page in turn
-            )
+        arguments = ["watch", str(self._config), "--bind", "127.0.0.1:0"]
+        self._process = start_command(arguments, self._log)
         return self
 
     def address(self) -> str | None:
@@ -81,15 +71,5 @@ class Page:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process is None:
-            return
-        try:
-            if self._process.poll() is None:
-                self._process.terminate()
-                self._process.wait(timeout=_ENDING_S)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            pass
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        if self._process is not None:
+            end_command(self._process, _ENDING_S)
