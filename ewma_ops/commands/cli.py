@@ -197,7 +197,7 @@ def _add_tools(commands: design.Commands) -> None:
 
 
 def _add_alarm_tools(commands: design.Commands) -> None:
-    notify = commands.add_parser("notify", help="tell an Alertmanager or a webhook of alarms")
+    notify = commands.add_parser("notify", help="send alarms to Alertmanagers or a webhook")
     notify.add_argument("config", type=Path, metavar="CONFIG.toml")
     notify.set_defaults(command=_notify)
 

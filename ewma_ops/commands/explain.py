@@ -167,7 +167,7 @@ def _place(inputs: InputTopics, asked: AlarmId, job: int) -> tuple[str, bool]:
     if len(inputs.names) > 1:
         raise ConfigError(
             "the alarm was raised with another configuration, and which of the topics its reading "
-            "is on cannot be told: give the configuration that raised it"
+            "is on is not known: give the configuration that raised it"
         )
     if not numbers:
         raise ConfigError(f"topic {inputs} has no partition {asked.partition}")

@@ -1,6 +1,6 @@
 // One series in a chart, or several over each other: readings, average, band, settling, alarms.
 
-import { digitsFor, element, moment, number, plain, say, told, whole } from "./format.js";
+import { alarmEntry, digitsFor, element, moment, number, plain, say, whole } from "./format.js";
 
 const SPANS = [
   [60, "1 min"], [300, "5 min"], [3600, "1 h"], [21600, "6 h"], [86400, "1 day"], [604800, "7 days"],
@@ -235,7 +235,7 @@ export class Chart {
     const key = JSON.stringify(on);
     if (this.at.extra.dataset.key === key) return;
     this.at.extra.dataset.key = key;
-    this.at.extra.replaceChildren(...on.map(told));
+    this.at.extra.replaceChildren(...on.map(alarmEntry));
   }
 
   spans() {

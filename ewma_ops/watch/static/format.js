@@ -84,8 +84,8 @@ export function say(at, text) {
   if (at.textContent !== text) at.textContent = text;
 }
 
-// An alarm that is on.
-export function told(alarm) {
+// An alarm that is on, as an element.
+export function alarmEntry(alarm) {
   const by = alarm.designed ? `, designed for ${alarm.designed}` : "";
   const since = alarm.since === null ? "" : `since ${moment(alarm.since)} UTC`;
   const made = element(

@@ -45,7 +45,7 @@ export function alarms(found, onOpen) {
   open(
     `Alarms: ${whole(found.active)} on`, ...(found.on.length ? found.on.map(entry) : [none]),
     ...(rows.length ? [element("h3", {}, "Raised, and expected by chance, of the readings shown here"), table] : []),
-    ...(past.length ? [element("h3", {}, "Cleared of late"), ...past.map(entry)] : []),
+    ...(past.length ? [element("h3", {}, "Recently cleared"), ...past.map(entry)] : []),
   );
 }
 

@@ -72,13 +72,13 @@ export class WhatIf {
 
   slider(name, min, max, step, digits) {
     const input = element("input", { type: "range", min, max, step, value: this[name], id: `what-${name}` });
-    const told = element("output", { for: input.id }, this[name].toFixed(digits));
+    const shown = element("output", { for: input.id }, this[name].toFixed(digits));
     input.oninput = () => {
       this[name] = Number(input.value);
-      told.textContent = this[name].toFixed(digits);
+      shown.textContent = this[name].toFixed(digits);
       this.onChange();
     };
-    return element("label", { class: "slide" }, element("span", {}, name), input, told);
+    return element("label", { class: "slide" }, element("span", {}, name), input, shown);
   }
 
   // A line for the chart, and what it would have meant; null while it is closed.
