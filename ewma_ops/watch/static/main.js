@@ -160,8 +160,8 @@ function showTable() {
   const last = table.first + table.ids.length;
   const some = table.matched < table.series ? ` that match, of ${whole(table.series)}` : "";
   say($("range"), table.matched ? `${whole(table.first + 1)}–${whole(last)} of ${whole(table.matched)}${some}` : "");
-  $("back").disabled = table.first === 0;
-  $("on").disabled = last >= table.matched;
+  $("previous").disabled = table.first === 0;
+  $("next").disabled = last >= table.matched;
   $("pager").hidden = table.series === 0;
   if (table.first > 0 && !table.ids.length) change({ first: 0 });
   showEmpty();
@@ -212,8 +212,8 @@ const turn = (step) => {
   const first = Math.max(state.first + step * perPage(), 0);
   if (step < 0 || (table && first < table.matched)) change({ first });
 };
-$("back").onclick = () => turn(-1);
-$("on").onclick = () => turn(1);
+$("previous").onclick = () => turn(-1);
+$("next").onclick = () => turn(1);
 $("letters").onclick = () => head && panels.letters(head.letters, causes, about.letters);
 $("alarms").onclick = () => alarms && panels.alarms(alarms, (id) => open(id, false));
 $("help").onclick = panels.help;
