@@ -130,6 +130,13 @@ class Book:
             self.version += 1
         self.changed.set()
 
+    def last_s(self, now_s: float) -> float:
+        """Return when the last events came, in seconds; 0.0 for never.
+
+        Of those that were there before this process, their records tell.
+        """
+        return self.arrived_s or min(self.newest_s, now_s)
+
     def _take_deep(
         self,
         rows: NDArray[np.intp],

@@ -72,7 +72,7 @@ def as_png(charts: list[dict[str, Any]], measure: dict[str, Any], title: str, ta
             band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": measure["band"]}
             axes.fill_between(times, columns["lower"], columns["upper"], **band)
         axes.plot(times, columns["average"], color=colour, linewidth=1.8, label=label)
-    axes.set_title(_label(title), parse_math=False)
+    axes.set_title(_label(title))
     axes.grid(color="#dde2e8")
     axes.legend()
     try:

@@ -105,7 +105,7 @@ class Looker:
         """Return how the job is."""
         book, status, now = self._book, self._status, time.time()
         with book.lock:
-            arrived, events = book.arrived_s, book.events
+            arrived, events = book.last_s(now), book.events
             rate, event_lag = book.rates.per_s(now), book.event_lag_s
             letters, series = sum(book.causes.values()), len(book.index)
         state = health(status, arrived, now, show_brokers=self._show_brokers)

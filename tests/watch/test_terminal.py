@@ -17,6 +17,7 @@ from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.measures import measures
 from ewma_ops.watch.plain import cells
+from ewma_ops.watch.plot import as_png
 from ewma_ops.watch.status import Status
 from ewma_ops.watch.terminal import Top
 from ewma_ops.watch.view import Looker, View
@@ -26,18 +27,45 @@ from tests.helpers.watched import Events
 HOSTILE = "\x1b[2Jx\u202ey [bold]z[/]"
 
 
-def a_looker(names: list[str], rounds: int = 40) -> tuple[Book, Looker]:
+def a_looker(names: list[str], rounds: int = 40, *, is_live: bool = True) -> tuple[Book, Looker]:
     one = Smoothing(Decay(beta=0.9), statistics=["mean", "std"])
     book = Book(measures(SmoothingSet.of(one)))
     values = np.random.default_rng(1).normal(20, 1, (rounds * len(names), 3)) ** 2
     at = np.arange(len(values), dtype=np.float64) + 1.7e9
-    book.take(names * rounds, at, at, values, np.arange(len(values)), 0, is_live=True)
+    book.take(names * rounds, at, at, values, np.arange(len(values)), 0, is_live=is_live)
     return book, Looker(book, Status(is_caught_up=True), lambda *_: None)
 
 
 def shown(app: Top) -> list[list[str]]:
     table = app.query_one(DataTable)
     return [[str(cell) for cell in table.get_row_at(i)] for i in range(table.row_count)]
+
+
+def test_a_job_that_was_quiet_before_one_looks_has_had_events() -> None:
+    _, looker = a_looker(["a"], is_live=False)
+    head = looker.head()
+    assert head["state"] == "quiet"
+    assert "no readings for" in head["why"]
+    _, nothing = a_looker(["a"], rounds=0, is_live=False)
+    assert nothing.head()["state"] == "starting"
+
+
+def test_the_title_of_a_picture_is_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[str] = []
+
+    def kept(figure: Figure, *_: object) -> None:
+        title: Any = figure.axes[0].title
+        drawn.append(title._preprocess_math(title.get_text())[0])  # as it is drawn
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    names = ("x", "value", "average", "lower", "upper")
+    chart = {"id": "a", **{name: [1.0, 2.0] for name in names}}
+    as_png([chart], {"average": "ewma", "band": ""}, r"$\alpha$", tmp_path / "x.png")
+    assert drawn == [r"$\alpha$"]
 
 
 def test_the_terminal_shows_searches_and_sorts() -> None:
