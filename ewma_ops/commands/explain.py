@@ -43,6 +43,7 @@ _ID = re.compile(
     r"(?P<rule>[A-Za-z][A-Za-z0-9_]{0,63})-(?P<partition>\d{1,10})-(?P<offset>\d{1,19})"
     r"(?:-(?P<ordinal>\d{1,20}))?-(?P<job>[0-9a-f]{8})"
 )
+_NO_OFFSET = (1 << 63) - 1
 _LEFT_OUT = 1e-6
 """Weight of the readings of the baseline that need not be read."""
 _MOST_READ = 200_000
@@ -80,6 +81,8 @@ def parse_alarm_id(text: str) -> AlarmId:
             "topic, such as level-0-18231-9f3a51c2"
         )
     numbers = int(found["partition"]), int(found["offset"]), int(found["ordinal"] or 0)
+    if numbers[1] >= _NO_OFFSET:
+        raise ConfigError(f"{shown(text)} is not the id of an alarm: no offset is so large")
     return AlarmId(found["rule"], *numbers, int(found["job"], 16))
 
 
@@ -180,7 +183,10 @@ def _record(settings: Settings, alarm_id: str) -> dict[str, Any] | None:
     needle = alarm_id.encode()
     for record in read_topic(settings.kafka, settings.alarms.topic):
         if needle in (record.value or b""):
-            document: dict[str, Any] = msgspec.json.decode(record.value)
+            try:
+                document = msgspec.json.decode(record.value, type=dict[str, Any])
+            except msgspec.MsgspecError:
+                continue  # not a record of alarms
             if document.get("alarm_id") == alarm_id and document.get("transition") == "raised":
                 return document
     return None

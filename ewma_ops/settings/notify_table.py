@@ -110,7 +110,10 @@ _READERS: Readers = {
     "username": (user, "the name of a user, as text without a colon"),
     "password": (password, 'text such as "${ALERTMANAGER_PASSWORD}"'),
     "ca_file": (path, "the path of a PEM file, as text"),
-    "webhook": (webhook, 'text such as "https://example.org/alarms" or "${WEBHOOK_URL}"'),
+    "webhook": (
+        webhook,
+        'text such as "https://example.org/alarms" or "${WEBHOOK_URL}", without a user in it',
+    ),
     "secret": (password, 'text such as "${WEBHOOK_SECRET}"'),
     "resend": (_resend, 'a duration from "1s" to "1h"'),
     "timeout": (timeout, 'a duration from "100ms" to "5min"'),

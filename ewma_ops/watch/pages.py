@@ -37,6 +37,7 @@ _LOOK_S = 0.04
 _HEAD_S = 1.0
 _LONGEST_BODY = 1 << 20
 _PIECE = 2_000
+_MOST_DIGITS = 9
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
 
 
@@ -187,8 +188,8 @@ class Pages:
         """Return the readings of one series, as far as its chart has them."""
         series_id = request.query_params.get("id", "")
         measure = request.query_params.get("measure", "0")
-        if not measure.isdecimal():
-            return JSONResponse({"error": "measure is not a number"}, 400)
+        if not measure.isdecimal() or len(measure) > _MOST_DIGITS:
+            return JSONResponse({"error": "measure is not a number of a measure"}, 400)
         looker = self._make_looker()
         pieces = await asyncio.to_thread(lambda: looker.reading_lines(series_id, int(measure)))
         if pieces is None:

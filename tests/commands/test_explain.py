@@ -61,7 +61,7 @@ def test_the_readings_that_raised_an_alarm(job: Job, capsys: Out) -> None:
     assert settings.alarms is not None
     told = {"alarm_id": name, "transition": "raised", "summary": "kitchen is high: average 21.9"}
     noise = [{**told, "alarm_id": f"{name}0"}, {**told, "transition": "cleared", "summary": "x"}]
-    lines = [json.dumps(one).encode() for one in (*noise, told)]
+    lines = [name.encode(), *(json.dumps(one).encode() for one in (*noise, told))]
     produce(job.bootstrap, settings.alarms.topic, [Record(line, b"kitchen") for line in lines])
 
     assert main(["explain", name, str(job.path), "--json"]) == 0
@@ -135,6 +135,7 @@ def test_a_rule_about_the_reading_itself_shows_it(job: Job, capsys: Out) -> None
         ("what", "is not the id of an alarm"),
         ("level-0-1", "is not the id of an alarm"),
         ("spike-1-5-00000000", "there is no rule 'spike' in [alarms]; there are level, hot"),
+        (f"level-1-{2**63 - 1}-00000000", "no offset is so large"),
         ("level-7-5-00000000", "has no partition 7"),
         ("level-1-99999-00000000", "has no such reading"),
         ("level-1-5-3-00000000", "has no such reading"),

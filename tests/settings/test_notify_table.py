@@ -69,6 +69,7 @@ def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('alertmanager = "a:9093"', "notify.alertmanager = 'a:9093' must be text such as"),
         ('alertmanager = "http://me:pw123@a"', "without a user in it"),
         ('webhook = "ftp://a"', "notify.webhook must be text such as"),
+        ('webhook = "http://me:hidden@a/b"', '"${WEBHOOK_URL}", without a user in it'),
         ('alertmanager = "http://a"\nsecret = "s3cr3t"', "notify.secret signs what a webhook gets"),
         ('webhook = "http://a"\npassword = "s3cr3t"', "notify.password is for an Alertmanager"),
         ('alertmanager = "http://a"\npassword = "s3cr3t"', "notify.password needs a user"),

@@ -125,6 +125,13 @@ def test_nothing_of_the_connection_reaches_the_page() -> None:
         assert b"127.0.0.1" not in told
 
 
+def test_a_measure_is_a_number_of_few_digits() -> None:
+    with served() as at:
+        for wrong in ("x", "-1", "9" * 5_000):
+            status, _, body = ask(at, f"/readings.csv?id=a&measure={wrong}")
+            assert (status, b"measure is not a number" in body) == (400, True)
+
+
 def test_a_token_is_asked_for_and_turned_into_a_cookie() -> None:
     with served(TOKEN) as at:
         assert ask(at, "/")[0] == 200  # it holds nothing
