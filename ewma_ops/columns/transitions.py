@@ -83,8 +83,7 @@ class Transitions:
     highs
         int8[m]: 1 if the series is high, -1 if it is low, 0 if the rule knows no sides.
     raised
-        Input position of the reading that raised the alarm, or of the last one before the silence;
-        ``None`` outside Kafka.
+        Input position of the reading that raised the alarm; ``None`` outside Kafka.
     since_ms
         int64[m], the time of the first of the readings in a row that raised the alarm; ``None`` if
         they have no times.
