@@ -17,10 +17,12 @@ from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 
-__all__ = ["LEAST_N_EFF", "ChartRule", "Frozen", "Given", "Level", "Spike"]
+__all__ = ["LEAST_N_EFF", "MOST_SCORE", "ChartRule", "Frozen", "Given", "Level", "Spike"]
 
 LEAST_N_EFF = 20.0
 """Effective number of readings of a baseline from which on it is relied on."""
+MOST_SCORE = 1e6
+"""Greatest magnitude of a score: beyond it, it says no more."""
 _LEAST_STEADY = 30.0
 """What that number must be in the long run: gaps and late readings lower it for a while."""
 
@@ -71,7 +73,8 @@ class ChartRule(Rule):
     Parameters
     ----------
     limit
-        The score beyond which an alarm is raised, > 0, in standard errors. Rounded to 6 decimals.
+        The score beyond which an alarm is raised, > 0 and < 1e6, in standard errors. Rounded to 6
+        decimals. Scores are cut at 1e6.
     false_alarms
         In place of a limit: how often independent normal readings may raise an alarm for nothing,
         such as ``"1 per 100000 readings"``, or with ``readings``, ``"1 per week"``.
@@ -129,7 +132,7 @@ class ChartRule(Rule):
         if self.critical is not None:
             number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
         if self.limit is not None:
-            number("limit", self.limit, "> 0, in standard errors", lambda x: x > 0)
+            number("limit", self.limit, "> 0 and < 1e6, in standard errors", _is_score)
             object.__setattr__(self, "limit", round(float(self.limit), 6))
         elif self.false_alarms is None:
             raise ConfigError(
@@ -265,6 +268,10 @@ class Spike(ChartRule):
 
     def _limit_for(self, run_length: float, decay: Decay) -> float:  # noqa: ARG002 - of no decay
         return spike_limit(run_length)
+
+
+def _is_score(x: float) -> bool:
+    return 0 < x < MOST_SCORE
 
 
 def _slower(decay: Decay, times: float) -> Decay:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ewma_ops.monitor.baseline import Baseline
+from ewma_ops.monitor.chart_rules import MOST_SCORE
 from ewma_ops.monitor.machine import Scored, Thresholds
 from ewma_ops.monitor.memory import Memory
 from ewma_ops.monitor.reference import Reference
@@ -30,8 +31,6 @@ __all__ = ["KINDS", "Kind", "Read"]
 
 _LEAST_EXCESS = 1e-9
 """Below it the fast and the slow EWMA have the same weights."""
-_MOST = 1e6
-"""Greatest magnitude of a score: beyond it, it says no more."""
 _NAN = math.nan
 _TINY = 1e-300
 _PER_MS = 1_000_000
@@ -100,7 +99,7 @@ def _two_sided(limit: float, clear: float, critical: float | None, direction: st
 
 def _ratio(deviation: Any, scale: Any, judged: Any, o: Ops) -> Any:
     judged = judged & (scale > 0.0)
-    score = o.minimum(o.maximum(deviation / o.where(judged, scale, 1.0), -_MOST), _MOST)
+    score = o.minimum(o.maximum(deviation / o.where(judged, scale, 1.0), -MOST_SCORE), MOST_SCORE)
     return o.where(judged, score, _NAN)
 
 

@@ -211,7 +211,17 @@ def _rule(
         return None
     if smoothing_set is not None:
         mistakes.extend(f"alarms.{name}: {why}" for why in _field_mistakes(rule, smoothing_set))
+        if isinstance(rule, ChartRule) and rule.decay is None and _decay(smoothing_set) is None:
+            mistakes.append(f"alarms.{name}: {_no_decay(kind, smoothing_set)}")
     return rule
+
+
+def _no_decay(kind: type[Rule], smoothing_set: SmoothingSet) -> str:
+    of_one = [name for name, one in smoothing_set.smoothings if isinstance(one, Smoothing) and name]
+    such = f'decay = "{of_one[0]}"' if of_one else "decay = { beta = 0.9 }"
+    several = len(smoothing_set.smoothings) > 1
+    why = "there are several smoothings" if several else "that of [smooth] is composite"
+    return f"the {kind.kind} rule has no decay; add one, such as {such}, as {why}"
 
 
 def _field_mistakes(rule: Rule, smoothing_set: SmoothingSet) -> Iterator[str]:
@@ -258,15 +268,16 @@ def _as_decay(
     """Return what stands for a decay: a table of one parameter, or the name of a smoothing.
 
     In place of a baseline's decay a table may hold a mean and a standard deviation that are known,
-    or from how many readings they are learned for good.
+    or from how many readings they are learned for good. Its number is how much slower it is.
     """
+    of_baseline = name.endswith(".baseline")
     if isinstance(value, str) and smoothing_set is not None:
         named = dict(smoothing_set.smoothings).get(value)
         if isinstance(named, Smoothing):
             return named.decay
         mistakes.append(f'{name} = "{value}" is not the name of a smoothing with one decay')
     elif isinstance(value, dict):
-        kind = _BASELINES.get(frozenset(value), Decay) if name.endswith(".baseline") else Decay
+        kind = _BASELINES.get(frozenset(value), Decay) if of_baseline else Decay
         try:
             return kind(**value)
         except (ConfigError, TypeError) as error:
@@ -274,9 +285,19 @@ def _as_decay(
             also = ", { mean = 21.5, std = 0.4 } or { readings = 500 }"
             mistakes.append(
                 f"{name} = {show_value(name, value)}{why}; give one parameter of a decay, such as "
-                f'{{ halflife = "1h" }}{also if name.endswith(".baseline") else ""}'
+                f'{{ halflife = "1h" }}{also if of_baseline else ""}'
             )
+    elif not (isinstance(value, str) or (of_baseline and _is_number(value))):
+        many = ", or a number > 1: how many times slower than the decay" if of_baseline else ""
+        mistakes.append(
+            f"{name} = {show_value(name, value)} is no decay; give one parameter of it, such as "
+            f'{{ halflife = "1h" }}, or the name of a smoothing{many}'
+        )
     return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _decay(smoothing_set: SmoothingSet) -> Decay | None:

@@ -153,7 +153,16 @@ def test_decays_of_a_rule_are_tables_or_named(path: Path) -> None:
     assert isinstance(level, Level)
     assert (level.decay, level.baseline) == (Decay(span=12), Decay(span=400))
     said = refused(path, base + "[alarms.level]\nlimit = 4\n")
-    assert "the level rule has no decay" in said
+    assert said == (
+        'alarms.level: the level rule has no decay; add one, such as decay = "fast", as there are '
+        "several smoothings"
+    )
+    composite = MINIMAL.replace("beta = 0.9", 'composite = "dema"\nspan = 12')
+    said = refused(path, composite + "[alarms.level]\nlimit = 4\n")
+    assert said == (
+        "alarms.level: the level rule has no decay; add one, such as decay = { beta = 0.9 }, as "
+        "that of [smooth] is composite"
+    )
     said = refused(path, base + '[alarms.level]\nlimit = 4\ndecay = "quick"\n')
     assert said == 'alarms.level.decay = "quick" is not the name of a smoothing with one decay'
 
@@ -255,6 +264,18 @@ MISTAKES = [
     (
         f"{LEVEL}baseline = {{ readings = 50 }}\n",
         "alarms.level: the baseline of 50 readings is shorter than warm_up = 100",
+    ),
+    (
+        "[alarms.level]\nlimit = 1e6\n",
+        "alarms.level: limit is 1000000.0: it must be a number > 0 and < 1e6, in standard errors",
+    ),
+    (
+        f"{LEVEL}decay = 0.9\n",
+        'alarms.level.decay = 0.9 is no decay; give one parameter of it, such as { halflife = "1h"',
+    ),
+    (
+        f"{LEVEL}baseline = [10]\n",
+        "alarms.level.baseline = [10] is no decay; give one parameter of it, such as { halflife =",
     ),
     (
         f"{LEVEL}baseline = {{ mean = 1 }}\n",
