@@ -273,6 +273,7 @@ class Poller:
             queues = list(self._queues.values())
         for queue in filter(self.has_gone, queues):
             queue.finished = queue.finished or self._bounded  # nothing more comes: this is its end
+            queue.close()
         queues = [queue for queue in queues if not self.has_gone(queue)]
         self._assigned = bool(queues)
         if queues:
@@ -340,7 +341,7 @@ class Poller:
             return
         self._next_watch = now + _WATCH_S
         for queue in list(self._queues.values()):
-            if queue.end is not None:
+            if queue.end is not None and not self.has_gone(queue):
                 queue.note_lag(self._consumer.highwater(queue.tp) - queue.taken)
         self._look(self._watches)
 

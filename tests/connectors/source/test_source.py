@@ -584,6 +584,41 @@ def test_a_topic_of_a_pattern_that_vanishes_before_its_end_has_ended(
     assert committed(broker, str([stays, goes])) == {0: 500}
 
 
+def test_the_others_of_a_pattern_are_read_on_when_one_vanishes(
+    embedded: str, topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "_VANISHED_S", 0.5)
+    monkeypatch.setattr(poller, "_WATCH_S", 0.1)
+    stays, goes = topic(embedded), topic(embedded)
+    for name in (stays, goes):
+        produce(embedded, name, numbers(10, 1))
+    views = topics.describe_topics({"bootstrap_servers": embedded}, [stays, goes])
+    inputs = InputTopics.of(views, optional=True)
+    options = {"metadata_max_age_ms": 200}
+    reading = source(embedded, [stays, goes], client=options, inputs=inputs)
+    reading.list_parts()
+    staying, going = parts = [
+        reading.build_part("in", source_part(inputs.number(name, 0)), None)
+        for name in (stays, goes)
+    ]
+    take(staying, 10)
+    take(going, 10)
+    admin = KafkaAdminClient(bootstrap_servers=embedded)
+    admin.delete_topics([goes])
+    admin.close()
+    own = going._poller
+    assert eventually(lambda: own.has_gone(going._queue))
+    assert eventually(lambda: going._queue.tp not in own._consumer.assignment())
+    time.sleep(5 * poller._WATCH_S)
+    produce(embedded, stays, numbers(10, 1))
+    take(staying, 10)
+    assert list(going.next_batch()) == []
+    lag = "ewma_ops_consumer_lag", {"topic": goes, "partition": "0"}
+    assert REGISTRY.get_sample_value(*lag) is None
+    for each in parts:
+        each.close()
+
+
 def test_a_partition_that_a_topic_has_not_is_told_with_those_that_it_has(
     embedded: str, topic: MakeTopic
 ) -> None:
