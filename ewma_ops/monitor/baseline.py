@@ -135,6 +135,7 @@ class Baseline:
         """Do :meth:`step` for readings in order of arrival; ``state`` is of all rows."""
         factors = [np.ascontiguousarray(factor, np.float64).reshape(-1) for factor in by]
         n = len(rows)
+        values = np.ascontiguousarray(values, np.float64)
         found = [np.empty(n) for _ in range(6)]
         judged = np.empty(n, np.bool_)
         kernels.track_baseline(

@@ -97,7 +97,8 @@ class Arrivals:
         """
         if library.kernels is not None:
             before = np.empty(len(times), np.int64)
-            library.kernels.latest(self.rows, times, newest, before)
+            given = np.ascontiguousarray(times, np.int64)
+            library.kernels.latest(self.rows, given, newest, before)
         else:
             plan = self._plan
             own = newest[plan.series]

@@ -105,7 +105,8 @@ def _accumulate_as_arrived(at: Ints, factors: Floats, gains: Floats, state: Floa
     assert library.kernels is not None
     before = np.empty(gains.shape)
     for a, g, y, b in _rows(factors, gains, state, before):
-        library.kernels.accumulate(at, *map(np.ascontiguousarray, (a, g)), y, b)
+        given = [np.ascontiguousarray(column, np.float64) for column in (a, g)]
+        library.kernels.accumulate(at, *given, y, b)
     return before
 
 
@@ -183,7 +184,7 @@ def _means_as_arrived(
     after, unasked = np.empty(values.shape), np.empty(0)
     steps = unasked if deviations is None else deviations
     for p, r, x, m, found, step in _rows(shares, rests, values, mean, after, steps):
-        given = map(np.ascontiguousarray, (p, r, x))
+        given = [np.ascontiguousarray(column, np.float64) for column in (p, r, x)]
         library.kernels.means(at, *given, m, found, step)
     return after
 
@@ -217,7 +218,7 @@ def latest(plan: BatchPlan, times: Ints, newest: Ints) -> Ints:
     if plan.at is not None:
         assert library.kernels is not None
         before = np.empty(len(times), np.int64)
-        library.kernels.latest(plan.at, np.ascontiguousarray(times), newest, before)
+        library.kernels.latest(plan.at, np.ascontiguousarray(times, np.int64), newest, before)
         return before
     if not plan.by_rounds:
         return _latest_by_runs(plan, times, newest)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError, ReadingError, StateError
+from ewma_ops.monitor import AlarmRules, Bounds, Level
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.table import SeriesTable
@@ -372,3 +375,34 @@ def test_fields_apart_merge_with_fields_together() -> None:
     want, got = whole.update(last).statistics, one.update(last).statistics
     for name, column in want.items():
         np.testing.assert_allclose(got[name], column, rtol=1e-9, err_msg=name)
+
+
+LAYOUTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "every other": lambda column: np.repeat(column, 2)[::2],
+    "backwards": lambda column: column[::-1].copy()[::-1],
+    "big-endian": lambda column: column.astype(column.dtype.newbyteorder(">")),
+    "unaligned": lambda column: np.frombuffer(b"x" + column.tobytes(), column.dtype, offset=1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("n", [1, 30, 3_000])
+def test_columns_may_lie_in_memory_as_they_like(
+    layout: Callable[[NDArray[Any]], NDArray[Any]], n: int
+) -> None:
+    rng = np.random.default_rng(4)
+    ids = [f"s{i % 7}" for i in range(n)]
+    given = rng.normal(size=n), np.arange(n) * 1_000, rng.random(n) + 0.5
+    rules = AlarmRules.of({"level": Level(limit=3.0), "high": Bounds(above=1.0)})
+    smoothing = Smoothing(Decay(halflife="5s"), statistics=("mean", "std", "n_eff"))
+    found = []
+    for values, times, weights in (given, map(layout, given)):
+        table = SeriesTable(smoothing, alarms=rules)
+        found.append(table.update(Readings(ids, values, times, weights=weights)))
+    as_usual, otherwise = found
+    for name, column in as_usual.statistics.items():
+        assert column.tobytes() == otherwise.statistics[name].tobytes()
+    assert as_usual.transitions is not None or n < 3_000
+    if as_usual.transitions is not None:
+        assert otherwise.transitions is not None
+        assert as_usual.transitions.rules.tolist() == otherwise.transitions.rules.tolist()
