@@ -68,6 +68,9 @@ _BASELINES: dict[frozenset[str], Callable[..., Given | Frozen]] = {
 }
 """What a table in place of a baseline's decay is, by its keys."""
 
+_MOST_READINGS = 1e14
+"""Readings per false alarm that can be written in a rate; far more than a limit is computed for."""
+
 _OWN_KEYS = {"for": "for_"}
 """Keys whose name is no name in Python."""
 
@@ -83,6 +86,11 @@ def read_alarms(
     values = find_table("alarms", tables, mistakes)
     if values is None:
         return None
+    for name in KINDS:
+        if name in values and not isinstance(values[name], dict):
+            shown = show_value(name, values[name])
+            mistakes.append(f"alarms.{name} = {shown} must be a table; write [alarms.{name}]")
+            return None
     refuse_unknown_keys("alarms", values, mistakes)
     known = len(mistakes)
     own: dict[str, Any] = {key: values[key] for key in _OF_ALL if key in values}
@@ -173,7 +181,7 @@ class _Shares:
         if "false_alarms" in keys and "false_alarms" not in table and self._wanted is not None:
             readings = self.given.get("readings")
             together = readings_per_false_alarm(self._wanted, readings)
-            share = f"{together * self._sharing:.6f}".rstrip("0").rstrip(".")
+            share = f"{min(together * self._sharing, _MOST_READINGS):.6f}".rstrip("0").rstrip(".")
             values["false_alarms"] = f"1 per {share} readings"
         return {**values, **table}
 

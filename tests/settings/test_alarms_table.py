@@ -265,6 +265,11 @@ MISTAKES = [
         f"{LEVEL}baseline = {{ readings = 50 }}\n",
         "alarms.level: the baseline of 50 readings is shorter than warm_up = 100",
     ),
+    ("[alarms]\nlevel = 4\n", "alarms.level = 4 must be a table; write [alarms.level]"),
+    (
+        "[alarms]\nfalse_alarms = '1 per 999999999999999 readings'\nspike = {}\nlevel = {}\n",
+        "alarms.spike: 1e+14 readings per false alarm: a limit is computed for 2 to 1e+09",
+    ),
     (
         "[alarms.level]\nlimit = 1e6\n",
         "alarms.level: limit is 1000000.0: it must be a number > 0 and < 1e6, in standard errors",
