@@ -103,8 +103,14 @@ class Frame:
         return _Answers(_INT32.unpack_from(buffer)[0])
 
     def decode(self, buffer: Any) -> Any:
-        """Return the answer."""
-        return self._read(buffer)
+        """Return the answer; ValueError if it is damaged, as kafka-python expects it here.
+
+        After an error of another type nobody would read from the connection, nor close it.
+        """
+        try:
+            return self._read(buffer)
+        except IndexError as error:
+            raise ValueError("the answer ends too early") from error
 
 
 class _Answers(NamedTuple):

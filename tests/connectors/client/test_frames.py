@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import astuple
 from typing import Any
 
@@ -180,3 +181,20 @@ def test_answers_to_what_was_produced() -> None:
         read = read_produced(answer(unusual, PRODUCE_VERSION))
         assert not isinstance(read, Produced)
         assert read.responses[0].partition_responses[1].base_offset == 70
+
+
+@pytest.mark.parametrize("kept", range(6, 60))
+def test_an_answer_that_ends_too_early_is_an_error_that_closes_the_connection(kept: int) -> None:
+    """kafka-python expects these types, and no others, where it reads answers."""
+    for response, version, read in (
+        (fetched(b"r" * 9), FETCH_VERSION, read_fetched),
+        (produced(), PRODUCE_VERSION, read_produced),
+    ):
+        full = answer(response, version)
+        if kept >= len(full):
+            continue
+        cut = KafkaBytes(0)
+        cut += full[:kept]
+        cut.seek(5)
+        with pytest.raises((ValueError, struct.error)):
+            Frame(0, version, b"", read).decode(cut)
