@@ -128,6 +128,8 @@ def _top(options: argparse.Namespace) -> int:
         raise ConfigError(
             "ewma top needs textual: install with pip install 'ewma-ops[top]', or give --once"
         )
+    if not (options.once or all(one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr))):
+        raise ConfigError("ewma top needs a terminal: give --once for a plain table")
     settings = load(options.config)
     history_s = settings.watch.history.total_seconds()
     history_s = history_s if options.history is None else options.history

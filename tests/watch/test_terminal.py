@@ -13,6 +13,7 @@ import pytest
 from textual.widgets import DataTable, Input
 
 from ewma_ops import Decay, Smoothing
+from ewma_ops.commands.cli import main
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.measures import measures
@@ -48,6 +49,13 @@ def test_a_job_that_was_quiet_before_one_looks_has_had_events() -> None:
     assert "no readings for" in head["why"]
     _, nothing = a_looker(["a"], rounds=0, is_live=False)
     assert nothing.head()["state"] == "starting"
+
+
+def test_without_a_terminal_there_is_a_plain_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", "job.toml"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "ewma: ewma top needs a terminal: give --once for a plain table"
+    ]
 
 
 def test_the_title_of_a_picture_is_its_text(
