@@ -92,10 +92,14 @@ def test_stopping_ends_an_endless_feed(feeder_of: MakeFeeder) -> None:
 def test_feed_goes_on_with_synthetic_ticks(
     embedded: str, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "recorded_readings", lambda: iter(READINGS))
-    name = topic(embedded, partitions=1, name_prefix="feed")
     stopping = threading.Event()
-    threading.Timer(0.5, stopping.set).start()
+
+    def recorded() -> Iterator[RecordedReading]:
+        threading.Timer(0.5, stopping.set).start()  # connecting takes as long as it takes
+        yield from READINGS
+
+    monkeypatch.setattr(feed_module, "recorded_readings", recorded)
+    name = topic(embedded, partitions=1, name_prefix="feed")
     sent = feed(embedded, name, readings_per_s=1000, forever=True, stopping=stopping)
     ids = [msgspec.json.decode(r.value)["series_id"] for r in read_all(embedded, name, sent)]
     assert ids[:4] == ["seattle", "AAPL", "seattle", "synthetic-01"]
