@@ -441,7 +441,11 @@ def as_transitions(readings: Readings, happened: Sequence[Happened]) -> Transiti
         np.array([event.high for event in events], np.int8),
         raised,
         np.array([event.since for event in events], np.int64) if timed else None,
-        {name: np.array([event.evidence.get(name, _NAN) for event in events]) for name in EVIDENCE},
+        {
+            # A bound may be a whole number, as the user wrote it; in a column of floats it is none.
+            name: np.array([event.evidence.get(name, _NAN) for event in events], np.float64)
+            for name in EVIDENCE
+        },
         at,
     )
 

@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from ewma_ops import testing
+from ewma_ops import Decay, SeriesTable, Smoothing, testing
 from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.connectors import KafkaSink, part_key
 from ewma_ops.connectors.client.connect import TopicView
@@ -23,7 +25,7 @@ from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
 from ewma_ops.job.report import Counts, Report, total
 from ewma_ops.job.steps import Addressed
-from ewma_ops.monitor.rules import AlarmRules, Level, Spike
+from ewma_ops.monitor.rules import AlarmRules, Bounds, Change, Level, Spike
 from ewma_ops.testing import run_job
 from tests.helpers.brokers import make_topic, read_all
 from tests.helpers.jobs import START_MS, Job, Reading, as_record, ewma
@@ -111,6 +113,26 @@ def test_globs_are_told_when_enough_was_looked_at(caplog: pytest.LogCaptureFixtu
     parts = [report.counts(), Counts(matched=["none"])]
     assert total(parts[:1])[1] != []
     assert total(parts)[1] == [], "another worker has such a series"
+
+
+def test_bounds_that_are_whole_numbers_make_the_same_bytes_in_any_cut() -> None:
+    """Where all of a column is whole, NumPy takes it for integers: 24 is not the text 24.0."""
+    rules = AlarmRules.of({"high": Bounds(above=24, clear_above=21), "jump": Change(limit=9)})
+    values = np.random.default_rng(1).normal(20, 5, 400).round(3)
+    readings = replace(
+        Readings.of([f"s{i % 7}" for i in range(400)], values, np.arange(400)),
+        origins=Origins(np.zeros(400, np.int64), np.arange(400, dtype=np.int64)),
+    )
+    found = []
+    for size in (1, 7, 400):
+        table = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules)
+        own = AlarmRecords(rules, IDENTITY, INPUTS)
+        cuts = [np.arange(at, min(at + size, 400)) for at in range(0, 400, size)]
+        runs = [table.update(readings.take(cut)).transitions for cut in cuts]
+        found.append([value for run in runs if run is not None for value in own.of(run).values])
+    assert len(found[0]) > 100
+    assert found[0] == found[1] == found[2]
+    assert b'"upper":24.0' in (found[0][0] or b"") or b'"limit":9.0' in (found[0][0] or b"")
 
 
 def written(broker: str, topic: str, sinking: Any, routed: list[Addressed]) -> Any:
