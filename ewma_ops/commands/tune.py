@@ -24,7 +24,7 @@ from ewma_ops.settings.model import Settings
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.studies.segments import usual_gap
-from ewma_ops.studies.tuning import Tuned, Tuning
+from ewma_ops.studies.tuning import MOST_SERIES, Tuned, Tuning
 
 __all__ = ["columns_of", "tune"]
 
@@ -159,6 +159,7 @@ def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
                 "field": one.field,
                 "readings": one.readings,
                 "series": one.series,
+                "readings_left_out": one.unseen,
                 "suggested": decay(one, one.suggested),
                 "best": decay(one, one.best),
                 "within_1_percent": [decay(one, end) for end in one.interval],
@@ -177,6 +178,8 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
     yield f"{of}: {one.readings:,} readings of {one.series:,} series predicted from those before"
     if past.rejected:
         yield f"  left out: {past.rejected:,} messages that are no readings"
+    if one.unseen:
+        yield f"  left out: {one.unseen:,} readings of series beyond the first {MOST_SERIES:,}"
     low, high = (_shown(one, end) for end in one.interval)
     if one.at_edge != "shortest":
         yield f"  take: {_key(one, one.suggested)}"

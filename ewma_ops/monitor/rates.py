@@ -64,7 +64,7 @@ def _checked(found: float, text: str) -> float:
 
 
 def _split(text: str, example: str) -> tuple[Fraction, str]:
-    found = _RATE.fullmatch(text)
+    found = _RATE.fullmatch(text) if isinstance(text, str) else None
     if found is None or not Fraction(found[1]):
         raise ConfigError(f"{text!r} is not a rate above 0: write it as {example!r}")
     return Fraction(found[1]), found[2]

@@ -80,7 +80,8 @@ class Notifier:
 
     def summary(self) -> str:
         """Return what was done so far, in one line."""
-        parts = [f"{len(self._ongoing):,} alarms are on"]
+        n = len(self._ongoing)
+        parts = ["1 alarm is on" if n == 1 else f"{n:,} alarms are on"]
         for delivery in self._deliveries:
             kinds = [f"{name} {n:,}" for name, n in sorted(delivery.sent.items())]
             line = f"told {delivery.receiver.name} of {sum(delivery.sent.values()):,}"

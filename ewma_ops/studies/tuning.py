@@ -56,7 +56,8 @@ class Tuned:
     Half-lives are in readings, or, with decay by time, in milliseconds. ``interval`` costs at most
     1 %; ``suggested`` is its smoother end, ``at_edge`` which end of the candidates the best one is
     (``""``, ``"shortest"`` or ``"longest"``). ``given`` is the cost of the decay that is in use,
-    ``last_value`` that of no smoothing at all.
+    ``last_value`` that of no smoothing at all. ``unseen`` counts the readings of series beyond the
+    first `MOST_SERIES`, which were not looked at.
     """
 
     field: str
@@ -69,6 +70,7 @@ class Tuned:
     candidates: tuple[Candidate, ...]
     given: float | None
     last_value: float
+    unseen: int = 0
 
     @property
     def suggested(self) -> float:
@@ -191,6 +193,7 @@ class Tuning:
             tuple(Candidate(halflife, cost) for halflife, cost in listed),
             float(costs[_CANDIDATES]),
             float(costs[_CANDIDATES + 1]),
+            self.unseen,
         )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ewma_ops import Decay, Readings, Smoothing
 from ewma_ops.errors import ConfigError
+from ewma_ops.studies import tuning as tuning_module
 from ewma_ops.studies.tuning import Tuned, Tuning
 
 Floats = NDArray[np.float64]
@@ -125,3 +126,9 @@ def test_nothing_to_tune_is_an_error(values: list[float]) -> None:
 def test_by_time_needs_a_gap() -> None:
     with pytest.raises(ConfigError, match="nothing to tune"):
         Tuning(Smoothing(Decay(halflife="1min")), usual_gap_ms=None)
+
+
+def test_readings_of_too_many_series_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning_module, "MOST_SERIES", 2)
+    found = tuned(walk(0.5, 900), ["a", "b", "c"] * 300)
+    assert (found.series, found.unseen) == (2, 300)
