@@ -5,7 +5,12 @@ Knows the names only. They are keys of the recovery store: never change them.
 
 from __future__ import annotations
 
-__all__ = ["part_key"]
+from ewma_ops.wire.records import ProducerRecords
+
+__all__ = ["Addressed", "part_key"]
+
+Addressed = tuple[str, ProducerRecords]
+"""Records for one partition, by the name of its part."""
 
 _DIGITS = 6
 

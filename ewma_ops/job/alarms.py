@@ -16,9 +16,8 @@ from ewma_ops.columns.murmur2 import murmur2, murmur2_column, partition_for
 from ewma_ops.columns.readings import Smoothed
 from ewma_ops.columns.transitions import SEVERITIES, TRANSITIONS, Transitions
 from ewma_ops.connectors.inputs import InputTopics
-from ewma_ops.connectors.parts import part_key
+from ewma_ops.connectors.parts import Addressed, part_key
 from ewma_ops.job.report import Report, unmatched
-from ewma_ops.job.steps import Addressed
 from ewma_ops.monitor.globs import GlobWatch
 from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.serde.json.alarms import AlarmEncoder, RuleText, identified

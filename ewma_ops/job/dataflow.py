@@ -28,6 +28,7 @@ from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
+from ewma_ops.connectors.parts import Addressed
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
 from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
@@ -38,7 +39,7 @@ from ewma_ops.job.identity import JobIdentity, gone_partitions, identify, inputs
 from ewma_ops.job.recovery.manifest import refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import Report
-from ewma_ops.job.steps import Addressed, DeadLetters, Decode, Encode, RouteRejected
+from ewma_ops.job.steps import DeadLetters, Decode, Encode, RouteRejected
 from ewma_ops.job.topics import letters_cut
 from ewma_ops.serde.parquet import History
 from ewma_ops.settings.model import Settings

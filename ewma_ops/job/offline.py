@@ -21,11 +21,11 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.run import cli_main
 
 from ewma_ops.connectors.inputs import UnlistedTopics
+from ewma_ops.connectors.parts import Addressed
 from ewma_ops.job.builders import open_history
 from ewma_ops.job.dataflow import AlarmsOut, join
 from ewma_ops.job.identity import alarms_identity
 from ewma_ops.job.report import Report
-from ewma_ops.job.steps import Addressed
 from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 

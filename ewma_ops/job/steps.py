@@ -23,7 +23,7 @@ from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, gr
 from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.columns.ticks import Tick
 from ewma_ops.connectors.inputs import InputTopics
-from ewma_ops.connectors.parts import part_key
+from ewma_ops.connectors.parts import Addressed, part_key
 from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.dead_letters import build_dead_letters
 from ewma_ops.job.report import Report
@@ -35,7 +35,7 @@ from ewma_ops.serde.encoder import Encoder
 from ewma_ops.stats.policies import CAUSES, Policies
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["Addressed", "DeadLetters", "Decode", "Encode", "RouteRejected", "decode_runs"]
+__all__ = ["DeadLetters", "Decode", "Encode", "RouteRejected", "decode_runs"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +48,6 @@ _POLICIES = Counter(
 )
 
 _DECODE, _ENCODE = STAGES["decode"], STAGES["encode"]
-
-Addressed = tuple[str, ProducerRecords]
-"""Records for one partition, by the name of its part."""
 
 
 class DeadLetters:

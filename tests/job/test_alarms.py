@@ -22,9 +22,9 @@ from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.connectors import KafkaSink, part_key
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
+from ewma_ops.connectors.parts import Addressed
 from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
 from ewma_ops.job.report import Counts, Report, total
-from ewma_ops.job.steps import Addressed
 from ewma_ops.monitor.rules import AlarmRules, Bounds, Change, Level, Spike
 from ewma_ops.testing import run_job
 from tests.helpers.brokers import make_topic, read_all

@@ -112,7 +112,7 @@ def test_the_end_of_a_run_says_what_came_of_its_messages(job: Job, workers: int)
     produce(job.bootstrap, job.input, [Record(b"?", b"%d" % i) for i in range(40)])
     job.send(made_up(400, series=5))
     said = job.run(workers)
-    assert "\nread 440: 400 events, 40 dead letters (not-json 40)\n" in said
+    assert " launcher: read 440: 400 events, 40 dead letters (not-json 40)\n" in said
     assert said.count("such as offset") == workers
     assert "not-json: JSON is malformed" in said
     job.send(made_up(10, series=5))

@@ -15,8 +15,8 @@ from ewma_ops.columns.readings import Original, Readings, Rejected
 from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
-from ewma_ops.connectors.parts import part_key
-from ewma_ops.job.steps import Addressed, DeadLetters, Decode, decode_runs
+from ewma_ops.connectors.parts import Addressed, part_key
+from ewma_ops.job.steps import DeadLetters, Decode, decode_runs
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
