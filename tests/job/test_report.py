@@ -116,7 +116,7 @@ def test_the_end_of_a_run_says_what_came_of_its_messages(job: Job, workers: int)
     assert said.count("such as offset") == workers
     assert "not-json: JSON is malformed" in said
     job.send(made_up(10, series=5))
-    assert "\nread 10: 10 events, 0 dead letters\n" in job.run(workers)
+    assert " launcher: read 10: 10 events, 0 dead letters\n" in job.run(workers)
 
 
 def test_a_stop_says_it_too(job: Job) -> None:
