@@ -149,6 +149,7 @@ def _bound(bind: Bind) -> Iterator[socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((bind.host, bind.port))
+            listening.listen()  # who calls before there is a server waits for it
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {bind}: {error.strerror}; give another address with "
