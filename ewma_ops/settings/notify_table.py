@@ -13,16 +13,16 @@ from typing import Any
 from msgspec import Struct
 
 from ewma_ops.settings.servers import (
+    PEM_FILE,
+    TIMEOUT,
+    USER,
     Readers,
     password,
-    path,
     read_server_table,
+    server_urls,
     span,
     text,
-    timeout,
     url,
-    urls,
-    user,
     webhook,
 )
 
@@ -103,20 +103,17 @@ def _link(value: object) -> str:
 
 
 _READERS: Readers = {
-    "alertmanager": (
-        urls,
-        'text such as "http://127.0.0.1:9093", several joined with commas, without a user in it',
-    ),
-    "username": (user, "the name of a user, as text without a colon"),
+    "alertmanager": server_urls(9093),
+    "username": USER,
     "password": (password, 'text such as "${ALERTMANAGER_PASSWORD}"'),
-    "ca_file": (path, "the path of a PEM file, as text"),
+    "ca_file": PEM_FILE,
     "webhook": (
         webhook,
         'text such as "https://example.org/alarms" or "${WEBHOOK_URL}", without a user in it',
     ),
     "secret": (password, 'text such as "${WEBHOOK_SECRET}"'),
     "resend": (_resend, 'a duration from "1s" to "1h"'),
-    "timeout": (timeout, 'a duration from "100ms" to "5min"'),
+    "timeout": TIMEOUT,
     "old_after": (span, 'a duration such as "15min"'),
     "link": (_link, 'an address with {series} in it, such as "http://127.0.0.1:8765/#{series}"'),
     "topic": (text, "the name of the alarms topic, as text"),

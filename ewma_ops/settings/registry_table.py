@@ -13,14 +13,14 @@ from typing import Any
 from msgspec import Struct
 
 from ewma_ops.settings.servers import (
+    PEM_FILE,
+    TIMEOUT,
+    USER,
     Readers,
     password,
-    path,
     read_server_table,
+    server_urls,
     span,
-    timeout,
-    urls,
-    user,
 )
 
 __all__ = ["REGISTRY_KEY", "Registry", "read_registry"]
@@ -67,15 +67,12 @@ def _incomplete(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 _READERS: Readers = {
-    "url": (
-        urls,
-        'text such as "http://127.0.0.1:8081", several joined with commas, without a user in it',
-    ),
-    "username": (user, "the name of a user, as text without a colon"),
+    "url": server_urls(8081),
+    "username": USER,
     "password": (password, 'text such as "${REGISTRY_PASSWORD}"'),
-    "ca_file": (path, "the path of a PEM file, as text"),
-    "cert_file": (path, "the path of a PEM file, as text"),
-    "key_file": (path, "the path of a PEM file, as text"),
-    "timeout": (timeout, 'a duration from "100ms" to "5min"'),
+    "ca_file": PEM_FILE,
+    "cert_file": PEM_FILE,
+    "key_file": PEM_FILE,
+    "timeout": TIMEOUT,
     "unknown_after": (span, 'a duration such as "1min", or "0s"'),
 }

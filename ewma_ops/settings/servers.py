@@ -18,21 +18,25 @@ from ewma_ops.settings.kafka_table import noted_secrets
 from ewma_ops.stats.durations import duration_ms
 
 __all__ = [
+    "PEM_FILE",
+    "TIMEOUT",
+    "USER",
+    "Reader",
     "Readers",
     "password",
-    "path",
     "read_server_table",
+    "server_urls",
     "span",
     "text",
-    "timeout",
     "url",
-    "urls",
-    "user",
     "webhook",
 ]
 
-Readers = Mapping[str, tuple[Callable[[object], Any], str]]
-"""By key: what reads a value (ValueError if it is wrong), and what the value must be."""
+Reader = tuple[Callable[[object], Any], str]
+"""What reads a value (ValueError if it is wrong), and what the value must be."""
+
+Readers = Mapping[str, Reader]
+"""The readers of a table, by key."""
 
 _SECRET = ("password", "username", "secret", "webhook")
 """Keys whose values are never shown."""
@@ -78,7 +82,13 @@ def read_server_table(
     return kind(**kept) if len(mistakes) == known else None
 
 
-def urls(value: object) -> tuple[str, ...]:
+def server_urls(port: int) -> Reader:
+    """Return what reads the addresses of servers, which listen at some port by default."""
+    example = f'"http://127.0.0.1:{port}"'
+    return _urls, f"text such as {example}, several joined with commas, without a user in it"
+
+
+def _urls(value: object) -> tuple[str, ...]:
     """Return the addresses in a list, or in text with commas."""
     written = value.split(",") if isinstance(value, str) else value
     if not isinstance(written, list) or not written:
@@ -118,7 +128,7 @@ def text(value: object) -> str:
     return value
 
 
-def user(value: object) -> str:
+def _user(value: object) -> str:
     """Return the name of a user of HTTP Basic."""
     if ":" in text(value):
         raise ValueError
@@ -132,7 +142,7 @@ def password(value: object) -> str:
     return text(value)
 
 
-def path(value: object) -> Path:
+def _path(value: object) -> Path:
     """Return a path; ``~`` is the home directory."""
     return Path(text(value)).expanduser()
 
@@ -142,9 +152,14 @@ def span(value: object) -> timedelta:
     return timedelta(milliseconds=duration_ms(text(value)))
 
 
-def timeout(value: object) -> timedelta:
+def _timeout(value: object) -> timedelta:
     """Return how long one call may take."""
     limit = span(value)
     if not timedelta(milliseconds=100) <= limit <= timedelta(minutes=5):
         raise ValueError
     return limit
+
+
+USER: Reader = (_user, "the name of a user, as text without a colon")
+PEM_FILE: Reader = (_path, "the path of a PEM file, as text")
+TIMEOUT: Reader = (_timeout, 'a duration from "100ms" to "5min"')
