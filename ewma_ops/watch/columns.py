@@ -6,8 +6,6 @@ for more rows than there are, of memory that the system gives only when it is wr
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,12 +64,10 @@ class Columns:
         self.rows = max(self.rows, rows)
         if rows <= self.room:
             return
-        room = max(rows, 2 * self.room)
-        for name in ("time_s", "seen_s", "count", "gap_s", "part", "alarm"):
-            setattr(self, name, _grown(getattr(self, name), room))
+        self.room = max(rows, 2 * self.room)
+        _grow(self, self.room)
         for one in self.measures:
-            one.grow(room)
-        self.room = room
+            _grow(one, self.room)
 
     def take(
         self,
@@ -84,12 +80,10 @@ class Columns:
         """Take events in: their times, when they were written, and their numbers float64[n, k]."""
         self.reserve(int(batch.own[-1]) + 1)
         order, own = batch.order, batch.own
-        numbers = values[order]
+        numbers, seen = values[order], seen_s[order]
+        before, last = self.count[own], seen[batch.lasts]
         for one in self.measures:
-            one.take(batch, numbers, self.count[own], seen_s[order][batch.lasts])
-        seen = seen_s[order]
-        before = self.count[own]
-        last = seen[batch.lasts]
+            one.take(batch, numbers, before, last)
         begun = np.where(before > 0, self.seen_s[own], seen[batch.starts])
         gaps = (last - begun) / np.maximum(batch.counts - (before == 0), 1)
         usual = self.gap_s[own]
@@ -116,11 +110,6 @@ class MeasureColumns:
         self.base: NDArray[np.float32] = np.zeros(room, np.float32)
         self.base_s: NDArray[np.float64] = np.zeros(room)
         self.spark: NDArray[np.float32] = np.zeros((room, SPARK), np.float32)
-
-    def grow(self, room: int) -> None:
-        """Have room for so many rows."""
-        for name in ("value", "average", "std", "sem", "z", "settled", "base", "base_s", "spark"):
-            setattr(self, name, _grown(getattr(self, name), room))
 
     def take(
         self,
@@ -191,7 +180,10 @@ def _column(numbers: NDArray[np.float64], place: int | None) -> NDArray[np.float
     return np.full(len(numbers), np.nan) if place is None else numbers[:, place]
 
 
-def _grown(old: NDArray[Any], room: int) -> NDArray[Any]:
-    grown = np.zeros((room, *old.shape[1:]), old.dtype)
-    grown[: len(old)] = old
-    return grown
+def _grow(owner: Columns | MeasureColumns, room: int) -> None:
+    """Have room for so many rows in each of its columns."""
+    columns = {name: old for name, old in vars(owner).items() if isinstance(old, np.ndarray)}
+    for name, old in columns.items():
+        grown = np.zeros((room, *old.shape[1:]), old.dtype)
+        grown[: len(old)] = old
+        setattr(owner, name, grown)

@@ -10,6 +10,7 @@ import pytest
 
 from ewma_ops import Decay, Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.watch import columns as columns_module
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.columns import SPARK
 from ewma_ops.watch.deep import COLUMNS, Deep, Part, drawn
@@ -27,8 +28,12 @@ def take(book: Book, ids: list[str], values: list[list[float]], first: int = 0) 
     book.take(ids, at, at + 0.5, numbers, first + np.arange(n), 0, is_live=True)
 
 
+@pytest.mark.parametrize("room", [2, 1_000], ids=["grown", "enough"])
 @pytest.mark.parametrize("cut", [1, 7, 1000])
-def test_they_hold_what_a_loop_over_the_events_gets(cut: int) -> None:
+def test_they_hold_what_a_loop_over_the_events_gets(
+    cut: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns_module, "_ROOM", room)
     rng = np.random.default_rng(3)
     ids = [f"s{i}" for i in rng.integers(0, 9, 1000)]
     values = rng.normal(size=(1000, 3)) ** 2  # value, ewma, std
