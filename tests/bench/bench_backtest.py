@@ -30,21 +30,14 @@ from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.studies.backtest import Backtest
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
+from tests.helpers.minimal import MINIMAL
 
 LEAST = 500_000
 """Readings a second that are asked for, with 1,000 series."""
 _BATCH = 8_192
 _DECAY = Decay(beta=0.9)
 _RULE = Level(false_alarms="1 per 500 readings")
-_CONFIG = """
-[kafka]
-bootstrap_servers = "127.0.0.1:9092"
-[input]
-topic = "readings"
-[smooth]
-beta = 0.9
-[output]
-topic = "smoothed"
+_CONFIG = f"""{MINIMAL}
 [alarms.level]
 false_alarms = "1 per 500 readings"
 """

@@ -12,7 +12,8 @@ from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.model import Alarms
 from ewma_ops.stats.decay import Decay
-from tests.settings.test_load import MINIMAL, loaded, refused
+from tests.helpers.minimal import MINIMAL
+from tests.settings.test_load import loaded, refused
 
 
 @pytest.fixture

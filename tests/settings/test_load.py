@@ -18,17 +18,7 @@ from ewma_ops.settings.model import Settings
 from ewma_ops.stats.composites import Composite, bollinger, dema, macd, risk_metrics, tema
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-
-MINIMAL = """
-[kafka]
-bootstrap_servers = "127.0.0.1:9092"
-[input]
-topic = "readings"
-[smooth]
-beta = 0.9
-[output]
-topic = "smoothed"
-"""
+from tests.helpers.minimal import MINIMAL
 
 
 @pytest.fixture

@@ -12,19 +12,9 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
+from tests.helpers.minimal import MINIMAL
 
-JOB = """
-[kafka]
-bootstrap_servers = "127.0.0.1:9092"
-[input]
-topic = "readings"
-[smooth]
-beta = 0.9
-[output]
-topic = "smoothed"
-[notify]
-{keys}
-"""
+JOB = f"{MINIMAL}[notify]\n{{keys}}\n"
 
 
 def loaded(tmp_path: Path, keys: str) -> Settings:
