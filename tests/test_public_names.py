@@ -36,6 +36,7 @@ PUBLIC = {
             "Given",
             "Level",
             "Spike",
+            "Spread",
             "Transition",
             "Transitions",
             "design",

@@ -37,8 +37,21 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--exact", action="store_true", help="limits that are exact from the first reading on"
     )
+    parser.add_argument(
+        "--rule", default="level", choices=("level", "spread"), help="its kind (default: level)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_run)
+
+
+_LEVEL_HEADS = (
+    "  lasting shift          readings until the alarm",
+    "  (standard deviations)  (average)",
+)
+_SPREAD_HEADS = (
+    "  standard deviation     readings until the alarm",
+    "  (times as large)       (average)",
+)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -50,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("beta", "alpha", "span", "com")}
     decay = Decay(**{name: value for name, value in given.items() if value is not None})
     every = readings_per_false_alarm(options.false_alarms, options.readings)
-    found = design(decay, every, exact=options.exact)
+    found = design(decay, every, exact=options.exact, kind=options.rule)
     print(as_json(found) if options.json else as_text(found))
     return 0
 
@@ -66,12 +79,12 @@ def as_json(found: Design) -> str:
 def as_text(found: Design) -> str:
     """Return a design as lines for people."""
     every = f"{found.readings_per_false_alarm:,.6g}"
+    plural = "" if found.limits == "upper" else "s"
     lines = [
-        f"limit {found.limit:.6f} standard errors ({found.limits} limits)",
+        f"limit {found.limit:.6f} standard errors ({found.limits} limit{plural})",
         f"  beta {found.beta:.6g}, 1 false alarm per {every} readings",
         "",
-        "  lasting shift          readings until the alarm",
-        "  (standard deviations)  (average)",
+        *(_SPREAD_HEADS if found.limits == "upper" else _LEVEL_HEADS),
     ]
     lines += [f"  {shift:>21g}  {delay:>9,.1f}" for shift, delay in found.delays.items()]
     lines += [

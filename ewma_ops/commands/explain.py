@@ -28,7 +28,7 @@ from ewma_ops.connectors.resend import read_topic
 from ewma_ops.errors import ConfigError, shown
 from ewma_ops.job.identity import identify
 from ewma_ops.job.showing import shown_text
-from ewma_ops.monitor.rules import ChartRule, Rule
+from ewma_ops.monitor.rules import ChartRule, Frozen, Given, Rule
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.decay import Decay
@@ -208,16 +208,20 @@ def _is_enough(readings: Readings, rule: Rule) -> bool:
     """Tell whether what lies before the readings hardly weighs."""
     if not isinstance(rule, ChartRule):
         return len(readings) > rule.for_
-    assert isinstance(rule.baseline, Decay)
-    if len(readings) >= _MOST_READ:
+    n = len(readings)
+    if n >= _MOST_READ:
         return True
-    if len(readings) <= rule.warm_up:
+    if n <= rule.warm_up or isinstance(rule.baseline, Frozen):  # frozen: of the first readings
         return False
-    if not rule.baseline.by_time:
-        return len(readings) * -math.log(rule.baseline.beta) > -math.log(_LEFT_OUT)
+    if rule.memory != "none" and n * 2.0 / (rule.memory_span + 1.0) < -math.log(_LEFT_OUT):
+        return False
+    slowest = rule.decay if isinstance(rule.baseline, Given) else rule.baseline
+    assert isinstance(slowest, Decay)
+    if not slowest.by_time:
+        return n * -math.log(slowest.beta) > -math.log(_LEFT_OUT)
     times = readings.times_ms
     assert times is not None
-    return bool(rule.baseline.retention_of(int(times[-1] - times[0])) < _LEFT_OUT)
+    return bool(slowest.retention_of(int(times[-1] - times[0])) < _LEFT_OUT)
 
 
 def _admitted(settings: Settings, readings: Readings, asked: AlarmId) -> Readings:
@@ -304,7 +308,7 @@ def _lines(found: _Found, settings: Settings) -> Iterator[str]:
     )
     if not found.whole:
         yield f"  from the last {len(found.readings):,} readings; earlier ones hardly weigh"
-    if found.rule.kind == "level":
+    if len(one.shares) > 1:
         newest = ", ".join(f"{share.share:.0%}" for share in one.shares[:3])
         yield (
             f"  the last {min(_ROWS, len(one.shares))} readings hold {one.newest(_ROWS):.0%} of "

@@ -5,7 +5,17 @@ The first step is :func:`design`.
 
 from ewma_ops.columns.transitions import Transition, Transitions
 from ewma_ops.monitor.chart_design import Design, design
-from ewma_ops.monitor.rules import AlarmRules, Bounds, Change, Flat, Frozen, Given, Level, Spike
+from ewma_ops.monitor.rules import (
+    AlarmRules,
+    Bounds,
+    Change,
+    Flat,
+    Frozen,
+    Given,
+    Level,
+    Spike,
+    Spread,
+)
 
 __all__ = [
     "AlarmRules",
@@ -17,6 +27,7 @@ __all__ = [
     "Given",
     "Level",
     "Spike",
+    "Spread",
     "Transition",
     "Transitions",
     "design",

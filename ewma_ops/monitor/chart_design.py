@@ -1,4 +1,4 @@
-"""The design of a level alarm: its limit for a wanted rate of false alarms, and its delays.
+"""The design of an alarm: its limit for a wanted rate of false alarms, and its delays.
 
 Knows the chart and its decay; must not know streams, series or configuration.
 """
@@ -10,18 +10,26 @@ from typing import NamedTuple
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.run_lengths import average_run_length, limit_for
+from ewma_ops.monitor.spread_run_lengths import spread_limit_for, spread_run_length
+from ewma_ops.stats.checks import one_of
 from ewma_ops.stats.decay import Decay
 
-__all__ = ["Design", "design"]
+__all__ = ["DESIGNED", "Design", "design"]
+
+DESIGNED = ("level", "spread")
+"""The kinds of rules that are designed here."""
 
 _SHIFTS = (0.25, 0.5, 1.0, 2.0, 3.0)
+_GROWTHS = (1.25, 1.5, 2.0, 3.0, 5.0)
 
 
 class Design(NamedTuple):
     """A limit and what it costs.
 
     ``limit`` is in standard errors of the EWMA; ``delays`` holds the average number of readings
-    until an alarm by the size of a lasting shift, in standard deviations of a reading.
+    until an alarm by the size of a lasting shift, in standard deviations of a reading; of a spread
+    rule by how many times as large the standard deviation has become. ``limits`` are ``"fixed"``,
+    ``"exact"``, or ``"upper"``, of a spread rule.
     """
 
     beta: float
@@ -31,7 +39,9 @@ class Design(NamedTuple):
     delays: Mapping[float, float]
 
 
-def design(decay: Decay, readings_per_false_alarm: float, *, exact: bool = False) -> Design:
+def design(
+    decay: Decay, readings_per_false_alarm: float, *, exact: bool = False, kind: str = "level"
+) -> Design:
     """Return the limit of an EWMA for a wanted rate of false alarms.
 
     It holds for independent, normal readings with a known standard deviation. Real series are
@@ -46,11 +56,13 @@ def design(decay: Decay, readings_per_false_alarm: float, *, exact: bool = False
     exact
         Whether the limits are exact from the first reading on, as mean +- limit * std /
         sqrt(n_eff) are, or those of the long run.
+    kind
+        Of the rule: ``"level"``, or ``"spread"``, whose limits are never exact.
 
     Raises
     ------
     ConfigError
-        If the decay is by time, or a number is out of range.
+        If the decay is by time, or an argument is out of range.
 
     Examples
     --------
@@ -64,6 +76,13 @@ def design(decay: Decay, readings_per_false_alarm: float, *, exact: bool = False
             "reading, beta = 2^(-gap / halflife) of the usual gap between readings"
         )
     alpha = decay.alpha
+    one_of("kind", kind, DESIGNED)
+    if kind == "spread":
+        if exact:
+            raise ConfigError("exact limits are those of a level rule; leave one of them out")
+        limit = spread_limit_for(readings_per_false_alarm, alpha)
+        delays = {growth: spread_run_length(limit, alpha, growth) for growth in _GROWTHS}
+        return Design(decay.beta, readings_per_false_alarm, "upper", limit, delays)
     limit = limit_for(readings_per_false_alarm, alpha, exact=exact)
     delays = {shift: average_run_length(limit, alpha, shift, exact=exact) for shift in _SHIFTS}
     limits = "exact" if exact else "fixed"

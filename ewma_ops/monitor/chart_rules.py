@@ -1,10 +1,11 @@
-"""Rules about how many standard errors something is from what was expected: level and spike.
+"""Rules about how many standard errors something is from what was expected: level, spike, spread.
 
 Knows the design of limits; must not know series, state or how a score is computed (`scores`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import ClassVar
@@ -13,16 +14,16 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rates import readings_per_false_alarm
 from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
+from ewma_ops.monitor.spread_run_lengths import highest_spread_limit, spread_limit_for
+from ewma_ops.monitor.standard import MOST_SCORE
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 
-__all__ = ["LEAST_N_EFF", "MOST_SCORE", "ChartRule", "Frozen", "Given", "Level", "Spike"]
+__all__ = ["LEAST_N_EFF", "ChartRule", "Frozen", "Given", "Level", "Spike", "Spread"]
 
 LEAST_N_EFF = 20.0
 """Effective number of readings of a baseline from which on it is relied on."""
-MOST_SCORE = 1e6
-"""Greatest magnitude of a score: beyond it, it says no more."""
 _LEAST_STEADY = 30.0
 """What that number must be in the long run: gaps and late readings lower it for a while."""
 
@@ -190,9 +191,7 @@ class ChartRule(Rule):
             _check_slower(own, slow)
         limit = self.limit
         if limit is None:
-            # One side alone has half of the false alarms.
-            sides = 1.0 if self.direction == "both" else 0.5
-            limit = round(self._limit_for(self.run_length() * sides, own), 6)
+            limit = round(self._limit_for(self.run_length(), own), 6)
         return replace(self, decay=own, baseline=slow, limit=limit)
 
     def in_ticks(self, per_ms: int) -> ChartRule:
@@ -205,9 +204,37 @@ class ChartRule(Rule):
     def _limit_for(self, run_length: float, decay: Decay) -> float:
         raise NotImplementedError
 
+    def _of_both_sides(self, run_length: float) -> float:
+        """Return the run length of a chart with both sides: one alone has half of the alarms."""
+        return run_length * (1.0 if self.direction == "both" else 0.5)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Level(ChartRule):
+class _AverageRule(ChartRule):
+    """A rule about an average, whose limit depends on how fast that forgets."""
+
+    gap: timedelta | str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gap is not None and not whole_ticks("gap", self.gap, NS_PER_MS):
+            raise ConfigError(f'gap is {self.gap!r}: it must be a duration > 0, such as "10s"')
+
+    def _alpha(self, decay: Decay) -> float:
+        """Return the weight of the newest reading."""
+        if not decay.by_time:
+            return decay.alpha
+        if self.gap is None:
+            raise ConfigError(
+                f"the {self.kind} rule has false_alarms, and its decay is by time: add the usual "
+                'time between two readings of a series, such as gap = "10s", or give limit'
+            )
+        of_ns = decay.in_ticks(NS_PER_MS)
+        return of_ns.lapse_of(whole_ticks("gap", self.gap, NS_PER_MS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level(_AverageRule):
     """A lasting shift: the EWMA is too far from a slower one.
 
     A shift that stays becomes the expected level after some hundred readings, and the alarm is
@@ -232,23 +259,8 @@ class Level(ChartRule):
 
     kind: ClassVar[str] = "level"
 
-    gap: timedelta | str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gap is not None and not whole_ticks("gap", self.gap, NS_PER_MS):
-            raise ConfigError(f'gap is {self.gap!r}: it must be a duration > 0, such as "10s"')
-
     def _limit_for(self, run_length: float, decay: Decay) -> float:
-        if not decay.by_time:
-            return limit_for(run_length, decay.alpha)
-        if self.gap is None:
-            raise ConfigError(
-                "the level rule has false_alarms, and its decay is by time: add the usual time "
-                'between two readings of a series, such as gap = "10s", or give limit'
-            )
-        of_ns = decay.in_ticks(NS_PER_MS)
-        return limit_for(run_length, of_ns.lapse_of(whole_ticks("gap", self.gap, NS_PER_MS)))
+        return limit_for(self._of_both_sides(run_length), self._alpha(decay))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +279,59 @@ class Spike(ChartRule):
     kind: ClassVar[str] = "spike"
 
     def _limit_for(self, run_length: float, decay: Decay) -> float:  # noqa: ARG002 - of no decay
-        return spike_limit(run_length)
+        return spike_limit(self._of_both_sides(run_length))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(_AverageRule):
+    """A series that varies more than it usually does: the EWMA of squared deviations is too large.
+
+    Each deviation counts in its own standard errors, up to 5. The score is how many standard errors
+    that EWMA is above 1; ``least`` is about the standard deviation, in units of the readings.
+
+    There is an upper limit only. One as far below 1 would be negative for most decays, and quiet
+    stretches are what real series have most of: `Flat` finds a sensor that is stuck.
+
+    Parameters
+    ----------
+    gap
+        As of `Level`.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range, or ``direction`` is not ``"high"``.
+
+    Examples
+    --------
+    >>> Spread(limit=6.0).direction
+    'high'
+    """
+
+    kind: ClassVar[str] = "spread"
+
+    direction: str = "high"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.direction != "high":
+            raise ConfigError(
+                f"direction is {self.direction!r}: the spread rule has an upper limit only; leave "
+                "direction out, and use a flat rule for a series that is stuck"
+            )
+
+    def _limit_for(self, run_length: float, decay: Decay) -> float:
+        return spread_limit_for(run_length, self._alpha(decay))
+
+    def highest(self) -> float:
+        """Return the limit that no score reaches, of `with_limit`; infinite if that is not known.
+
+        It is not where the decay is by time, and ``gap`` is not given.
+        """
+        assert self.decay is not None
+        if self.decay.by_time and self.gap is None:
+            return math.inf
+        return highest_spread_limit(self._alpha(self.decay))
 
 
 def _is_score(x: float) -> bool:

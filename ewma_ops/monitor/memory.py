@@ -32,7 +32,8 @@ _LEAST = 1e-300
 class Remembered(NamedTuple):
     """`Seen`, in the units of the readings but for ``variance``, which is that of the residuals.
 
-    ``gain`` is the deviation of the level that one of the residuals stands for.
+    ``gain`` is the deviation of the level that one of the residuals stands for, and ``foreseen``
+    the part of the reading that follows from the one before it.
     """
 
     fast: Any
@@ -43,6 +44,7 @@ class Remembered(NamedTuple):
     excess: Any
     judged: Any
     gain: Any
+    foreseen: Any
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Memory:
             found.excess,
             found.judged,
             gain,
+            foreseen,
         )
 
     def compiled(self, *_: Any) -> None:

@@ -29,8 +29,8 @@ __all__ = ["Reference"]
 class _Factors(NamedTuple):
     """f and w of a reading, for the EWMA."""
 
-    kept: Any
-    added: Any
+    fast_kept: Any
+    fast_added: Any
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Reference:
     def step(self, o: Ops, y: Any, x: Any, by: _Factors) -> tuple[tuple[Any, ...], Seen]:
         """Return the state after a reading x, and what is known about it."""
         fast, weight, u, mean, squares, seen = y
-        kept = weight * by.kept
-        weight = kept + by.added
-        p, r = by.added / weight, kept / weight
+        kept = weight * by.fast_kept
+        weight = kept + by.fast_added
+        p, r = by.fast_added / weight, kept / weight
         u = r * r * u + p * p
         judged = seen >= max(self.warm_up, self.learned)
         if self.learned:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.chart_rules import ChartRule, Frozen, Given, Level, Spike
+from ewma_ops.monitor.chart_rules import ChartRule, Frozen, Given, Level, Spike, Spread
 from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
@@ -33,6 +33,7 @@ __all__ = [
     "Level",
     "Rule",
     "Spike",
+    "Spread",
 ]
 
 MOST_RULES = 64
@@ -179,7 +180,9 @@ class Flat(Rule):
         whole("repeats", self.repeats, 2, COUNTED)
 
 
-KINDS: dict[str, type[Rule]] = {one.kind: one for one in (Level, Spike, Bounds, Change, Flat)}
+KINDS: dict[str, type[Rule]] = {
+    one.kind: one for one in (Level, Spike, Bounds, Change, Flat, Spread)
+}
 """The kinds of rules by name. The keys of a kind are the fields of its class."""
 
 
@@ -193,10 +196,13 @@ class AlarmRules:
         Names and rules; :meth:`of` checks them.
     in_events
         Whether the scores go along as statistics: `score_names`.
+    parts
+        What goes along of each score; a study asks for other parts than events have.
     """
 
     rules: tuple[tuple[str, Rule], ...]
     in_events: bool = False
+    parts: tuple[str, ...] = ("z", "lower", "upper")
 
     @classmethod
     def of(cls, rules: Mapping[str, Rule], *, in_events: bool = False) -> AlarmRules:
@@ -246,7 +252,7 @@ class AlarmRules:
         if not self.in_events:
             return ()
         charts = [name for name, rule in self.rules if isinstance(rule, ChartRule)]
-        return tuple(f"{name}_{part}" for name in charts for part in ("z", "lower", "upper"))
+        return tuple(f"{name}_{part}" for name in charts for part in self.parts)
 
     def with_limits(self, decay: Decay | None) -> AlarmRules:
         """Return the rules with every number that follows from others, such as the limits.

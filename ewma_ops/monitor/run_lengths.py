@@ -22,12 +22,8 @@ from reading to reading, until the limits are as good as fixed (Steiner 1999, by
 Dividing z and its limit by 1 - (1 - alpha)^t changes no alarm: so these are the limits of the
 bias-corrected mean, mean +- limit * std / sqrt(n_eff).
 
-The spread chart is an EWMA of squared standardised readings, which starts at 1, with an upper
-limit only; its run length is that of a Markov chain on cells (Brook and Evans 1972).
-
 Sources: S. V. Crowder, Technometrics 29 (1987) 401-407; J. M. Lucas and M. S. Saccucci,
-Technometrics 32 (1990) 1-12; S. H. Steiner, J. Quality Technology 31 (1999) 75-86; D. Brook and
-D. A. Evans, Biometrika 59 (1972) 539-549; S. Knoth, Statistics and Computing 15 (2005) 341-352.
+Technometrics 32 (1990) 1-12; S. H. Steiner, J. Quality Technology 31 (1999) 75-86.
 """
 
 from __future__ import annotations
@@ -47,10 +43,12 @@ __all__ = [
     "SMALLEST_ALPHA",
     "SMALLEST_ALPHA_EXACT",
     "average_run_length",
+    "check_alpha",
+    "check_limit",
     "limit_for",
+    "quadrature",
+    "solve",
     "spike_limit",
-    "spread_limit_for",
-    "spread_run_length",
 ]
 
 SMALLEST_ALPHA = 1e-4
@@ -65,8 +63,6 @@ LONGEST_RUN = 1e9
 _Floats = NDArray[np.float64]
 _SETTLED = 1e-10
 """The share by which exact limits may still differ from fixed ones (of the variance)."""
-_CELLS = 400
-_FEW_CELLS = 100
 
 
 def average_run_length(
@@ -101,8 +97,8 @@ def average_run_length(
     >>> round(average_run_length(3.071, alpha=0.5, shift=1.0), 2)
     17.48
     """
-    _check_alpha(alpha, exact=exact)
-    _check_limit(limit)
+    check_alpha(alpha, exact=exact)
+    check_limit(limit)
     if not math.isfinite(shift):
         raise ConfigError(f"shift is {shift:g}: it must be a finite number")
     remaining = _Remaining(limit, alpha, shift)
@@ -135,12 +131,12 @@ def limit_for(run_length: float, alpha: float, *, exact: bool = False) -> float:
     >>> limit_for(500, alpha=0.1)
     2.81431
     """
-    _check_alpha(alpha, exact=exact)
+    check_alpha(alpha, exact=exact)
     most = spike_limit(run_length)  # averaging only ever lowers the limit
-    fixed = _solve(lambda limit: average_run_length(limit, alpha), run_length, most, 0.9 * most)
+    fixed = solve(lambda limit: average_run_length(limit, alpha), run_length, most, 0.9 * most)
     if not exact:
         return round(fixed, 6)
-    found = _solve(
+    found = solve(
         lambda limit: average_run_length(limit, alpha, exact=True), run_length, most, fixed
     )
     return round(found, 6)
@@ -167,53 +163,6 @@ def spike_limit(run_length: float) -> float:
     return -NormalDist().inv_cdf(0.5 / run_length)
 
 
-def spread_run_length(limit: float, alpha: float) -> float:
-    """Return the average number of readings until the spread chart raises a false alarm.
-
-    Parameters
-    ----------
-    limit
-        > 0: the chart's upper limit is 1 + limit * sqrt(2 alpha / (2 - alpha)), which is so many
-        standard deviations of it above its mean.
-    alpha
-        As of :func:`average_run_length`.
-
-    Raises
-    ------
-    ConfigError
-        If an argument is out of range.
-
-    Examples
-    --------
-    The published value is 249.9997 (Knoth 2005).
-
-    >>> round(spread_run_length(1.661865, alpha=0.025), 1)
-    250.0
-    """
-    _check_alpha(alpha)
-    _check_limit(limit)
-    # The error is of second order in the width of a cell: two widths cancel it (Richardson).
-    coarse, fine = (_spread_on_cells(limit, alpha, cells) for cells in (_CELLS, 2 * _CELLS))
-    return fine + (fine - coarse) / 3.0
-
-
-def spread_limit_for(run_length: float, alpha: float) -> float:
-    """Return the limit of the spread chart for a wanted average run length, to 6 decimals.
-
-    Raises
-    ------
-    ConfigError
-        If an argument is out of range.
-    """
-    _check_alpha(alpha)
-    spike = spike_limit(run_length)
-    most = (spike * spike - 1.0) / math.sqrt(2.0)  # of one squared reading: alpha = 1
-    near = _solve(
-        lambda limit: _spread_on_cells(limit, alpha, _FEW_CELLS), run_length, most, 0.9 * most
-    )
-    return round(_solve(lambda limit: spread_run_length(limit, alpha), run_length, most, near), 6)
-
-
 class _Remaining:
     """The run length that is left at each node between fixed limits."""
 
@@ -221,7 +170,7 @@ class _Remaining:
         self._alpha, self._shift = alpha, shift
         self._half = limit * math.sqrt(alpha / (2.0 - alpha))
         # p is a bell of width alpha: with fewer nodes than this the result is wrong in silence.
-        self._nodes, self._weights = _quadrature(max(48, math.ceil(4 * self._half / alpha + 32)))
+        self._nodes, self._weights = quadrature(max(48, math.ceil(4 * self._half / alpha + 32)))
         self._z, widths = self._half * self._nodes, self._half * self._weights
         step = self._density(self._z, self._z) * widths
         lengths = np.linalg.solve(np.eye(len(step)) - step, np.ones(len(step)))
@@ -260,31 +209,13 @@ class _Remaining:
 
 
 @lru_cache(maxsize=64)
-def _quadrature(n: int) -> tuple[_Floats, _Floats]:
+def quadrature(n: int) -> tuple[_Floats, _Floats]:
     """Return nodes and weights of Gauss and Legendre on (-1, 1)."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return nodes, weights
 
 
-def _spread_on_cells(limit: float, alpha: float, cells: int) -> float:
-    """Return the run length of a chain that is always in the middle of one of so many cells."""
-    top = 1.0 + limit * math.sqrt(2.0 * alpha / (2.0 - alpha))
-    edges = np.linspace(0.0, top, cells + 1)
-    middles = 0.5 * (edges[:-1] + edges[1:])
-    squares = (edges[None, :] - (1.0 - alpha) * middles[:, None]) / alpha
-    below = _chi_squared_cdf(squares)
-    lengths = np.linalg.solve(np.eye(cells) - np.diff(below, axis=1), np.ones(cells))
-    first = np.diff(_chi_squared_cdf((edges - (1.0 - alpha)) / alpha))
-    return 1.0 + float(first @ lengths)
-
-
-def _chi_squared_cdf(x: _Floats) -> _Floats:
-    """Return the chance that a squared normal reading is at most x."""
-    roots = np.sqrt(np.maximum(x, 0.0) / 2.0)
-    return np.array([math.erf(root) for root in roots.ravel().tolist()]).reshape(x.shape)
-
-
-def _solve(
+def solve(
     run_length_at: Callable[[float], float], wanted: float, most: float, guess: float
 ) -> float:
     """Return the limit from 0 to ``most`` that has a run length.
@@ -310,7 +241,8 @@ def _solve(
     return at
 
 
-def _check_alpha(alpha: float, *, exact: bool = False) -> None:
+def check_alpha(alpha: float, *, exact: bool = False) -> None:
+    """Refuse an ``alpha`` out of range."""
     smallest = SMALLEST_ALPHA_EXACT if exact else SMALLEST_ALPHA
     if not smallest <= alpha <= 1.0:
         raise ConfigError(
@@ -319,6 +251,7 @@ def _check_alpha(alpha: float, *, exact: bool = False) -> None:
         )
 
 
-def _check_limit(limit: float) -> None:
+def check_limit(limit: float) -> None:
+    """Refuse a limit that is not positive."""
     if not 0.0 < limit < math.inf:
         raise ConfigError(f"limit is {limit:g}: it must be a positive number")

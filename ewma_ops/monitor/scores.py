@@ -15,14 +15,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ewma_ops.monitor.baseline import Baseline
-from ewma_ops.monitor.chart_rules import MOST_SCORE
 from ewma_ops.monitor.machine import Scored, Thresholds
 from ewma_ops.monitor.memory import Memory
 from ewma_ops.monitor.reference import Reference
 from ewma_ops.monitor.rules import Bounds, Change, ChartRule, Flat, Frozen, Given
+from ewma_ops.monitor.standard import (
+    inverse_degrees,
+    ratio,
+    reading_ratio,
+    reading_scale,
+    reading_z,
+)
 from ewma_ops.monitor.steps import Changes, Repeats
-from ewma_ops.monitor.student import normal_of_t, t_of_normal
+from ewma_ops.monitor.student import t_of_normal
 from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.monitor.variance_chart import VarianceChart
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.ops import Ops
@@ -97,12 +104,6 @@ def _two_sided(limit: float, clear: float, critical: float | None, direction: st
     )  # fmt: skip
 
 
-def _ratio(deviation: Any, scale: Any, judged: Any, o: Ops) -> Any:
-    judged = judged & (scale > 0.0)
-    score = o.minimum(o.maximum(deviation / o.where(judged, scale, 1.0), -MOST_SCORE), MOST_SCORE)
-    return o.where(judged, score, _NAN)
-
-
 def _level_scale(read: Read, o: Ops) -> Any:
     scale = o.sqrt(read.seen.variance * o.maximum(read.seen.excess, 0.0))
     return scale * getattr(read.seen, "gain", 1.0)
@@ -112,7 +113,7 @@ def _level(read: Read, o: Ops) -> Scored:
     seen = read.seen
     deviation = seen.fast - seen.slow
     judged = seen.judged & (seen.excess > _LEAST_EXCESS)
-    score = _ratio(deviation, _level_scale(read, o), judged, o)
+    score = ratio(deviation, _level_scale(read, o), judged, o)
     return Scored(score, deviation, seen.slow)
 
 
@@ -121,34 +122,50 @@ def _level_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
     return _charted(read, seen.slow, scale, rule.limit, o)
 
 
-def _spike_scale(read: Read, o: Ops) -> Any:
-    return o.sqrt(read.seen.variance * (1.0 + read.seen.concentration))
-
-
-def _inverse(read: Read, o: Ops) -> Any:
-    """1 / degrees of freedom of the standard deviation, n_eff - 1."""
-    u = o.where(read.seen.judged, read.seen.concentration, 0.05)
-    return u / (1.0 - u)
-
-
 def _spike_rough(read: Read, o: Ops) -> Any:
-    deviation = read.value - read.seen.before
-    return abs(_ratio(deviation, _spike_scale(read, o), read.seen.judged, o))
+    return abs(reading_ratio(read.value, read.seen, o))
 
 
 def _spike(read: Read, o: Ops) -> Scored:
     deviation = read.value - read.seen.before
-    t = _ratio(deviation, _spike_scale(read, o), read.seen.judged, o)
-    return Scored(normal_of_t(t, _inverse(read, o), o), deviation, read.seen.before)
+    return Scored(reading_z(read.value, read.seen, o), deviation, read.seen.before)
 
 
 def _spike_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
-    limit = t_of_normal(rule.limit, _inverse(read, o))
-    return _charted(read, read.seen.before, _spike_scale(read, o), limit, o)
+    limit = t_of_normal(rule.limit, inverse_degrees(read.seen, o))
+    return _charted(read, read.seen.before, reading_scale(read.seen, o), limit, o)
+
+
+def _variance(rule: ChartRule, ticks_per_ms: int) -> Tracker:
+    return VarianceChart(_baseline(rule, ticks_per_ms))
+
+
+def _observed_std(read: Read, o: Ops) -> Any:
+    return o.sqrt(read.seen.variance * o.maximum(1.0 + read.seen.excess, 0.0))
+
+
+def _spread(read: Read, o: Ops) -> Scored:
+    seen, std = read.seen, o.sqrt(read.seen.variance)
+    score = ratio(seen.excess, seen.scale, seen.judged, o)
+    return Scored(score, _observed_std(read, o) - std, std)
+
+
+def _spread_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
+    seen, std = read.seen, o.sqrt(read.seen.variance)
+    assert rule.limit is not None
+    return {
+        "value": read.value,
+        "ewma": _observed_std(read, o),
+        "expected": std,
+        "lower": o.where(seen.judged, 0.0, _NAN),
+        "upper": o.where(seen.judged, std * o.sqrt(1.0 + rule.limit * seen.scale), _NAN),
+        "std": std,
+        "n_eff": _n_eff(seen, o),
+    }
 
 
 def _charted(read: Read, expected: Any, scale: Any, limit: Any, o: Ops) -> Mapping[str, Any]:
-    seen, known = read.seen, read.seen.concentration
+    seen = read.seen
     return {
         "value": read.value,
         "ewma": seen.fast,
@@ -156,8 +173,13 @@ def _charted(read: Read, expected: Any, scale: Any, limit: Any, o: Ops) -> Mappi
         "lower": o.where(seen.judged, expected - limit * scale, _NAN),
         "upper": o.where(seen.judged, expected + limit * scale, _NAN),
         "std": o.sqrt(seen.variance),
-        "n_eff": o.where(known > 0.0, 1.0 / o.maximum(known, _TINY), _NAN),
+        "n_eff": _n_eff(seen, o),
     }
+
+
+def _n_eff(seen: Any, o: Ops) -> Any:
+    known = seen.concentration
+    return o.where(known > 0.0, 1.0 / o.maximum(known, _TINY), _NAN)
 
 
 def _value(read: Read, _: Ops) -> Scored:
@@ -212,6 +234,7 @@ def _flat_evidence(read: Read, rule: Flat, _: Ops) -> Mapping[str, Any]:
 KINDS: dict[str, Kind] = {
     "level": Kind(_baseline, _level, _chart, _level_evidence),
     "spike": Kind(_baseline, _spike, _chart, _spike_evidence, _spike_rough),
+    "spread": Kind(_variance, _spread, _chart, _spread_evidence),
     "bounds": Kind(lambda *_: None, _value, _bounds, _bounds_evidence),
     "change": Kind(_changes, _change, _change_thresholds, _change_evidence),
     "flat": Kind(lambda *_: Repeats(), _repeats, _flat_thresholds, _flat_evidence),

@@ -33,6 +33,7 @@ from ewma_ops.metrics.families import READINGS, SNAPSHOTS, STAGES, TABLES
 from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.operators.routing import RoutedRun, ShardBatch, joined_runs
 from ewma_ops.operators.shard_members import ShardMembers
+from ewma_ops.table.alarms import Alarms
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable, TableSnapshot
 
@@ -294,8 +295,10 @@ class Tables:
         alarms: AlarmRules | None = None,
     ) -> None:
         self.smoothing_set, self._shards, self._warm_start = smoothing_set, shards, warm_start
-        table = SeriesTable(smoothing_set, alarms=alarms)  # refuses rules that do not fit
-        self.names, self.alarms = table.names, table.alarms
+        bound = None if alarms is None else Alarms(alarms, smoothing_set)  # refuses what misfits
+        scores = () if bound is None else bound.names
+        self.names = (*smoothing_set.names, *scores)
+        self.alarms = None if bound is None else bound.rules
         self._worker_tables = weakref.WeakValueDictionary[int, _WorkerTable]()
 
     def maybe_worker_table(self) -> _WorkerTable | None:

@@ -25,7 +25,7 @@ from ewma_ops.columns.readings import (
 )
 from ewma_ops.columns.transitions import Transition
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.rules import AlarmRules
+from ewma_ops.monitor.rules import AlarmRules, ChartRule
 from ewma_ops.operators.items import (
     ItemShard,
     Value,
@@ -253,9 +253,10 @@ def watch(
     >>> [(one.transition, one.evidence["value"]) for _, one in out]
     [('raised', 31.0), ('cleared', 27.5)]
     """
-    _check_rules(rules)
+    _check_rules("rules", rules)
     smoothing = Smoothing(Decay(beta=0.0) if decay is None else decay)
     if decay is None:
+        _check_decays(rules)
         rules = rules.with_limits(None)
     smoothed = smooth("smooth", up, smoothing, shards, fields, warm_start, None, rules)
     return op.flat_map_batch("transitions", smoothed, with_step_name(step_id)(_only_alarms))
@@ -267,10 +268,19 @@ def _only_alarms(
     return [(series_id, one) for series_id, reading in batch for one in reading.alarms]
 
 
-def _check_rules(alarms: object) -> None:
-    if not isinstance(alarms, AlarmRules):
+def _check_decays(rules: AlarmRules) -> None:
+    for name, rule in rules.rules:
+        if isinstance(rule, ChartRule) and rule.decay is None:
+            raise ConfigError(
+                f"alarms.{name}: the {rule.kind} rule has no decay: give watch(..., "
+                "decay=Decay(beta=0.9)) for all rules, or each its own"
+            )
+
+
+def _check_rules(parameter: str, rules: object) -> None:
+    if not isinstance(rules, AlarmRules):
         raise ConfigError(
-            f"alarms is {alarms!r:.80}: give AlarmRules, such as "
+            f"{parameter} is {rules!r:.80}: give AlarmRules, such as "
             'AlarmRules.of({"level": Level(limit=4.5)})'
         )
 
@@ -288,7 +298,7 @@ def _tables(
     alarms: AlarmRules | None,
 ) -> Tables:
     if alarms is not None:
-        _check_rules(alarms)
+        _check_rules("alarms", alarms)
     if history is None:
         return Tables(smoothing_set, shards, None, alarms)
     if isinstance(history, (str, bytes, PurePath)) or hasattr(history, "__arrow_c_stream__"):

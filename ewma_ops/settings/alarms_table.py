@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rates import readings_per_false_alarm
-from ewma_ops.monitor.rules import KINDS, AlarmRules, ChartRule, Frozen, Given, Rule
+from ewma_ops.monitor.rules import KINDS, AlarmRules, ChartRule, Frozen, Given, Rule, Spread
 from ewma_ops.settings.model import Alarms, show_value
 from ewma_ops.settings.tables import (
     SHARED_ALARM_KEYS,
@@ -118,6 +118,14 @@ def read_alarms(
         found = AlarmRules.of(rules, in_events=in_events).with_limits(_decay(smoothing_set))
     except ConfigError as error:
         mistakes.append(str(error))
+        return None
+    mistakes.extend(
+        f"alarms.{name}.limit = {rule.limit:g} is never reached: this rule clips readings at 5 "
+        f"standard deviations, so give less than {rule.highest():.4g}"
+        for name, rule in found.rules
+        if isinstance(rule, Spread) and rule.limit is not None and rule.limit >= rule.highest()
+    )
+    if len(mistakes) > known:
         return None
     charts = {name: rule for name, rule in rules.items() if isinstance(rule, ChartRule)}
     computed = tuple(name for name, rule in charts.items() if rule.limit is None)

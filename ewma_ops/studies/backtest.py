@@ -115,13 +115,15 @@ class Backtest:
 
     def __init__(self, smoothing_set: SmoothingSet, rules: AlarmRules) -> None:
         scored = {name: _scoring(rule) for name, rule in rules.rules}
-        own = AlarmRules.of(scored, in_events=True)
+        own = replace(AlarmRules.of(scored, in_events=True), parts=_PARTS)
         self._table = SeriesTable(smoothing_set, alarms=own)
         self._index = SeriesIndex()
         self._rules = rules
         self._charts = [
             _Chart(name, rule) for name, rule in rules.rules if isinstance(rule, ChartRule)
         ]
+        expecting = [i for i, one in enumerate(self._charts) if one.kind != "spread"]
+        self._of_mean = expecting[0] if expecting else -1  # expects a mean
         self._plain = {
             at: name
             for at, (name, rule) in enumerate(rules.rules)
@@ -218,14 +220,16 @@ class Backtest:
         self.habits.take(segments, values, times if timed else None)
         for i, chart in enumerate(self._charts):
             columns = zip(*(one.scores[chart.name] for one in waiting), strict=True)
-            z, lower, upper = (np.concatenate(column)[order] for column in columns)
+            z, deviation, expected = (np.concatenate(column)[order] for column in columns)
+            judged = ~np.isnan(z)
             z = np.where(chart.concerned(segments.rows, self._index), z, np.nan)
-            chart.take(segments, times, z, lower, upper)
-            if i == 0:
-                self.habits.take_residuals(segments, values - 0.5 * (lower + upper))
+            chart.take(segments, times, z, deviation)
+            if i == self._of_mean:
+                residuals = np.where(judged, values - expected, np.nan)
+                self.habits.take_residuals(segments, residuals)
 
 
-_PARTS = ("z", "lower", "upper")
+_PARTS = ("z", "deviation", "expected")
 
 
 class _Taken(NamedTuple):
@@ -241,7 +245,7 @@ class _Chart:
 
     def __init__(self, name: str, rule: ChartRule) -> None:
         assert rule.limit is not None
-        self.name, self.field, self._rule = name, rule.field, rule
+        self.name, self.kind, self.field, self._rule = name, rule.kind, rule.field, rule
         limits = grid_of(rule.limit)
         own = [int(np.searchsorted(limits, rule.limit))]
         self._grid = LimitGrid(limits, rule.clear, rule.for_, rule.clear_for, own)
@@ -264,8 +268,7 @@ class _Chart:
         segments: Segments,
         times: NDArray[np.int64],
         z: _Floats,
-        lower: _Floats,
-        upper: _Floats,
+        deviation: _Floats,
     ) -> None:
         judged = ~np.isnan(z)
         self._judged += int(np.count_nonzero(judged))
@@ -278,7 +281,6 @@ class _Chart:
         back = {"both": np.abs(z), "high": z, "low": -z}[self._rule.direction]
         back = np.where(judged, back, np.inf)
         if self._rule.least > 0.0:
-            deviation = z * (upper - lower) / (2.0 * _OUT_OF_REACH)
             high = np.where(deviation >= self._rule.least, high, -np.inf)
             low = np.where(deviation <= -self._rule.least, low, -np.inf)
             near = np.abs(deviation) < self._rule.clear * self._rule.least
@@ -305,7 +307,7 @@ class _Chart:
         worst = np.argsort(-column.astype(np.int64), kind="stable")[:_MOST_SHOWN]
         return RuleFindings(
             self.name,
-            self._rule.kind,
+            self.kind,
             self._judged,
             every,
             own,

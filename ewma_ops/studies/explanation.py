@@ -3,24 +3,24 @@
 Knows one series and a rule; must not know where readings are from.
 
 The fast EWMA is a weighted mean of clipped readings, m = sum of w x', where the w add up to 1. So
-m - expected is the sum of w (x' - expected): each reading has its share of it.
+m - expected is the sum of w (x' - expected): each reading has its share of it. So it is with the
+squares of a spread rule, of which 1 is expected.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.monitor.baseline import CLIP, Baseline
+from ewma_ops.monitor.baseline import CLIP
 from ewma_ops.monitor.rules import ChartRule
 from ewma_ops.monitor.scores import KINDS, Read
 from ewma_ops.monitor.tracking import LARGEST, NUMBERS
-from ewma_ops.stats.decay import Decay
 
 __all__ = ["Explanation", "Share", "explain"]
 
@@ -87,36 +87,16 @@ def explain(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> Ex
     >>> round(found.newest(3), 2), [round(one.weight, 3) for one in found.shares[:3]]
     (1.01, [0.5, 0.25, 0.125])
     """
-    assert isinstance(rule.decay, Decay)
-    assert isinstance(rule.baseline, Decay)
+    tracked = _track(rule, values, gaps)
+    read = Read(values[-1], tracked.seen[-1])
     kind = KINDS[rule.kind]
-    baseline = Baseline(rule.decay, rule.baseline, rule.warm_up)
-    state: tuple[Any, ...] = tuple(initial for _, _, initial in baseline.columns)
-    kept, added, used = np.empty(len(values)), np.empty(len(values)), np.empty(len(values))
-    seen: Any = None
-    for i, (value, gap) in enumerate(zip(values, gaps, strict=True)):
-        factors = baseline.factors(gap, columns=False)
-        x = min(max(value, -LARGEST), LARGEST)
-        state, seen = baseline.step(NUMBERS, state, x, factors)
-        kept[i], added[i] = factors.fast_kept, factors.fast_added
-        reach = CLIP * seen.variance**0.5 if seen.judged else np.inf
-        used[i] = min(max(x, seen.before - reach), seen.before + reach)
-    read = Read(values[-1], seen)
     scored = kind.score(read, NUMBERS)
     if math.isnan(scored.score):
         return None
     told = kind.evidence(read, rule, NUMBERS)
-    weights = _weights(kept, added)
-    measured = seen.fast if rule.kind == "level" else values[-1]
-    if rule.kind == "level":
-        parts = weights * (used - told["expected"]) / (measured - told["expected"])
-        rows = zip(range(len(values)), values, used.tolist(), weights.tolist(), parts.tolist(),
-                   strict=True)  # fmt: skip
-        shares = tuple(Share(*row) for row in rows)[::-1]
-    else:
-        shares = (Share(len(values) - 1, values[-1], values[-1], 1.0, 1.0),)
+    shares = _shares(rule, values, tracked)
     return Explanation(
-        measured,
+        values[-1] if rule.kind == "spike" else told["ewma"],
         told["expected"],
         told["lower"],
         told["upper"],
@@ -125,6 +105,54 @@ def explain(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> Ex
         told["n_eff"],
         shares,
     )
+
+
+class _Tracked(NamedTuple):
+    """What a tracker knows of each reading, its weight in the fast EWMA, and the last state."""
+
+    seen: list[Any]
+    weights: _Floats
+    state: Mapping[str, float]
+
+
+def _track(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> _Tracked:
+    tracker = KINDS[rule.kind].tracker(rule, 1)
+    assert tracker is not None
+    state: tuple[Any, ...] = tuple(initial for _, _, initial in tracker.columns)
+    kept, added, found = np.empty(len(values)), np.empty(len(values)), []
+    for i, (value, gap) in enumerate(zip(values, gaps, strict=True)):
+        by: Any = tracker.factors(gap, columns=False)
+        state, seen = tracker.step(NUMBERS, state, min(max(value, -LARGEST), LARGEST), by)
+        kept[i], added[i] = by.fast_kept, by.fast_added
+        found.append(seen)
+    names = (name for name, _, _ in tracker.columns)
+    return _Tracked(found, _weights(kept, added), dict(zip(names, state, strict=True)))
+
+
+def _shares(rule: ChartRule, values: Sequence[float], tracked: _Tracked) -> tuple[Share, ...]:
+    """Return the share of each reading, the newest first."""
+    if rule.kind == "spike":
+        return (Share(len(values) - 1, values[-1], values[-1], 1.0, 1.0),)
+    if rule.kind == "spread":
+        used = list(values)
+        deviations = np.array([one.square for one in tracked.seen]) - 1.0
+    else:
+        used = [_clipped(value, one) for value, one in zip(values, tracked.seen, strict=True)]
+        foreseen = [getattr(one, "foreseen", 0.0) for one in tracked.seen]
+        state = tracked.state
+        deviations = np.array(used) - foreseen - state["slow" if "slow" in state else "mean"]
+    parts = tracked.weights * deviations
+    parts = parts / parts.sum()
+    rows = zip(range(len(values)), values, used, tracked.weights.tolist(), parts.tolist(),
+               strict=True)  # fmt: skip
+    return tuple(Share(*row) for row in rows)[::-1]
+
+
+def _clipped(value: float, seen: Any) -> float:
+    """Return a reading as it counted."""
+    x = min(max(value, -LARGEST), LARGEST)
+    reach = CLIP * seen.variance**0.5 if seen.judged else math.inf
+    return float(min(max(x, seen.before - reach), seen.before + reach))
 
 
 def _weights(kept: _Floats, added: _Floats) -> _Floats:

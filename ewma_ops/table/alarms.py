@@ -184,7 +184,7 @@ class Alarms:
                 read = Read(values, seen.get(rule.tracker))
                 happened += self._judge(rule, batch, order, read)
                 if self.names and rule in self._charts and len(order):
-                    for name, column in _shown(rule, read, COLUMNS).items():
+                    for name, column in _shown(rule, self.rules.parts, read, COLUMNS).items():
                         scores[name][order] = column
 
     def _judge(
@@ -294,7 +294,9 @@ class Alarms:
         known = self._known(row, values, time_ms, weight)
         for one in self.state.bound:
             if one.place not in known:
-                scores += [_NAN] * (3 if self.names and one in self._charts else 0)
+                scores += [_NAN] * (
+                    len(self.rules.parts) if self.names and one in self._charts else 0
+                )
                 continue
             read = Read(values[one.place], known[one.place].get(one.tracker))
             scored = one.kind.score(read, NUMBERS)
@@ -306,7 +308,7 @@ class Alarms:
                 if event is not None:
                     events.append((one.number, event))
             if self.names and one in self._charts:
-                scores += _shown(one, read, NUMBERS).values()
+                scores += _shown(one, self.rules.parts, read, NUMBERS).values()
         return scores, sorted(events, key=lambda event: event[0])
 
     def step_through(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
@@ -464,12 +466,13 @@ def _evidence(one: BoundRule, read: Read) -> Mapping[str, float]:
     return {**evidence, "score": score, "limit": one.rule.limit}
 
 
-def _shown(one: BoundRule, read: Read, o: Any) -> dict[str, Any]:
+def _shown(one: BoundRule, parts: Sequence[str], read: Read, o: Any) -> dict[str, Any]:
     """Return the scores of a rule as they go along with the statistics, by name."""
-    evidence = one.kind.evidence(read, one.rule, o)
-    score = one.kind.score(read, o).score
-    parts = {"z": score, "lower": evidence["lower"], "upper": evidence["upper"]}
-    return {f"{one.name}_{name}": part for name, part in parts.items()}
+    score, deviation, expected = one.kind.score(read, o)
+    known = {"z": score, "deviation": deviation, "expected": expected}
+    if not known.keys() >= set(parts):
+        known.update(one.kind.evidence(read, one.rule, o))
+    return {f"{one.name}_{name}": known[name] for name in parts}
 
 
 def _chosen(read: Read, at: NDArray[np.intp]) -> Read:

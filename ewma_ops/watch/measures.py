@@ -61,10 +61,13 @@ def event_numbers(smoothing_set: SmoothingSet, scores: Sequence[str] = ()) -> li
     return [*fields, *map(event_key, [*smoothing_set.names, *scores])]
 
 
-def measures(smoothing_set: SmoothingSet, scores: Sequence[str] = ()) -> list[Measure]:
+def measures(
+    smoothing_set: SmoothingSet, scores: Sequence[str] = (), charted: Sequence[str] | None = None
+) -> list[Measure]:
     """Return what can be looked at: each smoothing of each field; ``scores`` as above.
 
-    Scores of alarms, such as the bounds within which there is none, go to the first of them.
+    Scores of alarms, such as the bounds within which there is none, go to the first of them: those
+    that are ``charted``, or all.
 
     Examples
     --------
@@ -99,8 +102,9 @@ def measures(smoothing_set: SmoothingSet, scores: Sequence[str] = ()) -> list[Me
                     place.of("z"),
                 )
             )
-    if scores:
-        lower, upper, z = (_first(keys, scores, part) for part in ("lower", "upper", "z"))
+    of_first = scores if charted is None else charted
+    if of_first:
+        lower, upper, z = (_first(keys, of_first, part) for part in ("lower", "upper", "z"))
         found[0] = found[0]._replace(lower=lower, upper=upper, z=z)
     return found
 

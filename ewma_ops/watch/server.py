@@ -158,10 +158,16 @@ def _bound(bind: Bind) -> Iterator[socket.socket]:
         yield listening
 
 
+_BOUNDS = ("z", "lower", "upper")
+
+
 def measures_of(settings: Settings) -> list[Measure]:
     """Return what an event of a job holds."""
-    names = settings.smoothing_set.names
-    return measures(settings.smoothing_set, settings.event_statistics[len(names) :])
+    scores = settings.event_statistics[len(settings.smoothing_set.names) :]
+    rules = () if settings.alarms is None else settings.alarms.rules.rules
+    # The bounds of a spread rule are about a standard deviation, not about readings.
+    other = {f"{n}_{part}" for n, r in rules if r.kind == "spread" for part in _BOUNDS}
+    return measures(settings.smoothing_set, scores, [one for one in scores if one not in other])
 
 
 def _alarms(settings: Settings) -> Alarms | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ewma_ops import Decay
@@ -26,6 +28,25 @@ def test_a_decay_by_time_has_no_run_length() -> None:
         design(Decay(halflife="5min"), 500)
 
 
+def test_a_spread_rule_is_designed_by_how_much_larger_the_deviation_is() -> None:
+    found = design(Decay(alpha=0.1), 500, kind="spread")
+    assert (found.limit, found.limits) == (3.332123, "upper")
+    assert list(found.delays) == [1.25, 1.5, 2.0, 3.0, 5.0]
+    simulated = np.ones(4_000)
+    first, random = np.zeros(4_000), np.random.default_rng(4)
+    top = 1 + found.limit * math.sqrt(0.2 / 1.9)
+    for t in range(1, 400):
+        squares = np.minimum(random.normal(0, 1.5, 4_000) ** 2, 25.0)
+        simulated += 0.1 * (squares - simulated)
+        first[(simulated > top) & (first == 0)] = t
+    assert (first > 0).all()
+    assert abs(first.mean() - found.delays[1.5]) < 4 * first.std() / math.sqrt(4_000)
+    with pytest.raises(ConfigError, match="kind is 'spike': it must be one of level, spread"):
+        design(Decay(alpha=0.1), 500, kind="spike")
+    with pytest.raises(ConfigError, match="exact limits are those of a level rule"):
+        design(Decay(alpha=0.1), 500, kind="spread", exact=True)
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["design", "--beta", "0.9", "--false-alarms", "1 per 500 readings", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -37,6 +58,11 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         "limits": "fixed",
         "limit": 2.81431,
     }
+    spread = ["design", "--beta", "0.9", "--false-alarms", "1 per 500 readings", "--rule", "spread"]
+    assert main(spread) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("limit 3.332123 standard errors (upper limit)\n")
+    assert "standard deviation     readings until the alarm\n  (times as large)" in said
     assert main(["design", "--span", "19", "--false-alarms", "1 per 500 readings", "--exact"]) == 0
     assert capsys.readouterr().out.startswith("limit 2.823874 standard errors (exact limits)\n")
 

@@ -21,8 +21,10 @@ from ewma_ops.monitor.rules import (
     Level,
     Rule,
     Spike,
+    Spread,
 )
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
+from ewma_ops.monitor.spread_run_lengths import spread_limit_for
 
 COUNT = Decay(beta=0.9)
 
@@ -62,6 +64,18 @@ def test_one_side_alone_has_half_of_the_false_alarms() -> None:
     assert high.limit == limit_for(250, 0.1)
     low = Spike(false_alarms="1 per 500 readings", direction="low").with_limit(COUNT)
     assert low.limit == round(spike_limit(250), 6)
+
+
+def test_a_spread_rule_has_the_published_limit() -> None:
+    """Knoth 2005: 1.661865, and one side only, so no half of the false alarms."""
+    rule = Spread(false_alarms="1 per 249.9997 readings").with_limit(Decay(alpha=0.025))
+    assert rule.limit == pytest.approx(1.661865, abs=1.01e-6)
+    by_time = Spread(false_alarms="1 per 500 readings", gap="10s")
+    assert by_time.with_limit(Decay(halflife="1min")).limit == pytest.approx(
+        spread_limit_for(500, 1 - 2 ** (-10 / 60)), abs=1.01e-6
+    )
+    with pytest.raises(ConfigError, match="the spread rule has false_alarms, and its decay is by"):
+        Spread(false_alarms="1 per 500 readings").with_limit(Decay(halflife="1min"))
 
 
 def test_a_rate_by_time_needs_the_rate_of_the_readings() -> None:
@@ -168,6 +182,9 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
             {"limit": 4, "baseline": Given(mean=0, std=1), "memory": "ar1"},
             "memory = 'ar1' goes with a baseline that is learned all the time",
         ),
+        (Spread, {}, "the spread rule has neither limit nor false_alarms"),
+        (Spread, {"limit": 4, "direction": "low"}, "direction is 'low': the spread rule has an up"),
+        (Spread, {"limit": 4, "gap": "0s"}, "gap is '0s': it must be a duration > 0"),
         (Given, {"mean": 0.0, "std": 0.0}, "baseline: std is 0.0: it must be a number > 0"),
         (Frozen, {"readings": 5}, "baseline: readings is 5: it must be an integer >= 20"),
         (Change, {"limit": 0}, "limit is 0: it must be a number > 0"),

@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 
 from ewma_ops import Decay, Readings, SeriesTable, Smoothing
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.run_lengths import (
-    average_run_length,
-    limit_for,
-    spike_limit,
-    spread_limit_for,
-    spread_run_length,
-)
+from ewma_ops.monitor.run_lengths import average_run_length, limit_for, spike_limit
 from tests.oracles import markov
 
 SHIFTS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5)
@@ -133,25 +127,6 @@ def test_the_corrected_mean_is_the_chart_with_exact_limits() -> None:
     assert (first > 0).all()
     error = first.std() / math.sqrt(series)
     assert abs(first.mean() - 50) < 4 * error
-
-
-def test_the_spread_chart() -> None:
-    assert spread_run_length(1.661865, 0.025) == pytest.approx(249.9997, rel=2e-5)  # Knoth 2005
-    limit = spread_limit_for(250, 0.025)
-    assert limit == pytest.approx(1.661865, abs=2e-5)
-
-
-def test_the_spread_chart_against_simulated_ones() -> None:
-    alpha, charts = 0.1, 4_000
-    limit = spread_limit_for(40, alpha)
-    top = 1 + limit * math.sqrt(2 * alpha / (2 - alpha))
-    random = np.random.default_rng(11)
-    spread, first = np.ones(charts), np.zeros(charts)
-    for t in range(1, 1000):
-        spread += alpha * (random.standard_normal(charts) ** 2 - spread)
-        first[(spread > top) & (first == 0)] = t
-    assert (first > 0).all()
-    assert abs(first.mean() - 40) < 4 * first.std() / math.sqrt(charts)
 
 
 @pytest.mark.parametrize(

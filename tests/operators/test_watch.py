@@ -147,7 +147,11 @@ def test_times_come_along() -> None:
 def test_mistakes_are_told_when_the_flow_is_built() -> None:
     flow = Dataflow("flow")
     up = op.input("in", flow, TestingSource([("a", 1.0)]))
-    with pytest.raises(ConfigError, match=r"alarms\.level: the level rule has no decay"):
+    with pytest.raises(
+        ConfigError, match=r"alarms\.level: .* has no decay: give watch\(\.\.\., decay=Decay"
+    ):
         ew.watch("a", up, RULES)
-    with pytest.raises(ConfigError, match="give AlarmRules"):
+    with pytest.raises(ConfigError, match=r"alarms is .*: give AlarmRules"):
         ew.smooth("b", up, Smoothing(DECAY), alarms={"level": Level(limit=4)})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="rules is 5: give AlarmRules"):
+        ew.watch("c", up, 5)  # type: ignore[arg-type]

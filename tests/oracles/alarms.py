@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-__all__ = ["Chart", "Scored", "chart", "normal_score", "walk"]
+__all__ = ["Chart", "Scored", "chart", "normal_score", "spread", "walk"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,32 @@ def normal_score(t: float, degrees: float) -> float:
 
     inside = sum(density(size * (k + 0.5) / steps) for k in range(steps)) * size / steps
     return math.copysign(NormalDist().inv_cdf(0.5 + inside), t)
+
+
+def spread(z: Sequence[float], times: Sequence[float], by: Chart) -> list[float]:
+    """Return the scores of a spread rule; ``z`` are those of a spike rule, NaN where not judged.
+
+    What the errors of the standardised squares do to their EWMA is summed reading by reading: each
+    is divided by a variance of earlier ones. Before the first reading it is as if one was known.
+    """
+    at = list(times) if by.by_time else [float(n) for n in range(len(z))]
+    slow: list[list[float]] = [[1.0]]  # of what came before, of reading 0, 1 ...
+    found = []
+    for n in range(len(z)):
+        fast = _shares(_weights(at[: n + 1], by.fast))
+        excess = math.fsum(
+            f * (min(one * one, 25.0) - 1.0)
+            for f, one in zip(fast, z, strict=False)
+            if not math.isnan(one)
+        )
+        errors = [0.0, *fast]
+        for f, shares in zip(fast, slow, strict=True):
+            for j, share in enumerate(shares):
+                errors[j] -= f * share
+        scale = math.sqrt(2.0 * math.fsum(error * error for error in errors))
+        found.append(math.nan if math.isnan(z[n]) else excess / scale)
+        slow.append([0.0, *_shares(_weights(at[: n + 1], by.slow))])
+    return found
 
 
 def walk(

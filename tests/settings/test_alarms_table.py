@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ewma_ops.commands.check import check
-from ewma_ops.monitor.rules import Bounds, Change, Flat, Frozen, Given, Level, Spike
+from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.rules import Bounds, Change, Flat, Frozen, Given, Level, Spike, Spread
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.model import Alarms
@@ -138,6 +139,20 @@ def test_rules_share_the_false_alarms_of_all(path: Path) -> None:
     assert spike.limit == round(spike_limit(2 * week), 6)
     assert often.limit == round(spike_limit(7_200), 6)
     assert level.designed == "1 per 2.4192e+06 readings"
+
+
+def test_a_spread_rule_has_an_upper_limit_only_and_one_that_is_reached(path: Path) -> None:
+    ((_, spread),) = alarms(
+        path, '[alarms.spread]\nfalse_alarms = "1 per 500 readings"'
+    ).rules.rules
+    assert isinstance(spread, Spread)
+    assert (spread.limit, spread.direction) == (3.332123, "high")
+    for table, message in {
+        'limit = 4\ndirection = "both"': "direction is 'both': the spread rule has an upper limit",
+        "limit = 80": r"alarms.spread.limit = 80 is never reached: .* give less than 73.97",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            alarms(path, f"[alarms.spread]\n{table}")
 
 
 def test_a_limit_that_was_calibrated_keeps_the_rate_that_was_wanted(path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ewma_ops import Decay, Readings, SeriesTable, Smoothing
 from ewma_ops.demo.data import recorded_series
-from ewma_ops.monitor.rules import AlarmRules, Bounds, Level, Rule, Spike
+from ewma_ops.monitor.rules import AlarmRules, Bounds, Level, Rule, Spike, Spread
 from ewma_ops.studies.backtest import Backtest, Count, RuleFindings, _calibrated
 from ewma_ops.studies.poisson import interval
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -58,6 +58,7 @@ def test_counts_are_those_of_the_table(
         "level": Level(**common, for_=for_, clear_for=clear_for),  # type: ignore[arg-type]
         "spike": Spike(**common, for_=for_, clear_for=clear_for),  # type: ignore[arg-type]
         "some": Level(**common, series=["s1", "s[2-9]*"]),  # type: ignore[arg-type]
+        "spread": Spread(limit=2.0, clear=clear, least=least / 10, for_=for_, clear_for=clear_for),
         "bounds": Bounds(above=22.5, clear_above=21.0, series=["s0"]),
     }
     readings = mixed(1_500, 3, seed)
@@ -96,6 +97,19 @@ def test_normal_readings_do_what_is_designed_and_calibration_agrees() -> None:
     assert study.habits.correlation == pytest.approx(0.0, abs=0.02)
     assert (study.series, study.readings) == (series, n)
     assert (study.first, study.last) == (0, 10 * (n - 1))
+
+
+def test_a_spread_rule_does_what_is_designed_and_is_calibrated() -> None:
+    random = np.random.default_rng(5)
+    n, series = 200_000, 200
+    ids = [f"s{i}" for i in range(series)] * (n // series)
+    rules: dict[str, Rule] = {"spread": Spread(false_alarms="1 per 500 readings")}
+    readings = Readings(ids, random.normal(5, 3, n))
+    study, (spread,) = outcome(rules, readings, {"spread": 500.0}, batch=16_384)
+    assert spread.own.raised == pytest.approx(spread.expected, rel=0.15)
+    assert spread.calibrated is not None
+    assert spread.calibrated.limit == pytest.approx(spread.own.limit, rel=0.08)
+    assert study.habits.correlation is None  # nothing expects a mean
 
 
 def test_an_autoregressive_series_is_calibrated_where_theory_fails() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ewma_ops import Decay, Readings, SeriesTable, Smoothing
-from ewma_ops.monitor.rules import AlarmRules, ChartRule, Level, Spike
+from ewma_ops.monitor.rules import AlarmRules, ChartRule, Frozen, Given, Level, Spike, Spread
 from ewma_ops.studies.explanation import explain
 
 BETA = 0.9
@@ -27,6 +27,42 @@ def test_it_is_what_the_table_has_seen() -> None:
         )
         measured = statistics["mean"][-1] if name == "level" else SHIFTED[-1]
         assert found.measured == pytest.approx(measured, abs=0.02)  # the level is of clipped ones
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Level(limit=3.0, memory="ar1", memory_span=100),
+        Level(limit=3.0, baseline=Given(mean=20.0, std=1.0)),
+        Level(limit=3.0, baseline=Frozen(readings=200)),
+        Spread(limit=3.0),
+        Spread(limit=3.0, memory="ar1", memory_span=100),
+    ],
+    ids=lambda rule: rule.fingerprint(),
+)
+def test_every_baseline_is_explained(rule: ChartRule) -> None:
+    values = np.append(SHIFTED, [17.0, 24.5])
+    rules = AlarmRules.of({"own": rule}, in_events=True)
+    table = SeriesTable(Smoothing(Decay(beta=BETA)), alarms=rules)
+    statistics = table.update(Readings.of(["a"] * len(values), values)).statistics
+    bound = rule.with_limit(Decay(beta=BETA)).in_ticks(1)
+    found = explain(bound, values.tolist(), [0] * len(values))
+    assert found is not None
+    told = (found.score, found.lower, found.upper)
+    assert told == tuple(statistics[f"own_{part}"][-1] for part in ("z", "lower", "upper"))
+    assert found.newest(len(values)) == pytest.approx(1.0)
+    # One reading more or less: a share is what the newest adds to the deviation of the average.
+    newest = found.shares[0]
+    before = explain(bound, values[:-1].tolist(), [0] * (len(values) - 1))
+    assert before is not None
+    if rule.kind == "spread":
+        whole = (found.measured / found.std) ** 2 - 1
+        earlier = (before.measured / before.std) ** 2 - 1
+        assert newest.share * whole == pytest.approx(whole - BETA * earlier, rel=1e-6)
+    elif rule.memory == "none":
+        added = newest.share * (found.measured - found.expected)
+        kept = BETA * (before.measured - before.expected)
+        assert found.measured - found.expected == pytest.approx(added + kept, rel=1e-6)
 
 
 def test_weights_and_shares_are_those_of_the_definition() -> None:

@@ -68,6 +68,7 @@ from ewma_ops.monitor import (
     Given,
     Level,
     Spike,
+    Spread,
     Transition,
     Transitions,
     design,
@@ -178,11 +179,13 @@ def alarms() -> float:
     assert_type(rules.names, tuple[str, ...])
     known = Spike(limit=5.0, baseline=Given(mean=21.5, std=0.4))
     assert_type(known.limit, float | None)
+    assert_type(Spread(false_alarms="1 per 500 readings", gap="10s").direction, str)
     assert_type(Level(limit=4.0, baseline=Frozen(readings=500)).memory, str)
     assert_type(Change(limit=5.0, per="1min").limit, float)
     assert_type(Transitions.of_none().series_ids, Sequence[str])
     found: Design = design(Decay(beta=0.9), 500, exact=True)
     assert_type(found.limit, float)
+    assert_type(design(Decay(beta=0.9), 500, kind="spread").limits, str)
     return found.delays[1.0]
 
 

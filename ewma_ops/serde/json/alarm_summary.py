@@ -150,6 +150,10 @@ def _spike(facts: AlarmFacts) -> _Found:
     return _Found(state, _against(facts, "value", facts.value))
 
 
+def _spread(facts: AlarmFacts) -> _Found:
+    return _Found("varying too much", _against(facts, "standard deviation", facts.ewma))
+
+
 def _bounds(facts: AlarmFacts) -> _Found:
     bound = _bound(facts)
     written = f" {_as_written(bound)}" if _known(bound) else ""
@@ -180,6 +184,7 @@ _FOUND: dict[str, Callable[[AlarmFacts], _Found]] = {
     "bounds": _bounds,
     "change": _change,
     "flat": _flat,
+    "spread": _spread,
 }
 
 
@@ -195,6 +200,8 @@ def _cleared(facts: AlarmFacts) -> str:
 def _average(facts: AlarmFacts) -> str:
     if facts.kind == "level" and _known(facts.ewma):
         return f": average {shown_number(facts.ewma, _width(facts))}{_expected(facts)}"
+    if facts.kind == "spread":
+        return _said(": standard deviation ", facts.ewma, _width(facts)) + _expected(facts)
     if facts.kind == "bounds":
         return _said(": ", facts.value, facts.value - _bound(facts))
     if facts.kind == "change":  # what it expects is the value before
@@ -211,6 +218,8 @@ def _against(facts: AlarmFacts, what: str, number: float) -> str:
 
 
 def _expected(facts: AlarmFacts) -> str:
+    if facts.kind == "spread":
+        return _said(", expected up to ", facts.upper, _width(facts))
     if _known(facts.lower, facts.upper):
         lower, upper = (shown_number(x, _width(facts)) for x in (facts.lower, facts.upper))
         return f", expected {lower} to {upper}"

@@ -234,6 +234,17 @@ SAID = [
         ("k is high: average 1013.64, expected 1013.12 to 1013.58 (4.9 standard errors off, "
         "limit 4.2)"),
     ),
+    (
+        AlarmFacts("k", "spread", "raised", "", "warning", 1, 9.25, 1.312, 0.6, 0.0, 0.84, 5.25,
+                   3.332),
+        ("k is varying too much: standard deviation 1.312, expected up to 0.84 (5.25 standard "
+        "errors off, limit 3.332)"),
+    ),
+    (
+        AlarmFacts("k", "spread", "cleared", "back", "warning", 1, 9.25, 0.5, 0.6, 0.0, 0.84,
+                   duration_ms=60_000.0),
+        "k is back after 1 min: standard deviation 0.5, expected up to 0.84",
+    ),
 ]  # fmt: skip
 
 

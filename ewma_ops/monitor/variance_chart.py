@@ -1,0 +1,104 @@
+"""`VarianceChart`: how much a series varies of late, against how much it usually does.
+
+Knows the recurrences of one series, with operations only that give the same bits for a number and
+for a column (`stats.ops`); must not know rules, limits or series.
+
+    w = min(z^2, 25)       z the normal score of a reading (`standard`), from the variance before it
+    g <- r g + p (w - 1)   p, r the weights of the fast EWMA, q, s those of the slow one
+    A <- r^2 A + p^2 (1 + U) - 2 r p B        2 A is the variance of g
+    B <- r s B + p q - p s U                  2 B its covariance with the error of the variance
+    score = g / sqrt(2 A)
+
+1 + g is the EWMA of the squares. The variance that they are standardised by is an EWMA of squares
+itself, of relative variance 2 U: it has seen the readings before, so an error that it makes lasts,
+and what a burst adds to g it takes back later. A and B hold what that does, exactly to first order,
+at any spacing. Where nothing is judged, g falls back towards 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ewma_ops.monitor.spread_run_lengths import MOST_SQUARE
+from ewma_ops.monitor.standard import reading_z
+from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.stats.ops import Ops
+
+__all__ = ["VarianceChart", "Varied"]
+
+
+class Varied(NamedTuple):
+    """What is known about a reading (numbers), or each of a batch (columns).
+
+    ``before``, ``variance`` and ``concentration`` as of `Seen`; the clipped ``square`` of its
+    normal score, 1 where there is none; the ``excess`` of the EWMA of such squares over 1, its
+    standard error ``scale``, and whether the reading is ``judged``.
+    """
+
+    before: Any
+    variance: Any
+    concentration: Any
+    square: Any
+    excess: Any
+    scale: Any
+    judged: Any
+
+
+@dataclass(frozen=True)
+class VarianceChart:
+    """The EWMA of squared normal scores.
+
+    Parameters
+    ----------
+    inner
+        What the scores come from: a tracker whose state has ``fast_weight``, and ``slow_weight``
+        where the variance is learned all the time.
+    """
+
+    inner: Tracker
+
+    @property
+    def columns(self) -> tuple[tuple[str, str, float], ...]:
+        """Names of the state, with the dtype and the initial value of each."""
+        own = ("square_excess", 0.0), ("square_u", 1.0), ("square_shared", 0.0)
+        return (*self.inner.columns, *((name, "float64", initial) for name, initial in own))
+
+    @property
+    def by_time(self) -> bool:
+        """Whether it needs the gaps between readings."""
+        return self.inner.by_time
+
+    def factors(self, gap: Any, *, columns: bool) -> Any:
+        """Return the factors of the baseline."""
+        return self.inner.factors(gap, columns=columns)
+
+    def step(self, o: Ops, y: Any, x: Any, by: Any) -> tuple[tuple[Any, ...], Varied]:
+        """Return the state after a reading x, and what is known about it."""
+        *before, excess, own, shared = y
+        state, seen = self.inner.step(o, before, x, by)
+        fast, slow = self._weights
+        p = by.fast_added / state[fast]
+        r, q = 1.0 - p, 0.0 if slow is None else by.slow_added / state[slow]
+        s, u = 1.0 - q, seen.concentration
+        z = reading_z(x, seen, o)
+        square = o.where(seen.judged, o.minimum(z * z, MOST_SQUARE), 1.0)
+        excess = r * excess + p * (square - 1.0)
+        own, shared = (
+            r * r * own + p * p * (1.0 + u) - 2.0 * r * p * shared,
+            r * s * shared + p * q - p * s * u,
+        )
+        scale = o.sqrt(o.maximum(2.0 * own, 0.0))
+        known = Varied(seen.before, seen.variance, u, square, excess, scale, seen.judged)
+        return (*state, excess, own, shared), known
+
+    @cached_property
+    def _weights(self) -> tuple[int, int | None]:
+        """The places of the weights of the fast and the slow EWMA in the state."""
+        names = [name for name, _, _ in self.inner.columns]
+        slow = names.index("slow_weight") if "slow_weight" in names else None
+        return names.index("fast_weight"), slow
+
+    def compiled(self, *_: Any) -> None:
+        """Return None: it is not compiled."""
