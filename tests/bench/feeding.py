@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import count, islice
 
 import msgspec
@@ -42,10 +42,11 @@ def feed(
     first: int = 0,
     stop: threading.Event | None = None,
     partitions: Collection[int] = range(PARTITIONS),
+    value: Callable[[int], float] = lambda _: 20.125,
 ) -> int:
     """Send readings at a steady rate, their time a running number; return the next number.
 
-    ``partitions`` are those that the series belong to.
+    ``partitions`` are those that the series belong to; ``value`` gives a reading's by its number.
     """
     placed = ((b"sensor-%d" % number, _partition_of(b"sensor-%d" % number)) for number in count())
     senders = list(islice((one for one in placed if one[1] in partitions), series))
@@ -59,7 +60,9 @@ def feed(
             key, partition = senders[at % series]
             keys, values = runs.setdefault(partition, ([], []))
             keys.append(key)
-            values.append(b'{"series_id":"%s","ts":%d,"value":20.125}' % (key, first + at))
+            number = first + at
+            message = b'{"series_id":"%s","ts":%d,"value":%r}' % (key, number, value(number))
+            values.append(message)
         for partition, run in runs.items():
             send(producer, topic, partition, ProducerRecords(*run))
         sent = due
@@ -67,6 +70,14 @@ def feed(
     producer.flush(10)
     producer.close(10)
     return first + sent
+
+
+def await_events(bootstrap: str, topic: str, number: int, timeout_s: float = 120.0) -> None:
+    """Return once a topic holds as many numbered events; raises RuntimeError after a time."""
+    deadline = time.monotonic() + timeout_s
+    while len(appended(bootstrap, topic, wait_ms=200)) < number:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not {number} events within {timeout_s:g} s")
 
 
 def _partition_of(key: bytes) -> int:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.bench.contest import compilers_s, make_topic
-from tests.bench.feeding import APPEND_CLOCK, appended, feed
+from tests.bench.feeding import APPEND_CLOCK, appended, await_events, feed
 
 __all__ = ["LiveScore", "Start", "measure", "tree_cpu_s"]
 
@@ -90,7 +90,7 @@ def measure(
     shares: list[tuple[float, float]] = []
     with start(bootstrap, source, target) as pid:
         at = send(series, 1, 0)
-        _await_events(bootstrap, target, at)
+        await_events(bootstrap, target, at, _FIRST_S)
         at = send(_WARM_UP_RATE, warm_up_readings / _WARM_UP_RATE, at)
         for rate in rates:
             at = send(rate, warm_up_s, at)
@@ -115,13 +115,6 @@ def _send(
     bootstrap: str, topic: str, series: int, a_second: int, seconds: float, first: int
 ) -> int:
     return feed(bootstrap, topic, a_second=a_second, series=series, seconds=seconds, first=first)
-
-
-def _await_events(bootstrap: str, topic: str, number: int) -> None:
-    deadline = time.monotonic() + _FIRST_S
-    while len(appended(bootstrap, topic, wait_ms=200)) < number:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not {number} events within {_FIRST_S:g} s")
 
 
 def tree_cpu_s(pid: int) -> float:
