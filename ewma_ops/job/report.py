@@ -194,15 +194,16 @@ class Report:
                 alarms=dict(self.alarms),
                 unfound=unfound,
                 found=[] if watch is None else watch.found,
-                unmatched={} if self.globs is None else self.globs.unmatched,
-                matched=[] if self.globs is None else self.globs.matched,
+                unmatched={} if self.globs is None or self.globs.is_over else self.globs.unmatched,
+                matched=[] if self.globs is None else self.globs.settled,
             )
 
 
 class Counts(msgspec.Struct, frozen=True):
     """The numbers of a `Report`; ``unfound`` is what its `PathWatch` says, and ``found``.
 
-    ``unmatched`` and ``matched`` are what its `GlobWatch` says.
+    ``unmatched`` is what its `GlobWatch` says and was not said yet; ``matched`` names the rules of
+    which nothing more is to be said.
     """
 
     read: int = 0

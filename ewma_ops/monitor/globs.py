@@ -62,6 +62,11 @@ class GlobWatch:
         return dict.fromkeys(self._waiting, (self._looked_at, self._example))
 
     @property
+    def settled(self) -> list[str]:
+        """Names of the rules that have matched, or of which it was said that they do not."""
+        return [*self.matched, *(self._waiting if self.is_over else ())]
+
+    @property
     def is_over(self) -> bool:
         """Whether no more will be looked at."""
         return not self._waiting or self._looked_at >= _MOST_LOOKED_AT
