@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import sys
 import time
@@ -20,7 +21,7 @@ from ewma_ops.stats.durations import duration_ms
 if TYPE_CHECKING:
     from ewma_ops.settings.bind import Bind
     from ewma_ops.watch.server import Watching
-    from ewma_ops.watch.view import View
+    from ewma_ops.watch.view import Looks, View
 
 __all__ = ["add_command"]
 
@@ -28,6 +29,7 @@ _LOOK_S = 0.05
 _SORTS = ("name", "value", "average", "z", "change", "seen", "readings", "alarm")
 _RIGHT = {1, 2, 3, 4}
 _WIDE = 1600
+_TOKEN = "EWMA_WATCH_TOKEN"
 
 
 def add_command(commands: Commands) -> None:
@@ -44,7 +46,12 @@ def add_command(commands: Commands) -> None:
     watch.set_defaults(command=_watch)
 
     top = commands.add_parser("top", help="show a running job in the terminal")
-    top.add_argument("config", type=Path, metavar="CONFIG.toml")
+    top.add_argument("config", type=Path, metavar="CONFIG.toml", nargs="?")
+    top.add_argument(
+        "--connect", metavar="URL",
+        help="instead of a file: the address of an ewma watch that runs elsewhere; its token from "
+        f"{_TOKEN}, or behind #token=",
+    )  # fmt: skip
     _add_history(top)
     top.add_argument("--filter", default="", metavar="TEXT", help="a text in ids, or a pattern")
     top.add_argument("--sort", choices=_SORTS, default="name", help="what to sort by (name)")
@@ -120,29 +127,55 @@ def _tell(address: str) -> None:
 
 
 def _top(options: argparse.Namespace) -> int:
-    from ewma_ops.settings.load import load
-    from ewma_ops.watch.server import watching
-    from ewma_ops.watch.view import View
-
+    if (options.config is None) == (options.connect is None):
+        raise ConfigError("ewma top needs either CONFIG.toml or --connect URL")
     if not options.once and importlib.util.find_spec("textual") is None:
         raise ConfigError(
             "ewma top needs textual: install with pip install 'ewma-ops[top]', or give --once"
         )
     if not (options.once or all(one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr))):
         raise ConfigError("ewma top needs a terminal: give --once for a plain table")
+    from ewma_ops.watch.view import View
+
+    view = View(q=options.filter, sort=options.sort, desc=options.sort != "name", rows=options.rows)
+    return _top_elsewhere(options, view) if options.connect else _top_here(options, view)
+
+
+def _top_here(options: argparse.Namespace, view: View) -> int:
+    from ewma_ops.settings.load import load
+    from ewma_ops.watch.server import watching
+
     settings = load(options.config)
     history_s = settings.watch.history.total_seconds()
     history_s = history_s if options.history is None else options.history
-    view = View(q=options.filter, sort=options.sort, desc=options.sort != "name", rows=options.rows)
-    with watching(settings, history_s) as watched:
+    with watching(settings, history_s, logs=False) as watched:
         if options.once:
             _wait(watched)
-            _print(watched, view)
-            return 0
-        from ewma_ops.watch.terminal import Top
-
-        Top(watched.looker(show_brokers=True), options.config.name, view).run()
+        _look(watched.looker(show_brokers=True), options.config.name, view, once=options.once)
     return 0
+
+
+def _top_elsewhere(options: argparse.Namespace, view: View) -> int:
+    from ewma_ops.watch.remote import page_address, watching_page
+
+    if options.history is not None:
+        raise ConfigError("--history goes with a file: what --connect shows, began with the page")
+    address = page_address(options.connect, os.environ.get(_TOKEN))
+    with watching_page(address, view) as looker:
+        while options.once and looker.head()["state"] == "reading":
+            time.sleep(_LOOK_S)
+        _look(looker, str(address), view, once=options.once)
+    return 0
+
+
+def _look(looker: Looks, name: str, view: View, *, once: bool) -> None:
+    """Print what is seen now, or show it as it changes."""
+    if once:
+        _print(looker, view)
+        return
+    from ewma_ops.watch.terminal import Top
+
+    Top(looker, name, view).run()
 
 
 def _wait(watched: Watching) -> None:
@@ -156,11 +189,10 @@ def _wait(watched: Watching) -> None:
         time.sleep(_LOOK_S)
 
 
-def _print(watched: Watching, view: View) -> None:
+def _print(looker: Looks, view: View) -> None:
     from ewma_ops.commands.terminal import table
     from ewma_ops.watch.plain import HEADS, cells, head_line
 
-    looker = watched.looker(show_brokers=True)
     found = looker.table(view)
     width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 160
     print(head_line(looker.head()))
@@ -184,7 +216,7 @@ def _plot(options: argparse.Namespace) -> int:
     settings = load(options.config)
     history_s = settings.watch.history.total_seconds()
     history_s = history_s if options.history is None else options.history
-    with watching(settings, history_s) as watched:
+    with watching(settings, history_s, logs=False) as watched:
         _wait(watched)
         view = View(open=tuple(options.series), width=_WIDE)
         looker = watched.looker()

@@ -153,7 +153,7 @@ class Book:
     def numbers(
         self, place: int, times_s: NDArray[np.float64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return what a chart needs of some events, float64[n, 6], of the measure at a place."""
+        """Return what a chart needs of some events, float64[n, 7], of the measure at a place."""
         measure = self.measures[place]
         numbers = np.full((len(times_s), COLUMNS), np.nan)
         numbers[:, 0], numbers[:, 1] = times_s, values[:, measure.value]
@@ -166,6 +166,8 @@ class Book:
             numbers[:, 3], numbers[:, 4] = numbers[:, 2] - half, numbers[:, 2] + half
         if measure.settled is not None:
             numbers[:, 5] = values[:, measure.settled]
+        if measure.revision is not None:
+            numbers[:, 6] = values[:, measure.revision]
         return numbers
 
     def take_letters(self, letters: Iterable[tuple[str, Example]]) -> None:

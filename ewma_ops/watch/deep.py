@@ -10,21 +10,33 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Deep", "Drawn", "Part", "drawn"]
+__all__ = ["COLUMNS", "Deep", "Drawn", "Part", "Whole", "drawn"]
 
-COLUMNS = 6
-"""Time in seconds, value, average, lower, upper, settled."""
-TIME, VALUE, AVERAGE, LOWER, UPPER, SETTLED = range(COLUMNS)
+COLUMNS = 7
+"""Time in seconds, value, average, lower, upper, settled, revision."""
+TIME, VALUE, AVERAGE, LOWER, UPPER, SETTLED, REVISION = range(COLUMNS)
 
 _MOST = 200_000
+_SPARE = _MOST // 4
+"""So many more are kept before the oldest are dropped: not at each reading."""
+_LEAST_ROOM = 64
 _PRECISION = 9
+_MOST_LATE = 100
+_STEPS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 
 class Part(NamedTuple):
-    """Readings in the order in which they came: offsets int64[n], numbers float64[n, 6]."""
+    """Readings in the order in which they came: offsets int64[n], numbers float64[n, 7]."""
 
     offsets: NDArray[np.int64]
     numbers: NDArray[np.float64]
+
+
+class Whole(NamedTuple):
+    """Readings by time: numbers float64[n, 7], and which came late or were corrected, bool[n]."""
+
+    numbers: NDArray[np.float64]
+    late: NDArray[np.bool_]
 
 
 class Deep:
@@ -40,52 +52,89 @@ class Deep:
         self.is_read = False
         self.version = 0
         self.used_at = 0.0
-        self._past: list[Part] = []
-        self._live: list[Part] = []
-        self._joined: Part | None = None
+        self._room: NDArray[np.float64] = np.empty((_LEAST_ROOM, COLUMNS))
+        self._count = self._past = 0
+        self._is_in_order = True
+        self._whole: Whole | None = None
 
     def add_past(self, part: Part) -> None:
         """Add readings from before it was opened, in their order."""
-        kept = part.offsets < self.live_from
-        if kept.any():
-            self._past.append(Part(part.offsets[kept], part.numbers[kept]))
-            self._changed()
+        numbers = part.numbers[part.offsets < self.live_from]
+        if not len(numbers):
+            return
+        live = self._room[self._past : self._count].copy()
+        self._count = self._past
+        self._append(numbers)
+        self._past = self._count
+        self._append(live)
+        self._changed()
 
     def add_live(self, part: Part) -> None:
         """Add readings that came since."""
-        kept = part.offsets >= self.live_from
-        if kept.any():
-            self._live.append(Part(part.offsets[kept], part.numbers[kept]))
+        numbers = part.numbers[part.offsets >= self.live_from]
+        if len(numbers):
+            self._append(numbers)
             self._changed()
+
+    def _append(self, numbers: NDArray[np.float64]) -> None:
+        first, count = max(self._count - 1, 0), self._count + len(numbers)
+        if count > len(self._room):
+            room = np.empty((max(count, 2 * self._count), COLUMNS))
+            room[: self._count] = self._room[: self._count]
+            self._room = room
+        self._room[self._count : count] = numbers
+        self._count = count
+        self._is_in_order &= not _out_of_order(self._room[first:count])[0].any()
 
     def _changed(self) -> None:
         self.version += 1
-        self._joined = None
+        self._whole = None
+        if self._count > _MOST + _SPARE:
+            cut = self._count - _MOST
+            self._room = self._room[cut : self._count].copy()
+            self._count, self._past = _MOST, max(self._past - cut, 0)
+            self.note = f"only the newest {_MOST:,} readings"
 
-    def whole(self) -> NDArray[np.float64]:
-        """Return all readings, by time, float64[n, 6]; of very many the newest."""
-        if self._joined is None:
-            parts = [*self._past, *self._live]
-            if not parts:
-                return np.zeros((0, COLUMNS))
-            offsets = np.concatenate([part.offsets for part in parts])[-_MOST:]
-            numbers = np.concatenate([part.numbers for part in parts])[-_MOST:]
-            in_past = sum(len(part.offsets) for part in self._past)
-            cut = sum(len(part.offsets) for part in parts) - len(offsets)
-            if cut:
-                self.note = f"only the newest {_MOST:,} readings"
-            at = max(in_past - cut, 0)
-            self._past = [Part(offsets[:at], numbers[:at])]
-            self._live = [Part(offsets[at:], numbers[at:])]
-            times = numbers[:, TIME]
-            if (times[1:] < times[:-1]).any():  # late readings
-                numbers = numbers[np.argsort(times, kind="stable")]
-            self._joined = Part(offsets, numbers)
-        return self._joined.numbers
+    def whole(self) -> Whole:
+        """Return all readings by time; of very many the newest.
+
+        What corrects the newest reading has its time and a higher revision: it takes its place.
+        """
+        if self._whole is None:
+            arrived = self._room[: self._count]
+            nothing = np.zeros(self._count, np.bool_)
+            self._whole = Whole(arrived, nothing) if self._is_in_order else _in_time(arrived)
+        return self._whole
+
+
+def _out_of_order(arrived: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which readings came late or correct one, and which of these came late."""
+    times, revisions = arrived[:, TIME], arrived[:, REVISION]
+    late = np.zeros(len(arrived), np.bool_)
+    revised = late.copy()
+    late[1:] = times[1:] < np.maximum.accumulate(times)[:-1]
+    revised[1:] = revisions[1:] > revisions[:-1]
+    return late | revised, late
+
+
+def _in_time(arrived: NDArray[np.float64]) -> Whole:
+    """Return readings by time, those that correct one in its place."""
+    marked, late = _out_of_order(arrived)
+    order = np.argsort(arrived[:, TIME], kind="stable")
+    numbers, marked, late = arrived[order], marked[order], late[order]
+    kept = np.ones(len(numbers), np.bool_)
+    for i in np.flatnonzero(marked & ~late).tolist():
+        before = i - 1
+        while before >= 0 and numbers[before, TIME] == numbers[i, TIME]:
+            if np.isnan(numbers[i, VALUE]):
+                numbers[i, VALUE] = numbers[before, VALUE]
+            kept[before] = False
+            before -= 1
+    return Whole(numbers[kept], marked[kept])
 
 
 class Drawn(NamedTuple):
-    """What a chart draws: columns of a common x in seconds."""
+    """What a chart draws: columns of a common x in seconds, and the readings that are marked."""
 
     x: NDArray[np.float64]
     value: NDArray[np.float64]
@@ -94,50 +143,68 @@ class Drawn(NamedTuple):
     upper: NDArray[np.float64]
     settled_from: float | None
     readings: int
+    late: int
+    late_at: list[list[float]]
+    """Time and value of readings that came late or were corrected, of many the newest."""
 
 
 def drawn(
-    numbers: NDArray[np.float64], width: int, begin_s: float, end_s: float, settled_at: float = 0.95
+    whole: Whole, width: int, begin_s: float, end_s: float, settled_at: float = 0.95
 ) -> Drawn:
     """Return readings of a span for a chart of ``width`` pixels.
 
-    Where there are more, each pixel has the lowest and the highest value, so that no spike is lost,
-    and the last average and band of its readings.
+    Where there are more, each step of about a pixel has the lowest and the highest value, so that
+    no spike is lost, and the last average and band of its readings. Steps are multiples of their
+    length since the epoch: a point that is complete stays as it is while others come.
 
     Examples
     --------
     >>> numbers = np.zeros((10_000, COLUMNS))
     >>> numbers[:, TIME] = np.arange(10_000)
     >>> numbers[5_432, VALUE] = 9.0
-    >>> found = drawn(numbers, 100, 0.0, 1e9)
+    >>> found = drawn(Whole(numbers, np.zeros(10_000, bool)), 100, 0.0, 1e9)
     >>> len(found.x), found.value.max(), found.readings
-    (200, np.float64(9.0), 10000)
+    (180, np.float64(9.0), 10000)
     """
-    times = numbers[:, TIME]
+    times = whole.numbers[:, TIME]
     first, stop = np.searchsorted(times, [begin_s, np.nextafter(end_s, np.inf)]).tolist()
     # One beyond each edge, so that lines go on to the edge.
-    part = numbers[max(first - 1, 0) : stop + 1]
-    settled = part[:, SETTLED]
-    known = ~np.isnan(settled)
-    settling = known & (settled < settled_at)
+    lead, end = max(first - 1, 0), min(stop + 1, len(times))
+    step = None
+    if end - lead > 2 * width:
+        span_s = min(end_s, float(times[end - 1])) - max(begin_s, float(times[lead]))
+        step = _step(span_s, width)
+        lead = int(np.searchsorted(times, np.floor(times[lead] / step) * step))
+    part, late = whole.numbers[lead:end], whole.late[lead:end]
+    settling = part[:, SETTLED] < settled_at
     settled_from = None
     if settling.any():
         after = int(np.flatnonzero(settling)[-1]) + 1
         settled_from = float(part[min(after, len(part) - 1), TIME])
-    if len(part) <= 2 * width:
+    if step is None:
         columns = [part[:, column] for column in (TIME, VALUE, AVERAGE, LOWER, UPPER)]
     else:
-        columns = _thinned(part, width)
+        columns = _thinned(part, step)
+    marks = part[late][:, [TIME, VALUE]]
+    marks = marks[np.isfinite(marks).all(axis=1)][-_MOST_LATE:].tolist()
     x, value, average, lower, upper = columns[0], *map(_rounded, columns[1:])
-    return Drawn(x, value, average, lower, upper, settled_from, stop - first)
+    return Drawn(
+        x, value, average, lower, upper, settled_from, stop - first, int(late.sum()), marks
+    )
 
 
-def _thinned(part: NDArray[np.float64], width: int) -> list[NDArray[np.float64]]:
-    """Return two points for each of ``width`` equal spans of time that has any reading."""
+def _step(span_s: float, width: int) -> float:
+    """Return how long the steps are that have two points each; few lengths are used."""
+    least = max(span_s, 1e-6) / (width - 1) * (1 - 1e-6)
+    power = 2.0 ** np.floor(np.log2(least))
+    return float(next(power * step for step in _STEPS if power * step >= least))
+
+
+def _thinned(part: NDArray[np.float64], step: float) -> list[NDArray[np.float64]]:
+    """Return two points for each step of time that has any reading."""
     times, values = part[:, TIME], part[:, VALUE]
-    span = max(times[-1] - times[0], 1e-9)
-    bucket = np.minimum(((times - times[0]) / span * width).astype(np.int64), width - 1)
-    starts = np.flatnonzero(np.diff(bucket, prepend=-1))
+    bucket = np.floor(times / step)
+    starts = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
     stops = np.append(starts[1:], len(part))
     low = np.fmin.reduceat(values, starts)
     high = np.fmax.reduceat(values, starts)
@@ -146,7 +213,7 @@ def _thinned(part: NDArray[np.float64], width: int) -> list[NDArray[np.float64]]
     two[:, 0], two[:, 1] = np.where(rising, low, high), np.where(rising, high, low)
     two[-1, 1] = values[-1]  # the line ends where the series does
     x: NDArray[np.float64] = np.empty_like(two)
-    x[:, 0], x[:, 1] = times[starts], np.maximum(times[stops - 1], times[starts] + span / width / 4)
+    x[:, 0], x[:, 1] = times[starts], np.maximum(times[stops - 1], times[starts] + step / 4)
     ends = part[stops - 1]
     others = [np.repeat(ends[:, column], 2) for column in (AVERAGE, LOWER, UPPER)]
     return [np.maximum.accumulate(x.ravel()), two.ravel(), *others]

@@ -1,7 +1,6 @@
 """A job's topics read on as they grow, from some time ago on, into a book.
 
-Knows consumers, offsets and times; must not know what is done with a book. Joins no group and
-commits nothing: the job does not notice.
+Knows topics and what their records are; must not know what is done with a book.
 """
 
 from __future__ import annotations
@@ -15,14 +14,7 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
-from ewma_ops.connectors.client.connect import (
-    close_consumer,
-    connect_consumer,
-    connect_follower,
-    positions,
-    translating_errors,
-)
-from ewma_ops.connectors.client.exchange import poll
+from ewma_ops.connectors.client.connect import close_consumer, connect_consumer
 from ewma_ops.connectors.client.topics import describe_topics, matching_topics
 from ewma_ops.connectors.sink.ledger import origin_of
 from ewma_ops.errors import EwmaError
@@ -32,6 +24,7 @@ from ewma_ops.watch.alarms import parse_alarm
 from ewma_ops.watch.book import Book, Example
 from ewma_ops.watch.events import EventReader
 from ewma_ops.watch.status import Status
+from ewma_ops.watch.tail import Tail, tailing
 from ewma_ops.wire.batch import Columns
 
 __all__ = ["Follower", "InputEnds"]
@@ -39,7 +32,6 @@ __all__ = ["Follower", "InputEnds"]
 _log = logging.getLogger(__name__)
 
 _LOOK_UP_MS = 10_000
-_POLL_MS = 100
 _AGAIN_S = 1.0
 _LOOK_AGAIN_S = 10.0
 _CLOSE_S = 2.0
@@ -61,11 +53,21 @@ class Follower:
         Where is noted how it goes.
     history_s
         How many seconds before now it begins, by the records' timestamps.
+    logs
+        Whether what goes wrong is logged too: not where somebody else says it.
     """
 
-    def __init__(self, settings: Settings, book: Book, status: Status, history_s: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        book: Book,
+        status: Status,
+        history_s: float,
+        *,
+        logs: bool = True,
+    ) -> None:
         self._settings, self._book, self._status = settings, book, status
-        self._history_s = history_s
+        self._history_s, self._logs = history_s, logs
         self._events = EventReader(settings)
         self._output, self._letters = settings.output.topic, settings.dead_letters.topic
         alarms = settings.alarms
@@ -74,7 +76,6 @@ class Follower:
         self.positions: dict[TopicPartition, int] = {}
         self.parts: list[TopicPartition] = []
         """Partitions of the output topic; events are noted with their place here."""
-        self._ends: dict[TopicPartition, int] = {}
 
     def run(self) -> None:
         """Follow; whatever goes wrong is noted, and tried again."""
@@ -83,7 +84,7 @@ class Follower:
             try:
                 self._follow()
             except EwmaError as error:
-                if self._status.trouble != str(error):
+                if self._logs and self._status.trouble != str(error):
                     _log.warning("%s", error)
                 self._status.trouble = str(error)
                 self._book.changed.set()
@@ -94,7 +95,7 @@ class Follower:
                 stopping.wait(_AGAIN_S)
 
     def _follow(self) -> None:
-        client, status = self._settings.kafka, self._status
+        status = self._status
         tps = self._partitions()
         if not any(tp.topic == self._output for tp in tps):
             status.is_missing, status.trouble = True, ""
@@ -102,21 +103,16 @@ class Follower:
             status.stopping.wait(_AGAIN_S)
             return
         status.is_missing = False
-        committed = self._settings.output.delivery == "transactional"
-        consumer = connect_follower(client, committed=committed)
-        try:
-            with translating_errors(client, "reading the output topic"):
-                self._begin(consumer, tps)
-                status.trouble = ""
-                look_again = time.monotonic() + _LOOK_AGAIN_S
-                while not status.stopping.is_set():
-                    self._step(consumer)
-                    if time.monotonic() > look_again:
-                        look_again = time.monotonic() + _LOOK_AGAIN_S
-                        if self._partitions() != tps:
-                            return  # and begin again with those that are new
-        finally:
-            close_consumer(consumer, _CLOSE_S)
+        with tailing(self._settings, tps, "reading the output topic") as tail:
+            self._begin(tail, tps)
+            status.trouble = ""
+            look_again = time.monotonic() + _LOOK_AGAIN_S
+            while not status.stopping.is_set():
+                self._step(tail)
+                if time.monotonic() > look_again:
+                    look_again = time.monotonic() + _LOOK_AGAIN_S
+                    if self._partitions() != tps:
+                        return  # and begin again with those that are new
 
     def _partitions(self) -> list[TopicPartition]:
         topics = [self._output, self._letters, *([self._alarms] if self._alarms else [])]
@@ -128,38 +124,20 @@ class Follower:
             for partition in range(views[topic].partitions)
         ]
 
-    def _begin(self, consumer: KafkaConsumer, tps: list[TopicPartition]) -> None:
+    def _begin(self, tail: Tail, tps: list[TopicPartition]) -> None:
         """Go to where it was left, or to some time ago."""
-        consumer.assign(tps)
         self.parts += [tp for tp in tps if tp.topic == self._output and tp not in self.parts]
-        begins = consumer.beginning_offsets(tps, _LOOK_UP_MS)
-        self._ends = dict(consumer.end_offsets(tps, _LOOK_UP_MS))
-        at_ms = int(1000 * (time.time() - self._history_s))
-        found = consumer.offsets_for_times(dict.fromkeys(tps, at_ms), _LOOK_UP_MS)
-        most = _MOST_RECORDS // len(tps)
-        for tp in tps:
-            one = found.get(tp)
-            first = one.offset if one and one.timestamp >= 0 else self._ends[tp]
-            first = max(first, begins[tp], self._ends[tp] - most)
-            if self._history_s == 0:
-                first = self._ends[tp]
+        for tp, first in tail.since(self._history_s, _MOST_RECORDS // len(tps)).items():
             at = self.positions.get(tp)
-            if at is None or at < begins[tp] or at > self._ends[tp] + 1_000_000:
-                at = first
-            self.positions[tp] = at
-            consumer.seek(tp, at)
-        self._status.total = sum(self._ends[tp] - self.positions[tp] for tp in tps)
+            if at is None or at < tail.begins[tp] or at > tail.ends[tp] + 1_000_000:
+                self.positions[tp] = first
+        tail.go({tp: self.positions[tp] for tp in tps})
+        self._status.total = sum(tail.ends[tp] - self.positions[tp] for tp in tps)
 
-    def _step(self, consumer: KafkaConsumer) -> None:
+    def _step(self, tail: Tail) -> None:
         """Take in what comes within a moment."""
         try:
-            polled = poll(consumer, _POLL_MS)
-        except kafka_errors.OffsetOutOfRangeError as error:  # a topic that was made anew
-            for tp in error.args[0] if error.args and isinstance(error.args[0], dict) else {}:
-                self.positions.pop(tp, None)
-            raise
-        for tp, runs in polled.items():
-            for run in runs:
+            for tp, run in tail.runs():
                 if tp.topic == self._output:
                     self._take_events(tp, run)
                 elif tp.topic == self._alarms:
@@ -168,9 +146,13 @@ class Follower:
                 else:
                     self._take_letters(tp, run)
                 self.positions[tp] = run.next_offset
-        reached = positions(consumer)
+        except kafka_errors.OffsetOutOfRangeError as error:  # a topic that was made anew
+            for tp in error.args[0] if error.args and isinstance(error.args[0], dict) else {}:
+                self.positions.pop(tp, None)
+            raise
+        reached = tail.reached()
         status = self._status
-        behind = sum(max(end - reached.get(tp, end), 0) for tp, end in self._ends.items())
+        behind = sum(max(end - reached.get(tp, end), 0) for tp, end in tail.ends.items())
         if behind != status.behind or not status.is_caught_up:
             status.behind = behind
             status.is_caught_up = status.is_caught_up or behind == 0

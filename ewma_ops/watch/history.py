@@ -1,6 +1,6 @@
 """The readings of a series from before it was opened, read back from its partition.
 
-Knows consumers and offsets; must not know who looks.
+Knows offsets and keys; must not know who looks.
 """
 
 from __future__ import annotations
@@ -12,34 +12,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, taken, windows
-from ewma_ops.connectors.client.connect import (
-    close_consumer,
-    connect_follower,
-    positions,
-    translating_errors,
-)
-from ewma_ops.connectors.client.exchange import poll
 from ewma_ops.errors import EwmaError
 from ewma_ops.settings.model import Settings
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.deep import Deep, Part
 from ewma_ops.watch.events import EventReader
 from ewma_ops.watch.status import Status
+from ewma_ops.watch.tail import tailing
+from ewma_ops.wire.batch import Columns
 
 __all__ = ["History", "having_key"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_UP_MS = 10_000
-_POLL_MS = 100
 _WAIT_S = 0.5
 _LONGEST_S = 4.0
 _MOST = 2_000_000
-_CLOSE_S = 2.0
 _WINDOW = 64
 _UNREAD = "what was written before cannot be read; the log of ewma watch says why"
 
@@ -65,6 +57,8 @@ class History:
         The partitions that the book's events are noted with.
     history_s
         How many seconds back; at most 2 million records, and 4 seconds, of each.
+    logs
+        Whether what goes wrong is logged.
     """
 
     def __init__(
@@ -74,9 +68,11 @@ class History:
         status: Status,
         parts: Sequence[TopicPartition],
         history_s: float,
+        *,
+        logs: bool = True,
     ) -> None:
         self._settings, self._book, self._status = settings, book, status
-        self._parts, self._history_s = parts, history_s
+        self._parts, self._history_s, self._logs = parts, history_s, logs
         self._events = EventReader(settings)
         self._asked: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
 
@@ -94,7 +90,8 @@ class History:
             try:
                 self._read(asked)
             except EwmaError as error:
-                _log.warning("reading a series back: %s", error)
+                if self._logs:
+                    _log.warning("reading a series back: %s", error)
                 asked.deep.note = _UNREAD
             except Exception:  # noqa: BLE001 - the page says so, and goes on
                 _log.exception("reading a series back failed")
@@ -110,51 +107,33 @@ class History:
         with book.lock:
             key, part = book.key(asked.row), int(book.columns.part[asked.row])
         tp, stop = self._parts[part], asked.deep.live_from
-        committed = self._settings.output.delivery == "transactional"
-        consumer = connect_follower(self._settings.kafka, committed=committed)
-        try:
-            with translating_errors(self._settings.kafka, "reading a series back"):
-                self._seek(consumer, tp, stop, asked.deep)
-                deadline = time.monotonic() + _LONGEST_S
-                while (at := positions(consumer)[tp]) < stop:
-                    for run in poll(consumer, _POLL_MS).get(tp, []):
-                        self._add(asked, key, run.keys, run.values, run.timestamps_ms, run.offsets)
-                    if time.monotonic() > deadline:
-                        asked.deep.note = f"read to offset {at:,} of {stop:,} in {_LONGEST_S:g} s"
-                        break
-                    if self._status.stopping.is_set():
-                        return
-        finally:
-            close_consumer(consumer, _CLOSE_S)
+        with tailing(self._settings, [tp], "reading a series back") as tail:
+            (first,) = tail.since(self._history_s, _MOST, {tp: stop}).values()
+            if first == stop - _MOST:
+                asked.deep.note = f"only of the newest {_MOST:,} records of its partition"
+            tail.go({tp: first})
+            deadline = time.monotonic() + _LONGEST_S
+            while (at := tail.reached()[tp]) < stop:
+                for _, run in tail.runs():
+                    self._add(asked, key, run)
+                if time.monotonic() > deadline:
+                    asked.deep.note = f"read to offset {at:,} of {stop:,} in {_LONGEST_S:g} s"
+                    break
+                if self._status.stopping.is_set():
+                    return
 
-    def _seek(self, consumer: KafkaConsumer, tp: TopicPartition, stop: int, deep: Deep) -> None:
-        consumer.assign([tp])
-        begin = int(consumer.beginning_offsets([tp], _LOOK_UP_MS)[tp])
-        at_ms = int(1000 * (time.time() - self._history_s))
-        found = consumer.offsets_for_times({tp: at_ms}, _LOOK_UP_MS).get(tp)
-        first = found.offset if found and found.timestamp >= 0 else stop
-        if stop - first > _MOST:
-            deep.note = f"only of the newest {_MOST:,} records of its partition"
-        consumer.seek(tp, max(begin, first, stop - _MOST))
-
-    def _add(
-        self,
-        asked: _Asked,
-        key: bytes,
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes | None],
-        times_ms: NDArray[np.int64],
-        offsets: NDArray[np.int64],
-    ) -> None:
-        at = having_key(keys, key)
+    def _add(self, asked: _Asked, key: bytes, run: Columns) -> None:
+        at = having_key(run.keys, key)
         if not len(at):
             return
-        kept, readings = self._events.read(taken(keys, at), taken(values, at), times_ms[at])
+        kept, readings = self._events.read(
+            taken(run.keys, at), taken(run.values, at), run.timestamps_ms[at]
+        )
         numbers = np.asarray(readings.values).reshape(len(kept), -1)
         seconds = self._events.seconds(readings)
         with self._book.lock:
             part = self._book.numbers(asked.place, seconds, numbers)
-            asked.deep.add_past(Part(offsets[at][kept], part))
+            asked.deep.add_past(Part(run.offsets[at][kept], part))
             self._book.version += 1
         self._book.changed.set()
 

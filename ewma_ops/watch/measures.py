@@ -38,6 +38,7 @@ class Measure(NamedTuple):
     lower: int | None = None
     upper: int | None = None
     z: int | None = None
+    revision: int | None = None
 
     @property
     def band(self) -> str:
@@ -100,6 +101,7 @@ def measures(
                     place.of("lower"),
                     place.of("upper"),
                     place.of("z"),
+                    place.of("revision"),
                 )
             )
     of_first = scores if charted is None else charted

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from ewma_ops.watch.changes import Sent
 from ewma_ops.watch.guard import COOKIE, Guard
 from ewma_ops.watch.view import Looker, View
 
@@ -36,16 +38,17 @@ _BEAT_S = 0.25
 _LOOK_S = 0.04
 _HEAD_S = 1.0
 _LONGEST_BODY = 1 << 20
+_LONGEST_NAME = 64
 _PIECE = 2_000
 _MOST_DIGITS = 9
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
 
 
 class _Tab:
-    """One open page: what it looks at."""
+    """One open page: what it looks at, and what it has."""
 
     def __init__(self, looker: Looker) -> None:
-        self.looker = looker
+        self.looker, self.sent = looker, Sent()
         self.view = View()
         self.changes = 0
 
@@ -75,6 +78,8 @@ class Pages:
         self._about, self._make_looker = about, make_looker
         self._version, self._is_closing = version, is_closing
         self._tabs: dict[str, _Tab] = {}
+        self._lookers: OrderedDict[str, Looker] = OrderedDict()
+        """Of those who ask for each look, by their names: what they searched is kept."""
         self.guard: Guard | None = None
         self.app = Starlette(
             routes=[
@@ -83,6 +88,7 @@ class Pages:
                 Route("/about", self._tell_about),
                 Route("/token", self._take_token, methods=["POST"]),
                 Route("/view", self._take_view, methods=["POST"]),
+                Route("/look", self._look, methods=["POST"]),
                 Route("/stream", self._stream),
                 Route("/series.csv", self._csv),
                 Route("/readings.csv", self._readings_csv),
@@ -113,21 +119,36 @@ class Pages:
         return response
 
     async def _take_view(self, request: Request) -> Response:
-        body = await _body(request)
-        if body is None:
-            return JSONResponse({"error": f"longer than {_LONGEST_BODY:,} bytes"}, 413)
-        try:
-            view = msgspec.json.decode(body, type=View)
-        except (msgspec.MsgspecError, ValueError) as error:
-            return JSONResponse({"error": str(error)}, 400)
+        view = await _view(request)
+        if isinstance(view, Response):
+            return view
         tab = self._tabs.get(request.query_params.get("tab", ""))
         if tab is None:
             return JSONResponse({"error": "no such tab: open its stream first"}, 404)
         tab.view, tab.changes = view, tab.changes + 1
         return JSONResponse({})
 
+    async def _look(self, request: Request) -> Response:
+        """Return head and table once, for `ewma top --connect`."""
+        view = await _view(request)
+        if isinstance(view, Response):
+            return view
+        name = request.query_params.get("tab", "")[:_LONGEST_NAME]
+        looker = self._lookers.setdefault(name, self._make_looker())
+        self._lookers.move_to_end(name)
+        if len(self._lookers) > _MOST_TABS:
+            self._lookers.popitem(last=False)
+
+        def look() -> bytes:
+            told = {"now": time.time(), "head": looker.head(), "table": looker.table(view)}
+            return msgspec.json.encode(told)
+
+        content = await asyncio.to_thread(look)
+        headers = {"cache-control": "no-store"}
+        return Response(content, media_type="application/json", headers=headers)
+
     async def _stream(self, request: Request) -> Response:
-        name = request.query_params.get("tab", "")[:64]
+        name = request.query_params.get("tab", "")[:_LONGEST_NAME]
         if name in self._tabs or len(self._tabs) >= _MOST_TABS:
             text = "busy" if name in self._tabs else f"{_MOST_TABS} pages are open already"
             return JSONResponse({"error": text}, 503)
@@ -202,8 +223,19 @@ def _composed(tab: _Tab) -> dict[str, bytes]:
     parts: dict[str, Any] = {"head": looker.head(), "table": looker.table(view)}
     parts["alarms"] = looker.alarms()
     parts["causes"] = looker.causes()
-    parts["charts"] = looker.charts(view)
+    parts["charts"] = looker.charts(view, tab.sent)
     return {name: msgspec.json.encode(part) for name, part in parts.items()}
+
+
+async def _view(request: Request) -> View | Response:
+    """Return the view that is asked for, or why it is refused."""
+    body = await _body(request)
+    if body is None:
+        return JSONResponse({"error": f"longer than {_LONGEST_BODY:,} bytes"}, 413)
+    try:
+        return msgspec.json.decode(body, type=View)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return JSONResponse({"error": str(error)}, 400)
 
 
 async def _body(request: Request) -> bytes | None:

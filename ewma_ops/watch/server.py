@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ from ewma_ops.watch.view import Looker
 
 __all__ = ["Watching", "serve", "watching"]
 
-_JOIN_S = 5.0
+_JOIN_S = 0.5
+"""Threads that wait for a broker longer than this end with the process: they only read."""
 _GRACE_S = 1
 
 
@@ -46,7 +48,7 @@ class Watching(NamedTuple):
 
 
 @contextmanager
-def watching(settings: Settings, history_s: float) -> Iterator[Watching]:
+def watching(settings: Settings, history_s: float, *, logs: bool = True) -> Iterator[Watching]:
     """Read a job's topics for the length of a ``with`` block, in threads.
 
     Parameters
@@ -55,10 +57,12 @@ def watching(settings: Settings, history_s: float) -> Iterator[Watching]:
         Of the job.
     history_s
         How far back it begins, in seconds.
+    logs
+        Whether what goes wrong is logged too: not where it is said, or shown, otherwise.
     """
     book, status = Book(measures_of(settings), _alarms(settings)), Status()
-    follower = Follower(settings, book, status, history_s)
-    history = History(settings, book, status, follower.parts, history_s)
+    follower = Follower(settings, book, status, history_s, logs=logs)
+    history = History(settings, book, status, follower.parts, history_s, logs=logs)
     runs: list[Callable[[], None]] = [follower.run, InputEnds(settings, status).run, history.run]
     if settings.metrics is not None:
         runs.append(FlowMetrics(settings.metrics.bind, status).run)
@@ -69,8 +73,9 @@ def watching(settings: Settings, history_s: float) -> Iterator[Watching]:
         yield Watching(book, status, history)
     finally:
         status.stopping.set()
+        until = time.monotonic() + _JOIN_S
         for thread in threads:
-            thread.join(_JOIN_S)
+            thread.join(max(until - time.monotonic(), 0))
 
 
 def serve(

@@ -15,7 +15,7 @@ from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Input, Static
 
 from ewma_ops.watch.plain import HEADS, cells, head_line
-from ewma_ops.watch.view import SORTS, Looker, View
+from ewma_ops.watch.view import SORTS, Looks, View
 
 __all__ = ["Top"]
 
@@ -54,7 +54,7 @@ class Top(App[None]):
         Binding("q", "quit", "quit"),
     ]
 
-    def __init__(self, looker: Looker, name: str, view: View) -> None:
+    def __init__(self, looker: Looks, name: str, view: View) -> None:
         super().__init__()
         self._looker, self._name, self._view = looker, name, view
         self._matched = 0
@@ -78,7 +78,10 @@ class Top(App[None]):
 
     def look(self) -> None:
         """Show what there is now."""
-        table = self.query_one(DataTable)
+        tables = self.query(DataTable)
+        if not tables:  # a beat may come while the screen is being closed
+            return
+        table = tables.first()
         room = max(self.size.height - 4, 1)
         asked = _changed(self._view, rows=min(room, 200))
         found = self._looker.table(asked)

@@ -8,20 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from ewma_ops.watch.book import Book
+from ewma_ops.watch.changes import Sent, listed
 from ewma_ops.watch.columns import MeasureColumns
 from ewma_ops.watch.deep import Deep, drawn
 from ewma_ops.watch.measures import Measure
 from ewma_ops.watch.search import Search
 from ewma_ops.watch.status import Status, health
 
-__all__ = ["MOST_OPEN", "SORTS", "Looker", "View", "iso", "state_of"]
+__all__ = ["MOST_OPEN", "SORTS", "Looker", "Looks", "View", "iso", "state_of"]
 
 MOST_OPEN = 6
 _MOST_ROWS = 200
@@ -73,6 +74,18 @@ def _scale(of: MeasureColumns, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     std = of.std[rows].astype(np.float64)
     size = np.where(std > 0, std, np.abs(of.average[rows]))
     return np.where(size > 0, size, 1.0)
+
+
+class Looks(Protocol):
+    """Answers how a job is, and what its table shows: here, or through a page elsewhere."""
+
+    def head(self) -> dict[str, Any]:
+        """Return how the job is."""
+        ...
+
+    def table(self, view: View) -> dict[str, Any]:
+        """Return what the table shows."""
+        ...
 
 
 class Looker:
@@ -202,10 +215,10 @@ class Looker:
                 "matched": matched,
                 "first": view.first,
                 "ids": book.names(at) if rows else [],
-                "value": _numbers(of.value[at]),
-                "average": _numbers(of.average[at]),
-                "z": _numbers(of.z[at]),
-                "change": _numbers(of.change(at)),
+                "value": listed(of.value[at]),
+                "average": listed(of.average[at]),
+                "z": listed(of.z[at]),
+                "change": listed(of.change(at)),
                 "time": columns.time_s[at].tolist(),
                 "seen": np.round(columns.seen_s[at], 2).tolist(),
                 "readings": counts.tolist(),
@@ -213,8 +226,13 @@ class Looker:
                 "state": [self._state(of, row, now) for row in rows],
             }
 
-    def charts(self, view: View) -> list[dict[str, Any]]:
-        """Return what the charts show, one for each series that is open."""
+    def charts(self, view: View, sent: Sent | None = None) -> list[dict[str, Any]]:
+        """Return what the charts show, one for each series that is open.
+
+        Of those that who looks has, as ``sent`` says, only the points that are new.
+        """
+        sent = Sent() if sent is None else sent
+        sent.forget_all_but(view.open)
         book = self._book
         found = []
         for series_id in view.open[:MOST_OPEN]:
@@ -228,7 +246,7 @@ class Looker:
             if is_new:
                 self._read_back(row, place, deep)
             with book.lock:
-                found.append(self._chart(view, series_id, row, deep))
+                found.append(self._chart(view, series_id, row, deep, sent))
         return found
 
     def lines(self, view: View, piece: int) -> Iterator[list[Any]]:
@@ -263,7 +281,7 @@ class Looker:
             deep = None if row is None else book.deep.get((row, place))
             if deep is None:
                 return None
-            numbers, average = deep.whole(), book.measures[place].average_name
+            numbers, average = deep.whole().numbers, book.measures[place].average_name
         heads = ["time", "value", average, "lower", "upper"]
 
         def lines() -> Iterator[list[Any]]:
@@ -273,9 +291,12 @@ class Looker:
 
         return lines()
 
-    def _chart(self, view: View, series_id: str, row: int, deep: Deep) -> dict[str, Any]:
+    def _chart(
+        self, view: View, series_id: str, row: int, deep: Deep, sent: Sent
+    ) -> dict[str, Any]:
         of, known = self._measure(view), self._book.alarms
-        numbers = deep.whole()
+        whole = deep.whole()
+        numbers = whole.numbers
         begin, end = -np.inf, np.inf
         if len(numbers):
             newest = float(numbers[-1, 0])
@@ -283,17 +304,14 @@ class Looker:
                 begin, end = view.between
             elif view.span > 0:
                 begin = newest - view.span
-        seen = drawn(numbers, view.width, begin, end)
+        seen = drawn(whole, view.width, begin, end)
         now = time.time()
         return {
             "id": series_id,
             "known": True,
-            "version": deep.version,
-            "x": seen.x.tolist(),
-            "value": _numbers(seen.value),
-            "average": _numbers(seen.average),
-            "lower": _numbers(seen.lower),
-            "upper": _numbers(seen.upper),
+            **sent.points(series_id, seen),
+            "late": seen.late,
+            "late_at": seen.late_at,
             "whole": float(numbers[-1, 0] - numbers[0, 0]) if len(numbers) else 0.0,
             "settled_from": seen.settled_from,
             "readings": seen.readings,
@@ -389,10 +407,6 @@ def _spark(of: MeasureColumns, row: int, count: int) -> list[int]:
     heights = np.where(high > low, (recent - low) / span * _SPARK_STEPS, _SPARK_STEPS / 2)
     whole: list[int] = np.where(np.isfinite(heights), heights, -1).round().astype(int).tolist()
     return whole
-
-
-def _numbers(column: NDArray[Any]) -> list[float | None]:
-    return [_number(one) for one in column.tolist()]
 
 
 def _number(one: Any) -> float | None:

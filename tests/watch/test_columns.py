@@ -13,7 +13,7 @@ from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.watch import columns as columns_module
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.columns import SPARK
-from ewma_ops.watch.deep import COLUMNS, Deep, Part, drawn
+from ewma_ops.watch.deep import COLUMNS, Deep, Part, Whole, drawn
 from ewma_ops.watch.measures import measures
 
 
@@ -84,23 +84,68 @@ def test_past_and_live_readings_of_a_series_join_at_an_offset() -> None:
     deep.add_live(part(8, 15))
     deep.add_past(part(0, 6))
     deep.add_past(part(6, 12))
-    assert deep.whole()[:, 0].tolist() == list(range(15))
+    assert deep.whole().numbers[:, 0].tolist() == list(range(15))
+    assert not deep.whole().late.any()
+
+
+def rows_of(*rows: tuple[float, float, float]) -> Part:
+    """Return readings of time, value and revision."""
+    numbers = np.full((len(rows), COLUMNS), np.nan)
+    numbers[:, [0, 1, 6]] = rows
+    return Part(np.arange(len(rows)), numbers)
+
+
+def test_a_late_reading_stands_at_its_time_and_is_marked() -> None:
+    deep = Deep(live_from=0)
+    deep.add_live(rows_of((0, 1, 0), (20, 4, 0)))
+    deep.add_live(rows_of((10, 100, 1), (30, 5, 1)))
+    whole = deep.whole()
+    assert whole.numbers[:, 0].tolist() == [0, 10, 20, 30]
+    assert whole.late.tolist() == [False, True, False, False]
+    seen = drawn(whole, 900, -np.inf, np.inf)
+    assert (seen.late, seen.late_at) == (1, [[10.0, 100.0]])
+
+
+def test_a_correction_takes_the_place_of_what_it_corrects() -> None:
+    deep = Deep(live_from=0)
+    deep.add_live(rows_of((0, 1, 3), (20, 4, 3), (20, 4, 3)))
+    assert len(deep.whole().numbers) == 3, "two readings of one time"
+    deep.add_live(rows_of((20, np.nan, 4)))  # the average as it is now, without a reading
+    assert deep.whole().numbers[:, [0, 1, 6]].tolist() == [[0, 1, 3], [20, 4, 4]]
+    assert deep.whole().late.tolist() == [False, True]
+    deep.add_live(rows_of((20, 7, 5), (21, 8, 5)))
+    assert deep.whole().numbers[:, 1].tolist() == [1, 7, 8]
+
+
+def test_of_very_many_readings_the_newest_stay() -> None:
+    deep = Deep(live_from=0)
+    for first in range(0, 400_000, 40_000):
+        numbers = np.zeros((40_000, COLUMNS))
+        numbers[:, 0] = np.arange(first, first + 40_000)
+        deep.add_live(Part(np.arange(40_000), numbers))
+    times = deep.whole().numbers[:, 0]
+    assert 200_000 <= len(times) <= 250_000
+    assert times[-1] == 399_999
+    assert (np.diff(times) == 1).all()
+    assert deep.note == "only the newest 200,000 readings"
 
 
 def test_a_spike_is_drawn_whatever_the_width() -> None:
     numbers = np.zeros((100_000, COLUMNS))
     numbers[:, 0] = np.arange(100_000)
     numbers[77_777, 1] = 50.0
+    none = np.zeros(100_000, np.bool_)
     for width in (50, 333, 900):
-        seen = drawn(numbers, width, -np.inf, np.inf)
+        seen = drawn(Whole(numbers, none), width, -np.inf, np.inf)
         assert len(seen.x) <= 2 * width
         assert seen.value.max() == 50.0
         assert (np.diff(seen.x) >= 0).all()
-    close = drawn(numbers, 900, 77_700.0, 77_800.0)
+    close = drawn(Whole(numbers, none), 900, 77_700.0, 77_800.0)
     assert close.readings == 101
 
 
 def test_what_is_missing_is_drawn_as_missing() -> None:
     numbers = np.full((5000, COLUMNS), np.nan)
     numbers[:, 0] = np.arange(5000)
-    assert np.isnan(drawn(numbers, 100, -np.inf, np.inf).value).all()
+    whole = Whole(numbers, np.zeros(5000, np.bool_))
+    assert np.isnan(drawn(whole, 100, -np.inf, np.inf).value).all()

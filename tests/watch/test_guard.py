@@ -2,75 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import socket
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.settings.bind import Bind
-from ewma_ops.settings.load import load_tables
 from ewma_ops.watch.guard import refuse_open
 from ewma_ops.watch.server import serve
 from ewma_ops.watch.status import Status, health
 from tests.helpers.patience import PATIENCE_S
+from tests.helpers.watched import served, settings
 
 TOKEN = "a token of some length"
-
-
-def settings(**watch: object) -> Any:
-    return load_tables(
-        {
-            "kafka": {"bootstrap_servers": "127.0.0.1:1"},  # nobody answers: the page is served
-            "input": {"topic": "in"},
-            "smooth": {"beta": 0.9},
-            "output": {"topic": "out"},
-            "watch": watch,
-        }
-    )
-
-
-@contextlib.contextmanager
-def served(token: str | None = None, status: Status | None = None) -> Iterator[tuple[str, int]]:
-    import uvicorn
-
-    from ewma_ops.watch.book import Book
-    from ewma_ops.watch.guard import Guard
-    from ewma_ops.watch.measures import measures
-    from ewma_ops.watch.pages import Pages
-    from ewma_ops.watch.server import about
-    from ewma_ops.watch.view import Looker
-
-    made = settings()
-    book, shown = Book(measures(made.smoothing_set)), status or Status()
-    pages = Pages(
-        about(made, Path("job.toml"), 60.0),
-        lambda: Looker(book, shown, lambda *_: None),
-        lambda: book.version,
-        lambda: server.should_exit,
-    )
-    pages.guard = Guard(pages.app, Bind("127.0.0.1", 0), ["watch.example"], token)
-    server = uvicorn.Server(uvicorn.Config(pages.guard, log_level="warning", lifespan="off"))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not server.started:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            yield "127.0.0.1", listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
 
 
 def ask(

@@ -143,6 +143,32 @@ def test_a_new_series_gets_its_row_and_the_chart_moves(shown: Shown) -> None:
     assert _picture(page) != before
 
 
+def test_a_page_is_told_what_is_new_and_a_late_reading_is_marked(shown: Shown) -> None:
+    shown.events.write(["told"] * 800, [20.0] * 800)
+    page = shown.open("q=told&open=told")
+    page.locator("#summary", has_text="800 readings").wait_for()
+    page.evaluate(
+        """window.told = [];
+        const parse = JSON.parse;
+        JSON.parse = (text) => {
+          const frame = parse(text);
+          if (frame?.charts?.length) told.push(frame.charts[0].x.length);
+          return frame;
+        }"""
+    )
+    shown.events.write(["told"] * 5, [21.0] * 5)
+    page.locator("#summary", has_text="805 readings").wait_for()
+    assert page.evaluate("Math.max(...told)") == 5
+    with shown.events.clock_back(30):
+        shown.events.write(["told"], [99.0])
+    page.locator("#legend li", has_text="late or corrected").wait_for()
+    page.locator("#summary", has_text="806 readings").wait_for()
+    assert page.evaluate("Math.max(...told)") <= 36, "from the late one on"
+    other = shown.open("q=told&open=told")
+    other.locator("#summary", has_text="806 readings").wait_for()
+    assert _picture(other) == _picture(page)
+
+
 def _picture(page: Any) -> str:
     return str(page.evaluate("document.querySelector('#chart canvas').toDataURL()"))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ from ewma_ops.watch.plot import as_png
 from ewma_ops.watch.status import Status
 from ewma_ops.watch.terminal import Top
 from ewma_ops.watch.view import Looker, View
-from tests.helpers.jobs import Job, ewma
+from tests.helpers.jobs import EWMA, Job, ewma, started
+from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.watched import Events
 
 HOSTILE = "\x1b[2Jx\u202ey [bold]z[/]"
@@ -126,6 +130,31 @@ def test_what_is_missing_has_a_dash() -> None:
     (row,) = cells(looker.table(View()))
     assert row[3] == "-"
     assert row[5] == "▄"
+
+
+@pytest.mark.parametrize("command", [["top", "--once"], ["plot", "--series", "a"]])
+def test_without_a_broker_it_is_told_once(command: list[str], tmp_path: Path) -> None:
+    job = Job("127.0.0.1:1", tmp_path, partitions=())
+    job.configure(kafka={"bootstrap_timeout_ms": 300})
+    name, *options = command
+    done = ewma(name, str(job.path), *options)
+    assert done.returncode == 1
+    (said,) = done.stderr.splitlines()
+    assert "no Kafka broker answered" in said
+
+
+def test_an_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, answers nothing
+        job = Job(f"127.0.0.1:{silent.getsockname()[1]}", tmp_path, partitions=())
+        command = [*EWMA, "top", str(job.path), "--once"]
+        with started(command) as process:
+            connection, _ = silent.accept()
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 130
+            took = time.monotonic() - began
+            connection.close()
+        assert took < 3 * slowness(), took
 
 
 @pytest.mark.broker

@@ -165,15 +165,16 @@ export class Chart {
   }
 
   // Alarms: a span from when one was raised to when it was cleared, and a mark on top of it.
+  // Readings that came late or were corrected: a diamond around each.
   marks(plot) {
     const one = this.known()[0];
-    if (!one?.alarms?.length) return;
+    if (!one) return;
     const { ctx, bbox } = plot;
     ctx.save();
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
-    for (const alarm of one.alarms) {
+    for (const alarm of one.alarms ?? []) {
       const from = plot.valToPos(alarm.begin, "x", true);
       const to = alarm.end === null ? bbox.left + bbox.width : plot.valToPos(alarm.end, "x", true);
       ctx.globalAlpha = 0.16;
@@ -187,6 +188,15 @@ export class Chart {
       ctx.lineTo(from, y + (d > 0 ? 0 : s * 1.6));
       ctx.fill();
     }
+    ctx.strokeStyle = colour("--warn");
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.beginPath();
+    for (const [at, value] of one.late_at ?? []) {
+      const x = plot.valToPos(at, "x", true), y = plot.valToPos(value, "y", true), s = 5 * devicePixelRatio;
+      ctx.moveTo(x, y - s);
+      for (const [dx, dy] of [[s, 0], [0, s], [-s, 0], [0, -s]]) ctx.lineTo(x + dx, y + dy);
+    }
+    ctx.stroke();
     ctx.restore();
   }
 
@@ -273,6 +283,7 @@ export class Chart {
       for (const more of this.extra) entries.push([more.colour.slice(2), more.name, number(more.values[at], digits)]);
       if (measure.band) entries.push(["band", measure.band, one.lower[at] === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
       if (one.alarms?.length) entries.push(["alarm", one.alarms.some((each) => each.end === null) ? "alarm, on now" : "alarms", String(one.alarms.length)]);
+      if (one.late) entries.push(["late", "late or corrected", whole(one.late)]);
       if (one.settled_from !== null) entries.push(["settling", "still settling", ""]);
       if (index !== null && index !== undefined) entries.push(["", "at", moment(one.x[at])]);
     } else {

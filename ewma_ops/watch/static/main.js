@@ -125,10 +125,23 @@ function onFrame(frame) {
   if (frame.causes) causes = frame.causes;
   if (frame.table) showTable((table = frame.table));
   if (frame.charts) {
-    charts = frame.charts;
+    const told = frame.charts.map(joined);
+    if (told.includes(null)) return stream.again();
+    charts = told;
     $("what").hidden = charts.length !== 1 || !charts[0].known;
     if (charts.length) chart.show(charts, state);
   }
+}
+
+// A chart as it is now: what is told of it may be only what follows on the points that are here.
+function joined(told) {
+  if (told.after === undefined) return told;
+  const has = charts?.find((one) => one.id === told.id);
+  if (has?.number !== told.after) return null;
+  for (const name of ["x", "value", "average", "lower", "upper"]) {
+    told[name] = has[name].slice(told.drop, told.drop + told.keep).concat(told[name]);
+  }
+  return told;
 }
 
 function showHead() {

@@ -1,6 +1,6 @@
 // The connection: one stream of what is looked at, and requests that say what that is.
 
-const tab = crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2);
+const newName = () => (crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2));
 
 export async function ask(path, body) {
   const options = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
@@ -22,12 +22,14 @@ export class Stream {
     this.onLost = onLost;
     this.source = null;
     this.sending = null;
+    this.tab = "";
     document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
   }
 
   open() {
     if (this.source) return;
-    const source = new EventSource(`/stream?tab=${tab}`);
+    this.tab = newName();
+    const source = new EventSource(`/stream?tab=${this.tab}`);
     this.source = source;
     source.onopen = () => this.send();
     source.onmessage = (event) => this.onFrame(JSON.parse(event.data));
@@ -45,13 +47,19 @@ export class Stream {
     this.source = null;
   }
 
+  // Begins anew: the first frame has all that is looked at.
+  again() {
+    this.close();
+    this.open();
+  }
+
   // Says what is looked at; of several within a moment the last one.
   send() {
     if (this.sending) return;
     this.sending = setTimeout(async () => {
       this.sending = null;
       try {
-        await ask(`/view?tab=${tab}`, this.view());
+        await ask(`/view?tab=${this.tab}`, this.view());
       } catch {
         this.onLost();
       }
