@@ -13,6 +13,7 @@ from tests.bench import (
     bench_memory,
     bench_metrics,
     bench_operators,
+    bench_page,
     bench_rejects,
     bench_stages,
     bench_start,
@@ -35,6 +36,7 @@ bench_alarms.main([])
 bench_attack.main([])
 bench_memory.main([])
 bench_watch.main([])
+bench_page.main([])
 bench_metrics.main([])
 bench_flow.main()
 bench_flow.main(["--apache", "--readings", "4000000", "--series", "1000", "--only", *NATIVE])

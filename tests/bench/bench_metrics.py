@@ -1,20 +1,25 @@
-"""What ``[metrics]`` costs in bulk: the stages of the flow with and without, in turns.
+"""What ``[metrics]`` costs in bulk, and how long a scrape of four workers takes.
 
 python -m tests.bench.bench_metrics [--records N] [--rounds N] [--json]
 
 Decode, table and encode as ``ewma run`` joins them, and the acknowledgement, on the same records;
 what Kafka's client costs is left out, so that the share is that of a flow is smaller. CPU time of
 this thread, medians over rounds that interleave. With metrics, they are also gathered once for each
-million readings, as they are when they are scraped each second.
+million readings, as they are when they are scraped each second. The workers that are scraped are
+those of ``ewma run`` on an embedded broker, while it works through as many readings.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -22,16 +27,20 @@ from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.ticks import MILLISECOND
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
+from ewma_ops.demo.broker import EmbeddedBroker, free_port
 from ewma_ops.job.builders import build_decoder, build_encoder
 from ewma_ops.job.measurements import gathered
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
 from ewma_ops.metrics.families import acknowledged
 from ewma_ops.table.table import SeriesTable
 from ewma_ops.wire.records import ConsumerRecords
+from tests.bench.contest import fill, make_topic
 from tests.bench.peers.ours import settings
+from tests.bench.running import Flow
 
 _RUN = 10_000
 _PARTITIONS = 4
+_STARTING_S, _LOOK_S = 60.0, 0.05
 
 
 def runs_of(records: int, series: int = 1_000) -> list[ConsumerRecords]:
@@ -70,10 +79,49 @@ def flow(*, measured: bool) -> Callable[[list[ConsumerRecords]], None]:
                 for _, records in encode(smoothed):
                     if records.appended_ms is not None:
                         acknowledged(records.appended_ms)
-        if measured:
-            gathered()
 
     return take
+
+
+def scrapes_ms(workers: int = 4, times: int = 50, readings: int = 1_000_000) -> list[float]:
+    """Return how long answers of ``/metrics`` take that name all workers, of a flow at work."""
+    with EmbeddedBroker() as broker, tempfile.TemporaryDirectory() as directory:
+        made = fill(broker.bootstrap_servers, "scraped", readings, 1_000)
+        make_topic(broker.bootstrap_servers, "scraped-out")
+        url = f"http://127.0.0.1:{free_port()}/metrics"
+        bind = url.removeprefix("http://").removesuffix("/metrics")
+        flow = Flow(
+            broker.bootstrap_servers,
+            made.topic,
+            "scraped-out",
+            Path(directory),
+            more=f'metrics.bind = "{bind}"\n',
+            options=[f"--workers={workers}"],
+        )
+        with flow.running():
+            deadline = time.monotonic() + _STARTING_S
+            while _up(url) < workers:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{_up(url)} of {workers} workers answer\n{flow.said}")
+                time.sleep(_LOOK_S)
+            found = []
+            for _ in range(times):
+                time.sleep(_LOOK_S)
+                began = time.monotonic()
+                up = _up(url)
+                found.append(1000 * (time.monotonic() - began))
+                if up < workers:
+                    raise RuntimeError(f"{up} of {workers} workers answer\n{flow.said}")
+            return found
+
+
+def _up(url: str) -> int:
+    """Return how many workers have answered a scrape."""
+    try:
+        with urlopen(url, timeout=_STARTING_S) as answer:
+            return len(re.findall(rb"^ewma_ops_worker_up\{.*\} 1.0$", answer.read(), re.MULTILINE))
+    except OSError:
+        return 0
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,10 +144,13 @@ def main(arguments: list[str] | None = None) -> None:
                 taken[name].append((time.thread_time() - began) / options.records)
     off, on = (median(taken[name]) for name in ("off", "on"))
     ratio = median(b / a for a, b in zip(taken["off"], taken["on"], strict=True))
+    half, most = np.percentile(scrapes_ms(), [50, 95]).tolist()
     if options.json:
-        print(json.dumps({"off_ns": off * 1e9, "on_ns": on * 1e9, "ratio": ratio}))
+        costs = {"off_ns": off * 1e9, "on_ns": on * 1e9, "ratio": ratio}
+        print(json.dumps({**costs, "scrape_p50_ms": half, "scrape_p95_ms": most}))
         return
     print(f"metrics: {off * 1e9:,.0f} ns a reading without, {on * 1e9:,.0f} with: {ratio:.3f}")
+    print(f"a scrape of four workers: {half:.0f} ms, 95 of 100 within {most:.0f} ms")
 
 
 if __name__ == "__main__":

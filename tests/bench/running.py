@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.bench.contest import make_topic
@@ -43,6 +43,8 @@ class Flow:
         Whose code: this repository, or another copy of it to compare with.
     more
         Further tables of its configuration.
+    options
+        Of its command line.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Flow:
         delivery: str = "exactly-once",
         root: Path = ROOT,
         more: str = "",
+        options: Sequence[str] = (),
     ) -> None:
         make_topic(bootstrap, f"{target}-dead")
         self._config = directory / "flow.toml"
@@ -71,12 +74,13 @@ class Flow:
             + more
         )
         self._said = directory / "said"
-        self._root = root
+        self._root, self._options = root, options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and return at once."""
         command = [sys.executable, "-m", "ewma_ops.commands.cli", "run", str(self._config)]
+        command += self._options
         with self._said.open("ab") as said:
             self._process = subprocess.Popen(
                 command,
@@ -118,7 +122,7 @@ class Flow:
 
     def memory_mb(self) -> tuple[float, float]:
         """Return the resident megabytes of launcher and worker together, and at their peaks."""
-        sizes = [_memory_mb(pid) for pid in self._pids()]
+        sizes = [memory_mb(pid) for pid in self._pids()]
         return sum(now for now, _ in sizes), sum(peak for _, peak in sizes)
 
     @property
@@ -146,7 +150,8 @@ def _cpu_s(pid: int) -> float:
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_mb(pid: int) -> tuple[float, float]:
+def memory_mb(pid: int) -> tuple[float, float]:
+    """Return the resident megabytes of a process, and those at its peak."""
     status = Path(f"/proc/{pid}/status").read_text()
     sizes = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Vm"))
     return int(sizes["VmRSS"].split()[0]) / 1e3, int(sizes["VmHWM"].split()[0]) / 1e3

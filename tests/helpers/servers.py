@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 
-__all__ = ["ALERTMANAGER", "AMTOOL", "BROWSER", "PROMETHEUS", "PROMTOOL", "required"]
+__all__ = ["ALERTMANAGER", "AMTOOL", "BROWSER", "PROMETHEUS", "PROMTOOL", "installed", "required"]
 
 BROWSER = ("chromium", "chromium-browser", "google-chrome")
 PROMETHEUS = ("prometheus",)
@@ -20,11 +20,15 @@ ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
 AMTOOL = ("amtool",)
 
 
+def installed(names: tuple[str, ...]) -> str | None:
+    """Return the path of the first of these programs that is installed."""
+    return next((path for path in map(shutil.which, names) if path is not None), None)
+
+
 def required(names: tuple[str, ...]) -> str:
     """Return the path of the first of these programs that is installed, or skip the test."""
-    for name in names:
-        if (path := shutil.which(name)) is not None:
-            return path
+    if (path := installed(names)) is not None:
+        return path
     reason = f"no {' or '.join(names)} here: .ci/run says which packages have it"
     if os.environ.get("EWMA_REQUIRE_SERVERS"):
         pytest.fail(f"{reason}, and it is required (EWMA_REQUIRE_SERVERS is set)")

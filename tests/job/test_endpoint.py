@@ -143,15 +143,18 @@ def check_without_a_worker(run: subprocess.Popen[str], address: str) -> None:
     _, second = sorted(workers_of(run.pid))
     os.kill(second, signal.SIGSTOP)
     try:
-        found = parsed(get(f"{address}/metrics")[1])
+        text = get(f"{address}/metrics")[1]
+        found = parsed(text)
         up = [found["ewma_ops_worker_up", f'worker="{w}"'] for w in (0, 1)]
         assert sorted(up) == [0, 1]
+        check_by_promtool(text)
         assert total(found, "ewma_ops_unanswered_scrapes_total") > 0
         assert total(found, "ewma_ops_readings_total") > 0 or up[0] == 0
         assert get(f"{address}/readyz")[0] == 503
     finally:
         os.kill(second, signal.SIGCONT)
     os.kill(second, signal.SIGKILL)
+    check_by_promtool(get(f"{address}/metrics")[1])
 
     def replaced() -> bool:
         status, text = get(f"{address}/metrics")
