@@ -54,7 +54,11 @@ def note(servers: object, node: object, attempt: Attempt) -> None:
     """
     failed, now = _failed.setdefault(_key(servers), {}), time.monotonic()
     before, noted_at = failed.get(node, (None, 0.0))
-    cut_short = isinstance(attempt.error, _OUT_OF_TIME) and not attempt.greeted
+    # Out of time before the socket is connected is a KafkaConnectionError raised from it.
+    out_of_time = any(
+        isinstance(e, _OUT_OF_TIME) for e in (attempt.error, attempt.error.__context__)
+    )
+    cut_short = out_of_time and not attempt.greeted
     if before is None or not cut_short or now - noted_at > _TELLING_S:
         failed[node] = attempt, now
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from kafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
     RequestTimedOutError,
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
@@ -91,19 +94,25 @@ def test_a_web_server_is_not_a_broker() -> None:
             partition_count(client, "topic")
 
 
-def test_an_advertised_address_that_cannot_be_reached(tmp_path: Path, own_kafka: Listeners) -> None:
-    for advertised in ("kafka.invalid:9092", "localhost:1"):
-        broker = ApacheKafka(tmp_path / advertised.replace(":", "-"))
-        text = broker._config.read_text()
-        own = f"advertised.listeners=PLAIN://{broker.bootstrap_servers}"
-        assert own in text
-        broker._config.write_text(text.replace(own, f"advertised.listeners=PLAIN://{advertised}"))
-        with broker:
-            enough_ms = int(4_000 * slowness())
-            address = broker.bootstrap_servers
-            client = {"bootstrap_servers": address, "request_timeout_ms": enough_ms}
-            with pytest.raises(BrokerError) as caught:
-                partition_count(client, "topic")
+UNREACHABLE = {"plain": "kafka.invalid:9092", "sasl": "localhost:1"}
+ADVERTISES = {
+    "advertised.listeners": ",".join(f"{k.upper()}://{at}" for k, at in UNREACHABLE.items()),
+    "listener.security.protocol.map": "PLAIN:PLAINTEXT,SASL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+}
+
+
+@pytest.mark.parametrize("kafka_of_properties", [ADVERTISES], ids=[""], indirect=True)
+def test_an_advertised_address_that_cannot_be_reached(kafka_of_properties: ApacheKafka) -> None:
+    broker = kafka_of_properties
+    for address, advertised in zip(
+        (broker.bootstrap_servers, broker.sasl_bootstrap_servers),
+        UNREACHABLE.values(),
+        strict=True,
+    ):
+        enough_ms = int(4_000 * slowness())
+        client = {"bootstrap_servers": address, "request_timeout_ms": enough_ms}
+        with pytest.raises(BrokerError) as caught:
+            partition_count(client, "topic")
         assert f"a broker of it is at {advertised}" in str(caught.value)
         assert "advertised.listeners" in str(caught.value)
 
@@ -147,11 +156,13 @@ def test_a_password_that_is_changed_while_the_flow_runs(
         payload = json.dumps({"value": value}).encode()
         produce(broker.bootstrap_servers, job.input, [Record(payload, b"a")])
 
-    with job.running() as flow:
+    text = broker._config.read_text()
+    with job.running() as flow, contextlib.ExitStack() as afterwards:
         send(1)
         assert len(read_all(broker.bootstrap_servers, job.output, 1)) == 1
         broker.stop()
-        text = broker._config.read_text()
+        afterwards.callback(broker.kill)  # the others' has the old password
+        afterwards.callback(broker._config.write_text, text)
         broker._config.write_text(text.replace("right-password", "next-password"))
         broker.start()
         send(2)
@@ -172,7 +183,7 @@ def test_a_password_in_a_file_is_waited_for_and_then_given_up(
     secret.write_text("wrong-password\n")
     client = {
         "bootstrap_servers": own_kafka.sasl_bootstrap_servers,
-        "bootstrap_timeout_ms": 10_000,
+        "bootstrap_timeout_ms": int(2_000 * slowness()),
         "security_protocol": "SASL_PLAINTEXT",
         **PLAIN_USER,
         "sasl_plain_password": substituted(f"${{file:{secret}}}"),
@@ -241,7 +252,8 @@ def test_an_attempt_that_is_cut_short_hides_no_refusal(
         **PLAIN_USER,
         "sasl_plain_password": substituted(f"${{file:{tmp_path}/password}}"),
     }
-    for timeout_ms in (10_000, 50, 200, 300, 400, 600, 900):
+    # One millisecond is over before the socket is connected.
+    for timeout_ms in (int(2_000 * slowness()), 1, 1, 50, 200, 300, 400, 600, 900):
         with pytest.raises(BrokerError, match="refused user 'smoother'"):
             partition_count({**client, "bootstrap_timeout_ms": timeout_ms}, "topic")
 
@@ -253,4 +265,22 @@ def test_an_attempt_that_took_long_says_what_is_new(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(trouble, "_TELLING_S", 0.0)
     late = RequestTimedOutError("Request timed out after 30000 ms")
     trouble.note("127.0.0.1:1", 1, trouble.Attempt("127.0.0.1", 1, True, late))
+    assert trouble.explain(client, "reading") is None
+
+
+def test_a_time_that_is_over_before_the_socket_is_connected_hides_no_refusal() -> None:
+    client = {"bootstrap_servers": "127.0.0.1:1"}
+    refused = SaslAuthenticationFailedError("Invalid username or password")
+    trouble.note("127.0.0.1:1", 1, trouble.Attempt("127.0.0.1", 1, True, refused))
+    try:
+        try:
+            raise KafkaTimeoutError("I/O wait timed out")
+        except KafkaTimeoutError:
+            raise KafkaConnectionError("Connection timed out")  # noqa: B904 - as kafka-python does
+    except KafkaConnectionError as late:
+        trouble.note("127.0.0.1:1", 1, trouble.Attempt("127.0.0.1", 1, True, late))
+    explained = trouble.explain(client, "reading")
+    assert "refused user" in str(explained)
+    gone = KafkaConnectionError("111 ECONNREFUSED")
+    trouble.note("127.0.0.1:1", 1, trouble.Attempt("127.0.0.1", 1, True, gone))
     assert trouble.explain(client, "reading") is None
