@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from ewma_ops.compiled import library, sources
-from ewma_ops.demo.broker import EmbeddedBroker
+from ewma_ops.demo.broker import EmbeddedBroker, speaks_kafka
 from tests.helpers.apicurio import apicurio
 from tests.helpers.brokers import ApacheKafka, KafkaCluster, make_topic
 from tests.helpers.distribution import Scheduling, rank
@@ -23,7 +25,12 @@ collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compa
 if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and so in every child
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-_NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "restartable_kafka", "kafka_cluster"}
+# Byte code is kept whatever the environment says: the tests start Python hundreds of times.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+_NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "kafka_of_properties"}
+_NEEDS_APACHE_KAFKA |= {"restartable_kafka", "kafka_cluster"}
 _NEEDS_BROKER = {"embedded", "broker", "registry_url"} | _NEEDS_APACHE_KAFKA
 
 
@@ -34,6 +41,24 @@ def pytest_configure(config: pytest.Config) -> None:
             failure = sources.compile_to(sources.library_path())
             assert failure is None, failure
         library.kernels, library.missing = library.load()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start as many as there are cores; or four, where most tests wait for programs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) if "not broker" in config.option.markexpr else max(4, cores or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what is there for the whole run, and it is most there is."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,10 +77,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the cluster after the last test that needs it: idle, it takes a fifth of a core."""
-    cluster = getattr(item, "funcargs", {}).get("kafka_cluster")
-    if cluster is not None and "kafka_cluster" not in getattr(nextitem, "fixturenames", ()):
-        cluster.kill()
+    """Stop what several tests restart after the last that needs it: idle, it takes its share."""
+    for name in ("kafka_cluster", "restartable_kafka"):
+        brokers = getattr(item, "funcargs", {}).get(name)
+        if brokers is not None and name not in getattr(nextitem, "fixturenames", ()):
+            brokers.kill()
 
 
 @pytest.fixture(scope="session")
@@ -93,10 +119,29 @@ def kafka_sasl(own_kafka: Listeners) -> tuple[str, str, str]:
     return own_kafka.sasl_bootstrap_servers, own_kafka.user, own_kafka.password
 
 
+@pytest.fixture(scope="session")
+def _restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    with _available():
+        broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    yield broker
+    broker.kill()
+
+
 @pytest.fixture
-def restartable_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """Apache Kafka of one test's own, to stop, kill and start again."""
-    with _available(), ApacheKafka(tmp_path_factory.mktemp("kafka")) as broker:
+def restartable_kafka(_restartable: ApacheKafka) -> ApacheKafka:
+    """Apache Kafka of one worker's own, up when the test begins: to stop, kill and start again."""
+    if not speaks_kafka(_restartable.bootstrap_servers):
+        _restartable.kill()
+        _restartable.start()
+    return _restartable
+
+
+@pytest.fixture
+def kafka_of_properties(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApacheKafka]:
+    """Apache Kafka of one test's own, with the properties that are its parameter."""
+    with _available(), ApacheKafka(tmp_path_factory.mktemp("kafka"), request.param) as broker:
         yield broker
 
 

@@ -108,7 +108,6 @@ class Job:
             "PYTHONPATH": path,
             "EWMA_CHAOS": json.dumps(chaos),
             "PYTHONDONTWRITEBYTECODE": "",  # many short lives: compile once
-            "PYTHONPYCACHEPREFIX": str(directory / "compiled"),
             **({} if self.clock is None else self.clock.environment),
         }
 

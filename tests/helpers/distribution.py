@@ -21,6 +21,9 @@ _WHOLE = ("chaos", "demo", "test_apicurio.py", "test_packaging.py", "test_pandas
 _CLUSTER = "test_cluster.py"
 """Files by this name share the one cluster of three brokers, so one worker runs them all."""
 
+_SHARED = ("test_layers.py",)
+"""Files whose tests share what costs more than they do."""
+
 _ORACLES = "test_oracles.py"
 """Its tests by the same rules share what comes out by definition; the last parameter is the cut."""
 
@@ -30,7 +33,7 @@ def unit(nodeid: str) -> str:
     file = _file(nodeid)
     if file.name == _CLUSTER:
         return _CLUSTER
-    if _is_whole(file):
+    if _is_whole(file) or file.name in _SHARED:
         return str(file)
     return nodeid.rpartition("-")[0] or nodeid if file.name == _ORACLES else nodeid
 
@@ -41,7 +44,7 @@ def rank(nodeid: str, fixtures: set[str]) -> int:
     kinds = [
         file.name == _CLUSTER,
         _is_whole(file),
-        "restartable_kafka" in fixtures,
+        bool(fixtures & {"restartable_kafka", "kafka_of_properties"}),
         bool(fixtures & {"broker", "kafka", "kafka_sasl", "own_kafka"}),
         file.parts[0] == "tests" and file.parts[1] in _WAITING,
         True,

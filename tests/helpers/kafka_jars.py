@@ -1,4 +1,4 @@
-"""What Apache Kafka runs on: a JVM, Maven's jars, and an archive of classes that shortens starts.
+"""What Apache Kafka runs on: a JVM, Maven's jars, and files made of them that shorten starts.
 
 Knows how to find, fetch and make them once on a machine; must not know of brokers or topics.
 """
@@ -13,9 +13,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from fcntl import LOCK_EX, flock
+from functools import cache
 from pathlib import Path
 
-__all__ = ["KafkaUnavailableError", "alone_with", "archive", "cached", "class_path", "java"]
+__all__ = ["KafkaUnavailableError", "alone_with", "cached", "class_path", "java", "made_once"]
 
 POM = Path(__file__).parents[1] / "kafka" / "pom.xml"
 _MINIMUM_JAVA = 17
@@ -31,16 +32,22 @@ def java() -> str:
     found = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     if found is None:
         raise KafkaUnavailableError("no JVM: install Java 17 or later, or set EWMA_KAFKA=host:port")
-    answer = subprocess.run(
-        [found, "-version"], capture_output=True, text=True, timeout=60, check=False
-    )
-    version = re.search(r'version "(\d+)', answer.stderr + answer.stdout)
-    if version is None or int(version[1]) < _MINIMUM_JAVA:
+    version = _version(found)
+    if version is None or version < _MINIMUM_JAVA:
         raise KafkaUnavailableError(
-            f"{found} is {'unknown' if version is None else 'Java ' + version[1]}: "
+            f"{found} is {'unknown' if version is None else f'Java {version}'}: "
             f"Apache Kafka 4 needs Java {_MINIMUM_JAVA} or later"
         )
     return found
+
+
+@cache
+def _version(jvm: str) -> int | None:
+    answer = subprocess.run(
+        [jvm, "-version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    version = re.search(r'version "(\d+)', answer.stderr + answer.stdout)
+    return None if version is None else int(version[1])
 
 
 def class_path() -> str:
@@ -52,18 +59,18 @@ def class_path() -> str:
         return listed.read_text()
 
 
-def archive(jvm: str, make: Callable[[Path], None]) -> Path:
-    """Return the archive of Kafka's classes (Java's CDS), which halves the time of a start.
+def made_once(jvm: str, kind: str, make: Callable[[Path], None]) -> Path:
+    """Return a file that ``make`` makes at a path, once on a machine for these jars and this JVM.
 
-    ``make`` makes it at a path, once on a machine. A JVM that has none there starts without.
+    It may make nothing: not every JVM can archive classes.
     """
     binary = Path(jvm).resolve()
-    path = cached(f"{_digest(f'{class_path()} {binary} {binary.stat().st_mtime_ns}')}.jsa")
+    path = cached(f"{_digest(f'{class_path()} {binary} {binary.stat().st_mtime_ns}')}.{kind}")
     with alone_with(path):
         if not path.is_file():
             scratch = path.with_suffix(f".{os.getpid()}")
             make(scratch)
-            if scratch.is_file():  # not every JVM can
+            if scratch.is_file():
                 scratch.replace(path)
     return path
 

@@ -182,40 +182,45 @@ def test_mistakes_are_told_without_connecting(options: dict[str, object], says: 
         partition_count(client, "topic")
 
 
-def test_apache_kafka_takes_the_tokens(tmp_path: Path, endpoint: TokenEndpoint) -> None:
-    properties = {
-        "sasl.enabled.mechanisms": "OAUTHBEARER",
-        "listener.name.sasl.sasl.enabled.mechanisms": "OAUTHBEARER",
-        "listener.name.sasl.oauthbearer.sasl.jaas.config": (
-            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
-            'unsecuredLoginStringClaim_sub="kafka";'
-        ),
-        # Each connection must show another token within two seconds.
-        "listener.name.sasl.oauthbearer.connections.max.reauth.ms": "2000",
-    }
-    with ApacheKafka(tmp_path / "kafka", properties) as broker:
-        job = Job(broker.bootstrap_servers, tmp_path, (1, 1, 1))
-        own = {"series_id": None, "time": None}
-        kafka = {**endpoint.options(), "bootstrap_servers": broker.sasl_bootstrap_servers}
-        job.configure(kafka=kafka, input={**own, "stop": "never"})
-        with job.running() as flow:
-            for i in range(2):
-                payload = json.dumps({"value": i}).encode()
-                produce(broker.bootstrap_servers, job.input, [Record(payload, b"a")])
-                assert len(read_all(broker.bootstrap_servers, job.output, i + 1)) == i + 1
-                time.sleep(3)
-            assert flow.poll() is None
-        named = {"sasl_oauth_token_provider": f"{__name__}:unsecured_token"}
-        kafka = {**OAUTH, "bootstrap_servers": broker.sasl_bootstrap_servers, **named}
-        assert partition_count(kafka, job.input) == 1
-        job.configure(
-            kafka={
-                **endpoint.options(),
-                "sasl_oauthbearer_client_secret": "wrong-one",
-                "bootstrap_servers": broker.sasl_bootstrap_servers,
-            }
-        )
-        done = ewma("check", str(job.path))
-        assert done.returncode == 2, done.stderr
-        assert "refused the client (401)" in done.stderr
-        assert "wrong-one" not in done.stdout + done.stderr
+TAKES_TOKENS = {
+    "sasl.enabled.mechanisms": "OAUTHBEARER",
+    "listener.name.sasl.sasl.enabled.mechanisms": "OAUTHBEARER",
+    "listener.name.sasl.oauthbearer.sasl.jaas.config": (
+        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
+        'unsecuredLoginStringClaim_sub="kafka";'
+    ),
+    # Each connection must show another token within two seconds.
+    "listener.name.sasl.oauthbearer.connections.max.reauth.ms": "2000",
+}
+
+
+@pytest.mark.parametrize("kafka_of_properties", [TAKES_TOKENS], ids=[""], indirect=True)
+def test_apache_kafka_takes_the_tokens(
+    kafka_of_properties: ApacheKafka, tmp_path: Path, endpoint: TokenEndpoint
+) -> None:
+    broker = kafka_of_properties
+    job = Job(broker.bootstrap_servers, tmp_path, (1, 1, 1))
+    own = {"series_id": None, "time": None}
+    kafka = {**endpoint.options(), "bootstrap_servers": broker.sasl_bootstrap_servers}
+    job.configure(kafka=kafka, input={**own, "stop": "never"})
+    with job.running() as flow:
+        for i in range(2):
+            payload = json.dumps({"value": i}).encode()
+            produce(broker.bootstrap_servers, job.input, [Record(payload, b"a")])
+            assert len(read_all(broker.bootstrap_servers, job.output, i + 1)) == i + 1
+            time.sleep(3)
+        assert flow.poll() is None
+    named = {"sasl_oauth_token_provider": f"{__name__}:unsecured_token"}
+    kafka = {**OAUTH, "bootstrap_servers": broker.sasl_bootstrap_servers, **named}
+    assert partition_count(kafka, job.input) == 1
+    job.configure(
+        kafka={
+            **endpoint.options(),
+            "sasl_oauthbearer_client_secret": "wrong-one",
+            "bootstrap_servers": broker.sasl_bootstrap_servers,
+        }
+    )
+    done = ewma("check", str(job.path))
+    assert done.returncode == 2, done.stderr
+    assert "refused the client (401)" in done.stderr
+    assert "wrong-one" not in done.stdout + done.stderr

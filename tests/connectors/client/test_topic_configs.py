@@ -110,29 +110,34 @@ def test_topics_as_they_are_made_are_no_concern(broker: str, topic: MakeTopic) -
     assert of(broker, Use("there-is-no-such-topic", "output", exact=True)) == []
 
 
+AUTHORIZES = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+    "super.users": "User:nobody",
+}
+
+
+@pytest.mark.parametrize("kafka_of_properties", [AUTHORIZES], ids=[""], indirect=True)
 def test_a_user_who_may_not_ask_is_told_once_and_may_run(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    kafka_of_properties: ApacheKafka,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(topic_configs, "_warned", set())
-    properties = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found": "true",
-        "super.users": "User:nobody",
-    }
-    with ApacheKafka(tmp_path / "kafka", properties) as broker:
-        bootstrap = broker.bootstrap_servers
-        job = Job(bootstrap, tmp_path, (1, 1, 1))
-        job.configure(input=OWN_KEYS)
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-        pattern = ResourcePattern(ResourceType.TOPIC, job.output)
-        rules = [
-            (ACLOperation.ALL, ACLPermissionType.ALLOW),
-            (ACLOperation.DESCRIBE_CONFIGS, ACLPermissionType.DENY),
-        ]
-        admin.create_acls([ACL("User:ANONYMOUS", "*", *rule, pattern) for rule in rules])
-        admin.close()
-        for _ in range(2):
-            refuse_or_warn({"bootstrap_servers": bootstrap}, [Use(job.output, "output", True)])
-        assert caplog.text.count("are not checked") == 1
-        assert "DescribeConfigs" in caplog.text
-        assert "are not checked" in job.run()
+    bootstrap = kafka_of_properties.bootstrap_servers
+    job = Job(bootstrap, tmp_path, (1, 1, 1))
+    job.configure(input=OWN_KEYS)
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    pattern = ResourcePattern(ResourceType.TOPIC, job.output)
+    rules = [
+        (ACLOperation.ALL, ACLPermissionType.ALLOW),
+        (ACLOperation.DESCRIBE_CONFIGS, ACLPermissionType.DENY),
+    ]
+    admin.create_acls([ACL("User:ANONYMOUS", "*", *rule, pattern) for rule in rules])
+    admin.close()
+    for _ in range(2):
+        refuse_or_warn({"bootstrap_servers": bootstrap}, [Use(job.output, "output", True)])
+    assert caplog.text.count("are not checked") == 1
+    assert "DescribeConfigs" in caplog.text
+    assert "are not checked" in job.run()
