@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,7 +178,8 @@ def test_every_allowed_room_is_imported() -> None:
     assert not allowed - used
 
 
-def modules(root: Path) -> dict[str, Module]:
+@cache
+def modules(root: Path) -> Mapping[str, Module]:
     """Return every module of ``ewma_ops`` and ``flows`` under ``root`` by its full name."""
     found = {}
     for path in sorted([*root.glob("ewma_ops/**/*.py"), *root.glob("flows/**/*.py")]):
@@ -203,7 +205,7 @@ def forbidden_imports(found: Mapping[str, Module], rows: Mapping[str, Row]) -> l
 
 def imports(module: Module, found: Mapping[str, Module]) -> Iterator[tuple[int, str]]:
     """Yield the line and the full name of every module that ``module`` imports."""
-    for node in ast.walk(module.tree):
+    for node in importing_nodes(module):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -217,6 +219,12 @@ def imports(module: Module, found: Mapping[str, Module]) -> Iterator[tuple[int, 
                 yield node.lineno, str(first.value)
             elif module.name not in DYNAMIC_IMPORTS:
                 yield node.lineno, "<a name not in the source>"
+
+
+@cache
+def importing_nodes(module: Module) -> Sequence[ast.AST]:
+    kinds = (ast.Import, ast.ImportFrom, ast.Call)
+    return [node for node in ast.walk(module.tree) if isinstance(node, kinds)]
 
 
 def cycle(found: Mapping[str, Module]) -> str | None:
@@ -339,7 +347,7 @@ def _is_private(name: str) -> bool:
 # The checks themselves must be able to fail.
 
 
-def tree(root: Path, **sources: str) -> dict[str, Module]:
+def tree(root: Path, **sources: str) -> Mapping[str, Module]:
     """Write modules into ``ewma_ops`` (``a__b`` is ``a/b.py``) and read them as the checks do."""
     (root / ROOT).mkdir()
     (root / ROOT / "__init__.py").write_text("")

@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
-from fractions import Fraction
 from typing import NamedTuple
 
 ONE = 1 << 4000
 """What a weight of 1 is, under decay by time: what is left of it after 3900 half-lives counts."""
 
-_MOST = Fraction(2) ** 1023
+_MOST = 2**1023
 """More than any ratio of squares that a float can tell."""
 
 ULP = 2.0**-53
@@ -66,8 +65,8 @@ class Moments(NamedTuple):
         """
         if self._spread == 0:
             return 1.0  # all the same: any way gives 0
-        ratio = Fraction(self.squares * self._pairs, self._spread * self.weight)
-        return max(1.0, math.sqrt(min(ratio, _MOST)))
+        part, whole = self.squares * self._pairs, self._spread * self.weight
+        return max(1.0, math.sqrt(_MOST if part >= whole * _MOST else part / whole))
 
     @property
     def _spread(self) -> int:
