@@ -142,7 +142,8 @@ class SeriesTable(Revisable):
         """
         marks = readings.tombstones
         if marks is None or not marks.any():
-            yield self.update(replace(readings, tombstones=None), collect_rejected=True)
+            readings = readings if marks is None else replace(readings, tombstones=None)
+            yield self.update(readings, collect_rejected=True)
             return
         changes = np.flatnonzero(marks[1:] != marks[:-1]) + 1
         for start, stop in pairwise([0, *changes.tolist(), len(readings)]):

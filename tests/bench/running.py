@@ -84,6 +84,7 @@ class Flow:
         with self._said.open("ab") as said:
             self._process = subprocess.Popen(
                 command,
+                cwd=self._root,  # what is there is found before all else
                 env={**os.environ, "PYTHONPATH": str(self._root)},
                 stdin=subprocess.DEVNULL,
                 stdout=said,

@@ -18,6 +18,7 @@ series overtake one another on their way, so that one is there and an earlier on
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -47,6 +48,9 @@ _VERSION = 2
 _KIND = "sink partition"
 _ORDINALS = " ordinals"
 """Ends the name of a column of ordinals in a sealed state."""
+_FEW = 16
+"""Up to here one by one is quicker than NumPy's calls."""
+_PACKED = struct.Struct(">IiqQ")
 _IDENTITY = np.dtype([("job", ">u4"), ("partition", ">i4"), ("offset", ">i8"), ("ordinal", ">u8")])
 
 
@@ -149,9 +153,18 @@ class Ledger:
 
     def admit(self, origins: Origins) -> NDArray[np.bool_]:
         """Note records that the flow has made; return which of them the topic does not have."""
-        self._sort()
+        if self._unsorted:
+            self._sort()
         offsets, ordinals = origins.offsets, origins.ordinals
         new = np.ones(len(offsets), np.bool_)
+        if not self._recalled and len(offsets) <= _FEW:
+            handled = self._handled
+            for partition, offset in zip(
+                origins.partitions.tolist(), offsets.tolist(), strict=True
+            ):
+                if offset > handled.get(partition, -1):
+                    handled[partition] = offset
+            return new
         for partition, places in origins.by_partition():
             made = offsets[places]
             highest = int(made.max())
@@ -224,12 +237,27 @@ def identities(job: int, origins: Origins) -> LikeHeaders:
     >>> identities(1, origins).contents.hex(" ", 4)
     '00000001 00000002 00000000 00000003 00000000 00000001'
     """
+    if len(origins.offsets) <= _FEW:
+        return LikeHeaders(IDENTITY_HEADER, _few_identities(job, origins), _IDENTITY.itemsize)
     rows = np.empty(len(origins.offsets), _IDENTITY)
     numbers = origins.partitions.astype(np.int64)
     rows["job"] = job ^ topic_of(numbers)
     rows["partition"], rows["offset"] = partition_of(numbers), origins.offsets
     rows["ordinal"] = 0 if origins.ordinals is None else origins.ordinals
     return LikeHeaders(IDENTITY_HEADER, rows.tobytes(), _IDENTITY.itemsize)
+
+
+def _few_identities(job: int, origins: Origins) -> bytes:
+    offsets, ordinals = origins.offsets.tolist(), origins.ordinals
+    parts = [0] * len(offsets) if ordinals is None else ordinals.tolist()
+    return b"".join(
+        [
+            _PACKED.pack(job ^ topic_of(number), partition_of(number), offset, ordinal)
+            for number, offset, ordinal in zip(
+                origins.partitions.tolist(), offsets, parts, strict=True
+            )
+        ]
+    )
 
 
 def origins_of(

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Literal
@@ -447,4 +446,6 @@ def identified(records: ProducerRecords, job: int) -> ProducerRecords:
         headers = records.headers.followed_by(own)
     elif records.headers is not None:
         headers = [[*theirs, *ours] for theirs, ours in zip(records.headers, own, strict=True)]
-    return replace(records, headers=headers)
+    return ProducerRecords(
+        records.keys, records.values, headers, records.origins, records.appended_ms
+    )

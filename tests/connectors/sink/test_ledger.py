@@ -216,3 +216,23 @@ def test_the_highest_offset_of_each_partition_would_lose() -> None:
         kills = (rng.randrange(30) for _ in itertools.count())
         lost += lives(World(rng, exact=False), kills) != EVERYTHING
     assert lost > 10
+
+
+@pytest.mark.parametrize("ordinals", [False, True])
+def test_few_records_are_noted_and_named_as_many_are(ordinals: bool) -> None:
+    """Up to 16 go one by one; the same ones, in one call or in many, come to the same."""
+    n = 40
+    partitions = np.arange(n) * 7 % 3 | np.arange(n) % 2 << 32
+    every = Origins(
+        partitions, np.arange(n) * 5, np.arange(n, dtype=np.uint64) if ordinals else None
+    )
+    apart = [every.take(slice(at, at + 2)) for at in range(0, n, 2)]
+    assert b"".join(identities(9, few).contents for few in apart) == identities(9, every).contents
+    at_once, one_by_one = Ledger(), Ledger()
+    assert at_once.admit(every).tolist() == n * [True]
+    assert [new for few in apart for new in one_by_one.admit(few).tolist()] == n * [True]
+    at_once.reached(80)
+    one_by_one.reached(80)
+    assert at_once.made(every) == one_by_one.made(every) == n
+    later = every._replace(offsets=every.offsets + 1)
+    assert at_once.made(later) == one_by_one.made(later) < n
