@@ -28,7 +28,9 @@ from ewma_ops.connectors.resend import read_topic
 from ewma_ops.errors import ConfigError, shown
 from ewma_ops.job.identity import identify
 from ewma_ops.job.showing import shown_text
+from ewma_ops.monitor.chart_rules import HOURS
 from ewma_ops.monitor.rules import ChartRule, Frozen, Given, Rule
+from ewma_ops.monitor.season import SEASON_KEPT
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.decay import Decay
@@ -122,15 +124,18 @@ def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
     past = SeriesPast(settings, topic, asked.partition, asked.offset)
     try:
         series_id = _series_of(past.message(), asked, topic)
-        readings = past.of_series(series_id, lambda one: _is_enough(one, rule))
+        readings = past.of_series(
+            series_id, lambda one: _is_enough(one, rule, settings.input.tick.per_ms)
+        )
     finally:
         past.close()
     readings = _admitted(settings, readings, asked)
     place = 0 if rule.field is None else settings.smoothing_set.fields.index(rule.field)
     found = None
     if isinstance(rule, ChartRule):
-        values, gaps = _observed(readings, place)
-        found = explain(rule, values, gaps) if values else None
+        values, gaps, times = _observed(readings, place)
+        per_ms = settings.input.tick.per_ms
+        found = explain(rule, values, gaps, times, per_ms) if values else None
     every = _Found(
         alarm_id.strip(), series_id, rule, record, same_rules, readings, past.whole, place, found
     )
@@ -204,7 +209,7 @@ def _series_of(message: Readings, asked: AlarmId, topic: str) -> str:
     )
 
 
-def _is_enough(readings: Readings, rule: Rule) -> bool:
+def _is_enough(readings: Readings, rule: Rule, per_ms: int) -> bool:
     """Tell whether what lies before the readings hardly weighs."""
     if not isinstance(rule, ChartRule):
         return len(readings) > rule.for_
@@ -215,11 +220,16 @@ def _is_enough(readings: Readings, rule: Rule) -> bool:
         return False
     if rule.memory != "none" and n * 2.0 / (rule.memory_span + 1.0) < -math.log(_LEFT_OUT):
         return False
+    times = readings.times_ms
+    if rule.season != "none":
+        assert times is not None
+        hours = int(times[-1] - times[0]) // (3_600_000 * per_ms)
+        if hours * -math.log(SEASON_KEPT) < -math.log(_LEFT_OUT) * HOURS[rule.season]:
+            return False
     slowest = rule.decay if isinstance(rule.baseline, Given) else rule.baseline
     assert isinstance(slowest, Decay)
     if not slowest.by_time:
         return n * -math.log(slowest.beta) > -math.log(_LEFT_OUT)
-    times = readings.times_ms
     assert times is not None
     return bool(slowest.retention_of(int(times[-1] - times[0])) < _LEFT_OUT)
 
@@ -243,17 +253,17 @@ def _admitted(settings: Settings, readings: Readings, asked: AlarmId) -> Reading
     return smoothed.readings.take(np.arange(begins[-1] if len(begins) else 0, len(smoothed)))
 
 
-def _observed(readings: Readings, place: int) -> tuple[list[float], list[int]]:
-    """Return the values that are not missing, and the time since the newest one before each."""
+def _observed(readings: Readings, place: int) -> tuple[list[float], list[int], list[int] | None]:
+    """Return the values that are not missing, the time since the newest before, and the times."""
     column = _column(readings, place)
     at = np.flatnonzero(~np.isnan(column))
     times = readings.times_ms
     if times is None or not len(at):
-        return column[at].tolist(), [0] * len(at)
+        return column[at].tolist(), [0] * len(at), None
     own = times[at]
     newest = np.maximum.accumulate(own)
     gaps = np.append(0, own[1:] - newest[:-1])
-    return column[at].tolist(), gaps.tolist()
+    return column[at].tolist(), gaps.tolist(), own.tolist()
 
 
 def _document(found: _Found) -> dict[str, Any]:

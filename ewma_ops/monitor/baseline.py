@@ -119,7 +119,7 @@ class Baseline:
     def __hash__(self) -> int:
         return hash((self._key, self._warm_up))
 
-    def factors(self, gap: Any, *, columns: bool) -> Factors:
+    def factors(self, gap: Any, *, columns: bool, time: Any = None) -> Factors:  # noqa: ARG002 - gaps matter
         """Return the factors after gaps in ticks, int64[n] or int; of decay by reading: numbers."""
         fast, slow = self._of_columns if columns else self._of_numbers
         return Factors(*fast(gap, None), *slow(gap, None))

@@ -6,6 +6,7 @@ Knows the design of limits; must not know series, state or how a score is comput
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import ClassVar
@@ -20,7 +21,11 @@ from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 
-__all__ = ["LEAST_N_EFF", "ChartRule", "Frozen", "Given", "Level", "Spike", "Spread"]
+__all__ = ["HOURS", "LEAST_N_EFF", "ChartRule", "Frozen", "Given", "Level", "Spike", "Spread"]
+
+HOURS = {"day": 24, "week": 7 * 24}
+"""The full hours of a season, by its name."""
+_OFFSET = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
 
 LEAST_N_EFF = 20.0
 """Effective number of readings of a baseline from which on it is relied on."""
@@ -101,6 +106,12 @@ class ChartRule(Rule):
         one before. It keeps the rate of false alarms, and finds lasting shifts later.
     memory_span
         From how many readings, about, that resemblance is learned, >= 100.
+    season
+        ``"none"``; or ``"day"`` or ``"week"`` for series that follow the hour of the day, or of the
+        week: what is charted then is what is left without what was usual at that hour on the last
+        19 days, or weeks, about. Readings need times.
+    utc_offset
+        By how much the hours of a season are ahead of UTC, such as ``"+05:30"``; UTC, if not given.
 
     Raises
     ------
@@ -121,6 +132,8 @@ class ChartRule(Rule):
     baseline: float | Decay | Given | Frozen = 10.0
     memory: str = "none"
     memory_span: int = 1_000
+    season: str = "none"
+    utc_offset: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,6 +143,8 @@ class ChartRule(Rule):
         whole("warm_up", self.warm_up, 0 if isinstance(self.baseline, Given) else 20, COUNTED)
         one_of("memory", self.memory, ("none", "ar1"))
         whole("memory_span", self.memory_span, 100, COUNTED)
+        one_of("season", self.season, ("none", *HOURS))
+        self.offset_ms()
         if self.critical is not None:
             number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
         if self.limit is not None:
@@ -146,8 +161,31 @@ class ChartRule(Rule):
             raise ConfigError(f"decay is {self.decay!r}: give a Decay, such as Decay(beta=0.9)")
         self._check_baseline()
 
+    def offset_ms(self) -> int:
+        """Return by how many milliseconds the hours of the season are ahead of UTC."""
+        if self.utc_offset is None:
+            return 0
+        found = _OFFSET.fullmatch(self.utc_offset) if isinstance(self.utc_offset, str) else None
+        if found is None:
+            raise ConfigError(
+                f"utc_offset is {self.utc_offset!r}: write how far local time is ahead of UTC, "
+                'such as "+05:30" or "-08:00"; time zones with daylight saving are not taken'
+            )
+        if self.season == "none":
+            raise ConfigError(
+                f"utc_offset is {self.utc_offset!r}, but there is no season: add season, or leave "
+                "it out"
+            )
+        minutes = 60 * int(found[2]) + int(found[3])
+        return int(f"{found[1]}1") * minutes * 60_000
+
     def _check_baseline(self) -> None:
         baseline = self.baseline
+        if isinstance(baseline, (Given, Frozen)) and self.season != "none":
+            raise ConfigError(
+                f"season = {self.season!r} goes with a baseline that is learned all the time, not "
+                f"with {baseline!r}: leave one of them out"
+            )
         if isinstance(baseline, (Given, Frozen)) and self.memory != "none":
             raise ConfigError(
                 f"memory = {self.memory!r} goes with a baseline that is learned all the time, not "

@@ -69,7 +69,7 @@ class Reference:
         """Whether it needs the gaps between readings."""
         return self.fast.by_time
 
-    def factors(self, gap: Any, *, columns: bool) -> _Factors:
+    def factors(self, gap: Any, *, columns: bool, time: Any = None) -> _Factors:  # noqa: ARG002 - gaps matter
         """Return the factors after gaps in ticks, int64[n] or int; of decay by reading: numbers."""
         operations = ops.of_columns(self.fast) if columns else ops.of_numbers(self.fast)
         return _Factors(*Weighing(Smoothing(self.fast), operations).factors(gap, None))

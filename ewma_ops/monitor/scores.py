@@ -19,6 +19,7 @@ from ewma_ops.monitor.machine import Scored, Thresholds
 from ewma_ops.monitor.memory import Memory
 from ewma_ops.monitor.reference import Reference
 from ewma_ops.monitor.rules import Bounds, Change, ChartRule, Flat, Frozen, Given
+from ewma_ops.monitor.season import Seasonal, Seasoned
 from ewma_ops.monitor.standard import (
     inverse_degrees,
     ratio,
@@ -34,7 +35,7 @@ from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.ops import Ops
 
-__all__ = ["KINDS", "Kind", "Read"]
+__all__ = ["KINDS", "Kind", "Read", "read_of"]
 
 _LEAST_EXCESS = 1e-9
 """Below it the fast and the slow EWMA have the same weights."""
@@ -44,10 +45,14 @@ _PER_MS = 1_000_000
 
 
 class Read(NamedTuple):
-    """A reading (numbers), or each of a batch (columns): its value, and what its tracker knows."""
+    """A reading (numbers), or each of a batch (columns): its value, and what its tracker knows.
+
+    ``offset`` is the part of the value that is usual at its hour, which the tracker did not see.
+    """
 
     value: Any
     seen: Any
+    offset: Any = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Kind:
     rough: Callable[[Read, Ops], Any] | None = None
 
 
-def _baseline(rule: ChartRule, _: int) -> Tracker:
+def _baseline(rule: ChartRule) -> Tracker:
     assert rule.decay is not None  # `with_limits` names both
     slow, fast = rule.baseline, rule.decay
     if isinstance(slow, Given):
@@ -86,6 +91,23 @@ def _baseline(rule: ChartRule, _: int) -> Tracker:
     assert isinstance(slow, Decay)
     baseline = Baseline(fast, slow, rule.warm_up)
     return baseline if rule.memory == "none" else Memory(baseline, rule.memory_span, rule.warm_up)
+
+
+def _seasonal(rule: ChartRule, ticks_per_ms: int) -> Tracker:
+    return _of_season(rule, _baseline(rule), ticks_per_ms)
+
+
+def _of_season(rule: ChartRule, inner: Tracker, ticks_per_ms: int) -> Tracker:
+    if rule.season == "none":
+        return inner
+    return Seasonal.of(inner, rule.season, rule.offset_ms(), ticks_per_ms)
+
+
+def read_of(value: Any, known: Any) -> Read:
+    """Return a reading, or a batch, with what its tracker knows of it."""
+    if isinstance(known, Seasoned):
+        return Read(value, known.inner, known.offset)
+    return Read(value, known)
 
 
 def _chart(rule: ChartRule) -> Thresholds:
@@ -123,12 +145,12 @@ def _level_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
 
 
 def _spike_rough(read: Read, o: Ops) -> Any:
-    return abs(reading_ratio(read.value, read.seen, o))
+    return abs(reading_ratio(read.value - read.offset, read.seen, o))
 
 
 def _spike(read: Read, o: Ops) -> Scored:
-    deviation = read.value - read.seen.before
-    return Scored(reading_z(read.value, read.seen, o), deviation, read.seen.before)
+    value = read.value - read.offset
+    return Scored(reading_z(value, read.seen, o), value - read.seen.before, read.seen.before)
 
 
 def _spike_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
@@ -137,7 +159,7 @@ def _spike_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
 
 
 def _variance(rule: ChartRule, ticks_per_ms: int) -> Tracker:
-    return VarianceChart(_baseline(rule, ticks_per_ms))
+    return _of_season(rule, VarianceChart(_baseline(rule)), ticks_per_ms)
 
 
 def _observed_std(read: Read, o: Ops) -> Any:
@@ -165,13 +187,13 @@ def _spread_evidence(read: Read, rule: ChartRule, o: Ops) -> Mapping[str, Any]:
 
 
 def _charted(read: Read, expected: Any, scale: Any, limit: Any, o: Ops) -> Mapping[str, Any]:
-    seen = read.seen
+    seen, middle = read.seen, expected + read.offset
     return {
         "value": read.value,
-        "ewma": seen.fast,
-        "expected": expected,
-        "lower": o.where(seen.judged, expected - limit * scale, _NAN),
-        "upper": o.where(seen.judged, expected + limit * scale, _NAN),
+        "ewma": seen.fast + read.offset,
+        "expected": middle,
+        "lower": o.where(seen.judged, middle - limit * scale, _NAN),
+        "upper": o.where(seen.judged, middle + limit * scale, _NAN),
         "std": o.sqrt(seen.variance),
         "n_eff": _n_eff(seen, o),
     }
@@ -232,8 +254,8 @@ def _flat_evidence(read: Read, rule: Flat, _: Ops) -> Mapping[str, Any]:
 
 
 KINDS: dict[str, Kind] = {
-    "level": Kind(_baseline, _level, _chart, _level_evidence),
-    "spike": Kind(_baseline, _spike, _chart, _spike_evidence, _spike_rough),
+    "level": Kind(_seasonal, _level, _chart, _level_evidence),
+    "spike": Kind(_seasonal, _spike, _chart, _spike_evidence, _spike_rough),
     "spread": Kind(_variance, _spread, _chart, _spread_evidence),
     "bounds": Kind(lambda *_: None, _value, _bounds, _bounds_evidence),
     "change": Kind(_changes, _change, _change_thresholds, _change_evidence),

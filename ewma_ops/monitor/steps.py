@@ -46,7 +46,7 @@ class Changes:
         """Whether it needs the gaps between readings."""
         return self.per_ms > 0.0
 
-    def factors(self, gap: Any, *, columns: bool) -> _Gap:  # noqa: ARG002 - the same for both
+    def factors(self, gap: Any, *, columns: bool, time: Any = None) -> _Gap:  # noqa: ARG002 - the same for both
         """Return the gap."""
         return _Gap(gap if self.by_time else 1)
 
@@ -80,7 +80,7 @@ class Repeats:
     )
     by_time: ClassVar[bool] = False
 
-    def factors(self, gap: Any, *, columns: bool) -> _Gap:  # noqa: ARG002 - time does not matter
+    def factors(self, gap: Any, *, columns: bool, time: Any = None) -> _Gap:  # noqa: ARG002 - time does not matter
         """Return a gap of 1, which `step` does not read."""
         return _Gap(1)
 

@@ -5,6 +5,7 @@ Knows the layout of a batch; must not know formulas, rules or series.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
@@ -34,7 +35,9 @@ LARGEST = 2.0**500
 class Tracker(Protocol):
     """What a rule has to know about a series: numbers of state, moved by each reading.
 
-    Trackers that are equal share their state.
+    Trackers that are equal share their state. A column whose dtype is that of a row, such as
+    ``"(24,)f8"``, has a number for each hour of a season: a reading moves those of its ``hour`` and
+    ``next_hour``, which then are in its factors.
     """
 
     @property
@@ -45,14 +48,18 @@ class Tracker(Protocol):
     def by_time(self) -> bool:
         """Whether it needs the gaps between readings."""
 
-    def factors(self, gap: Any, *, columns: bool) -> tuple[Any, ...]:
-        """Return what follows from the gap before a reading (int, ticks), or each of a batch."""
+    def factors(self, gap: Any, *, columns: bool, time: Any = None) -> tuple[Any, ...]:
+        """Return what follows from the gap before a reading (int, ticks), or each of a batch.
+
+        ``time`` is that of the reading, in ticks; ``None`` without.
+        """
 
     def step(self, o: Ops, y: Any, x: Any, by: Any) -> tuple[tuple[Any, ...], Any]:
         """Return the state after a reading of value ``x``, and a named tuple of what is known.
 
         ``y`` is the state before it, ``by`` the factors. With operations ``o`` only, so that
-        numbers and columns give the same bits.
+        numbers and columns give the same bits. Both numbers of a column for each hour follow each
+        other, behind those of the other columns.
         """
 
     def compiled(
@@ -113,6 +120,7 @@ class Arrivals:
         state: list[NDArray[Any]],
         values: NDArray[np.float64],
         gaps: NDArray[np.int64] | None,
+        times: NDArray[np.int64] | None = None,
     ) -> Any:
         """Update the state of the series by the readings; return what is known about each.
 
@@ -122,7 +130,7 @@ class Arrivals:
             What to run.
         state
             Its columns, one element for each row; updated in place.
-        values, gaps
+        values, gaps, times
             float64[n] and int64[n].
 
         Returns
@@ -130,25 +138,44 @@ class Arrivals:
         NamedTuple
             Columns.
         """
-        by = tracker.factors(gaps, columns=True)
+        by = tracker.factors(gaps, columns=True, time=times)
         if library.kernels is not None:
             found = tracker.compiled(library.kernels, self.rows, state, values, by)
             if found is not None:
                 return found
         plan = self._plan
-        by = type(by)(*(plan.planned(f) if isinstance(f, np.ndarray) else f for f in by))
-        own = [column[plan.series] for column in state]
+        by = _each(by, lambda f: plan.planned(f) if isinstance(f, np.ndarray) else f)
+        plain = [column for column in state if column.ndim == 1]
+        own = [column[plan.series] for column in plain]
+        hourly = [column for column in state if column.ndim > 1]
         run = _by_rounds if plan.by_rounds else _by_runs
-        seen = run(tracker, plan, own, plan.planned(values), by)
-        for column, moved in zip(state, own, strict=True):
+        seen = run(tracker, plan, own, hourly, plan.planned(values), by)
+        for column, moved in zip(plain, own, strict=True):
             column[plan.series] = moved
-        return type(seen)(*map(plan.arrived, seen))
+        return _each(seen, plan.arrived)
+
+
+def _each(parts: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a named tuple of changed parts; those that are tuples are changed part by part."""
+    changed = (_each(one, change) if isinstance(one, tuple) else change(one) for one in parts)
+    return type(parts)(*changed)
+
+
+def _joined(found: list[Any]) -> Any:
+    """Return named tuples of columns end to end, as one."""
+    if len(found) == 1:
+        return found[0]
+    first = found[0]
+    parts = zip(*found, strict=True)
+    joined = (_joined(list(p)) if isinstance(p[0], tuple) else np.concatenate(p) for p in parts)
+    return type(first)(*joined)
 
 
 def _by_rounds(
     tracker: Tracker,
     plan: BatchPlan,
     state: list[NDArray[Any]],
+    hourly: list[NDArray[Any]],
     values: NDArray[np.float64],
     by: Any,
 ) -> Any:
@@ -157,33 +184,68 @@ def _by_rounds(
     for (lo, hi), ahead in zip(
         pairwise(plan.bounds), [*np.diff(plan.bounds)[1:].tolist(), 0], strict=True
     ):
-        factors = type(by)(*(f[lo:hi] if isinstance(f, np.ndarray) else f for f in by))
-        moved, seen = tracker.step(COLUMNS, y, values[lo:hi], factors)
+        factors = _each(by, lambda f: f[lo:hi] if isinstance(f, np.ndarray) else f)  # noqa: B023
+        places: list[tuple[Any, Any]] = []
+        if hourly:
+            rows = plan.series[: hi - lo]
+            places = [(rows, factors.hour), (rows, factors.next_hour)]
+        met = [column[place] for column in hourly for place in places]
+        moved, seen = tracker.step(COLUMNS, [*y, *met], values[lo:hi], factors)
         found.append(seen)
-        for column, after in zip(state, moved, strict=True):
+        for at, after in enumerate(moved[len(state) :]):
+            hourly[at // 2][places[at % 2]] = after
+        plain = moved[: len(state)]
+        for column, after in zip(state, plain, strict=True):
             column[ahead : hi - lo] = after[ahead:]  # series that have no further reading
-        y = [after[:ahead] for after in moved]
-    if len(found) == 1:
-        return found[0]
-    return type(found[0])(*map(np.concatenate, zip(*found, strict=True)))
+        y = [after[:ahead] for after in plain]
+    return _joined(found)
 
 
 def _by_runs(
     tracker: Tracker,
     plan: BatchPlan,
     state: list[NDArray[Any]],
+    hourly: list[NDArray[Any]],
     values: NDArray[np.float64],
     by: Any,
 ) -> Any:
     x = values.tolist()
-    columns = [f.tolist() if isinstance(f, np.ndarray) else [f] * len(x) for f in by]
-    factors = list(map(type(by), *columns))
+    factors = _singly(by, len(x))
     found = []
+    rows = plan.series.tolist()
     for i, (lo, hi) in enumerate(pairwise(plan.bounds)):
         y: tuple[Any, ...] = tuple(column[i].item() for column in state)
+        own = [column[rows[i]] for column in hourly]
         for j in range(lo, hi):
-            y, seen = tracker.step(NUMBERS, y, x[j], factors[j])
+            if not own:
+                y, seen = tracker.step(NUMBERS, y, x[j], factors[j])
+            else:
+                hours = factors[j].hour, factors[j].next_hour
+                met = [column[hour].item() for column in own for hour in hours]
+                moved, seen = tracker.step(NUMBERS, (*y, *met), x[j], factors[j])
+                y = moved[: len(state)]
+                for at, after in enumerate(moved[len(state) :]):
+                    own[at // 2][hours[at % 2]] = after
             found.append(seen)
         for column, after in zip(state, y, strict=True):
             column[i] = after
-    return type(found[0])(*map(np.array, zip(*found, strict=True)))
+    return _columns(found)
+
+
+def _singly(by: Any, n: int) -> list[Any]:
+    """Return the factors of each reading by itself."""
+    columns = (
+        _singly(f, n)
+        if isinstance(f, tuple)
+        else (f.tolist() if isinstance(f, np.ndarray) else [f] * n)
+        for f in by
+    )
+    return list(map(type(by), *columns))
+
+
+def _columns(found: list[Any]) -> Any:
+    """Return named tuples of numbers as one of columns."""
+    parts = zip(*found, strict=True)
+    return type(found[0])(
+        *(_columns(list(p)) if isinstance(p[0], tuple) else np.array(p) for p in parts)
+    )

@@ -70,9 +70,9 @@ class VarianceChart:
         """Whether it needs the gaps between readings."""
         return self.inner.by_time
 
-    def factors(self, gap: Any, *, columns: bool) -> Any:
+    def factors(self, gap: Any, *, columns: bool, time: Any = None) -> Any:
         """Return the factors of the baseline."""
-        return self.inner.factors(gap, columns=columns)
+        return self.inner.factors(gap, columns=columns, time=time)
 
     def step(self, o: Ops, y: Any, x: Any, by: Any) -> tuple[tuple[Any, ...], Varied]:
         """Return the state after a reading x, and what is known about it."""

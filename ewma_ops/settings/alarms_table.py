@@ -57,6 +57,8 @@ _OF_KEYS: dict[str, tuple[Any, str]] = {
     "repeats": _WHOLE,
     "memory": _TEXT,
     "memory_span": _WHOLE,
+    "season": _TEXT,
+    "utc_offset": (str, 'how far local time is ahead of UTC, such as "+05:30"'),
 }
 """What the value of a key must be, where it is not a number that the rule itself checks."""
 

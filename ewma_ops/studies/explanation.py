@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from ewma_ops.monitor.baseline import CLIP
 from ewma_ops.monitor.rules import ChartRule
-from ewma_ops.monitor.scores import KINDS, Read
-from ewma_ops.monitor.tracking import LARGEST, NUMBERS
+from ewma_ops.monitor.scores import KINDS, Read, read_of
+from ewma_ops.monitor.season import Seasonal, Seasoned
+from ewma_ops.monitor.tracking import LARGEST, NUMBERS, Tracker
+from ewma_ops.table.alarm_state import Tracked
 
 __all__ = ["Explanation", "Share", "explain"]
 
@@ -67,7 +69,13 @@ class Explanation:
         return int(np.argmax(reached >= share)) + 1 if len(reached) else 0
 
 
-def explain(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> Explanation | None:
+def explain(
+    rule: ChartRule,
+    values: Sequence[float],
+    gaps: Sequence[int],
+    times: Sequence[int] | None = None,
+    ticks_per_ms: int = 1,
+) -> Explanation | None:
     """Return what a rule saw at the last of a series' readings; ``None`` if it did not judge it.
 
     Parameters
@@ -78,6 +86,8 @@ def explain(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> Ex
         The readings, in order of arrival, none missing.
     gaps
         Ticks since the newest reading before; not used under decay by reading.
+    times, ticks_per_ms
+        In ticks; of a rule with a season.
 
     Examples
     --------
@@ -87,8 +97,10 @@ def explain(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> Ex
     >>> round(found.newest(3), 2), [round(one.weight, 3) for one in found.shares[:3]]
     (1.01, [0.5, 0.25, 0.125])
     """
-    tracked = _track(rule, values, gaps)
-    read = Read(values[-1], tracked.seen[-1])
+    tracker = KINDS[rule.kind].tracker(rule, ticks_per_ms)
+    assert tracker is not None
+    tracked = _track(tracker, values, gaps, times)
+    read = tracked.reads[-1]
     kind = KINDS[rule.kind]
     scored = kind.score(read, NUMBERS)
     if math.isnan(scored.score):
@@ -110,23 +122,36 @@ def explain(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> Ex
 class _Tracked(NamedTuple):
     """What a tracker knows of each reading, its weight in the fast EWMA, and the last state."""
 
-    seen: list[Any]
+    reads: list[Read]
     weights: _Floats
     state: Mapping[str, float]
 
 
-def _track(rule: ChartRule, values: Sequence[float], gaps: Sequence[int]) -> _Tracked:
-    tracker = KINDS[rule.kind].tracker(rule, 1)
-    assert tracker is not None
-    state: tuple[Any, ...] = tuple(initial for _, _, initial in tracker.columns)
+def _track(
+    tracker: Tracker, values: Sequence[float], gaps: Sequence[int], times: Sequence[int] | None
+) -> _Tracked:
+    one = Tracked(tracker, 0)
+    one.bind(one.fresh(1))
     kept, added, found = np.empty(len(values)), np.empty(len(values)), []
-    for i, (value, gap) in enumerate(zip(values, gaps, strict=True)):
-        by: Any = tracker.factors(gap, columns=False)
-        state, seen = tracker.step(NUMBERS, state, min(max(value, -LARGEST), LARGEST), by)
-        kept[i], added[i] = by.fast_kept, by.fast_added
-        found.append(seen)
+    moments = [None] * len(values) if times is None else times
+    for i, (value, gap, time) in enumerate(zip(values, gaps, moments, strict=True)):
+        known = one.step(0, min(max(value, -LARGEST), LARGEST), gap, time)
+        kept[i], added[i] = _factors(tracker, known, gap)
+        found.append(read_of(value, known))
     names = (name for name, _, _ in tracker.columns)
-    return _Tracked(found, _weights(kept, added), dict(zip(names, state, strict=True)))
+    state = {name: column[0] for name, column in zip(names, one.numbers, strict=True)}
+    return _Tracked(found, _weights(kept, added), state)
+
+
+def _factors(tracker: Tracker, known: Any, gap: int) -> tuple[float, float]:
+    """Return f and w of a reading for the fast EWMA, which may not have seen it."""
+    if isinstance(known, Seasoned):
+        assert isinstance(tracker, Seasonal)
+        if not known.known:
+            return 1.0, 0.0
+        tracker, gap = tracker.inner, known.gap
+    by: Any = tracker.factors(gap, columns=False)
+    return by.fast_kept, by.fast_added
 
 
 def _shares(rule: ChartRule, values: Sequence[float], tracked: _Tracked) -> tuple[Share, ...]:
@@ -135,10 +160,10 @@ def _shares(rule: ChartRule, values: Sequence[float], tracked: _Tracked) -> tupl
         return (Share(len(values) - 1, values[-1], values[-1], 1.0, 1.0),)
     if rule.kind == "spread":
         used = list(values)
-        deviations = np.array([one.square for one in tracked.seen]) - 1.0
+        deviations = np.array([one.seen.square for one in tracked.reads]) - 1.0
     else:
-        used = [_clipped(value, one) for value, one in zip(values, tracked.seen, strict=True)]
-        foreseen = [getattr(one, "foreseen", 0.0) for one in tracked.seen]
+        used = [_clipped(one) for one in tracked.reads]
+        foreseen = [getattr(one.seen, "foreseen", 0.0) + one.offset for one in tracked.reads]
         state = tracked.state
         deviations = np.array(used) - foreseen - state["slow" if "slow" in state else "mean"]
     parts = tracked.weights * deviations
@@ -148,11 +173,12 @@ def _shares(rule: ChartRule, values: Sequence[float], tracked: _Tracked) -> tupl
     return tuple(Share(*row) for row in rows)[::-1]
 
 
-def _clipped(value: float, seen: Any) -> float:
+def _clipped(read: Read) -> float:
     """Return a reading as it counted."""
-    x = min(max(value, -LARGEST), LARGEST)
+    seen, middle = read.seen, read.seen.before + read.offset
+    x = min(max(read.value, -LARGEST), LARGEST)
     reach = CLIP * seen.variance**0.5 if seen.judged else math.inf
-    return float(min(max(x, seen.before - reach), seen.before + reach))
+    return float(min(max(x, middle - reach), middle + reach))
 
 
 def _weights(kept: _Floats, added: _Floats) -> _Floats:

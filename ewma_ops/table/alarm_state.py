@@ -15,7 +15,7 @@ from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.monitor.machine import EPISODE, Episode, Machine
 from ewma_ops.monitor.rules import AlarmRules, Rule
 from ewma_ops.monitor.scores import KINDS, Kind
-from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.monitor.tracking import NUMBERS, Tracker
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -50,7 +50,27 @@ class Tracked:
         """Take other columns."""
         self.columns = columns
         # Reading one element through a memoryview costs half of what it does from an array.
-        self.numbers = [memoryview(column.data) for column in columns]
+        self.numbers = [memoryview(column.reshape(-1).data) for column in columns]
+        self._hours = [column.shape[1] for column in columns if column.ndim > 1]
+
+    def step(self, row: int, value: float, gap: int, time: int | None) -> Any:
+        """Move the state of a series by a reading; return what the tracker knows about it."""
+        by: Any = self.tracker.factors(gap, columns=False, time=time)
+        if not self._hours:
+            y = [column[row] for column in self.numbers]
+            state, known = self.tracker.step(NUMBERS, y, value, by)
+            for column, number in zip(self.numbers, state, strict=True):
+                column[row] = number
+            return known
+        plain = len(self.numbers) - len(self._hours)
+        places = [(column, row) for column in self.numbers[:plain]]
+        for column, hours in zip(self.numbers[plain:], self._hours, strict=True):
+            places += [(column, row * hours + hour) for hour in (by.hour, by.next_hour)]
+        y = [column[place] for column, place in places]
+        state, known = self.tracker.step(NUMBERS, y, value, by)
+        for (column, place), number in zip(places, state, strict=True):
+            column[place] = number
+        return known
 
     def fresh(self, size: int) -> list[NDArray[Any]]:
         """Return columns of series without a reading."""
@@ -190,7 +210,7 @@ class AlarmState:
         found: dict[str, NDArray[Any]] = {}
         for at, tracked in enumerate(self.tracked):
             for column, (name, _, _) in zip(tracked.columns, tracked.tracker.columns, strict=True):
-                found[f"{at}/{name}"] = column[rows]
+                found[f"{at}/{name}"] = column[rows].reshape(-1)
         for place, newest in self.newest.items():
             found[f"newest/{place}"] = newest[rows]
         places: dict[int, int] = {}
@@ -207,7 +227,7 @@ class AlarmState:
         """Put the state that :meth:`taken` gave into rows."""
         for at, tracked in enumerate(self.tracked):
             for column, (name, _, _) in zip(tracked.columns, tracked.tracker.columns, strict=True):
-                column[rows] = state[f"{at}/{name}"]
+                column[rows] = state[f"{at}/{name}"].reshape(-1, *column.shape[1:])
         for place, newest in self.newest.items():
             newest[rows] = state[f"newest/{place}"]
         for one in self.bound:
@@ -236,21 +256,21 @@ class AlarmState:
         StateError
             Naming the column.
         """
-        per_series = [
-            f"{at}/{name}"
+        sizes = {
+            f"{at}/{name}": column.size
             for at, one in enumerate(self.tracked)
-            for name, _, _ in one.tracker.columns
-        ]
-        per_series += [f"newest/{place}" for place in self.newest]
-        for name in per_series:
+            for (name, _, _), column in zip(one.tracker.columns, one.fresh(1), strict=True)
+        }
+        sizes |= {f"newest/{place}": 1 for place in self.newest}
+        for name, size in sizes.items():
             column = state.get(name)
-            if column is None or column.shape != (n,) or not np.isfinite(column).all():
+            if column is None or column.shape != (n * size,) or not np.isfinite(column).all():
                 raise StateError(f"column {name!r} of the alarms is not of {n} series: damaged")
         for one in self.bound:
             columns = [state.get(f"{one.name}/{name}") for name, _ in (_ROW, *EPISODE)]
-            sizes = {None if column is None else column.shape for column in columns}
+            shapes = {None if column is None else column.shape for column in columns}
             rows = columns[0]
-            if len(sizes) > 1 or rows is None or not ((rows >= 0) & (rows < n)).all():
+            if len(shapes) > 1 or rows is None or not ((rows >= 0) & (rows < n)).all():
                 raise StateError(f"the alarms of rule {one.name!r} are not of {n} series: damaged")
 
 

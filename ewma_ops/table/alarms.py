@@ -21,7 +21,7 @@ from ewma_ops.errors import ConfigError, ReadingError, shown
 from ewma_ops.monitor.globs import matcher
 from ewma_ops.monitor.machine import Event, Scored, Trigger
 from ewma_ops.monitor.rules import AlarmRules, ChartRule, Rule
-from ewma_ops.monitor.scores import Read
+from ewma_ops.monitor.scores import Read, read_of
 from ewma_ops.monitor.tracking import COLUMNS, LARGEST, NUMBERS, Arrivals
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.alarm_state import AlarmState, BoundRule
@@ -132,8 +132,9 @@ class Alarms:
         """
         if times_ms is None and self.state.timed:
             raise ReadingError(
-                f"alarms {', '.join(self.state.timed)} go by time (decay, remind or cooldown), but "
-                f"a reading has none: give (time, value) pairs (series {shown(series_id)})"
+                f"alarms {', '.join(self.state.timed)} go by time (decay, remind or cooldown) or "
+                "season, but a reading has none: give (time, value) pairs (series "
+                f"{shown(series_id)})"
             )
 
     # A batch as columns ------------------------------------------------------------------------
@@ -178,10 +179,11 @@ class Alarms:
             within = np.minimum(np.maximum(values, -LARGEST), LARGEST)
             for at, one in enumerate(self.state.tracked):
                 if one.place == place:
-                    seen[at] = arrivals.track(one.tracker, one.columns, within, gaps)
+                    own = None if times is None else times[order]
+                    seen[at] = arrivals.track(one.tracker, one.columns, within, gaps, own)
         for rule in self.state.bound:
             if rule.place == place:
-                read = Read(values, seen.get(rule.tracker))
+                read = read_of(values, seen.get(rule.tracker))
                 happened += self._judge(rule, batch, order, read)
                 if self.names and rule in self._charts and len(order):
                     for name, column in _shown(rule, self.rules.parts, read, COLUMNS).items():
@@ -298,7 +300,7 @@ class Alarms:
                     len(self.rules.parts) if self.names and one in self._charts else 0
                 )
                 continue
-            read = Read(values[one.place], known[one.place].get(one.tracker))
+            read = read_of(values[one.place], known[one.place].get(one.tracker))
             scored = one.kind.score(read, NUMBERS)
             if one.number not in ended and self._concerns[one.number](series_id):
                 if self._run_lengths[one.number] is not None:
@@ -351,11 +353,7 @@ class Alarms:
             value = min(max(value, -LARGEST), LARGEST)
             for at, one in enumerate(self.state.tracked):
                 if one.place == place:
-                    by = one.tracker.factors(gap, columns=False)
-                    y = [column[row] for column in one.numbers]
-                    state, known[place][at] = one.tracker.step(NUMBERS, y, value, by)
-                    for column, number in zip(one.numbers, state, strict=True):
-                        column[row] = number
+                    known[place][at] = one.step(row, value, gap, time_ms)
         return known
 
     def _reset(
@@ -455,7 +453,8 @@ def as_transitions(readings: Readings, happened: Sequence[Happened]) -> Transiti
 def _evidence_at(one: BoundRule, few: Read, k: int) -> Mapping[str, float]:
     """Return the evidence about one reading of several."""
     seen = None if few.seen is None else type(few.seen)(*(column[k].item() for column in few.seen))
-    return _evidence(one, Read(float(few.value[k]), seen))
+    offset = few.offset if isinstance(few.offset, float) else few.offset[k].item()
+    return _evidence(one, Read(float(few.value[k]), seen, offset))
 
 
 def _evidence(one: BoundRule, read: Read) -> Mapping[str, float]:
@@ -469,7 +468,7 @@ def _evidence(one: BoundRule, read: Read) -> Mapping[str, float]:
 def _shown(one: BoundRule, parts: Sequence[str], read: Read, o: Any) -> dict[str, Any]:
     """Return the scores of a rule as they go along with the statistics, by name."""
     score, deviation, expected = one.kind.score(read, o)
-    known = {"z": score, "deviation": deviation, "expected": expected}
+    known = {"z": score, "deviation": deviation, "expected": expected + read.offset}
     if not known.keys() >= set(parts):
         known.update(one.kind.evidence(read, one.rule, o))
     return {f"{one.name}_{name}": known[name] for name in parts}
@@ -477,4 +476,5 @@ def _shown(one: BoundRule, parts: Sequence[str], read: Read, o: Any) -> dict[str
 
 def _chosen(read: Read, at: NDArray[np.intp]) -> Read:
     seen = None if read.seen is None else type(read.seen)(*(column[at] for column in read.seen))
-    return Read(read.value[at], seen)
+    offset = read.offset if isinstance(read.offset, float) else read.offset[at]
+    return Read(read.value[at], seen, offset)

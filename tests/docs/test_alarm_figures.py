@@ -32,6 +32,13 @@ class Row(NamedTuple):
     name: str
     beta: float
     recommended: bool
+    season: str = "none"
+
+    @property
+    def settings(self) -> str:
+        """What the page says of them."""
+        season = "" if self.season == "none" else f', season = "{self.season}"'
+        return f"beta = {self.beta:g}{season}"
 
 
 ROWS = [
@@ -39,6 +46,9 @@ ROWS = [
     Row("sea-surface", "sea, half-hourly, 400 days", 0.95, True),
     Row("seattle-hourly", "Seattle, hourly, a year", 0.9, False),
     Row("seattle-hourly", "Seattle, hourly, a year", 0.98, True),
+    Row("seattle-hourly", "Seattle, hourly, a year", 0.9, True, "day"),
+    Row("seattle-hourly", "Seattle, hourly, a year", 0.95, True, "day"),
+    Row("sea-surface", "sea, half-hourly, 400 days", 0.9, True, "day"),
 ]
 
 
@@ -48,7 +58,9 @@ def found(row: Row) -> tuple[RuleFindings, Calibrated]:
     values = np.array([one.value for one in rows])
     readings = Readings([row.series] * len(rows), values, np.array([r.time_ms for r in rows]))
     decay = Decay(beta=row.beta)
-    rules = AlarmRules.of({"level": Level(false_alarms=f"1 per {EVERY} readings")})
+    rules = AlarmRules.of(
+        {"level": Level(false_alarms=f"1 per {EVERY} readings", season=row.season)}
+    )
     study = Backtest(SmoothingSet.of(Smoothing(decay)), rules.with_limits(decay))
     study.take(readings)
     (level,) = study.result({"level": float(EVERY)})
@@ -56,12 +68,12 @@ def found(row: Row) -> tuple[RuleFindings, Calibrated]:
     return level, level.calibrated
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.series}-{row.beta}")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.series}-{row.beta}-{row.season}")
 def test_the_page_has_the_figures_that_are_computed(row: Row) -> None:
     level, calibrated = found(row)
     low, high = calibrated.within
     line = (
-        f"| {row.name} | `level`, beta = {row.beta:g} | {level.expected:.1f} | {level.own.raised} "
+        f"| {row.name} | `level`, {row.settings} | {level.expected:.1f} | {level.own.raised} "
         f"| {calibrated.limit:g} | {calibrated.wanted:.1f} ({low} to {high}) "
         f"| {calibrated.second} |"
     )
@@ -69,7 +81,7 @@ def test_the_page_has_the_figures_that_are_computed(row: Row) -> None:
     assert line in PAGE.read_text("utf-8")
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.series}-{row.beta}")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.series}-{row.beta}-{row.season}")
 def test_a_calibrated_limit_holds_where_the_page_recommends_it(row: Row) -> None:
     _, calibrated = found(row)
     low, high = calibrated.within

@@ -115,7 +115,7 @@ def test_a_limit_is_rounded_so_that_no_digit_changes_the_identity() -> None:
         {"limit": 4.5}, {"least": 1.0}, {"direction": "high"}, {"for_": 2}, {"clear": 0.75},
         {"clear_for": 2}, {"cooldown": "1s"}, {"remind": "1h"}, {"warm_up": 50},
         {"severity": "info"}, {"critical": 2.0}, {"series": ["a/*"]}, {"field": "bid"},
-        {"decay": Decay(beta=0.8)}, {"baseline": 20.0},
+        {"decay": Decay(beta=0.8)}, {"baseline": 20.0}, {"season": "day"}, {"season": "week"},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
@@ -185,6 +185,18 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
         (Spread, {}, "the spread rule has neither limit nor false_alarms"),
         (Spread, {"limit": 4, "direction": "low"}, "direction is 'low': the spread rule has an up"),
         (Spread, {"limit": 4, "gap": "0s"}, "gap is '0s': it must be a duration > 0"),
+        (Level, {"limit": 4, "season": "year"}, "season is 'year': it must be one of none, day"),
+        (Level, {"limit": 4, "utc_offset": "+01:00"}, "'\\+01:00', but there is no season: add"),
+        (
+            Level,
+            {"limit": 4, "season": "day", "utc_offset": "Europe/Berlin"},
+            "utc_offset is 'Europe/Berlin': write how far local time is ahead of UTC, such as",
+        ),
+        (
+            Level,
+            {"limit": 4, "season": "day", "baseline": Frozen(readings=500)},
+            "season = 'day' goes with a baseline that is learned all the time",
+        ),
         (Given, {"mean": 0.0, "std": 0.0}, "baseline: std is 0.0: it must be a number > 0"),
         (Frozen, {"readings": 5}, "baseline: readings is 5: it must be an integer >= 20"),
         (Change, {"limit": 0}, "limit is 0: it must be a number > 0"),

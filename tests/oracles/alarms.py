@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-__all__ = ["Chart", "Scored", "chart", "normal_score", "spread", "walk"]
+__all__ = ["Chart", "Scored", "Season", "chart", "normal_score", "seasonal", "spread", "walk"]
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,32 @@ class Scored:
 
 def chart(values: Sequence[float], times: Sequence[float], by: Chart) -> list[Scored]:
     """Score readings, none of which is missing."""
-    clipped: list[float] = []
-    at: list[float] = []
-    found = []
-    seen = 0
-    u_before = 1.0
-    for n, value in enumerate(values):
-        at.append(times[n] if by.by_time else float(n))
-        before = _weights(at[:-1], by.slow)
+    charted = _Charted(by)
+    return [charted.add(value, time)[0] for value, time in zip(values, times, strict=True)]
+
+
+class _Charted:
+    """The readings of a series so far."""
+
+    def __init__(self, by: Chart) -> None:
+        self.by = by
+        self.clipped: list[float] = []
+        self.at: list[float] = []
+        self.seen = 0
+        self.u_before = 1.0
+
+    def add(self, value: float, time: float) -> tuple[Scored, float]:
+        """Score the next reading; return that, and what it was clipped to."""
+        by, clipped, u_before = self.by, self.clipped, self.u_before
+        before = _weights(self.at, by.slow)
+        self.at.append(time if by.by_time else float(len(self.at)))
         mean = _mean(before, clipped)
         variance = _variance(before, clipped, mean)
-        slow = _weights(at, by.slow)
-        fast = _weights(at, by.fast)
+        slow = _weights(self.at, by.slow)
+        fast = _weights(self.at, by.fast)
         u = _squares(slow, slow)
         judged = (
-            seen >= by.warm_up
+            self.seen >= by.warm_up
             and max(u, u_before) <= 1.0 / by.least_n_eff
             and variance > 2.0**-72 * mean * mean
         )
@@ -64,9 +75,57 @@ def chart(values: Sequence[float], times: Sequence[float], by: Chart) -> list[Sc
         if judged:
             t = (value - mean) / math.sqrt(variance * (1.0 + u_before))
             level = (m_fast - m_slow) / math.sqrt(variance * excess)
-        found.append(Scored(m_fast, m_slow, level, t, 1.0 / u_before - 1.0))
-        seen = 1 if u > 0.75 else seen + 1
-        u_before = u
+        self.seen = 1 if u > 0.75 else self.seen + 1
+        self.u_before = u
+        return Scored(m_fast, m_slow, level, t, 1.0 / u_before - 1.0), clipped[-1]
+
+
+@dataclass(frozen=True)
+class Season:
+    """A season of full hours; times in milliseconds."""
+
+    hours: int
+    ahead_ms: int = 0
+    kept: float = 0.9
+    least: int = 3
+    forgotten: int = 14
+
+
+def seasonal(
+    values: Sequence[float], times: Sequence[int], by: Chart, season: Season
+) -> list[tuple[float, Scored | None]]:
+    """Return what is expected at the hour of each reading, and its score without that.
+
+    ``None`` and 0 for readings whose hour has not been met often enough.
+    """
+    charted = _Charted(by)
+    met: dict[int, list[tuple[float, float, int]]] = {}  # by hour: x', its share, its period
+    counts: dict[int, int] = {}
+    found: list[tuple[float, Scored | None]] = []
+    for value, time in zip(values, times, strict=True):
+        hour, within = divmod(time + season.ahead_ms, 3_600_000)
+        share = within / 3_600_000
+        near = [(one, part) for one, part in ((hour, 1 - share), (hour + 1, share)) if part > 0.0]
+        usual = 0.0
+        known = all(counts.get(one % season.hours, 0) >= season.least for one, _ in near)
+        for one, part in near if known else []:
+            readings = met[one % season.hours]
+            weights = [own * season.kept ** (readings[-1][2] - of) for _, own, of in readings]
+            usual += part * _mean(weights, [x for x, _, _ in readings])
+        scored, clipped = None, value
+        if known:
+            scored, left = charted.add(value - usual, float(time))
+            clipped = usual + left
+        found.append((usual, scored))
+        for one, part in near:
+            place, period = one % season.hours, one // season.hours
+            readings = met.setdefault(place, [])
+            since = period - readings[-1][2] if readings else 0
+            if since >= season.forgotten:
+                counts[place] = 1
+            elif since > 0 or not readings:
+                counts[place] = counts.get(place, 0) + 1
+            readings.append((clipped, part, period if since >= 0 else readings[-1][2]))
     return found
 
 

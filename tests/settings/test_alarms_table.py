@@ -155,6 +155,22 @@ def test_a_spread_rule_has_an_upper_limit_only_and_one_that_is_reached(path: Pat
             alarms(path, f"[alarms.spread]\n{table}")
 
 
+def test_a_season_is_of_a_rule(path: Path) -> None:
+    rule = '[alarms.level]\nlimit = 4\nseason = "week"\nutc_offset = "-03:30"'
+    ((_, level),) = alarms(path, rule).rules.rules
+    assert isinstance(level, Level)
+    assert (level.season, level.offset_ms()) == ("week", -12_600_000)
+    for table, message in {
+        'season = "year"': "alarms.level: season is 'year': it must be one of none, day, week",
+        "season = 7": "alarms.level.season = 7 must be text",
+        'season = "day"\nutc_offset = "UTC"': "utc_offset is 'UTC': write how far local time is",
+        'season = "day"\nutc_offset = 1': "alarms.level.utc_offset = 1 must be how far local time",
+        'utc_offset = "+01:00"': "but there is no season: add season, or leave",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            alarms(path, f"[alarms.level]\nlimit = 4\n{table}")
+
+
 def test_a_limit_that_was_calibrated_keeps_the_rate_that_was_wanted(path: Path) -> None:
     rate = '[alarms]\nfalse_alarms = "1 per 1000 readings"\n[alarms.level]\nlimit = 7.6\n'
     ((_, level),) = alarms(path, rate).rules.rules

@@ -65,6 +65,26 @@ def test_every_baseline_is_explained(rule: ChartRule) -> None:
         assert found.measured - found.expected == pytest.approx(added + kept, rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", [Level, Spike, Spread])
+@pytest.mark.parametrize("memory", ["none", "ar1"])
+def test_a_season_is_explained(kind: type[ChartRule], memory: str) -> None:
+    times = 1_700_006_400_000 + np.arange(len(SHIFTED)) * 3_600_000
+    values = SHIFTED + 5 * np.sin(times / 86_400_000 * 2 * np.pi)
+    rule = kind(limit=3.0, season="day", memory=memory, memory_span=100)
+    rules = AlarmRules.of({"own": rule}, in_events=True)
+    table = SeriesTable(Smoothing(Decay(beta=BETA)), alarms=rules)
+    statistics = table.update(Readings.of(["a"] * len(values), values, times)).statistics
+    bound = rule.with_limit(Decay(beta=BETA)).in_ticks(1)
+    found = explain(bound, values.tolist(), [0] * len(values), times.tolist())
+    assert found is not None
+    told = (found.score, found.lower, found.upper)
+    assert told == tuple(statistics[f"own_{part}"][-1] for part in ("z", "lower", "upper"))
+    assert found.newest(len(values)) == pytest.approx(1.0)
+    if kind is Level:
+        used = np.array([one.used for one in found.shares])
+        assert np.abs(used - values[::-1]).max() < 8.0  # with their hours, clipped
+
+
 def test_weights_and_shares_are_those_of_the_definition() -> None:
     rule = Level(limit=3.0).with_limit(Decay(beta=BETA)).in_ticks(1)
     found = explain(rule, SHIFTED.tolist(), [0] * len(SHIFTED))

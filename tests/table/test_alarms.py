@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ewma_ops import Decay, Readings, SeriesTable, Smoothed, Smoothing, bollinger
 from ewma_ops.columns.origins import Origins
+from ewma_ops.columns.ticks import MILLISECOND, NANOSECOND
 from ewma_ops.columns.transitions import BY, EVIDENCE, SEVERITIES, TRANSITIONS, Transitions
 from ewma_ops.errors import ConfigError, ReadingError, StateError
 from ewma_ops.monitor import (
@@ -31,6 +32,7 @@ from ewma_ops.monitor import (
     Spike,
     Spread,
 )
+from ewma_ops.table.smoothing_set import SmoothingSet
 from tests.oracles import alarms as oracle
 
 COUNT = Smoothing(Decay(beta=0.8))
@@ -47,6 +49,10 @@ RULES = AlarmRules.of(
         "varied": Spread(limit=1.5, warm_up=20, for_=2, least=0.1),
         "swings": Spread(limit=2.0, warm_up=20, memory="ar1", memory_span=100),
         "burst": Spread(limit=2.0, warm_up=20, baseline=Frozen(readings=40)),
+        "daily": Level(limit=1.5, warm_up=20, season="day"),
+        "by_time": Level(limit=1.5, warm_up=20, season="day", decay=Decay(halflife="12h")),
+        "weekly": Spike(limit=1.5, warm_up=20, season="week", memory="ar1", memory_span=100),
+        "local": Spread(limit=1.5, warm_up=20, season="day", utc_offset="-03:30"),
         "jump": Change(limit=3.0, critical=2.0),
         "stuck": Flat(repeats=3),
         "outside": Bounds(above=2.0, clear_above=1.0, below=-3.0, severity="critical"),
@@ -76,6 +82,7 @@ def streams(draw: st.DrawFn) -> Readings:
     values[(of == 1) & (random.random(n) < 0.9)] = 7.5
     values[random.random(n) < draw(st.sampled_from([0.0, 0.05]))] = math.nan
     gaps = random.integers(0, 2_000, n) * np.where(random.random(n) < 0.1, -1, 1)
+    gaps *= draw(st.sampled_from([1, 2_000, 10_000]))
     gaps[random.random(n) < draw(st.sampled_from([0.0, 0.01]))] = 10**9
     times = 1_700_000_000_000 + np.cumsum(gaps)
     weights = 10 ** random.uniform(-2, 2, n) * (random.random(n) < 0.9)
@@ -279,6 +286,48 @@ def test_the_spread_is_that_of_the_definition(name: str, odd: str) -> None:
     assert (found["spread_upper"][judged] > 0.0).all()
 
 
+@pytest.mark.parametrize("name", ["count", "time"])
+@pytest.mark.parametrize("odd", ["plain", "hourly", "late", "gap", "absent", "wild"])
+def test_a_season_is_that_of_the_definition(name: str, odd: str) -> None:
+    random = np.random.default_rng(7)
+    n = 420
+    gaps = random.integers(0, 3_600_000, n)
+    if odd == "hourly":
+        gaps[:] = 3_600_000
+    if odd == "late":
+        gaps[random.random(n) < 0.2] *= -1
+    if odd == "gap":
+        gaps[[250, 330]] = 40 * 3_600_000
+    if odd == "absent":
+        gaps[260] = 16 * 86_400_000  # so long that all hours are learned anew
+    times = 1_700_006_400_000 + np.cumsum(gaps)
+    values = 20 + 8 * np.sin(times / 86_400_000 * 2 * np.pi) + random.normal(0, 1, n)
+    if odd == "wild":
+        values[[260, 261, 330]] = [1e6, -1e3, 90]
+    rules = AlarmRules.of(
+        {"level": Level(limit=3.0, warm_up=20, season="day", utc_offset="+05:30"),
+         "spike": Spike(limit=3.0, warm_up=20, season="day", utc_offset="+05:30")},
+        in_events=True,
+    )  # fmt: skip
+    halflife = 6.0 * 3_600_000
+    smoothing = Smoothing(Decay(halflife="6h")) if name == "time" else COUNT
+    fast = halflife if name == "time" else math.log(0.5, 0.8)
+    slow = 10 * fast if name == "time" else math.log(0.5, 1 - 0.2 / 10)
+    by = oracle.Chart(fast, slow, name == "time", warm_up=20)
+    season = oracle.Season(24, ahead_ms=19_800_000)
+    expected = oracle.seasonal(values.tolist(), times.tolist(), by, season)
+    one = SeriesTable(smoothing, alarms=rules)
+    found = one.update(Readings.of(["s"] * n, values, times)).statistics
+    level = np.array([math.nan if own is None else own.level for _, own in expected])
+    assert np.isfinite(level).sum() > 60
+    np.testing.assert_allclose(found["level_z"], level, rtol=1e-8, atol=1e-8)
+    judged = np.isfinite(level)
+    middle = 0.5 * (found["level_lower"] + found["level_upper"])[judged]
+    wanted = [usual + own.slow for usual, own in expected if own is not None]
+    wanted = np.array(wanted)[np.isfinite(np.array([o.level for _, o in expected if o]))]
+    np.testing.assert_allclose(middle, wanted, rtol=1e-8)
+
+
 @pytest.mark.parametrize("in_a_row", [1, 3])
 @pytest.mark.parametrize("back_in_a_row", [1, 2])
 def test_transitions_are_those_of_the_definitions(in_a_row: int, back_in_a_row: int) -> None:
@@ -337,6 +386,29 @@ def test_false_alarms_come_as_often_as_they_are_designed_to() -> None:
             np.add.at(raised, transitions.rules[transitions.transitions == 0], 1)
     judged = 1_000 * (1_500 - 100)
     assert raised / (judged / 500) == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("kind", [Level, Spike, Spread])
+def test_a_season_keeps_the_rate_where_series_follow_the_hour(kind: Any) -> None:
+    """Days with a swing of 16 standard deviations: within 20 % of the design."""
+    rate: dict[str, Any] = {"false_alarms": "1 per 300 readings"}
+    rules = AlarmRules.of({"day": kind(season="day", **rate), "none": kind(**rate)})
+    one = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules)
+    random, n, raised = np.random.default_rng(4), 250, np.zeros(2)
+    ids = [f"s{k}" for k in range(n)] * 24
+    phases = random.uniform(0, 24, n)
+    for day in range(60):
+        hours = np.repeat(np.arange(24), n)
+        swing = 8 * np.sin((hours + np.tile(phases, 24)) / 24 * 2 * np.pi)
+        times = 1_700_006_400_000 + (day * 24 + hours) * 3_600_000
+        readings = Readings.of(ids, swing + random.normal(0, 1, len(ids)), times)
+        transitions = one.update(readings).transitions
+        if transitions is not None:
+            np.add.at(raised, transitions.rules[transitions.transitions == 0], 1)
+    judged = one.alarm_counts[0].judged
+    assert judged == n * 24 * 60 - n * (3 * 24 + 100)
+    assert raised[0] / (judged / 300) == pytest.approx(1.0, abs=0.2)
+    assert abs(raised[1] / (judged / 300) - 1.0) > 0.4  # too many, or none at all
 
 
 @pytest.mark.parametrize(("phi", "most"), [(0.0, 0.15), (0.8, 0.2), (0.95, 0.3)])
@@ -420,6 +492,16 @@ def test_level_and_spike_take_at_most_120_bytes_a_series() -> None:
     assert "rules" not in without.snapshot().plain()[0]
 
 
+@pytest.mark.parametrize(("season", "most"), [("none", 68), ("day", 580), ("week", 3_604)])
+def test_a_profile_takes_21_bytes_for_each_hour(season: str, most: int) -> None:
+    rules = AlarmRules.of({"level": Level(limit=4.0, season=season)})
+    one = SeriesTable(COUNT, alarms=rules)
+    one.update(Readings.of([f"s{k}" for k in range(100)], np.zeros(100), [0] * 100))
+    alarms = one.snapshot().alarms
+    assert alarms is not None
+    assert sum(column.nbytes for column in alarms.values()) == most * 100
+
+
 # What becomes of odd readings -------------------------------------------------------------------
 
 
@@ -442,6 +524,101 @@ def test_a_shift_that_stays_is_adopted_and_one_that_goes_is_back() -> None:
     assert watched(steady(300) + shifted, rules) == [raised, cleared]
     back = ("level", "cleared", "back")
     assert watched(steady(300) + shifted[:15] + steady(60, 9), rules)[:2] == [raised, back]
+
+
+def seasonal(days: int, *, minutes: int = 60, seed: int = 3) -> tuple[Any, Any]:
+    """Return times and values of days that swing by 10 standard deviations."""
+    times = 1_700_006_400_000 + np.arange(0, days * 1440, minutes) * 60_000
+    noise = np.random.default_rng(seed).normal(0, 1, len(times))
+    return times, 5 * np.sin(times / 86_400_000 * 2 * np.pi) + noise
+
+
+def test_a_wild_reading_leaves_the_profile_as_it_was() -> None:
+    rules = AlarmRules.of({"spike": Spike(limit=5.0, season="day")}, in_events=True)
+    times, values = seasonal(20, minutes=20)
+    wild = values.copy()
+    wild[1_000] = 1e9
+    plain, odd = (
+        SeriesTable(COUNT, alarms=rules).update(Readings.of(["s"] * len(v), v, times))
+        for v in (values, wild)
+    )
+    expected = [
+        0.5 * (s.statistics["spike_lower"] + s.statistics["spike_upper"]) for s in (plain, odd)
+    ]
+    after = slice(1_001, None)
+    assert named(odd.transitions, rules) == [("spike", "raised", ""), ("spike", "cleared", "back")]
+    assert np.abs(expected[0][after] - expected[1][after]).max() < 0.5
+
+
+def test_hours_that_were_not_met_on_three_days_are_not_judged() -> None:
+    rules = AlarmRules.of({"level": Level(limit=3.0, warm_up=20, season="day")}, in_events=True)
+    times, values = seasonal(30)
+    hours = np.arange(len(times)) % 24
+    by_day = (hours >= 8) & (hours < 18)
+    by_day[-24:] = True  # the last night is the first one
+    at = np.flatnonzero(by_day)
+    table = SeriesTable(COUNT, alarms=rules)
+    z = table.update(Readings.of(["s"] * len(at), values[at], times[at])).statistics["level_z"]
+    judged = np.isfinite(z)
+    assert not judged[:50].any()
+    assert judged[52:-24].all()
+    assert judged[-24:].tolist() == [8 <= hour < 18 for hour in range(24)]
+
+
+def test_weekends_are_what_is_usual_on_weekends() -> None:
+    times, values = seasonal(7 * 9)
+    values[(np.arange(len(values)) // 24) % 7 >= 5] -= 30
+    rules = AlarmRules.of(
+        {
+            name: Level(limit=4.0, season=name, memory="ar1", memory_span=100)
+            for name in ("day", "week")
+        },
+        in_events=True,
+    )
+    whole, single = (SeriesTable(COUNT, alarms=rules) for _ in range(2))
+    found = whole.update(Readings.of(["s"] * len(values), values, times))
+    for time, value, z in zip(times, values, found.statistics["week_z"], strict=True):
+        assert single.step("s", float(value), int(time))[4] == pytest.approx(z, abs=0, nan_ok=True)
+    raised = [rule for rule, what, _ in named(found.transitions, rules) if what == "raised"]
+    assert np.isfinite(found.statistics["week_z"]).sum() > 900
+    assert (raised.count("day") >= 7, raised.count("week")) == (True, 0)
+
+
+@pytest.mark.parametrize(("offset", "hours"), [("+05:30", 5.5), ("-08:00", -8.0)])
+def test_local_hours_are_those_of_utc_shifted(offset: str, hours: float) -> None:
+    times, values = seasonal(12)
+    shifted = times + int(hours * 3_600_000)
+    scores = []
+    for of, given_times in ((offset, times), (None, shifted)):
+        rules = AlarmRules.of(
+            {"level": Level(limit=3.0, season="day", utc_offset=of)}, in_events=True
+        )
+        readings = Readings.of(["s"] * len(values), values, given_times)
+        scores.append(SeriesTable(COUNT, alarms=rules).update(readings).statistics["level_z"])
+    assert np.isfinite(scores[0]).sum() > 100
+    np.testing.assert_array_equal(scores[0], scores[1])
+
+
+def test_times_of_any_tick_and_size_have_an_hour() -> None:
+    rules = AlarmRules.of({"level": Level(limit=3.0, warm_up=20, season="day")}, in_events=True)
+    times, values = seasonal(8)
+    found = []
+    for tick in (MILLISECOND, NANOSECOND):
+        table = SeriesTable(SmoothingSet.of(COUNT, tick=tick), alarms=rules)
+        own = times * tick.per_ms
+        found.append(table.update(Readings(["s"] * len(own), values, own)).statistics["level_z"])
+    np.testing.assert_array_equal(found[0], found[1])
+    far = [MILLISECOND.earliest, MILLISECOND.latest, 0] * 40
+    whole, single = (SeriesTable(COUNT, alarms=rules) for _ in range(2))
+    z = whole.update(Readings.of(["s"] * 120, values[:120], far)).statistics["level_z"]
+    alone = [single.step("s", *one)[1] for one in zip(values[:120].tolist(), far, strict=True)]
+    np.testing.assert_array_equal(z, alone)
+
+
+def test_a_season_needs_times() -> None:
+    one = SeriesTable(COUNT, alarms=AlarmRules.of({"a": Level(limit=1.0, season="day")}))
+    with pytest.raises(ReadingError, match=r"alarms a go by time .* or season, but a reading has"):
+        one.update(Readings.of(["a"], [1.0]))
 
 
 def test_a_wild_reading_is_a_spike_and_no_level() -> None:
@@ -636,13 +813,16 @@ def test_other_rules_change_no_statistic_and_warm_up_anew() -> None:
 
 
 def test_damaged_alarms_are_refused() -> None:
-    rules = AlarmRules.of({"hot": Bounds(above=30.0), "level": Level(limit=4.0)})
+    rules = AlarmRules.of(
+        {"hot": Bounds(above=30.0), "level": Level(limit=4.0), "day": Level(limit=4, season="day")}
+    )
     one = SeriesTable(COUNT, alarms=rules)
-    one.update(Readings.of(["s", "t"], [31.0, 2.0]))
+    one.update(Readings.of(["s", "t"], [31.0, 2.0], [0, 0]))
     snapshot = one.snapshot()
     assert snapshot.alarms is not None
     for name, column in {
         "0/slow": np.zeros(3),
+        "1/profile": np.zeros(2),
         "0/variance": np.array([math.nan, 0.0]),
         "hot/row": np.array([2]),
         "hot/worst": np.zeros(2),
