@@ -35,6 +35,7 @@ from ewma_ops.columns.readings import (
 )
 from ewma_ops.columns.transitions import Transition
 from ewma_ops.errors import ReadingError, shown
+from ewma_ops.operators.placement import shard_keys
 from ewma_ops.operators.routing import ShardBatch, route
 from ewma_ops.operators.shards import PendingBatch, Shard, Tables
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -153,16 +154,21 @@ def check_readings(runs: list[Readings]) -> list[Readings]:
 
 
 def route_items(
-    batch: list[tuple[str, Value]], shards: int, smoothing_set: SmoothingSet
+    batch: list[tuple[str, Value]],
+    shards: int,
+    smoothing_set: SmoothingSet,
+    *,
+    all_here: bool = False,
 ) -> Iterable[tuple[str, _Items | ShardBatch]]:
     """Route values to shards: few as items, many as columns."""
     _check_keys(batch)
     if len(batch) >= _FEW or (smoothing_set.width > 1 and not smoothing_set.fields):
-        return route(_to_readings(batch, smoothing_set), shards)
+        return route(_to_readings(batch, smoothing_set), shards, all_here=all_here)
     runs: dict[int, list[_Item]] = {}
     for item in _to_some(batch, smoothing_set):
         runs.setdefault(_shard_of(item.series_id, shards), []).append(item)
-    return [(str(shard), _Items(shard, items)) for shard, items in runs.items()]
+    keys = shard_keys(shards)
+    return [(keys[shard], _Items(shard, items)) for shard, items in runs.items()]
 
 
 def _check_keys(batch: list[Any]) -> None:
@@ -195,7 +201,7 @@ def flush_items(
 
 @lru_cache(maxsize=1 << 16)
 def _shard_of(series_id: str, shards: int) -> int:
-    return murmur2(utf8_of(series_id)) % shards
+    return (murmur2(utf8_of(series_id)) & 0x7FFFFFFF) % shards
 
 
 def _to_items(smoothed: Smoothed, rules: Sequence[str]) -> Iterable[_Out]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import TextColumn, copy_into
+from ewma_ops.columns.murmur2 import partition_for
 from ewma_ops.table.snapshots import PackedIds, packed
 
 __all__ = ["ShardMembers", "ShardSeries", "shard_of"]
@@ -31,8 +32,8 @@ class ShardSeries(NamedTuple):
 
 
 def shard_of(hashes: NDArray[np.uint32], shards: int) -> NDArray[np.uint16]:
-    """Return the shard of each series, by the stable hash of its id."""
-    return (hashes % np.uint32(shards)).astype(np.uint16)
+    """Return the shard of each series, as if it were Kafka's partition of its id."""
+    return partition_for(hashes, shards).astype(np.uint16)
 
 
 class ShardMembers:

@@ -305,6 +305,11 @@ class Tables:
         """Return the table of this worker, if it has one."""
         return self._worker_tables.get(threading.get_ident())
 
+    def all_here(self) -> bool:
+        """Return whether this worker has all shards: then nothing that it reads goes elsewhere."""
+        worker_table = self.maybe_worker_table()
+        return worker_table is not None and len(worker_table.joined) == self._shards
+
     def join(self, shard: int, state: ShardState | None) -> _WorkerTable:
         """Add a shard, with its stored state or that of the history, to the table of this worker.
 

@@ -123,7 +123,9 @@ def smooth_batches(
     tables = _tables(smoothing_set, shards, warm_start, alarms)
     named = with_step_name(step_id)
     routed = op.flat_map_batch(
-        "route", up, named(lambda batch: route(check_readings(batch), shards))
+        "route",
+        up,
+        named(lambda batch: route(check_readings(batch), shards, all_here=tables.all_here())),
     )
     pending = op.stateful_batch("update", routed, lambda resumed: BatchShard(tables, resumed))
     return op.flat_map_batch("flush", pending, named(flush))
@@ -193,7 +195,9 @@ def smooth(
     rules = () if alarms is None else alarms.names
     named = with_step_name(step_id)
     routed = op.flat_map_batch(
-        "route", up, named(lambda batch: route_items(batch, shards, smoothing_set))
+        "route",
+        up,
+        named(lambda batch: route_items(batch, shards, smoothing_set, all_here=tables.all_here())),
     )
     pending = op.stateful_batch(
         "update", routed, lambda resumed: ItemShard(step_id, tables, resumed)

@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from tests.bench.native import SOURCES, MissingToolError, go_peer, java_peer
 
-__all__ = ["CONTENDERS", "MEASURED", "ONCE", "OURS", "Contender", "available"]
+__all__ = ["CONTENDERS", "GROWTH", "MEASURED", "ONCE", "OURS", "Contender", "available"]
 
 OURS = "ours"
 ONCE = "ours, exactly once"
 MEASURED = "ours, with metrics"
+GROWTH = {"one worker": 1, "two workers": 2, "four workers": 4}
+"""Ours by its launcher, exactly once, with a snapshot each two seconds."""
 
 
 class Contender(NamedTuple):
@@ -37,6 +39,15 @@ class Contender(NamedTuple):
 
 def _own(_: str) -> list[str]:
     return [sys.executable, str(SOURCES / "ours.py")]
+
+
+def _launched(_: str) -> list[str]:
+    return [sys.executable, str(SOURCES / "launched.py")]
+
+
+def _workers(n: int, how: str) -> Contender:
+    options = (f"--workers={n}", "--recovery", "--exactly-once")
+    return Contender(f"ewma run, {how}", _launched, options)
 
 
 def _python(script: str, modules: str, python: str) -> list[str]:
@@ -58,6 +69,7 @@ CONTENDERS = {
     OURS: Contender("ewma_ops", _own),
     ONCE: Contender("ewma_ops, exactly once", _own, ("--exactly-once",)),
     MEASURED: Contender("ewma_ops, with metrics", _own, ("--metrics",)),
+    **{how: _workers(n, how) for how, n in GROWTH.items()},
     "go": Contender("Go loop, franz-go", lambda _: go_peer(), apache=True),
     "java": _jvm("Java loop, kafka-clients", "Loop"),
     "flink": _jvm("Flink", "Flink"),

@@ -38,7 +38,7 @@ _FETCH_MS = 20
 _COMPILERS = re.compile(r"C[12] Compiler")
 SHARE = 3
 """What is measured begins after one in so many of the readings."""
-_HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 class Contest(NamedTuple):
@@ -128,10 +128,13 @@ def _smoothed(ids: Sequence[str], numbers: Sequence[float]) -> dict[str, float]:
     return {series_id: v / (1 - power) for series_id, (v, power) in state.items()}
 
 
-def run(name: str, command: Sequence[str], contest: Contest, *options: str) -> Score:
+def run(
+    name: str, command: Sequence[str], contest: Contest, *options: str, root: Path = ROOT
+) -> Score:
     """Have a contender smooth the topic into a new one, check what it wrote, and measure it.
 
-    It is killed when it has written all events, unless it has ended by then.
+    It is killed when it has written all events, unless it has ended by then. What is ours is of the
+    repository at ``root``.
 
     Raises
     ------
@@ -141,8 +144,8 @@ def run(name: str, command: Sequence[str], contest: Contest, *options: str) -> S
     output = re.sub(r"[^\w.-]+", "-", f"{contest.topic}-{name}-{time.monotonic_ns()}")
     make_topic(contest.bootstrap, output)
     arguments = [contest.bootstrap, contest.topic, output, str(contest.readings)]
-    environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as scratch:
+        environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": scratch}
         process = subprocess.Popen(
             [*command, *arguments, *options],
             env=environment,
@@ -184,7 +187,7 @@ def _watch(pid: int, contest: Contest, output: str) -> tuple[_Mark, _Mark]:
                 ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 until = until if ended is None else time.monotonic() + _SETTLE_S
             events = _written(consumer, tps)
-            mark = _Mark(events, time.monotonic(), _cpu_s(Path(f"/proc/{pid}")), compilers_s(pid))
+            mark = _Mark(events, time.monotonic(), tree_cpu_s(pid), compilers_s(pid))
             if third is None and events >= contest.readings // SHARE:
                 third = mark
             if third is not None and events >= contest.readings:
@@ -220,6 +223,26 @@ def compilers_s(pid: int) -> float:
             if _COMPILERS.match((task / "comm").read_text()):
                 used += _cpu_s(task)
     return used
+
+
+def tree_cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has used, with its descendants and their dead ones."""
+    stats = {int(path.name): _stat(path) for path in Path("/proc").glob("[0-9]*")}
+    family, grown = {pid}, True
+    while grown:
+        children = {one for one, stat in stats.items() if stat and int(stat[1]) in family}
+        grown = not children <= family
+        family |= children
+    ticks = sum(sum(map(int, stats[one][11:15])) for one in family if stats.get(one))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(path: Path) -> list[str]:
+    """Return the fields of a process' stat from the state on: parent, process group, ..."""
+    try:
+        return (path / "stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return []
 
 
 def _cpu_s(path: Path) -> float:

@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tests.bench.contest import compilers_s, make_topic
+from tests.bench.contest import compilers_s, make_topic, tree_cpu_s
 from tests.bench.feeding import APPEND_CLOCK, appended, await_events, feed
 
 __all__ = ["LiveScore", "Start", "measure", "tree_cpu_s"]
@@ -115,23 +114,3 @@ def _send(
     bootstrap: str, topic: str, series: int, a_second: int, seconds: float, first: int
 ) -> int:
     return feed(bootstrap, topic, a_second=a_second, series=series, seconds=seconds, first=first)
-
-
-def tree_cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used, with its descendants and their dead ones."""
-    stats = {int(path.name): _stat(path) for path in Path("/proc").glob("[0-9]*")}
-    family, grown = {pid}, True
-    while grown:
-        children = {one for one, stat in stats.items() if stat and int(stat[1]) in family}
-        grown = not children <= family
-        family |= children
-    ticks = sum(sum(map(int, stats[one][11:15])) for one in family if stats.get(one))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _stat(path: Path) -> list[str]:
-    """Return the fields of a process' stat from the state on: parent, process group, ..."""
-    try:
-        return (path / "stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended
-        return []

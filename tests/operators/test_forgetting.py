@@ -13,6 +13,7 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 import ewma_ops.operators as ew
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings, SmoothedReading
+from ewma_ops.operators.placement import shard_keys
 from ewma_ops.operators.routing import route
 from ewma_ops.operators.shards import BatchShard, Tables, flush
 from ewma_ops.stats.decay import Decay
@@ -37,7 +38,7 @@ def run_of(round_number: int, *, clocked: bool) -> Readings:
 @pytest.mark.parametrize("clocked", [True, False], ids=["partition", "own times"])
 def test_series_that_come_once_take_no_more_room_with_time(*, clocked: bool) -> None:
     tables = Tables(SmoothingSet.of(COUNT, forget_after="1s"), 4)
-    logics = {str(shard): BatchShard(tables, None) for shard in range(4)}
+    logics = {key: BatchShard(tables, None) for key in shard_keys(4)}
     series, snapshot_bytes, newest = [], [], []
     for round_number in range(ROUNDS):
         dealt = route([run_of(round_number, clocked=clocked)], 4)

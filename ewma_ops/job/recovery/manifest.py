@@ -84,7 +84,7 @@ class Noted(NamedTuple):
 CHANGED = "changed"
 """In place of the rules that a job began with, where it has had others since."""
 
-FORMAT = 5
+FORMAT = 6
 MANIFEST = "manifest.json"
 
 _MAY_GROW = ("input topic", "input topic id")

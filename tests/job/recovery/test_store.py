@@ -251,11 +251,11 @@ def test_used_parts_without_a_manifest_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 5}', '{"format": 6, "job": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 6}', '{"format": 7, "job": {}}'])
 def test_a_damaged_or_newer_manifest_is_refused(tmp_path: Path, text: str) -> None:
     prepared(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 6)"):
+    with pytest.raises(StateError, match=r"manifest\.json' (is damaged|has format 7)"):
         prepared(tmp_path)
 
 
@@ -266,7 +266,7 @@ def test_a_store_of_an_older_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError) as refused:
         prepared(tmp_path)
     text = str(refused.value)
-    assert "manifest.json' has format 2, not 5: run the version of ewma_ops that wrote it" in text
+    assert "manifest.json' has format 2, not 6: run the version of ewma_ops that wrote it" in text
     assert (tmp_path / "parts" / "part-0.sqlite3").read_bytes() == before
 
 
