@@ -1,4 +1,4 @@
-"""`Tick`: the unit in which a job counts event times, and the times that there are in it.
+"""`Tick`: the unit in which a job counts event times, and the times in it; durations, shown.
 
 Knows units and bounds; must not know where a time comes from, nor what is computed of it.
 
@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MICROSECOND", "MILLISECOND", "NANOSECOND", "Tick", "tick_of"]
+__all__ = ["MICROSECOND", "MILLISECOND", "NANOSECOND", "Tick", "shown_duration", "tick_of"]
+
+_NS_IN_MS = 1e-6
+_SHOWN_MS = (
+    *(("weeks", 604_800_000.0, 2), ("d", 86_400_000.0, 1), ("h", 3_600_000.0, 1)),
+    *(("min", 60_000.0, 1), ("s", 1_000.0, 1), ("ms", 1.0, 1), ("us", 1e-3, 1)),
+)
+"""Units with their milliseconds, and from how many of them on a duration is told in them."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +105,26 @@ def tick_of(time_unit: str | None) -> Tick:
     ['ms', 'ms', 'ms', 'us', 'ns']
     """
     return {"us": MICROSECOND, "ns": NANOSECOND}.get(time_unit or "ms", MILLISECOND)
+
+
+def shown_duration(ms: float) -> str:
+    """Return a duration >= 0 in its largest fitting unit, to three digits.
+
+    It reads back as a duration of a configuration file.
+
+    Examples
+    --------
+    >>> [shown_duration(ms) for ms in (90_000.0, 12.0, 7_200_000.0, 0.00025)]
+    ['1.5 min', '12 ms', '2 h', '250 ns']
+    >>> shown_duration(3_650 * 86_400_000.0)
+    '521 weeks'
+    """
+    for unit, size, least in _SHOWN_MS:
+        if float(f"{ms:.3g}") >= least * size:
+            return f"{_three_digits(ms / size)} {unit}"
+    return f"{_three_digits(ms / _NS_IN_MS)} ns" if ms > 0.0 else "0 ms"
+
+
+def _three_digits(x: float) -> str:
+    text = f"{x:.3g}"
+    return text if "e" not in text else f"{x:.0f}" if x > 1.0 else f"{x:.15f}".rstrip("0")

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ewma_ops.columns.ticks import shown_duration
 from ewma_ops.commands.past import FileColumns, Past, Span, open_file, open_topics
 from ewma_ops.commands.progress_bar import with_progress
 from ewma_ops.commands.terminal import table
@@ -30,7 +30,6 @@ from ewma_ops.studies.backtest import FEW, Backtest, Calibrated, Count, RuleFind
 
 __all__ = ["backtest"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _DAY_MS = 86_400_000
 _MEMORY = 0.3
 """A correlation beyond it: the theory of independent readings does not hold."""
@@ -178,7 +177,9 @@ def _lines(
     settings: Settings, past: Past, study: Backtest, found: Sequence[RuleFindings]
 ) -> Iterator[str]:
     days = _days(settings, study)
-    span = f", {days:,.1f} days" if days else ""
+    span = ""
+    if days:
+        span = f", {days:,.1f} days" if days >= 2 else f", {shown_duration(days * _DAY_MS)}"
     yield f"{past.name}: {counted(study.readings, 'reading')} of {study.series:,} series{span}"
     if rejected := past.rejected + study.rejected:
         yield f"  left out: {rejected:,} that are no readings, or that a policy rejects"
@@ -193,8 +194,8 @@ def _habit_lines(settings: Settings, study: Backtest) -> Iterator[str]:
     habits, per_ms = study.habits, settings.input.tick.per_ms
     gap, most = habits.gap(0.5), habits.gap(0.99)
     if gap is not None and most is not None:
-        usual, rare = (_duration(one / per_ms) for one in (gap, most))
-        longest = _duration(habits.longest_gap / per_ms)
+        usual, rare = (shown_duration(one / per_ms) for one in (gap, most))
+        longest = shown_duration(habits.longest_gap / per_ms)
         yield f"  usual gap {usual}; 99 % are up to {rare}, the longest is {longest}"
     if habits.longest_run > 1:
         series = shown_text(study.series_of_longest_run or "", 60)
@@ -296,7 +297,3 @@ def _worst_lines(one: RuleFindings) -> Iterator[str]:
     at = f" at limit {one.worst_at:g}" if one.counts else ""
     yield f"  series with alarms{at}: {one.series_with_alarms:,}; these have {total:,}:"
     yield from (f"    {n:>8,}  {shown_text(series, 60)}" for series, n in one.worst)
-
-
-def _duration(ms: float) -> str:
-    return str(timedelta(milliseconds=round(ms))) if ms >= 60_000 else f"{ms / 1_000:.3g} s"

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ewma_ops.columns.readings import LARGEST_VALUE, Readings
-from ewma_ops.columns.ticks import Tick
+from ewma_ops.columns.ticks import Tick, shown_duration
 from ewma_ops.commands.past import FileColumns, Past, Span, open_file, open_topics
 from ewma_ops.commands.progress_bar import with_progress
 from ewma_ops.commands.terminal import table
@@ -212,19 +212,11 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
 def _key(one: Tuned, halflife: float) -> str:
     """Return the line of a configuration file."""
     if one.by_time:
-        return f'halflife = "{_duration(halflife)}"'
+        return f'halflife = "{shown_duration(halflife)}"'
     return f"beta = {0.5 ** (1.0 / halflife):.4g}  # half-life {halflife:.3g} readings"
 
 
 def _shown(one: Tuned, halflife: float) -> str:
     if one.by_time:
-        return _duration(halflife)
+        return shown_duration(halflife)
     return f"{halflife:,.0f} readings" if halflife >= 100 else f"{halflife:.3g} readings"
-
-
-def _duration(ms: float) -> str:
-    """Return a duration with three digits and the unit that suits it."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
-        if ms >= 2 * size:
-            return f"{ms / size:.3g}{unit}"
-    return f"{ms:.3g}ms"

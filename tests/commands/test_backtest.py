@@ -54,7 +54,7 @@ def test_sea_temperatures_as_a_person_reads_them(tmp_path: Path, capsys: Out) ->
     assert err == ""
     lines = said.splitlines()
     assert lines[0] == f"{path}: 19,226 readings of 1 series, 401.0 days"
-    assert "usual gap 0:30:00; 99 % are up to 0:30:00, the longest is 12:00:00" in lines[1]
+    assert "usual gap 30 min; 99 % are up to 30 min, the longest is 12 h" in lines[1]
     quiet = "; a flat rule with repeats = 27 would have been quiet"
     assert lines[2] == "  most equal values in a row: 9 (sea)" + quiet
     assert "calibrate" in lines[3]
@@ -62,6 +62,17 @@ def test_sea_temperatures_as_a_person_reads_them(tmp_path: Path, capsys: Out) ->
     assert "are wanted; 11 to 28 would be chance (95 %)" in said
     assert "<- now" in said
     assert "<- calibrated" in said
+
+
+def test_a_short_history_is_not_of_no_days(tmp_path: Path, capsys: Out) -> None:
+    job = configured(tmp_path)
+    path = tmp_path / "past.csv"
+    rows = [f"a,{1_700_000_000_000 + 250 * i},{x}" for i, x in enumerate(normal(1_201))]
+    path.write_text("\n".join(["series_id,ts,value", *rows, ""]))
+    assert main(["backtest", str(job.path), "--file", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(": 1,201 readings of 1 series, 5 min")
+    assert lines[1].startswith("  usual gap 250 ms; 99 % are up to 250 ms, the longest is 250 ms")
 
 
 def test_the_calibrated_limit_is_written_and_used(tmp_path: Path, capsys: Out) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ewma_ops.columns.ticks import shown_duration
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import duration_ms
@@ -167,6 +168,12 @@ def test_time_decay_has_one_normal_form(options: dict[str, Any], halflife_ms: fl
 )
 def test_durations(text: str, expected: float) -> None:
     assert duration_ms(text) == expected
+
+
+def test_a_duration_that_is_shown_reads_back_to_three_digits() -> None:
+    powers = 10.0 ** np.linspace(-6, 15, 300)
+    for ms in [*powers.tolist(), *powers.round().tolist()]:
+        assert duration_ms(shown_duration(ms)) == pytest.approx(ms, rel=5.1e-3)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ewma_ops.columns.ticks import shown_duration
+
 __all__ = ["AlarmFacts", "shown_number", "summary"]
 
 _MOST_ID = 100
 _SIGNIFICANT = 4
 _MOST_SIGNIFICANT = 15
-_UNITS_S = ((604_800.0, "weeks"), (86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 _PLAIN = (-4, 12)
 """Powers of ten between which a number is shown without an exponent."""
 
@@ -117,21 +118,6 @@ def _as_written(x: float) -> str:
         if float(f"{x:.{digits}g}") == x:
             return shown_number(x, apart=x / 10.0 ** (digits - 2))
     return shown_number(x)
-
-
-def shown_duration(duration_ms: float) -> str:
-    """Return a duration in its largest fitting unit.
-
-    Examples
-    --------
-    >>> shown_duration(90_000.0), shown_duration(12.0), shown_duration(7_200_000.0)
-    ('1.5 min', '12 ms', '2 h')
-    """
-    seconds = duration_ms / 1_000.0
-    for size, unit in _UNITS_S:
-        if float(f"{seconds:.3g}") >= size and (unit != "weeks" or seconds >= 2 * size):
-            return f"{seconds / size:.3g} {unit}"
-    return f"{duration_ms:.3g} ms"
 
 
 class _Found(NamedTuple):
