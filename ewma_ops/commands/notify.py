@@ -20,7 +20,7 @@ from ewma_ops.notify.alarms_topic import AlarmsTopic
 from ewma_ops.notify.alertmanager import Alertmanager
 from ewma_ops.notify.delivery import Receiver
 from ewma_ops.notify.notifier import Notifier
-from ewma_ops.notify.ongoing import Ongoing
+from ewma_ops.notify.ongoing import Ongoing, OwnAlarms
 from ewma_ops.notify.webhook import Webhook
 from ewma_ops.secrets.masking import masked
 from ewma_ops.settings.load import load
@@ -32,14 +32,20 @@ __all__ = ["notify", "run_notify"]
 
 def run_notify(config: Path) -> int:
     """Send alarms to receivers until a signal stops it; return an exit code."""
-    stopping = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stopping.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    stopping, connected = threading.Event(), threading.Event()
+
+    def stop(*_: object) -> None:
+        first = not stopping.is_set()
+        stopping.set()
+        if first and not connected.is_set():  # who waits for brokers looks at no event
+            raise _StoppedError
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with relayed_stderr():
-            summary = notify(load(config), stopping, _say)
+            summary = notify(load(config), stopping, _say, connected.set)
+    except _StoppedError:
+        summary = "stopped before it was connected"
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -47,7 +53,16 @@ def run_notify(config: Path) -> int:
     return 0
 
 
-def notify(settings: Settings, stopping: threading.Event, tell: Callable[[str], None]) -> str:
+class _StoppedError(BaseException):
+    """A signal has come before there was anything to end."""
+
+
+def notify(
+    settings: Settings,
+    stopping: threading.Event,
+    tell: Callable[[str], None],
+    on_connected: Callable[[], None] = lambda: None,
+) -> str:
     """Send a job's alarms to receivers until ``stopping`` is set; return a summary.
 
     Parameters
@@ -56,6 +71,8 @@ def notify(settings: Settings, stopping: threading.Event, tell: Callable[[str], 
         With a table ``[notify]``.
     tell
         Called with lines on progress and failures.
+    on_connected
+        Called when the topic is open; from then on ``stopping`` is looked at.
 
     Raises
     ------
@@ -71,16 +88,17 @@ def notify(settings: Settings, stopping: threading.Event, tell: Callable[[str], 
     tick = settings.input.tick
     ongoing = Ongoing(_ms(asked.old_after), _ms(asked.resend), tick.per_ms)
     receivers = list(_receivers(settings, asked))
-    own = _own_jobs(settings, tell)
+    own = _own_alarms(settings, tell)
     group = asked.group_id or f"{settings.input.group_id}-notify"
     topic = AlarmsTopic(settings.kafka, asked.topic, group, tell)
+    on_connected()
     notifier = Notifier(topic, receivers, ongoing, resend_s, tell, own)
     notifier.run(stopping)
     return notifier.summary()
 
 
-def _own_jobs(settings: Settings, tell: Callable[[str], None]) -> frozenset[str] | None:
-    """Return how the ids of the job's alarms end, one for each input topic."""
+def _own_alarms(settings: Settings, tell: Callable[[str], None]) -> OwnAlarms | None:
+    """Return how the ids of the job's alarms end, one for each input topic, and these topics."""
     if settings.alarms is None:
         return None
     try:
@@ -89,7 +107,8 @@ def _own_jobs(settings: Settings, tell: Callable[[str], None]) -> frozenset[str]
         tell(f"alarms of earlier rules cannot be told from those of now: {error}")
         return None
     job = murmur2(identity.alarms.encode())
-    return frozenset(f"{job ^ number:08x}" for number in identity.inputs.by_number)
+    endings = frozenset(f"{job ^ number:08x}" for number in identity.inputs.by_number)
+    return OwnAlarms(endings, frozenset(identity.inputs.names))
 
 
 def _receivers(settings: Settings, asked: Notify) -> list[Receiver]:

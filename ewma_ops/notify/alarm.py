@@ -17,6 +17,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     ``alarm_id`` is the same for all transitions of an alarm; ``time`` and ``since`` are event
     times in the job's ticks, of the transition and of the raise; ``None`` where readings have none.
+    ``topic`` is the input topic of the reading that the alarm is of.
     ``document`` is the whole record.
     """
 
@@ -30,6 +31,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     summary: str = ""
     runbook: str | None = None
+    topic: str | None = None
     document: bytes = b""
 
     @property

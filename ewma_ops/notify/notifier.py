@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from ewma_ops.notify.alarm import Transition, parse_transition
 from ewma_ops.notify.alarms_topic import AlarmsTopic, TopicRecord
 from ewma_ops.notify.delivery import Delivery, Receiver
-from ewma_ops.notify.ongoing import Notice, Ongoing
+from ewma_ops.notify.ongoing import Notice, Ongoing, OwnAlarms
 from ewma_ops.notify.progress import Progress
 
 __all__ = ["Notifier"]
@@ -42,8 +42,8 @@ class Notifier:
     tell
         Called with lines for people.
     own
-        Last parts of the ids of the job's alarms: others that are on when this begins are ended.
-        ``None`` if they are not known.
+        What tells the job's alarms: those of earlier rules that are on when this begins are ended.
+        ``None`` if it is not known.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Notifier:
         ongoing: Ongoing,
         resend_s: float,
         tell: Callable[[str], None],
-        own: Collection[str] | None = None,
+        own: OwnAlarms | None = None,
     ) -> None:
         self._topic, self._ongoing, self._tell, self._own = topic, ongoing, tell, own
         self._progress = Progress()
@@ -148,7 +148,7 @@ class Notifier:
         """Begin: at the first start with the alarms that are on, later with what is new."""
         ended = [] if self._own is None else self._ongoing.end_others(self._own)
         if ended:
-            self._tell(f"alarms of other rules or another job, ended: {len(ended):,}")
+            self._tell(f"alarms of earlier rules, ended: {len(ended):,}")
         known = list(self._ongoing)
         if self._topic.first_start:
             places = [(p, target - 1) for p, target in self._topic.targets.items() if target]

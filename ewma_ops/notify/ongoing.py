@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ewma_ops.notify.alarm import Transition
 
-__all__ = ["Notice", "Ongoing"]
+__all__ = ["Notice", "Ongoing", "OwnAlarms"]
 
 
 class Notice(NamedTuple):
@@ -18,6 +18,21 @@ class Notice(NamedTuple):
 
     transition: Transition
     records: tuple[Hashable, ...]
+
+
+class OwnAlarms(NamedTuple):
+    """What tells a job's alarms: how their ids end, and which input topics their readings are on.
+
+    An alarm of a reading on one of these topics whose id ends otherwise is of earlier rules.
+    """
+
+    endings: Collection[str]
+    topics: Collection[str]
+
+    def has_left(self, one: Transition) -> bool:
+        """Tell whether an alarm is of rules that the job no longer has."""
+        of_job = one.topic is None or one.topic in self.topics
+        return of_job and one.job not in self.endings
 
 
 class Ongoing:
@@ -54,7 +69,7 @@ class Ongoing:
         self._active: dict[str, Transition] = {}
         self._held: dict[str, tuple[int, list[Hashable]]] = {}
         self._done: list[Hashable] = []
-        self._of_place: dict[tuple[str, str], str] = {}
+        self._of_place: dict[_Place, str] = {}
 
     @property
     def held(self) -> int:
@@ -112,12 +127,12 @@ class Ongoing:
         over = [alarm_id for alarm_id, (until, _) in self._held.items() if until <= now_ms]
         return [Notice(self._active[one], tuple(self._held.pop(one)[1])) for one in over]
 
-    def end_others(self, own: Collection[str]) -> list[Notice]:
-        """End the alarms that are on and of none of these jobs; return the notices to send.
+    def end_others(self, own: OwnAlarms) -> list[Notice]:
+        """End the alarms that are on and of rules that the job no longer has; return the notices.
 
         A job with other rules begins with no alarms, so nothing clears those of the job before.
         """
-        others = [one for one in self._active.values() if one.job not in own]
+        others = [one for one in self._active.values() if own.has_left(one)]
         for one in others:
             del self._active[one.alarm_id]
             self._forget_place(one)
@@ -129,7 +144,7 @@ class Ongoing:
         return done
 
     def _forget_place(self, transition: Transition) -> None:
-        place = (transition.rule, transition.series_id)
+        place = _place(transition)
         if self._of_place.get(place) == transition.alarm_id:
             del self._of_place[place]
 
@@ -139,7 +154,7 @@ class Ongoing:
         A job with other rules begins with none: nobody clears those of the job before. What it
         raises of the time before leaves an alarm that began later as it is.
         """
-        place = (transition.rule, transition.series_id)
+        place = _place(transition)
         before = self._active.get(self._of_place.get(place, ""))
         if not transition.active or (before is not None and _began(before) > _began(transition)):
             return []
@@ -151,6 +166,14 @@ class Ongoing:
             self._done += self._held.pop(before.alarm_id)[1]
             return []
         return [Notice(before.ended(transition.time), ())]
+
+
+_Place = tuple[str, str, str | None]
+"""Rule, series and input topic: jobs that share an alarms topic may have the first two alike."""
+
+
+def _place(transition: Transition) -> _Place:
+    return transition.rule, transition.series_id, transition.topic
 
 
 def _began(transition: Transition) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.commands.notify import run_notify
 from ewma_ops.job.identity import identify
 from ewma_ops.settings.load import load
 from tests.helpers.alertmanager import alertmanager, alerts
@@ -149,6 +154,30 @@ def test_what_nobody_takes_is_kept_and_told_after_a_restart(
         stopped(second)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_stopped_while_no_broker_answers(
+    number: signal.Signals, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A server that takes connections and says nothing: a signal need not wait for it."""
+    job = Job("127.0.0.1:1", tmp_path, partitions=())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        own = {"bootstrap_servers": f"127.0.0.1:{silent.getsockname()[1]}"}
+        job.configure(kafka=own, notify={"webhook": "http://127.0.0.1:1/"})
+        taken: list[float] = []
+
+        def stop() -> None:
+            silent.accept()
+            taken.append(time.monotonic())
+            os.kill(os.getpid(), number)
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        assert run_notify(job.path) == 0
+        assert time.monotonic() - taken[0] < 8.0  # it was 20 s
+        thread.join(PATIENCE_S)
+    assert "ewma notify: stopped before it was connected" in capfd.readouterr().err
+
+
 def test_alarms_of_earlier_rules_end_with_a_restart(
     embedded: str, topic: str, webhook: Hook, tmp_path: Path
 ) -> None:
@@ -178,4 +207,4 @@ def test_alarms_of_earlier_rules_end_with_a_restart(
         said = stopped(second)
     assert webhook.keys()[1:] == [f"{before}/cleared", f"{now}/raised"]
     assert webhook.taken[1].document["by"] == "reset"
-    assert "ewma notify: alarms of other rules or another job, ended: 1" in said
+    assert "ewma notify: alarms of earlier rules, ended: 1" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable
 
-from ewma_ops.notify.ongoing import Notice, Ongoing
+from ewma_ops.notify.ongoing import Notice, Ongoing, OwnAlarms
 from tests.notify.alarms import transition
 
 NOW_MS = 1_700_000_000_000
@@ -85,9 +85,26 @@ def test_alarms_of_other_rules_that_are_on_at_the_start_are_ended() -> None:
     alarms = ongoing()
     alarms.restore(transition("a", time=NOW_MS - 50, alarm_id="level-0-7-00000001"))
     alarms.restore(transition("b", time=NOW_MS - 40, alarm_id="level-0-9-00000002"))
-    assert told(alarms.end_others({"00000002", "00000003"})) == ["level-0-7-00000001/cleared"]
+    own = OwnAlarms({"00000002", "00000003"}, {"readings"})
+    assert told(alarms.end_others(own)) == ["level-0-7-00000001/cleared"]
     assert [one.alarm_id for one in alarms] == ["level-0-9-00000002"]
-    assert alarms.end_others({"00000002"}) == []
+    assert alarms.end_others(OwnAlarms({"00000002"}, {"readings"})) == []
+
+
+def test_alarms_of_another_job_on_the_same_topic_are_its_own() -> None:
+    alarms = ongoing()
+    for topic, job in (("readings", "1"), ("readings", "2"), ("ticks", "3")):
+        made = transition(topic, time=NOW_MS - 50, alarm_id=f"level-0-7-0000000{job}", topic=topic)
+        alarms.restore(made)
+    own = OwnAlarms({"00000002"}, {"readings"})
+    assert {one.alarm_id[-1] for one in alarms} == {"2", "3"}  # the first gave way to the second
+    assert alarms.end_others(own) == []
+    same = transition("ticks", time=NOW_MS, alarm_id="level-0-8-00000002", topic="readings")
+    assert told(alarms.take(same, (0, 1), NOW_MS)) == ["level-0-8-00000002/raised"]
+    assert {one.alarm_id[-1] for one in alarms} == {"2", "3"}
+    assert told(alarms.end_others(OwnAlarms({"00000004"}, {"ticks"}))) == [
+        "level-0-7-00000003/cleared"
+    ]
 
 
 def test_a_replay_of_other_rules_does_not_end_an_alarm_that_began_later() -> None:
