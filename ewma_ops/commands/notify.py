@@ -5,9 +5,10 @@ Knows settings, signals and what is printed; how alarms are sent is known in `no
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ewma_ops.notify.notifier import Notifier
 from ewma_ops.notify.ongoing import Ongoing, OwnAlarms
 from ewma_ops.notify.webhook import Webhook
 from ewma_ops.secrets.masking import masked
+from ewma_ops.settings.bind import Bind
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.settings.notify_table import NOTIFY_KEY, Notify
@@ -93,8 +95,24 @@ def notify(
     topic = AlarmsTopic(settings.kafka, asked.topic, group, tell)
     on_connected()
     notifier = Notifier(topic, receivers, ongoing, resend_s, tell, own)
-    notifier.run(stopping)
+    with _serving(asked.bind, notifier, tell):
+        notifier.run(stopping)
     return notifier.summary()
+
+
+@contextlib.contextmanager
+def _serving(bind: Bind | None, notifier: Notifier, tell: Callable[[str], None]) -> Iterator[None]:
+    """Serve metrics and health for the length of a ``with`` block, if the file says where."""
+    if bind is None:
+        yield
+        return
+    # Here, as it takes a tenth of a second to import.
+    from ewma_ops.commands.notify_metrics import NotifyMeasurements
+    from ewma_ops.job.endpoint import serving
+
+    with serving(bind, NotifyMeasurements(notifier), "notify.bind") as address:
+        tell(f"metrics at {address}/metrics, health at /healthz and /readyz")
+        yield
 
 
 def _own_alarms(settings: Settings, tell: Callable[[str], None]) -> OwnAlarms | None:

@@ -15,16 +15,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from prometheus_client import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.measurements import Family, Measurements
+from ewma_ops.job.measurements import Family, Taken
 from ewma_ops.settings.bind import Bind
 
-__all__ = ["exposed", "serving"]
+__all__ = ["Measured", "exposed", "serving"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,13 @@ class _Reply(NamedTuple):
     status: int
     kind: str
     body: bytes
+
+
+class Measured(Protocol):
+    """What has something to say of itself: `Measurements` of a job, or of another process."""
+
+    def take(self) -> Taken:
+        """Return what is known at this moment."""
 
 
 def exposed(families: list[Family]) -> bytes:
@@ -66,7 +73,7 @@ class _Collected:
 
 
 @contextlib.contextmanager
-def serving(bind: Bind, measurements: Measurements) -> Iterator[str]:
+def serving(bind: Bind, measurements: Measured, key: str = "metrics.bind") -> Iterator[str]:
     """Serve for the length of a ``with`` block; yields the address, as ``http://host:port``.
 
     Parameters
@@ -74,7 +81,9 @@ def serving(bind: Bind, measurements: Measurements) -> Iterator[str]:
     bind
         Where to listen.
     measurements
-        Of the job.
+        Of the process.
+    key
+        What the configuration calls ``bind``.
 
     Raises
     ------
@@ -97,7 +106,7 @@ def serving(bind: Bind, measurements: Measurements) -> Iterator[str]:
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"metrics.bind = {str(bind)!r}: nobody can listen there ({why}); name another address "
+            f"{key} = {str(bind)!r}: nobody can listen there ({why}); name another address "
             "of this machine, or a port that is free"
         ) from None
     thread = threading.Thread(target=server.serve_forever, name="ewma_ops-http", daemon=True)

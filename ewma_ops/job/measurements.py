@@ -16,7 +16,7 @@ from ewma_ops import __version__
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.health import why_not_ready
 
-__all__ = ["RESTARTS", "Family", "Measurements", "Sample", "Taken", "gathered"]
+__all__ = ["RESTARTS", "Family", "Measurements", "Sample", "Taken", "gathered", "of_this_process"]
 
 _PREFIX = "ewma_ops_"
 RESTARTS = ("failed", "unavailable", "new-input", "clock")
@@ -138,7 +138,7 @@ class Measurements:
         if self._interval_s is not None:
             text = "Time between two snapshots, as configured."
             yield _family("snapshot_interval_seconds", text, {}, self._interval_s)
-        yield from _of_this_process()
+        yield from of_this_process({"worker": "launcher"})
 
 
 def _build(delivery: str) -> dict[str, str]:
@@ -160,15 +160,12 @@ def _labelled(
     return Family(f"{_PREFIX}{name}", kind, documentation, samples)
 
 
-def _of_this_process() -> Iterable[Family]:
-    """Yield memory, CPU and files of the launcher, under the names that workers have them by."""
+def of_this_process(labels: Mapping[str, str]) -> Iterable[Family]:
+    """Return memory, CPU and files of this process, under the names that workers have them by."""
     own: dict[str, Family] = {}
     families = msgspec.msgpack.decode(gathered(), type=list[Family])
-    _merge(own, [one for one in families if one.name.startswith("process_")], _LAUNCHER)
+    _merge(own, [one for one in families if one.name.startswith("process_")], labels)
     return own.values()
-
-
-_LAUNCHER = {"worker": "launcher"}
 
 
 def _merge(into: dict[str, Family], families: Iterable[Family], labels: Mapping[str, str]) -> None:

@@ -82,6 +82,12 @@ class Delivery(threading.Thread):
         """Return how many notices wait."""
         return len(self._queue)
 
+    @property
+    def away_s(self) -> float:
+        """For how many seconds the receiver has not answered; 0 if it does."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def put(self, notices: Iterable[Notice]) -> None:
         """Add notices behind those that wait."""
         with self._changed:

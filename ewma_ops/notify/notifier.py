@@ -63,6 +63,31 @@ class Notifier:
         self._unreadable = 0
         self._said: tuple[str, float] = ("", time.monotonic())
 
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """One for each receiver; any thread may look at what they have counted."""
+        return self._deliveries
+
+    @property
+    def restored(self) -> bool:
+        """Whether the topic was read back, and receivers are told what is new."""
+        return self._restored
+
+    @property
+    def active(self) -> int:
+        """How many alarms are on."""
+        return len(self._ongoing)
+
+    @property
+    def held(self) -> int:
+        """How many alarms of long ago are held."""
+        return self._ongoing.held
+
+    @property
+    def unreadable(self) -> int:
+        """How many records were no alarms."""
+        return self._unreadable
+
     def run(self, stopping: threading.Event) -> None:
         """Run until ``stopping`` is set; raises `BrokerError` if the topic cannot be read."""
         try:

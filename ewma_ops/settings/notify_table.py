@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from ewma_ops.settings.bind import Bind, bind_of
 from ewma_ops.settings.servers import (
     PEM_FILE,
     TIMEOUT,
@@ -38,6 +39,7 @@ class Notify(Struct, frozen=True, kw_only=True):
     ``secret`` signs what a webhook gets. A transition whose event time is older than ``old_after``
     is held for one ``resend``, and dropped where its alarm clears meanwhile. ``link`` is an
     address for people, with ``{series}`` in it. ``topic`` is where alarms are.
+    ``bind`` is where metrics and health are served; ``None`` for nowhere.
     """
 
     alertmanager: tuple[str, ...] = ()
@@ -52,6 +54,7 @@ class Notify(Struct, frozen=True, kw_only=True):
     link: str | None = None
     topic: str = "alarms"
     group_id: str = ""
+    bind: Bind | None = None
 
     def __repr__(self) -> str:
         return f"Notify(alertmanager={self.alertmanager!r}, webhook={self.webhook is not None})"
@@ -118,4 +121,5 @@ _READERS: Readers = {
     "link": (_link, 'an address with {series} in it, such as "http://127.0.0.1:8765/#{series}"'),
     "topic": (text, "the name of the alarms topic, as text"),
     "group_id": (text, "the name of a consumer group, as text"),
+    "bind": (bind_of, 'a host and a port, such as "127.0.0.1:9465"'),
 }

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -73,6 +75,14 @@ def committed(bootstrap: str, topic: str) -> int:
         consumer.close()
 
 
+def answer(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def stopped(process: subprocess.Popen[str]) -> Sequence[str]:
     """Stop a notifier as a service is stopped; return what it has said."""
     process.send_signal(signal.SIGTERM)
@@ -135,13 +145,22 @@ def test_alarms_are_told_once_and_sent_again_while_they_last(
 def test_what_nobody_takes_is_kept_and_told_after_a_restart(
     embedded: str, topic: str, webhook: Hook, tmp_path: Path
 ) -> None:
-    path = configured(embedded, topic, webhook, tmp_path)
+    path = configured(embedded, topic, webhook, tmp_path, bind="127.0.0.1:0")
     webhook.answer = lambda _: 503
     with started([*EWMA, "notify", path]) as first:
         assert first.stderr is not None
+        address = first.stderr.readline().split("metrics at ")[1].split("/metrics")[0]
         assert "alarms that are on: 0" in first.stderr.readline()
+        assert answer(f"{address}/readyz") == (200, '{"ready": true, "why": []}\n')
         produce(embedded, topic, [alarm("kitchen", "raised", 1), alarm("attic", "raised", 2)])
         wait_until(lambda: len(webhook.taken) > 1)
+        status, why = answer(f"{address}/readyz")
+        assert (status, "webhook has not taken alarms for" in why) == (503, True)
+        measured = answer(f"{address}/metrics")[1]
+        assert 'ewma_ops_notify_waiting{receiver="webhook"} 2.0' in measured
+        assert "ewma_ops_notify_alarms_active 2.0" in measured
+        assert "process_resident_memory_bytes " in measured
+        assert "T0K3N" not in measured
         said = stopped(first)
     assert any("webhook answered 503; trying again" in line for line in said)
     assert "waiting" in said[-1]

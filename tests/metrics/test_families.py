@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ewma_ops import Decay, Readings, SeriesTable, Smoothing
+from ewma_ops.commands.notify_metrics import NotifyMeasurements
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.measurements import Family, Measurements, gathered
 from ewma_ops.metrics import families
 from ewma_ops.monitor import AlarmRules, Bounds, Level
+from ewma_ops.notify.delivery import Delivery
+from ewma_ops.notify.webhook import Webhook
 
 ROW = re.compile(r"\| `(ewma_ops_\w+)` \| (\w+) \|(.*?)\| .+ \|")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -38,17 +42,26 @@ def documented() -> dict[str, tuple[str, list[str]]]:
     return {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
 
 
+def notified() -> list[Family]:
+    """Return the families of a notifier that has told one receiver of one transition."""
+    deliveries = [Delivery(Webhook("http://127.0.0.1:1/", None, 1.0), 1.0, lambda _: None, print)]
+    deliveries[0].sent["raised"] += 1
+    counts = SimpleNamespace(active=1, held=0, unreadable=0, restored=True, deliveries=deliveries)
+    return NotifyMeasurements(counts).take().families  # type: ignore[arg-type]
+
+
 def in_code() -> dict[str, tuple[str, list[str]]]:
     """Return type and labels by name, of workers and of the launcher; ``worker`` is everywhere."""
     found: dict[str, tuple[str, list[str]]] = {}
     of_worker = msgspec.msgpack.decode(gathered(), type=list[Family])
     of_launcher = Measurements(Lines(), "exactly-once", 10.0).take().families
+    of_notify = notified()
     declared = {
         metric.name: list(getattr(collector, "_labelnames", ()))
         for collector in REGISTRY._collector_to_names
         for metric in collector.collect()
     }
-    for family in [*of_worker, *of_launcher]:
+    for family in [*of_worker, *of_launcher, *of_notify]:
         if family.name.startswith("ewma_ops_"):
             seen = [name for sample in family.samples for name in sample.labels]
             labels = declared.get(family.name) or [

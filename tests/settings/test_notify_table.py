@@ -66,6 +66,7 @@ def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('webhook = "http://hook"\nresend = "10ms"', "must be a duration from \"1s\" to \"1h\""),
         ('webhook = "http://hook"\nlink = "http://a/"', "must be an address with {series} in it"),
         ('webhook = "http://hook"\nlink = "{series}"', "must be an address with {series} in it"),
+        ('webhook = "http://hook"\nbind = "9465"', "notify.bind = '9465' must be a host and"),
         ('webhok = "http://a"', "notify.webhok is not known; did you mean webhook?"),
         ('webhook = "${NOT_THERE}"', "needs the environment variable NOT_THERE"),
     ],
