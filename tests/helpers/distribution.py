@@ -15,7 +15,10 @@ __all__ = ["Scheduling", "rank", "unit"]
 _WAITING = ("commands", "connectors", "flows", "helpers", "job")
 """Folders of tests whose time goes into starts and waits."""
 
-_WHOLE = ("chaos", "demo", "test_apicurio.py", "test_packaging.py", "test_pandas_own.py")
+_LONG = "test_chaos.py"
+"""Its tests take longest, each by itself."""
+
+_WHOLE = ("demo", "test_apicurio.py", "test_packaging.py", "test_pandas_own.py")
 """Folders and files whose tests load the machine as it is, or share something that is costly."""
 
 _CLUSTER = "test_cluster.py"
@@ -43,6 +46,7 @@ def rank(nodeid: str, fixtures: set[str]) -> int:
     file = _file(nodeid)
     kinds = [
         file.name == _CLUSTER,
+        file.name == _LONG,
         _is_whole(file),
         bool(fixtures & {"restartable_kafka", "kafka_of_properties"}),
         bool(fixtures & {"broker", "kafka", "kafka_sasl", "own_kafka"}),

@@ -12,7 +12,9 @@ DATAFLOW = "tests/job/test_dataflow.py::"
     ("one", "other", "together"),
     [
         ("tests/job/test_cluster.py::a", "tests/chaos/test_cluster.py::b", True),
-        ("tests/chaos/test_chaos.py::a", "tests/chaos/test_chaos.py::b[1-x]", True),
+        ("tests/chaos/test_chaos.py::a", "tests/chaos/test_chaos.py::b[1-x]", False),
+        ("tests/demo/test_run.py::a", "tests/demo/test_run.py::b", True),
+        ("tests/test_layers.py::a", "tests/test_layers.py::b", True),
         ("tests/test_packaging.py::a", "tests/test_packaging.py::b", True),
         (f"{DATAFLOW}a[embedded]", f"{DATAFLOW}a[kafka]", False),
         (f"{ORACLES}a[x-step]", f"{ORACLES}a[x-cuts]", True),
@@ -29,6 +31,7 @@ def test_what_takes_longest_comes_first() -> None:
     order = [
         ("tests/helpers/test_cluster.py::a", {"kafka_cluster"}),
         ("tests/chaos/test_chaos.py::a", {"kafka"}),
+        ("tests/demo/test_run.py::a", {"embedded"}),
         ("tests/job/test_dataflow.py::a", {"restartable_kafka", "tmp_path"}),
         ("tests/wire/test_on_brokers.py::a", {"broker"}),
         ("tests/job/test_launcher.py::a", {"tmp_path"}),
