@@ -174,13 +174,13 @@ def test_after_a_crash_each_alarm_is_there_once(
     assert len(read_all(kafka, name, 80, isolation_level="read_committed")) == 80
 
 
-def noisy(n: int, shifted_from: int, series: int = 3) -> list[Reading]:
+def noisy(n: int, shifted_from: int, series: int = 3, step_ms: int = 1_000) -> list[Reading]:
     """Return readings of some series that rise by ten standard deviations at some time."""
     chance = random.Random(7)
     return [
         Reading(
             f"s{i % series}",
-            START_MS + 1_000 * i,
+            START_MS + step_ms * i,
             round(chance.gauss(20, 1) + 10 * (i >= shifted_from), 3),
         )
         for i in range(n)
@@ -188,6 +188,11 @@ def noisy(n: int, shifted_from: int, series: int = 3) -> list[Reading]:
 
 
 ALARMS: dict[str, object] = {"level": {"limit": 4.0, "warm_up": 30}, "spike": {"limit": 4.5}}
+HOUR_MS = 3_600_000
+SEASONED: dict[str, object] = {
+    "spread": {"limit": 4.0, "warm_up": 30},
+    "daily": {"kind": "level", "limit": 4.0, "warm_up": 30, "season": "day"},
+}
 HOT: dict[str, object] = {"kind": "bounds", "above": 29.5, "clear_above": 28.0}
 
 
@@ -233,9 +238,9 @@ def test_alarms_come_and_change_while_a_job_goes_on(embedded: str, tmp_path: Pat
 def test_what_a_job_writes_of_alarms_is_what_its_input_says(embedded: str, tmp_path: Path) -> None:
     """Whatever the workers and the cut; and the same as without a broker."""
     job, topic = Job(embedded, tmp_path), make_topic(embedded, 2, "alarms")
-    rules = {"topic": topic, "in_events": True, **ALARMS, "too_hot": HOT}
+    rules = {"topic": topic, "in_events": True, **ALARMS, "too_hot": HOT, **SEASONED}
     job.configure(alarms=rules)
-    sent = noisy(1_000, shifted_from=700)
+    sent = noisy(1_000, shifted_from=700, step_ms=HOUR_MS // 3)
     for part, workers in ((sent[:750], 1), (sent[750:], 2)):
         job.send(part)
         job.run(workers)
@@ -245,7 +250,9 @@ def test_what_a_job_writes_of_alarms_is_what_its_input_says(embedded: str, tmp_p
     found = alarms_of(embedded, topic, 9)
     whole = run_job(job.path, [as_run_record(reading) for reading in sent])
     assert bare(found) == bare([record.json() for record in whole.alarms])
+    assert {one["rule"] for one in found} >= {"level", "too_hot", "daily", "spread"}
     event = json.loads(read_all(embedded, job.output, 1_000)[-1].value)
+    assert {"spread_z", "daily_upper"} <= event.keys()
     assert {"level_z", "level_lower", "spike_upper"} <= event.keys()
 
     job.configure(alarms={**rules, "level": {"limit": 5.0}})
