@@ -33,14 +33,14 @@ def job(embedded: str, tmp_path: Path) -> Job:
     return job
 
 
-def filled(job: Job) -> tuple[list[float], int]:
+def filled(job: Job, step_ms: int = 1_000) -> tuple[list[float], int]:
     """Send two series to one partition; return the values of one, and its newest's offset."""
     random = np.random.default_rng(1)
     own = [*random.normal(20, 1, N - SHIFT), *[24.0] * SHIFT]
     own = [float(value) for value in own]
     records = []
     for i, value in enumerate(own):
-        time_ms = START_MS + 1_000 * i
+        time_ms = START_MS + step_ms * i
         for name, one in (("other", 5.0 + i % 7), ("kitchen", value)):
             record = as_record(Reading(name, time_ms, one))
             records.append(Record(record.value, record.key, partition=1))
@@ -109,6 +109,39 @@ def test_what_is_computed_again_is_what_the_flow_has_seen(job: Job, capsys: Out)
         assert explained[ours] == record[theirs], theirs
     assert explained["shares"][0]["value"] == record["value"]
     assert explained["shares"][0]["offset"] == record["offset"]
+
+
+def test_every_rule_about_standard_errors_is_computed_again(job: Job, capsys: Out) -> None:
+    settings = load(job.path)
+    assert settings.alarms is not None
+    baselines: dict[str, dict[str, object]] = {
+        "given": {"baseline": {"mean": 20.0, "std": 1.0}},
+        "frozen": {"baseline": {"readings": 300}},
+        "memory": {"memory": "ar1"},
+        "daily": {"season": "day"},
+        "both": {"season": "day", "memory": "ar1", "utc_offset": "-08:00"},
+    }
+    rules: dict[str, object] = {
+        **{name: {"kind": "level", "limit": 3.0, **own} for name, own in baselines.items()},
+        "spread": {"limit": 2.5},
+        "scatter": {"kind": "spread", "limit": 2.5, "season": "day"},
+        "single": {"kind": "spike", "limit": 3.0, "season": "day"},
+    }
+    job.configure(alarms={"topic": settings.alarms.topic, **rules})
+    filled(job, step_ms=3_600_000)
+    job.run()
+    every = read_all(job.bootstrap, settings.alarms.topic, len(rules))
+    records = [json.loads(one.value) for one in every]
+    newest = {one["rule"]: one for one in records if one["transition"] == "raised"}
+    assert newest.keys() == rules.keys()
+    for record in newest.values():
+        assert main(["explain", record["alarm_id"], str(job.path), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["explanation"]
+        keys = ("expected", "score", "std", "lower", "upper", "n_eff")
+        told = {key: found[key] for key in keys if found[key] is not None}
+        assert told == {key: record[key] for key in keys if key in record}, record["rule"]
+        whole = 1.0 if record["kind"] != "spike" else found["shares"][0]["share"]
+        assert sum(one["share"] for one in found["shares"]) == pytest.approx(whole)
 
 
 def test_an_alarm_of_other_rules_is_explained_by_these(job: Job, capsys: Out) -> None:
