@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 import msgspec
 from msgspec import Struct
@@ -141,8 +142,9 @@ class Measurements:
         yield from of_this_process({"worker": "launcher"})
 
 
+@cache
 def _build(delivery: str) -> dict[str, str]:
-    from importlib.metadata import version  # takes time, and is asked for seldom
+    from importlib.metadata import version  # takes time, and is asked for once
 
     return {"version": __version__, "bytewax": version("bytewax"), "delivery": delivery}
 

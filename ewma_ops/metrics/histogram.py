@@ -19,6 +19,7 @@ __all__ = ["ColumnHistogram", "NewestMoment"]
 
 _MOST_WAITING = 16_384
 """Moments that are counted together, in the cache of a processor: few cost as much as some."""
+_SHORT = 2**15 - 1
 _UNKNOWN_MS = 1_500_000_000_000
 """So long ago is -1, which stands for no moment."""
 
@@ -74,7 +75,10 @@ class ColumnHistogram:
             low, high = 0, max(high, 0)
         total = int(durations_ms.sum())
         first, last = bisect_left(self._bounds, low), bisect_left(self._bounds, high)
-        # Most columns fall into few buckets, and comparing is several times faster than searching.
+        # Most columns fall into few buckets, and comparing is several times faster than searching,
+        # of short numbers once more.
+        if high <= _SHORT:
+            durations_ms = durations_ms.astype(np.int16)
         reached = [
             int(np.count_nonzero(durations_ms <= self._bounds[i])) for i in range(first, last)
         ]
