@@ -1,10 +1,11 @@
-"""How the C library's allocator treats memory that a worker frees.
+"""How the C library's allocator treats memory that a process frees.
 
 Knows glibc's `mallopt`; must not know what the memory is for.
 
 A batch of columns is some megabytes, taken and freed for each batch. By default glibc gives such
 blocks back to the kernel at once, and the next batch takes them again, a page fault for each 4 KiB:
-70,000 of them for a million messages, and a tenth of the worker's CPU.
+70,000 of them for a million messages, and a tenth of the worker's CPU. A process that shows what
+there is takes such blocks seldom: there it is the kept memory that costs.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import ctypes
 import os
 from collections.abc import Mapping
 
-__all__ = ["SWITCH", "keep_freed_memory"]
+__all__ = ["SWITCH", "keep_freed_memory", "return_freed_memory"]
 
 SWITCH = "EWMA_ALLOCATOR"
 """The environment variable that leaves the allocator as it is: ``EWMA_ALLOCATOR=system``."""
 
-_OPTIONS = {  # of malloc.h: what to set to how many bytes
+_KEEP = {  # of malloc.h: what to set to how many bytes
     -1: 1 << 30,  # M_TRIM_THRESHOLD: give the end of the heap back from this much on
     -2: 64 << 20,  # M_TOP_PAD: take so much more than is asked for
     -3: 32 << 20,  # M_MMAP_THRESHOLD, at its greatest: larger blocks are the kernel's
+}
+_RETURN = {
+    -1: 1 << 20,
+    -3: 256 << 10,
+    -8: 1,  # M_ARENA_MAX: one heap for all threads, which take turns in Python anyway
 }
 _OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """What sets the same from outside."""
@@ -34,6 +40,18 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
     a variable of glibc's own. Costs up to 64 MB of address space, of which only what was used once
     is memory.
     """
+    return _set(_KEEP, environment)
+
+
+def return_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
+    """Let this process give large blocks back as soon as they are free; tell whether it does.
+
+    Before threads are started, and under the same conditions as `keep_freed_memory`.
+    """
+    return _set(_RETURN, environment)
+
+
+def _set(options: Mapping[int, int], environment: Mapping[str, str]) -> bool:
     if environment.get(SWITCH) == "system" or any(name in environment for name in _OWN):
         return False
     try:
@@ -42,4 +60,4 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
         set_option = libc.mallopt
     except (AttributeError, OSError):
         return False
-    return all(set_option(option, size) == 1 for option, size in _OPTIONS.items())
+    return all(set_option(option, size) == 1 for option, size in options.items())

@@ -32,6 +32,7 @@ __all__ = ["Follower", "InputEnds"]
 _log = logging.getLogger(__name__)
 
 _LOOK_UP_MS = 10_000
+_GATHER_S = 0.04
 _AGAIN_S = 1.0
 _LOOK_AGAIN_S = 10.0
 _CLOSE_S = 2.0
@@ -109,6 +110,8 @@ class Follower:
             look_again = time.monotonic() + _LOOK_AGAIN_S
             while not status.stopping.is_set():
                 self._step(tail)
+                if status.is_caught_up:  # what comes meanwhile is taken in together
+                    status.stopping.wait(_GATHER_S)
                 if time.monotonic() > look_again:
                     look_again = time.monotonic() + _LOOK_AGAIN_S
                     if self._partitions() != tps:

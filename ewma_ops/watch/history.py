@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 _WAIT_S = 0.5
 _LONGEST_S = 4.0
 _MOST = 2_000_000
+_FETCH_BYTES = 4 << 20
 _WINDOW = 64
 _UNREAD = "what was written before cannot be read; the log of ewma watch says why"
 
@@ -107,7 +108,7 @@ class History:
         with book.lock:
             key, part = book.key(asked.row), int(book.columns.part[asked.row])
         tp, stop = self._parts[part], asked.deep.live_from
-        with tailing(self._settings, [tp], "reading a series back") as tail:
+        with tailing(self._settings, [tp], "reading a series back", _FETCH_BYTES) as tail:
             (first,) = tail.since(self._history_s, _MOST, {tp: stop}).values()
             if first == stop - _MOST:
                 asked.deep.note = f"only of the newest {_MOST:,} records of its partition"

@@ -136,6 +136,8 @@ def serve(
                 log_level=logging.WARNING,
                 access_log=False,
                 lifespan="off",
+                loop="asyncio",
+                http="h11",
                 ws="none",
                 server_header=False,
                 timeout_graceful_shutdown=_GRACE_S,

@@ -30,7 +30,9 @@ _CLOSE_S = 2.0
 
 
 @contextmanager
-def tailing(settings: Settings, tps: Sequence[TopicPartition], doing: str) -> Iterator[Tail]:
+def tailing(
+    settings: Settings, tps: Sequence[TopicPartition], doing: str, fetch_bytes: int = 512 << 10
+) -> Iterator[Tail]:
     """Read partitions for the length of a ``with`` block, from where `Tail.go` says.
 
     Parameters
@@ -41,6 +43,8 @@ def tailing(settings: Settings, tps: Sequence[TopicPartition], doing: str) -> It
         The partitions.
     doing
         What is being done, for messages.
+    fetch_bytes
+        About how much is fetched at a time: little takes little memory, much is quicker.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def tailing(settings: Settings, tps: Sequence[TopicPartition], doing: str) -> It
         If no broker answers, or the user may not read.
     """
     committed = settings.output.delivery == "transactional"
-    consumer = connect_follower(settings.kafka, committed=committed)
+    consumer = connect_follower(settings.kafka, committed=committed, fetch_bytes=fetch_bytes)
     try:
         with translating_errors(settings.kafka, doing):
             consumer.assign(list(tps))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ewma_ops.job.allocator import SWITCH, keep_freed_memory
+from ewma_ops.job.allocator import SWITCH, keep_freed_memory, return_freed_memory
 from tests.helpers.patience import PATIENCE_S
 
 BLOCKS = """
@@ -58,3 +58,39 @@ def test_memory_that_was_freed_is_taken_again_without_page_faults(
 )
 def test_the_environment_leaves_the_allocator_as_it_is(environment: dict[str, str]) -> None:
     assert not keep_freed_memory(environment)
+    assert not return_freed_memory(environment)
+
+
+HELD = """
+import resource, threading
+from ewma_ops.job.allocator import return_freed_memory
+import numpy as np
+print(return_freed_memory())
+def held():
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * resource.getpagesize()
+def take():
+    for size in range(1 << 20, 8 << 20, 1 << 18):
+        np.ones(size, np.uint8)
+before = held()
+threads = [threading.Thread(target=take) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(not has_glibc(), reason="the C library is not glibc")
+def test_memory_that_was_freed_is_given_back() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", HELD],
+        env={"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
+    ).stdout.split()
+    assert said[0] == "True"
+    assert int(said[1]) < 3 << 20

@@ -127,14 +127,21 @@ def connect_reader(client: Mapping[str, object], *, committed: bool = False) -> 
     return _connect(KafkaConsumer, own, "consumer", {"group_id": None})
 
 
-def connect_follower(client: Mapping[str, object], *, committed: bool = False) -> KafkaConsumer:
+def connect_follower(
+    client: Mapping[str, object], *, committed: bool = False, fetch_bytes: int = 512 << 10
+) -> KafkaConsumer:
     """Connect a reader as :func:`connect_reader` does that goes on as its topics grow.
 
     Its records come in whole runs; at the end of a topic it leaves the broker in peace until
-    something comes, unless ``client`` has a ``fetch_max_wait_ms`` of its own.
+    something comes, unless ``client`` has a ``fetch_max_wait_ms`` of its own. A fetch brings about
+    ``fetch_bytes``, several times which are held at once.
     """
     isolation_level = "read_committed" if committed else "read_uncommitted"
-    room = {"max_poll_records": 10_000, "fetch_max_bytes": 4 << 20}
+    room = {
+        "max_poll_records": 10_000,
+        "fetch_max_bytes": fetch_bytes,
+        "max_partition_fetch_bytes": fetch_bytes,
+    }
     own = {**client, **room, "isolation_level": isolation_level}
     defaults = {"group_id": None, "fetch_max_wait_ms": 250}
     consumer: KafkaConsumer = _connect(KafkaConsumer, own, "consumer", defaults)
