@@ -17,7 +17,7 @@ __all__ = ["HEADS", "cells", "head_line"]
 HEADS = ("series", "value", "average", "z", "last", "readings", "state")
 _BARS = "▁▂▃▄▅▆▇█"
 _LONGEST_ID = 40
-_MARKS = {"live": "●", "settling": "◐", "stale": "○", "alarm": "▲", "alarm low": "▼"}
+_MARKS = {"live": "●", "settling": "◐", "stale": "○", "alarm": "◆", "alarm low": "▼"}
 
 
 def head_line(head: dict[str, Any]) -> str:

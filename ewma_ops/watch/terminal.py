@@ -20,6 +20,7 @@ from ewma_ops.watch.view import SORTS, Looks, View
 __all__ = ["Top"]
 
 _BEAT_S = 0.25
+_NUMBERS = (1, 2, 3, 4)
 _COLOURS = {"live": "green", "settling": "yellow", "stale": "dim", "alarm": "bold red"}
 
 
@@ -70,8 +71,8 @@ class Top(App[None]):
     def on_mount(self) -> None:
         """Begin."""
         table = self.query_one(DataTable)
-        for head in HEADS:
-            table.add_column(head, key=head)
+        for i, head in enumerate(HEADS):
+            table.add_column(Text(head, justify="right" if i in _NUMBERS else "left"), key=head)
         table.focus()
         self.set_interval(_BEAT_S, self.look)
         self.look()
@@ -91,7 +92,7 @@ class Top(App[None]):
             kind = found["state"][i][0]
             style = _COLOURS.get(kind.split(" ", 1)[0], "")
             shown = [Text(one) for one in row[:-1]] + [Text(row[-1], style=style)]
-            for column in (1, 2, 3, 4):
+            for column in _NUMBERS:
                 shown[column].justify = "right"
             shown[2].stylize("bold cyan")
             if i >= self._rows:
@@ -113,7 +114,7 @@ class Top(App[None]):
         """Open the search."""
         search = self.query_one(Input)
         search.add_class("open")
-        search.focus()
+        self.set_focus(search)  # at once: what is typed next is for it
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Search as it is typed."""

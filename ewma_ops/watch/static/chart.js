@@ -1,6 +1,6 @@
 // One series in a chart, or several over each other: readings, average, band, settling, alarms.
 
-import { alarmEntry, digitsFor, element, moment, number, plain, say, whole } from "./format.js";
+import { alarmEntry, digitsFor, element, moment, number, plain, say, signed, whole } from "./format.js";
 
 const SPANS = [
   [60, "1 min"], [300, "5 min"], [3600, "1 h"], [21600, "6 h"], [86400, "1 day"], [604800, "7 days"],
@@ -16,6 +16,7 @@ const X_TEXTS = [
 ];
 const COLOURS = ["--average", "--c2", "--c3", "--c4", "--c5", "--c6"];
 
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.…]$/.test(text) ? "" : ".");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Chart {
@@ -98,7 +99,9 @@ export class Chart {
     const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui, sans-serif" };
     const values = (_, ticks) => {
       const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
-      const digits = Math.min(Math.max(-Math.floor(Math.log10(step) + 1e-9), 0), 8);
+      let digits = Math.min(Math.max(-Math.floor(Math.log10(step) + 1e-9), 0), 8);
+      const scaled = step * 10 ** digits;
+      if (Math.abs(scaled - Math.round(scaled)) > 1e-6) digits += 1; // steps of 2.5
       return ticks.map((tick) => number(tick, digits));
     };
     const size = (plot, ticks) => 26 + 7 * Math.max(3, ...(ticks ?? [""]).map((tick) => String(tick).length));
@@ -120,7 +123,7 @@ export class Chart {
       padding: [10, 12, 0, 0],
       cursor: { drag: { x: true, y: false }, points: { size: 7 } },
       legend: { show: false },
-      scales: { x: { time: true } },
+      scales: { x: { time: true, range: (_, min, max) => [min, single ? this.end(min, max) : max] } },
       series,
       bands: single ? [{ series: [1, 2], fill: colour("--band") }] : [],
       axes: [{ ...axis, values: X_TEXTS }, { ...axis, values, size }],
@@ -137,6 +140,13 @@ export class Chart {
         ],
       },
     };
+  }
+
+  // The right edge: an alarm that began after the last reading, as of a silent series, is seen too.
+  end(min, max) {
+    const begins = (this.known()[0]?.alarms ?? []).filter((one) => one.end === null).map((one) => one.begin);
+    const last = Math.max(...begins, max);
+    return last > max && this.view.between === null ? last + 0.04 * (last - min) : max;
   }
 
   // Hatches the time in which the average had not gathered its weight yet.
@@ -181,13 +191,14 @@ export class Chart {
       ctx.fillStyle = colour("--bad");
       ctx.fillRect(from, bbox.top, Math.max(to - from, 2), bbox.height);
       ctx.globalAlpha = 1;
-      const s = 6 * devicePixelRatio, y = bbox.top + 2, d = alarm.sign < 0 ? -1 : 1;
+      // Up for too high, down for too low, a diamond for neither.
+      const s = 6 * devicePixelRatio, y = bbox.top + 2, low = y + s * 1.6;
+      const shape = { 1: [[-s, low], [s, low], [0, y]], "-1": [[-s, y], [s, y], [0, low]] }[alarm.sign] ?? [[-s, y + s], [0, y], [s, y + s], [0, y + 2 * s]];
       ctx.beginPath();
-      ctx.moveTo(from - s, y + (d > 0 ? s * 1.6 : 0));
-      ctx.lineTo(from + s, y + (d > 0 ? s * 1.6 : 0));
-      ctx.lineTo(from, y + (d > 0 ? 0 : s * 1.6));
+      for (const [dx, at] of shape) ctx.lineTo(from + dx, at);
       ctx.fill();
     }
+    ctx.setLineDash([]);
     ctx.strokeStyle = colour("--warn");
     ctx.lineWidth = 1.5 * devicePixelRatio;
     ctx.beginPath();
@@ -219,7 +230,7 @@ export class Chart {
     const facts = this.charts.length > 1 ? [] : [
       ["value", number(one.last[0], digits)],
       [average, number(one.last[1], digits), "average"],
-      ["z", number(one.last[2], 1)],
+      ["z", one.last[2] === null ? "–" : signed(one.last[2], 1)],
       ...(one.std === null ? [] : [["std", number(one.std, digits)]]),
       ...(one.settled === null ? [] : [["settled", `${(100 * one.settled).toFixed(0)} %`]]),
       ["readings", whole(one.total)],
@@ -235,8 +246,9 @@ export class Chart {
     const n = one.x.length;
     const span = n ? `, event times ${moment(one.x[0])} to ${moment(one.x[n - 1])} UTC` : "";
     const notes = this.charts.map((each) => each.note).filter(Boolean);
-    const text = `${whole(one.readings)} readings${span}.` + (notes.length ? ` ${[...new Set(notes)].join("; ")}` : "");
-    say(summary, this.charts.length > 1 ? `${this.charts.length} series, their averages. ${notes.join("; ")}` : text);
+    const told = [...new Set(notes)].join("; ");
+    const text = n ? `${whole(one.readings)} readings${span}.` + (told ? ` ${sentence(told)}` : "") : sentence(told || "no readings in this span");
+    say(summary, this.charts.length > 1 ? `${this.charts.length} series, their averages.` + (told ? ` ${sentence(told)}` : "") : text);
   }
 
   // The alarms that are on, in words: what was expected, and how often it would be by chance.
@@ -284,7 +296,7 @@ export class Chart {
       if (measure.band) entries.push(["band", measure.band, one.lower[at] === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
       if (one.alarms?.length) entries.push(["alarm", one.alarms.some((each) => each.end === null) ? "alarm, on now" : "alarms", String(one.alarms.length)]);
       if (one.late) entries.push(["late", "late or corrected", whole(one.late)]);
-      if (one.settled_from !== null) entries.push(["settling", "still settling", ""]);
+      if (one.settled_from !== null) entries.push(["settling", "settling", ""]);
       if (index !== null && index !== undefined) entries.push(["", "at", moment(one.x[at])]);
     } else {
       known.forEach((one, i) => {

@@ -78,7 +78,7 @@ const chart = new Chart(
 
 function perPage() {
   if (innerWidth <= 640) return state.open.length ? 8 : 20;
-  return Math.min(Math.max(Math.floor((innerHeight - 215) / 31), 8), 60);
+  return Math.min(Math.max(Math.floor((innerHeight - 215 - $("why").offsetHeight) / 31), 8), 60);
 }
 
 let hold = false;
@@ -112,7 +112,10 @@ function tell(word, why) {
   $("state").dataset.word = word;
   say($("word"), word);
   say($("why"), why);
-  $("why").hidden = !why;
+  if ($("why").hidden === Boolean(why)) {
+    $("why").hidden = !why;
+    stream.send(); // there is room for more rows now, or for fewer
+  }
   $("why").className = ["no broker", "disconnected", "stopped"].includes(word) ? "bad" : "";
   document.title = word === "live" ? `ewma · ${about.config ?? ""}` : `${word} · ewma`;
 }
@@ -175,7 +178,7 @@ function showTable() {
   say($("range"), table.matched ? `${whole(table.first + 1)}–${whole(last)} of ${whole(table.matched)}${some}` : "");
   $("previous").disabled = table.first === 0;
   $("next").disabled = last >= table.matched;
-  $("pager").hidden = table.series === 0;
+  $("pager").hidden = table.matched === 0;
   if (table.first > 0 && !table.ids.length) change({ first: 0 });
   showEmpty();
 }
@@ -190,7 +193,7 @@ function showEmpty() {
       ? ["No series matches", "Clear the search and the filters to see all of them."]
       : head.state === "no broker"
         ? ["No broker", head.why]
-        : ["No events yet", `Topic ${about.output} has none${about.history ? ` of the last ${duration(about.history)}` : ""}. They appear here as soon as the flow writes one.`];
+        : ["No events yet", `${head.why.includes("does not exist") ? "" : `Topic ${about.output} has none${about.history ? ` of the last ${duration(about.history)}` : ""}. `}They appear here as soon as the flow writes one.`];
     empty.replaceChildren(element("b", {}, title), text);
   }
 }

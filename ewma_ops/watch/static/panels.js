@@ -35,7 +35,7 @@ export function alarms(found, onOpen) {
     return made;
   };
   const rows = found.rules.map((one) => {
-    const due = one.expected === null ? "limit given" : one.expected < 10 ? one.expected.toFixed(1) : whole(Math.round(one.expected));
+    const due = one.expected === null ? "none designed" : one.expected < 10 ? one.expected.toFixed(1) : whole(Math.round(one.expected));
     return element("tr", {}, element("th", { scope: "row" }, one.rule), element("td", { class: "num" }, whole(one.raised)), element("td", { class: "num" }, due));
   });
   const heads = ["rule", "raised", "expected by chance"].map((text, i) => element("th", { scope: "col", class: i ? "num wide" : "" }, text));
