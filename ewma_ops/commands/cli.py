@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ewma_ops import __version__
-from ewma_ops.commands import design, watch
+from ewma_ops.commands import design, plan, watch
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.relay import relayed_stderr
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tools(commands)
     watch.add_command(commands)
     design.add_command(commands)
+    plan.add_command(commands)
     _add_alarm_tools(commands)
 
     demo = commands.add_parser("demo", help="run a job on real data, with an embedded broker")

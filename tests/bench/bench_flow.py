@@ -1,7 +1,7 @@
 """Kafka -> EWMA -> Kafka on one worker: this flow against what else a user could pick.
 
 python -m tests.bench.bench_flow [--readings N] [--series N] [--rounds N] [--only NAME...]
-    [--growth] [--apache] [--json] [--picture FILE]
+    [--apache] [--json] [--picture FILE]
 
 Every contender smooths the same topic in a process of its own, in interleaved rounds, since a
 machine's speed moves; medians. Rate and CPU are those of the last two thirds of the readings, so
@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 from ewma_ops.demo.broker import EmbeddedBroker
-from tests.bench.contenders import CONTENDERS, GROWTH, MEASURED, ONCE, OURS, available
+from tests.bench.contenders import CONTENDERS, MEASURED, ONCE, OURS, available
 from tests.bench.contest import Contest, Score, fill, run
 from tests.helpers.brokers import ApacheKafka
 from tests.helpers.kafka_jars import KafkaUnavailableError
@@ -73,10 +73,6 @@ def table(scores: dict[str, Score]) -> str:
             f"exactly once: {ours.wall_s / once.wall_s:.2f} of the rate of at least once, "
             f"{once.size / ours.size:.2f} of its bytes"
         )
-    one, *more = GROWTH
-    for how in (how for how in more if {how, one} <= set(scores)):
-        share = scores[how].cpu_s / scores[one].cpu_s
-        lines.append(f"{how}: {share:.2f} of the CPU a message of {one} by the same launcher")
     if MEASURED in scores:
         measured = scores[MEASURED]
         lines.append(
@@ -116,13 +112,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--series", type=int, nargs="*", default=[1_000, 100_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, help="and ours")
-    parser.add_argument("--growth", action="store_true", help="two and four workers too")
     parser.add_argument("--apache", action="store_true", help="on Apache Kafka")
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
     parser.add_argument("--picture", type=Path, help=f"the picture; without --only {PICTURE}")
     options = parser.parse_args(arguments)
-    others = options.only or [name for name in CONTENDERS if name not in GROWTH]
-    names = dict.fromkeys([OURS, *others, *(GROWTH if options.growth else ())])
+    names = dict.fromkeys([OURS, *(options.only or CONTENDERS)])
     picture = options.picture or (None if options.only else PICTURE)
     commands = available(os.environ.get("EWMA_PEERS", sys.executable), names, apache=options.apache)
     with ExitStack() as stack:

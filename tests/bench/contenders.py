@@ -14,13 +14,11 @@ from typing import NamedTuple
 
 from tests.bench.native import SOURCES, MissingToolError, go_peer, java_peer
 
-__all__ = ["CONTENDERS", "GROWTH", "MEASURED", "ONCE", "OURS", "Contender", "available"]
+__all__ = ["CONTENDERS", "MEASURED", "ONCE", "OURS", "Contender", "available"]
 
 OURS = "ours"
 ONCE = "ours, exactly once"
 MEASURED = "ours, with metrics"
-GROWTH = {"one worker": 1, "two workers": 2, "four workers": 4}
-"""Ours by its launcher, exactly once, with a snapshot each two seconds."""
 
 
 class Contender(NamedTuple):
@@ -39,15 +37,6 @@ class Contender(NamedTuple):
 
 def _own(_: str) -> list[str]:
     return [sys.executable, str(SOURCES / "ours.py")]
-
-
-def _launched(_: str) -> list[str]:
-    return [sys.executable, str(SOURCES / "launched.py")]
-
-
-def _workers(n: int, how: str) -> Contender:
-    options = (f"--workers={n}", "--recovery", "--exactly-once")
-    return Contender(f"ewma run, {how}", _launched, options)
 
 
 def _python(script: str, modules: str, python: str) -> list[str]:
@@ -69,7 +58,6 @@ CONTENDERS = {
     OURS: Contender("ewma_ops", _own),
     ONCE: Contender("ewma_ops, exactly once", _own, ("--exactly-once",)),
     MEASURED: Contender("ewma_ops, with metrics", _own, ("--metrics",)),
-    **{how: _workers(n, how) for how, n in GROWTH.items()},
     "go": Contender("Go loop, franz-go", lambda _: go_peer(), apache=True),
     "java": _jvm("Java loop, kafka-clients", "Loop"),
     "flink": _jvm("Flink", "Flink"),

@@ -1,0 +1,157 @@
+"""How many workers, shards and partitions a job needs, and what memory and disk they take.
+
+Knows what was measured of a worker, and measures the state of a series; must not know topics or
+the engine. `docs/growing.md` says where each figure is from.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log10
+from typing import NamedTuple
+
+import numpy as np
+
+from ewma_ops.columns.readings import Readings
+from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.rules import AlarmRules
+from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.table.table import SeriesTable
+
+__all__ = ["Plan", "StateSizes", "plan", "state_sizes"]
+
+_CPU_US = ((3.0, 0.8), (5.0, 1.2), (6.0, 1.7))
+"""CPU microseconds a message, all threads of a worker, by the decimal logarithm of its series."""
+
+_BUSY = 0.5
+"""Of a core: a worker can read twice as fast, and so catch up as long as it was away."""
+
+_ALIGNED = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, 16, 18, 20, 24, 30, 36, 40, 45, 48, 60, 72, 80, 90)
+"""Numbers of workers for which shards are placed where their partitions are read."""
+
+_LEAST_SHARDS = 16
+_ROOM = 4
+"""Partitions and shards are so many times the workers, so that these can grow to as many."""
+
+_WORKER_MB, _LAUNCHER_MB = 130.0, 45.0
+_MEMORY_FACTOR = 2.8
+"""Resident memory for each byte of state: growth by doubling, snapshots, the allocator."""
+
+_STORE_FACTOR = 3.0
+"""The recovery directory holds two snapshots, and what SQLite has not given back."""
+
+_SAMPLE = 4_096
+
+
+class StateSizes(NamedTuple):
+    """Bytes that a series takes: in memory, with its id and the index, and in a snapshot."""
+
+    memory: float
+    snapshot: float
+
+
+class Plan(NamedTuple):
+    """What a job needs; megabytes are of 10^6 bytes.
+
+    ``busy`` is the share of a core that each worker keeps busy; ``memory_mb`` is of each worker;
+    ``snapshot_mb`` of all shards together, ``store_mb`` the recovery directory, and
+    ``written_mb_s`` what is written to it on average, if every shard has readings in every epoch.
+    """
+
+    rate: float
+    series: int
+    workers: int
+    shards: int
+    partitions: int
+    busy: float
+    cores: float
+    memory_mb: float
+    launcher_mb: float
+    snapshot_mb: float
+    store_mb: float
+    written_mb_s: float
+
+
+def plan(rate: float, series: int, sizes: StateSizes, interval_s: float = 10.0) -> Plan:
+    """Return what a job needs.
+
+    Parameters
+    ----------
+    rate
+        Readings a second, > 0, all partitions together, at the busiest time.
+    series
+        How many there are, >= 1.
+    sizes
+        Of the state of a series.
+    interval_s
+        Seconds between two snapshots, > 0.
+
+    Raises
+    ------
+    ConfigError
+        If one job cannot take so much.
+
+    Examples
+    --------
+    >>> found = plan(500_000, 2_000_000, StateSizes(75.0, 25.0))
+    >>> found.workers, found.shards, found.partitions
+    (2, 16, 8)
+    """
+    for workers in _ALIGNED:
+        cores = rate * _cpu_us(series / workers) / 1e6
+        if cores <= _BUSY * workers:
+            break
+    else:
+        raise ConfigError(
+            f"{rate:,.0f} readings a second keep {cores:,.0f} cores busy: more than {workers} "
+            "workers with half a core each; split the topic over several jobs"
+        )
+    partitions = _ROOM * workers
+    snapshot_mb = series * sizes.snapshot / 1e6
+    return Plan(
+        rate=rate,
+        series=series,
+        workers=workers,
+        shards=partitions * ceil(_LEAST_SHARDS / partitions),
+        partitions=partitions,
+        busy=cores / workers,
+        cores=cores,
+        memory_mb=_WORKER_MB + _MEMORY_FACTOR * series / workers * sizes.memory / 1e6,
+        launcher_mb=_LAUNCHER_MB,
+        snapshot_mb=snapshot_mb,
+        store_mb=_STORE_FACTOR * snapshot_mb,
+        written_mb_s=snapshot_mb / interval_s,
+    )
+
+
+def _cpu_us(series: float) -> float:
+    """Interpolate what was measured, and go on as it rose at last: caches hold less and less."""
+    logs, costs = zip(*_CPU_US, strict=True)
+    at = log10(max(series, 1.0))
+    if at > logs[-1]:
+        rise = (costs[-1] - costs[-2]) / (logs[-1] - logs[-2])
+        return float(costs[-1] + rise * (at - logs[-1]))
+    return float(np.interp(at, logs, costs))
+
+
+def state_sizes(
+    smoothing_set: SmoothingSet, alarms: AlarmRules | None = None, id_bytes: int = 16
+) -> StateSizes:
+    """Measure the state of a series on a table of some thousand, the ids not compressed.
+
+    Parameters
+    ----------
+    smoothing_set, alarms
+        What is computed.
+    id_bytes
+        Length of an id, >= 4. The ids of the sample end in numbers, and are the same otherwise.
+    """
+    ids = [f"{i:0{id_bytes}d}" for i in range(_SAMPLE)]
+    table = SeriesTable(smoothing_set, alarms=alarms)
+    shape = (_SAMPLE,) if smoothing_set.width == 1 else (_SAMPLE, smoothing_set.width)
+    for minute in range(3):
+        values = np.random.default_rng(minute).normal(20.0, 1.0, shape)
+        times = np.full(_SAMPLE, minute * 60_000)
+        table.update(Readings(ids, values, times, weights=np.ones(_SAMPLE)))  # if any needs them
+    _, columns = table.snapshot().plain()
+    stored = sum(len(c) if isinstance(c, bytes) else c.nbytes for c in columns.values())
+    return StateSizes(table.nbytes / _SAMPLE, stored / _SAMPLE)
