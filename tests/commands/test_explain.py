@@ -162,6 +162,15 @@ def test_a_rule_about_the_reading_itself_shows_it(job: Job, capsys: Out) -> None
     assert f"2023-11-14T22:28:19.000Z  {own[-1]:.6g}" in said
 
 
+def test_a_reading_that_a_rule_did_not_judge_is_said_so(job: Job, capsys: Out) -> None:
+    filled(job)
+    assert main(["explain", alarm_id(job, "level", 101), str(job.path)]) == 0
+    assert (
+        "  by all 51 readings up to there the rule does not judge it; the"
+        in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
