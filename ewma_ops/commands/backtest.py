@@ -33,6 +33,10 @@ __all__ = ["backtest"]
 _DAY_MS = 86_400_000
 _MEMORY = 0.3
 """A correlation beyond it: the theory of independent readings does not hold."""
+_SEASON = 0.2
+"""A share of the hours beyond it: a season is worth a try."""
+_MORE = 0.1
+"""By how much more the hour of the week has to say for it to be the season."""
 _ROWS_ABOUT = 4
 """Limits of the grid that are shown on each side of one that matters."""
 
@@ -145,6 +149,7 @@ def _document(
         "longest_gap_ms": habits.longest_gap / per_ms,
         "longest_equal_run": habits.longest_run,
         "lag_1_correlation": habits.correlation,
+        "share_of_hour": {one: habits.of_the_hour(one) for one in ("day", "week")},
         "rules": [_rule_document(one) for one in found],
         "written": dict(written),
     }
@@ -202,6 +207,13 @@ def _habit_lines(settings: Settings, study: Backtest) -> Iterator[str]:
         quiet = f"; a flat rule with repeats = {3 * habits.longest_run} would have been quiet"
         line = f"  most equal values in a row: {habits.longest_run:,} ({series})"
         yield line + quiet
+    of_day, of_week = habits.of_the_hour("day") or 0.0, habits.of_the_hour("week") or 0.0
+    season, share = ("week", of_week) if of_week > of_day + _MORE else ("day", of_day)
+    if share > _SEASON:
+        yield (
+            f"  the hour of the {season} says {share:.0%} of how readings deviate from what is "
+            f'expected: try season = "{season}"'
+        )
     if habits.correlation is not None and abs(habits.correlation) > _MEMORY:
         yield (
             f"  a reading says much about the next one (correlation {habits.correlation:.2f}): "

@@ -332,9 +332,10 @@ def _plain_lines(found: _Found, settings: Settings) -> Iterator[str]:
     column = _column(found.readings, found.place)
     if isinstance(found.rule, ChartRule):
         n, which = len(found.readings), "all" if found.whole else "the last"
-        yield f"  by {which} {n:,} readings up to there the rule does not judge it; the newest ones:"
+        yield f"  by {which} {n:,} readings up to there the rule does not judge it; the newest:"
     else:
-        yield f"  a rule {found.rule.kind} looks at the reading itself; the last ones of the series:"
+        kind = found.rule.kind
+        yield f"  a rule {kind} looks at the reading itself; the last ones of the series:"
     for at in range(len(found.readings) - 1, max(-1, len(found.readings) - 6), -1):
         times = found.readings.times_ms
         when = "" if times is None else _moment(int(times[at]), settings)

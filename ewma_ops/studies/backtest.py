@@ -130,7 +130,7 @@ class Backtest:
             if not isinstance(rule, ChartRule)
         }
         self._raised: dict[str, Counter[str]] = {name: Counter() for name in self._plain.values()}
-        self.habits = Habits()
+        self.habits = Habits(3_600_000 * smoothing_set.tick.per_ms)
         fields = smoothing_set.fields
         self._places = [fields.index(str(chart.field)) if fields else 0 for chart in self._charts]
         self.readings = self.rejected = 0
@@ -226,7 +226,7 @@ class Backtest:
             chart.take(segments, times, z, deviation)
             if i == self._of_mean:
                 residuals = np.where(judged, values - expected, np.nan)
-                self.habits.take_residuals(segments, residuals)
+                self.habits.take_residuals(segments, residuals, times if timed else None)
 
 
 _PARTS = ("z", "deviation", "expected")

@@ -64,6 +64,20 @@ def test_sea_temperatures_as_a_person_reads_them(tmp_path: Path, capsys: Out) ->
     assert "<- calibrated" in said
 
 
+def test_a_series_that_follows_the_hour_is_said_to(tmp_path: Path, capsys: Out) -> None:
+    """Seattle's temperatures: until the rule has a season, and then no more."""
+    path = tmp_path / "seattle.csv"
+    rows = [f"a,{one.time_ms},{one.value}" for one in recorded_series()["seattle-hourly"]]
+    path.write_text("\n".join(["series_id,ts,value", *rows, ""]))
+    job = configured(tmp_path)
+    assert main(["backtest", str(job.path), "--file", str(path)]) == 0
+    assert 'what is expected: try season = "day"' in capsys.readouterr().out
+    job = configured(tmp_path, level={"false_alarms": RATE, "season": "day"})
+    found = document(capsys, str(job.path), "--file", str(path))
+    assert found["share_of_hour"]["day"] < 0.01
+    assert found["rules"][0]["calibrated"]["second"] < 9
+
+
 def test_a_short_history_is_not_of_no_days(tmp_path: Path, capsys: Out) -> None:
     job = configured(tmp_path)
     path = tmp_path / "past.csv"

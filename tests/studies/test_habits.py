@@ -55,6 +55,30 @@ def test_usual_gaps() -> None:
     assert taken([[(0, 1.0, 5)]]).gap(0.5) is None
 
 
+def test_what_the_hour_says_is_the_variance_between_hours() -> None:
+    random = np.random.default_rng(2)
+    hours = np.repeat(np.arange(24 * 7 * 5), 3)
+    times = hours * 3_600_000 + random.integers(0, 3_600_000, len(hours))
+    residuals = 3.0 + np.sin(hours / 24 * 2 * np.pi) + random.normal(0, 1, len(hours))
+    residuals[(hours // 24) % 7 == 2] -= 4.0
+    residuals[random.random(len(hours)) < 0.1] = np.nan
+    habits = Habits()
+    for first in range(0, len(hours), 501):
+        part = slice(first, first + 501)
+        segments = by_series(np.zeros(len(hours[part]), np.intp))
+        habits.take_residuals(segments, residuals[part], times[part])
+    known = ~np.isnan(residuals)
+    own, whole = residuals[known], np.var(residuals[known])
+    for season, n in (("day", 24), ("week", 168)):
+        of_hour = hours[known] % n
+        means = np.array([own[of_hour == hour].mean() for hour in range(n)])[of_hour]
+        assert habits.of_the_hour(season) == pytest.approx(np.var(means) / whole, rel=1e-9)
+    assert Habits().of_the_hour("day") is None
+    short = Habits()
+    short.take_residuals(segments, residuals[part], times[part])
+    assert short.of_the_hour("week") is None
+
+
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.95])
 def test_correlation_of_an_autoregressive_series(phi: float) -> None:
     random = np.random.default_rng(1)
