@@ -354,6 +354,7 @@ def test_two_halves_merge_into_the_whole(
 # 5. Constant memory ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", SMOOTHINGS, ids=Smoothing.fingerprint)
 def test_state_does_not_grow_with_the_readings(smoothing: Smoothing) -> None:
     table, sizes = SeriesTable(smoothing), []

@@ -19,6 +19,8 @@ from ewma_ops.compiled import library, sources
 from ewma_ops.settings import load
 from tests.helpers.patience import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -16,6 +16,8 @@ import pytest
 from tests.helpers.jobs import EWMA, Job, assert_told, ewma, started
 from tests.helpers.patience import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 LINES: list[dict[str, Any]] = [
     {"value": {"series_id": "a", "ts": 1000, "value": 1.0}},
     {"value": {"series_id": "a", "ts": 2000, "value": "4,5"}},

@@ -13,6 +13,8 @@ import pytest
 
 from ewma_ops.demo.data import recorded_series
 
+pytestmark = pytest.mark.slow
+
 FLOWS = Path(__file__).parents[2] / "flows"
 OTHERS = {"__init__", "scale_frames", "smooth"}
 """``scale_frames`` is a format, run by the test of docs/your-data.md; ``smooth`` needs Kafka."""

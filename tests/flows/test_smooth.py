@@ -118,6 +118,7 @@ def test_ewma_run_and_bytewax_run_do_not_share_a_recovery_directory_at_once(job:
         assert_told(done, 2, f"'{job.state}' is in use by process {run.pid}")
 
 
+@pytest.mark.slow
 def test_without_a_configuration() -> None:
     assert_told(finished(BYTEWAX), 2, "EWMA_CONFIG is not set: set it to the path of a")
     assert_told(finished(BYTEWAX, EWMA_CONFIG="no-such.toml"), 2, "no-such.toml: there is no such")

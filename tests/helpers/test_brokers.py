@@ -190,6 +190,7 @@ def test_what_apache_kafka_lacks_here_is_said(
         ApacheKafka(tmp_path / "kafka")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("required", "outcome"), [("", "2 skipped"), ("1", "2 errors")])
 def test_without_a_jvm_apache_kafka_is_skipped_unless_required(
     required: str, outcome: str, tmp_path: Path

@@ -203,6 +203,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(JSON.filter(lambda one: one is not None), max_size=4),
     st.none() | st.binary(max_size=12),

@@ -27,6 +27,8 @@ from ewma_ops.job.signs import UNAVAILABLE
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.ticking import ENV, ROOT, await_progress, lines
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 [kafka]
 bootstrap_servers = "127.0.0.1:1"

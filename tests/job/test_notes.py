@@ -11,6 +11,8 @@ import pytest
 
 from ewma_ops.job.notes import Notes, collected_notes, leave_note
 
+pytestmark = pytest.mark.slow
+
 LEAVE = "import sys; from ewma_ops.job.notes import leave_note; leave_note(sys.argv[1].encode())"
 
 

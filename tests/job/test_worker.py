@@ -17,6 +17,8 @@ from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.ticking import ENV, await_progress, command, lines
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.run_lengths import average_run_length, limit_for, spike_limit
 from tests.oracles import markov
 
+pytestmark = pytest.mark.slow
+
 SHIFTS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5)
 LUCAS_SACCUCCI = {  # 1990, table 3: three digits
     (0.5, 3.071): (500, 255, 88.8, 35.9, 17.5, 6.53, 3.63, 2.50, 1.93, 1.58, 1.34, 1.07),

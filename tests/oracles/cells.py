@@ -215,6 +215,13 @@ def arrivals(kind: str, twins: int) -> list[tuple[int, int, int]]:
 
 
 @cache
+def places(kind: str, twins: int) -> NDArray[np.intp]:
+    """Return where each reading that comes stands, with all series one after the other."""
+    starts = np.cumsum([0, *(len(series_of(kind, k)[0]) for k in range(SERIES))])
+    return np.array([starts[k] + i for k, _, i in arrivals(kind, twins)])
+
+
+@cache
 def stream(kind: str, twins: int) -> Stream:
     rows = arrivals(kind, twins)
     parts = [series_of(kind, k) for k, _, _ in rows]
@@ -278,11 +285,10 @@ def assert_as_defined(
     got: Columns, rules: Rules, kind: str, chunking: str, pairs: bool = True
 ) -> None:
     expected = by_definition(rules, kind)
-    rows = [(k, i) for k, _, i in arrivals(kind, TWINS.get(chunking, 1))]
+    at = places(kind, TWINS.get(chunking, 1))
     assert set(got) == {name for name in expected if pairs or not name.startswith("a_b_")}
     for name, column in got.items():
-        e = expected[name]
-        wanted, scale = np.array([[e[k].column[i], e[k].scale[i]] for k, i in rows]).T
+        wanted, scale = (np.concatenate(parts)[at] for parts in zip(*expected[name], strict=True))
         # Below the floor float64 has fewer digits.
         floor = 1e-153 if name.endswith(("std", "std_biased", "sem")) else 1e-307
         assert_close(column, wanted, scale, name, floor=floor)

@@ -17,6 +17,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = ("test_ewm", "moments.test_moments_consistency_ewm", "test_pairwise", "test_groupby")
 SELECTED = "ewm or EWM or pairwise or Pairwise"

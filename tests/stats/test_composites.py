@@ -215,6 +215,7 @@ def streams(draw: st.DrawFn) -> Readings:
     return Readings.of(ids, values, times, source.integers(0, 3, n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS)
 @settings(max_examples=25, deadline=None)
 @given(streams(), st.integers(1, 260), st.booleans())

@@ -167,6 +167,7 @@ def test_momentum_descends_as_autograd_does() -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_ten_thousand_random_series_in_one_run() -> None:
     source = random.Random(8)
     ids, values = [], []

@@ -99,6 +99,7 @@ def streams(draw: st.DrawFn) -> list[Arrival]:
     return arrivals
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(streams(), st.sampled_from(SMOOTHINGS), st.data())
 def test_no_bit_depends_on_the_cut_or_on_when_memory_is_freed(

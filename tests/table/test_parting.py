@@ -114,6 +114,7 @@ def absorbed(smoothing: Smoothing, *, first_apart: bool) -> Columns:
     return {name: np.concatenate([f[name] for f in found])[order] for name in found[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_each_subset_of_statistics_has_the_values_and_the_bits_of_any_cut(name: str) -> None:
     wanted, n = expected(name), len(stream())

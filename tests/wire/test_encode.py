@@ -81,12 +81,14 @@ def _pairs(pairs: list[list[str]]) -> list[tuple[str, bytes | None]]:
     return [(name, _bytes(content)) for name, content in pairs]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(producer_records())
 def test_the_same_bytes_as_kafka_python(records: ProducerRecords) -> None:
     assert encode_batch(records, timestamp_ms=TIME_MS) == by_kafka_python(records)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(producer_records(), st.none() | st.tuples(st.text(max_size=70), st.integers(1, 200)))
 def test_many_at_once_is_the_same_as_one_by_one(

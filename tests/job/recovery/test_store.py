@@ -116,6 +116,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 SNAPSHOTS = "SELECT state_key, snap_epoch FROM snaps WHERE step_id LIKE '%.count.%'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("purge", "total"), [(False, 11 + 100), (True, 11)])
 def test_ghosts_are_loaded_by_bytewax_unless_purged(
     tmp_path: Path, purge: bool, total: int

@@ -269,6 +269,7 @@ def test_what_is_left_alone_comes_to_the_same() -> None:
     check_as_by_rows(payloads, {"value": "x", "series_id": "id"})
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(DECODERS), SEEDS)
 def test_payloads_of_one_shape_and_others_come_to_the_same(

@@ -231,6 +231,7 @@ def test_every_change_of_one_byte() -> None:
         assert found == has_shape(parts, other, SOUND if found else COMPLETE), other
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32))
 def test_just_what_differs_in_its_values_alone_matches(seed: int) -> None:

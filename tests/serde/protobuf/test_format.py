@@ -85,6 +85,7 @@ def decoder_of_rows() -> Decoder:
     return decoder_of(PLAIN, series_id="id", time="at")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(ROWS)
 def test_protobuf_reads_the_bits_that_json_reads(rows: list[tuple[str, int, float | None]]) -> None:
