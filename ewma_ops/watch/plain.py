@@ -30,7 +30,7 @@ def head_line(head: dict[str, Any]) -> str:
         f"{head['letters']:,} dead letters",
     ]
     why = f"   {shown_text(head['why'], 200)}" if head["why"] else ""
-    return f"{head['state']}   {'   '.join(parts)}{why}"
+    return f"{shown_text(head['state'], 40)}   {'   '.join(parts)}{why}"
 
 
 def cells(table: dict[str, Any]) -> list[list[str]]:

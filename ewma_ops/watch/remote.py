@@ -39,6 +39,14 @@ _NO_HEAD: dict[str, Any] = {
 }  # fmt: skip
 
 
+class _Told(msgspec.Struct):
+    """What a page answers: when, by its own clock, how the job is, and what the table shows."""
+
+    now: float
+    head: dict[str, Any]
+    table: dict[str, Any]
+
+
 class PageError(EwmaError):
     """The page of an `ewma watch` cannot be reached, or does not answer as one does."""
 
@@ -139,11 +147,11 @@ class RemoteLooker:
             If nobody answers, or it is no page of `ewma watch`, or it asks for a token.
         """
         told = self._answer(view)
-        ahead_s = time.time() - told["now"]
-        table = told["table"]
+        ahead_s = time.time() - told.now
+        head, table = {**_NO_HEAD, **told.head}, {**_NO_TABLE, **told.table}
         table["seen"] = [seen + ahead_s for seen in table["seen"]]
         with self._changed:
-            self._head, self._table, self._answered = told["head"], table, view
+            self._head, self._table, self._answered = head, table, view
             self._why_lost = ""
             self._changed.notify_all()
 
@@ -172,7 +180,7 @@ class RemoteLooker:
             self._is_stopping = True
             self._changed.notify_all()
 
-    def _answer(self, view: View) -> Any:
+    def _answer(self, view: View) -> _Told:
         headers = {"content-type": "application/json"}
         if self._address.token is not None:
             headers["authorization"] = f"Bearer {self._address.token}"
@@ -187,8 +195,8 @@ class RemoteLooker:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise PageError(f"no ewma watch answers at {self._address}: {why}") from None
         if answer.status == 200:
-            with contextlib.suppress(ValueError):
-                return msgspec.json.decode(content)
+            with contextlib.suppress(msgspec.MsgspecError, ValueError):
+                return msgspec.json.decode(content, type=_Told)
         self._close()
         raise self._refused(answer.status, content)
 
@@ -216,7 +224,7 @@ class RemoteLooker:
             why = str(json.loads(content).get("error") or "")
         if status == _REFUSED and why:
             return ConfigError(f"{at} refuses: {why}")
-        return PageError(f"what answers at {at} is no ewma watch of this version: HTTP {status}")
+        return PageError(f"what answers at {at} is no ewma watch of this version (HTTP {status})")
 
 
 @contextlib.contextmanager

@@ -111,18 +111,23 @@ def test_what_cannot_be_connected_to_is_told(
     assert "secret" not in said
 
 
-def test_what_is_no_page_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, b"no"), (200, b"<html>"), (200, b"[]"), (200, b'{"now": 1}'), (500, b'{"error": 5}')],
+)
+def test_what_is_no_page_is_told(status: int, body: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
 
         def answer() -> None:
-            connection, _ = nobody.accept()
+            connection, _ = other.accept()
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
+            head = f"HTTP/1.1 {status} so\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
             connection.close()
 
         thread = threading.Thread(target=answer)
         thread.start()
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        with pytest.raises(EwmaError, match="is no ewma watch of this version: HTTP 404"):
+        url = f"http://127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(EwmaError, match=f"is no ewma watch of this version .HTTP {status}"):
             RemoteLooker(page_address(url)).ask(View())
         thread.join(PATIENCE_S)
