@@ -6,6 +6,7 @@ Knows what a chart shows, and the files of the page; must not know Kafka.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def as_png(charts: list[dict[str, Any]], measure: dict[str, Any], title: str, ta
             band = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": measure["band"]}
             axes.fill_between(times, columns["lower"], columns["upper"], **band)
         axes.plot(times, columns["average"], color=colour, linewidth=1.8, label=label)
+    if len(charts) == 1:
+        _mark(axes, charts[0])
     axes.set_title(_label(title))
     axes.grid(color="#dde2e8")
     axes.legend()
@@ -79,6 +82,28 @@ def as_png(charts: list[dict[str, Any]], measure: dict[str, Any], title: str, ta
         figure.savefig(target)
     except OSError as error:
         raise ConfigError(f"cannot write {target}: {error.strerror}") from None
+
+
+def _mark(axes: Any, chart: dict[str, Any]) -> None:
+    """Mark the times of alarms, and readings that came late or were corrected."""
+
+    def moments(seconds: Sequence[float]) -> Any:
+        return (1000 * np.array(seconds)).astype("datetime64[ms]")
+
+    edge = chart["x"][-1] if chart["x"] else 0.0
+    for i, (begin, end) in enumerate(map(_span, chart.get("alarms", ()))):
+        until = max(edge, begin) if end is None else end
+        label = "" if i else "alarm"
+        axes.axvspan(*moments([begin, until]), color="#b3261e", alpha=0.14, lw=0.8, label=label)
+    late = chart.get("late_at") or []
+    if late:
+        times, values = zip(*late, strict=True)
+        diamonds = {"marker": "D", "s": 28, "facecolors": "none", "edgecolors": "#8a5a00"}
+        axes.scatter(moments(times), values, zorder=3, label="late or corrected", **diamonds)
+
+
+def _span(alarm: dict[str, Any]) -> tuple[float, float | None]:
+    return alarm["begin"], alarm["end"]
 
 
 def _label(text: str) -> str:

@@ -18,6 +18,7 @@ from textual.widgets import DataTable, Input
 from ewma_ops import Decay, Smoothing
 from ewma_ops.commands.cli import main
 from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.watch.alarms import Alarms, parse_alarm
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.measures import measures
 from ewma_ops.watch.plain import cells
@@ -32,9 +33,11 @@ from tests.helpers.watched import Events
 HOSTILE = "\x1b[2Jx\u202ey [bold]z[/]"
 
 
-def a_looker(names: list[str], rounds: int = 40, *, is_live: bool = True) -> tuple[Book, Looker]:
+def a_looker(
+    names: list[str], rounds: int = 40, *, is_live: bool = True, alarms: Alarms | None = None
+) -> tuple[Book, Looker]:
     one = Smoothing(Decay(beta=0.9), statistics=["mean", "std"])
-    book = Book(measures(SmoothingSet.of(one)))
+    book = Book(measures(SmoothingSet.of(one)), alarms)
     values = np.random.default_rng(1).normal(20, 1, (rounds * len(names), 3)) ** 2
     at = np.arange(len(values), dtype=np.float64) + 1.7e9
     book.take(names * rounds, at, at, values, np.arange(len(values)), 0, is_live=is_live)
@@ -78,6 +81,40 @@ def test_the_title_of_a_picture_is_its_text(
     chart = {"id": "a", **{name: [1.0, 2.0] for name in names}}
     as_png([chart], {"average": "ewma", "band": ""}, r"$\alpha$", tmp_path / "x.png")
     assert drawn == [r"$\alpha$"]
+
+
+def test_a_picture_marks_alarms_and_late_readings(tmp_path: Path) -> None:
+    chart: dict[str, Any] = {"id": "a", "x": [1.7e9 + i for i in range(9)]}
+    chart |= {name: [1.0] * 9 for name in ("value", "average", "lower", "upper")}
+    plain, marked, target = tmp_path / "plain.png", tmp_path / "marked.png", {"average": "ewma"}
+    as_png([chart], {**target, "band": ""}, "a", plain)
+    alarms = [{"begin": 1.7e9 + 2, "end": 1.7e9 + 4}, {"begin": 1.7e9 + 20, "end": None}]
+    as_png([{**chart, "alarms": alarms, "late_at": []}], {**target, "band": ""}, "a", marked)
+    with_alarms = marked.read_bytes()
+    late = [[1.7e9 + 5, 1.0]]
+    as_png([{**chart, "alarms": alarms, "late_at": late}], {**target, "band": ""}, "a", marked)
+    assert len({plain.read_bytes(), with_alarms, marked.read_bytes()}) == 3
+
+
+def test_an_alarm_of_a_silent_series_has_a_mark_of_its_own() -> None:
+    book, looker = a_looker(["a", "b"], alarms=Alarms(1000.0, {}))
+    record: dict[str, Any] = {
+        "alarm_id": "stale-0-7-9f3a51c2",
+        "transition": "raised",
+        "rule": "stale",
+    }
+    record |= {"kind": "stale", "series_id": "b", "severity": "warning"}
+    record |= {"time": 1_700_000_090_000, "since": 1_700_000_090_000}
+    raised = parse_alarm(json.dumps(record).encode())
+    cleared = parse_alarm(json.dumps({**record, "transition": "cleared", "by": "resumed"}).encode())
+    assert raised is not None
+    assert cleared is not None
+    book.take_alarms([raised])
+    assert looker.table(View())["state"][1] == ["alarm", "stale"]
+    assert cells(looker.table(View()))[1][-1] == "◆ stale"
+    assert looker.table(View(only=("alarm",)))["ids"] == ["b"]
+    book.take_alarms([cleared])
+    assert cells(looker.table(View()))[1][-1] == cells(looker.table(View()))[0][-1]
 
 
 def test_the_terminal_shows_searches_and_sorts() -> None:
