@@ -21,9 +21,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ewma_ops.compiled import library
+from ewma_ops.monitor.baseline import Baseline
 from ewma_ops.monitor.spread_run_lengths import MOST_SQUARE
 from ewma_ops.monitor.standard import reading_z
-from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.monitor.tracking import COLUMNS, Tracker
 from ewma_ops.stats.ops import Ops
 
 __all__ = ["VarianceChart", "Varied"]
@@ -86,8 +91,8 @@ class VarianceChart:
         square = o.where(seen.judged, o.minimum(z * z, MOST_SQUARE), 1.0)
         excess = r * excess + p * (square - 1.0)
         own, shared = (
-            r * r * own + p * p * (1.0 + u) - 2.0 * r * p * shared,
-            r * s * shared + p * q - p * s * u,
+            r * r * own + (p * p * (1.0 + u) - 2.0 * r * p * shared),
+            r * s * shared + (p * q - p * s * u),
         )
         scale = o.sqrt(o.maximum(2.0 * own, 0.0))
         known = Varied(seen.before, seen.variance, u, square, excess, scale, seen.judged)
@@ -100,5 +105,57 @@ class VarianceChart:
         slow = names.index("slow_weight") if "slow_weight" in names else None
         return names.index("fast_weight"), slow
 
-    def compiled(self, *_: Any) -> None:
-        """Return None: it is not compiled."""
+    def compiled(
+        self,
+        kernels: library.Kernels,
+        rows: NDArray[np.intp],
+        state: list[NDArray[Any]],
+        values: NDArray[np.float64],
+        by: Any,
+    ) -> Varied | None:
+        """Do :meth:`step` for readings in order of arrival, where the inner tracker is compiled."""
+        inner = self.inner
+        if not isinstance(inner, Baseline):
+            return None
+        own_state = state[-3:]
+        fast, slow = (state[at] for at in self._weights if at is not None)
+        p = _shares(kernels, rows, fast, by.fast_kept, by.fast_added)
+        q = _shares(kernels, rows, slow, by.slow_kept, by.slow_added)
+        seen = inner.compiled(kernels, rows, state[:-3], values, by)
+        r, s, u = 1.0 - p, 1.0 - q, seen.concentration
+        z = reading_z(values, seen, COLUMNS)
+        square = np.where(seen.judged, np.minimum(z * z, MOST_SQUARE), 1.0)
+        (_, excess) = _accumulated(kernels, rows, own_state[0], r, p * (square - 1.0))
+        shared, _ = _accumulated(kernels, rows, own_state[2], r * s, p * q - p * s * u)
+        gains = p * p * (1.0 + u) - 2.0 * r * p * shared
+        (_, own) = _accumulated(kernels, rows, own_state[1], r * r, gains)
+        scale = np.sqrt(np.maximum(2.0 * own, 0.0))
+        return Varied(seen.before, seen.variance, u, square, excess, scale, seen.judged)
+
+
+def _accumulated(
+    kernels: library.Kernels,
+    rows: NDArray[np.intp],
+    state: NDArray[Any],
+    factors: NDArray[np.float64],
+    gains: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Run y <- a y + g; return y before and after each reading."""
+    before = np.empty(len(rows))
+    kernels.accumulate(rows, factors, gains, state, before)
+    return before, factors * before + gains
+
+
+def _shares(
+    kernels: library.Kernels,
+    rows: NDArray[np.intp],
+    weights: NDArray[Any],
+    kept: Any,
+    added: Any,
+) -> NDArray[np.float64]:
+    """Return the share of each reading in an EWMA; its weights stay as they are."""
+    gains = np.ascontiguousarray(np.broadcast_to(added, rows.shape), np.float64)
+    factors = np.ascontiguousarray(np.broadcast_to(kept, rows.shape), np.float64)
+    before, after = _accumulated(kernels, rows, weights, factors, gains)
+    weights[rows[::-1]] = before[::-1]  # of the first reading of each series
+    return gains / after

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from ewma_ops import Decay
 from ewma_ops.compiled import library
 from ewma_ops.monitor.baseline import Baseline
-from ewma_ops.monitor.tracking import NUMBERS, Arrivals
+from ewma_ops.monitor.memory import Memory
+from ewma_ops.monitor.tracking import NUMBERS, Arrivals, Tracker
+from ewma_ops.monitor.variance_chart import VarianceChart
 
 BASELINES = [
     Baseline(Decay(beta=0.8), Decay(beta=0.98), 20),
@@ -18,9 +20,16 @@ BASELINES = [
 ]
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(st.sampled_from(BASELINES), st.integers(0, 2**32), st.integers(1, 60))
-def test_every_way_gives_the_same_bits(tracker: Baseline, seed: int, series: int) -> None:
+TRACKERS = [
+    *BASELINES,
+    *map(VarianceChart, BASELINES),
+    VarianceChart(Memory(BASELINES[0], 100, 20)),
+]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.sampled_from(TRACKERS), st.integers(0, 2**32), st.integers(1, 60))
+def test_every_way_gives_the_same_bits(tracker: Tracker, seed: int, series: int) -> None:
     random = np.random.default_rng(seed)
     n = int(random.integers(1, 1_500))
     rows = random.integers(0, series, n)
