@@ -37,6 +37,7 @@ PUBLIC = {
             "Level",
             "Spike",
             "Spread",
+            "Stale",
             "Transition",
             "Transitions",
             "design",

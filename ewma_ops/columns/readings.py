@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ewma_ops.columns.byte_columns import joined, taken
 from ewma_ops.columns.conversion import refuse_beyond, to_column
+from ewma_ops.columns.heartbeats import Heartbeats
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.rejections import Rejection
 from ewma_ops.columns.ticks import MILLISECOND, Tick
@@ -158,6 +159,12 @@ class Readings:
     appended_ms
         int64[n], the timestamp of the record of each reading, -1 where it has none, if latencies
         are measured; else ``None``.
+    logged
+        int64[n], what the clock of each reading's input partition stood at, in ticks: the newest
+        timestamp of its records; ``None`` where no rule asks for it.
+    heartbeats
+        Where among the readings such a clock came to another second; ``None`` for none. They are of
+        the whole run: :meth:`take` leaves them out.
 
     The constructor does not check the columns; :meth:`of` converts and checks.
     """
@@ -173,6 +180,8 @@ class Readings:
     clocks_ms: NDArray[np.int64] | None = None
     tombstones: NDArray[np.bool_] | None = None
     appended_ms: NDArray[np.int64] | None = None
+    logged: NDArray[np.int64] | None = None
+    heartbeats: Heartbeats | None = None
 
     @classmethod
     def of(
@@ -244,6 +253,7 @@ class Readings:
             None if self.clocks_ms is None else self.clocks_ms[at],
             None if self.tombstones is None else self.tombstones[at],
             None if self.appended_ms is None else self.appended_ms[at],
+            None if self.logged is None else self.logged[at],
         )
 
     @staticmethod
@@ -264,6 +274,8 @@ class Readings:
             _concat([part.clocks_ms for part in parts]),
             _concat([part.tombstones for part in parts]),
             _concat([part.appended_ms for part in parts]),
+            _concat([part.logged for part in parts]),
+            Heartbeats.concat([part.heartbeats for part in parts], list(map(len, parts))),
         )
 
 

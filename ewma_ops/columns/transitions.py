@@ -20,9 +20,9 @@ __all__ = ["BY", "EVIDENCE", "SEVERITIES", "TRANSITIONS", "Transition", "Transit
 TRANSITIONS = ("raised", "changed", "held", "cleared")
 """What can become of an alarm. Changed: it became more severe, or turned to the other side."""
 
-BY = ("", "back", "adopted", "reset")
+BY = ("", "back", "adopted", "reset", "resumed")
 """Why it was cleared: the series came back; the new level became the expected one; the series was
-reset. Empty for all but ``cleared``."""
+reset; a series that was silent sent a reading. Empty for all but ``cleared``."""
 
 SEVERITIES = ("info", "warning", "critical")
 """From the least to the most severe."""
@@ -68,8 +68,9 @@ class Transitions:
     hashes
         uint32[m], the stable hash of each series id.
     times_ms
-        int64[m], event times of the triggers, in the ticks of the readings; ``None`` if they have
-        no times.
+        int64[m], event times of the triggers, in the ticks of the readings; of rules that go by the
+        log's clock what that stood at. ``None`` if they have no times; the least int64 for one
+        without, if others have.
     origins
         Input positions of the triggers; ``None`` outside Kafka.
     rules

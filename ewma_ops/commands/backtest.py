@@ -222,6 +222,9 @@ def _habit_lines(settings: Settings, study: Backtest) -> Iterator[str]:
 
 
 def _rule_lines(one: RuleFindings, days: float | None, width: int) -> Iterator[str]:
+    if one.kind == "stale" and not one.judged:
+        yield f"rule {one.name} (stale): no series has readings and times enough to be judged"
+        return
     if not one.counts:
         rate = f", {one.own.raised / days:.3g} a day" if days else ""
         yield f"rule {one.name} ({one.kind}): {counted(one.own.raised, 'alarm')}{rate}"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import topic_of
 from ewma_ops.columns.readings import Readings
+from ewma_ops.columns.ticks import shown_duration
 from ewma_ops.commands.series_past import SeriesPast
 from ewma_ops.commands.terminal import table
 from ewma_ops.connectors.inputs import InputTopics
@@ -29,13 +30,14 @@ from ewma_ops.errors import ConfigError, shown
 from ewma_ops.job.identity import identify
 from ewma_ops.job.showing import shown_text
 from ewma_ops.monitor.chart_rules import HOURS
-from ewma_ops.monitor.rules import ChartRule, Frozen, Given, Rule
+from ewma_ops.monitor.rules import ChartRule, Frozen, Given, Rule, Stale
 from ewma_ops.monitor.season import SEASON_KEPT
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.studies.explanation import Explanation, Share, explain
+from ewma_ops.studies.silences import Silence, explain_silence
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
@@ -49,6 +51,8 @@ _NO_OFFSET = (1 << 63) - 1
 _LEFT_OUT = 1e-6
 """Weight of the readings of the baseline that need not be read."""
 _MOST_READ = 200_000
+_MOST_GAPS = 1_000
+"""Readings from which on the usual gap is known: earlier ones hardly weigh, or no longer matter."""
 _ROWS = 12
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -101,6 +105,8 @@ class _Found:
     whole: bool
     place: int
     explanation: Explanation | None
+    silence: Silence | None = None
+    per_ms: int = 1
 
 
 def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
@@ -131,13 +137,15 @@ def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
         past.close()
     readings = _admitted(settings, readings, asked)
     place = 0 if rule.field is None else settings.smoothing_set.fields.index(rule.field)
-    found = None
+    found, silence, per_ms = None, None, settings.input.tick.per_ms
     if isinstance(rule, ChartRule):
         values, gaps, times = _observed(readings, place)
-        per_ms = settings.input.tick.per_ms
         found = explain(rule, values, gaps, times, per_ms) if values else None
+    elif isinstance(rule, Stale):
+        silence = explain_silence(rule, _logged(readings, place, per_ms).tolist(), per_ms)
     every = _Found(
-        alarm_id.strip(), series_id, rule, record, same_rules, readings, past.whole, place, found
+        *(alarm_id.strip(), series_id, rule, record, same_rules, readings, past.whole, place),
+        *(found, silence, per_ms),
     )
     if as_json:
         print(msgspec.json.encode(_document(every)).decode())
@@ -156,7 +164,7 @@ def _rule(settings: Settings, name: str) -> Rule:
             "configuration that raised the alarm"
         )
     rule = rules[name]
-    return rule.in_ticks(settings.input.tick.per_ms) if isinstance(rule, ChartRule) else rule
+    return rule.in_ticks(settings.input.tick.per_ms)
 
 
 def _decay(settings: Settings) -> Decay | None:
@@ -211,6 +219,8 @@ def _series_of(message: Readings, asked: AlarmId, topic: str) -> str:
 
 def _is_enough(readings: Readings, rule: Rule, per_ms: int) -> bool:
     """Tell whether what lies before the readings hardly weighs."""
+    if isinstance(rule, Stale):
+        return len(readings) > max(rule.warm_up, _MOST_GAPS)
     if not isinstance(rule, ChartRule):
         return len(readings) > rule.for_
     n = len(readings)
@@ -277,6 +287,11 @@ def _document(found: _Found) -> dict[str, Any]:
         "readings_read": len(found.readings),
         "whole_history": found.whole,
     }
+    if found.silence is not None:
+        usual, reach, due = found.silence
+        per_ms = found.per_ms
+        told = {"usual_gap_ms": usual / per_ms, "limit_ms": reach / per_ms, "silent_from": due}
+        return {**document, "explanation": told}
     if explanation is None:
         return {**document, "explanation": None}
     names = ("measured", "expected", "lower", "upper", "score", "std", "n_eff")
@@ -308,6 +323,9 @@ def _lines(found: _Found, settings: Settings) -> Iterator[str]:
     if not found.same_rules:
         yield "  it was raised with another configuration; what follows is by this one"
     explanation = found.explanation
+    if isinstance(found.rule, Stale):
+        yield from _silence_lines(found, settings)
+        return
     if explanation is None:
         yield from _plain_lines(found, settings)
         return
@@ -340,6 +358,29 @@ def _plain_lines(found: _Found, settings: Settings) -> Iterator[str]:
         times = found.readings.times_ms
         when = "" if times is None else _moment(int(times[at]), settings)
         yield f"    {when}  {column[at]:.6g}"
+
+
+def _silence_lines(found: _Found, settings: Settings) -> Iterator[str]:
+    per_ms = settings.input.tick.per_ms
+    if (silence := found.silence) is None:
+        yield "  computed again: too few readings are left of the series (warm_up)"
+    else:
+        usual, reach = (shown_duration(one / per_ms) for one in silence[:2])
+        yield (
+            f"  computed again: usually a reading every {usual}; nothing for {reach} is too long: "
+            f"from {_moment(silence.due, settings)} on, by the timestamps of the records"
+        )
+    times = _logged(found.readings, found.place, per_ms)
+    yield "  the last readings before the silence, and the gaps before them:"
+    for at in range(len(times) - 1, max(-1, len(times) - 6), -1):
+        gap = "" if not at else shown_duration(max(int(times[at] - times[at - 1]), 0) / per_ms)
+        yield f"    {_moment(int(times[at]), settings)}  {gap}"
+
+
+def _logged(readings: Readings, place: int, per_ms: int) -> NDArray[np.int64]:
+    """Return the timestamps of readings with a value, in ticks: what the log's clock showed."""
+    assert readings.appended_ms is not None
+    return readings.appended_ms[~np.isnan(_column(readings, place))] * per_ms
 
 
 def _table(found: _Found, one: Explanation, settings: Settings) -> Iterator[str]:

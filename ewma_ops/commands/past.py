@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ewma_ops.columns.log_clocks import Log
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.connectors.client.connect import connect_input_reader
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.builders import build_decoder
+from ewma_ops.job.builders import build_decoder, build_log_clocks
 from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.identity import look_up_inputs
 from ewma_ops.job.steps import decode_runs
@@ -112,6 +113,7 @@ class _TopicPast:
         self._decoder = build_decoder(settings)
         forgets = settings.smoothing_set.forget_after is not None
         self._clocks = Clocks() if forgets else None
+        self._log = build_log_clocks(settings)
 
     @property
     def share(self) -> float:
@@ -139,6 +141,10 @@ class _TopicPast:
         offsets = records.offsets[decoded.kept]
         origins = Origins(np.full(len(offsets), number), offsets, decoded.ordinals)
         readings = replace(readings, origins=origins)
+        if self._log is not None:
+            log = Log(number, records.offsets, records.timestamps_ms)
+            marked = self._log.mark(readings, decoded.kept, [log])
+            readings = replace(marked, heartbeats=None)
         if self._clocks is not None and len(readings):
             readings = self._clocks.stamp(readings)
         if until is not None:

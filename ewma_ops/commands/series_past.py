@@ -104,7 +104,7 @@ class SeriesPast:
         if parts:
             return Readings.concat(parts)
         empty = np.empty(0, np.int64)
-        return Readings([], np.empty(0), empty, Origins(empty, empty))
+        return Readings([], np.empty(0), empty, Origins(empty, empty), appended_ms=empty)
 
     def _decoded(self, first: int, stop: int) -> Iterator[Readings]:
         idle = 0
@@ -124,4 +124,9 @@ class SeriesPast:
                     offsets = records.offsets[decoded.kept]
                     place = np.zeros(len(offsets), np.int64)
                     origins = Origins(place, offsets, decoded.ordinals)
-                    yield replace(decoded.readings, origins=origins, originals=None)
+                    yield replace(
+                        decoded.readings,
+                        origins=origins,
+                        originals=None,
+                        appended_ms=records.timestamps_ms[decoded.kept],
+                    )

@@ -20,9 +20,11 @@ import numpy as np
 from kafka import KafkaConsumer
 
 from ewma_ops.columns.byte_columns import utf8_of
+from ewma_ops.columns.log_clocks import Log
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import Origins, topic_of
 from ewma_ops.columns.readings import Smoothed
+from ewma_ops.columns.transitions import Transitions
 from ewma_ops.commands.findings import Findings
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.commands.written import WrittenTopic, digests_of
@@ -30,7 +32,12 @@ from ewma_ops.connectors.client.connect import connect_input_reader, connect_rea
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.alarms import AlarmRecords
-from ewma_ops.job.builders import build_decoder, build_encoder, warm_table
+from ewma_ops.job.builders import (
+    build_decoder,
+    build_encoder,
+    build_log_clocks,
+    warm_table,
+)
 from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.identity import JobIdentity, alarms_name, identify
 from ewma_ops.job.recovery.manifest import noted_in
@@ -136,6 +143,7 @@ class _Comparison:
         self._encoder = build_encoder(settings, registers=False)
         forgets = settings.smoothing_set.forget_after is not None
         self._clocks = Clocks() if forgets else None
+        self._log = build_log_clocks(settings)
         self._table, _ = warm_table(settings, identity.history)
         self.found = Findings()
         self._reached = source.begin(start)
@@ -222,12 +230,16 @@ class _Comparison:
             kept = offsets[decoded.kept]
             origins = Origins(np.full(len(kept), partition), kept, decoded.ordinals)
             came = replace(decoded.readings, origins=origins)
+            if self._log is not None:
+                came = self._log.mark(came, decoded.kept, [Log(partition, offsets, times)])
             if self._clocks is not None:
                 came = self._clocks.stamp(came)
-            entered = 0
+            entered, happened = 0, []
             for smoothed in self._table.update_in_order(came):
                 self._expect(partition, smoothed)
                 entered += len(smoothed)
+                happened += [] if smoothed.transitions is None else [smoothed.transitions]
+            self._expect_alarms(partition, happened)
             self._reached[partition] = int(offsets[-1]) + 1
             self.found.readings += entered
             self.found.rejected += len(decoded.rejected) + decoded.taken - entered
@@ -240,10 +252,18 @@ class _Comparison:
         assert origins is not None
         ids = map(utf8_of, smoothed.readings.series_ids)
         self._events.expect(partition, origins, digests_of(ids, self._encoder.encode(smoothed)))
-        if len(self._written) > 1 and smoothed.transitions is not None:
-            made = self._alarm_records.of(smoothed.transitions)
+
+    def _expect_alarms(self, partition: int, happened: Sequence[Transitions]) -> None:
+        """Do the same for alarms; a message is in one call, which puts what came of it in order."""
+        if len(self._written) < 2 or not happened:
+            return
+        digests, origins = [], []
+        for transitions in happened:
+            made = self._alarm_records.of(transitions)
             assert made.origins is not None
-            self._alarms.found.readings += len(made)
-            keys = map(utf8_of, smoothed.transitions.series_ids)
-            digests = digests_of(keys, [value or b"" for value in made.values])
-            self._alarms.expect(partition, made.origins, digests)
+            origins.append(made.origins)
+            keys = map(utf8_of, transitions.series_ids)
+            digests.append(digests_of(keys, [value or b"" for value in made.values]))
+        every = Origins.concat(origins)
+        self._alarms.found.readings += len(every.offsets)
+        self._alarms.expect(partition, every, np.concatenate(digests))

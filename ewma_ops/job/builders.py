@@ -1,4 +1,4 @@
-"""Decoder, encoder and warm start of a job, built from its settings.
+"""Decoder, encoder, clocks and warm start of a job, built from its settings.
 
 Knows settings, formats and the table; must not know Kafka or Bytewax.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ewma_ops.columns.log_clocks import LogClocks
 from ewma_ops.errors import ConfigError
 from ewma_ops.registry.client import RegistryClient
 from ewma_ops.registry.schemas import RegistrySchemas
@@ -32,7 +33,14 @@ from ewma_ops.serde.paths import Paths, parse_path
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
 
-__all__ = ["build_decoder", "build_encoder", "build_schemas", "open_history", "warm_table"]
+__all__ = [
+    "build_decoder",
+    "build_encoder",
+    "build_log_clocks",
+    "build_schemas",
+    "open_history",
+    "warm_table",
+]
 
 _AWAY_S = 30.0
 """How long a Schema Registry may be away where no job runs, as in a test or in `ewma verify`."""
@@ -257,6 +265,13 @@ def open_history(settings: Settings, digest: str = "") -> History | None:
         digest or file_digest(path),
         reads.tick,
     )
+
+
+def build_log_clocks(settings: Settings) -> LogClocks | None:
+    """Return what reads the clocks of the log; ``None`` if no rule of the job goes by them."""
+    if settings.alarms is None or not settings.alarms.rules.by_log:
+        return None
+    return LogClocks(settings.input.tick.per_ms)
 
 
 def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable, int]:

@@ -32,7 +32,7 @@ from ewma_ops.connectors.parts import Addressed
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
 from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
-from ewma_ops.job.builders import build_decoder, build_encoder
+from ewma_ops.job.builders import build_decoder, build_encoder, build_log_clocks
 from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.contents import Contents
 from ewma_ops.job.identity import JobIdentity, gone_partitions, identify, inputs_as_noted
@@ -207,12 +207,13 @@ def join(
     policies = settings.smoothing_set.policies
     clocks = None if settings.smoothing_set.forget_after is None else Clocks()
     on = settings.metrics is not None
-    decode = Decode(decoder, letters, keeps=policies.keeps_originals, clocks=clocks, measured=on)
+    log, keeps = build_log_clocks(settings), policies.keeps_originals
+    decode = Decode(decoder, letters, keeps=keeps, clocks=clocks, log=log, measured=on)
     tick = settings.input.tick if on else None
     encode = Encode(build_encoder(settings, stopping), partitions.events, report, tick)
 
     flow = Dataflow("ewma")
-    if clocks is not None and isinstance(source, KafkaSource):
+    if (clocks is not None or log is not None) and isinstance(source, KafkaSource):
         source.read_through(decode)
         items = cast("Stream[Readings | Addressed]", op.input("source", flow, source))
     else:

@@ -11,12 +11,14 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise, repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge
 
 from ewma_ops.columns.byte_columns import joined, lean_pair
+from ewma_ops.columns.log_clocks import Log, LogClocks
 from ewma_ops.columns.murmur2 import murmur2_column, ordered_by_partition
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, grouped
@@ -114,7 +116,8 @@ def _example(records: ConsumerRecords, why: Rejection) -> str:
 class Decode:
     """Runs of records to readings, and what is unreadable to addressed dead letters.
 
-    With ``measured`` the readings keep the timestamps of their records, for latencies.
+    With ``measured`` the readings keep the timestamps of their records, for latencies; with ``log``
+    they have what the clock of their partition's log stands at, and heartbeats.
     """
 
     def __init__(
@@ -124,12 +127,13 @@ class Decode:
         *,
         keeps: bool,
         clocks: Clocks | None = None,
+        log: LogClocks | None = None,
         measured: bool = False,
     ) -> None:
         self._decoder = decoder
         self._letters = letters
         self._keeps = keeps
-        self._clocks = clocks
+        self._clocks, self._log = clocks, log
         self._measured = measured
         self._newest: dict[tuple[str, int], Gauge] = {}
 
@@ -152,14 +156,21 @@ class Decode:
         if (timestamp_ms := int(run.timestamps_ms[-1])) >= 0:
             newest.set(timestamp_ms / 1000)
 
-    def state(self, number: int) -> int | None:
-        """Return where the clock of a partition is; ``None`` where there are no clocks."""
-        return None if self._clocks is None else self._clocks.state(number)
+    def state(self, number: int) -> Any:
+        """Return where the clocks of a partition are; ``None`` where there are none."""
+        newest = None if self._clocks is None else self._clocks.state(number)
+        log = None if self._log is None else self._log.state(number)
+        return newest if log is None else {"newest": newest, "log": log}
 
-    def resume(self, number: int, state: int | None) -> None:
-        """Set the clock of a partition to what it was."""
+    def resume(self, number: int, state: Any) -> None:
+        """Set the clocks of a partition to what they were."""
+        newest, log = state, None
+        if isinstance(state, dict):
+            newest, log = state["newest"], state["log"]
         if self._clocks is not None:
-            self._clocks.resume(number, state)
+            self._clocks.resume(number, newest)
+        if self._log is not None:
+            self._log.resume(number, log)
 
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
         decoded = decode_runs(self._decoder, runs)
@@ -171,9 +182,14 @@ class Decode:
             _POLICIES.labels("ahead", "clip").inc(decoded.clipped)
         if (notice := self._decoder.pop_notice()) is not None:
             _log.warning("%s", notice)
-        if len(decoded.readings) > 0:
+        came = decoded.readings
+        if self._log is not None:
+            number = self._letters.inputs.number
+            logs = [Log(number(r.topic, r.partition), r.offsets, r.timestamps_ms) for r in runs]
+            came = self._log.mark(came, decoded.kept, logs)
+        if len(came) > 0 or came.heartbeats is not None:
             readings = replace(
-                decoded.readings,
+                came,
                 origins=_origins(self._letters.inputs, runs, decoded.kept, decoded.ordinals),
                 originals=_originals(runs, decoded) if self._keeps else None,
                 appended_ms=_timestamps(runs, decoded) if self._measured else None,

@@ -15,6 +15,7 @@ from ewma_ops.monitor.rules import (
     Level,
     Spike,
     Spread,
+    Stale,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Level",
     "Spike",
     "Spread",
+    "Stale",
     "Transition",
     "Transitions",
     "design",

@@ -18,14 +18,23 @@ from ewma_ops.columns.transitions import BY, SEVERITIES, TRANSITIONS
 from ewma_ops.monitor.rules import Rule
 from ewma_ops.stats.states import NEVER
 
-__all__ = ["EPISODE", "Episode", "Event", "Machine", "Scored", "Thresholds", "Trigger"]
+__all__ = [
+    "EPISODE",
+    "Episode",
+    "Event",
+    "Look",
+    "Machine",
+    "Scored",
+    "Thresholds",
+    "Trigger",
+]
 
 RAISED, CHANGED, HELD, CLEARED = range(len(TRANSITIONS))
 _CRITICAL = SEVERITIES.index("critical")
 _ADOPTED = 0.6
 """An alarm that is cleared with more than this part of its largest deviation left, measured from
 what was expected as it was raised: the series has not come back, it is expected where it is."""
-_PENDING, _LASTING, _COOLING = range(3)
+PENDING, LASTING, COOLING = range(3)
 _LATEST = (1 << 63) - 1
 
 EPISODE = (
@@ -86,16 +95,23 @@ class Scored(NamedTuple):
 
 
 class Trigger(NamedTuple):
-    """The reading that may move the rule: its time (`NEVER` if none), and its input position."""
+    """The reading that may move the rule: its time (`NEVER` if none), and its input position.
+
+    ``logged`` is what the clock of its input partition stood at.
+    """
 
     time: int
     partition: int = -1
     offset: int = -1
     ordinal: int = 0
+    logged: int = NEVER
 
 
 class Event(NamedTuple):
-    """What became of an alarm; `Transitions` documents the parts."""
+    """What became of an alarm; `Transitions` documents the parts.
+
+    ``time`` is when, if that is not the time of the trigger: of rules that go by the log's clock.
+    """
 
     transition: int
     by: int
@@ -104,6 +120,7 @@ class Event(NamedTuple):
     since: int
     raised: tuple[int, int, int]
     evidence: Mapping[str, float]
+    time: int = NEVER
 
 
 class Episode:
@@ -134,7 +151,7 @@ class Episode:
     @classmethod
     def pending(cls, side: int, time: int) -> Episode:
         """Return the episode of a series whose first reading beyond comes now."""
-        return cls(_PENDING, side, 0, 0, 0, 0, time, NEVER, NEVER, -1, -1, 0, 0.0, 0.0, 0.0)
+        return cls(PENDING, side, 0, 0, 0, 0, time, NEVER, NEVER, -1, -1, 0, 0.0, 0.0, 0.0)
 
     def numbers(self) -> tuple[float, ...]:
         """Return its numbers, in the order of `EPISODE`."""
@@ -174,7 +191,7 @@ class Machine:
     def active(self) -> dict[str, int]:
         """Return how many series are in alarm, by severity; any thread may ask."""
         episodes = list(self.episodes.values())
-        return Counter(SEVERITIES[one.severity] for one in episodes if one.phase == _LASTING)
+        return Counter(SEVERITIES[one.severity] for one in episodes if one.phase == LASTING)
 
     def beyond(self, up: NDArray[np.float64], down: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the places of readings that may be beyond.
@@ -206,20 +223,20 @@ class Machine:
             if side == 0:
                 return None
             episode = self.episodes[row] = Episode.pending(side, trigger.time)
-        elif episode.phase == _LASTING:
+        elif episode.phase == LASTING:
             return self._lasting(row, episode, side, scored, trigger, look)
-        elif episode.phase == _COOLING and trigger.time < episode.until:
+        elif episode.phase == COOLING and trigger.time < episode.until:
             return None
         elif side == 0:
             del self.episodes[row]
             return None
-        elif episode.phase == _COOLING or side != episode.side:
+        elif episode.phase == COOLING or side != episode.side:
             episode = self.episodes[row] = Episode.pending(side, trigger.time)
         episode.run += 1
         if episode.run < self._for:
             return None
-        episode.phase, episode.readings = _LASTING, episode.run
-        _, episode.partition, episode.offset, episode.ordinal = trigger
+        episode.phase, episode.readings = LASTING, episode.run
+        _, episode.partition, episode.offset, episode.ordinal, _ = trigger
         return self._open(RAISED, episode, scored, trigger, look)
 
     def _lasting(
@@ -276,7 +293,7 @@ class Machine:
     def _clear(self, row: int, episode: Episode, by: str, trigger: Trigger, look: Look) -> Event:
         event = self._event(CLEARED, by, episode, trigger, look())
         if self._cooldown:
-            episode.phase = _COOLING
+            episode.phase = COOLING
             episode.until = min(trigger.time + self._cooldown, _LATEST)
         else:
             del self.episodes[row]
@@ -285,7 +302,7 @@ class Machine:
     def reset(self, row: int, trigger: Trigger, value: float) -> Event | None:
         """Clear the alarm of a series that starts over, if there is one."""
         episode = self.episodes.get(row)
-        if episode is None or episode.phase != _LASTING:
+        if episode is None or episode.phase != LASTING:
             self.episodes.pop(row, None)
             return None
         event = self._event(CLEARED, "reset", episode, trigger, {"value": value})

@@ -57,6 +57,10 @@ class Rule:
     """
 
     kind: ClassVar[str] = ""
+    without: ClassVar[tuple[str, ...]] = ()
+    """Parameters of every kind that mean nothing for this one."""
+    by_log: ClassVar[bool] = False
+    """Whether it goes by the clocks of the input partitions, not by readings alone."""
 
     for_: int = 1
     clear_for: int = 1

@@ -17,6 +17,7 @@ from typing import ClassVar
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.chart_rules import ChartRule, Frozen, Given, Level, Spike, Spread
 from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
+from ewma_ops.monitor.stale_rule import Stale
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
@@ -34,6 +35,7 @@ __all__ = [
     "Rule",
     "Spike",
     "Spread",
+    "Stale",
 ]
 
 MOST_RULES = 64
@@ -181,7 +183,7 @@ class Flat(Rule):
 
 
 KINDS: dict[str, type[Rule]] = {
-    one.kind: one for one in (Level, Spike, Bounds, Change, Flat, Spread)
+    one.kind: one for one in (Level, Spike, Bounds, Change, Flat, Spread, Stale)
 }
 """The kinds of rules by name. The keys of a kind are the fields of its class."""
 
@@ -241,6 +243,11 @@ class AlarmRules:
     def names(self) -> tuple[str, ...]:
         """The names, in order: a transition has the place of its rule's."""
         return tuple(name for name, _ in self.rules)
+
+    @property
+    def by_log(self) -> tuple[str, ...]:
+        """Names of the rules that go by the clocks of the input partitions."""
+        return tuple(name for name, rule in self.rules if rule.by_log)
 
     @property
     def score_names(self) -> tuple[str, ...]:

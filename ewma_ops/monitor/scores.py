@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ewma_ops.monitor.baseline import Baseline
-from ewma_ops.monitor.machine import Scored, Thresholds
+from ewma_ops.monitor.machine import Machine, Scored, Thresholds
 from ewma_ops.monitor.memory import Memory
 from ewma_ops.monitor.reference import Reference
 from ewma_ops.monitor.rules import Bounds, Change, ChartRule, Flat, Frozen, Given
 from ewma_ops.monitor.season import Seasonal, Seasoned
+from ewma_ops.monitor.silence import Silences, usual_gap
+from ewma_ops.monitor.stale_rule import Stale
 from ewma_ops.monitor.standard import (
     inverse_degrees,
     ratio,
@@ -72,6 +74,8 @@ class Kind:
     rough
         (read, ops) -> a magnitude that the score does not exceed, and quicker to compute; ``None``
         for that of the score.
+    machine
+        What makes alarms of the scores.
     """
 
     tracker: Callable[[Any, int], Tracker | None]
@@ -79,6 +83,7 @@ class Kind:
     thresholds: Callable[[Any], Thresholds]
     evidence: Callable[[Read, Any, Ops], Mapping[str, Any]]
     rough: Callable[[Read, Ops], Any] | None = None
+    machine: type[Machine] = Machine
 
 
 def _baseline(rule: ChartRule) -> Tracker:
@@ -253,6 +258,18 @@ def _flat_evidence(read: Read, rule: Flat, _: Ops) -> Mapping[str, Any]:
     return {"value": read.value, "score": read.seen.run * 1.0, "limit": float(rule.repeats)}
 
 
+def _heard(read: Read, _: Ops) -> Scored:
+    return Scored(read.value * 0.0, 0.0, 0.0)
+
+
+def _stale_thresholds(_: Stale) -> Thresholds:
+    return Thresholds(sided=False)
+
+
+def _stale_evidence(read: Read, _: Stale, __: Ops) -> Mapping[str, Any]:
+    return {"value": read.value, "expected": read.seen.usual, "limit": read.seen.reach}
+
+
 KINDS: dict[str, Kind] = {
     "level": Kind(_seasonal, _level, _chart, _level_evidence),
     "spike": Kind(_seasonal, _spike, _chart, _spike_evidence, _spike_rough),
@@ -260,5 +277,6 @@ KINDS: dict[str, Kind] = {
     "bounds": Kind(lambda *_: None, _value, _bounds, _bounds_evidence),
     "change": Kind(_changes, _change, _change_thresholds, _change_evidence),
     "flat": Kind(lambda *_: Repeats(), _repeats, _flat_thresholds, _flat_evidence),
+    "stale": Kind(usual_gap, _heard, _stale_thresholds, _stale_evidence, machine=Silences),
 }
 """How each kind of rule in `rules.KINDS` scores."""

@@ -44,7 +44,9 @@ class RoutedRun:
         self._shards = shards
         self._by_shard: tuple[NDArray[np.intp], list[int]] | None = None
         self._sent: dict[int, bytes] = {}
-        if all_here and len(readings) >= _MANY_PER_SHARD * shards:
+        # A heartbeat is for the series that send nothing, of every shard.
+        beats = readings.heartbeats is not None
+        if beats or (all_here and len(readings) >= _MANY_PER_SHARD * shards):
             self.present = list(range(shards))
         else:
             self.present = [n for n, (a, b) in enumerate(pairwise(self._order()[1])) if a < b]
@@ -65,10 +67,13 @@ class RoutedRun:
             return self.readings
         order, ends = self._order()
         if len(shards) == 1:
-            return self.readings.take(order[ends[shards[0]] : ends[shards[0] + 1]])
-        return self.readings.take(
-            np.sort(np.concatenate([order[ends[n] : ends[n + 1]] for n in shards]))
-        )
+            at = order[ends[shards[0]] : ends[shards[0] + 1]]
+        else:
+            at = np.sort(np.concatenate([order[ends[n] : ends[n + 1]] for n in shards]))
+        own, beats = self.readings.take(at), self.readings.heartbeats
+        if beats is None:
+            return own
+        return replace(own, heartbeats=beats.among(at, shards, self._shards))
 
     def sent(self, shard: int) -> bytes:
         """Return the readings of a shard as another process gets them."""
@@ -115,6 +120,14 @@ def route(
 
 
 def joined_runs(runs: Iterable[Readings]) -> Iterator[Readings]:
-    """Join short runs that have the same columns, because a call costs the same for each."""
-    for _, alike in groupby(runs, lambda run: (run.times_ms is None, run.weights is None)):
+    """Join short runs that have the same columns, because a call costs the same for each.
+
+    And heartbeats for the same shards.
+    """
+    for _, alike in groupby(runs, _columns_of):
         yield from map(Readings.concat, grouped(alike))
+
+
+def _columns_of(run: Readings) -> tuple[bool, bool, tuple[int, ...]]:
+    shards = () if run.heartbeats is None else run.heartbeats.shards
+    return run.times_ms is None, run.weights is None, shards

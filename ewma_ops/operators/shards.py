@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -45,6 +45,7 @@ __all__ = [
     "Tables",
     "WarmStart",
     "flush",
+    "no_log",
 ]
 
 _MANY_SERIES = 32_768
@@ -156,10 +157,18 @@ class _WorkerTable:
             if len(run):
                 if run.origins is not None:
                     self._refuse_repeats(run.origins, shards)
+                self._refuse_without_log(run)
+            if len(run) or run.heartbeats is not None:
                 runs.append(run)
         smoothed = [one for run in joined_runs(runs) for one in self.table.update_in_order(run)]
         self.maintain(sum(map(len, runs)))
         return smoothed
+
+    def _refuse_without_log(self, run: Readings) -> None:
+        """Raise ReadingError if a rule goes by the clock of the log, and readings know none."""
+        rules = self.table.alarms
+        if run.logged is None and rules is not None and rules.by_log:
+            raise ReadingError(no_log(rules.by_log))
 
     def maintain(self, n_readings: int) -> None:
         """Count readings; by their number, free idle series and pack new ones from time to time."""
@@ -231,6 +240,14 @@ class _WorkerTable:
         self._catch_up()
         newest = {p: int(offsets[shard]) for p, offsets in self._newest.items()}
         return ShardState(shard, self.table.snapshot(*self._members.of(shard)), newest)
+
+
+def no_log(rules: Sequence[str]) -> str:
+    """Return why rules cannot work that go by the clocks of input partitions."""
+    return (
+        f"alarms.{rules[0]} is a stale rule, which goes by the timestamps of all records of a "
+        "Kafka partition, and here are only readings: put it in [alarms] of a job (ewma run)"
+    )
 
 
 def _repeated(partition: int, offset: int, before: int) -> StateError:

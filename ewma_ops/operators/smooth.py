@@ -35,7 +35,7 @@ from ewma_ops.operators.items import (
     with_step_name,
 )
 from ewma_ops.operators.routing import route
-from ewma_ops.operators.shards import BatchShard, Tables, WarmStart, flush
+from ewma_ops.operators.shards import BatchShard, Tables, WarmStart, flush, no_log
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
@@ -158,7 +158,7 @@ def smooth(
         As for `smooth_batches`.
     alarms
         Rules of alarms: what becomes of them is in ``alarms`` of each reading; `watch` yields that
-        alone.
+        alone. No stale rule: it needs the clock of a Kafka partition, which only a job knows.
 
     Returns
     -------
@@ -190,6 +190,8 @@ def smooth(
     [('a', 1.0), ('a', 3.0)]
     """
     _check_shards(shards)
+    if isinstance(alarms, AlarmRules) and alarms.by_log:
+        raise ConfigError(no_log(alarms.by_log))
     smoothing_set = SmoothingSet.of(smoothing, fields, forget_after)
     tables = _tables(smoothing_set, shards, warm_start, alarms)
     rules = () if alarms is None else alarms.names
@@ -224,7 +226,7 @@ def watch(
     up
         As of `smooth`.
     rules
-        The rules.
+        The rules; no stale rule, as for `smooth`.
     decay
         That of the rules which have none of their own; ``None`` where each has its own, or none
         needs one, as bounds do not.

@@ -59,8 +59,12 @@ _OF_KEYS: dict[str, tuple[Any, str]] = {
     "memory_span": _WHOLE,
     "season": _TEXT,
     "utc_offset": (str, 'how far local time is ahead of UTC, such as "+05:30"'),
+    "gaps": _NUMBER,
 }
 """What the value of a key must be, where it is not a number that the rule itself checks."""
+
+_OF_KIND: dict[tuple[str, str], tuple[Any, str]] = {("stale", "least"): _DURATION}
+"""The same for a key that means something else for a kind."""
 
 _OF_ALL = ("topic", "in_events")
 
@@ -212,7 +216,7 @@ def _rule(
         if key not in keys
     )
     own = {key: value for key, value in table.items() if key in keys and key != "kind"}
-    read = _values(f"alarms.{name}", own, mistakes)
+    read = _values(f"alarms.{name}", own, mistakes, kind.kind)
     for key in ("decay", "baseline"):
         if key in read:
             read[key] = _as_decay(f"alarms.{name}.{key}", read[key], smoothing_set, mistakes)
@@ -254,7 +258,8 @@ def _field_mistakes(rule: Rule, smoothing_set: SmoothingSet) -> Iterator[str]:
 def _keys(kind: type[Rule]) -> tuple[str, ...]:
     """Return the keys that a rule of a kind can have in the file."""
     own = {name: key for key, name in _OWN_KEYS.items()}
-    return ("kind", *(own.get(field.name, field.name) for field in fields(kind)))
+    named = [field.name for field in fields(kind) if field.name not in kind.without]
+    return ("kind", *(own.get(name, name) for name in named))
 
 
 def _needed(kind: type[Rule]) -> list[str]:
@@ -262,14 +267,16 @@ def _needed(kind: type[Rule]) -> list[str]:
     return [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
 
 
-def _values(table: str, values: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
+def _values(
+    table: str, values: Mapping[str, Any], mistakes: list[str], of_kind: str = ""
+) -> dict[str, Any]:
     """Return the values of keys by their types; what is wrong is noted and left out."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if key not in _OF_KEYS:
             found[key] = value
             continue
-        kind, bound = _OF_KEYS[key]
+        kind, bound = _OF_KIND.get((of_kind, key), _OF_KEYS[key])
         known = len(mistakes)
         parse = partial(msgspec.convert, type=kind)
         found[key] = read_value(table, key, dict(values), parse, bound, mistakes)

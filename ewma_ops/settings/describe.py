@@ -99,7 +99,7 @@ def _judges(rule: Rule, *, computed: bool) -> str:
         rate = "" if rule.designed is None else f"{wanted} {rule.designed}"
         parts.append(f"limit {rule.limit:.6g}{rate}")
     else:
-        common = {field.name for field in fields(Rule)}
+        common = {"decay", *(field.name for field in fields(Rule))}
         own = {f.name: getattr(rule, f.name) for f in fields(rule) if f.name not in common}
         given = {name: value for name, value in own.items() if value is not None}
         parts += [f"{name} {_plain(value)}" for name, value in given.items()]

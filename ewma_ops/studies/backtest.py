@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.columns.transitions import TRANSITIONS
 from ewma_ops.monitor.globs import matcher
-from ewma_ops.monitor.rules import AlarmRules, ChartRule, Rule
+from ewma_ops.monitor.rules import AlarmRules, ChartRule, Rule, Stale
 from ewma_ops.studies.habits import Habits
 from ewma_ops.studies.limit_grid import LimitGrid, grid_of
 from ewma_ops.studies.poisson import interval, tail
 from ewma_ops.studies.segments import Segments, by_series
+from ewma_ops.studies.silences import SilenceCount
 from ewma_ops.studies.time_bins import TimeBins
 from ewma_ops.table.index import SeriesIndex
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -130,8 +131,13 @@ class Backtest:
             if not isinstance(rule, ChartRule)
         }
         self._raised: dict[str, Counter[str]] = {name: Counter() for name in self._plain.values()}
+        self._silences = {
+            name: SilenceCount(rule, smoothing_set.tick.per_ms)
+            for name, rule in rules.rules
+            if isinstance(rule, Stale)
+        }
         self.habits = Habits(3_600_000 * smoothing_set.tick.per_ms)
-        fields = smoothing_set.fields
+        fields = self._fields = smoothing_set.fields
         self._places = [fields.index(str(chart.field)) if fields else 0 for chart in self._charts]
         self.readings = self.rejected = 0
         self.first: int | None = None
@@ -174,14 +180,22 @@ class Backtest:
             if name in charts:
                 found.append(charts[name])
                 continue
-            worst = tuple(self._raised[name].most_common(_MOST_SHOWN))
-            raised = sum(self._raised[name].values())
-            none = Count(np.nan, raised, 0, 0)
+            counted, judged = self._raised[name], self.readings
+            if name in self._silences:
+                counted, judged = self._of_silences(name), self._silences[name].judged
+            worst = tuple(counted.most_common(_MOST_SHOWN))
+            none = Count(np.nan, sum(counted.values()), 0, 0)
             found.append(
-                RuleFindings(name, kinds[name], self.readings, None, none, None, None, (), None,
-                             worst, np.nan, len(self._raised[name]))
+                RuleFindings(name, kinds[name], judged, None, none, None, None, (), None,
+                             worst, np.nan, len(counted))
             )  # fmt: skip
         return found
+
+    def _of_silences(self, name: str) -> Counter[str]:
+        """Return how often each series was silent for too long, of those that the rule is for."""
+        concerns = matcher(dict(self._rules.rules)[name].series)
+        found = self._silences[name].by_series(self._index.ids().__getitem__)
+        return Counter({series_id: n for series_id, n in found.items() if concerns(series_id)})
 
     def _take(self, smoothed: Smoothed) -> None:
         own = smoothed.readings
@@ -202,11 +216,21 @@ class Backtest:
             for chart in self._charts
         }
         values = own.values if own.values.ndim == 1 else own.values[:, (self._places or [0])[0]]
+        clock = times if own.logged is None else own.logged
+        if clock is not None:
+            self._hear(located.rows, own.values, clock)
         when = numbers if times is None else times
         self._waiting.append(_Taken(located.rows, values, when, times is not None, scores))
         self._waits += len(own)
         if self._waits >= _TOGETHER:
             self._flush()
+
+    def _hear(self, rows: NDArray[np.intp], values: _Floats, clock: NDArray[np.int64]) -> None:
+        for name, count in self._silences.items():
+            field = dict(self._rules.rules)[name].field
+            own = values if values.ndim == 1 else values[:, self._fields.index(str(field))]
+            at = np.flatnonzero(~np.isnan(own))
+            count.take(rows[at], clock[at])
 
     def _flush(self) -> None:
         waiting, self._waiting, self._waits = self._waiting, [], 0

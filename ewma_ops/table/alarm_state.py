@@ -5,7 +5,7 @@ Knows rows and snapshots; must not know readings, formulas, or series ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +15,14 @@ from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.monitor.machine import EPISODE, Episode, Machine
 from ewma_ops.monitor.rules import AlarmRules, Rule
 from ewma_ops.monitor.scores import KINDS, Kind
+from ewma_ops.monitor.silence import HEARD, UsualGap
 from ewma_ops.monitor.tracking import NUMBERS, Tracker
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.snapshots import TableSnapshot
 
-__all__ = ["AlarmState", "BoundRule", "Tracked"]
+__all__ = ["AlarmState", "BoundRule", "Kept", "Tracked"]
 
 
 class BoundRule(NamedTuple):
@@ -39,12 +40,16 @@ class BoundRule(NamedTuple):
     machine: Machine
 
 
-class Tracked:
-    """A tracker of a field, and its state: a column for each number, a row for each series."""
+class Kept:
+    """State about a field of every series: a column for each number, a row for each series.
 
-    def __init__(self, tracker: Tracker, place: int) -> None:
-        self.tracker, self.place = tracker, place
-        self.bind([np.full(0, initial, dtype) for _, dtype, initial in tracker.columns])
+    ``spec`` names the columns, with their dtypes and initial values; in a snapshot they stand
+    behind ``prefix``.
+    """
+
+    def __init__(self, spec: Sequence[tuple[str, str, float]], prefix: str) -> None:
+        self.spec, self.prefix = spec, prefix
+        self.bind(self.fresh(0))
 
     def bind(self, columns: list[NDArray[Any]]) -> None:
         """Take other columns."""
@@ -52,6 +57,32 @@ class Tracked:
         # Reading one element through a memoryview costs half of what it does from an array.
         self.numbers = [memoryview(column.reshape(-1).data) for column in columns]
         self._hours = [column.shape[1] for column in columns if column.ndim > 1]
+
+    def fresh(self, size: int) -> list[NDArray[Any]]:
+        """Return columns of series without a reading."""
+        return [np.full(size, initial, dtype) for _, dtype, initial in self.spec]
+
+    def named(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the columns by their names in a snapshot."""
+        for (name, _, _), column in zip(self.spec, self.columns, strict=True):
+            yield f"{self.prefix}/{name}", column
+
+    def clear(self, rows: int | slice) -> None:
+        """Reset rows to those of series without a reading."""
+        for column, (_, _, initial) in zip(self.columns, self.spec, strict=True):
+            column[rows] = initial
+
+
+class Tracked(Kept):
+    """A tracker of a field, and its state.
+
+    ``by_log``: it takes gaps between the clocks of input partitions, not between event times.
+    """
+
+    def __init__(self, tracker: Tracker, place: int, number: int = 0) -> None:
+        super().__init__(tracker.columns, str(number))
+        self.tracker, self.place = tracker, place
+        self.by_log = isinstance(tracker, UsualGap)
 
     def step(self, row: int, value: float, gap: int, time: int | None) -> Any:
         """Move the state of a series by a reading; return what the tracker knows about it."""
@@ -72,10 +103,6 @@ class Tracked:
             column[place] = number
         return known
 
-    def fresh(self, size: int) -> list[NDArray[Any]]:
-        """Return columns of series without a reading."""
-        return [np.full(size, initial, dtype) for _, dtype, initial in self.tracker.columns]
-
 
 class AlarmState:
     """The state of alarm rules for every series.
@@ -87,6 +114,13 @@ class AlarmState:
     smoothing_set
         Names the fields, and the decay if there is one smoothing.
 
+    Attributes
+    ----------
+    heard
+        By field, the last reading of every series, for rules that go by the clocks of partitions.
+    changes
+        How often rows were moved, or state was taken in: what follows from either is out of date.
+
     Raises
     ------
     ConfigError
@@ -96,6 +130,8 @@ class AlarmState:
     def __init__(self, rules: AlarmRules, smoothing_set: SmoothingSet) -> None:
         self.rules = rules.with_limits(_only_decay(smoothing_set))
         self.tracked: list[Tracked] = []
+        self.heard: dict[int, Kept] = {}
+        self.changes = 0
         self.bound = [
             self._bound(number, name, rule, smoothing_set)
             for number, (name, rule) in enumerate(self.rules.rules)
@@ -118,48 +154,53 @@ class AlarmState:
         if tracker is not None:
             same = [(one.place, one.tracker) for one in self.tracked]
             if (place, tracker) not in same:
-                self.tracked.append(Tracked(tracker, place))
+                self.tracked.append(Tracked(tracker, place, len(self.tracked)))
                 same.append((place, tracker))
             at = same.index((place, tracker))
-        machine = Machine(rule, kind.thresholds(rule), smoothing_set.tick.per_ms)
+        if rule.by_log and place not in self.heard:
+            self.heard[place] = Kept(HEARD, f"heard/{place}")
+        machine = kind.machine(rule, kind.thresholds(rule), smoothing_set.tick.per_ms)
         return BoundRule(number, name, rule, kind, place, at, machine)
+
+    @property
+    def kept(self) -> list[Kept]:
+        """What is kept of every series, but for the newest times."""
+        return [*self.tracked, *self.heard.values()]
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory of the columns."""
-        columns = [column for tracked in self.tracked for column in tracked.columns]
+        columns = [column for kept in self.kept for column in kept.columns]
         return sum(int(column.nbytes) for column in [*columns, *self.newest.values()])
 
     def grow(self, size: int) -> None:
         """Make room for ``size`` series."""
         more = size - self.size
-        for tracked in self.tracked:
-            pairs = zip(tracked.columns, tracked.fresh(more), strict=True)
-            tracked.bind([np.concatenate(pair) for pair in pairs])
+        for kept in self.kept:
+            pairs = zip(kept.columns, kept.fresh(more), strict=True)
+            kept.bind([np.concatenate(pair) for pair in pairs])
         for place, newest in self.newest.items():
             self.newest[place] = np.concatenate([newest, np.full(more, NEVER)])
         self.size = size
 
     def keep_rows(self, rows: NDArray[np.intp]) -> None:
         """Keep some of the rows; alarms of the others are forgotten."""
-        for tracked in self.tracked:
-            tracked.bind([column[rows] for column in tracked.columns])
+        self.changes += 1
+        for kept in self.kept:
+            kept.bind([column[rows] for column in kept.columns])
         for place, newest in self.newest.items():
             self.newest[place] = newest[rows]
         self.size = len(rows)
         if any(one.machine.episodes for one in self.bound):
             moved = {old: new for new, old in enumerate(rows.tolist())}
             for one in self.bound:
-                kept = one.machine.episodes.items()
-                one.machine.episodes = {moved[row]: e for row, e in kept if row in moved}
+                episodes = one.machine.episodes.items()
+                one.machine.episodes = {moved[row]: e for row, e in episodes if row in moved}
 
     def clear(self, rows: int | slice) -> None:
         """Reset the columns of rows to those of series without a reading."""
-        for tracked in self.tracked:
-            for column, (_, _, initial) in zip(
-                tracked.columns, tracked.tracker.columns, strict=True
-            ):
-                column[rows] = initial
+        for kept in self.kept:
+            kept.clear(rows)
         for newest in self.newest.values():
             newest[rows] = NEVER
 
@@ -171,13 +212,14 @@ class AlarmState:
 
     def quiet(self) -> None:
         """Forget every alarm; what is expected stays known."""
+        self.changes += 1
         for one in self.bound:
             one.machine.episodes.clear()
 
     def copy_rows(self, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
         """Move the state of some rows to others."""
-        for tracked in self.tracked:
-            for column in tracked.columns:
+        for kept in self.kept:
+            for column in kept.columns:
                 column[target] = column[source]
         for newest in self.newest.values():
             newest[target] = newest[source]
@@ -208,9 +250,8 @@ class AlarmState:
     def taken(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
         """Return a copy of the state of some rows, by name."""
         found: dict[str, NDArray[Any]] = {}
-        for at, tracked in enumerate(self.tracked):
-            for column, (name, _, _) in zip(tracked.columns, tracked.tracker.columns, strict=True):
-                found[f"{at}/{name}"] = column[rows].reshape(-1)
+        for part in self.kept:
+            found |= {name: column[rows].reshape(-1) for name, column in part.named()}
         for place, newest in self.newest.items():
             found[f"newest/{place}"] = newest[rows]
         places: dict[int, int] = {}
@@ -225,9 +266,10 @@ class AlarmState:
 
     def load(self, state: Mapping[str, NDArray[Any]], rows: NDArray[np.intp]) -> None:
         """Put the state that :meth:`taken` gave into rows."""
-        for at, tracked in enumerate(self.tracked):
-            for column, (name, _, _) in zip(tracked.columns, tracked.tracker.columns, strict=True):
-                column[rows] = state[f"{at}/{name}"].reshape(-1, *column.shape[1:])
+        self.changes += 1
+        for part in self.kept:
+            for name, column in part.named():
+                column[rows] = state[name].reshape(-1, *column.shape[1:])
         for place, newest in self.newest.items():
             newest[rows] = state[f"newest/{place}"]
         for one in self.bound:
@@ -257,9 +299,9 @@ class AlarmState:
             Naming the column.
         """
         sizes = {
-            f"{at}/{name}": column.size
-            for at, one in enumerate(self.tracked)
-            for (name, _, _), column in zip(one.tracker.columns, one.fresh(1), strict=True)
+            name: column.size
+            for part in self.kept
+            for (name, _), column in zip(part.named(), part.fresh(1), strict=True)
         }
         sizes |= {f"newest/{place}": 1 for place in self.newest}
         for name, size in sizes.items():

@@ -13,10 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import taken
-from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings
-from ewma_ops.columns.transitions import EVIDENCE, Transitions
 from ewma_ops.errors import ConfigError, ReadingError, shown
 from ewma_ops.monitor.globs import matcher
 from ewma_ops.monitor.machine import Event, Scored, Trigger
@@ -25,19 +22,13 @@ from ewma_ops.monitor.scores import Read, read_of
 from ewma_ops.monitor.tracking import COLUMNS, LARGEST, NUMBERS, Arrivals
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.alarm_state import AlarmState, BoundRule
+from ewma_ops.table.happened import Happened, triggers_at
+from ewma_ops.table.overdue import Overdue, hear, hear_one
 from ewma_ops.table.smoothing_set import SmoothingSet
 
-__all__ = ["Alarms", "Batch", "Happened", "as_transitions", "rows_before", "triggers_at"]
+__all__ = ["AlarmCounts", "Alarms", "Batch"]
 
 _NAN = float("nan")
-
-
-class Happened(NamedTuple):
-    """An event of the rule with a number, at the reading at a place of a batch."""
-
-    at: int
-    rule: int
-    event: Event
 
 
 class AlarmCounts(NamedTuple):
@@ -86,6 +77,8 @@ class Alarms:
     ----------
     state
         What is known about each series.
+    overdue
+        By rule number, what finds the series that were silent for too long.
     rules
         The rules with their limits.
     names
@@ -108,6 +101,11 @@ class Alarms:
         self._marks = np.zeros(0, np.bool_)
         self._judged = [0] * len(self.state.bound)
         self._run_lengths = [_run_length(one.rule) for one in self.state.bound]
+        self.overdue = {
+            one.number: Overdue(self.state, one, self._concerns[one.number])
+            for one in self.state.bound
+            if one.rule.by_log
+        }
 
     def counts(self) -> list[AlarmCounts]:
         """Return what was counted of each rule; any thread may ask."""
@@ -176,13 +174,17 @@ class Alarms:
             newest, times = self.state.newest.get(place), batch.times_ms
             timed = newest is not None and times is not None
             gaps = arrivals.gaps(times[order], newest) if timed else None  # type: ignore[index, arg-type]
+            heard = self.state.heard.get(place)
+            of_log = None if heard is None else hear(heard, batch.readings, arrivals, order)
             within = np.minimum(np.maximum(values, -LARGEST), LARGEST)
             for at, one in enumerate(self.state.tracked):
-                if one.place == place:
-                    own = None if times is None else times[order]
-                    seen[at] = arrivals.track(one.tracker, one.columns, within, gaps, own)
+                own = of_log if one.by_log else gaps
+                if one.place == place and not (one.by_log and own is None):
+                    moments = None if times is None else times[order]
+                    seen[at] = arrivals.track(one.tracker, one.columns, within, own, moments)
+        logged = batch.readings.logged is not None
         for rule in self.state.bound:
-            if rule.place == place:
+            if rule.place == place and (logged or not rule.rule.by_log):
                 read = read_of(values, seen.get(rule.tracker))
                 happened += self._judge(rule, batch, order, read)
                 if self.names and rule in self._charts and len(order):
@@ -293,9 +295,9 @@ class Alarms:
         if reset == row:
             self.state.clear(row)
         ended = {number for number, _ in events}
-        known = self._known(row, values, time_ms, weight)
+        known = self._known(row, values, time_ms, weight, trigger)
         for one in self.state.bound:
-            if one.place not in known:
+            if one.place not in known or (one.rule.by_log and trigger.logged == NEVER):
                 scores += [_NAN] * (
                     len(self.rules.parts) if self.names and one in self._charts else 0
                 )
@@ -334,7 +336,12 @@ class Alarms:
         return dict(zip(self.names, shown.copy(), strict=True)), happened
 
     def _known(
-        self, row: int, values: Sequence[float], time_ms: int | None, weight: float | None
+        self,
+        row: int,
+        values: Sequence[float],
+        time_ms: int | None,
+        weight: float | None,
+        trigger: Trigger,
     ) -> dict[int, dict[int, Any]]:
         """Move the trackers; return what each knows, by field and number, if it has a value."""
         known: dict[int, dict[int, Any]] = {}
@@ -350,10 +357,13 @@ class Alarms:
                 before = int(newest[row])
                 gap = 0 if before == NEVER else time_ms - before
                 newest[row] = max(before, time_ms)
+            heard = self.state.heard.get(place)
+            of_log = None if heard is None else hear_one(heard, row, trigger)
             value = min(max(value, -LARGEST), LARGEST)
             for at, one in enumerate(self.state.tracked):
-                if one.place == place:
-                    known[place][at] = one.step(row, value, gap, time_ms)
+                own = of_log if one.by_log else gap
+                if one.place == place and own is not None:
+                    known[place][at] = one.step(row, value, own, time_ms)
         return known
 
     def _reset(
@@ -379,75 +389,6 @@ def _run_length(rule: Rule) -> float | None:
     if not isinstance(rule, ChartRule) or rule.false_alarms is None:
         return None
     return rule.run_length()
-
-
-def triggers_at(readings: Readings, at: NDArray[np.intp]) -> list[Trigger]:
-    """Return the readings at some places as triggers."""
-    times, origins = readings.times_ms, readings.origins
-    moments = [NEVER] * len(at) if times is None else times[at].tolist()
-    if origins is None:
-        return list(map(Trigger, moments))
-    ordinals = [0] * len(at) if origins.ordinals is None else origins.ordinals[at].tolist()
-    columns = moments, origins.partitions[at].tolist(), origins.offsets[at].tolist(), ordinals
-    return list(map(Trigger, *columns))
-
-
-def rows_before(
-    rows: NDArray[np.intp], resets: NDArray[np.bool_], renewed: NDArray[np.intp]
-) -> dict[int, int]:
-    """Return the row that a series had before each reading that resets it, by its place.
-
-    Examples
-    --------
-    >>> rows_before(np.array([3, 3, 3]), np.array([False, True, True]), np.array([3, 7, 8]))
-    {1: 3, 2: 7}
-    """
-    newest: dict[int, int] = {}
-    before: dict[int, int] = {}
-    for at in np.flatnonzero(resets).tolist():
-        row = int(rows[at])
-        before[at] = newest.get(row, row)
-        newest[row] = int(renewed[at])
-    return before
-
-
-def as_transitions(readings: Readings, happened: Sequence[Happened]) -> Transitions | None:
-    """Return what happened to readings, which have hashes; ``None`` if nothing did."""
-    if not happened:
-        return None
-    assert readings.hashes is not None  # the table computes them
-    at = np.array([one.at for one in happened], np.intp)
-    events = [one.event for one in happened]
-    origins = None if readings.origins is None else readings.origins.take(at)
-    raised = None
-    if origins is not None:
-        partitions, offsets, ordinals = zip(*(event.raised for event in events), strict=True)
-        numbers = np.array(ordinals, np.uint64)
-        raised = Origins(
-            np.array(partitions, np.int64),
-            np.array(offsets, np.int64),
-            numbers if numbers.any() or origins.ordinals is not None else None,
-        )
-    timed = readings.times_ms is not None
-    return Transitions(
-        taken(readings.series_ids, at),
-        readings.hashes[at],
-        None if readings.times_ms is None else readings.times_ms[at],
-        origins,
-        np.array([one.rule for one in happened], np.uint8),
-        np.array([event.transition for event in events], np.uint8),
-        np.array([event.by for event in events], np.uint8),
-        np.array([event.severity for event in events], np.uint8),
-        np.array([event.high for event in events], np.int8),
-        raised,
-        np.array([event.since for event in events], np.int64) if timed else None,
-        {
-            # A bound may be a whole number, as the user wrote it; in a column of floats it is none.
-            name: np.array([event.evidence.get(name, _NAN) for event in events], np.float64)
-            for name in EVIDENCE
-        },
-        at,
-    )
 
 
 def _evidence_at(one: BoundRule, few: Read, k: int) -> Mapping[str, float]:

@@ -14,6 +14,9 @@ from itertools import pairwise, repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.columns.heartbeats import Heartbeat, Heartbeats
+from ewma_ops.columns.murmur2 import partition_for
+from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.columns.transitions import Transitions
 from ewma_ops.errors import ReadingError
@@ -21,7 +24,8 @@ from ewma_ops.monitor.machine import Trigger
 from ewma_ops.stats.batch_plan import plan_batch, renewed
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.admission import Admitted
-from ewma_ops.table.alarms import Batch, Happened, as_transitions, rows_before, triggers_at
+from ewma_ops.table.alarms import Batch
+from ewma_ops.table.happened import Happened, as_transitions, rows_before, triggers_at
 from ewma_ops.table.revisions import Revisable
 from ewma_ops.table.snapshots import TableSnapshot
 
@@ -135,11 +139,31 @@ class SeriesTable(Revisable):
         return Smoothed(kept, statistics, admitted.rejected, admitted.tally, transitions)
 
     def update_in_order(self, readings: Readings) -> Iterator[Smoothed]:
-        """Take in readings among which there are tombstones: the series of one starts over there.
+        """Take in readings among which there are tombstones and heartbeats.
 
-        Yields what came of the readings; rejected ones are collected. Without tombstones this is
-        one :meth:`update`, with them one for each stretch between two.
+        At a tombstone its series starts over; at a heartbeat series may be silent for too long.
+        Yields what came of the readings, and of heartbeats transitions; rejected readings are
+        collected. Without tombstones, and where nothing comes of heartbeats, this is one
+        :meth:`update`, else one for each stretch between two.
         """
+        beats = readings.heartbeats
+        if beats is None:
+            yield from self._between_beats(readings)
+            return
+        readings, start = replace(readings, heartbeats=None), 0
+        for beat in beats:
+            if not self._may_be_silent(beat, beats.shards):
+                continue
+            if beat.place > start:
+                yield from self._between_beats(readings.take(np.arange(start, beat.place)))
+                start = beat.place
+            if (silent := self._silent_at(beat, beats)) is not None:
+                yield silent
+        if start < len(readings):
+            rest = readings.take(np.arange(start, len(readings))) if start else readings
+            yield from self._between_beats(rest)
+
+    def _between_beats(self, readings: Readings) -> Iterator[Smoothed]:
         marks = readings.tombstones
         if marks is None or not marks.any():
             readings = readings if marks is None else replace(readings, tombstones=None)
@@ -155,6 +179,45 @@ class SeriesTable(Revisable):
             else:
                 yield self.update(replace(part, tombstones=None), collect_rejected=True)
 
+    def _may_be_silent(self, beat: Heartbeat, shards: tuple[int, ...]) -> bool:
+        rules = () if self._alarms is None else self._alarms.overdue.values()
+        return any(rule.may_be(beat, shards) for rule in rules)
+
+    def _silent_at(self, beat: Heartbeat, beats: Heartbeats) -> Smoothed | None:
+        """Return the alarms about series that are silent for too long by now; no readings."""
+        assert self._alarms is not None
+        hashes, ids = self.hashes, self.ids()
+        among = np.ones(len(hashes), np.bool_)
+        if beats.shards:
+            among = np.isin(partition_for(hashes, beats.of), beats.shards)
+        found = [
+            (event.time, ids[row], rule, row, event)
+            for rule, overdue in self._alarms.overdue.items()
+            for row, event in overdue.at(beat, beats.shards, among, ids.__getitem__)
+        ]
+        if not found:
+            return None
+        found.sort(key=lambda one: one[:3])
+        rows = np.array([row for _, _, _, row, _ in found], np.intp)
+        n = len(rows)
+        at_beat = Readings(
+            [series_id for _, series_id, _, _, _ in found],
+            np.zeros((n, self.smoothing_set.width) if self.smoothing_set.width > 1 else n),
+            origins=Origins(np.full(n, beat.partition), np.full(n, beat.offset)),
+            hashes=hashes[rows],
+        )
+        happened = [Happened(at, rule, event) for at, (_, _, rule, _, event) in enumerate(found)]
+        return self._without_readings(at_beat, happened)
+
+    def _without_readings(self, at: Readings, happened: Sequence[Happened]) -> Smoothed | None:
+        """Return what happened at things that are no readings; ``None`` if nothing did."""
+        transitions = as_transitions(at, happened)
+        if transitions is None:
+            return None
+        none = replace(at.take(np.zeros(0, np.intp)), tombstones=None)
+        empty = {name: np.zeros(0) for name in self.names}
+        return Smoothed(none, empty, transitions=replace(transitions, places=None))
+
     def _forget_at(self, tombstones: Readings) -> Smoothed | None:
         """Let series start over; return no readings, but the alarms that this clears, if any."""
         happened: list[Happened] = []
@@ -169,12 +232,7 @@ class SeriesTable(Revisable):
                 events = self._alarms.forget(row, triggers[at])
                 happened += [Happened(at, rule, event) for rule, event in events]
             self._forget_row(row)
-        transitions = as_transitions(replace(tombstones, hashes=hashes), happened)
-        if transitions is None:
-            return None
-        none = tombstones.take(np.zeros(0, np.intp))
-        empty = {name: np.zeros(0) for name in self.names}
-        return Smoothed(replace(none, tombstones=None), empty, transitions=transitions)
+        return self._without_readings(replace(tombstones, hashes=hashes), happened)
 
     def _advance(
         self, admitted: Admitted, before: Mapping[int, int], happened: list[Happened]

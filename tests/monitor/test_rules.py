@@ -22,6 +22,7 @@ from ewma_ops.monitor.rules import (
     Rule,
     Spike,
     Spread,
+    Stale,
 )
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.monitor.spread_run_lengths import spread_limit_for
@@ -203,6 +204,13 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
         (Change, {"limit": 1, "per": "0s"}, "per is '0s': it must be a duration > 0"),
         (Change, {"limit": 1, "clear": 2}, "clear is 2: it must be a number > 0 and <= 1"),
         (Flat, {"repeats": 1}, "repeats is 1: it must be an integer >= 2"),
+        (Stale, {"for_": 2}, "for is 2: the stale rule has no readings to count; leave it out"),
+        (Stale, {"clear_for": 3}, "clear_for is 3: the stale rule has no readings to count"),
+        (Stale, {"gaps": 0.5}, "gaps is 0.5: it must be a number >= 1, or 0 for least alone"),
+        (Stale, {"least": "900ms"}, "least is '900ms': it must be a duration >= 1 s"),
+        (Stale, {"least": 30}, "least is 30: it must be a duration >= 0"),
+        (Stale, {"warm_up": 1}, "warm_up is 1: it must be an integer >= 2"),
+        (Stale, {"decay": 0.9}, "decay is 0.9: give a Decay"),
         (Bounds, {}, "the bounds rule has no bound: give above, below, or both"),
         (Bounds, {"above": float("inf")}, "above is inf: it must be a number"),
         (Bounds, {"above": 3.0, "clear_above": 4.0}, "clear_above = 4 is beyond above = 3"),

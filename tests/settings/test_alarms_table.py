@@ -8,7 +8,7 @@ import pytest
 
 from ewma_ops.commands.check import check
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.rules import Bounds, Change, Flat, Frozen, Given, Level, Spike, Spread
+from ewma_ops.monitor.rules import Bounds, Change, Flat, Frozen, Given, Level, Spike, Spread, Stale
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.model import Alarms
@@ -412,3 +412,43 @@ def test_check_doubts_a_limit_that_is_computed_far_out(
     assert check(path, offline=True) == 0
     said = "alarms.level: a limit for 1 per 2e+06 readings rests on the far end of the normal"
     assert (said in capsys.readouterr().err) == told
+
+
+def test_a_stale_rule_has_durations_and_no_readings_in_a_row(path: Path) -> None:
+    text = """
+    [alarms]
+    for = 3
+    warm_up = 40
+    remind = "1h"
+    [alarms.stale]
+    gaps = 5
+    least = "2min"
+    [alarms.level]
+    limit = 4
+    """
+    stale, level = (rule for _, rule in alarms(path, text).rules.rules)
+    assert isinstance(stale, Stale)
+    assert (stale.gaps, stale.least, stale.warm_up, stale.remind) == (5.0, "2min", 40, "1h")
+    assert (stale.for_, level.for_, stale.decay) == (1, 3, Decay(beta=0.9))
+    said = describe(loaded(path, MINIMAL + text))
+    assert "stale: gaps 5; least 2min; warm_up 40" in said
+    for table, told in {
+        "for = 2": "alarms.stale.for is not known",
+        "least = 30": 'alarms.stale.least = 30 must be a duration such as "30s"',
+        'least = "1ms"': "least is '1ms': it must be a duration >= 1 s",
+        "gaps = -1": "gaps is -1.*: it must be a number >= 1, or 0",
+        "limit = 4": "alarms.stale.limit is not known",
+    }.items():
+        with pytest.raises(ConfigError, match=told):
+            alarms(path, f"[alarms.stale]\n{table}")
+
+
+def test_the_usual_gap_of_several_smoothings_has_a_decay_too(path: Path) -> None:
+    text = MINIMAL.replace("beta = 0.9", "")
+    assert text != MINIMAL
+    several = text + "[smooth.fast]\nbeta = 0.5\n[smooth.slow]\nbeta = 0.9\n[alarms.stale]\n"
+    found = loaded(path, several).alarms
+    assert found is not None
+    (stale,) = (rule for _, rule in found.rules.rules)
+    assert isinstance(stale, Stale)
+    assert stale.decay == Decay(beta=0.9)

@@ -69,6 +69,7 @@ from ewma_ops.monitor import (
     Level,
     Spike,
     Spread,
+    Stale,
     Transition,
     Transitions,
     design,
@@ -180,6 +181,7 @@ def alarms() -> float:
     known = Spike(limit=5.0, baseline=Given(mean=21.5, std=0.4))
     assert_type(known.limit, float | None)
     assert_type(Level(limit=4.0, season="week", utc_offset="+05:30").season, str)
+    assert_type(Stale(gaps=5, least="1min").gaps, float)
     assert_type(Spread(false_alarms="1 per 500 readings", gap="10s").direction, str)
     assert_type(Level(limit=4.0, baseline=Frozen(readings=500)).memory, str)
     assert_type(Change(limit=5.0, per="1min").limit, float)

@@ -33,15 +33,18 @@ _AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
 
 
 class Stage(Protocol):
-    """A step inside of the source, on each partition's records; its state is one number."""
+    """A step inside of the source, on each partition's records.
+
+    Its state of a partition is anything that JSON holds, such as a number.
+    """
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Any]:
         """Return what becomes of the runs of a partition."""
 
-    def state(self, number: int) -> int | None:
+    def state(self, number: int) -> Any:
         """Return the state of a partition, given by its number, to be kept with its offset."""
 
-    def resume(self, number: int, state: int | None) -> None:
+    def resume(self, number: int, state: Any) -> None:
         """Restore the state of a partition; ``None`` for a partition without one."""
 
 
@@ -230,7 +233,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         return poller
 
 
-def sealed_offset(offset: int, kept: int | None = None) -> bytes:
+def sealed_offset(offset: int, kept: Any = None) -> bytes:
     """Return the state of a part as Bytewax keeps it, with that of a `Stage`."""
     numbers = {"offset": offset} if kept is None else {"offset": offset, "kept": kept}
     return seal(_KIND, numbers)
@@ -241,7 +244,7 @@ def opened_offset(data: object) -> int:
     return _opened(data)[0]
 
 
-def _opened(data: object) -> tuple[int, int | None]:
+def _opened(data: object) -> tuple[int, Any]:
     numbers = open_sealed(data, _KIND).numbers
     return int(numbers["offset"]), numbers.get("kept")
 

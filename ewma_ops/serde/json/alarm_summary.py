@@ -160,6 +160,15 @@ def _flat(facts: AlarmFacts) -> _Found:
     return _Found(f"the same{rows}", _said(": ", facts.value))
 
 
+def _stale(facts: AlarmFacts) -> _Found:
+    numbers = _said_duration(": nothing for ", facts.duration_ms)
+    return _Found("silent", numbers + _said_duration(", usually a reading every ", facts.expected))
+
+
+def _said_duration(ahead: str, duration_ms: float) -> str:
+    return f"{ahead}{shown_duration(duration_ms)}" if _known(duration_ms) else ""
+
+
 def _off(facts: AlarmFacts) -> _Found:
     return _Found(_side(facts, "high", "low", "off"), _against(facts, "value", facts.value))
 
@@ -171,6 +180,7 @@ _FOUND: dict[str, Callable[[AlarmFacts], _Found]] = {
     "change": _change,
     "flat": _flat,
     "spread": _spread,
+    "stale": _stale,
 }
 
 
@@ -178,6 +188,8 @@ def _cleared(facts: AlarmFacts) -> str:
     after = "" if math.isnan(facts.duration_ms) else f" after {shown_duration(facts.duration_ms)}"
     if facts.by == "reset":
         return f"started over: its alarm ended{after}"
+    if facts.by == "resumed":
+        return f"sends again{after}{_said(': ', facts.value)}"
     if facts.by == "adopted":
         return f"stays where it is{after}, which is now taken as normal{_average(facts)}"
     return f"is back{after}{_average(facts)}"

@@ -25,6 +25,10 @@ _LARGEST_REST = 4_096
 which an id is at most 100 characters, and the name of the input topic."""
 
 _WHOLE = {"readings", "duration_ms"}
+_DURATIONS = {"stale": ("duration_ms", "expected", "limit")}
+"""What is in ticks of the evidence of a kind; of the others it is ``duration_ms`` alone."""
+_NO_TIME = int(np.iinfo(np.int64).min)
+_CLEARED = TRANSITIONS.index("cleared")
 _DIRECTIONS = {1: "high", -1: "low"}
 
 Place = Callable[[int], tuple[str, int]]
@@ -104,12 +108,13 @@ class AlarmEncoder:
         for i, (series_id, time, since, rule, *codes, high) in enumerate(columns):
             text, (became, by, severity) = self._rules[rule], codes
             numbers = {name: column[i] for name, column in evidence.items()}
-            if "duration_ms" in numbers:
-                numbers["duration_ms"] /= self._ticks_per_ms
+            for name in _DURATIONS.get(text.kind, ("duration_ms",)):
+                if name in numbers:
+                    numbers[name] /= self._ticks_per_ms
             known = {name: number for name, number in numbers.items() if name in AlarmFacts._fields}
             words = TRANSITIONS[became], BY[by], SEVERITIES[severity]
             facts = AlarmFacts(series_id, text.kind, *words, high, **known)
-            moments = {"time": time, "since": since}
+            moments = {"time": _moment(time), "since": _moment(since)}
             alarm_id = self._alarm_id(text.name, raised[i])
             record = _record(alarm_id, text, facts, moments, numbers, self._where(at[i]))
             records.append({key: value for key, value in record.items() if value is not None})
@@ -163,6 +168,10 @@ _Position = tuple[int, int, int]
 """Number of the input partition, offset and ordinal."""
 
 
+def _moment(time: int | None) -> int | None:
+    return None if time == _NO_TIME else time
+
+
 def _positions(origins: Origins | None, n: int) -> Sequence[_Position | None]:
     if origins is None:
         return [None] * n
@@ -183,26 +192,36 @@ def identified(transitions: Transitions, rules: Sequence[RuleText], job: int) ->
     Partition and offset are those of the reading that triggered it. A reading may trigger several
     rules, and a message hold several readings: so the ordinal is a hash, of 64 bits, of the rule,
     the series, the ordinal of the reading in its message, and the job, as another configuration
-    makes other alarms of the same reading. ``None`` for transitions of readings without origins.
+    makes other alarms of the same reading. What a heartbeat triggers has the record that moved the
+    clock, whose own reading may trigger the same rule for the same series. ``None`` for transitions
+    of readings without origins.
     """
     origins = transitions.origins
     if origins is None:
         return None
-    of_rules = [rule.name for rule in rules]
     rows = zip(
         transitions.rules.tolist(),
         transitions.series_ids,
         origins.ordinals_or_zeros().tolist(),
+        (transitions.transitions == _CLEARED).tolist(),
         strict=True,
     )
     ordinals = np.fromiter(
-        (_ordinal(job, of_rules[rule], series_id, ordinal) for rule, series_id, ordinal in rows),
+        (
+            _ordinal(
+                job,
+                rules[rule].name,
+                series_id,
+                ordinal if cleared or rules[rule].kind != "stale" else "heartbeat",
+            )
+            for rule, series_id, ordinal, cleared in rows
+        ),
         np.uint64,
         len(transitions),
     )
     return Origins(origins.partitions, origins.offsets, ordinals)
 
 
-def _ordinal(job: int, rule: str, series_id: str, ordinal: int) -> int:
+def _ordinal(job: int, rule: str, series_id: str, ordinal: int | str) -> int:
     text = f"{job} {ordinal} {len(rule)} {rule} {series_id}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

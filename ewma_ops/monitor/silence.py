@@ -1,0 +1,219 @@
+"""Silences of series: what gap is usual, when a silence is too long, and the alarms about it.
+
+Knows clocks and gaps as numbers, with operations only that give the same bits for a number and for
+a column (`stats.ops`); must not know series ids, or how readings are laid out.
+
+    g the gap before a reading   reach = max(gaps x usual, least)
+    usual <- usual + p (g - usual)     not if g > reach; if the gap before was too, with g = reach
+
+So one silence does not make the next one usual, and a series that sends less often from then on is
+learned after some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ewma_ops.monitor.machine import (
+    HELD,
+    LASTING,
+    RAISED,
+    Episode,
+    Event,
+    Look,
+    Machine,
+    Scored,
+    Trigger,
+)
+from ewma_ops.monitor.rule import COUNTED
+from ewma_ops.monitor.stale_rule import Stale
+from ewma_ops.stats import ops
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.ops import Ops
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.weights import Weighing
+
+__all__ = ["HEARD", "Heard", "Silences", "UsualGap", "usual_gap"]
+
+_MOST = float(1 << 62)
+"""No silence may be longer, in ticks: the end of one is an int64 then."""
+_NEVER = float(np.iinfo(np.int64).min)
+_LATEST = int(np.iinfo(np.int64).max)
+
+HEARD = (
+    *(("time", "int64", _NEVER), ("source", "int64", -1)),
+    *(("offset", "int64", -1), ("ordinal", "uint64", 0)),
+)
+"""What is kept of the last reading of a series, with dtypes and initial values: what the clock of
+its partition stood at, that partition, and its position."""
+
+
+class Heard(NamedTuple):
+    """The last reading of a series, or that of each: as `HEARD` has it."""
+
+    time: Any
+    source: Any
+    offset: Any
+    ordinal: Any
+
+
+class _Factors(NamedTuple):
+    """The gap before a reading, and f and w of it, for the mean."""
+
+    gap: Any
+    kept: Any
+    added: Any
+
+
+class Known(NamedTuple):
+    """The ``usual`` gap and the ``reach`` of a series before a reading, in ticks.
+
+    ``judged``: whether a gap of the series may be too long by now.
+    """
+
+    usual: Any
+    reach: Any
+    judged: Any
+
+
+@dataclass(frozen=True)
+class UsualGap:
+    """The usual gap between the readings of a series: an exponentially weighted mean.
+
+    Parameters
+    ----------
+    decay
+        How fast it forgets, for gaps in ticks.
+    gaps
+        How many usual gaps a series may be silent.
+    least
+        How long it may be silent at least, in ticks.
+    warm_up
+        Readings before the first gap that may be too long.
+    """
+
+    columns: ClassVar[tuple[tuple[str, str, float], ...]] = (
+        ("usual", "float64", 0.0),
+        ("weight", "float64", 0.0),
+        ("seen", "uint32", 0),
+        ("silent", "uint8", 0),
+    )
+    by_time: ClassVar[bool] = False
+    """It needs the gaps between clocks of the log, not those between event times."""
+
+    decay: Decay
+    gaps: float
+    least: int
+    warm_up: int
+
+    def factors(self, gap: Any, *, columns: bool, time: Any = None) -> _Factors:  # noqa: ARG002 - of any time
+        """Return the factors after gaps >= 0 in ticks, int64[n] or int."""
+        o = ops.of_columns(self.decay) if columns else ops.of_numbers(self.decay)
+        return _Factors(gap, *Weighing(Smoothing(self.decay), o).factors(gap, None))
+
+    def reach(self, o: Ops, usual: Any) -> Any:
+        """Return how long a series with this usual gap may be silent, in ticks as float64."""
+        return o.minimum(o.maximum(self.gaps * usual, float(self.least)), _MOST)
+
+    def step(self, o: Ops, y: Any, x: Any, by: _Factors) -> tuple[tuple[Any, ...], Known]:  # noqa: ARG002 - of any value
+        """Return the state after a reading, and what was known before it."""
+        usual, weight, seen, silent = y
+        reach = self.reach(o, usual)
+        judged = seen >= self.warm_up
+        over = judged & (by.gap > reach)
+        learns = (seen > 0) & (o.where(over, silent, 1) > 0)
+        gap = o.where(over, reach, by.gap * 1.0)
+        total = weight * by.kept + by.added
+        after = usual + by.added / total * (gap - usual)
+        state = (
+            o.where(learns, after, usual),
+            o.where(learns, total, weight),
+            seen + (seen < COUNTED),
+            o.where(over, 1, 0),
+        )
+        return state, Known(usual * 1.0, reach, judged)
+
+    def compiled(self, *_: Any) -> None:
+        """Return None: it is not compiled."""
+
+
+def usual_gap(rule: Stale, ticks_per_ms: int) -> UsualGap:
+    """Return what has to be known about a series for a rule of `Rule.in_ticks`."""
+    assert rule.decay is not None  # `with_limit` names it
+    least = whole_ticks("least", rule.least, ticks_per_ms)
+    return UsualGap(rule.decay, float(rule.gaps), least, rule.warm_up)
+
+
+class Silences(Machine):
+    """Alarms of a rule about silences: raised and held by the clock, cleared by a reading.
+
+    Times are those of the log, which triggers have in ``logged``.
+    """
+
+    def judge(self, row: int, scored: Scored, trigger: Trigger, look: Look) -> Event | None:  # noqa: ARG002 - any reading ends a silence
+        """Take a reading, which ends a silence; return what becomes of the alarm of its series."""
+        episode, trigger = self.episodes.get(row), trigger._replace(time=trigger.logged)
+        if episode is None:
+            return None
+        if episode.phase == LASTING:
+            return self._clear(row, episode, "resumed", trigger, look)
+        if trigger.time >= episode.until:
+            del self.episodes[row]
+        return None
+
+    def reset(self, row: int, trigger: Trigger, value: float) -> Event | None:
+        """Clear the alarm of a series that starts over, if there is one."""
+        return super().reset(row, trigger._replace(time=trigger.logged), value)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether something may come of a series that was silent, as long as it is."""
+        return bool(self._remind or self._cooldown)
+
+    def lasts(self, row: int) -> bool:
+        """Tell whether a series is in alarm."""
+        episode = self.episodes.get(row)
+        return episode is not None and episode.phase == LASTING
+
+    def cooled(self, row: int, due: int) -> int:
+        """Return when a silence is too long that is so at ``due`` without a cooldown."""
+        episode = self.episodes.get(row)
+        return due if episode is None else max(due, episode.until)
+
+    def raise_alarm(self, row: int, due: int, heard: Heard, seen: Mapping[str, float]) -> Event:
+        """Return the alarm about a silence that was too long from ``due`` on."""
+        episode = Episode.pending(0, heard.time)
+        episode.phase, episode.severity = LASTING, self._severity
+        episode.partition, episode.offset = heard.source, heard.offset
+        episode.ordinal = heard.ordinal
+        self.episodes[row] = episode
+        return self._report(RAISED, episode, Trigger(due), seen)
+
+    def reminder(self, row: int, now: int, seen: Mapping[str, float]) -> Event | None:
+        """Return the reminder of an alarm that lasts, if it is due."""
+        episode = self.episodes[row]
+        times = (now - episode.noticed) // self._remind if self._remind else 0
+        if times < 1:
+            return None
+        return self._report(HELD, episode, Trigger(episode.noticed + times * self._remind), seen)
+
+    def next_reminder(self, row: int) -> int:
+        """Return up to when no reminder is due of a series in alarm."""
+        return self.episodes[row].noticed + self._remind - 1 if self._remind else _LATEST
+
+    def _event(
+        self,
+        transition: int,
+        by: str,
+        episode: Episode,
+        trigger: Trigger,
+        seen: Mapping[str, float],
+    ) -> Event:
+        event = super()._event(transition, by, episode, trigger, seen)
+        told = {k: v for k, v in event.evidence.items() if k not in ("worst", "readings")}
+        return event._replace(evidence=told, time=trigger.time)
