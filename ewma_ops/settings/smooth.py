@@ -6,6 +6,7 @@ Knows which keys there are and which stand for all; must not know the rest of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from ewma_ops.errors import ConfigError
@@ -17,6 +18,7 @@ from ewma_ops.table.smoothing_set import SmoothingLike
 __all__ = ["KEYS", "read_smoothings"]
 
 _DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
+_OUTLOOK = ("outlook", "horizon", "coverage", "error_span")
 _OPTIONS = (
     "start_up",
     "start_n",
@@ -34,6 +36,7 @@ _OPTIONS = (
     "min_weight",
     "weighting",
     "statistics",
+    *_OUTLOOK,
 )
 _OF_COMPOSITES = {
     "fast": "macd",
@@ -47,6 +50,16 @@ _NEEDS: dict[object, dict[str, Any]] = {
     "prior": {"prior": 0, "prior_weight": 1},
     "clip": {"lowest": 0, "highest": 1},
 }
+_OF_FORECASTS = {
+    "horizon": ("forecast", "forecast_lower", "forecast_upper"),
+    "coverage": ("forecast_lower", "forecast_upper"),
+    "error_span": ("mae", "rmse", "mase", "forecast_lower", "forecast_upper"),
+    "outlook": ("level", "trend", "forecast", "forecast_error", "mae", "rmse", "mase"),
+}
+"""What asks for an option of an outlook; without any of it the option would do nothing."""
+
+_DEFAULTS = {field.name: field.default for field in fields(Smoothing)}
+
 _BY_TIME = ("min_periods", "min_weight", "weighting", "statistics")
 """Options that are tried under decay by time, where all go; the others go under both."""
 
@@ -78,7 +91,9 @@ def read_smoothings(
     common = {key: value for key, value in values.items() if key in KEYS and key not in inner}
     if not inner:
         smoothing = _read("smooth", common, mistakes)
-        return None if smoothing is None else {"": smoothing}
+        if smoothing is None or _refuse_unused("smooth", common, [smoothing], mistakes):
+            return None
+        return {"": smoothing}
     found: dict[str, SmoothingLike | None] = {}
     for name, table in inner.items():
         unknown = [key for key in table if key not in KEYS]
@@ -91,7 +106,16 @@ def read_smoothings(
         known = {key: value for key, value in table.items() if key in KEYS}
         found[name] = _read(f"smooth.{name}", {**shared, **known}, mistakes)
     read = {name: smoothing for name, smoothing in found.items() if smoothing is not None}
-    return read if len(read) == len(found) else None
+    if len(read) < len(found):
+        return None
+    unused = [
+        _refuse_unused("smooth", common, read.values(), mistakes),
+        *(
+            _refuse_unused(f"smooth.{name}", inner[name], [one], mistakes)
+            for name, one in read.items()
+        ),
+    ]
+    return None if any(unused) else read
 
 
 def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> SmoothingLike | None:
@@ -135,10 +159,12 @@ def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -
     except ConfigError as error:
         mistakes.append(f"{name}.{error}" if len(decays) == 1 else f"[{name}] {error}")
     for key, value in options.items():
-        if key in ("start_n", "prior", "prior_weight"):
+        if key in ("start_n", "prior", "prior_weight", "horizon"):
             continue
         needs = _NEEDS.get(value, {}) if isinstance(value, str) else {}
         clock = Decay(halflife="1s") if key in _BY_TIME else Decay(beta=0.5)
+        if key == "statistics":
+            needs = {**needs, "horizon": "1s"}
         try:
             Smoothing(clock, **{key: value}, **needs)
         except ConfigError as error:
@@ -150,3 +176,17 @@ def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -
     except ConfigError as error:
         mistakes.append(f"{name}.{error}")
         return None
+
+
+def _refuse_unused(
+    name: str, given: Mapping[str, Any], read: Iterable[SmoothingLike], mistakes: list[str]
+) -> bool:
+    """Refuse options of an outlook that none of the smoothings they are given for asks for."""
+    statistics = {statistic for one in read for statistic in one.statistics}
+    unused = [
+        f'{name}.{key} is not used; add "{asking[0]}" to statistics'
+        for key, asking in _OF_FORECASTS.items()
+        if given.get(key, _DEFAULTS[key]) != _DEFAULTS[key] and statistics.isdisjoint(asking)
+    ]
+    mistakes.extend(unused)
+    return bool(unused)

@@ -69,6 +69,7 @@ class ColumnStepper:
         self._pairs_asked = any(one.of == "pair" for one in self._statistics.values())
         self._enough = max(1, smoothing.min_periods)
         self._pairs = recurrences.pairs(width)
+        self._ages = not smoothing.needs.isdisjoint(("mean_age", "error_weight"))
         kept = [STATES[name] for name in self.columns]
         self._read_before = read_before(self.columns) | reads_of(smoothing.statistics)
         self._tallies = [(s.name, s.tally) for s in kept if s.tally is not None]
@@ -80,6 +81,7 @@ class ColumnStepper:
             for s, step in moments
             if s.of != "reading"
         ]
+        self._apart = bool(self._of_fields or reads_of(smoothing.statistics))
 
     def advance(
         self,
@@ -119,12 +121,12 @@ class ColumnStepper:
         if self._weighing.by_volume and volumes is not None:
             observed &= volumes > 0.0
         observed = self._weigh(m, plan, observed, times_ms, volumes, causes, state)
-        values = np.where(observed, values, 0.0)
+        m.values = values = np.where(observed, values, 0.0)
         if "held" in state:
             factors = np.where(observed, 0.0, 1.0)
             before = recurrences.accumulate(plan, factors, values, state["held"])
             values = self._weighing.over_gap(m, before, values)
-        m.d = np.empty(values.shape) if self._of_fields else None
+        m.d = np.empty(values.shape) if self._apart else None
         m.mean = recurrences.means(plan, m.p, m.r, values, state["mean"], m.d)
         self._advance_moments(m, plan, state)
         return self._results(m)
@@ -173,9 +175,24 @@ class ColumnStepper:
         kept = recurrences.accumulate(plan, factors, gains, state["weight"])
         kept *= retained
         weighing.share(m, observed, kept, added)
+        if self._ages:
+            self._age(m, observed, volumes, causes)
         if newest is not None and times_ms is not None and "oldest_ms" in state:
             m.age_ms = _age(plan, observed, times_ms, newest, state["oldest_ms"])
         return observed
+
+    def _age(
+        self, m: Moments, observed: Bools, volumes: Floats | None, causes: NDArray[np.uint8] | None
+    ) -> None:
+        """Set how much earlier readings age with each, its own age, and whether it is timely."""
+        if self._weighing.by_time:
+            m.ageing = np.where(observed, np.maximum(m.gap_ms, 0), 0)
+            m.own_age = np.where(observed, np.maximum(-m.gap_ms, 0), 0)
+            m.timely = observed & (m.gap_ms >= 0)
+            return
+        m.timely, m.ageing = observed, 1.0
+        if not observed.all():
+            m.ageing = np.where(observed | self._passed(volumes, causes), 1.0, 0.0)
 
     def _passed(self, volumes: Floats | None, causes: NDArray[np.uint8] | None) -> Bools:
         """Tell past which readings weights decay if they are not observed."""
@@ -217,7 +234,8 @@ class ColumnStepper:
             left, right = self._pairs
             std = np.sqrt(m.variance)
             m.left_std, m.right_std = std[left], std[right]
-        m.deviation, m.variance_before = m.d, m.before.get("variance")
+        m.deviation = m.d
+        m.variance_before, m.trend_before = map(m.before.get, ("variance", "trend"))
         results = {name: statistic.value(m) for name, statistic in self._statistics.items()}
         if self._unbiased:
             defined = self._weighing.unbiased_defined(m)

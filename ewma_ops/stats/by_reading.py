@@ -65,6 +65,7 @@ class ReadingStepper:
         self._absent = [0.0] * width
         self._pairs = list(combinations(range(width), 2)) if smoothing.pairs else []
         self._reads = reads_of(smoothing.statistics)
+        self._ages = not smoothing.needs.isdisjoint(("mean_age", "error_weight"))
         self._bind_moments(width)
         self._bind_statistics(smoothing, width)
         if (
@@ -85,6 +86,11 @@ class ReadingStepper:
     def _bind_moments(self, width: int) -> None:
         """Bind the steps of the tallies and moments that are kept to their columns."""
         self._read_before = read_before(self._columns) | self._reads
+        self._reads_of_field = [
+            (name, f"{name}_before")
+            for name in self._reads.intersection(self._columns)
+            if STATES[name].of == "field"
+        ]
         kept = [(STATES[name], column) for name, column in self._columns.items()]
         self._tallies = [(s.name, c, s.tally) for s, c in kept if s.tally is not None]
         moments = [(s, c, s.step) for s, c in kept if s.step is not None]
@@ -147,7 +153,7 @@ class ReadingStepper:
             column[row] = mean = v - d * r if far else mean + d * p
             means.append(mean)
             deviations.append(d)
-        m.d = deviations
+        m.d, m.values = deviations, x
         return self._results(means, self._advance_moments(row))
 
     def _step_mean(
@@ -227,10 +233,20 @@ class ReadingStepper:
         kept = self._weight[row] * retained
         weighing.share(m, observed, kept, added)
         self._weight[row] = 1.0 if weighing.whole(observed, count) else m.weight
+        if self._ages:
+            self._age(m, observed, gap, passed=self._decays[causes])
         if self._oldest is not None:
             newest = self._newest[row]
             m.age_ms = 0 if newest == NEVER else newest - self._oldest[row]
         return observed
+
+    def _age(self, m: Moments, observed: bool, gap: int, *, passed: bool) -> None:
+        """Set how much earlier readings age with this, its own age, and whether it is timely."""
+        m.timely = observed and gap >= 0
+        if self._by_time:
+            m.ageing, m.own_age = (max(gap, 0), max(-gap, 0)) if observed else (0, 0)
+        else:
+            m.ageing = 1.0 if observed or passed else 0.0
 
     def _gap(self, row: int, time_ms: int | None, observed: bool) -> int:
         """Update the newest and oldest time; return the time since the previous newest."""
@@ -300,7 +316,9 @@ class ReadingStepper:
             for name in self._field_names:
                 setattr(m, name, after[name][i])
             if self._reads:
-                m.deviation, m.variance_before = m.d[i], m.before["variance"][i]
+                m.deviation = m.d[i]
+                for name, attribute in self._reads_of_field:
+                    setattr(m, attribute, m.before[name][i])
             for place, value, unbiased_only in self._field_formulas:
                 if unbiased or not unbiased_only:
                     results[place + i] = value(m)

@@ -56,6 +56,8 @@ def check_mergeable(
         reason = f"weighting {smoothing.weighting!r} lacks the gap between the two"
     elif any(smoothing.policies.decays) and not smoothing.decay.by_time:
         reason = "missing readings are not counted, and decay past them"
+    elif "error_weight" in smoothing.needs:
+        reason = "the errors of forecasts depend on the order in which readings came"
     if reason is not None:
         raise ConfigError(f"{what}: {reason}")
 
@@ -68,6 +70,11 @@ def check_revisable(smoothing: Smoothing | Composite) -> None:
     ConfigError
         If the state does not tell what weight a reading has now.
     """
+    if not isinstance(smoothing, Composite) and "mean_age" in smoothing.needs:
+        raise ConfigError(
+            "a reading cannot be retracted or corrected: the line of an outlook would need to know "
+            'the times of all others; leave "level", "trend" and forecasts out'
+        )
     if isinstance(smoothing, Composite) or smoothing.decay.by_time:
         check_mergeable(smoothing, "a reading cannot be retracted or corrected")
     elif any(smoothing.policies.decays):

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
+from statistics import NormalDist
 from typing import Literal
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.outlook import Ahead
 from ewma_ops.stats.policies import Policies
 from ewma_ops.stats.states import STATES
 from ewma_ops.stats.statistics import STATISTICS, needs_of
@@ -22,6 +26,7 @@ __all__ = ["Smoothing"]
 _START_UPS = ("corrected", "uncorrected", "first", "simple", "prior")
 _WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
 _LARGEST_PRIOR = 2.0**510
+_LONGEST_MS = 100_000 * 86_400_000
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,15 @@ class Smoothing:
 
         ``"revision"``, how often earlier output has been revised: by late, retracted, corrected or
         merged readings; decay by time only.
+
+        ``"level"`` and ``"trend"``, of the straight line that fits the weighted readings best: its
+        value now, and its slope per second, or with count decay per reading, from the second time
+        on. ``"forecast"``, its value ``horizon`` later, and ``"forecast_lower"`` and
+        ``"forecast_upper"``, between which a reading will then be in a share ``coverage`` of all
+        cases. ``"forecast_error"``, the reading less what had been forecast for its time.
+        ``"mae"`` and ``"rmse"``, the mean absolute and the root of the mean squared error of those
+        forecasts, and ``"mase"``, their mean absolute error over that of the forecast "as last
+        time": below 1 they are better. With start_up ``"corrected"`` only.
     start_n
         >= 1 readings, with ``start_up="simple"``.
     prior, prior_weight
@@ -99,6 +113,17 @@ class Smoothing:
     equal_times
         Policy for a reading at the newest time of its series: ``"take"``: use it, or as for
         ``missing``.
+    outlook
+        What forecasts are made of. ``"trend"``: the line (Brown's discounted least squares; with
+        count decay Holt's linear trend with alpha = 1 - beta^2 and beta* = (1 - beta)/(1 + beta)).
+        ``"level"``: the mean (simple exponential smoothing); there is no trend.
+    horizon
+        How far ahead forecasts are: a duration as ``timedelta`` or text such as ``"15min"``; with
+        count decay a number of readings, >= 1.
+    coverage
+        Share of all cases in which a reading is between the bounds of its forecast, > 0, < 1.
+    error_span
+        >= 1: how many forecasts the averages of their errors span.
 
     Raises
     ------
@@ -128,6 +153,10 @@ class Smoothing:
     late: Literal["take", "skip", "decay", "reset", "clip", "dead-letter"] | None = None
     max_lateness: timedelta | str | None = None
     equal_times: Literal["take", "skip", "decay", "reset", "dead-letter"] = "take"
+    outlook: Literal["level", "trend"] = "trend"
+    horizon: float | timedelta | str | None = None
+    coverage: float = 0.95
+    error_span: float = 200.0
 
     def __post_init__(self) -> None:
         decay: object = self.decay
@@ -148,6 +177,7 @@ class Smoothing:
                 'always add up to 1: use "corrected"'
             )
         self._check_start()
+        self._check_outlook()
         policies = self.policies  # refuses incompatible policies
         if self.by_duration and any(policies.decays):
             raise ConfigError(
@@ -182,6 +212,20 @@ class Smoothing:
             bound = _LARGEST_PRIOR
             number("prior", self.prior, f"within +-{bound:.3g}", lambda x: abs(x) <= bound)
             number("prior_weight", self.prior_weight, "> 0, <= 1e15", lambda x: 0 < x <= 1e15)
+
+    def _check_outlook(self) -> None:
+        one_of("outlook", self.outlook, ("level", "trend"))
+        number("coverage", self.coverage, "> 0, < 1", lambda x: 0 < x < 1)
+        number("error_span", self.error_span, ">= 1, <= 1e9", lambda x: 1 <= x <= 1e9)
+        if self.horizon is None:
+            return
+        if not self.decay.by_time:
+            bound = ">= 1, of readings, as the decay is per reading"
+            number("horizon", self.horizon, bound, lambda x: 1 <= x <= 1e9)
+        elif whole_ticks("horizon", self.horizon, self.decay.ticks_per_ms) > _LONGEST_MS * (
+            self.decay.ticks_per_ms
+        ):
+            raise ConfigError(f"horizon is {self.horizon!r}: it must be at most 100000 days")
 
     def _check_weighting(self) -> None:
         weighting = self.weighting
@@ -225,6 +269,23 @@ class Smoothing:
     def by_duration(self) -> bool:
         """Whether the weight of a reading is the time that it stands for."""
         return self.weighting in ("last", "next", "linear")
+
+    @cached_property
+    def ahead(self) -> Ahead:
+        """What the options of an outlook come to."""
+        decay, horizon = self.decay, 0.0
+        if decay.by_time and self.horizon is not None:
+            horizon = float(whole_ticks("horizon", self.horizon, decay.ticks_per_ms))
+        elif isinstance(self.horizon, (int, float)):
+            horizon = float(self.horizon)
+        return Ahead(
+            sloped=self.outlook == "trend",
+            horizon=horizon,
+            quantile=NormalDist().inv_cdf(0.5 + self.coverage / 2.0),
+            kept=1.0 - 2.0 / (self.error_span + 1.0),
+            lost=None if decay.by_time else decay.alpha,
+            per_second=1000.0 * decay.ticks_per_ms if decay.by_time else 1.0,
+        )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -272,7 +333,9 @@ class Smoothing:
         needs = self.needs
         names = [
             *([f"weighting={self.weighting}"] if self.weighting != "observation" else []),
-            *(state.option for state in STATES.values() if state.name in needs),
+            *(s.option for s in STATES.values() if s.option and s.name in needs),
+            *(["outlook=level"] if not self.ahead.sloped and "mean_age" in needs else []),
+            *([f"error_span={self.error_span!r}"] if "error_weight" in needs else []),
             *(["watch"] if self.policies.watches else []),
         ]
         return " ".join([rate, start_up, f"missing={self.missing}", *names])

@@ -3,25 +3,34 @@
 The state of a series is a row of these columns. `STATES` defines for each how a reading updates it,
 how two states of a series are merged, and how a reading is retracted or corrected:
 
-============= ======= ======================================================================
-weight        float64 S, the sum of weights as of the last reading; 0 before the first
-count         int64   readings observed
-newest_ms     int64   greatest event time (decay by time)
-mean          float64 m, the weighted mean; always properly weighted, whatever the start-up
-held          float64 the previous value (weighting ``last`` and ``linear``)
-weighed       int64   readings with a weight > 0 on arrival (unbiased, decay by time)
-concentration float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
-oldest_ms     int64   smallest event time (``rate``, ``settled``, decay by time)
-spread        float64 Q = 1 - U (unbiased)
-variance      float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
-covariance    float64 the same of each two fields
-revision      int64   how often earlier output was revised (``revision``)
-============= ======= ======================================================================
+============== ======= ======================================================================
+weight         float64 S, the sum of weights as of the last reading; 0 before the first
+count          int64   readings observed
+newest_ms      int64   greatest event time (decay by time)
+mean           float64 m, the weighted mean; always properly weighted, whatever the start-up
+held           float64 the previous value (weighting ``last`` and ``linear``)
+weighed        int64   readings with a weight > 0 on arrival (unbiased, decay by time)
+concentration  float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
+oldest_ms      int64   smallest event time (``rate``, ``settled``, decay by time)
+spread         float64 Q = 1 - U (unbiased)
+variance       float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
+covariance     float64 the same of each two fields
+revision       int64   how often earlier output was revised (``revision``)
+mean_age       float64 A, the weighted mean age, in readings or ticks (line)
+age_variance   float64 C, the weighted variance of the times (line)
+trend          float64 b, the slope of the line, per reading or tick (line)
+error_weight   float64 sum of the weights of errors of forecasts (errors)
+mean_gap       float64 average gap of the forecasts, in ticks (errors, decay by time)
+squared_error  float64 mean squared error of the forecasts (errors)
+absolute_error float64 mean absolute error of the forecasts (errors)
+previous       float64 the last value that was not late (``mase``)
+naive_error    float64 mean absolute error of the naive forecast (``mase``)
+============== ======= ======================================================================
 
 The steppers update the columns up to ``held`` themselves, since all others depend on them. The
 others are *tallies*, n <- n + 1 if a condition holds, or *moments*, y <- a y + g. The formulas are
-those at the head of `recurrences`. They have only operations that give the same bits for a number
-and for a column, so `by_reading` and `by_column` share them.
+those at the head of `recurrences`, and of `outlook`. They have only operations that give the same
+bits for a number and for a column, so `by_reading` and `by_column` share them.
 
 To add a moment, add an entry to `STATES`, after the moments whose values before the reading its
 step depends on, and an attribute of its name to `Moments`.
@@ -37,6 +46,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ewma_ops.stats import outlook
 from ewma_ops.stats.statistics import Moments, Options, starting_readings
 
 __all__ = [
@@ -228,6 +238,10 @@ def _corrected_second(t: Correction, one: Any, i: Any, j: Any) -> Any:
     return one + np.where(spread > 0.0, gain, 0.0) / np.where(spread > 0.0, spread, 1.0)
 
 
+def _if_sloped(name: str) -> Callable[[Options, Collection[str]], bool]:
+    return lambda options, needs: name in needs and options.ahead.sloped
+
+
 STATES = {
     state.name: state
     for state in (
@@ -327,6 +341,65 @@ STATES = {
             merge=_merged_revision,
             retract=lambda _, one, *__: one + 1,
             correct=lambda _, one, *__: one + 1,
+        ),
+        State(
+            "mean_age",
+            kept=_if_sloped("mean_age"),
+            option="line",
+            step=outlook.age_step,
+            merge=lambda t, *_: outlook.merged_age(t),
+        ),
+        State(
+            "age_variance",
+            kept=_if_sloped("age_variance"),
+            step=outlook.age_variance_step,
+            reads=("mean_age",),
+            merge=outlook.merged_age_variance,
+        ),
+        State(
+            "trend",
+            of="field",
+            kept=_if_sloped("trend"),
+            largest=_LARGEST_SQUARED,
+            step=outlook.slope_step,
+            reads=("age_variance",),
+            merge=outlook.merged_slope,
+        ),
+        State(
+            "error_weight",
+            option="errors",
+            step=outlook.error_weight_step,
+            reads=("age_variance",),
+        ),
+        State(
+            "mean_gap",
+            kept=lambda o, needs: "mean_gap" in needs and o.decay.by_time,
+            option="gaps",
+            step=outlook.gap_step,
+        ),
+        State(
+            "squared_error",
+            of="field",
+            option="squared",
+            largest=_LARGEST_SQUARED,
+            step=outlook.squared_error_step,
+            reads=("trend",),
+        ),
+        State(
+            "absolute_error",
+            of="field",
+            option="absolute",
+            largest=_LARGEST_SQUARED,
+            step=outlook.absolute_error_step,
+            reads=("trend",),
+        ),
+        State("previous", of="field", step=outlook.previous_step),
+        State(
+            "naive_error",
+            of="field",
+            option="naive",
+            step=outlook.naive_error_step,
+            reads=("previous",),
         ),
     )
 }

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from ewma_ops.stats import outlook
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.ops import Ops
 
@@ -60,6 +61,14 @@ class Options(Protocol):
     def weighting(self) -> str:
         """Which weight a reading has."""
 
+    @property
+    def horizon(self) -> object:
+        """How far ahead a forecast is, as given."""
+
+    @property
+    def ahead(self) -> outlook.Ahead:
+        """What the options of an outlook come to."""
+
 
 def starting_readings(options: Options) -> int | None:
     """Return how many readings at the start have equal weights; ``None``: no such start."""
@@ -104,12 +113,21 @@ class Moments:
         statistic (``reads``).
     d
         Of each field, x - m before the reading.
-    deviation, variance_before
-        Of the current field: x - m, and the variance, before the reading; for statistics that read
-        them.
+    deviation, variance_before, trend_before
+        Of the current field: x - m, the variance and the slope, before the reading; for statistics
+        that read them.
+    ahead, values, timely
+        The options of an outlook; x, of each field; and whether the reading is observed and not
+        late.
+    ageing, own_age, apart
+        By how much earlier readings have aged with the reading, its own age if it is late, and its
+        distance from the mean time, in readings or ticks.
+    compared
+        1 where the reading had been forecast, 0 where not.
     a, b
         Factors of a second moment: y <- a y + b d_i d_j.
-    mean, variance, covariance, concentration, spread, revision
+    mean, variance, covariance, concentration, spread, revision, mean_age, age_variance, trend,
+    error_weight, mean_gap, squared_error, absolute_error, naive_error
         State after the reading, of the current field or pair; ``None`` if not kept.
     left_std, right_std
         The square roots of the variances of the fields of a pair.
@@ -136,6 +154,14 @@ class Moments:
         self.d: Any = ()
         self.deviation: Any = None
         self.variance_before: Any = None
+        self.trend_before: Any = None
+        self.ahead = options.ahead
+        self.values: Any = ()
+        self.timely: Any = False
+        self.ageing: Any = 0.0
+        self.own_age: Any = 0.0
+        self.apart: Any = 0.0
+        self.compared: Any = 0.0
         self.a: Any = 1.0
         self.b: Any = 0.0
         self.mean: Any = None
@@ -144,6 +170,14 @@ class Moments:
         self.concentration: Any = None
         self.spread: Any = None
         self.revision: Any = None
+        self.mean_age: Any = None
+        self.age_variance: Any = None
+        self.trend: Any = None
+        self.error_weight: Any = None
+        self.mean_gap: Any = None
+        self.squared_error: Any = None
+        self.absolute_error: Any = None
+        self.naive_error: Any = None
         self.left_std: Any = None
         self.right_std: Any = None
 
@@ -296,7 +330,46 @@ def _no_revision(options: Options) -> str | None:
     )
 
 
+def _no_outlook(options: Options) -> str | None:
+    if options.start_up == "corrected":
+        return None
+    return (
+        f"start_up {options.start_up!r} has no times before the first reading, which level, trend "
+        'and forecasts would need: use "corrected", or leave them out'
+    )
+
+
+def _no_trend(options: Options) -> str | None:
+    if not options.ahead.sloped:
+        return 'statistic "trend" needs outlook "trend": with "level" it is 0'
+    return _no_outlook(options)
+
+
+def _no_forecast(options: Options) -> str | None:
+    if options.horizon is None:
+        how = (
+            'a time ahead such as "15min"'
+            if options.decay.by_time
+            else "a number of readings ahead"
+        )
+        return f"horizon is not given, and a forecast needs it: {how}"
+    return _no_outlook(options)
+
+
 _UNBIASED = ("spread", "variance")
+_LINE = ("mean_age", "age_variance", "trend")
+_ERRORS = (*_LINE, "error_weight")
+_BOUNDS = (*_ERRORS, "mean_gap", "squared_error")
+
+
+def _outlook(
+    value: Callable[[Moments], Any],
+    needs: Collection[str],
+    reads: Collection[str] = (),
+    refusal: Callable[[Options], str | None] = _no_outlook,
+) -> Statistic:
+    return Statistic(value, needs=needs, reads=reads, weightings=_COUNTED, refusal=refusal)
+
 
 STATISTICS: dict[str, Statistic] = {
     "mean": Statistic(lambda m: m.uncorrected(m.mean)),
@@ -343,6 +416,15 @@ STATISTICS: dict[str, Statistic] = {
     "revision": Statistic(
         lambda m: m.revision * 1.0, of="reading", needs=("revision",), refusal=_no_revision
     ),
+    "level": _outlook(outlook.level, _LINE),
+    "trend": _outlook(outlook.trend, _LINE, refusal=_no_trend),
+    "forecast": _outlook(outlook.forecast, _LINE, refusal=_no_forecast),
+    "forecast_lower": _outlook(lambda m: outlook.bound(m, -1.0), _BOUNDS, refusal=_no_forecast),
+    "forecast_upper": _outlook(lambda m: outlook.bound(m, 1.0), _BOUNDS, refusal=_no_forecast),
+    "forecast_error": _outlook(outlook.forecast_error, _LINE, ("age_variance", "trend")),
+    "mae": _outlook(outlook.mean_error, (*_ERRORS, "absolute_error")),
+    "rmse": _outlook(outlook.root_mean_square, (*_ERRORS, "squared_error")),
+    "mase": _outlook(outlook.mase, (*_ERRORS, "absolute_error", "previous", "naive_error")),
     "cov": Statistic(
         lambda m: m.covariance, of="pair", needs=("spread", "covariance"), weightings=_COUNTED
     ),

@@ -209,6 +209,7 @@ def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
         prior_weight=None,
         min_periods=0,
         min_weight=0.0,
+        horizon=None,
     )
 
 

@@ -94,7 +94,10 @@ def _configurations(decay: Decay) -> Iterator[tuple[str, Smoothing]]:
     if not decay.by_time:
         asked.pop("rate")
         asked["all of one field"]["statistics"].remove("rate")
+    asked["level and trend"] = {"statistics": ["mean", "level", "trend"]}
+    horizon = "10s" if decay.by_time else 10
     for name, options in asked.items():
+        options = {"horizon": horizon, **options}
         with suppress(ConfigError):  # they do not go together
             yield name, Smoothing(decay, **options)
 

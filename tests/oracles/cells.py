@@ -42,14 +42,15 @@ STARTS: dict[str, dict[str, Any]] = {
     "prior": {"prior": 3.0, "prior_weight": 2.5},
 }
 CLOCKS: dict[str, list[Rules]] = {
-    "count": [Rules(beta=beta) for beta in (0.9, 0.5, 0.02, 0.0)],
-    "time": [Rules(halflife_ms=halflife_ms) for halflife_ms in (1000.0, 86_400_000.0)],
+    "count": [Rules(beta=beta, horizon=3.0) for beta in (0.9, 0.5, 0.02, 0.0)],
+    "time": [Rules(halflife_ms=ms, horizon=7e9) for ms in (1000.0, 86_400_000.0)],
 }
 WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
 CHUNKINGS = ("step", "batch", "cuts", "items-flow", "batches-flow", "killed-flow")
 
 BIASED = ("var_biased", "std_biased", "mean_square", "cov_biased")
 UNBIASED = ("var", "std", "sem", "z", "cov", "corr")
+OUTLOOK = tuple(naive.OUTLOOK_SIZES)
 
 
 class Cell(NamedTuple):
@@ -104,6 +105,10 @@ IMPOSSIBLE: dict[str, Callable[[Cell], bool]] = {
     "durations are no number of independent observations": lambda c: (
         c.by_duration and c.statistic in ("n_eff", *UNBIASED)
     ),
+    "a value that is held has no trend": lambda c: c.by_duration and c.statistic in OUTLOOK,
+    "a start beside the readings has no times, and so no line": lambda c: (
+        c.start_up != "corrected" and c.statistic in OUTLOOK
+    ),
     "a line varies within its gap, which the values at its ends do not tell": lambda c: (
         c.weighting == "linear" and c.statistic in BIASED
     ),
@@ -148,6 +153,9 @@ def smoothing_of(rules: Rules, statistics: Sequence[str] | None = None) -> Smoot
         decay = Decay(halflife=timedelta(milliseconds=rules.halflife_ms))
     names = ("start_up", "missing", "weighting", "min_periods", "min_weight")
     options = {name: getattr(rules, name) for name in (*names, *STARTS[rules.start_up])}
+    options |= {name: getattr(rules, name) for name in ("outlook", "coverage", "error_span")}
+    by_count = rules.halflife_ms is None
+    options["horizon"] = rules.horizon if by_count else timedelta(milliseconds=rules.horizon)
     return Smoothing(decay, **options, statistics=statistics or statistics_of(rules))
 
 
@@ -268,6 +276,8 @@ def by_definition(rules: Rules, kind: str) -> dict[str, list[Expected]]:
             scales = {**columns, **naive.smooth(absolute, sizes, added, volumes)}
             if "z" in single:
                 scales["z"] = np.abs(columns["z"]) + naive.sizes_of_z(series, rules, volumes)
+            of_outlook = [s for s in single if s in OUTLOOK]
+            scales |= naive.sizes_of_outlook(series, rules, of_outlook, volumes)
             for name in single:
                 found[f"{field}_{name}"].append(Expected(columns[name], np.abs(scales[name])))
         paired = [s for s in statistics_of(rules) if s in PAIRED]

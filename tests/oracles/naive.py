@@ -25,6 +25,12 @@ Definitions, at reading j of the series (from 0), i running over the observed re
   the late are missing. A gap weighs what that is between its ends. Before the first reading there
   is no signal, or with ``start_up="first"`` its value since ever.
 
+The line of an outlook is m + b (t - t_mean), with the means of values and times, and the slope b
+that makes sum w (x - m - b (t - t_mean))^2 least; the times of count decay are steps. A forecast is
+what the line before a reading has at its time; there is none for a late one. The errors are
+averaged with weights of (1 - 2 / (error_span + 1)) ** (errors since). With ``outlook="level"`` b
+is 0.
+
 All but the count are undefined before max(1, min_periods) observed readings, and where
 sum w < min_weight.
 """
@@ -35,6 +41,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -67,6 +74,10 @@ class Rules:
     prior_weight: float = 0.0
     min_weight: float = 0.0
     weighting: str = "observation"
+    outlook: str = "trend"
+    horizon: float = 1.0
+    coverage: float = 0.95
+    error_span: float = 200.0
 
     @property
     def by_duration(self) -> bool:
@@ -428,6 +439,162 @@ def revision(windows: Windows) -> Floats:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """The line at each reading: mean, age of the mean time, slope; and what errors are relative to.
+
+    ``slope`` is NaN where the times do not differ. ``at`` is the value of the line so much later.
+    """
+
+    mean: Floats
+    age: Floats
+    slope: Floats
+    size: Floats
+    size_of_slope: Floats
+
+    def at(self, ahead: Any) -> Floats:
+        return np.asarray(self.mean + np.nan_to_num(self.slope) * (self.age + ahead))
+
+    def size_at(self, ahead: Any) -> Floats:
+        return np.asarray(self.size + np.nan_to_num(self.size_of_slope) * (self.age + abs(ahead)))
+
+
+def by_pairs(products: Floats, ages: Ints, right: Floats) -> Floats:
+    """Sum over pairs i, j of w_i w_j (u_i - u_j) (y_i - y_j), the halves of them; ages u differ."""
+    apart = (ages[:, :, None] - ages[:, None, :]).astype(
+        np.float64
+    )  # squares are too large for Ints
+    other = right[..., :, None] - right[..., None, :]
+    return np.asarray((products * (apart * other).reshape(len(ages), -1)).sum(axis=1) / 2)
+
+
+def lines(windows: Windows) -> Lines:
+    scaled = windows.scaled
+    shares = scaled / scaled.sum(axis=1)[:, None]
+    x, ages = windows.values, windows.ticks
+    means, age = (shares * x).sum(axis=1), (shares * ages).sum(axis=1)
+    apart = ages.astype(np.float64) - age[:, None]
+    known = (shares * apart**2).sum(axis=1) > 0.0  # what else there is weighs too little
+    if windows.rules.outlook == "level":
+        known[:] = False
+    products = windows.products
+    variance = np.where(known, by_pairs(products, ages, ages.astype(np.float64)), NAN)
+    slopes = -by_pairs(products, ages, x) / variance
+    size = (shares * abs(x)).sum(axis=1)
+    gaps = abs(ages[:, :, None] - ages[:, None, :]).reshape(len(ages), -1)
+    added = (abs(x)[:, None] + abs(x)).ravel()
+    sizes = (products * gaps * added).sum(axis=1) / 2 / variance
+    return Lines(means, age, slopes, size, sizes)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What each reading was forecast as, NaN where it was not; how it is compared."""
+
+    error: Floats
+    size: Floats
+    gap: Floats
+    naive: Floats
+    weights: Floats
+
+    def average(self, x: Floats) -> Floats:
+        """Average of x at the readings that had been forecast, as of each reading."""
+        known = np.where(np.isnan(self.error), 0.0, x)
+        return np.asarray((self.weights * known).sum(axis=1) / self.weights.sum(axis=1))
+
+
+def errors(windows: Windows) -> Errors:
+    rules, line, count = windows.rules, lines(windows), windows.count
+    n = len(count)
+    found = [np.full(n, NAN) for _ in range(4)]
+    previous = NAN
+    for j in np.flatnonzero(np.diff(count, prepend=0)):
+        x, own = windows.values[count[j] - 1], windows.ticks[j, count[j] - 1]
+        if j == 0 or count[j - 1] == 0:
+            previous = x
+            continue
+        by_time = rules.halflife_ms is not None
+        gap = windows.now[j] - own - windows.newest[j - 1] if by_time else 1
+        since = windows.now[j] - own - windows.now[j - 1] if by_time else 1
+        if gap < 0:
+            continue
+        if rules.outlook == "level" or not math.isnan(line.slope[j - 1]):
+            sized = abs(x) + line.size_at(since)[j - 1]
+            row = x - line.at(since)[j - 1], sized, gap, abs(x - previous)
+            for column, value in zip(found, row, strict=True):
+                column[j] = value
+        previous = x
+    came = ~np.isnan(found[0])
+    order = np.cumsum(came)
+    since = order[:, None] - order
+    kept = 1.0 - 2.0 / (rules.error_span + 1.0)
+    weights = np.where(came & (since >= 0), kept ** np.maximum(since, 0), 0.0)
+    return Errors(found[0], found[1], found[2], found[3], weights)
+
+
+def per_time(windows: Windows) -> float:
+    return 1000.0 if windows.rules.halflife_ms is not None else 1.0
+
+
+def bounds(windows: Windows, sign: float) -> Floats:
+    """Return the forecast and so many deviations of an error at the horizon."""
+    return lines(windows).at(windows.rules.horizon) + sign * halfwidth(windows)
+
+
+def halfwidth(windows: Windows, sizes: bool = False) -> Floats:
+    rules, found = windows.rules, errors(windows)
+    steps = np.full(len(windows.count), rules.horizon)
+    lost = np.full(len(steps), 1.0 - rules.beta)
+    if rules.halflife_ms is not None:
+        gaps = found.average(found.gap)
+        steps, lost = np.where(gaps > 0.0, rules.horizon / gaps, 1.0), rules.lost(gaps)
+    steps = np.maximum(steps, 1.0)
+    gain, drift = (lost, 0.0 * lost) if rules.outlook == "level" else (lost * (2 - lost), lost**2)
+    before = steps - 1.0
+    growth = 1.0 + before * gain**2 + gain * drift * before * steps
+    growth += drift**2 * before * steps * (2.0 * steps - 1.0) / 6.0
+    squared = found.average((found.size if sizes else found.error) ** 2)
+    quantile = NormalDist().inv_cdf((1.0 + rules.coverage) / 2.0)
+    return np.asarray(quantile * np.sqrt(squared * growth))
+
+
+def compared(windows: Windows) -> Floats:
+    found = errors(windows)
+    return found.average(abs(found.error)) / found.average(found.naive)
+
+
+def compared_naively(windows: Windows) -> Floats:
+    """MASE; NaN where the naive forecast has no errors."""
+    found = compared(windows)
+    return np.where(np.isinf(found), NAN, found)
+
+
+OUTLOOK_SIZES: dict[str, Callable[[Windows], Floats]] = {
+    "level": lambda w: lines(w).size_at(0.0),
+    "trend": lambda w: lines(w).size_of_slope * per_time(w),
+    "forecast": lambda w: lines(w).size_at(w.rules.horizon),
+    "forecast_lower": lambda w: lines(w).size_at(w.rules.horizon) + halfwidth(w, sizes=True),
+    "forecast_upper": lambda w: lines(w).size_at(w.rules.horizon) + halfwidth(w, sizes=True),
+    "forecast_error": lambda w: errors(w).size,
+    "mae": lambda w: errors(w).average(errors(w).size),
+    "rmse": lambda w: np.sqrt(errors(w).average(errors(w).size ** 2)),
+    "mase": lambda w: (
+        errors(w).average(errors(w).size) * (1.0 + compared(w)) / errors(w).average(errors(w).naive)
+    ),
+}
+"""What errors of the statistics of an outlook are relative to."""
+
+
+def sizes_of_outlook(
+    series: Series, rules: Rules, statistics: Sequence[str], volumes: ArrayLike | None = None
+) -> dict[str, Floats]:
+    windows = look_back(series, rules, volumes)
+    if not windows.count.any():
+        return {name: np.full(len(series), NAN) for name in statistics}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {name: OUTLOOK_SIZES[name](windows) for name in statistics}
+
+
+@dataclass(frozen=True)
 class Policies:
     """What is done with readings out of the ordinary, by cause."""
 
@@ -553,6 +720,15 @@ STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "var_biased": var_biased,
     "std_biased": lambda windows: np.sqrt(var_biased(windows)),
     "mean_square": lambda windows: weighted(windows, windows.values**2),
+    "level": lambda windows: lines(windows).at(0.0),
+    "trend": lambda windows: lines(windows).slope * per_time(windows),
+    "forecast": lambda windows: lines(windows).at(windows.rules.horizon),
+    "forecast_lower": lambda windows: bounds(windows, -1.0),
+    "forecast_upper": lambda windows: bounds(windows, 1.0),
+    "forecast_error": lambda windows: errors(windows).error,
+    "mae": lambda windows: errors(windows).average(abs(errors(windows).error)),
+    "rmse": lambda windows: np.sqrt(errors(windows).average(errors(windows).error ** 2)),
+    "mase": compared_naively,
     "cov": lambda windows: covariance(windows, windows.values, windows.others),
     "cov_biased": cov_biased,
     "corr": corr,

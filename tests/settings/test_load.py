@@ -827,3 +827,33 @@ def test_what_is_taken_of_a_message_is_described(path: Path) -> None:
     told = describe(loaded(path, with_key("input", lines)))
     assert re.search(r"^records +data\[\]$", told, re.MULTILINE)
     assert re.search(r'^where +op = "c" or "u", n = 1$', told, re.MULTILINE)
+
+
+def test_forecasts(path: Path) -> None:
+    asked = 'beta = 0.9\nstatistics = ["mean", "forecast"]\nhorizon = 3'
+    settings = loaded(path, MINIMAL.replace("beta = 0.9", asked))
+    ((_, smoothing),) = settings.smoothing_set.smoothings
+    assert (smoothing.statistics, settings.smoothing_set.names) == (("mean", "forecast"),) * 2
+    tables = '[smooth.a]\nstatistics = ["mean", "forecast"]\n[smooth.b]\nspan = 9'
+    several = f"beta = 0.9\nhorizon = 3\n{tables}"
+    several = MINIMAL.replace("beta = 0.9", several)
+    assert loaded(path, several).smoothing_set.names == ("a_mean", "a_forecast", "b_mean")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('statistics = ["mean", "forecast"]', "horizon is not given, and a forecast needs it"),
+        ("horizon = 3", 'smooth.horizon is not used; add "forecast" to statistics'),
+        ("coverage = 0.8", 'smooth.coverage is not used; add "forecast_lower" to statistics'),
+        ("coverage = 8", "smooth.coverage is 8: it must be a number > 0, < 1"),
+        ('outlook = "level"', 'smooth.outlook is not used; add "level" to statistics'),
+        ("[smooth.a]\nerror_span = 9", "smooth.a.error_span is not used; add"),
+        (
+            'statistics = ["mean", "forecast"]\nhorizon = "5min"',
+            "smooth.horizon is '5min': it must",
+        ),
+    ],
+)
+def test_mistakes_about_forecasts(path: Path, written: str, said: str) -> None:
+    assert said in refused(path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{written}"))

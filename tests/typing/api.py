@@ -90,6 +90,9 @@ def smoothings() -> dict[str, Smoothing | Composite]:
     average = Smoothing(Decay(beta=0.9), "uncorrected", statistics=["mean", "std"])
     return {
         "plain": average,
+        "ahead": Smoothing(
+            Decay(halflife="5min"), statistics=["mean", "forecast"], horizon="1h", coverage=0.8
+        ),
         "bounded": Smoothing(Decay(span=9), lowest=0, highest=100, out_of_range="clip"),
         "pandas": Smoothing.like_pandas(span=9, adjust=False),
         "polars": Smoothing.like_polars_by("4d"),

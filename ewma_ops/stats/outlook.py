@@ -1,0 +1,286 @@
+"""Where a series is going: a straight line through its readings, what it forecasts, and how well.
+
+The line m + b (t - T) is fitted by least squares, each reading counting with its weight (Brown's
+discounted least squares). With ages u = now - t >= 0, A the weighted mean age, d = x - m and
+e = (t of the reading) - T = A + (ageing) - (own age), both from before the reading, and shares p, r
+as in `recurrences`:
+
+    mean age            A <- r (A + ageing) + p (own age)     own age: 0 unless late
+    variance of times   C <- r C + r p e^2
+    slope               b <- a b + k d       D = C + p e^2, a = C / D, k = p e / D
+    level               m + b A              the line now; `h` later: m + b (A + h)
+
+Covariance and variance of the line have the factor r in common: it is divided out of the slope,
+which so is right at any gap, has no start to be guessed, and takes late readings exactly. C and b
+are of sums, so two states are merged as variances are. Without two times that have a weight
+there is no slope, and the line is flat.
+
+With count decay and after the start, the mean age is beta / (1 - beta) and level and slope follow
+Holt's linear trend with the gains alpha = 1 - beta^2 of the level and (1 - beta)^2 of the slope,
+Brown's double exponential smoothing: Holt's (alpha, beta*) = (1 - beta^2, (1 - beta) / (1 + beta)).
+An outlook of the level alone forecasts the mean; its gain is 1 - beta.
+
+Errors of forecasts are averaged over a span of their own, because a short memory of the level says
+nothing about how well it forecasts: W <- q W + 1, share 1 / W, at each forecast that came to be
+compared. A late reading was not forecast. `h` readings ahead, the variance of an error is that of
+one step times 1 + sum_(j=1)^(h-1) (g + c j)^2, with the gains g of the level and c of the slope
+(Hyndman et al. 2008, class 1); by time, `h` is the horizon over the average gap of the forecasts.
+
+Sources: R. G. Brown, Smoothing, Forecasting and Prediction (1963), discounted least squares;
+C. C. Holt (1957, 2004); D. J. Wright, Management Science 32 (1986), irregular times;
+R. J. Hyndman et al., Forecasting with Exponential Smoothing (2008), table 6.2.
+
+Knows formulas of states and statistics; must not know how state is stored or updated.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+__all__ = [
+    "LARGEST_ERROR",
+    "Ahead",
+    "absolute_error_step",
+    "age_step",
+    "age_variance_step",
+    "bound",
+    "error_weight_step",
+    "forecast",
+    "forecast_error",
+    "gap_step",
+    "level",
+    "mase",
+    "mean_error",
+    "merged_age",
+    "merged_age_variance",
+    "merged_slope",
+    "naive_error_step",
+    "previous_step",
+    "root_mean_square",
+    "slope_step",
+    "squared_error_step",
+    "trend",
+]
+
+LARGEST_ERROR = 2.0**510
+"""Errors beyond count as this: their squares stay finite."""
+
+
+class Ahead(NamedTuple):
+    """What the options of an outlook come to.
+
+    Parameters
+    ----------
+    sloped
+        Whether the line has a slope.
+    horizon
+        How far ahead, in readings (count decay) or ticks.
+    quantile
+        How many standard deviations a bound is from the forecast.
+    kept
+        What is retained of the weight of an error per later error.
+    lost
+        1 - beta, the gain of a mean (count decay).
+    per_second
+        Ticks per second (decay by time), or 1.
+    """
+
+    sloped: bool
+    horizon: float
+    quantile: float
+    kept: float
+    lost: float | None
+    per_second: float
+
+
+# States ---------------------------------------------------------------------------------------
+
+
+def age_step(m: Any, *_: Any) -> tuple[Any, Any]:
+    """Mean age A of the weights, in readings or ticks."""
+    return m.r, m.r * m.ageing + m.p * m.own_age
+
+
+def age_variance_step(m: Any, *_: Any) -> tuple[Any, Any]:
+    """C, the weighted variance of the times."""
+    m.apart = apart = m.before["mean_age"] + m.ageing - m.own_age
+    return m.r, m.r * m.p * apart * apart
+
+
+def slope_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
+    """Slope b of the line, per reading or tick."""
+    before, where = m.before["age_variance"], m.ops.where
+    lever = m.p * m.apart
+    total = before + lever * m.apart
+    some = total > 0.0
+    total = where(some, total, 1.0)
+    return where(some, before / total, 1.0), m.d[i] * where(some, lever / total, 0.0)
+
+
+def _shifted(t: Any) -> tuple[Any, Any]:
+    """Mean ages of the two states, both as of the later of their ends."""
+    one, other = t.one["mean_age"], t.other["mean_age"]
+    if "newest_ms" not in t.one:
+        return one + t.other["count"], other
+    ends = [s["newest_ms"] for s in (t.one, t.other)]
+    behind = ends[1] - ends[0]
+    both = (t.one["count"] > 0) & (t.other["count"] > 0)
+    return one + both * (behind > 0) * behind, other - both * (behind < 0) * behind
+
+
+def merged_age(t: Any, *_: Any) -> Any:
+    """Merge mean ages."""
+    one, other = _shifted(t)
+    return t.r * one + t.p * other
+
+
+def merged_age_variance(t: Any, one: Any, other: Any, *_: Any) -> Any:
+    """Merge variances of times, by Chan's formula."""
+    left, right = _shifted(t)
+    return t.r * one + t.p * other + t.r * t.p * (left - right) * (left - right)
+
+
+def merged_slope(t: Any, one: Any, other: Any, i: Any, _: Any) -> Any:
+    """Merge slopes: the covariance of times and values over the variance of the times."""
+    left, right = _shifted(t)
+    own = t.r * t.one["age_variance"], t.p * t.other["age_variance"]
+    lever = t.r * t.p * (left - right)
+    total = own[0] + own[1] + lever * (left - right)
+    some = total > 0.0
+    found = own[0] * one + own[1] * other + lever * t.d[i]
+    return found * some / (total + ~some)
+
+
+def _slope_known(m: Any) -> Any:
+    return m.before["age_variance"] > 0.0
+
+
+def _forecast_came(m: Any) -> Any:
+    """Tell whether the reading had been forecast: it is not late, and a line was there."""
+    return m.timely & (_slope_known(m) if m.ahead.sloped else m.seen > 1)
+
+
+def _error(m: Any, deviation: Any, slope: Any) -> Any:
+    """Return x - (m + b e), of the line before the reading: e later than its mean time."""
+    if not m.ahead.sloped:
+        return deviation
+    return deviation - m.apart * m.ops.where(_slope_known(m), slope, 0.0)
+
+
+def error_weight_step(m: Any, *_: Any) -> tuple[Any, Any]:
+    """W, the sum of the weights of the errors."""
+    m.compared = m.ops.where(_forecast_came(m), 1.0, 0.0)
+    return m.ops.where(_forecast_came(m), m.ahead.kept, 1.0), m.compared
+
+
+def _averaged(m: Any, x: Any) -> tuple[Any, Any]:
+    """Step of an average over the forecasts that came to be compared."""
+    share = m.compared / m.ops.maximum(m.error_weight, 1.0)
+    return 1.0 - share, share * x
+
+
+def gap_step(m: Any, *_: Any) -> tuple[Any, Any]:
+    """Average gap of the forecasts, in ticks."""
+    return _averaged(m, m.ageing)
+
+
+def _size_of_error(m: Any, i: Any) -> Any:
+    slope = m.before["trend"][i] if m.ahead.sloped else None
+    return m.ops.minimum(abs(_error(m, m.d[i], slope)), LARGEST_ERROR)
+
+
+def squared_error_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
+    """Mean squared error of the forecasts."""
+    size = _size_of_error(m, i)
+    return _averaged(m, size * size)
+
+
+def absolute_error_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
+    """Mean absolute error of the forecasts."""
+    return _averaged(m, _size_of_error(m, i))
+
+
+def previous_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
+    """Return the last value on time: the naive forecast."""
+    return m.ops.where(m.timely, 0.0, 1.0), m.ops.where(m.timely, m.values[i], 0.0)
+
+
+def naive_error_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
+    """Mean absolute error of the naive forecast, of the same readings."""
+    return _averaged(m, abs(m.values[i] - m.before["previous"][i]))
+
+
+# Statistics -----------------------------------------------------------------------------------
+
+
+def _slope(m: Any) -> Any:
+    return m.ops.where(m.age_variance > 0.0, m.trend, 0.0)
+
+
+def _line(m: Any, ahead: float) -> Any:
+    """Return the value of the line so long after now."""
+    if not m.ahead.sloped:
+        return m.mean
+    age = m.mean_age if m.idle_ms is None else m.mean_age + m.idle_ms
+    return m.mean + _slope(m) * (age + ahead)
+
+
+def level(m: Any) -> Any:
+    """Value of the line now."""
+    return _line(m, 0.0)
+
+
+def trend(m: Any) -> Any:
+    """Slope, per reading or per second."""
+    known = m.age_variance > 0.0
+    return m.ops.where(known, m.trend * m.ahead.per_second, float("nan"))
+
+
+def forecast(m: Any) -> Any:
+    """Value of the line at the horizon."""
+    return _line(m, m.ahead.horizon)
+
+
+def forecast_error(m: Any) -> Any:
+    """Return the reading less what was forecast for its time by those before."""
+    error = _error(m, m.deviation, m.trend_before)
+    return m.ops.where(_forecast_came(m), error, float("nan"))
+
+
+def mean_error(m: Any) -> Any:
+    """Mean absolute error."""
+    return m.ops.where(m.error_weight > 0.0, m.absolute_error, float("nan"))
+
+
+def root_mean_square(m: Any) -> Any:
+    """Root of the mean squared error."""
+    return m.ops.where(m.error_weight > 0.0, m.ops.sqrt(m.squared_error), float("nan"))
+
+
+def mase(m: Any) -> Any:
+    """Mean absolute error over that of the naive forecast."""
+    known = (m.error_weight > 0.0) & (m.naive_error > 0.0)
+    scale = m.ops.where(known, m.naive_error, 1.0)
+    return m.ops.where(known, m.absolute_error / scale, float("nan"))
+
+
+def _growth(m: Any) -> Any:
+    """Variance of an error at the horizon, over that of one step."""
+    ops, ahead = m.ops, m.ahead
+    if ahead.lost is not None:
+        h, lost = max(ahead.horizon, 1.0), ahead.lost
+    else:
+        some = m.mean_gap > 0.0
+        steps = ahead.horizon / ops.where(some, m.mean_gap, 1.0)
+        h = ops.maximum(ops.where(some, steps, 1.0), 1.0)
+        lost = ops.lapse(m.mean_gap)
+    if not ahead.sloped:
+        return 1.0 + (h - 1.0) * lost * lost
+    gain, drift = lost * (2.0 - lost), lost * lost
+    per_step = gain * gain + gain * drift * h + drift * drift * h * (2.0 * h - 1.0) / 6.0
+    return 1.0 + (h - 1.0) * per_step
+
+
+def bound(m: Any, sign: float) -> Any:
+    """Lower (-1) or upper (1) bound of the value at the horizon."""
+    return forecast(m) + sign * m.ahead.quantile * root_mean_square(m) * m.ops.sqrt(_growth(m))
