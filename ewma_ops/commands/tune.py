@@ -157,6 +157,7 @@ def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
         "fields": [
             {
                 "field": one.field,
+                "predicted_by": "line" if one.of_line else "mean",
                 "readings": one.readings,
                 "series": one.series,
                 "readings_left_out": one.unseen,
@@ -175,7 +176,8 @@ def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
 
 def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Iterator[str]:
     of = f"{one.field} of {past.name}" if named else past.name
-    yield f"{of}: {one.readings:,} readings of {one.series:,} series predicted from those before"
+    how = "by a line through those before" if one.of_line else "from those before"
+    yield f"{of}: {one.readings:,} readings of {one.series:,} series predicted {how}"
     if past.rejected:
         yield f"  left out: {past.rejected:,} messages that are no readings"
     if one.unseen:
@@ -192,10 +194,18 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
             more = f"{cost - 1:.1%} more" if cost >= 1 else f"{1 - cost:.1%} less"
             yield f"  {name}: {more} error than the best"
     if one.at_edge == "shortest":
-        yield "  the newest reading predicts best: the level moves more than readings scatter, and"
+        best = (
+            "the line through the newest two predicts"
+            if one.of_line
+            else "the newest reading predicts"
+        )
+        yield f"  {best} best: the level moves more than readings scatter, and"
         yield "  smoothing costs accuracy; choose the decay by how long what you look for lasts"
     if one.at_edge == "longest":
-        yield "  the level has not moved in this time: any slow decay will do"
+        moved = "trend has not changed" if one.of_line else "level has not moved"
+        yield f"  the {moved} in this time: any slow decay will do"
+    if one.of_line and one.last_value < 1.0:
+        yield '  no line predicts as well as the last value: outlook = "level" does better here'
     yield ""
     rows = [
         [

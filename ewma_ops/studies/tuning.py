@@ -2,7 +2,8 @@
 
 Knows a table of several smoothings; must not know where readings are from.
 
-A mean before a reading predicts it; the error is what is left. Series have scales of their own, so
+A mean before a reading predicts it, or the line before it, where forecasts are asked for; the error
+is what is left. Series have scales of their own, so
 their errors are put together as the likelihood does it: the mean of ln(mean squared error) of each
 series, by its number of readings. The optimum is flat. Between candidates it is the lowest point of
 a parabola in ln(half-life), and what costs no more than 1 % of error is as good: of that the
@@ -57,7 +58,8 @@ class Tuned:
     1 %; ``suggested`` is its smoother end, ``at_edge`` which end of the candidates the best one is
     (``""``, ``"shortest"`` or ``"longest"``). ``given`` is the cost of the decay that is in use,
     ``last_value`` that of no smoothing at all. ``unseen`` counts the readings of series beyond the
-    first `MOST_SERIES`, which were not looked at.
+    first `MOST_SERIES`, which were not looked at. ``of_line`` tells whether the line of an outlook
+    predicted, and not the mean.
     """
 
     field: str
@@ -71,6 +73,7 @@ class Tuned:
     given: float | None
     last_value: float
     unseen: int = 0
+    of_line: bool = False
 
     @property
     def suggested(self) -> float:
@@ -84,7 +87,8 @@ class Tuning:
     Parameters
     ----------
     smoothing
-        Its policies and weighting are kept, its decay says whether half-lives are in readings or
+        Its policies and weighting are kept; if its statistics have a trend or forecasts of one,
+        the line predicts, and else the mean. Its decay says whether half-lives are in readings or
         in time, and is compared with the others.
     fields
         Names of the fields; none for one number.
@@ -130,6 +134,7 @@ class Tuning:
         }
         own = _plain(smoothing, smoothing.decay)
         self._names = [*tried, "given"]
+        self._of_line = "forecast_error" in own.statistics
         self._fields = list(fields)
         asked = SmoothingSet.of({**tried, "given": own}, self._fields or 1, tick=tick)
         self._table, self._index = SeriesTable(asked), SeriesIndex()
@@ -157,8 +162,12 @@ class Tuning:
         values = own.values.reshape(len(own), -1)[at]
         for i, errors in enumerate(self._errors):
             prefix = f"{self._fields[i]}_" if len(self._fields) > 1 else ""
-            columns = [smoothed.statistics[f"{prefix}{name}_mean"][at] for name in self._names]
-            errors.take(segments, values[:, i], np.array(columns).T)
+            of = "forecast_error" if self._of_line else "mean"
+            columns = [smoothed.statistics[f"{prefix}{name}_{of}"][at] for name in self._names]
+            found = np.array(columns).T
+            if not self._of_line:
+                found = errors.of_means(segments, values[:, i], found)
+            errors.take(segments, values[:, i], found)
 
     def result(self) -> list[Tuned]:
         """Return what was found, for each field.
@@ -194,15 +203,17 @@ class Tuning:
             float(costs[_CANDIDATES]),
             float(costs[_CANDIDATES + 1]),
             self.unseen,
+            self._of_line,
         )
 
 
 def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
-    """Return a smoothing with another decay, and the mean from the first reading on."""
+    """Return a smoothing with another decay, and what predicts from the first reading on."""
+    of_line = smoothing.ahead.sloped and "mean_age" in smoothing.needs
     return replace(
         smoothing,
         decay=decay,
-        statistics=("mean",),
+        statistics=("mean", "forecast_error") if of_line else ("mean",),
         start_up="corrected",
         start_n=None,
         prior=None,
@@ -222,14 +233,17 @@ class _Errors:
         self._sums: _Floats = np.empty((0, k + 1))
         self._counts: _Floats = np.empty(0)
 
-    def take(self, segments: Segments, values: _Floats, means: _Floats) -> None:
+    def of_means(self, segments: Segments, values: _Floats, means: _Floats) -> _Floats:
+        """Return readings less the means before them."""
+        self._means = grown(self._means, int(segments.series.max()) + 1, np.nan)
+        return values[:, None] - segments.before(means, self._means)
+
+    def take(self, segments: Segments, values: _Floats, errors: _Floats) -> None:
         n = int(segments.series.max()) + 1
-        self._means = grown(self._means, n, np.nan)
         self._last, self._sums = grown(self._last, n, np.nan), grown(self._sums, n, 0.0)
         self._counts = grown(self._counts, n, 0.0)
-        predicted = segments.before(means, self._means)
         last = segments.before(self._held(segments, values), self._last)
-        errors = np.column_stack([predicted, last]) - values[:, None]
+        errors = np.column_stack([errors, values - last])
         known = np.asarray(~np.isnan(errors).any(axis=1))
         squares = np.where(known[:, None], errors * errors, 0.0)
         self._sums[segments.series] += segments.sums(squares)

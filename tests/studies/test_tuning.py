@@ -132,3 +132,23 @@ def test_readings_of_too_many_series_are_counted(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tuning_module, "MOST_SERIES", 2)
     found = tuned(walk(0.5, 900), ["a", "b", "c"] * 300)
     assert (found.series, found.unseen) == (2, 300)
+
+
+@pytest.mark.parametrize("beta", [0.6, 0.9])
+def test_the_line_is_tuned_where_a_trend_is_asked_for(beta: float) -> None:
+    """Errors follow Holt's model with the gains that a decay of beta has: theory says beta."""
+    level = slope = 0.0
+    values = []
+    for error in np.random.default_rng(4).normal(0, 1, 20_000).tolist():
+        values.append(level + slope + error)
+        level, slope = level + slope + (1 - beta**2) * error, slope + (1 - beta) ** 2 * error
+    tuning = Tuning(Smoothing(Decay(beta=0.7), statistics=["mean", "trend"]))
+    for first in range(0, 20_000, 3_000):
+        part = values[first : first + 3_000]
+        tuning.take(Readings(["a"] * len(part), np.array(part)))
+    (found,) = tuning.result()
+    low, high = found.interval
+    assert low < math.log(0.5) / math.log(beta) < high
+    assert found.of_line
+    assert found.last_value > 1.05
+    assert not tuned(np.array(values)).of_line
