@@ -26,6 +26,11 @@ compared. A late reading was not forecast. `h` readings ahead, the variance of a
 one step times 1 + sum_(j=1)^(h-1) (g + c j)^2, with the gains g of the level and c of the slope
 (Hyndman et al. 2008, class 1); by time, `h` is the horizon over the average gap of the forecasts.
 
+A damped trend fades ahead: it halves every `damping`, so that the line bends to level + b R(h),
+R(h) = tau (1 - e^(-h / tau)) in place of h. In the growth of the variance, j and j^2 are lowered by
+what R and R^2 have, on average over the horizon, of a straight line's. That concerns what is ahead
+only: the line and its errors of one step are as without.
+
 Sources: R. G. Brown, Smoothing, Forecasting and Prediction (1963), discounted least squares;
 C. C. Holt (1957, 2004); D. J. Wright, Management Science 32 (1986), irregular times;
 R. J. Hyndman et al., Forecasting with Exponential Smoothing (2008), table 6.2.
@@ -35,6 +40,7 @@ Knows formulas of states and statistics; must not know how state is stored or up
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -43,6 +49,7 @@ __all__ = [
     "absolute_error_step",
     "age_step",
     "age_variance_step",
+    "bent",
     "bound",
     "error_weight_step",
     "forecast",
@@ -75,6 +82,10 @@ class Ahead(NamedTuple):
         Whether the line has a slope.
     horizon
         How far ahead, in readings (count decay) or ticks.
+    reach
+        The same for the line, which may bend: how far its trend leads.
+    bends
+        Average of the damped reach over that of a straight line, and of their squares.
     quantile
         How many standard deviations a bound is from the forecast.
     kept
@@ -87,10 +98,39 @@ class Ahead(NamedTuple):
 
     sloped: bool
     horizon: float
+    reach: float
+    bends: tuple[float, float]
     quantile: float
     kept: float
     lost: float | None
     per_second: float
+
+
+def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, float]]:
+    """Return the reach and the bends of a trend that halves every ``damping``; ``None``: never.
+
+    With x = horizon / tau, the averages are 2 (x - u) / x^2 and 3 (x - 2 u + v / 2) / x^3 with
+    u = 1 - e^-x and v = 1 - e^-2x, of which little is left by cancellation if x is small: then
+    their series.
+
+    Examples
+    --------
+    >>> reach, (linear, square) = bent(60.0, 60.0)
+    >>> round(reach, 3), round(linear, 3), round(square, 3)
+    (43.281, 0.805, 0.617)
+    """
+    if damping is None or horizon == 0.0:
+        return horizon, (1.0, 1.0)
+    tau = damping / math.log(2.0)
+    x = horizon / tau
+    u = -math.expm1(-x)
+    if x > 1.0:
+        v = -math.expm1(-2.0 * x)
+        return tau * u, (2.0 * (x - u) / x**2, 3.0 * (x - 2.0 * u + v / 2.0) / x**3)
+    powers = [(-x) ** k / math.factorial(k + 2) for k in range(20)]
+    linear = 2.0 * sum(powers)
+    square = 3.0 * sum(p * (2.0 ** (k + 2) - 2.0) / (k + 3) for k, p in enumerate(powers))
+    return tau * u, (linear, square)
 
 
 # States ---------------------------------------------------------------------------------------
@@ -238,7 +278,7 @@ def trend(m: Any) -> Any:
 
 def forecast(m: Any) -> Any:
     """Value of the line at the horizon."""
-    return _line(m, m.ahead.horizon)
+    return _line(m, m.ahead.reach)
 
 
 def forecast_error(m: Any) -> Any:
@@ -277,7 +317,9 @@ def _growth(m: Any) -> Any:
     if not ahead.sloped:
         return 1.0 + (h - 1.0) * lost * lost
     gain, drift = lost * (2.0 - lost), lost * lost
-    per_step = gain * gain + gain * drift * h + drift * drift * h * (2.0 * h - 1.0) / 6.0
+    gone, squared = ahead.bends
+    per_step = gain * gain + gone * gain * drift * h
+    per_step = per_step + squared * drift * drift * h * (2.0 * h - 1.0) / 6.0
     return 1.0 + (h - 1.0) * per_step
 
 

@@ -16,7 +16,7 @@ from ewma_ops.errors import ConfigError
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
-from ewma_ops.stats.outlook import Ahead
+from ewma_ops.stats.outlook import Ahead, bent
 from ewma_ops.stats.policies import Policies
 from ewma_ops.stats.states import STATES
 from ewma_ops.stats.statistics import STATISTICS, needs_of
@@ -120,6 +120,9 @@ class Smoothing:
     horizon
         How far ahead forecasts are: a duration as ``timedelta`` or text such as ``"15min"``; with
         count decay a number of readings, >= 1.
+    damping
+        ``None``, or a duration, with count decay a number of readings, > 0: the trend halves with
+        every such time ahead, so that forecasts bend to a level (damped trend).
     coverage
         Share of all cases in which a reading is between the bounds of its forecast, > 0, < 1.
     error_span
@@ -155,6 +158,7 @@ class Smoothing:
     equal_times: Literal["take", "skip", "decay", "reset", "dead-letter"] = "take"
     outlook: Literal["level", "trend"] = "trend"
     horizon: float | timedelta | str | None = None
+    damping: float | timedelta | str | None = None
     coverage: float = 0.95
     error_span: float = 200.0
 
@@ -217,15 +221,23 @@ class Smoothing:
         one_of("outlook", self.outlook, ("level", "trend"))
         number("coverage", self.coverage, "> 0, < 1", lambda x: 0 < x < 1)
         number("error_span", self.error_span, ">= 1, <= 1e9", lambda x: 1 <= x <= 1e9)
-        if self.horizon is None:
+        for name, least in (("horizon", 1.0), ("damping", 1e-3)):
+            self._check_ahead(name, getattr(self, name), least)
+        if self.damping is not None and self.outlook == "level":
+            raise ConfigError(
+                f'damping is {self.damping!r}: outlook "level" has no trend to damp; leave it out'
+            )
+
+    def _check_ahead(self, name: str, given: float | timedelta | str | None, least: float) -> None:
+        """Check a time ahead; with count decay it is a number of readings."""
+        if given is None:
             return
+        per_ms = self.decay.ticks_per_ms
         if not self.decay.by_time:
-            bound = ">= 1, of readings, as the decay is per reading"
-            number("horizon", self.horizon, bound, lambda x: 1 <= x <= 1e9)
-        elif whole_ticks("horizon", self.horizon, self.decay.ticks_per_ms) > _LONGEST_MS * (
-            self.decay.ticks_per_ms
-        ):
-            raise ConfigError(f"horizon is {self.horizon!r}: it must be at most 100000 days")
+            bound = f">= {least:g}, of readings, as the decay is per reading"
+            number(name, given, bound, lambda x: least <= x <= 1e9)
+        elif not 0 < whole_ticks(name, given, per_ms) <= _LONGEST_MS * per_ms:
+            raise ConfigError(f"{name} is {given!r}: it must be > 0 and at most 100000 days")
 
     def _check_weighting(self) -> None:
         weighting = self.weighting
@@ -273,19 +285,26 @@ class Smoothing:
     @cached_property
     def ahead(self) -> Ahead:
         """What the options of an outlook come to."""
-        decay, horizon = self.decay, 0.0
-        if decay.by_time and self.horizon is not None:
-            horizon = float(whole_ticks("horizon", self.horizon, decay.ticks_per_ms))
-        elif isinstance(self.horizon, (int, float)):
-            horizon = float(self.horizon)
+        decay = self.decay
+        horizon, damping = self._in_units("horizon") or 0.0, self._in_units("damping")
+        reach, bends = bent(horizon, damping)
         return Ahead(
             sloped=self.outlook == "trend",
             horizon=horizon,
+            reach=reach,
+            bends=bends,
             quantile=NormalDist().inv_cdf(0.5 + self.coverage / 2.0),
             kept=1.0 - 2.0 / (self.error_span + 1.0),
             lost=None if decay.by_time else decay.alpha,
             per_second=1000.0 * decay.ticks_per_ms if decay.by_time else 1.0,
         )
+
+    def _in_units(self, name: str) -> float | None:
+        """Return a time ahead in readings or ticks."""
+        given = getattr(self, name)
+        if given is None or not self.decay.by_time:
+            return None if given is None else float(given)
+        return float(whole_ticks(name, given, self.decay.ticks_per_ms))
 
     @property
     def needs(self) -> frozenset[str]:

@@ -221,6 +221,7 @@ def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
         min_periods=0,
         min_weight=0.0,
         horizon=None,
+        damping=None,
     )
 
 

@@ -845,6 +845,7 @@ def test_forecasts(path: Path) -> None:
     [
         ('statistics = ["mean", "forecast"]', "horizon is not given, and a forecast needs it"),
         ("horizon = 3", 'smooth.horizon is not used; add "forecast" to statistics'),
+        ("damping = 3", 'smooth.damping is not used; add "forecast" to statistics'),
         ("coverage = 0.8", 'smooth.coverage is not used; add "forecast_lower" to statistics'),
         ("coverage = 8", "smooth.coverage is 8: it must be a number > 0, < 1"),
         ('outlook = "level"', 'smooth.outlook is not used; add "level" to statistics'),

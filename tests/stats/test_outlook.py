@@ -197,6 +197,32 @@ def test_bounds_cover_what_they_promise(
     assert np.mean((then >= lower) & (then <= upper)) == pytest.approx(coverage, abs=0.02)
 
 
+@pytest.mark.parametrize("damping", [0.5, 8.0, 21.0, 400.0])
+def test_a_damped_trend_halves_with_every_damping(damping: float) -> None:
+    """Independent: the sums that the variance of an error is made of, as fine integrals."""
+    values, _ = drawn(4, 300)
+    values = np.cbrt(values).cumsum()
+    names = ["mean", "level", "trend", "forecast", "forecast_upper", "rmse"]
+    beta, horizon = 0.8, 30
+    asked = Smoothing(Decay(beta=beta), statistics=names, horizon=horizon, damping=damping)
+    got = smoothed(values, asked)
+    at = np.linspace(0.0, horizon, 200_001)
+    reach = np.log(2) ** -1 * damping * (1 - 0.5 ** (at / damping))
+    np.testing.assert_allclose(
+        got["forecast"][1:], (got["level"] + got["trend"] * reach[-1])[1:], rtol=1e-11
+    )
+    gone = np.trapezoid(reach, at) / (horizon**2 / 2)
+    squared = np.trapezoid(reach**2, at) / (horizon**3 / 3)
+    j = np.arange(1, horizon)
+    gain, drift = 1 - beta**2, (1 - beta) ** 2
+    growth = 1 + (gain**2 + 2 * gain * drift * gone * j + drift**2 * squared * j**2).sum()
+    half = 1.959963984540054 * got["rmse"] * np.sqrt(growth)
+    np.testing.assert_allclose((got["forecast_upper"] - got["forecast"])[3:], half[3:], rtol=1e-7)
+    plain = replace(asked, damping=None)
+    assert replace(asked, damping=1e9).ahead.reach == pytest.approx(plain.ahead.reach, rel=1e-7)
+    assert asked.fingerprint() == plain.fingerprint()
+
+
 # Options --------------------------------------------------------------------------------------
 
 
@@ -206,6 +232,8 @@ def test_bounds_cover_what_they_promise(
         ({"statistics": ["mean", "forecast"]}, "horizon is not given"),
         ({"horizon": "5min"}, "horizon is '5min': it must be a number >= 1"),
         ({"horizon": 0}, "horizon is 0: it must be a number >= 1"),
+        ({"damping": 0.0}, "damping is 0.0: it must be a number >= 0.001, of readings"),
+        ({"damping": 3, "outlook": "level"}, 'outlook "level" has no trend to damp'),
         ({"coverage": 1.0}, "coverage is 1.0: it must be a number > 0, < 1"),
         ({"error_span": 0}, "error_span is 0: it must be a number >= 1"),
         ({"outlook": "holt"}, "outlook is 'holt': it must be one of level, trend"),

@@ -63,7 +63,7 @@ def test_every_statistic_has_a_definition_and_a_description() -> None:
 def test_what_a_statistic_needs_is_kept_for_it(name: str) -> None:
     statistic = STATISTICS[name]
     assert set(statistic.needs) <= set(STATES)
-    smoothing = Smoothing(DECAY, statistics=["mean", *({name} - {"mean"})])
+    smoothing = Smoothing(DECAY, statistics=["mean", *({name} - {"mean"})], horizon="1s")
     assert set(statistic.needs) <= set(columns_of(smoothing, smoothing.needs, 2))
 
 
@@ -79,7 +79,8 @@ def test_whole_statistics_are_those_that_are_never_a_fraction() -> None:
     names = [name for name in STATISTICS if name not in PAIRED]
     times = np.cumsum(draw.integers(1, 9_000, 300)) - draw.integers(0, 5_000, 300)
     readings = Readings.of(["s"] * 300, draw.normal(size=300), times)
-    found = SeriesTable(Smoothing(DECAY, statistics=names)).update(readings).statistics
+    smoothing = Smoothing(DECAY, statistics=names, horizon="1s")
+    found = SeriesTable(smoothing).update(readings).statistics
     for name, column in found.items():
         defined = column[~np.isnan(column)]
         assert is_whole(name) == bool((defined == np.rint(defined)).all()), name
