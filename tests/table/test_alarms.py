@@ -391,7 +391,7 @@ def test_a_season_keeps_the_rate_where_series_follow_the_hour(kind: Any) -> None
     rate: dict[str, Any] = {"false_alarms": "1 per 300 readings"}
     rules = AlarmRules.of({"day": kind(season="day", **rate), "none": kind(**rate)})
     one = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules)
-    random, n, raised = np.random.default_rng(4), 250, np.zeros(2)
+    random, n, raised = np.random.default_rng(4), 150, np.zeros(2)
     ids = [f"s{k}" for k in range(n)] * 24
     phases = random.uniform(0, 24, n)
     for day in range(60):
