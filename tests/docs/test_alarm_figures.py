@@ -16,13 +16,14 @@ import pytest
 
 from ewma_ops import Decay, Readings, Smoothing
 from ewma_ops.demo.data import recorded_series
-from ewma_ops.monitor.rules import AlarmRules, Level
+from ewma_ops.monitor.rules import AlarmRules, Level, Spike, Spread
 from ewma_ops.studies.backtest import Backtest, Calibrated, RuleFindings
 from ewma_ops.table.smoothing_set import SmoothingSet
 from tests.docs import make_alarms_picture
 
 PAGE = Path(__file__).parents[2] / "docs" / "alarms.md"
 EVERY = 500
+KINDS = {one.kind: one for one in (Level, Spike, Spread)}
 
 
 class Row(NamedTuple):
@@ -33,12 +34,13 @@ class Row(NamedTuple):
     beta: float
     recommended: bool
     season: str = "none"
+    kind: str = "level"
 
     @property
     def settings(self) -> str:
         """What the page says of them."""
         season = "" if self.season == "none" else f', season = "{self.season}"'
-        return f"beta = {self.beta:g}{season}"
+        return f"`{self.kind}`, beta = {self.beta:g}{season}"
 
 
 ROWS = [
@@ -49,6 +51,9 @@ ROWS = [
     Row("seattle-hourly", "Seattle, hourly, a year", 0.9, True, "day"),
     Row("seattle-hourly", "Seattle, hourly, a year", 0.95, True, "day"),
     Row("sea-surface", "sea, half-hourly, 400 days", 0.9, True, "day"),
+    Row("seattle-hourly", "Seattle, hourly, a year", 0.9, False, "day", "spike"),
+    Row("seattle-hourly", "Seattle, hourly, a year", 0.9, True, "day", "spread"),
+    Row("sea-surface", "sea, half-hourly, 400 days", 0.9, True, "none", "spread"),
 ]
 
 
@@ -57,10 +62,8 @@ def found(row: Row) -> tuple[RuleFindings, Calibrated]:
     rows = recorded_series()[row.series]
     values = np.array([one.value for one in rows])
     readings = Readings([row.series] * len(rows), values, np.array([r.time_ms for r in rows]))
-    decay = Decay(beta=row.beta)
-    rules = AlarmRules.of(
-        {"level": Level(false_alarms=f"1 per {EVERY} readings", season=row.season)}
-    )
+    decay, rate = Decay(beta=row.beta), f"1 per {EVERY} readings"
+    rules = AlarmRules.of({"level": KINDS[row.kind](false_alarms=rate, season=row.season)})
     study = Backtest(SmoothingSet.of(Smoothing(decay)), rules.with_limits(decay))
     study.take(readings)
     (level,) = study.result({"level": float(EVERY)})
@@ -68,12 +71,14 @@ def found(row: Row) -> tuple[RuleFindings, Calibrated]:
     return level, level.calibrated
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.series}-{row.beta}-{row.season}")
+@pytest.mark.parametrize(
+    "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}"
+)
 def test_the_page_has_the_figures_that_are_computed(row: Row) -> None:
     level, calibrated = found(row)
     low, high = calibrated.within
     line = (
-        f"| {row.name} | `level`, {row.settings} | {level.expected:.1f} | {level.own.raised} "
+        f"| {row.name} | {row.settings} | {level.expected:.1f} | {level.own.raised} "
         f"| {calibrated.limit:g} | {calibrated.wanted:.1f} ({low} to {high}) "
         f"| {calibrated.second} |"
     )
@@ -81,7 +86,9 @@ def test_the_page_has_the_figures_that_are_computed(row: Row) -> None:
     assert line in PAGE.read_text("utf-8")
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.series}-{row.beta}-{row.season}")
+@pytest.mark.parametrize(
+    "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}"
+)
 def test_a_calibrated_limit_holds_where_the_page_recommends_it(row: Row) -> None:
     _, calibrated = found(row)
     low, high = calibrated.within
