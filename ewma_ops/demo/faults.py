@@ -39,13 +39,16 @@ _READINGS = 4_000
 _AFTERMATH = 100
 """Readings after the end of a fault in which its end is still felt: a return is a jump too."""
 _UNLIKELY = 1e-3
+_SILENCE = 0.25
+"""Part of the demo in which the faulty series is silent."""
 
 
 class Fault(NamedTuple):
     """A fault of ``n`` readings from the ``first`` on, what is done to them, and who must say so.
 
     ``rule`` is the name of the rule that has to raise an alarm; ``add`` is added to the values; of
-    a sensor that is ``stuck`` they stay what the first one is.
+    a sensor that is ``stuck`` they stay what the first one is. Before the first reading of one that
+    is ``silent`` nothing comes for a quarter of the demo, and nothing is done to any.
     """
 
     label: str
@@ -54,11 +57,13 @@ class Fault(NamedTuple):
     n: int
     add: float = 0.0
     stuck: bool = False
+    silent: bool = False
 
 
 FAULTS = (
     Fault("one reading that is 8 degrees too high", "spike", 1_400, 1, add=8.0),
     Fault("a sensor that is stuck for two days", "stuck", 2_100, 96, stuck=True),
+    Fault("a sensor that sends nothing for some seconds", "silent", 2_500, 0, silent=True),
     Fault("a sensor that reads 6 degrees too much from then on", "level", 2_800, 1_200, add=6.0),
 )
 """In order of time."""
@@ -78,10 +83,14 @@ def faulty_series() -> list[RecordedReading]:
 def with_faults(recorded: Iterable[RecordedReading]) -> Iterator[RecordedReading]:
     """Yield recorded readings, and among them those of the faulty series, by its progress."""
     total, faulty = sum(map(len, recorded_series().values())), faulty_series()
+    (silence,) = (fault.first for fault in FAULTS if fault.silent)
     due = 0
     for k, reading in enumerate(recorded, 1):
         yield reading
-        while due < len(faulty) and (due + 0.5) * total <= k * len(faulty):
+        while due < len(faulty):
+            place = (due + 0.5) / len(faulty) * (1.0 - _SILENCE) + _SILENCE * (due >= silence)
+            if place * total > k:
+                break
             yield faulty[due]
             due += 1
 
@@ -91,7 +100,7 @@ def fault_at(faulty: Sequence[RecordedReading], time_ms: int) -> Fault | None:
 
     ``faulty`` is the series: an alarm soon after a fault is about its end.
     """
-    for fault in FAULTS:
+    for fault in (one for one in FAULTS if not one.silent):
         last = min(fault.first + fault.n + _AFTERMATH, len(faulty)) - 1
         if faulty[fault.first].time_ms <= time_ms <= faulty[last].time_ms:
             return fault
@@ -125,7 +134,7 @@ def judge(alarms: Sequence[Mapping[str, Any]], sent: Mapping[str, int]) -> Verdi
     for alarm in alarms:
         if alarm["transition"] != "raised":
             continue
-        fault = fault_at(faulty, alarm["time"]) if alarm["series_id"] == FAULTY else None
+        fault = _about(alarm, faulty) if alarm["series_id"] == FAULTY else None
         if fault is None:
             by_chance.append(alarm)
         elif alarm["rule"] == fault.rule:
@@ -136,6 +145,15 @@ def judge(alarms: Sequence[Mapping[str, Any]], sent: Mapping[str, int]) -> Verdi
     if _at_least(len(by_chance), expected) < _UNLIKELY:
         wrong.append(f"{len(by_chance)} alarms without a fault, {expected:.1f} expected by design")
     return Verdict(found, by_chance, expected, wrong)
+
+
+def _about(alarm: Mapping[str, Any], faulty: Sequence[RecordedReading]) -> Fault | None:
+    """Return the fault that an alarm of the faulty series is about, if any is.
+
+    One about a silence has the time of the log, at which no reading was recorded.
+    """
+    silences = {fault.rule: fault for fault in FAULTS if fault.silent}
+    return silences.get(alarm["rule"]) or fault_at(faulty, alarm["time"])
 
 
 def _at_least(n: int, mean: float) -> float:

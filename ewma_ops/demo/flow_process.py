@@ -81,6 +81,11 @@ kind = "flat"
 repeats = 30  # the longest of history is 9
 series = ["{watched}"]
 
+[alarms.silent]
+kind = "stale"
+least = "2s"
+series = ["{watched}"]
+
 [recovery]
 directory = {state}
 interval = "2s"

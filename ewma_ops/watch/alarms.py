@@ -5,6 +5,7 @@ Knows records of transitions; must not know topics, rows or pages.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ __all__ = ["Alarm", "Alarms", "Span", "parse_alarm"]
 
 _RECENT = 200
 _SPANS = 100
+_OTHER_CLOCK_S = 86_400.0
+"""An alarm that begins so long after the newest reading is by another clock."""
 _MOST_SERIES = 2_000
 """Series of which the spans are kept, those of the newest transitions."""
 
@@ -132,9 +135,15 @@ class Alarms:
         """Return the alarms of a series that are on."""
         return [alarm for (name, _), alarm in self.active.items() if name == series_id]
 
-    def spans(self, series_id: str) -> list[Span]:
-        """Return when alarms of a series were on, oldest first."""
-        return list(self._spans.get(series_id, ()))
+    def spans(self, series_id: str, newest: float = math.inf) -> list[Span]:
+        """Return when alarms of a series were on, oldest first.
+
+        ``newest`` is the event time of its newest reading: alarms about silences have times of the
+        log's clock, and where that is another one than the readings', they have no place among
+        these.
+        """
+        spans = self._spans.get(series_id, ())
+        return [span for span in spans if span.begin <= newest + _OTHER_CLOCK_S]
 
     def shown(self, alarm: Alarm) -> dict[str, Any]:
         """Return a transition as a page shows it, its times in seconds."""

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from ewma_ops.watch.alarms import Alarm
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.changes import Sent, listed
 from ewma_ops.watch.columns import MeasureColumns
@@ -305,7 +306,7 @@ class Looker:
             elif view.span > 0:
                 begin = newest - view.span
         seen = drawn(whole, view.width, begin, end)
-        now = time.time()
+        now, newest_s = time.time(), float(self._book.columns.time_s[row])
         return {
             "id": series_id,
             "known": True,
@@ -322,8 +323,10 @@ class Looker:
             "std": _number(of.std[row]),
             "sem": _number(of.sem[row]),
             "settled": _number(of.settled[row]),
-            "at": float(self._book.columns.time_s[row]),
-            "alarms": [] if known is None else [span._asdict() for span in known.spans(series_id)],
+            "at": newest_s,
+            "alarms": []
+            if known is None
+            else [span._asdict() for span in known.spans(series_id, newest_s)],
             "on": [] if known is None else [known.shown(one) for one in known.of(series_id)],
             "total": int(self._book.columns.count[row]),
         }
@@ -350,7 +353,7 @@ class Looker:
         known = self._book.alarms
         if known is not None and columns.alarm[row]:
             on = known.of(self._book.name(row))
-            words = ", ".join(f"{one.rule} {one.direction}".strip() for one in on)
+            words = ", ".join(f"{one.rule} {_side(one)}".strip() for one in on)
             return [f"alarm {on[0].direction}".strip() if on else "alarm", words or "alarm"]
         ago = now_s - float(columns.seen_s[row])
         gap = float(columns.gap_s[row])
@@ -363,6 +366,11 @@ class Looker:
                 gap_s=gap,
             )
         )
+
+
+def _side(alarm: Alarm) -> str:
+    """Say what is wrong with a series, where its rule knows."""
+    return "silent" if alarm.kind == "stale" and alarm.rule != "silent" else alarm.direction
 
 
 def state_of(

@@ -72,6 +72,11 @@ kind = "bounds"
 below = 16
 series = ["s1*", "s2*"]
 remind = "10s"
+[alarms.silent]
+kind = "stale"
+gaps = 1
+least = "1s"
+warm_up = 3
 """
 SMALL_BATCHES = "batch_size = 1500\n"
 """Two records of alarms a batch: a kill comes between the alarms of one reading."""

@@ -58,3 +58,13 @@ def test_a_late_clear_of_an_older_alarm_leaves_the_newer_one_on() -> None:
 def test_what_is_no_record_of_an_alarm_is_left_out() -> None:
     for value in (None, b"", b"{}", b"[]", b"\xff", b'{"alarm_id": 5}'):
         assert parse_alarm(value) is None
+
+
+def test_a_silence_by_another_clock_is_not_among_the_readings() -> None:
+    """Recorded readings of 2016 that are sent now: the log's clock is years ahead of theirs."""
+    alarms = Alarms(1000.0, {})
+    alarms.take(an_alarm("spike", "raised", 2_000, 2_000))
+    alarms.take(an_alarm("silent", "raised", 10**12, 10**12 + 2_000, ""))
+    assert [span.rule for span in alarms.spans("s", newest=3.0)] == ["spike"]
+    assert [span.rule for span in alarms.spans("s", newest=10.0**9)] == ["spike", "silent"]
+    assert [one.rule for one in alarms.of("s")] == ["spike", "silent"]
