@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ewma_ops.columns.transitions import BY
 from ewma_ops.monitor.machine import (
     HELD,
     LASTING,
@@ -214,6 +215,9 @@ class Silences(Machine):
         trigger: Trigger,
         seen: Mapping[str, float],
     ) -> Event:
-        event = super()._event(transition, by, episode, trigger, seen)
-        told = {k: v for k, v in event.evidence.items() if k not in ("worst", "readings")}
-        return event._replace(evidence=told, time=trigger.time)
+        told = {**seen, "duration_ms": float(max(trigger.time - episode.since, 0))}
+        raised = episode.partition, episode.offset, episode.ordinal
+        return Event(
+            *(transition, BY.index(by), episode.severity, 0, episode.since, raised, told),
+            trigger.time,
+        )

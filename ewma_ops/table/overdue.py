@@ -46,7 +46,7 @@ class Overdue:
         tracker = state.tracked[one.tracker].tracker
         assert isinstance(tracker, UsualGap)
         self._state, self._machine, self._usual = state, one.machine, tracker
-        self._one, self._concerns = one, concerns
+        self._one, self._concerns = one, concerns if one.rule.series else None
         self._quiet_until: dict[tuple[int, tuple[int, ...]], int] = {}
         self._for = np.zeros(0, np.int8)
         self._changes = state.changes
@@ -123,6 +123,8 @@ class Overdue:
         return event, machine.next_reminder(row)
 
     def _is_for(self, row: int, id_of: Callable[[int], str]) -> bool:
+        if self._concerns is None:
+            return True
         if row >= len(self._for):
             more = np.full(max(row + 1, self._state.size) - len(self._for), _UNKNOWN, np.int8)
             self._for = np.concatenate([self._for, more])

@@ -31,6 +31,8 @@ def judge_alarms(job: Job, verdict: Verdict) -> None:
     verdict.alarms = sum(map(len, whole.values()))
     if verdict.alarms < _FEWEST:
         verdict.fail(f"only {verdict.alarms} transitions of alarms: they prove nothing")
+    if not any(b'"kind":"stale"' in one for own in whole.values() for one in own):
+        verdict.fail("no series was silent for long enough to be raised")
     for series in sorted(found.keys() | whole.keys()):
         _compare(series, found[series], whole[series], verdict)
     identities = Counter(

@@ -23,6 +23,8 @@ __all__ = ["BAD_EVERY", "MUST_BE_REJECTED", "PARTITIONS_IN", "Feeder"]
 PARTITIONS_IN = 3
 SERIES = 50
 SERIES_OF_NEW_PARTITION = 10
+_TURNS, _SILENCE_S = 10, 2
+"""One series in so many is silent for so many seconds, and then the next one of each."""
 BAD_EVERY = 97
 MUST_BE_REJECTED = ("judge", b"dead letter")
 BOMB_BYTES = 150_000_000
@@ -144,7 +146,10 @@ class Feeder:
             time.sleep(0.01)
 
     def _send(self, n: int) -> None:
-        series, partition = self._rng.choice(self._series)
+        at = self._rng.randrange(len(self._series))
+        if at % _TURNS == n // (_SILENCE_S * self._rate) % _TURNS:
+            at = (at + 1) % len(self._series)
+        series, partition = self._series[at]
         reading = {"id": series, "value": round(self._rng.gauss(20, 5), 3)}
         if n % BAD_EVERY == 0:
             self._put(b"not json", partition, [MUST_BE_REJECTED])

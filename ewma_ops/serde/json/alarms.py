@@ -29,6 +29,8 @@ _DURATIONS = {"stale": ("duration_ms", "expected", "limit")}
 """What is in ticks of the evidence of a kind; of the others it is ``duration_ms`` alone."""
 _NO_TIME = int(np.iinfo(np.int64).min)
 _CLEARED = TRANSITIONS.index("cleared")
+_HEARTBEAT = (1 << 64) - 1
+"""Stands in the place of the ordinal of a reading where it was a heartbeat that triggered."""
 _DIRECTIONS = {1: "high", -1: "low"}
 
 Place = Callable[[int], tuple[str, int]]
@@ -212,7 +214,7 @@ def identified(transitions: Transitions, rules: Sequence[RuleText], job: int) ->
                 job,
                 rules[rule].name,
                 series_id,
-                ordinal if cleared or rules[rule].kind != "stale" else "heartbeat",
+                ordinal if cleared or rules[rule].kind != "stale" else _HEARTBEAT,
             )
             for rule, series_id, ordinal, cleared in rows
         ),
@@ -222,6 +224,6 @@ def identified(transitions: Transitions, rules: Sequence[RuleText], job: int) ->
     return Origins(origins.partitions, origins.offsets, ordinals)
 
 
-def _ordinal(job: int, rule: str, series_id: str, ordinal: int | str) -> int:
+def _ordinal(job: int, rule: str, series_id: str, ordinal: int) -> int:
     text = f"{job} {ordinal} {len(rule)} {rule} {series_id}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
