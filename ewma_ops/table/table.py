@@ -400,6 +400,6 @@ class SeriesTable(Revisable):
         if self._alarms is None or not n:
             return found
         batch = Batch(admitted.readings, admitted.values, admitted.times_ms, admitted.rows, before)
-        scores, more = self._alarms.step_through(batch)
+        scores, more = self._alarms.take(batch)
         happened += more
         return found | scores

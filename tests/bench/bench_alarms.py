@@ -27,12 +27,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.job.builders import build_decoder, build_encoder
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
 from ewma_ops.monitor import AlarmRules, Level, Spike, Spread
 from ewma_ops.monitor.rules import Rule
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.alarms import Alarms, Batch
+from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 from ewma_ops.wire.records import ConsumerRecords
 from tests.bench.bench_metrics import runs_of
@@ -47,6 +52,7 @@ MOST_P99_MS = 25
 MOST_CPU = 1.30
 MOST_ADDED_MS = 10
 EVERY = 20
+DECAY = Decay(beta=0.9)
 RULES: dict[str, Mapping[str, Rule]] = {
     "no rules": {},
     "level, spike": {"level": Level(limit=9.0), "spike": Spike(limit=9.0)},
@@ -92,6 +98,33 @@ def bulk(records: int = 200_000, rounds: int = 7) -> dict[str, list[float]]:
             flows[name].take(runs)
             if turn:  # the first is the warm-up
                 found[name].append(1e9 * (time.thread_time() - began) / records)
+    return found
+
+
+def small(sizes: Sequence[int] = (8, 16, 32, 64), times: int = 100) -> Mapping[int, list[float]]:
+    """Return microseconds of level and spike for a batch of some readings: one by one, as columns.
+
+    That is what a live flow brings; `table.alarms` chooses by the number of readings.
+    """
+    draw = np.random.default_rng(7)
+    alarms = Alarms(AlarmRules.of(RULES["level, spike"]), SmoothingSet.of(Smoothing(DECAY)))
+    alarms.state.grow(SERIES)
+    found: dict[int, list[float]] = {}
+    for size in sizes:
+        rows = [draw.integers(0, SERIES, size) for _ in range(times)]
+        batches = [
+            Batch(
+                Readings([f"s{row}" for row in own.tolist()], values, np.zeros(size, np.int64)),
+                *(values, np.zeros(size, np.int64), own, {}),
+            )
+            for own, values in zip(rows, draw.normal(20, 1, (times, size)), strict=True)
+        ]
+        found[size] = []
+        for way in (alarms.step_through, alarms.advance):
+            began = time.thread_time()
+            for batch in batches:
+                way(batch)
+            found[size].append(1e6 * (time.thread_time() - began) / times)
     return found
 
 
@@ -161,6 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     for name, cost in costs.items():
         print(f"{name:26}{median(cost):8,.0f} ns of CPU a reading: {shares[name]:.2f}")
+    for size, (single, columns) in small().items():
+        print(f"{size:3} readings: {single:6,.0f} us one by one, {columns:6,.0f} us as columns")
     return 0 if options.bulk else int(_live(options.rate, options.seconds))
 
 
