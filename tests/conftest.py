@@ -76,6 +76,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+@pytest.hookimpl(trylast=True)  # what the test has open is closed while they answer
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Stop what several tests restart after the last that needs it: idle, it takes its share."""
     for name in ("kafka_cluster", "restartable_kafka"):

@@ -553,10 +553,10 @@ class KafkaCluster:
         self._wait(self._whole, timeout_s, "the cluster is not whole")
 
     def _whole(self) -> bool:
-        nodes = self._ask(lambda admin: admin.describe_cluster())["brokers"]
-        return len(nodes) == len(self.brokers) and all(
+        cluster, topics = self._ask(lambda a: (a.describe_cluster(), a.describe_topics()))
+        return len(cluster["brokers"]) == len(self.brokers) and all(
             len(partition["isr_nodes"]) == len(partition["replica_nodes"])
-            for topic in self._ask(lambda admin: admin.describe_topics())
+            for topic in topics
             for partition in topic["partitions"]
         )
 
@@ -592,7 +592,7 @@ class KafkaCluster:
             except KafkaError as error:  # an election is under way: ask again
                 last = error
             assert time.monotonic() < deadline, f"{otherwise} after {timeout_s:g} s ({last})"
-            time.sleep(0.1)
+            time.sleep(0.25)  # each asks with a client of its own
 
 
 def free_addresses(n: int, taken: Iterable[str] = ()) -> list[str]:
