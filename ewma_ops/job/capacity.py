@@ -19,7 +19,7 @@ from ewma_ops.table.table import SeriesTable
 
 __all__ = ["Plan", "StateSizes", "plan", "state_sizes"]
 
-_CPU_US = ((3.0, 0.8), (5.0, 1.2), (6.0, 1.7))
+_CPU_US = ((3.0, 1.0), (5.0, 1.5), (6.0, 2.1))
 """CPU microseconds a message, all threads of a worker, by the decimal logarithm of its series."""
 
 _BUSY = 0.5
@@ -32,7 +32,9 @@ _LEAST_SHARDS = 16
 _ROOM = 4
 """Partitions and shards are so many times the workers, so that these can grow to as many."""
 
-_WORKER_MB, _LAUNCHER_MB = 130.0, 45.0
+_WORKER_MB, _LAUNCHER_MB = 170.0, 80.0
+"""Of a worker with what it reads ahead, up to 64 MiB, and of the launcher."""
+
 _MEMORY_FACTOR = 2.8
 """Resident memory for each byte of state: growth by doubling, snapshots, the allocator."""
 
@@ -94,7 +96,7 @@ def plan(rate: float, series: int, sizes: StateSizes, interval_s: float = 10.0) 
     --------
     >>> found = plan(500_000, 2_000_000, StateSizes(75.0, 25.0))
     >>> found.workers, found.shards, found.partitions
-    (2, 16, 8)
+    (3, 24, 12)
     """
     for workers in _ALIGNED:
         cores = rate * _cpu_us(series / workers) / 1e6

@@ -4,10 +4,11 @@ python -m tests.bench.bench_growth [--layouts NAME ...] [--workers N ...] [--rea
     [--rounds N] [--against DIRECTORY]
 
 ``ewma run`` with so many workers, exactly once, a snapshot every two seconds. A few readings in
-every partition start all workers; then all others are appended at once. Of these: CPU seconds a
-million, launcher and workers together, and as a multiple of the first number of workers; readings a
-second; and after which share of the time the output partition with the fewest was done: late, if it
-starved. With ``--against`` the code of another copy of this repository takes turns.
+every partition start all workers; then they are held until all others have been appended. Of these:
+CPU seconds a million, launcher and workers together, and as a multiple of the first number of
+workers; readings a second; after which share of the time the output partition with the fewest was
+done: late, if it starved; and the most memory that launcher and workers took together. With
+``--against`` the code of another copy of this repository takes turns.
 """
 
 from __future__ import annotations
@@ -77,11 +78,12 @@ LAYOUTS = {
 
 
 class Score(NamedTuple):
-    """CPU seconds a million, readings a second, and when the partition with the fewest was done."""
+    """What the module says, in its order."""
 
     cpu_s: float
     a_second: float
     fewest_done: float
+    peak_mb: float
 
 
 class Readings(NamedTuple):
@@ -147,16 +149,23 @@ def measure(
                     send(producer, source, partition, run)
                 _await(consumer, target, n_first, flow)
                 time.sleep(_SETTLE_S)
-                used, began = tree_cpu_s(flow.pid), time.monotonic()
-                for partition, run in readings.others:
-                    send(producer, source, partition, run)
+                with flow.paused():
+                    futures = [
+                        future
+                        for partition, run in readings.others
+                        for future in send(producer, source, partition, run)[0]
+                    ]
+                    for future in futures:
+                        future.get(_LIMIT_S)
+                    used, began = tree_cpu_s(flow.pid), time.monotonic()
                 done = _await(consumer, target, expected.total(), flow, expected)
                 took, used = time.monotonic() - began, tree_cpu_s(flow.pid) - used
+                _, peak_mb = flow.memory_mb()
         finally:
             producer.close(10)
             consumer.close()
     fewest = min(expected, key=lambda partition: expected[partition])
-    return Score(used / n_others * 1e6, n_others / took, (done[fewest] - began) / took)
+    return Score(used / n_others * 1e6, n_others / took, (done[fewest] - began) / took, peak_mb)
 
 
 def _await(
@@ -196,7 +205,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--against", type=Path)
     options = parser.parse_args(arguments)
     roots = [ROOT] if options.against is None else [options.against.resolve(), ROOT]
-    print(f"{'':32}{'workers':>8}{'CPU s/million':>15}{'':9}{'readings/s':>12}{'fewest done':>13}")
+    print(
+        f"{'':32}{'workers':>8}{'CPU s/million':>15}{'':9}{'readings/s':>12}"
+        f"{'fewest done':>13}{'MB':>6}",
+        flush=True,
+    )
     with EmbeddedBroker() as broker:
         for name in options.layouts:
             layout = LAYOUTS[name]
@@ -213,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
                 label = name if root == ROOT else f"{name}, {root.name}"
                 print(
                     f"{label:32}{workers:8}{found.cpu_s:15.2f}{found.cpu_s / one:8.2f}x"
-                    f"{found.a_second:12,.0f}{found.fewest_done:13.2f}",
+                    f"{found.a_second:12,.0f}{found.fewest_done:13.2f}{found.peak_mb:6.0f}",
                     flush=True,
                 )
 

@@ -109,6 +109,18 @@ class Flow:
         finally:
             self.kill()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold all its processes for the length of a ``with`` block."""
+        pids = self._pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     @property
     def pid(self) -> int:
         """The process id of the launcher."""

@@ -143,6 +143,20 @@ def test_a_piece_is_pickled_alike_each_time(n: int) -> None:
     """Bytewax pickles it to measure it, and again to send it: else the receiver is lost."""
     for piece in pieces_of(run_of(n)):
         assert pickle.dumps(piece) == pickle.dumps(piece)
+        assert piece.__reduce__()[1][0] is piece.__reduce__()[1][0]  # made once
+
+
+def test_a_run_is_not_looked_into_where_all_shards_are_here() -> None:
+    alone, half, run = Worker(), Worker(), run_of()
+    assert not alone.tables.all_here()
+    alone.take_in(pieces_of(run))
+    half.take_in([piece for piece in pieces_of(run) if piece.shard % 2])
+    assert alone.tables.all_here()
+    assert not half.tables.all_here()
+    for all_here in (True, False):
+        pieces = pieces_of(run, all_here=all_here)
+        assert [piece.shard for piece in pieces] == [0, 1, 2, 3]
+        assert (pieces[0].run.readings is run) == all_here
 
 
 def test_two_workers_of_one_process_share_runs_not_tables() -> None:
