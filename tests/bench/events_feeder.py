@@ -64,7 +64,7 @@ class Feeder:
 
     def step(self, n: int) -> None:
         """Write the next ``n`` events, of now."""
-        if not n:
+        if n <= 0:
             return
         at = (self._next + np.arange(n)) % self._series
         self._next = int(at[-1]) + 1
