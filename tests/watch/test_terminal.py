@@ -110,8 +110,8 @@ def test_an_alarm_of_a_silent_series_has_a_mark_of_its_own() -> None:
     assert raised is not None
     assert cleared is not None
     book.take_alarms([raised])
-    assert looker.table(View())["state"][1] == ["alarm", "stale"]
-    assert cells(looker.table(View()))[1][-1] == "◆ stale"
+    assert looker.table(View())["state"][1] == ["alarm", "stale silent"]
+    assert cells(looker.table(View()))[1][-1] == "◆ stale silent"
     assert looker.table(View(only=("alarm",)))["ids"] == ["b"]
     book.take_alarms([cleared])
     assert cells(looker.table(View()))[1][-1] == cells(looker.table(View()))[0][-1]
