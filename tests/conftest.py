@@ -68,7 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.apache_kafka)
         if fixtures & _NEEDS_BROKER:
             item.add_marker(pytest.mark.broker)
-    items.sort(key=lambda item: rank(item.nodeid, set(getattr(item, "fixturenames", ()))))
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    fixtures, slow = set(getattr(item, "fixturenames", ())), item.get_closest_marker("slow")
+    return rank(item.nodeid, fixtures, slow=slow is not None)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,7 +1,7 @@
 """Which tests a worker of pytest-xdist runs together, and which come first.
 
 What takes long in one piece comes first, then what starts programs and waits for them; tests that
-need nothing but the processor fill the gaps at the end.
+need nothing but the processor fill the gaps at the end, those that are marked slow before others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def unit(nodeid: str) -> str:
     return nodeid.rpartition("-")[0] or nodeid if file.name == _ORACLES else nodeid
 
 
-def rank(nodeid: str, fixtures: set[str]) -> int:
+def rank(nodeid: str, fixtures: set[str], *, slow: bool = False) -> int:
     """Return where a test stands in the order of all: the lowest number comes first."""
     file = _file(nodeid)
     kinds = [
@@ -51,6 +51,7 @@ def rank(nodeid: str, fixtures: set[str]) -> int:
         bool(fixtures & {"restartable_kafka", "kafka_of_properties"}),
         bool(fixtures & {"broker", "kafka", "kafka_sasl", "own_kafka"}),
         file.parts[0] == "tests" and file.parts[1] in _WAITING,
+        slow,
         True,
     ]
     return kinds.index(True)
