@@ -18,7 +18,14 @@ from rich.table import Table
 from ewma_ops.demo.data import SERIES, recorded_readings, synthetic_ticks
 from ewma_ops.demo.expected import Expected
 from ewma_ops.demo.faults import FAULTS, FAULTY, Verdict, judge, with_faults
-from ewma_ops.demo.feed import MALFORMED, READINGS_PER_S, SYNTHETIC_PER_S, Feeder, now_ms
+from ewma_ops.demo.feed import (
+    MALFORMED,
+    READINGS_PER_S,
+    STAMPED_PER_S,
+    SYNTHETIC_PER_S,
+    Feeder,
+    now_ms,
+)
 from ewma_ops.demo.flow_process import ALARMS, BETA, DEAD_LETTERS, INPUT, OUTPUT, Flow
 from ewma_ops.demo.page_process import Page
 from ewma_ops.demo.picture import draw
@@ -117,7 +124,8 @@ class Demo:
 
     def _feed(self, forever: bool) -> None:
         feeder, expected = self._feeder, self._expected
-        feeder.send(expected.entering(self._readings), READINGS_PER_S, MALFORMED)
+        sent = expected.entering(self._readings)
+        feeder.send(sent, READINGS_PER_S, MALFORMED, STAMPED_PER_S)
         if forever and not self._stopping.is_set():
             feeder.send(expected.entering(synthetic_ticks(now_ms)), SYNTHETIC_PER_S)
 

@@ -22,6 +22,7 @@ __all__ = [
     "MALFORMED",
     "MALFORMED_EVERY",
     "READINGS_PER_S",
+    "STAMPED_PER_S",
     "SYNTHETIC_PER_S",
     "Feeder",
     "Malformed",
@@ -34,6 +35,10 @@ LABEL_HEADER = "malformed-on-purpose"
 
 READINGS_PER_S = 2800.0
 """Pace of the recorded readings: all are sent within a quarter of a minute."""
+
+STAMPED_PER_S = READINGS_PER_S
+"""Pace that the timestamps of the demo's records tell, however fast they are sent: by it the series
+that is silent is so for some seconds."""
 
 SYNTHETIC_PER_S = 200.0
 """Pace of the synthetic ticks."""
@@ -104,6 +109,7 @@ class Feeder:
         self._topic = topic
         self._stopping = threading.Event() if stopping is None else stopping
         self._failure: BaseException | None = None
+        self._timestamp_ms: int | None = None
         try:
             self._producer = KafkaProducer(
                 bootstrap_servers=bootstrap_servers,
@@ -119,6 +125,7 @@ class Feeder:
         readings: Iterable[RecordedReading],
         readings_per_s: float,
         malformed: Sequence[Malformed] = (),
+        stamped_per_s: float | None = None,
     ) -> None:
         """Send ``readings`` until they end or ``stopping`` is set, and wait for every delivery.
 
@@ -128,14 +135,18 @@ class Feeder:
             Pace, > 0.
         malformed
             Messages to put between the readings, one after every ``MALFORMED_EVERY``.
+        stamped_per_s
+            Pace that the timestamps of the records are to tell; ``None`` for when they are sent.
 
         Raises
         ------
         DeliveryError
             If Kafka did not take a message.
         """
-        due_s = time.perf_counter()
+        due_s, began_ms = time.perf_counter(), now_ms()
         for k, reading in enumerate(readings, start=1):
+            if stamped_per_s is not None:
+                self._timestamp_ms = began_ms + int(k / stamped_per_s * 1_000)
             self._send_reading(reading)
             if k % MALFORMED_EVERY == 0 and self.malformed < len(malformed):
                 self._send_malformed(malformed[self.malformed])
@@ -143,6 +154,7 @@ class Feeder:
             ahead_s = due_s - time.perf_counter()
             if (ahead_s > _ROUND_S and self._stopping.wait(ahead_s)) or self._stopping.is_set():
                 break
+        self._timestamp_ms = None
         self._wait_for_acks()
 
     def close(self) -> None:
@@ -169,7 +181,13 @@ class Feeder:
         self, key: bytes, payload: bytes | None, headers: list[tuple[str, bytes]]
     ) -> None:
         self._check()
-        future = self._producer.send(self._topic, key=key, value=payload, headers=headers)
+        future = self._producer.send(
+            self._topic,
+            key=key,
+            value=payload,
+            headers=headers,
+            timestamp_ms=self._timestamp_ms,
+        )
         future.add_errback(self._failed)
 
     def _failed(self, error: BaseException) -> None:

@@ -34,7 +34,8 @@ _CRITICAL = SEVERITIES.index("critical")
 _ADOPTED = 0.6
 """An alarm that is cleared with more than this part of its largest deviation left, measured from
 what was expected as it was raised: the series has not come back, it is expected where it is."""
-PENDING, LASTING, COOLING = range(3)
+PENDING, LASTING, COOLING, GONE = range(4)
+"""What an episode is. Gone: silent for so long that nothing more is said until it sends again."""
 _LATEST = (1 << 63) - 1
 
 EPISODE = (

@@ -20,6 +20,8 @@ import numpy as np
 
 from ewma_ops.columns.transitions import BY
 from ewma_ops.monitor.machine import (
+    CLEARED,
+    GONE,
     HELD,
     LASTING,
     RAISED,
@@ -163,7 +165,7 @@ class Silences(Machine):
             return None
         if episode.phase == LASTING:
             return self._clear(row, episode, "resumed", trigger, look)
-        if trigger.time >= episode.until:
+        if episode.phase == GONE or trigger.time >= episode.until:
             del self.episodes[row]
         return None
 
@@ -181,10 +183,23 @@ class Silences(Machine):
         episode = self.episodes.get(row)
         return episode is not None and episode.phase == LASTING
 
+    def is_gone(self, row: int) -> bool:
+        """Tell whether a series was given up."""
+        episode = self.episodes.get(row)
+        return episode is not None and episode.phase == GONE
+
+    def give_up(self, row: int, time: int) -> Event:
+        """End the alarm of a series that is to be forgotten; return its end."""
+        episode = self.episodes[row]
+        episode.phase = GONE
+        return self._event(CLEARED, "reset", episode, Trigger(time), {})
+
     def cooled(self, row: int, due: int) -> int:
         """Return when a silence is too long that is so at ``due`` without a cooldown."""
         episode = self.episodes.get(row)
-        return due if episode is None else max(due, episode.until)
+        if episode is None:
+            return due
+        return _LATEST if episode.phase == GONE else max(due, episode.until)
 
     def raise_alarm(self, row: int, due: int, heard: Heard, seen: Mapping[str, float]) -> Event:
         """Return the alarm about a silence that was too long from ``due`` on."""
@@ -202,6 +217,10 @@ class Silences(Machine):
         if times < 1:
             return None
         return self._report(HELD, episode, Trigger(episode.noticed + times * self._remind), seen)
+
+    def since(self, row: int) -> int:
+        """Return since when a series in alarm is silent."""
+        return self.episodes[row].since
 
     def next_reminder(self, row: int) -> int:
         """Return up to when no reminder is due of a series in alarm."""

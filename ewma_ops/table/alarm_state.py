@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.errors import ConfigError, StateError
-from ewma_ops.monitor.machine import EPISODE, Episode, Machine
+from ewma_ops.monitor.machine import EPISODE, GONE, Episode, Machine
 from ewma_ops.monitor.rules import AlarmRules, Rule
 from ewma_ops.monitor.scores import KINDS, Kind
 from ewma_ops.monitor.silence import HEARD, UsualGap
@@ -244,7 +244,12 @@ class AlarmState:
 
     def in_alarm(self) -> NDArray[np.intp]:
         """Return the rows of which a rule is not quiet."""
-        rows = {row for one in self.bound for row in one.machine.episodes}
+        rows = {
+            row
+            for one in self.bound
+            for row, episode in one.machine.episodes.items()
+            if episode.phase != GONE
+        }
         return np.fromiter(rows, np.intp, len(rows))
 
     def taken(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:

@@ -105,7 +105,9 @@ class Alarms:
         self._judged = [0] * len(self.state.bound)
         self._run_lengths = [_run_length(one.rule) for one in self.state.bound]
         self.overdue = {
-            one.number: Overdue(self.state, one, self._concerns[one.number])
+            one.number: Overdue(
+                self.state, one, self._concerns[one.number], smoothing_set.forget_after
+            )
             for one in self.state.bound
             if one.rule.by_log
         }

@@ -39,23 +39,32 @@ class Overdue:
         The rule.
     concerns
         Tells whether it is for a series, by its id.
+    forget_after
+        After how long, in ticks, idle series are forgotten; ``None`` for never. A silence that may
+        be longer raises nothing, and after it an alarm ends: so nobody can tell when the memory of
+        a series is freed.
     """
 
-    def __init__(self, state: AlarmState, one: BoundRule, concerns: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        state: AlarmState,
+        one: BoundRule,
+        concerns: Callable[[str], bool],
+        forget_after: int | None = None,
+    ) -> None:
         assert isinstance(one.machine, Silences)
         tracker = state.tracked[one.tracker].tracker
         assert isinstance(tracker, UsualGap)
         self._state, self._machine, self._usual = state, one.machine, tracker
         self._one, self._concerns = one, concerns if one.rule.series else None
+        self._forget_after = _LATEST if forget_after is None else forget_after
         self._quiet_until: dict[tuple[int, tuple[int, ...]], int] = {}
         self._for = np.zeros(0, np.int8)
         self._changes = state.changes
 
     def may_be(self, beat: Heartbeat, shards: tuple[int, ...]) -> bool:
         """Tell whether anything may come of a heartbeat for some shards."""
-        if self._changes != self._state.changes:
-            self._changes = self._state.changes
-            self._quiet_until, self._for = {}, np.zeros(0, np.int8)
+        self._refresh()
         return beat.time > self._quiet_until.get((beat.partition, shards), NEVER)
 
     def at(
@@ -76,12 +85,14 @@ class Overdue:
         id_of
             Row to series id.
         """
+        self._refresh()
         n = len(among)
         usual, _, seen, _ = self._state.tracked[self._one.tracker].columns
         time, source, *_ = self._state.heard[self._one.place].columns
         own = among & (source[:n] == beat.partition) & (seen[:n] >= self._usual.warm_up)
         rows = np.flatnonzero(own)
         reach = self._usual.reach(COLUMNS, usual[rows])
+        rows, reach = rows[reach <= self._forget_after], reach[reach <= self._forget_after]
         due = time[rows] + reach.astype(np.int64)
         busy = np.zeros(n, np.bool_)
         busy[np.fromiter(self._machine.episodes, np.intp)] = True
@@ -89,7 +100,8 @@ class Overdue:
         quiet = (due >= beat.time) & ~busy
         until = min(beat.time + self._usual.least, int(due[quiet].min(initial=_LATEST)))
         # One by one: what is overdue and, if something may come of it, what was before.
-        looked = ~quiet if self._machine.lingers else ~quiet & ~busy
+        lingers = self._machine.lingers or self._forget_after < _LATEST
+        looked = ~quiet if lingers else ~quiet & ~busy
         for at in np.flatnonzero(looked).tolist():
             row = int(rows[at])
             told = {"expected": float(usual[row]), "limit": float(reach[at])}
@@ -109,18 +121,36 @@ class Overdue:
     ) -> tuple[Event | None, int]:
         """Return what comes of a series at a time, and when something may come of it again."""
         machine = self._machine
-        event: Event | None
         if machine.lasts(row):
+            ends = min(machine.since(row) + self._forget_after, _LATEST)
+            if now > ends:
+                return machine.give_up(row, ends), _LATEST
             event = machine.reminder(row, now, told)
-        else:
-            due = machine.cooled(row, due)
-            if due >= now:
-                return None, due
-            if not self._is_for(row, id_of):
-                return None, _LATEST
-            heard = [column[row].item() for column in self._state.heard[self._one.place].columns]
-            event = machine.raise_alarm(row, due, Heard(*heard), told)
-        return event, machine.next_reminder(row)
+            return event, min(machine.next_reminder(row), ends)
+        due = machine.cooled(row, due)
+        if due >= now:
+            return None, due
+        if not self._is_for(row, id_of):
+            return None, _LATEST
+        heard = [column[row].item() for column in self._state.heard[self._one.place].columns]
+        event = machine.raise_alarm(row, due, Heard(*heard), told)
+        ends = min(machine.since(row) + self._forget_after, _LATEST)
+        return event, min(machine.next_reminder(row), ends)
+
+    def _refresh(self) -> None:
+        """Forget what follows from rows that were moved."""
+        if self._changes != self._state.changes:
+            self._changes = self._state.changes
+            self._quiet_until, self._for = {}, np.zeros(0, np.int8)
+
+    def waiting(self, rows: NDArray[np.intp], id_of: Callable[[int], str]) -> NDArray[np.intp]:
+        """Return those rows whose silence may still raise an alarm: they must be kept."""
+        self._refresh()
+        usual, _, seen, _ = self._state.tracked[self._one.tracker].columns
+        known = rows[seen[rows] >= self._usual.warm_up]
+        known = known[self._usual.reach(COLUMNS, usual[known]) <= self._forget_after]
+        may = [row for row in known.tolist() if not self._machine.is_gone(row)]
+        return np.array([row for row in may if self._is_for(row, id_of)], np.intp)
 
     def _is_for(self, row: int, id_of: Callable[[int], str]) -> bool:
         if self._concerns is None:

@@ -184,6 +184,9 @@ class SeriesState:
         idle = idleness.idle_rows(self._admission.newest_ms[:n])
         if self._alarms is not None:  # the next reading clears their alarms
             idle[self._alarms.state.in_alarm()] = False
+            for rule in self._alarms.overdue.values():
+                waits = rule.waiting(np.flatnonzero(idle), self.ids().__getitem__)
+                idle[waits] = False
         if _LEAST_IDLE * np.count_nonzero(idle) < n:
             return 0
         return self._keep_rows(~idle)

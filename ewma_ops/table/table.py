@@ -193,6 +193,7 @@ class SeriesTable(Revisable):
         found = [
             (event.time, ids[row], rule, row, event)
             for rule, overdue in self._alarms.overdue.items()
+            if overdue.may_be(beat, beats.shards)
             for row, event in overdue.at(beat, beats.shards, among, ids.__getitem__)
         ]
         if not found:

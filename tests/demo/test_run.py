@@ -55,7 +55,7 @@ def test_whole_replay_is_right_and_drawn(
     assert run_demo(forever=False, directory=tmp_path) == 0
     told = capsys.readouterr().out
     assert "45,600 readings in, 45,600 events out" in told
-    assert "3 of 3 faults raised an alarm; 0 alarms without a fault, 1.2 expected by design" in told
+    assert "4 of 4 faults raised an alarm; 0 alarms without a fault, 1.2 expected by design" in told
     assert "spike: sea-surface-faulty is far above what is expected: value 12.77" in told
     assert "level: sea-surface-faulty is high: average" in told
     assert "stuck: sea-surface-faulty is the same for 30 readings in a row: " in told

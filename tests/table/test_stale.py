@@ -18,6 +18,7 @@ from ewma_ops.columns.log_clocks import Log, LogClocks
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Smoothed
 from ewma_ops.columns.transitions import BY, TRANSITIONS
+from ewma_ops.job.clocks import Clocks
 from ewma_ops.monitor import AlarmRules, Bounds, Stale
 from ewma_ops.operators.routing import RoutedRun
 from tests.oracles.silences import Logged, SilenceRule, silences
@@ -308,3 +309,48 @@ def test_heartbeats_between_readings_stay_where_they_are() -> None:
     some = beats.among(np.array([1, 2]), [3, 1], 4)
     assert ([beat.place for beat in some], some.shards) == ([0, 1, 2], (1, 3))
     assert readings.take(np.array([0])).heartbeats is None
+
+
+def forgetting(records: Sequence[Logged], *, frees: bool, cut: int) -> list[Any]:
+    """Run records through a table that forgets, and frees memory after every cut or never."""
+    log, clocks = LogClocks(), Clocks()
+    own = SeriesTable(COUNT, alarms=RULES, forget_after="40s")
+    out: list[Smoothed] = []
+    for lo in range(0, len(records), cut):
+        readings = clocks.stamp(marked(records[lo : lo + cut], log))
+        out += own.update_in_order(readings)
+        if frees:
+            own.free_idle()
+    return bits_of(out)
+
+
+@law
+@given(logs(), st.integers(1, 60))
+def test_freed_memory_changes_no_bit(records: list[Logged], cut: int) -> None:
+    whole = forgetting(records, frees=False, cut=1_000)
+    assert forgetting(records, frees=False, cut=cut) == whole
+    assert forgetting(records, frees=True, cut=cut) == whole
+
+
+def test_the_alarm_of_a_series_that_is_forgotten_ends() -> None:
+    gone = Stale(gaps=3, least="2s", warm_up=3, remind="10s")
+    after = [at(k, "b") for k in range(5, 60)]
+    own = SeriesTable(COUNT, alarms=AlarmRules.of({"silent": gone}), forget_after="30s")
+    records = [Logged(p, k, START_MS + int(s * 1000), name)
+               for k, (p, s, name) in enumerate([*USUAL, *after])]  # fmt: skip
+    found = list(own.update_in_order(Clocks().stamp(marked(records, LogClocks()))))
+    rows = [
+        (TRANSITIONS[what], BY[by], (time - START_MS) / 1000)
+        for one in (part.transitions for part in found)
+        if one is not None and one.times_ms is not None
+        for what, by, time in zip(one.transitions, one.by, one.times_ms.tolist(), strict=True)
+    ]
+    assert rows == [
+        ("raised", "", 7.0), ("held", "", 17.0), ("held", "", 27.0), ("cleared", "reset", 34.0)
+    ]  # fmt: skip
+    assert own.free_idle() == 1
+    assert "a" not in own
+    late = Stale(gaps=0, least="31s", warm_up=3)
+    kept = SeriesTable(COUNT, alarms=AlarmRules.of({"silent": late}), forget_after="30s")
+    silent = list(kept.update_in_order(Clocks().stamp(marked(records, LogClocks()))))
+    assert {part.transitions for part in silent} == {None}, "forgotten before it is missed"
