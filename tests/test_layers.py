@@ -124,7 +124,7 @@ ROOMS = {
     "flows.smooth": _row("errors columns.sealed settings job job.recovery"),
 }
 
-_PRIVATE = "connect network exchange frames polling runs_in runs_out sending"
+_PRIVATE = "connect network exchange frames polling runs_in runs_out sending sockets"
 KAFKA_INSIDE = {f"ewma_ops.connectors.client.{name}" for name in _PRIVATE.split()}
 """The only modules that may touch kafka-python's inside."""
 KAFKA_PUBLIC = {"kafka", "kafka.admin", "kafka.errors", "kafka.structs"}

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
@@ -42,6 +43,7 @@ class Proxy:
 
     ``late_s``: whatever writes waits up to so long, in its order, and is delivered even when its
     client has died in the meantime: appends of the dead.
+    ``in_pieces``: answers come in pieces, some of them with the beginning of the next one.
     ``commits_to_refuse``: so many commits of offsets are answered as while a coordinator loads.
     ``marks``: readers are told that these partitions end there, and see nothing from there on:
     the high watermark lags behind what was acknowledged.
@@ -52,6 +54,7 @@ class Proxy:
         self.target = (host, int(port))
         self._rng = random.Random(f"{seed} proxy")
         self.late_s = 0.0
+        self.in_pieces = False
         self.marks: dict[TopicPartition, int] = {}
         self.acks_lost = 0
         self.commits_to_refuse = 0
@@ -115,6 +118,13 @@ class Proxy:
             self._links.add(_Link(self, client, broker))
 
     # Called by the links.
+
+    def pieces(self, answer: bytes) -> list[bytes]:
+        """Cut an answer at random places, if answers are to come in pieces."""
+        if not self.in_pieces:
+            return [answer]
+        cuts = sorted(self._rng.choices(range(1, len(answer)), k=self._rng.randrange(3)))
+        return [answer[lo:hi] for lo, hi in pairwise([0, *cuts, len(answer)])]
 
     def due(self, request: bytes) -> float:
         (api,) = struct.unpack_from(">h", request)
@@ -216,7 +226,9 @@ class _Link:
             told = self._proxy.rewritten(api, version, answer)
             # A client that is dead does not take it, and what it sent is still on its way.
             with contextlib.suppress(OSError):
-                self._client.sendall(struct.pack(">i", len(told)) + told)
+                for piece in self._proxy.pieces(struct.pack(">i", len(told)) + told):
+                    self._client.sendall(piece)
+                    time.sleep(0.002 if self._proxy.in_pieces else 0)
         self.end()
 
     def end(self) -> None:

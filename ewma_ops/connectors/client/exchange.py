@@ -23,7 +23,7 @@ from kafka import errors as kafka_errors
 from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import ProducerRecords
 
-__all__ = ["poll", "poll_records", "send", "take_runs", "wake"]
+__all__ = ["answers_shortly", "poll", "poll_records", "send", "serve", "take_runs", "wake"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ _LONGEST_WAIT_MS = 500
 _in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
 _often: WeakKeyDictionary[KafkaConsumer, Any] = WeakKeyDictionary()
 """What polls each consumer that is polled often."""
+_sendings: WeakKeyDictionary[KafkaProducer, Any] = WeakKeyDictionary()
+"""What serves each producer that sends whole runs."""
 
 
 def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
@@ -57,7 +59,7 @@ def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
     else:
         from ewma_ops.connectors.client import sending
 
-        sending.send_shortly(client)
+        _sendings[client] = sending.Sending(client)
     _in_runs.add(client)
 
 
@@ -79,6 +81,11 @@ def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[
         tp: [run for of, items in groupby(fetched, type) for run in _runs(of, items)]
         for tp, fetched in poll_records(consumer, timeout_ms).items()
     }
+
+
+def answers_shortly(consumer: KafkaConsumer) -> bool:
+    """Return whether a poll may be short: it asks no more, and costs no more, than is needed."""
+    return consumer in _often
 
 
 def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
@@ -137,8 +144,21 @@ def send(
 
 
 def wake(producer: KafkaProducer) -> None:
-    """Have a producer send what it was handed."""
+    """Have a producer send what it was handed, and take the answers as they come."""
     producer._sender.wakeup()
+
+
+def serve(producer: KafkaProducer) -> bool:
+    """Have a producer send what it was handed, in this thread where little is written.
+
+    Returns whether to call this again soon, as only this thread will take the answers.
+    """
+    sending = _sendings.get(producer)
+    if sending is None:
+        wake(producer)
+        return False
+    again: bool = sending.serve()
+    return again
 
 
 def _runs(of: type[Any], fetched: Iterable[Any]) -> list[Columns]:

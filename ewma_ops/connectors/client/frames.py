@@ -17,6 +17,7 @@ from kafka.protocol.consumer import FetchResponse
 from kafka.protocol.producer import ProduceResponse
 
 __all__ = [
+    "BODY_AT",
     "FETCH_VERSION",
     "PRODUCE_VERSION",
     "Fetched",
@@ -47,6 +48,8 @@ _INT32 = struct.Struct(">i")
 _NO_REPLICA = b"\xff\xff\xff\xff"
 _EMPTY, _NULL = 1, 0
 _CORRELATION_END = 4
+BODY_AT = _CORRELATION_END + 1
+"""Where an answer begins behind its correlation id, where there are no tags."""
 _CONTINUES = 0x80
 
 
@@ -99,7 +102,7 @@ class Frame:
         """Return an object with the correlation id that the answer begins with."""
         if buffer[_CORRELATION_END]:  # there are tags
             return ResponseHeader.decode(buffer, flexible=True)
-        buffer.seek(_CORRELATION_END + 1)
+        buffer.seek(BODY_AT)
         return _Answers(_INT32.unpack_from(buffer)[0])
 
     def decode(self, buffer: Any) -> Any:
@@ -212,7 +215,7 @@ def _usual_fetched(buffer: Any, at: int) -> Fetched | None:
 
 def kafka_fetched(fetched: Fetched) -> Any:
     """Return an answer as kafka-python reads it."""
-    fetched.whole.seek(_CORRELATION_END + 1)
+    fetched.whole.seek(BODY_AT)
     return FetchResponse[FETCH_VERSION].decode(fetched.whole)
 
 

@@ -88,6 +88,7 @@ def net_client(settings: Mapping[str, Any]) -> Any:
         transport._sock_recv = receiver(transport, received)
         if type(transport) is KafkaTCPTransport:  # TLS has its own reasons to wait
             write_at_once(transport)
+            client._net._selector.know(transport)
         return transport
 
     async def remember_a_refusal(node: Any, connection: Any, **named: Any) -> None:
@@ -225,6 +226,21 @@ class Selector(selectors.DefaultSelector):
         super().__init__()
         self._told: dict[int, tuple[Any, int]] = {}  # what the kernel knows, by file descriptor
         self._changed: set[int] = set()
+        self._transports: dict[int, Any] = {}
+
+    def know(self, transport: Any) -> None:
+        """Remember whose a plain socket is."""
+        self._transports[transport._sock.fileno()] = transport
+
+    def transport_of(self, fd: int) -> Any:
+        """Return whose a plain socket is, if that one waits to read from it, and no more."""
+        key = self._fd_to_key.get(fd)  # type: ignore[attr-defined]
+        transport = self._transports.get(fd)
+        if key is None or transport is None or key.events != selectors.EVENT_READ:
+            return None
+        if transport._sock is not key.fileobj or transport._closed or not transport._read:
+            return None
+        return transport
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         """Return the key that the socket was registered with; KeyError if it was not."""
@@ -256,6 +272,17 @@ class Selector(selectors.DefaultSelector):
             if self._changed:
                 self._tell()
             return super().select(timeout)
+
+        def came(self, timeout_s: float) -> list[tuple[int, int]]:
+            """Wait for what the kernel says of what is registered: file descriptor and events."""
+            if self._changed:
+                self._tell()
+            kernel = self._selector  # type: ignore[attr-defined]
+            found: list[tuple[int, int]] = kernel.poll(
+                timeout_s,
+                max(len(self._fd_to_key), 1),  # type: ignore[attr-defined]
+            )
+            return found
 
         def _tell(self) -> None:
             kernel = self._selector  # type: ignore[attr-defined]

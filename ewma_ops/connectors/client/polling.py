@@ -24,7 +24,7 @@ from kafka.protocol.consumer import FetchRequest
 from kafka.protocol.parser import KafkaProtocol
 from kafka.record.memory_records import MemoryRecords
 
-from ewma_ops.connectors.client import compatible, runs_in
+from ewma_ops.connectors.client import compatible, runs_in, sockets
 from ewma_ops.connectors.client.frames import (
     FETCH_VERSION,
     Fetched,
@@ -40,7 +40,7 @@ from ewma_ops.wire.layout import MAGIC, MAGIC_AT
 
 __all__ = ["Polling", "incompatibilities"]
 
-_UPKEEP_S = 0.25
+_UPKEEP_S = 0.5
 
 
 class Polling:
@@ -84,7 +84,7 @@ class Polling:
                     self._fetch()
             if records or now >= until:
                 return records
-            self._net._poll_once(max(0.0, min(until, self._upkeep_at) - now))
+            sockets.serve(self._net, max(0.0, min(until, self._upkeep_at) - now))
 
     def _keep_up(self, now: float) -> dict[Any, list[Any]]:
         refreshed = self._refreshed()
@@ -121,7 +121,10 @@ class Polling:
             self._anew -= requests.keys()
         for node_id, (request, offsets) in requests.items():
             busy.add(node_id)
-            future = manager.send(request, node_id=node_id)
+            if isinstance(request, Frame):
+                future = sockets.send(manager._conns[node_id], request)
+            else:
+                future = manager.send(request, node_id=node_id)
             future.add_callback(self._answered, node_id, offsets, time.monotonic())
             future.add_errback(fetcher._handle_fetch_error, node_id)
             future.add_both(fetcher._clear_pending_fetch_request, node_id)
@@ -294,4 +297,4 @@ _READS = {
 
 def incompatibilities() -> list[str]:
     """Return one sentence for each thing in kafka-python that is not where it was."""
-    return compatible.incompatibilities(_READS, {}, {})
+    return sockets.incompatibilities() + compatible.incompatibilities(_READS, {}, {})

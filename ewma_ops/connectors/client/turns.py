@@ -10,10 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-__all__ = ["at_end", "end", "tell", "tell_no_more"]
+__all__ = ["at_end", "at_next_end", "end", "tell", "tell_no_more"]
 
 _due: dict[int, dict[Callable[[], None], None]] = {}
 """What is to be called at the end of the turn, by the thread that tells of its turns."""
+_due_next: dict[int, dict[Callable[[], None], None]] = {}
+_awaited: set[int] = set()
+"""Threads whose turn had better not last long, as something is measured until it ends."""
 
 
 def tell() -> None:
@@ -25,6 +28,7 @@ def tell_no_more() -> None:
     """Note that this thread ends no more turns; calls what is due."""
     end()
     _due.pop(threading.get_ident(), None)
+    _due_next.pop(threading.get_ident(), None)
 
 
 def at_end(call: Callable[[], None]) -> bool:
@@ -36,9 +40,29 @@ def at_end(call: Callable[[], None]) -> bool:
     return True
 
 
+def at_next_end(call: Callable[[], None], *, soon: bool = False) -> None:
+    """Have something that is called at the end of a turn called at the end of the next one too.
+
+    ``soon`` asks for that to come soon, should there be nothing to do.
+    """
+    thread = threading.get_ident()
+    _due_next.setdefault(thread, {})[call] = None
+    if soon:
+        _awaited.add(thread)
+
+
+def is_awaited() -> bool:
+    """Return whether the end of this turn is to come soon."""
+    return threading.get_ident() in _awaited
+
+
 def end() -> None:
     """Call what is due, as the turn is over, or is about to take long."""
-    due = _due.get(threading.get_ident())
+    thread = threading.get_ident()
+    due = _due.get(thread)
+    _awaited.discard(thread)
     while due:
         call, _ = due.popitem()
         call()
+    if due is not None and (later := _due_next.pop(thread, None)) is not None:
+        due.update(later)

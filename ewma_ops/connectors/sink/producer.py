@@ -24,7 +24,7 @@ from ewma_ops.connectors.client.connect import (
     translating_errors,
     view_of,
 )
-from ewma_ops.connectors.client.exchange import send, wake
+from ewma_ops.connectors.client.exchange import send, serve, wake
 from ewma_ops.connectors.client.options import PRODUCER
 from ewma_ops.connectors.client.topics import TopicWatch
 from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
@@ -120,10 +120,9 @@ class Producer:
         self._failure: BrokerError | None = None
         self._raised = False
         self._transactional = transactional_id is not None
-        self._in_transaction = False
+        self._in_transaction = self._measured = False
         self._kafka = connect_producer(client, transactional_id, int(transaction_s * 1000))
         self._options: dict[str, Any] = self._kafka.config
-        self._wake = partial(wake, self._kafka)
         # Who lets records linger longer than that has a reason to.
         self._gathers = self._options["linger_ms"] <= PRODUCER["linger_ms"]
         self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
@@ -140,17 +139,22 @@ class Producer:
                 self._kafka.begin_transaction()
                 self._in_transaction = True
             few = self._gathers and len(records) < _MANY_RECORDS
-            later = few and turns.at_end(self._wake)
+            later = few and turns.at_end(self._serve)
             futures, size = send(self._kafka, self.topic, partition, records, wait_for_wake=later)
         except (kafka_errors.KafkaError, ValueError, TypeError) as error:
             raise self._fail(partition, error, sent=False) from error
         futures[-1].add_errback(partial(self._note, partition))
         if records.appended_ms is not None:
+            self._measured = True  # by when its acknowledgement is taken
             futures[-1].add_callback(partial(acknowledged, records.appended_ms))
         self._sent.append(_Sent(futures, len(futures), partition, size))
         self._futures += len(futures)
         self._bytes += size
         self._wait_down_to(_IN_FLIGHT_FUTURES, _IN_FLIGHT_BYTES)
+
+    def _serve(self) -> None:
+        if serve(self._kafka):
+            turns.at_next_end(self._serve, soon=self._measured)
 
     def true_end(self, partition: int) -> int:
         """Return where a partition ends, by a record that is written there and never seen.
@@ -211,6 +215,7 @@ class Producer:
         deadline = time.monotonic() + self._patience_s
         if self._futures > futures or self._bytes > size:
             turns.end()
+            wake(self._kafka)
         while self._futures > futures or self._bytes > size:
             self._wait_for_oldest(deadline)
         while self._sent and self._sent[0].futures[-1].is_done:

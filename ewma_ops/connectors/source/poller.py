@@ -21,12 +21,13 @@ from ewma_ops.connectors.client.connect import (
     to_ewma_error,
     view_of,
 )
-from ewma_ops.connectors.client.exchange import poll
+from ewma_ops.connectors.client.exchange import answers_shortly, poll
 from ewma_ops.connectors.client.topics import TopicWatch, describe_topics
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.source.commits import Commits
 from ewma_ops.connectors.source.offsets import Offsets, OnLost, Start
 from ewma_ops.connectors.source.partition_queue import PartitionQueue, run_of
+from ewma_ops.connectors.source.who_polls import WhoPolls
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
 from ewma_ops.wire.decode import Columns
 from ewma_ops.wire.records import ConsumerRecords, bytes_of
@@ -52,6 +53,9 @@ _TURNS_BEFORE_LONG_REST = 32
 the end of an epoch, gets a step further. Records go through a worker that is alone in one turn."""
 _REST_S = 0.01
 _LONG_REST_S = 0.05
+_TURNS_BEFORE_IDLE_REST = _TURNS_BEFORE_LONG_REST + 40
+_IDLE_REST_S = 0.2
+"""After two seconds without a record. What comes wakes the worker; a stop waits as long."""
 
 
 class Poller:
@@ -91,8 +95,7 @@ class Poller:
         only_worker: bool = False,
     ) -> None:
         self._client, self._only_worker = client, only_worker
-        self._inputs = inputs
-        self._partitions = len(inputs)
+        self._inputs, self._partitions = inputs, len(inputs)
         self._bounded = bounded
         self._buffer_records = buffer_records
         self._lock = threading.Lock()  # guards the feeds and the totals
@@ -106,6 +109,7 @@ class Poller:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
+        self._who_polls = WhoPolls()
         self._next_fetch = self._next_watch = 0.0
         self._gathering = _Gathering()
         self._watches = {
@@ -157,23 +161,41 @@ class Poller:
         """Wait for records of any partition, if none came for some turns.
 
         The first partition waits for all: up to 2 ms at first, as the worker may have more to do
-        than this; then up to 10 ms, or 50 ms if it reads all there is. A worker that is alone has
-        more to do only at the end of an epoch. This wakes it when something comes, and seldom
-        else; the engine by itself looks a thousand times a second.
+        than this; then up to 10 ms, or 50 and later 200 ms if it reads all there is. A worker that
+        is alone has more to do only at the end of an epoch. This wakes it when something comes,
+        and seldom else; the engine by itself looks a thousand times a second.
         """
         if queue is not next(iter(self._queues.values()), None):
             return
         turns.end()
         self._turns += 1
-        if self.rests:
+        if self.rests and not self._poll_here():
             self._arrived.clear()
             if self._records == 0:
                 self._arrived.wait(self._rest_s())
 
     def _rest_s(self) -> float:
-        if self._turns <= _TURNS_BEFORE_LONG_REST:
+        if self._turns <= _TURNS_BEFORE_LONG_REST or turns.is_awaited():
             return _SHORT_REST_S
-        return _LONG_REST_S if len(self._queues) == self._partitions else _REST_S
+        if len(self._queues) < self._partitions:
+            return _REST_S
+        return _LONG_REST_S if self._turns <= _TURNS_BEFORE_IDLE_REST else _IDLE_REST_S
+
+    def _poll_here(self) -> bool:
+        """Poll in the thread of the worker, if it is its turn; return whether it was."""
+        who = self._who_polls
+        if not who.is_worker or not who.lock.acquire(blocking=False):
+            return False
+        try:
+            if not who.is_worker or self._error is not None or self._closing.is_set():
+                return False
+            try:
+                self._turn(self._rest_s())
+            except Exception as error:  # noqa: BLE001 - raised again by drain
+                self._fail(error)
+            return True
+        finally:
+            who.lock.release()
 
     def drain(self, queue: PartitionQueue) -> list[ConsumerRecords]:
         """Return what has been read of a partition since the last call; never waits.
@@ -231,6 +253,7 @@ class Poller:
         """End the thread and close the consumer, within seconds; never raises."""
         self._closing.set()
         self._room.set()
+        self._who_polls.wake()
         if self._thread is None:
             close_consumer(self._consumer, _CLOSE_S)
             return
@@ -238,31 +261,44 @@ class Poller:
         if self._thread.is_alive():
             _log.warning("the consumer of topic %s is still busy: left behind", self._inputs)
 
-    # Called by the thread.
+    # Called by the thread, and by the worker where it polls.
 
     def _run(self) -> None:
         try:
-            while not self._closing.is_set():
-                self._adopt()
-                self._room.clear()
-                if self._records > self._buffer_records or self._bytes > _BUFFER_BYTES:
-                    self._room.wait(_POLL_S)
-                elif not self._assigned:
-                    self._closing.wait(_POLL_S)
-                else:
-                    self._gather()
-                    self._poll()
-                self._commits.send()
-                self._watch()
-        except EwmaError as error:
-            self._error = error
-        except Exception as error:  # noqa: BLE001 - raised again by take
-            self._error = self._worded(error)
-            self._error.__cause__ = error
+            while not self._closing.is_set() and self._error is None:
+                with self._who_polls.lock:
+                    if self._who_polls.thread_may():
+                        self._turn(_POLL_S)
+                self._who_polls.wait()
+        except Exception as error:  # noqa: BLE001 - raised again by drain
+            self._fail(error)
         finally:
             if self._error is None:
                 self._commits.send_last()
             close_consumer(self._consumer, _CLOSE_S)
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, EwmaError):
+            self._error = error
+        else:
+            worded = self._worded(error)
+            worded.__cause__ = error
+            self._error = worded
+        self._who_polls.be_thread()  # it is the thread that closes the consumer
+
+    def _turn(self, wait_s: float) -> None:
+        """Poll once, for up to ``wait_s``, and do what is due besides."""
+        self._adopt()
+        self._room.clear()
+        if self._records > self._buffer_records or self._bytes > _BUFFER_BYTES:
+            self._room.wait(wait_s)
+        elif not self._assigned:
+            self._closing.wait(wait_s)
+        elif self._gathered(wait_s):
+            self._poll(wait_s)
+        self._who_polls.note_turn()
+        self._commits.send()
+        self._watch()
 
     def _adopt(self) -> None:
         with self._lock:
@@ -282,16 +318,20 @@ class Poller:
                 if queue in queues:
                     self._consumer.seek(queue.tp, queue.fetched)
 
-    def _gather(self) -> None:
-        """Let records gather; the first one after a silence was waited for, and comes at once."""
+    def _gathered(self, wait_s: float) -> bool:
+        """Let records gather, for up to ``wait_s``; return whether it is time to fetch them.
+
+        The first one after a silence was waited for, and comes at once.
+        """
         rest_s = self._next_fetch - time.monotonic()
         if rest_s > 0:
-            self._closing.wait(rest_s)
+            time.sleep(min(rest_s, wait_s))
+        return rest_s <= wait_s
 
-    def _poll(self) -> None:
+    def _poll(self, wait_s: float) -> None:
         began = time.monotonic()
         try:
-            polled = poll(self._consumer, int(_POLL_S * 1000))
+            polled = poll(self._consumer, int(wait_s * 1000))
         except kafka_errors.OffsetOutOfRangeError as error:
             if not self._lost_topic() and not self._offsets.skipped(error):
                 raise
@@ -302,6 +342,7 @@ class Poller:
             return
         except kafka_errors.RetriableError as error:
             _log.warning("reading topic %s: %s; trying again", self._inputs, error)
+            self._who_polls.be_thread()
             self._closing.wait(_POLL_S)
             return
         self._look({tp.topic for tp in polled})  # before what is of another topic is taken for it
@@ -312,8 +353,14 @@ class Poller:
                 continue
             if queue.tp in reached and not queue.finished and not self.has_gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
-        if polled and all(reached[tp] >= self._consumer.highwater(tp) for tp in polled):
+        rest = any(reached[tp] < self._consumer.highwater(tp) for tp in polled)
+        if polled and not rest:
             self._next_fetch = began + self._gathering.next_s()
+        self._who_polls.polled(
+            sum(len(run.values) for runs in polled.values() for run in runs),
+            rest=rest,
+            may_be_worker=answers_shortly(self._consumer),
+        )
 
     def _deliver(self, queue: PartitionQueue, fetched: Sequence[Columns], reached: int) -> None:
         if queue.end is None:

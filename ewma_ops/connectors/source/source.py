@@ -74,7 +74,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         What is done where retention has removed records before they were read: ``"fail"``, or
         ``"earliest"`` to go on with the first record there is, which is logged and counted.
     stopping
-        When set, every part ends within about 50 ms: Bytewax then takes a last snapshot.
+        When set, every part ends within about 200 ms: Bytewax then takes a last snapshot.
     buffer_records
         >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
     start_offsets

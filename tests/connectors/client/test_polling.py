@@ -10,7 +10,7 @@ import pytest
 from kafka import TopicPartition
 from kafka.future import Future
 
-from ewma_ops.connectors.client import exchange
+from ewma_ops.connectors.client import exchange, sockets
 from ewma_ops.connectors.client.connect import connect_consumer
 from tests.helpers.brokers import Record, produce
 from tests.helpers.patience import PATIENCE_S
@@ -46,6 +46,7 @@ def test_a_replica_that_the_leader_names_is_asked_at_once(
         return Future()
 
     monkeypatch.setattr(fetcher._manager, "send", send)
+    monkeypatch.setattr(sockets, "send", lambda connection, _: send(None, connection.node_id))
     if nearby:
         monkeypatch.setattr(consumer._cluster, "is_replica_node", lambda *_: True)
         state = consumer._subscription.assignment[tp]

@@ -50,3 +50,25 @@ def test_each_thread_has_its_own_turns() -> None:
     finally:
         turns.tell_no_more()
     assert called == ["here"]
+
+
+def test_what_is_to_be_called_again_is_called_when_the_next_turn_ends() -> None:
+    called: list[int] = []
+
+    def again() -> None:
+        called.append(len(called))
+        if len(called) < 3:
+            turns.at_next_end(again, soon=len(called) == 2)
+
+    turns.tell()
+    try:
+        assert turns.at_end(again)
+        turns.end()
+        assert (called, turns.is_awaited()) == ([0], False)
+        turns.end()
+        assert (called, turns.is_awaited()) == ([0, 1], True)
+        turns.end()
+        turns.end()
+        assert (called, turns.is_awaited()) == ([0, 1, 2], False)
+    finally:
+        turns.tell_no_more()

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 
 from ewma_ops.columns.origins import numbered
 from ewma_ops.connectors import KafkaSource, part_key
-from ewma_ops.connectors.client import topics
+from ewma_ops.connectors.client import exchange, topics
 from ewma_ops.connectors.inputs import InputTopics, source_part
 from ewma_ops.connectors.source import poller
 from ewma_ops.connectors.source.source import opened_offset, sealed_offset
@@ -404,6 +404,43 @@ def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
         one.next_batch()  # what was taken may be under way in the flow: no wait
         waits_s.append(time.monotonic() - began)
     assert min(waits_s) < 0.03 * slowness()
+
+
+def test_the_worker_polls_what_trickles_in_and_a_thread_what_is_much(
+    embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    poll = exchange.poll
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.get_ident())
+        return poll(*given)
+
+    monkeypatch.setattr(poller, "poll", noted)
+    name = topic(embedded)
+    reading = part(source(embedded, name))
+    until = time.monotonic() + PATIENCE_S
+    while threading.get_ident() not in threads:
+        assert reading.next_batch() == []
+        assert time.monotonic() < until
+    for number in range(5):
+        produce(embedded, name, [Record(b"%d" % number)])
+        assert values(take(reading, 1), 0) == [b"%d" % number]
+    assert threads[-1] == threading.get_ident()
+    produce(embedded, name, numbers(10_000, 1))
+    before = len(threads)
+    assert values(take(reading, 10_000), 0) == in_partition(10_000, 1, 0)
+    while {threading.get_ident()} == set(threads[before:]):
+        reading.next_batch()
+        assert time.monotonic() < until
+    time.sleep(1.5)  # a worker that is busy with something else: the thread looks in
+    before = len(threads)
+    produce(embedded, name, [Record(b"meanwhile")])
+    while not reading._poller._records:
+        time.sleep(0.01)
+        assert time.monotonic() < until
+    assert threading.get_ident() not in threads[before:]
+    assert values(take(reading, 1), 0) == [b"meanwhile"]
 
 
 @both_ways

@@ -1,0 +1,136 @@
+"""Which thread sends what little is written, and that nothing is lost between the two."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+
+from ewma_ops.connectors.client import exchange
+from ewma_ops.connectors.client.connect import close_producer, connect_producer
+from ewma_ops.wire.records import ProducerRecords
+from tests.helpers.brokers import read_all
+from tests.helpers.patience import PATIENCE_S
+
+
+@pytest.fixture
+def producer(embedded: str, name: str) -> Iterator[KafkaProducer]:
+    made = connect_producer({"bootstrap_servers": embedded})
+    made.partitions_for(name)
+    yield made
+    close_producer(made, PATIENCE_S)
+
+
+@pytest.fixture
+def name(embedded: str, topic: Callable[..., str]) -> str:
+    return topic(embedded)
+
+
+def write(producer: KafkaProducer, name: str, number: int) -> Any:
+    records = ProducerRecords([b"k"], [b"%d" % number])
+    futures, _ = exchange.send(producer, name, 0, records, wait_for_wake=True)
+    return futures[-1]
+
+
+def lend(producer: KafkaProducer, name: str) -> int:
+    """Write until the thread that writes serves; return how many records that took."""
+    sending, number = exchange._sendings[producer], 0
+    until = time.monotonic() + PATIENCE_S
+    while not sending._lent:
+        assert time.monotonic() < until
+        write(producer, name, number)
+        exchange.serve(producer)
+        number += 1
+        time.sleep(0.02)
+    return number
+
+
+def numbers_in(embedded: str, name: str, n: int) -> list[int]:
+    return [int(record.value) for record in read_all(embedded, name, n)]
+
+
+def test_who_writes_little_sends_it_and_takes_the_answer(
+    producer: KafkaProducer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lend(producer, name)
+    threads: list[int] = []
+    request = producer._sender._produce_request
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.get_ident())
+        return request(*given)
+
+    monkeypatch.setattr(producer._sender, "_produce_request", noted)
+    monkeypatch.setattr(exchange._sendings[producer], "_called_back", _Never())
+    future = write(producer, name, -1)
+    until = time.monotonic() + PATIENCE_S
+    while exchange.serve(producer):
+        assert time.monotonic() < until
+    assert future.succeeded()
+    assert threads == [threading.get_ident()]
+
+
+class _Never:
+    """In place of an event: nobody calls the sender's thread back."""
+
+    def wait(self, timeout: float) -> bool:
+        time.sleep(timeout)
+        return True
+
+    def clear(self) -> None:
+        time.sleep(0.1)
+
+
+def test_who_waits_for_an_answer_calls_the_thread_back(producer: KafkaProducer, name: str) -> None:
+    lend(producer, name)
+    future = write(producer, name, -1)
+    exchange.wake(producer)
+    assert future.get(PATIENCE_S).offset > 0
+    assert not exchange._sendings[producer]._lent
+
+
+def test_answers_that_nobody_takes_are_taken_within_a_second(
+    producer: KafkaProducer, name: str
+) -> None:
+    lend(producer, name)
+    future = write(producer, name, -1)
+    exchange.serve(producer)
+    assert future.get(PATIENCE_S).offset > 0
+
+
+def test_closing_waits_for_what_was_written(embedded: str, name: str) -> None:
+    producer = connect_producer({"bootstrap_servers": embedded})
+    producer.partitions_for(name)
+    written = lend(producer, name)
+    write(producer, name, -1)
+    began = time.monotonic()
+    close_producer(producer, PATIENCE_S)
+    assert numbers_in(embedded, name, written + 1) == [*range(written), -1]
+    assert time.monotonic() - began < PATIENCE_S
+
+
+def test_nothing_is_lost_or_doubled_between_the_threads(
+    embedded: str, producer: KafkaProducer, name: str
+) -> None:
+    chance, futures = random.Random(5), []
+    for number in range(600):
+        futures.append(write(producer, name, number))
+        match chance.randrange(6):
+            case 0:
+                exchange.wake(producer)
+            case 1:
+                exchange.wake(producer)
+                futures[-1].get(PATIENCE_S)
+            case 2:
+                time.sleep(chance.random() / 200)
+                exchange.serve(producer)
+            case _:
+                exchange.serve(producer)
+    exchange.wake(producer)
+    assert [future.get(PATIENCE_S).offset for future in futures] == list(range(600))
+    assert numbers_in(embedded, name, 600) == list(range(600))
