@@ -78,7 +78,7 @@ class _Trial:
         self._stopping = threading.Event()
         self._rest = b""
         self._number = self._bad = 0
-        self._ended = self._unread = False
+        self._ended = self._unread = self._timed = False
 
     def run(self) -> int:
         code = run_worker(
@@ -124,7 +124,9 @@ class _Trial:
             if not line.strip():
                 continue
             try:
-                yield parse_line(line, self._number, now_ms)
+                record = parse_line(line, self._number, now_ms)
+                self._timed = self._timed or record.timestamp_ms not in (None, now_ms)
+                yield record
             except LineError as error:
                 self._tell_bad(str(error))
                 if self._bad == _MOST_BAD_LINES == self._number:  # there is none that is good
@@ -177,15 +179,25 @@ class _Trial:
             if self._settings.alarms is not None:
                 counts["alarms"] = report.alarms.total()
             letters = dict(report.letters)
-            notices = total([report.counts()])[1]
+            notices = self._notices()
             ends = {"dead_letters": letters, "bad_lines": self._bad, "notices": notices}
             self._put({"type": "end", **counts, **ends})
             self._flush()
             return
-        for notice in total([report.counts()])[1]:
+        for notice in self._notices():
             self._say(painted(notice, "yellow", sys.stderr))
         bad = f"; {counted(self._bad, 'line')} not read" if self._bad else ""
         self._say(painted(report.summary() + bad, "bold", sys.stderr))
+
+    def _notices(self) -> list[str]:
+        found = list(total([self._report.counts()])[1])
+        rules = () if self._settings.alarms is None else self._settings.alarms.rules.by_log
+        if rules and not self._timed:
+            found.append(
+                f"alarms.{rules[0]} goes by the timestamps of the messages, and none has its own: "
+                'give "timestamp" beside "value"'
+            )
+        return found
 
     def _put(self, document: dict[str, Any]) -> None:
         self._write(shown_json(msgspec.json.encode(document).decode()))

@@ -54,6 +54,31 @@ def events(stdout: str) -> list[float]:
     return [json.loads(line)["ewma"] for line in stdout.splitlines()]
 
 
+def test_a_silence_needs_timestamps_and_without_them_it_says_so(
+    job: Job, write: Callable[..., str]
+) -> None:
+    job.configure(alarms={"silent": {"kind": "stale", "least": "2s", "warm_up": 3}})
+    lines = [
+        {"value": {"series_id": name, "ts": 0, "value": 1.0}, "timestamp": 1000 * k}
+        for k in range(12)
+        for name in ("a", "b")
+        if name == "b" or k < 6
+    ]
+    done = ewma("try", str(job.path), write(*lines, {**lines[0], "timestamp": 30_000}))
+    assert "silent raised (warning): a is silent: nothing for 10 s" in done.stderr
+    assert "silent cleared (warning): a sends again after 25 s: 1" in done.stderr
+    assert "goes by the timestamps" not in done.stderr
+    untimed = [{"value": line["value"]} for line in lines]
+    done = ewma("try", str(job.path), write(*untimed), "--json")
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["alarms"] == 0
+    (notice,) = told["notices"]
+    assert notice == (
+        "alarms.silent goes by the timestamps of the messages, and none has its own: give "
+        '"timestamp" beside "value"'
+    )
+
+
 def test_alarms_stand_beside_the_events(job: Job, write: Callable[..., str]) -> None:
     hot = {"kind": "bounds", "above": 30.0, "clear_above": 28.0}
     job.configure(smooth={"beta": 0.5}, alarms={"too_hot": hot})
