@@ -27,12 +27,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ewma_ops.columns.log_clocks import LogClocks
 from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.job.builders import build_decoder, build_encoder
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
-from ewma_ops.monitor import AlarmRules, Level, Spike, Spread
+from ewma_ops.monitor import AlarmRules, Level, Spike, Spread, Stale
 from ewma_ops.monitor.rules import Rule
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
@@ -57,6 +58,7 @@ RULES: dict[str, Mapping[str, Rule]] = {
     "no rules": {},
     "level, spike": {"level": Level(limit=9.0), "spike": Spike(limit=9.0)},
     "spread": {"spread": Spread(limit=30.0)},
+    "stale": {"stale": Stale(least="1h")},
     "level, spike by the day": {
         "level": Level(limit=9.0, season="day"),
         "spike": Spike(limit=9.0, season="day"),
@@ -134,9 +136,10 @@ class _Stages:
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         configured = settings("none:1", "readings", "smoothed", forever=True, once=False)
         letters = DeadLetters(InputTopics.alone("readings", TopicView(None, 1)), 1, 1_000_000)
-        self._decode = Decode(build_decoder(configured), letters, keeps=False)
-        self._encode = Encode(build_encoder(configured), 4)
         alarms = AlarmRules.of(rules) if rules else None
+        log = LogClocks() if alarms is not None and alarms.by_log else None
+        self._decode = Decode(build_decoder(configured), letters, keeps=False, log=log)
+        self._encode = Encode(build_encoder(configured), 4)
         self._table = SeriesTable(configured.smoothing_set, alarms=alarms)
 
     def take(self, runs: Sequence[ConsumerRecords]) -> None:
