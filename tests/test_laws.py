@@ -69,6 +69,10 @@ def smoothings() -> Iterator[Smoothing]:
         of_level = everything(decay, missing=missing, outlook="level", error_span=3.0)
         assert of_level is not None
         yield of_level
+        own = {"trend_halflife": "1min" if decay.by_time else 5.0}
+        of_own_trend = everything(decay, missing=missing, **own, damping=own["trend_halflife"])
+        assert of_own_trend is not None
+        yield of_own_trend
     yield Smoothing(Decay(halflife="1h"), missing="decay", min_weight=0.3)
     yield Smoothing(Decay(beta=0.3), statistics=["mean", "var_biased"])
     yield Smoothing(Decay(halflife="10s"), "first", statistics=["mean", "std_biased"])

@@ -18,7 +18,7 @@ from ewma_ops.table.smoothing_set import SmoothingLike
 __all__ = ["KEYS", "read_smoothings"]
 
 _DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
-_OUTLOOK = ("outlook", "horizon", "damping", "coverage", "error_span")
+_OUTLOOK = ("outlook", "horizon", "trend_halflife", "damping", "coverage", "error_span")
 _OPTIONS = (
     "start_up",
     "start_n",
@@ -52,6 +52,7 @@ _NEEDS: dict[object, dict[str, Any]] = {
 }
 _OF_FORECASTS = {
     "horizon": ("forecast", "forecast_lower", "forecast_upper"),
+    "trend_halflife": ("trend", "level", "forecast", "forecast_error", "mae", "rmse", "mase"),
     "damping": ("forecast", "forecast_lower", "forecast_upper"),
     "coverage": ("forecast_lower", "forecast_upper"),
     "error_span": ("mae", "rmse", "mase", "forecast_lower", "forecast_upper"),
@@ -160,7 +161,7 @@ def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -
     except ConfigError as error:
         mistakes.append(f"{name}.{error}" if len(decays) == 1 else f"[{name}] {error}")
     for key, value in options.items():
-        if key in ("start_n", "prior", "prior_weight", "horizon", "damping"):
+        if key in ("start_n", "prior", "prior_weight", "horizon", "trend_halflife", "damping"):
             continue
         needs = _NEEDS.get(value, {}) if isinstance(value, str) else {}
         clock = Decay(halflife="1s") if key in _BY_TIME else Decay(beta=0.5)

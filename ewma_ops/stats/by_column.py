@@ -185,6 +185,7 @@ class ColumnStepper:
         self, m: Moments, observed: Bools, volumes: Floats | None, causes: NDArray[np.uint8] | None
     ) -> None:
         """Set how much earlier readings age with each, its own age, and whether it is timely."""
+        m.observed = observed
         if self._weighing.by_time:
             m.ageing = np.where(observed, np.maximum(m.gap_ms, 0), 0)
             m.own_age = np.where(observed, np.maximum(-m.gap_ms, 0), 0)

@@ -242,6 +242,7 @@ class ReadingStepper:
 
     def _age(self, m: Moments, observed: bool, gap: int, *, passed: bool) -> None:
         """Set how much earlier readings age with this, its own age, and whether it is timely."""
+        m.observed = observed
         m.timely = observed and gap >= 0
         if self._by_time:
             m.ageing, m.own_age = (max(gap, 0), max(-gap, 0)) if observed else (0, 0)

@@ -25,7 +25,8 @@ class Ops(NamedTuple):
 
     ``where(condition, x, y)``, ``sqrt(x)``; ``maximum(x, y)`` and ``minimum(x, y)``, NaN where
     either is; ``all(x)``, whether nothing is false or 0; and ``retention``, ``lapse`` and
-    ``lean`` of a gap in milliseconds, as `Decay` has them.
+    ``lean`` of a gap in milliseconds, as `Decay` has them. ``fading(decay)`` are the ``retention``
+    and ``lapse`` of another decay.
     """
 
     where: Callable[[Any, Any, Any], Any]
@@ -36,6 +37,7 @@ class Ops(NamedTuple):
     retention: Callable[[Any], Any]
     lapse: Callable[[Any], Any]
     lean: Callable[[Any], Any]
+    fading: Callable[[Decay], tuple[Callable[[Any], Any], Callable[[Any], Any]]]
 
 
 def of_columns(decay: Decay) -> Ops:
@@ -49,6 +51,7 @@ def of_columns(decay: Decay) -> Ops:
         retention=decay.retention,
         lapse=decay.lapse,
         lean=decay.lean,
+        fading=lambda other: (other.retention, other.lapse),
     )
 
 
@@ -63,6 +66,7 @@ def of_numbers(decay: Decay) -> Ops:
         retention=decay.retention_of,
         lapse=decay.lapse_of,
         lean=decay.lean_of,
+        fading=lambda other: (other.retention_of, other.lapse_of),
     )
 
 

@@ -26,6 +26,11 @@ compared. A late reading was not forecast. `h` readings ahead, the variance of a
 one step times 1 + sum_(j=1)^(h-1) (g + c j)^2, with the gains g of the level and c of the slope
 (Hyndman et al. 2008, class 1); by time, `h` is the horizon over the average gap of the forecasts.
 
+With a decay of its own the trend is the slope of the line that fits best by weights of that decay
+(S', A', C', m' and b as above), and the level that of a line with this slope by the weights of the
+level: m + b A again. The gains are then g = a + c (1 - a) / a, where a is the gain of the mean, and
+c = (1 - beta')^2. It is Holt's where both decays are the same, and close to it elsewhere.
+
 A damped trend fades ahead: it halves every `damping`, so that the line bends to level + b R(h),
 R(h) = tau (1 - e^(-h / tau)) in place of h. In the growth of the variance, j and j^2 are lowered by
 what R and R^2 have, on average over the horizon, of a straight line's. That concerns what is ahead
@@ -42,6 +47,8 @@ from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
+
+from ewma_ops.stats.decay import Decay
 
 __all__ = [
     "LARGEST_ERROR",
@@ -67,8 +74,12 @@ __all__ = [
     "slope_step",
     "squared_error_step",
     "trend",
+    "trend_age_step",
+    "trend_mean_step",
+    "trend_weight_step",
 ]
 
+_TINY = 1e-300
 LARGEST_ERROR = 2.0**510
 """Errors beyond count as this: their squares stay finite."""
 
@@ -94,6 +105,8 @@ class Ahead(NamedTuple):
         1 - beta, the gain of a mean (count decay).
     per_second
         Ticks per second (decay by time), or 1.
+    trend_decay
+        By what weights of its own the trend is found; ``None``: those of the level.
     """
 
     sloped: bool
@@ -104,6 +117,7 @@ class Ahead(NamedTuple):
     kept: float
     lost: float | None
     per_second: float
+    trend_decay: Decay | None = None
 
 
 def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, float]]:
@@ -141,20 +155,51 @@ def age_step(m: Any, *_: Any) -> tuple[Any, Any]:
     return m.r, m.r * m.ageing + m.p * m.own_age
 
 
+def trend_weight_step(m: Any, *_: Any) -> tuple[Any, Any]:
+    """Sum of the weights that the trend has of its own."""
+    decay, where = m.ahead.trend_decay, m.ops.where
+    if decay.by_time:
+        retention, _lapse = m.ops.fading(decay)
+        m.trend_kept = retention(m.ageing)
+        m.trend_added = where(m.observed, retention(m.own_age), 0.0)
+    else:
+        m.trend_kept = where(m.observed | (m.ageing > 0.0), decay.beta, 1.0)
+        m.trend_added = where(m.observed, 1.0, 0.0)
+    return m.trend_kept, m.trend_added
+
+
+def trend_age_step(m: Any, *_: Any) -> tuple[Any, Any]:
+    """Mean age of those weights, of which it also finds the shares."""
+    total = m.ops.maximum(m.trend_weight, 5e-324)  # 0 before the first reading
+    m.trend_p = m.trend_added / total
+    m.trend_r = m.trend_kept * m.before["trend_weight"] / total
+    return m.trend_r, m.trend_r * m.ageing + m.trend_p * m.own_age
+
+
+def trend_mean_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
+    """Mean by those weights."""
+    return m.trend_r, m.values[i] * m.trend_p
+
+
 def age_variance_step(m: Any, *_: Any) -> tuple[Any, Any]:
-    """C, the weighted variance of the times."""
-    m.apart = apart = m.before["mean_age"] + m.ageing - m.own_age
-    return m.r, m.r * m.p * apart * apart
+    """C, the weighted variance of the times, by the weights of the trend."""
+    m.apart = m.before["mean_age"] + m.ageing - m.own_age
+    if m.ahead.trend_decay is None:
+        m.trend_p, m.trend_r, m.trend_apart = m.p, m.r, m.apart
+    else:
+        m.trend_apart = m.before["trend_age"] + m.ageing - m.own_age
+    return m.trend_r, m.trend_r * m.trend_p * m.trend_apart * m.trend_apart
 
 
 def slope_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
     """Slope b of the line, per reading or tick."""
     before, where = m.before["age_variance"], m.ops.where
-    lever = m.p * m.apart
-    total = before + lever * m.apart
+    lever = m.trend_p * m.trend_apart
+    total = before + lever * m.trend_apart
     some = total > 0.0
     total = where(some, total, 1.0)
-    return where(some, before / total, 1.0), m.d[i] * where(some, lever / total, 0.0)
+    d = m.d[i] if m.ahead.trend_decay is None else m.values[i] - m.before["trend_mean"][i]
+    return where(some, before / total, 1.0), d * where(some, lever / total, 0.0)
 
 
 def _shifted(t: Any) -> tuple[Any, Any]:
@@ -309,14 +354,19 @@ def _growth(m: Any) -> Any:
     ops, ahead = m.ops, m.ahead
     if ahead.lost is not None:
         h, lost = max(ahead.horizon, 1.0), ahead.lost
+        of_trend = lost if ahead.trend_decay is None else ahead.trend_decay.alpha
     else:
         some = m.mean_gap > 0.0
         steps = ahead.horizon / ops.where(some, m.mean_gap, 1.0)
         h = ops.maximum(ops.where(some, steps, 1.0), 1.0)
-        lost = ops.lapse(m.mean_gap)
+        of_trend = lost = ops.lapse(m.mean_gap)
+        if ahead.trend_decay is not None:
+            of_trend = ops.fading(ahead.trend_decay)[1](m.mean_gap)
     if not ahead.sloped:
         return 1.0 + (h - 1.0) * lost * lost
-    gain, drift = lost * (2.0 - lost), lost * lost
+    gain, drift = lost * (2.0 - lost), of_trend * of_trend
+    if ahead.trend_decay is not None:
+        gain = lost + drift * (1.0 - lost) / ops.maximum(lost, _TINY)
     gone, squared = ahead.bends
     per_step = gain * gain + gone * gain * drift * h
     per_step = per_step + squared * drift * drift * h * (2.0 * h - 1.0) / 6.0

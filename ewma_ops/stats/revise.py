@@ -56,6 +56,8 @@ def check_mergeable(
         reason = f"weighting {smoothing.weighting!r} lacks the gap between the two"
     elif any(smoothing.policies.decays) and not smoothing.decay.by_time:
         reason = "missing readings are not counted, and decay past them"
+    elif "mean_age" in smoothing.needs and smoothing.trend_halflife is not None:
+        reason = "a trend with a decay of its own has weights that the other state does not tell"
     elif "error_weight" in smoothing.needs:
         reason = "the errors of forecasts depend on the order in which readings came"
     if reason is not None:

@@ -120,6 +120,9 @@ class Smoothing:
     horizon
         How far ahead forecasts are: a duration as ``timedelta`` or text such as ``"15min"``; with
         count decay a number of readings, >= 1.
+    trend_halflife
+        ``None``: the trend is found by the weights of the level. A half-life as a duration, with
+        count decay as a number of readings: by weights that decay so; usually longer.
     damping
         ``None``, or a duration, with count decay a number of readings, > 0: the trend halves with
         every such time ahead, so that forecasts bend to a level (damped trend).
@@ -158,6 +161,7 @@ class Smoothing:
     equal_times: Literal["take", "skip", "decay", "reset", "dead-letter"] = "take"
     outlook: Literal["level", "trend"] = "trend"
     horizon: float | timedelta | str | None = None
+    trend_halflife: float | timedelta | str | None = None
     damping: float | timedelta | str | None = None
     coverage: float = 0.95
     error_span: float = 200.0
@@ -221,11 +225,16 @@ class Smoothing:
         one_of("outlook", self.outlook, ("level", "trend"))
         number("coverage", self.coverage, "> 0, < 1", lambda x: 0 < x < 1)
         number("error_span", self.error_span, ">= 1, <= 1e9", lambda x: 1 <= x <= 1e9)
-        for name, least in (("horizon", 1.0), ("damping", 1e-3)):
+        for name, least in (("horizon", 1.0), ("trend_halflife", 1e-3), ("damping", 1e-3)):
             self._check_ahead(name, getattr(self, name), least)
-        if self.damping is not None and self.outlook == "level":
+        for name in ("trend_halflife", "damping"):
+            if getattr(self, name) is not None and self.outlook == "level":
+                raise ConfigError(
+                    f'{name} is {getattr(self, name)!r}: outlook "level" has no trend; leave it out'
+                )
+        if self.trend_halflife is not None and self.weighting != "observation":
             raise ConfigError(
-                f'damping is {self.damping!r}: outlook "level" has no trend to damp; leave it out'
+                f'trend_halflife does not go with weighting "{self.weighting}": leave one out'
             )
 
     def _check_ahead(self, name: str, given: float | timedelta | str | None, least: float) -> None:
@@ -297,6 +306,9 @@ class Smoothing:
             kept=1.0 - 2.0 / (self.error_span + 1.0),
             lost=None if decay.by_time else decay.alpha,
             per_second=1000.0 * decay.ticks_per_ms if decay.by_time else 1.0,
+            trend_decay=None
+            if self.trend_halflife is None
+            else Decay(halflife=self.trend_halflife).in_ticks(decay.ticks_per_ms),
         )
 
     def _in_units(self, name: str) -> float | None:
@@ -349,11 +361,16 @@ class Smoothing:
             start_up += f"({self.start_n})"
         if self.prior is not None:
             start_up += f"({float(self.prior)!r}, {self.prior_weight!r})"
-        needs = self.needs
+        needs, trend = self.needs, self.ahead.trend_decay
         names = [
             *([f"weighting={self.weighting}"] if self.weighting != "observation" else []),
             *(s.option for s in STATES.values() if s.option and s.name in needs),
             *(["outlook=level"] if not self.ahead.sloped and "mean_age" in needs else []),
+            *(
+                [f"trend={trend.halflife_ms if trend.by_time else trend.beta!r}"]
+                if trend and "mean_age" in needs
+                else []
+            ),
             *([f"error_span={self.error_span!r}"] if "error_weight" in needs else []),
             *(["watch"] if self.policies.watches else []),
         ]

@@ -17,6 +17,9 @@ variance       float64 W where there is a ``spread``, unbiased; else C, biased; 
 covariance     float64 the same of each two fields
 revision       int64   how often earlier output was revised (``revision``)
 mean_age       float64 A, the weighted mean age, in readings or ticks (line)
+trend_weight   float64 sum of the weights of the trend (line with a decay of its own)
+trend_age      float64 their mean age (the same)
+trend_mean     float64 the mean by them (the same)
 age_variance   float64 C, the weighted variance of the times (line)
 trend          float64 b, the slope of the line, per reading or tick (line)
 error_weight   float64 sum of the weights of errors of forecasts (errors)
@@ -242,6 +245,10 @@ def _if_sloped(name: str) -> Callable[[Options, Collection[str]], bool]:
     return lambda options, needs: name in needs and options.ahead.sloped
 
 
+def _if_own_trend(options: Options, needs: Collection[str]) -> bool:
+    return "trend" in needs and options.ahead.sloped and options.ahead.trend_decay is not None
+
+
 STATES = {
     state.name: state
     for state in (
@@ -349,12 +356,26 @@ STATES = {
             step=outlook.age_step,
             merge=lambda t, *_: outlook.merged_age(t),
         ),
+        State("trend_weight", kept=_if_own_trend, step=outlook.trend_weight_step),
+        State(
+            "trend_age",
+            kept=_if_own_trend,
+            step=outlook.trend_age_step,
+            reads=("trend_weight",),
+        ),
         State(
             "age_variance",
             kept=_if_sloped("age_variance"),
             step=outlook.age_variance_step,
-            reads=("mean_age",),
+            reads=("mean_age", "trend_age"),
             merge=outlook.merged_age_variance,
+        ),
+        State(
+            "trend_mean",
+            of="field",
+            kept=_if_own_trend,
+            largest=_LARGEST_SQUARED,
+            step=outlook.trend_mean_step,
         ),
         State(
             "trend",
@@ -362,7 +383,7 @@ STATES = {
             kept=_if_sloped("trend"),
             largest=_LARGEST_SQUARED,
             step=outlook.slope_step,
-            reads=("age_variance",),
+            reads=("age_variance", "trend_mean"),
             merge=outlook.merged_slope,
         ),
         State(

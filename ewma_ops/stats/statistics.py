@@ -116,9 +116,12 @@ class Moments:
     deviation, variance_before, trend_before
         Of the current field: x - m, the variance and the slope, before the reading; for statistics
         that read them.
-    ahead, values, timely
-        The options of an outlook; x, of each field; and whether the reading is observed and not
-        late.
+    ahead, values, observed, timely
+        The options of an outlook; x, of each field; whether the reading is observed, and whether
+        it is not late either.
+    trend_kept, trend_added, trend_p, trend_r, trend_apart
+        By the weights of the trend: the retained part of earlier ones, that of the reading, its
+        share and the rest, and its distance from their mean time.
     ageing, own_age, apart
         By how much earlier readings have aged with the reading, its own age if it is late, and its
         distance from the mean time, in readings or ticks.
@@ -127,7 +130,8 @@ class Moments:
     a, b
         Factors of a second moment: y <- a y + b d_i d_j.
     mean, variance, covariance, concentration, spread, revision, mean_age, age_variance, trend,
-    error_weight, mean_gap, squared_error, absolute_error, naive_error
+    trend_weight, trend_age, trend_mean, error_weight, mean_gap, squared_error, absolute_error,
+    naive_error
         State after the reading, of the current field or pair; ``None`` if not kept.
     left_std, right_std
         The square roots of the variances of the fields of a pair.
@@ -162,6 +166,12 @@ class Moments:
         self.own_age: Any = 0.0
         self.apart: Any = 0.0
         self.compared: Any = 0.0
+        self.observed: Any = False
+        self.trend_kept: Any = 1.0
+        self.trend_added: Any = 0.0
+        self.trend_p: Any = 0.0
+        self.trend_r: Any = 1.0
+        self.trend_apart: Any = 0.0
         self.a: Any = 1.0
         self.b: Any = 0.0
         self.mean: Any = None
@@ -172,6 +182,9 @@ class Moments:
         self.revision: Any = None
         self.mean_age: Any = None
         self.age_variance: Any = None
+        self.trend_weight: Any = None
+        self.trend_age: Any = None
+        self.trend_mean: Any = None
         self.trend: Any = None
         self.error_weight: Any = None
         self.mean_gap: Any = None

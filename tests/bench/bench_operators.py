@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import bytewax.operators as op
+import numpy as np
 from bytewax.dataflow import Dataflow, Stream
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSource, run_main
@@ -20,6 +21,7 @@ import ewma_ops.operators as ew
 from ewma_ops.columns.readings import Readings
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.stats.states import columns_of
 
 READINGS = 1_000_000
 COLUMNS = 50_000
@@ -55,8 +57,52 @@ def _rate(items: list[Any], batch_size: int, step: Callable[[Stream[Any]], Strea
     return READINGS / (time.perf_counter() - start)
 
 
+_OUTLOOKS = {
+    "level and trend": ["mean", "level", "trend"],
+    "and a forecast with bounds": ["mean", "level", "trend", "forecast_lower", "forecast_upper"],
+}
+
+
+def outlook(readings: int = READINGS) -> None:
+    """Print the CPU of an outlook over that of the mean alone, in turns, and the state it takes."""
+    draw = np.random.default_rng(1)
+    columns = [
+        Readings.of(
+            [f"s{k}" for k in draw.integers(0, 10_000, COLUMNS).tolist()],
+            draw.normal(size=COLUMNS),
+            at * 60_000 + np.sort(draw.integers(0, 60_000, COLUMNS)),
+        )
+        for at in range(readings // COLUMNS)
+    ]
+    for decay, horizon in ((Decay(beta=0.9), 10), (Decay(halflife="5min"), "10min")):
+        mean = Smoothing(decay)
+        print(f"{decay!r}: CPU over that of the mean alone, {_state_bytes(mean)} bytes a series")
+        for what, names in _OUTLOOKS.items():
+            asked = Smoothing(decay, statistics=names, horizon=horizon)
+            ratios = [_cpu(columns, asked) / _cpu(columns, mean) for _ in range(ROUNDS)]
+            least, most = min(ratios), max(ratios)
+            print(
+                f"  {what:28} {median(ratios):.2f} ({least:.2f} to {most:.2f}), "
+                f"{_state_bytes(asked)} bytes a series"
+            )
+
+
+def _cpu(columns: list[Readings], smoothing: Smoothing) -> float:
+    flow = Dataflow("bench")
+    up = op.input("in", flow, TestingSource(columns, batch_size=1))
+    op.output("out", ew.smooth_batches("step", up, smoothing), _NowhereSink())
+    start = time.process_time()
+    run_main(flow)
+    return time.process_time() - start
+
+
+def _state_bytes(smoothing: Smoothing) -> int:
+    return 8 * sum(max(1, one.depth) for one in columns_of(smoothing, smoothing.needs, 1).values())
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
+    outlook()
     print("series   batch    stateful_map     ew.smooth        ew.smooth_batches (50,000 a batch)")
     for series in (1_000, 100_000):
         draw = random.Random(1)

@@ -78,6 +78,71 @@ def test_a_line_is_found_exactly_at_any_gaps() -> None:
     np.testing.assert_allclose(got["forecast"][2:], values[2:] + 900.0, rtol=1e-10)
 
 
+@pytest.mark.parametrize("missing", ["skip", "decay"])
+@pytest.mark.parametrize("decay", [Decay(beta=0.8), Decay(halflife="1min")])
+def test_a_trend_with_a_decay_of_its_own_is_as_defined(decay: Decay, missing: Any) -> None:
+    """The slope by the weights of the trend; given it, the level by those of its own."""
+    by_time = decay.by_time
+    random = np.random.default_rng(2)
+    times = np.cumsum(random.integers(0, 30_000, 200))
+    values = random.normal(0, 1, 200).cumsum()
+    values[random.random(200) < 0.1] = np.nan
+    if by_time:
+        times[50:70] -= 60_000  # late
+    names = ["mean", "level", "trend", "forecast_error"]
+    halflife: Any = "5min" if by_time else 12.0
+    asked = Smoothing(decay, missing=missing, statistics=names, trend_halflife=halflife)
+    got = smoothed(values, asked, times)
+    came = ~np.isnan(values)
+    steps = np.cumsum(came | (missing == "decay"))
+    for k in range(5, 200):
+        seen = came & (np.arange(200) <= k)
+        newest = times[seen].max()
+        now = max(newest, times[k]) if missing == "decay" else newest
+        ages = (now - times[seen]) / 1000 if by_time else (steps[k] - steps[seen]).astype(float)
+        fast = 2.0 ** (-ages / 60) if by_time else decay.beta**ages
+        slow = 2.0 ** (-ages / (300 if by_time else 12))
+        slope = np.polyfit(-ages, values[seen], 1, w=np.sqrt(slow))[0]
+        level = (fast * (values[seen] + slope * ages)).sum() / fast.sum()
+        assert got["trend"][k] == pytest.approx(slope, rel=1e-9, abs=1e-9)
+        assert got["level"][k] == pytest.approx(level, rel=1e-9, abs=1e-9)
+    last = int(np.flatnonzero(came)[-1])
+    since = (times[last] - times[last - 1]) / 1000 if by_time else 1.0
+    if came[last - 1]:
+        expected = values[last] - got["level"][last - 1] - since * got["trend"][last - 1]
+        assert got["forecast_error"][last] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_decay_of_its_own_that_is_the_levels_changes_nothing() -> None:
+    values, times = drawn(8)
+    line = Smoothing(Decay(halflife="1min"), statistics=LINE, horizon="1min")
+    own = replace(line, trend_halflife="1min")
+    expected, got = (smoothed(np.cbrt(values), one, times) for one in (line, own))
+    for name in LINE:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-7, atol=1e-9)
+
+
+def test_a_trend_that_changes_slower_than_the_level_is_forecast_better_and_is_covered() -> None:
+    values = simulated(0.7, 0.01, 1.0, 900, 40)
+    errors = {}
+    for own in (None, 8.0):
+        names = ["mean", "forecast_error", "forecast", "forecast_lower", "forecast_upper"]
+        asked = Smoothing(
+            Decay(beta=0.3 if own else 0.7),  # each the best
+            statistics=names, horizon=10, coverage=0.8, trend_halflife=own,
+        )  # fmt: skip
+        ids = [f"s{k}" for k in range(40)] * 900
+        got = SeriesTable(asked).update(Readings.of(ids, values.ravel())).statistics
+        rows = {name: column.reshape(900, 40)[200:] for name, column in got.items()}
+        errors[own] = float(np.sqrt((rows["forecast_error"] ** 2).mean()))
+        within = (rows["forecast_lower"][:-10] <= values[210:]) & (
+            values[210:] <= rows["forecast_upper"][:-10]
+        )
+        assert np.mean(within) == pytest.approx(0.8, abs=0.02)
+    assert errors[8.0] < 1.01  # the errors that the series are made of are 1
+    assert errors[None] > 1.03
+
+
 # Holt -----------------------------------------------------------------------------------------
 
 
@@ -153,6 +218,8 @@ def test_what_cannot_be_merged_or_retracted_is_refused() -> None:
     check_mergeable(Smoothing(decay, statistics=LINE[:3]))
     with pytest.raises(ConfigError, match="errors of forecasts depend on the order"):
         check_mergeable(Smoothing(decay, statistics=["mean", "rmse"]))
+    with pytest.raises(ConfigError, match="a trend with a decay of its own"):
+        check_mergeable(Smoothing(decay, statistics=["mean", "trend"], trend_halflife="1h"))
     with pytest.raises(ConfigError, match='leave "level", "trend" and forecasts out'):
         check_revisable(Smoothing(decay, statistics=["mean", "level"]))
 
@@ -233,7 +300,9 @@ def test_a_damped_trend_halves_with_every_damping(damping: float) -> None:
         ({"horizon": "5min"}, "horizon is '5min': it must be a number >= 1"),
         ({"horizon": 0}, "horizon is 0: it must be a number >= 1"),
         ({"damping": 0.0}, "damping is 0.0: it must be a number >= 0.001, of readings"),
-        ({"damping": 3, "outlook": "level"}, 'outlook "level" has no trend to damp'),
+        ({"damping": 3, "outlook": "level"}, 'outlook "level" has no trend; leave'),
+        ({"trend_halflife": "1h"}, "trend_halflife is '1h': it must be a number"),
+        ({"trend_halflife": 9, "weighting": "volume"}, "trend_halflife does not go with"),
         ({"coverage": 1.0}, "coverage is 1.0: it must be a number > 0, < 1"),
         ({"error_span": 0}, "error_span is 0: it must be a number >= 1"),
         ({"outlook": "holt"}, "outlook is 'holt': it must be one of level, trend"),
@@ -257,7 +326,7 @@ def test_what_only_changes_the_output_is_not_in_the_fingerprint() -> None:
     names = ["mean", "forecast", "forecast_upper"]
     near = Smoothing(Decay(beta=0.9), statistics=names, horizon=1, coverage=0.5)
     assert near.fingerprint() == replace(near, horizon=9, coverage=0.9).fingerprint()
-    for other in ({"outlook": "level"}, {"error_span": 50}):
+    for other in ({"outlook": "level"}, {"error_span": 50}, {"trend_halflife": 9}):
         assert near.fingerprint() != replace(near, **other).fingerprint()
 
 
