@@ -13,6 +13,7 @@ from ewma_ops.monitor.rules import ChartRule, Rule
 from ewma_ops.secrets.masking import masked
 from ewma_ops.settings.model import Alarms, Output, Settings, show_value
 from ewma_ops.stats.composites import Composite
+from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
 
 __all__ = ["describe"]
@@ -81,7 +82,26 @@ def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:
         (name or "smooths", f"{smoothing.decay.describe()}{weighs}"),
         ("start-up", f"{smoothing.start_up}, min_periods {smoothing.min_periods}"),
         ("missing", smoothing.missing),
+        *([("outlook", _outlook(smoothing))] if _looks_ahead(smoothing) else []),
     ]
+
+
+def _looks_ahead(smoothing: Smoothing) -> bool:
+    return not smoothing.needs.isdisjoint(("mean_age", "error_weight"))
+
+
+def _outlook(smoothing: Smoothing) -> str:
+    unit = "" if smoothing.decay.by_time else " readings"
+    parts = [smoothing.outlook]
+    if smoothing.trend_halflife is not None:
+        parts.append(f"of weights that halve every {smoothing.trend_halflife}{unit}")
+    if smoothing.horizon is not None:
+        parts.append(f"{smoothing.horizon}{unit} ahead")
+    if smoothing.damping is not None:
+        parts.append(f"damped, halving every {smoothing.damping}{unit}")
+    if "forecast_lower" in smoothing.statistics or "forecast_upper" in smoothing.statistics:
+        parts.append(f"bounds of {smoothing.coverage:.6g}")
+    return ", ".join(parts)
 
 
 def _alarms(asked: Alarms) -> Iterator[tuple[str, str]]:

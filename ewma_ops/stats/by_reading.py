@@ -245,7 +245,8 @@ class ReadingStepper:
         m.observed = observed
         m.timely = observed and gap >= 0
         if self._by_time:
-            m.ageing, m.own_age = (max(gap, 0), max(-gap, 0)) if observed else (0, 0)
+            m.ageing = gap if m.timely else 0
+            m.own_age = -gap if observed and gap < 0 else None
         else:
             m.ageing = 1.0 if observed or passed else 0.0
 

@@ -152,7 +152,12 @@ def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, flo
 
 def age_step(m: Any, *_: Any) -> tuple[Any, Any]:
     """Mean age A of the weights, in readings or ticks."""
-    return m.r, m.r * m.ageing + m.p * m.own_age
+    return m.r, _aged(m, m.r, m.p)
+
+
+def _aged(m: Any, rest: Any, share: Any) -> Any:
+    aged = rest * m.ageing
+    return aged if m.own_age is None else aged + share * m.own_age
 
 
 def trend_weight_step(m: Any, *_: Any) -> tuple[Any, Any]:
@@ -161,7 +166,8 @@ def trend_weight_step(m: Any, *_: Any) -> tuple[Any, Any]:
     if decay.by_time:
         retention, _lapse = m.ops.fading(decay)
         m.trend_kept = retention(m.ageing)
-        m.trend_added = where(m.observed, retention(m.own_age), 0.0)
+        own = 1.0 if m.own_age is None else retention(m.own_age)
+        m.trend_added = where(m.observed, own, 0.0)
     else:
         m.trend_kept = where(m.observed | (m.ageing > 0.0), decay.beta, 1.0)
         m.trend_added = where(m.observed, 1.0, 0.0)
@@ -173,7 +179,7 @@ def trend_age_step(m: Any, *_: Any) -> tuple[Any, Any]:
     total = m.ops.maximum(m.trend_weight, 5e-324)  # 0 before the first reading
     m.trend_p = m.trend_added / total
     m.trend_r = m.trend_kept * m.before["trend_weight"] / total
-    return m.trend_r, m.trend_r * m.ageing + m.trend_p * m.own_age
+    return m.trend_r, _aged(m, m.trend_r, m.trend_p)
 
 
 def trend_mean_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
@@ -181,13 +187,18 @@ def trend_mean_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
     return m.trend_r, m.values[i] * m.trend_p
 
 
+def _from_mean_time(m: Any, age: Any) -> Any:
+    apart = age + m.ageing
+    return apart if m.own_age is None else apart - m.own_age
+
+
 def age_variance_step(m: Any, *_: Any) -> tuple[Any, Any]:
     """C, the weighted variance of the times, by the weights of the trend."""
-    m.apart = m.before["mean_age"] + m.ageing - m.own_age
+    m.apart = _from_mean_time(m, m.before["mean_age"])
     if m.ahead.trend_decay is None:
         m.trend_p, m.trend_r, m.trend_apart = m.p, m.r, m.apart
     else:
-        m.trend_apart = m.before["trend_age"] + m.ageing - m.own_age
+        m.trend_apart = _from_mean_time(m, m.before["trend_age"])
     return m.trend_r, m.trend_r * m.trend_p * m.trend_apart * m.trend_apart
 
 
@@ -196,9 +207,11 @@ def slope_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
     before, where = m.before["age_variance"], m.ops.where
     lever = m.trend_p * m.trend_apart
     total = before + lever * m.trend_apart
-    some = total > 0.0
-    total = where(some, total, 1.0)
     d = m.d[i] if m.ahead.trend_decay is None else m.values[i] - m.before["trend_mean"][i]
+    some = total > 0.0
+    if m.ops.all(some):
+        return before / total, d * (lever / total)
+    total = where(some, total, 1.0)
     return where(some, before / total, 1.0), d * where(some, lever / total, 0.0)
 
 

@@ -123,8 +123,8 @@ class Moments:
         By the weights of the trend: the retained part of earlier ones, that of the reading, its
         share and the rest, and its distance from their mean time.
     ageing, own_age, apart
-        By how much earlier readings have aged with the reading, its own age if it is late, and its
-        distance from the mean time, in readings or ticks.
+        By how much earlier readings have aged with the reading, its own age (``None``: none is
+        late), and its distance from the mean time, in readings or ticks.
     compared
         1 where the reading had been forecast, 0 where not.
     a, b
@@ -163,7 +163,7 @@ class Moments:
         self.values: Any = ()
         self.timely: Any = False
         self.ageing: Any = 0.0
-        self.own_age: Any = 0.0
+        self.own_age: Any = None
         self.apart: Any = 0.0
         self.compared: Any = 0.0
         self.observed: Any = False

@@ -835,6 +835,13 @@ def test_forecasts(path: Path) -> None:
     ((_, smoothing),) = settings.smoothing_set.smoothings
     assert (smoothing.statistics, settings.smoothing_set.names) == (("mean", "forecast"),) * 2
     tables = '[smooth.a]\nstatistics = ["mean", "forecast"]\n[smooth.b]\nspan = 9'
+    assert re.search("^outlook +trend, 3 readings ahead$", describe(settings), re.MULTILINE)
+    more = 'forecast", "forecast_upper"]\ntrend_halflife = 20\ndamping = 9.5\ncoverage = 0.8'
+    text = describe(loaded(path, MINIMAL.replace("beta = 0.9", asked.replace('forecast"]', more))))
+    assert (
+        "trend, of weights that halve every 20 readings, 3 readings ahead, damped, halving every "
+        "9.5 readings, bounds of 0.8\n" in text
+    )
     several = f"beta = 0.9\nhorizon = 3\n{tables}"
     several = MINIMAL.replace("beta = 0.9", several)
     assert loaded(path, several).smoothing_set.names == ("a_mean", "a_forecast", "b_mean")
