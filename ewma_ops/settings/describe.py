@@ -92,7 +92,7 @@ def _looks_ahead(smoothing: Smoothing) -> bool:
 
 def _outlook(smoothing: Smoothing) -> str:
     unit = "" if smoothing.decay.by_time else " readings"
-    parts = [smoothing.outlook]
+    parts: list[str] = [smoothing.outlook]
     if smoothing.trend_halflife is not None:
         parts.append(f"of weights that halve every {smoothing.trend_halflife}{unit}")
     if smoothing.horizon is not None:
