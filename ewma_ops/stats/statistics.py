@@ -158,6 +158,19 @@ class Moments:
         self.d: Any = ()
         self.deviation: Any = None
         self.variance_before: Any = None
+        self.a: Any = 1.0
+        self.b: Any = 0.0
+        self.mean: Any = None
+        self.variance: Any = None
+        self.covariance: Any = None
+        self.concentration: Any = None
+        self.spread: Any = None
+        self.revision: Any = None
+        self.left_std: Any = None
+        self.right_std: Any = None
+        self._prepare_outlook(options)
+
+    def _prepare_outlook(self, options: Options) -> None:
         self.trend_before: Any = None
         self.ahead = options.ahead
         self.values: Any = ()
@@ -172,14 +185,6 @@ class Moments:
         self.trend_p: Any = 0.0
         self.trend_r: Any = 1.0
         self.trend_apart: Any = 0.0
-        self.a: Any = 1.0
-        self.b: Any = 0.0
-        self.mean: Any = None
-        self.variance: Any = None
-        self.covariance: Any = None
-        self.concentration: Any = None
-        self.spread: Any = None
-        self.revision: Any = None
         self.mean_age: Any = None
         self.age_variance: Any = None
         self.trend_weight: Any = None
@@ -191,8 +196,6 @@ class Moments:
         self.squared_error: Any = None
         self.absolute_error: Any = None
         self.naive_error: Any = None
-        self.left_std: Any = None
-        self.right_std: Any = None
 
     def gathered(self) -> Any:
         """(1 - beta) S: 1 - beta^t after t readings without a gap."""
