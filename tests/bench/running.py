@@ -154,7 +154,7 @@ def _stat(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat from the state on: parent, process group, ..."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
 
 
