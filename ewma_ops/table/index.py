@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count
 from operator import mul
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,9 +64,10 @@ _LOWER, _UPPER = np.uint64(2**32 - 1), np.uint64(32)
 """The two halves of a word."""
 
 # Python's hash of text differs in each process, so nobody can prepare ids that collide.
-_FACTORS = np.random.default_rng(hash("ewma_ops.table.index") & _UINT64).integers(
-    0, 2**64, _LONGEST // 4 + 2, np.uint64
-)
+# Not by numpy.random, which takes as long to import as all modules of this room.
+_FACTORS = np.frombuffer(
+    Random(hash("ewma_ops.table.index")).randbytes(8 * (_LONGEST // 4 + 2)), np.uint64
+).copy()
 _PLAIN_OF_WORDS, (_PLAIN_OF_SIZE, _PLAIN_ADDED) = _FACTORS[:-2].tolist(), _FACTORS[-2:].tolist()
 _OF_SIZE, _ADDED = _FACTORS[-2:]
 _OF_WORDS = _FACTORS[:-2].reshape(-1, _STEP, 2).swapaxes(1, 2)
