@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -335,3 +337,27 @@ def test_check_offline_knows_the_options_of_kafka_python(here: Here, tmp_path: P
     job.configure(kafka={"fetch_max_wait": 7})
     done = here("check", "--offline", str(job.path))
     assert_told(done, 2, "kafka.fetch_max_wait", "did you mean fetch_max_wait_ms?")
+
+
+_THREADS = """
+import os, sys
+from pathlib import Path
+from ewma_ops.commands import cli
+assert "numpy" not in sys.modules, "imported before it is told how many threads to start"
+cli.one_thread_for_matrices()
+import numpy
+threads = len(list(Path("/proc/self/task").iterdir())) if Path("/proc/self/task").exists() else 1
+print(os.environ["OPENBLAS_NUM_THREADS"], threads)
+"""
+
+
+@pytest.mark.parametrize("own", [None, "3"])
+def test_numpy_starts_no_threads_unless_the_user_says_so(own: str | None) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    if own is not None:
+        environment["OPENBLAS_NUM_THREADS"] = own
+    command = [sys.executable, "-c", _THREADS]
+    said = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    setting, threads = said.stdout.split()
+    assert setting == (own or "1")
+    assert own is not None or threads == "1"
