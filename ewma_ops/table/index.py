@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count
 from operator import mul
-from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,9 +64,9 @@ _LOWER, _UPPER = np.uint64(2**32 - 1), np.uint64(32)
 
 # Python's hash of text differs in each process, so nobody can prepare ids that collide.
 # Not by numpy.random, which takes as long to import as all modules of this room.
-_FACTORS = np.frombuffer(
-    Random(hash("ewma_ops.table.index")).randbytes(8 * (_LONGEST // 4 + 2)), np.uint64
-).copy()
+_FACTORS = np.array(
+    [hash(f"ewma_ops.table.index {i}") & _UINT64 for i in range(_LONGEST // 4 + 2)], np.uint64
+)
 _PLAIN_OF_WORDS, (_PLAIN_OF_SIZE, _PLAIN_ADDED) = _FACTORS[:-2].tolist(), _FACTORS[-2:].tolist()
 _OF_SIZE, _ADDED = _FACTORS[-2:]
 _OF_WORDS = _FACTORS[:-2].reshape(-1, _STEP, 2).swapaxes(1, 2)
