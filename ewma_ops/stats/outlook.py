@@ -29,7 +29,7 @@ one step times 1 + sum_(j=1)^(h-1) (g + c j)^2, with the gains g of the level an
 With a decay of its own the trend is the slope of the line that fits best by weights of that decay
 (S', A', C', m' and b as above), and the level that of a line with this slope by the weights of the
 level: m + b A again. The gains are then g = a + c (1 - a) / a, where a is the gain of the mean, and
-c = (1 - beta')^2. It is Holt's where both decays are the same, and close to it elsewhere.
+c = (1 - beta')^2. It is Holt's where both decays are the same; elsewhere it is another filter.
 
 A damped trend fades ahead: it halves every `damping`, so that the line bends to level + b R(h),
 R(h) = tau (1 - e^(-h / tau)) in place of h. In the growth of the variance, j and j^2 are lowered by
