@@ -142,7 +142,10 @@ class AlarmState:
         self.timed = [
             one.name
             for one in self.bound
-            if (one.rule.ticks("cooldown", 1) or one.rule.ticks("remind", 1))
+            if (
+                not one.rule.by_log  # whose times are those of the log
+                and (one.rule.ticks("cooldown", 1) or one.rule.ticks("remind", 1))
+            )
             or (one.tracker >= 0 and self.tracked[one.tracker].tracker.by_time)
         ]
         self.size = 0

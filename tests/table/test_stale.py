@@ -292,6 +292,18 @@ def test_rows_of_forgotten_series_move_with_what_is_known() -> None:
     assert {row[0] for row in found} == {"a"}
 
 
+def test_readings_without_times_are_reminded_of_by_the_clock_of_the_log() -> None:
+    rule = Stale(gaps=3, least="2s", warm_up=3, remind="4s", cooldown="1s")
+    names = ["a", "b"] * 5 + ["b"] * 9
+    readings = marked([Logged(0, k, START_MS + 1000 * k, n) for k, n in enumerate(names)],
+                      LogClocks())  # fmt: skip
+    own = SeriesTable(COUNT, alarms=AlarmRules.of({"silent": rule}))
+    parts = own.update_in_order(replace(readings, times_ms=None))
+    found = [one for part in parts if (one := part.transitions) is not None]
+    assert [TRANSITIONS[one.transitions[0]] for one in found] == ["raised", "held"]
+    assert all(one.times_ms is not None for one in found)
+
+
 def test_without_clocks_of_a_log_the_rule_judges_nothing() -> None:
     own = table()
     readings = Readings.of(["a"] * 200, np.zeros(200), START_MS + 10_000 * np.arange(200))

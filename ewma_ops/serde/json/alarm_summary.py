@@ -162,7 +162,9 @@ def _flat(facts: AlarmFacts) -> _Found:
 
 def _stale(facts: AlarmFacts) -> _Found:
     numbers = _said_duration(": nothing for ", facts.duration_ms)
-    return _Found("silent", numbers + _said_duration(", usually a reading every ", facts.expected))
+    if facts.expected > 0.0:  # else its readings came together
+        numbers += _said_duration(", usually a reading every ", facts.expected)
+    return _Found("silent", numbers)
 
 
 def _said_duration(ahead: str, duration_ms: float) -> str:
@@ -186,6 +188,8 @@ _FOUND: dict[str, Callable[[AlarmFacts], _Found]] = {
 
 def _cleared(facts: AlarmFacts) -> str:
     after = "" if math.isnan(facts.duration_ms) else f" after {shown_duration(facts.duration_ms)}"
+    if facts.by == "reset" and facts.kind == "stale" and math.isnan(facts.value):
+        return f"is forgotten: its alarm ended{after}"
     if facts.by == "reset":
         return f"started over: its alarm ended{after}"
     if facts.by == "resumed":

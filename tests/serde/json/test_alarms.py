@@ -245,6 +245,22 @@ SAID = [
                    duration_ms=60_000.0),
         "k is back after 1 min: standard deviation 0.5, expected up to 0.84",
     ),
+    (
+        AlarmFacts("k", "stale", "raised", "", "warning", 0, expected=1e3, duration_ms=1e4),
+        "k is silent: nothing for 10 s, usually a reading every 1 s",
+    ),
+    (
+        AlarmFacts("k", "stale", "raised", "", "warning", 0, expected=0.0, duration_ms=1e4),
+        "k is silent: nothing for 10 s",
+    ),
+    (
+        AlarmFacts("k", "stale", "cleared", "reset", "warning", 0, duration_ms=6e4),
+        "k is forgotten: its alarm ended after 1 min",
+    ),
+    (
+        AlarmFacts("k", "stale", "cleared", "reset", "warning", 0, 21.5, duration_ms=6e4),
+        "k started over: its alarm ended after 1 min",
+    ),
 ]  # fmt: skip
 
 
