@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.heartbeats import Heartbeats
 from ewma_ops.columns.readings import Readings
+from ewma_ops.columns.ticks import MILLISECOND, Tick
 
 __all__ = ["Log", "LogClocks"]
 
@@ -34,11 +35,12 @@ class LogClocks:
     """Clocks of input partitions by the timestamps of all records, whatever is in these.
 
     A clock is the newest timestamp so far. One that is more than an hour ahead of the clock is
-    believed when the next record is ahead as well: a producer with a wrong clock is not.
+    believed when the next record is ahead as well: a producer with a wrong clock is not. What is
+    out of the years that a tick can count moves no clock.
 
     Parameters
     ----------
-    ticks_per_ms
+    tick
         In what readings count times.
 
     Examples
@@ -50,8 +52,10 @@ class LogClocks:
     (array([6100]), [Heartbeat(place=0, partition=0, offset=3, time=6000)], [6100, None])
     """
 
-    def __init__(self, ticks_per_ms: int = 1) -> None:
-        self._ticks_per_ms = ticks_per_ms
+    def __init__(self, tick: Tick = MILLISECOND) -> None:
+        self._ticks_per_ms = tick.per_ms
+        self._earliest_ms = -(-tick.earliest // tick.per_ms)
+        self._latest_ms = tick.latest // tick.per_ms
         self._of: dict[int, tuple[int, int | None]] = {}
 
     def state(self, partition: int) -> list[int | None] | None:
@@ -104,21 +108,26 @@ class LogClocks:
     def _advance(self, log: Log) -> NDArray[np.int64]:
         """Return what the clock of a partition stands at with each record, and keep the last."""
         times = log.timestamps_ms
+        if times.min() < self._earliest_ms or times.max() > self._latest_ms:
+            times = np.where(times > self._latest_ms, self._earliest_ms, times)
+            times = np.maximum(times, self._earliest_ms)
         clock_ms, doubted = self._of.get(log.number, (int(times[0]), None))
         clocks_ms = np.maximum.accumulate(np.append(clock_ms, times))
         if doubted is not None or (np.diff(clocks_ms) > _HOUR_MS).any():
-            return self._advance_by_one(log, clock_ms, doubted)
+            return self._advance_by_one(log.number, times, clock_ms, doubted)
         self._of[log.number] = int(clocks_ms[-1]), None
         return clocks_ms[1:]
 
-    def _advance_by_one(self, log: Log, clock_ms: int, doubted: int | None) -> NDArray[np.int64]:
-        found = np.empty(len(log.offsets), np.int64)
-        for i, time_ms in enumerate(log.timestamps_ms.tolist()):
+    def _advance_by_one(
+        self, number: int, times: NDArray[np.int64], clock_ms: int, doubted: int | None
+    ) -> NDArray[np.int64]:
+        found = np.empty(len(times), np.int64)
+        for i, time_ms in enumerate(times.tolist()):
             if doubted is not None and time_ms - clock_ms > _HOUR_MS:
                 clock_ms = min(doubted, time_ms)
             doubted = time_ms if time_ms - clock_ms > _HOUR_MS else None
             if doubted is None:
                 clock_ms = max(clock_ms, time_ms)
             found[i] = clock_ms
-        self._of[log.number] = clock_ms, doubted
+        self._of[number] = clock_ms, doubted
         return found

@@ -271,7 +271,7 @@ def build_log_clocks(settings: Settings) -> LogClocks | None:
     """Return what reads the clocks of the log; ``None`` if no rule of the job goes by them."""
     if settings.alarms is None or not settings.alarms.rules.by_log:
         return None
-    return LogClocks(settings.input.tick.per_ms)
+    return LogClocks(settings.input.tick)
 
 
 def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable, int]:

@@ -43,7 +43,7 @@ from ewma_ops.stats.weights import Weighing
 
 __all__ = ["HEARD", "Heard", "Silences", "UsualGap", "usual_gap"]
 
-_MOST = float(1 << 62)
+_MOST = float(1 << 60)
 """No silence may be longer, in ticks: the end of one is an int64 then."""
 _NEVER = float(np.iinfo(np.int64).min)
 _LATEST = int(np.iinfo(np.int64).max)

@@ -17,6 +17,7 @@ from ewma_ops.columns.heartbeats import Heartbeats
 from ewma_ops.columns.log_clocks import Log, LogClocks
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Smoothed
+from ewma_ops.columns.ticks import MICROSECOND, MILLISECOND, NANOSECOND, Tick
 from ewma_ops.columns.transitions import BY, TRANSITIONS
 from ewma_ops.job.clocks import Clocks
 from ewma_ops.monitor import AlarmRules, Bounds, Stale
@@ -255,6 +256,24 @@ def test_one_record_far_ahead_is_not_believed_two_are() -> None:
         ("a", "raised", 7.0, ""),
         ("b", "raised", 7.0, ""),
     ]
+
+
+@pytest.mark.parametrize("tick", [MILLISECOND, MICROSECOND, NANOSECOND])
+@pytest.mark.parametrize("wild_ms", [2**63 - 1, -(2**63), 300_000_000_000_000])
+def test_timestamps_that_no_tick_can_count_move_no_clock(tick: Tick, wild_ms: int) -> None:
+    times = START_MS + 1_000 * np.arange(8)
+    times[[0, 3, 4]] = wild_ms
+    clocks, n = LogClocks(tick), np.arange(8)
+    first = tick.earliest // tick.per_ms
+    marked = clocks.mark(Readings(["a"] * 8, np.ones(8)), n, [Log(0, n, times)])
+    assert marked.logged is not None
+    assert marked.heartbeats is not None
+    seconds = (marked.logged // (1_000 * tick.per_ms) - START_MS // 1_000).tolist()
+    # Of nothing earlier to go by, the second record is far ahead.
+    assert seconds[:2] == [first // 1_000 - START_MS // 1_000] * 2
+    assert seconds[2:] == [2, 2, 2, 5, 6, 7]
+    assert [beat.offset for beat in marked.heartbeats] == [2, 5, 6, 7]
+    assert clocks.state(0) == [START_MS + 7_000, None]
 
 
 def test_the_gap_of_a_silence_is_not_learned_but_that_of_a_second_in_a_row_is() -> None:
