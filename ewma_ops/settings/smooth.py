@@ -50,13 +50,15 @@ _NEEDS: dict[object, dict[str, Any]] = {
     "prior": {"prior": 0, "prior_weight": 1},
     "clip": {"lowest": 0, "highest": 1},
 }
+_BOUNDS = ("forecast_lower", "forecast_upper")
+_ERRORS = ("mae", "rmse", "mase", *_BOUNDS)
 _OF_FORECASTS = {
-    "horizon": ("forecast", "forecast_lower", "forecast_upper"),
-    "trend_halflife": ("trend", "level", "forecast", "forecast_error", "mae", "rmse", "mase"),
-    "damping": ("forecast", "forecast_lower", "forecast_upper"),
-    "coverage": ("forecast_lower", "forecast_upper"),
-    "error_span": ("mae", "rmse", "mase", "forecast_lower", "forecast_upper"),
-    "outlook": ("level", "trend", "forecast", "forecast_error", "mae", "rmse", "mase"),
+    "horizon": ("forecast", *_BOUNDS),
+    "trend_halflife": ("trend", "level", "forecast", "forecast_error", *_ERRORS),
+    "damping": ("forecast", *_BOUNDS),
+    "coverage": _BOUNDS,
+    "error_span": _ERRORS,
+    "outlook": ("level", "trend", "forecast", "forecast_error", *_ERRORS),
 }
 """What asks for an option of an outlook; without any of it the option would do nothing."""
 

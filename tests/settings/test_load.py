@@ -845,6 +845,9 @@ def test_forecasts(path: Path) -> None:
     several = f"beta = 0.9\nhorizon = 3\n{tables}"
     several = MINIMAL.replace("beta = 0.9", several)
     assert loaded(path, several).smoothing_set.names == ("a_mean", "a_forecast", "b_mean")
+    bounds = 'beta = 0.9\nstatistics = ["mean", "forecast_upper"]\nhorizon = 3\n'
+    for option in ('outlook = "level"', "trend_halflife = 20", "damping = 9.5", "error_span = 9"):
+        loaded(path, MINIMAL.replace("beta = 0.9", bounds + option))
 
 
 @pytest.mark.parametrize(
