@@ -116,7 +116,8 @@ class Guard:
         if self._token is None:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.is_token(given):
+        in_utf8 = given.encode("latin-1").decode("utf-8", "replace")  # what a header's bytes say
+        if scheme.lower() == "bearer" and self.is_token(in_utf8):
             return True
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         return hmac.compare_digest(cookie.encode(), self.cookie.encode())

@@ -8,16 +8,19 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import secrets
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import msgspec
+from msgspec.structs import asdict, astuple
 
 from ewma_ops.errors import ConfigError, EwmaError
+from ewma_ops.job.showing import shown_text
 from ewma_ops.watch.view import View
 
 __all__ = ["PageAddress", "PageError", "RemoteLooker", "page_address", "watching_page"]
@@ -29,22 +32,59 @@ _NEW_VIEW_S = 0.5
 _MOST_BYTES = 8 << 20
 _JOIN_S = 0.5
 _UNAUTHORIZED, _REFUSED, _NOT_FOUND = 401, 400, 404
-_NO_TABLE: dict[str, Any] = {
-    "series": 0, "matched": 0, "first": 0, "ids": [], "value": [], "average": [], "z": [],
-    "change": [], "time": [], "seen": [], "readings": [], "spark": [], "state": [],
-}  # fmt: skip
-_NO_HEAD: dict[str, Any] = {
-    "state": "", "why": "", "rate": 0.0, "lag": None, "exact": False, "event_lag": None,
-    "letters": 0, "events": 0, "series": 0, "snapshot": None, "restarts": None, "workers": None,
-}  # fmt: skip
+_TOKEN = re.compile(r"(?:^|&)token=([^&]*)")
+
+
+class _Head(msgspec.Struct):
+    """How a job is, as `view.Looker.head` has it."""
+
+    state: str = ""
+    why: str = ""
+    rate: float = 0.0
+    lag: int | None = None
+    exact: bool = False
+    event_lag: float | None = None
+    letters: int = 0
+    events: int = 0
+    series: int = 0
+    snapshot: float | None = None
+    restarts: int | None = None
+    workers: int | None = None
+
+
+_Numbers = list[float | None]
+_State = Annotated[list[str], msgspec.Meta(min_length=2, max_length=2)]
+
+
+class _Table(msgspec.Struct):
+    """What a table shows, as `view.Looker.table` has it: lists of one length."""
+
+    series: int = 0
+    matched: int = 0
+    first: int = 0
+    ids: list[str] = []
+    value: _Numbers = []
+    average: _Numbers = []
+    z: _Numbers = []
+    change: _Numbers = []
+    time: _Numbers = []
+    seen: list[float] = []
+    readings: list[int] = []
+    spark: list[list[int]] = []
+    state: list[_State] = []
+
+    def __post_init__(self) -> None:
+        rows = {len(one) for one in astuple(self) if isinstance(one, list)}
+        if len(rows) > 1:
+            raise ValueError("columns of different lengths")
 
 
 class _Told(msgspec.Struct):
     """What a page answers: when, by its own clock, how the job is, and what the table shows."""
 
     now: float
-    head: dict[str, Any]
-    table: dict[str, Any]
+    head: _Head
+    table: _Table
 
 
 class PageError(EwmaError):
@@ -82,6 +122,7 @@ def page_address(url: str, token: str | None = None) -> PageAddress:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")
     except ValueError:
         parts, port = urlsplit(""), None
     is_page = parts.scheme in ("http", "https") and parts.hostname and parts.username is None
@@ -91,15 +132,21 @@ def page_address(url: str, token: str | None = None) -> PageAddress:
             "http://plant-7:8765/"
         )
     is_https = parts.scheme == "https"
-    given = parse_qs(parts.fragment).get("token", [None])[0]
-    if given is not None and not given.startswith("<"):  # as it is printed, it stands for one
-        token = unquote(given)
-    return PageAddress(is_https, str(parts.hostname), port or (443 if is_https else 80), token)
+    given = _TOKEN.search(parts.fragment)  # as the page itself reads it: a plus is a plus
+    if given is not None and not given[1].startswith("<"):  # as it is printed, it stands for one
+        token = unquote(given[1])
+    if token is not None and not token.isprintable():
+        raise ConfigError(
+            "the token of --connect has a line break or another control character: correct "
+            "EWMA_WATCH_TOKEN, or what follows #token="
+        )
+    port = (443 if is_https else 80) if port is None else port
+    return PageAddress(is_https, str(parts.hostname), port, token)
 
 
 def _shown(url: str) -> str:
-    """Return a URL without a token or a password in it."""
-    return repr(url.partition("#")[0].rpartition("@")[2])
+    """Return a URL without what may be a token or a password in it."""
+    return repr(re.split("[?#]", url, maxsplit=1)[0].rpartition("@")[2])
 
 
 class RemoteLooker:
@@ -117,7 +164,7 @@ class RemoteLooker:
         self._connection: http.client.HTTPConnection | None = None
         self._asked = View()
         self._answered: View | None = None
-        self._head, self._table = _NO_HEAD, _NO_TABLE
+        self._head, self._table = asdict(_Head()), asdict(_Table())
         self._why_lost = ""
         self._changed = threading.Condition()
         self._is_stopping = False
@@ -148,7 +195,7 @@ class RemoteLooker:
         """
         told = self._answer(view)
         ahead_s = time.time() - told.now
-        head, table = {**_NO_HEAD, **told.head}, {**_NO_TABLE, **told.table}
+        head, table = asdict(told.head), asdict(told.table)
         table["seen"] = [seen + ahead_s for seen in table["seen"]]
         with self._changed:
             self._head, self._table, self._answered = head, table, view
@@ -181,9 +228,9 @@ class RemoteLooker:
             self._changed.notify_all()
 
     def _answer(self, view: View) -> _Told:
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": b"application/json"}
         if self._address.token is not None:
-            headers["authorization"] = f"Bearer {self._address.token}"
+            headers["authorization"] = f"Bearer {self._address.token}".encode()
         try:
             connection = self._connected()
             body = msgspec.json.encode(view)
@@ -223,7 +270,7 @@ class RemoteLooker:
         with contextlib.suppress(ValueError, AttributeError):
             why = str(json.loads(content).get("error") or "")
         if status == _REFUSED and why:
-            return ConfigError(f"{at} refuses: {why}")
+            return ConfigError(f"{at} refuses: {shown_text(why, 200)}")
         return PageError(f"what answers at {at} is no ewma watch of this version (HTTP {status})")
 
 

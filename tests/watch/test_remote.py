@@ -73,6 +73,22 @@ def test_a_token_is_needed_and_never_shown() -> None:
         RemoteLooker(page_address(f"{url}#token=<the token>", TOKEN)).ask(View())
 
 
+@pytest.mark.parametrize(
+    "token", ["of+base64/as/it+is==", "grün und über 16 €", "100%25-and-more-of-it"]
+)
+def test_any_token_is_sent_as_it_is(token: str) -> None:
+    with served(token) as at:
+        RemoteLooker(page_address(f"http://{at[0]}:{at[1]}/", token)).ask(View())
+        in_address = token.replace("%", "%25")
+        RemoteLooker(page_address(f"http://{at[0]}:{at[1]}/#token={in_address}")).ask(View())
+
+
+def test_a_token_that_no_header_can_hold_is_told_and_not_shown() -> None:
+    with pytest.raises(ConfigError, match="has a line break") as refused:
+        page_address("http://h:1/", "secret-secret-secret\n")
+    assert "secret" not in str(refused.value)
+
+
 def test_once_prints_what_the_page_shows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +115,8 @@ def test_once_prints_what_the_page_shows(
         (["--connect", "http://h:999999"], "give the address that"),
         (["--connect", "http://h/page"], "give the address that"),
         (["--connect", "http://me:secret@h/"], "--connect .h/.: give the address that"),
+        (["--connect", "http://h/?token=secret"], "--connect .http://h/.: give the address that"),
+        (["--connect", "http://..:80/"], "give the address that"),
         (["--connect", "http://h:1", "--history", "1h"], "--history goes with a file"),
     ],
 )
@@ -113,7 +131,16 @@ def test_what_cannot_be_connected_to_is_told(
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(404, b"no"), (200, b"<html>"), (200, b"[]"), (200, b'{"now": 1}'), (500, b'{"error": 5}')],
+    [
+        (404, b"no"),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b'{"now": 1}'),
+        (500, b'{"error": 5}'),
+        (200, b'{"now": 1, "head": {"rate": "much"}, "table": {}}'),
+        (200, b'{"now": 1, "head": {}, "table": {"seen": ["x"]}}'),
+        (200, b'{"now": 1, "head": {}, "table": {"ids": ["a"], "seen": [1]}}'),
+    ],
 )
 def test_what_is_no_page_is_told(status: int, body: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
