@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rates import readings_per_false_alarm
-from ewma_ops.monitor.rules import KINDS, AlarmRules, ChartRule, Frozen, Given, Rule, Spread
+from ewma_ops.monitor.rules import KINDS, AlarmRules, ChartRule, Frozen, Given, Rule, Spread, Stale
 from ewma_ops.settings.model import Alarms, show_value
 from ewma_ops.settings.tables import (
     SHARED_ALARM_KEYS,
@@ -26,6 +26,7 @@ from ewma_ops.settings.tables import (
     suggestion,
 )
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet
 
@@ -233,6 +234,7 @@ def _rule(
         return None
     if smoothing_set is not None:
         mistakes.extend(f"alarms.{name}: {why}" for why in _field_mistakes(rule, smoothing_set))
+        mistakes.extend(f"alarms.{name}: {why}" for why in _never_raised(rule, smoothing_set))
         if isinstance(rule, ChartRule) and rule.decay is None and _decay(smoothing_set) is None:
             mistakes.append(f"alarms.{name}: {_no_decay(kind, smoothing_set)}")
     return rule
@@ -244,6 +246,18 @@ def _no_decay(kind: type[Rule], smoothing_set: SmoothingSet) -> str:
     several = len(smoothing_set.smoothings) > 1
     why = "there are several smoothings" if several else "that of [smooth] is composite"
     return f"the {kind.kind} rule has no decay; add one, such as {such}, as {why}"
+
+
+def _never_raised(rule: Rule, smoothing_set: SmoothingSet) -> Iterator[str]:
+    forgets = smoothing_set.forget_after
+    if not isinstance(rule, Stale) or forgets is None:
+        return
+    if whole_ticks("least", rule.least, smoothing_set.tick.per_ms) > forgets:
+        yield (
+            f"least is {rule.least!r}, but a series that is silent for longer than "
+            "smooth.forget_after is forgotten, so the rule would raise nothing: give a shorter "
+            "least, or a longer forget_after"
+        )
 
 
 def _field_mistakes(rule: Rule, smoothing_set: SmoothingSet) -> Iterator[str]:

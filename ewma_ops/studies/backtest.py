@@ -132,7 +132,7 @@ class Backtest:
         }
         self._raised: dict[str, Counter[str]] = {name: Counter() for name in self._plain.values()}
         self._silences = {
-            name: SilenceCount(rule, smoothing_set.tick.per_ms)
+            name: SilenceCount(rule, smoothing_set.tick.per_ms, smoothing_set.forget_after)
             for name, rule in rules.rules
             if isinstance(rule, Stale)
         }

@@ -8,6 +8,7 @@ latest by the one that ends the silence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ class SilenceCount:
         With its decay, as `Stale.with_limit` returns it.
     ticks_per_ms
         In what times are counted.
+    forget_after
+        After how many ticks idle series are forgotten: a series that may be silent for longer is
+        not judged. ``None`` for never.
 
     Attributes
     ----------
@@ -48,7 +52,8 @@ class SilenceCount:
     (2, {'a': 1})
     """
 
-    def __init__(self, rule: Stale, ticks_per_ms: int) -> None:
+    def __init__(self, rule: Stale, ticks_per_ms: int, forget_after: int | None = None) -> None:
+        self._longest = math.inf if forget_after is None else float(forget_after)
         self._usual = usual_gap(rule.in_ticks(ticks_per_ms), ticks_per_ms)
         self._second = 1_000 * ticks_per_ms
         self._times = np.zeros(0, np.int64)
@@ -69,10 +74,11 @@ class SilenceCount:
         arrivals = Arrivals(rows)
         gaps = np.maximum(arrivals.gaps(times, self._times), 0)
         known = arrivals.track(self._usual, self._columns, np.zeros(len(rows)), gaps)
-        self.judged += int(np.count_nonzero(known.judged))
+        judged = known.judged & (known.reach <= self._longest)
+        self.judged += int(np.count_nonzero(judged))
         # A clock is looked at once a second: what is over within one was not noticed.
         noticed = times // self._second * self._second
-        over = known.judged & (noticed > times - gaps + known.reach.astype(np.int64))
+        over = judged & (noticed > times - gaps + known.reach.astype(np.int64))
         self._counts += np.bincount(rows[over], minlength=len(self._counts))
 
     def by_series(self, id_of: Callable[[int], str]) -> dict[str, int]:

@@ -443,6 +443,14 @@ def test_a_stale_rule_has_durations_and_no_readings_in_a_row(path: Path) -> None
             alarms(path, f"[alarms.stale]\n{table}")
 
 
+def test_a_silence_that_is_forgotten_before_it_is_too_long_is_refused(path: Path) -> None:
+    forgets = MINIMAL.replace("beta = 0.9", 'beta = 0.9\nforget_after = "1h"')
+    assert forgets != MINIMAL
+    assert loaded(path, f'{forgets}\n[alarms.stale]\nleast = "1h"').alarms is not None
+    with pytest.raises(ConfigError, match=r"alarms.stale: least is '2h', but .* forget_after"):
+        loaded(path, f'{forgets}\n[alarms.stale]\nleast = "2h"')
+
+
 def test_the_usual_gap_of_several_smoothings_has_a_decay_too(path: Path) -> None:
     text = MINIMAL.replace("beta = 0.9", "")
     assert text != MINIMAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ewma_ops import Decay, Readings, Smoothing
 from ewma_ops.monitor import AlarmRules, Stale
@@ -39,6 +40,17 @@ def test_a_history_says_how_often_a_series_was_silent_for_too_long() -> None:
         (found,) = study.result({})
         assert (found.own.raised, found.expected) == (expected, None), rule
         assert dict(found.worst) == ({"a": expected} if expected else {})
+
+
+@pytest.mark.parametrize(("forget_after", "raised"), [(None, 1), ("3s", 1), ("2s", 0)])
+def test_what_is_forgotten_before_it_is_raised_is_not_counted(
+    forget_after: str | None, raised: int
+) -> None:
+    forgetting = SmoothingSet.of(Smoothing(Decay(beta=0.9)), forget_after=forget_after)
+    study = Backtest(forgetting, AlarmRules.of({"silent": RULE}))
+    study.take(history())
+    (found,) = study.result({})
+    assert (found.own.raised, found.judged > 0) == (raised, raised > 0)
 
 
 def test_without_times_nothing_is_judged() -> None:
