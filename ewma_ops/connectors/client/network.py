@@ -170,7 +170,9 @@ def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
     """Return what takes all that has come on a transport, up to the size of ``into``.
 
     kafka-python takes 4 KiB at a time, and whoever waits for the interpreter gets it at each. It
-    also throws away what comes together with the end of a connection, as a refusal does.
+    also throws away what comes together with the end of a connection, as a refusal does. TLS opens
+    a record of 16 KiB as a whole: of what it has opened the kernel tells nobody, so that is taken
+    even where there is no more room.
     """
 
     def receive() -> Received:
@@ -181,6 +183,8 @@ def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
                 if came == 0:
                     raise ConnectionError("socket disconnected")
                 size += came
+            if isinstance(transport._sock, ssl.SSLSocket) and (opened := transport._sock.pending()):
+                return memoryview(b"".join((into, transport._sock.recv(opened)))), None
         except _NOT_NOW:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the connection

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import selectors
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -74,6 +76,32 @@ def test_all_that_has_come_is_received_at_once_and_the_end_after_it() -> None:
         assert "disconnected" in str(error)
         ours.close()
         assert "Bad file descriptor" in str(receive()[1])
+
+
+def test_what_tls_has_opened_is_received_where_there_is_no_more_room() -> None:
+    """The kernel does not tell of it: whoever waits for that would wait until the time-out."""
+    (ours, theirs), sent = socket.socketpair(), bytes(range(256)) * 64
+    with _secured(theirs, server=True) as server, _secured(ours, server=False) as client:
+        shaking = threading.Thread(target=server.do_handshake)
+        shaking.start()
+        client.do_handshake()
+        shaking.join()
+        server.sendall(sent)  # one record
+        client.setblocking(False)
+        receive = receiver(SimpleNamespace(_sock=client), memoryview(bytearray(len(sent) - 50)))
+        assert received(receive) == (sent, None)
+        assert client.pending() == 0
+        assert received(receive) == (b"", None)
+
+
+def _secured(plain: socket.socket, *, server: bool) -> ssl.SSLSocket:
+    """Return a socket of TLS that needs no certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AECDH-AES128-SHA:@SECLEVEL=0")
+    return context.wrap_socket(plain, server_side=server, do_handshake_on_connect=False)
 
 
 def test_over_tls(own_kafka: Listeners, topic: MakeTopic) -> None:
