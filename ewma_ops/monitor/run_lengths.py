@@ -63,6 +63,8 @@ LONGEST_RUN = 1e9
 _Floats = NDArray[np.float64]
 _SETTLED = 1e-10
 """The share by which exact limits may still differ from fixed ones (of the variance)."""
+_ROUNDING = 2.0**-53
+"""Of the decimal beta that is 1 minus a bound: 1 - 0.9999 is below 0.0001."""
 
 
 def average_run_length(
@@ -244,7 +246,7 @@ def solve(
 def check_alpha(alpha: float, *, exact: bool = False) -> None:
     """Refuse an ``alpha`` out of range."""
     smallest = SMALLEST_ALPHA_EXACT if exact else SMALLEST_ALPHA
-    if not smallest <= alpha <= 1.0:
+    if not smallest - _ROUNDING <= alpha <= 1.0:
         raise ConfigError(
             f"alpha is {alpha:g} (beta {1 - alpha:g}): run lengths are computed for alpha from "
             f"{smallest:g} to 1" + (", with exact limits" if exact else "")

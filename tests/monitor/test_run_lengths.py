@@ -114,6 +114,12 @@ def test_a_limit_has_the_run_length_that_was_asked_for(alpha: float, power: floa
     assert average_run_length(limit_for(wanted, alpha), alpha) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_the_decimals_of_a_bound_are_within_it() -> None:
+    assert average_run_length(2.0, 1 - 0.9999) == pytest.approx(
+        average_run_length(2.0, 0.0001), rel=1e-6
+    )
+
+
 def test_the_corrected_mean_is_the_chart_with_exact_limits() -> None:
     """The table's own mean and n_eff raise alarms as often as the exact limits are made for."""
     alpha, series = 0.1, 4_000
