@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_command", "as_json", "as_text"]
 
+_LONGEST_ID = 10_000
+"""Some thousand ids of this length are made, to measure what they take."""
+
 
 def add_command(commands: Commands) -> None:
     """Declare the command and its arguments."""
@@ -30,7 +33,7 @@ def add_command(commands: Commands) -> None:
     for name, what in (("rate", "readings a second, at the busiest time"), ("series", "how many")):
         parser.add_argument(f"--{name}", type=_count, required=True, metavar="N", help=what)
     parser.add_argument(
-        "--id-bytes", type=_count, default=16, metavar="N", help="length of a series id (16)"
+        "--id-bytes", type=_length, default=16, metavar="N", help="length of a series id (16)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_run)
@@ -39,6 +42,12 @@ def add_command(commands: Commands) -> None:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10**12:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10^12")
+    return int(text)
+
+
+def _length(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _LONGEST_ID:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LONGEST_ID}")
     return int(text)
 
 
