@@ -226,14 +226,15 @@ def _plot(options: argparse.Namespace) -> int:
     target = options.output
     if target.suffix not in (".html", ".png"):
         raise ConfigError(f"--output {target}: give a file that ends in .html or .png")
-    if len(options.series) > MOST_OPEN:
-        raise ConfigError(f"{len(options.series)} series: give at most {MOST_OPEN}")
+    asked = tuple(dict.fromkeys(options.series))
+    if len(asked) > MOST_OPEN:
+        raise ConfigError(f"{len(asked)} series: give at most {MOST_OPEN}")
     settings = load(options.config)
     history_s = settings.watch.history.total_seconds()
     history_s = history_s if options.history is None else options.history
     with watching(settings, history_s, logs=False) as watched:
         _wait(watched)
-        view = View(open=tuple(options.series), width=_WIDE)
+        view = View(open=asked, width=_WIDE)
         looker = watched.looker()
         while True:
             charts = looker.charts(view)
@@ -246,7 +247,7 @@ def _plot(options: argparse.Namespace) -> int:
                 break
             time.sleep(_LOOK_S)
         measure = about(settings, options.config, history_s)["measures"][0]
-    title = ", ".join(options.series)
+    title = ", ".join(asked)
     if target.suffix == ".png":
         as_png(charts, measure, title, target)
     else:

@@ -228,7 +228,7 @@ class Looker:
             }
 
     def charts(self, view: View, sent: Sent | None = None) -> list[dict[str, Any]]:
-        """Return what the charts show, one for each series that is open.
+        """Return what the charts show, one for each series that is open, however often named.
 
         Of those that who looks has, as ``sent`` says, only the points that are new.
         """
@@ -236,7 +236,7 @@ class Looker:
         sent.forget_all_but(view.open)
         book = self._book
         found = []
-        for series_id in view.open[:MOST_OPEN]:
+        for series_id in dict.fromkeys(view.open[:MOST_OPEN]):  # one that is named twice is one
             with book.lock:
                 row = book.find(series_id)
                 if row is None:

@@ -9,6 +9,8 @@ import pytest
 
 from ewma_ops.watch.changes import POINTS, Sent
 from ewma_ops.watch.deep import COLUMNS, Deep, Part, drawn
+from ewma_ops.watch.view import View
+from tests.watch.test_terminal import a_looker
 
 
 class Page:
@@ -73,3 +75,10 @@ def test_nothing_new_is_told_as_nothing_and_a_closed_chart_begins_anew() -> None
     assert sent.points("a", seen) == again
     sent.forget_all_but(["b"])
     assert len(sent.points("a", seen)["x"]) == 50
+
+
+def test_a_chart_that_is_named_twice_is_told_once() -> None:
+    _, looker = a_looker(["a", "b"])
+    told = looker.charts(View(open=("a", "b", "a")), Sent())
+    assert [one["id"] for one in told] == ["a", "b"]
+    assert not any("after" in one for one in told), "points that follow on none"

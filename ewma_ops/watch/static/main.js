@@ -40,7 +40,7 @@ function fromHash() {
     desc: asked.get("desc") === "1",
     only: (asked.get("only") ?? "").split(",").filter(Boolean),
     first: count("first"),
-    open: asked.getAll("open").slice(0, 6),
+    open: [...new Set(asked.getAll("open"))].slice(0, 6),
     measure: count("measure"),
     span: Math.max(Number(asked.get("span")) || 0, 0),
     between: asked.get("between") && between.length === 2 && between.every(isFinite) ? between : null,
