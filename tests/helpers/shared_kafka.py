@@ -16,6 +16,10 @@ from tests.helpers.brokers import ApacheKafka
 __all__ = ["Listeners", "shared_kafka"]
 
 
+_AUTHENTICATES_AGAIN = {"listener.name.sasl.plain.connections.max.reauth.ms": "3600000"}
+"""So that clients may authenticate again; without a limit of time a broker refuses that."""
+
+
 class Listeners(NamedTuple):
     """Where clients connect to it, and with what; nobody who shares it may stop it."""
 
@@ -42,7 +46,9 @@ def shared_kafka(directory: Path) -> Iterator[Listeners]:
                 flock(users, LOCK_SH)
                 listeners = _running(directory)
                 if listeners is None:
-                    own = ApacheKafka(directory / f"kafka-{os.getpid()}", tls=True)
+                    own = ApacheKafka(
+                        directory / f"kafka-{os.getpid()}", _AUTHENTICATES_AGAIN, tls=True
+                    )
                     own.start()
                     listeners = Listeners(*(str(getattr(own, at)) for at in Listeners._fields))
                     _note(directory).write_text(json.dumps(listeners))

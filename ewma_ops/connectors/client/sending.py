@@ -5,7 +5,8 @@ sequence numbers, retries and time-outs stay the producer's own.
 
 While little is written the thread that writes does what the sender's own thread would, which only
 looks in once a second: to wake that one for each request, and again for the answer, costs more than
-the requests. Where somebody waits for answers, or much is written, the thread is called back.
+the requests. Where somebody waits for answers, or much is written, the thread is called back; and
+where the loop has several steps to take, as to connect or to authenticate again.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -20,6 +21,8 @@ from weakref import WeakKeyDictionary
 
 from kafka import KafkaProducer
 from kafka.net.compat import KafkaNetClient
+from kafka.net.connection import KafkaConnection
+from kafka.net.transport import KafkaTCPTransport
 from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.producer.sender import Sender
 from kafka.protocol.producer import ProduceRequest
@@ -73,16 +76,24 @@ class Sending:
             self._asked = True
             self._wake()
             return False
-        with self._serving:
-            if self._lent:
-                if self._accumulator.has_undrained():
-                    self._serve_at_once()
-                else:
-                    sockets.serve(self._net, 0.0)
-                if not self._accumulator.has_undrained():
+        if self._serving.acquire(blocking=False):  # else its own thread looks in: let it go on
+            try:
+                if self._lent and self._serve_here():
                     return bool(self._client.in_flight_request_count())
+            finally:
+                self._serving.release()
         self.call_back()
         return False
+
+    def _serve_here(self) -> bool:
+        """Do what there is to do now; return whether nothing is left but to wait for answers."""
+        if self._accumulator.has_undrained():
+            self._serve_at_once()
+        else:
+            sockets.serve(self._net, 0.0)
+        if self._has_steps_to_take():  # as where TLS waits until it can write
+            sockets.serve(self._net, 0.0)
+        return not (self._accumulator.has_undrained() or self._has_steps_to_take())
 
     def call_back(self) -> None:
         """Have the sender's own thread serve, at once."""
@@ -98,11 +109,16 @@ class Sending:
         if self._lent and not self._called_back.wait(_LOOKS_IN_S):
             with self._serving:
                 self._serve_at_once()
+                if self._accumulator.has_undrained() or self._has_steps_to_take():
+                    self._lent = False
             return
+        self._lent = False
         self._called_back.clear()
         with self._serving:
             self._run_once()
-        if self._asked and not self._transactional:
+        # What this thread has sent it takes the answer to: nobody else was told of that.
+        waits = self._has_steps_to_take() or self._client.in_flight_request_count()
+        if self._asked and not self._transactional and not waits:
             self._lent = True
             # Whoever has come since saw that it was not, and leaves it to this thread.
             if not self._asked or self._accumulator.has_undrained():
@@ -111,6 +127,15 @@ class Sending:
     @property
     def _transactional(self) -> bool:
         return self._transactions is not None and self._transactions.is_transactional()
+
+    def _has_steps_to_take(self) -> bool:
+        """Return whether the loop is to go on soon, and perhaps several times."""
+        return bool(self._net._ready) or any(
+            connection.initializing
+            or connection._reauth.is_reauthenticating
+            or (connection.transport is not None and connection.transport._write_buffer)
+            for connection in self._client._manager._conns.values()
+        )
 
     def _serve_at_once(self) -> None:
         self._at_once = True
@@ -178,6 +203,9 @@ _READS = {
     (RecordAccumulator, "has_undrained"): ("_batches",),
     (RecordAccumulator, "next_expiry_time_ms"): ("_next_batch_expiry_time_ms",),
     (KafkaNetClient, "send"): ("_manager",),
+    (KafkaNetClient, "in_flight_request_count"): ("_conns",),
+    (KafkaConnection, "send_request"): ("initializing", "_reauth", "is_reauthenticating"),
+    (KafkaTCPTransport, "write"): ("_write_buffer",),
 }  # fmt: skip
 """The code that meets what is put in its place here, and what it uses of it."""
 

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 
-from ewma_ops.connectors.client import exchange
+from ewma_ops.connectors.client import exchange, sockets
 from ewma_ops.connectors.client.connect import close_producer, connect_producer
 from ewma_ops.wire.records import ProducerRecords
 from tests.helpers.brokers import read_all
 from tests.helpers.patience import PATIENCE_S
+from tests.helpers.shared_kafka import Listeners
+
+MakeTopic = Callable[..., str]
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def producer(embedded: str, name: str) -> Iterator[KafkaProducer]:
 
 
 @pytest.fixture
-def name(embedded: str, topic: Callable[..., str]) -> str:
+def name(embedded: str, topic: MakeTopic) -> str:
     return topic(embedded)
 
 
@@ -134,3 +137,59 @@ def test_nothing_is_lost_or_doubled_between_the_threads(
     exchange.wake(producer)
     assert [future.get(PATIENCE_S).offset for future in futures] == list(range(600))
     assert numbers_in(embedded, name, 600) == list(range(600))
+
+
+def test_what_goes_by_tls_is_written_at_once(own_kafka: Listeners, topic: MakeTopic) -> None:
+    """TLS writes in a second step of the loop: its own thread would take that a second later."""
+    name = topic(own_kafka.bootstrap_servers)
+    producer = connect_producer(
+        {
+            "bootstrap_servers": own_kafka.tls_bootstrap_servers,
+            "security_protocol": "SSL",
+            "ssl_cafile": own_kafka.certificate,
+        }
+    )
+    producer.partitions_for(name)
+    lend(producer, name)
+    future = write(producer, name, -1)
+    exchange.serve(producer)
+    assert not any(each.transport._write_buffer for each in connections(producer))
+    assert future.get(PATIENCE_S).offset > 0
+    close_producer(producer, PATIENCE_S)
+
+
+def test_its_own_thread_authenticates_again_and_sends_what_waits_for_that(
+    kafka_sasl: tuple[str, str, str], kafka: str, topic: MakeTopic
+) -> None:
+    """Each of the steps would take a second otherwise, and so would what is written meanwhile."""
+    servers, user, password = kafka_sasl
+    name = topic(kafka)
+    producer = connect_producer(
+        {
+            "bootstrap_servers": servers,
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_username": user,
+            "sasl_plain_password": password,
+        }
+    )
+    producer.partitions_for(name)
+    lend(producer, name)
+    sending, (leader,) = exchange._sendings[producer], connections(producer)
+    time.sleep(1.1)  # a broker takes none that comes sooner
+    with sending._serving:
+        leader.net.call_soon(leader._reauth._run)
+        sockets.serve(leader.net, 0.0)
+    assert leader._reauth.is_reauthenticating
+    future = write(producer, name, -1)
+    while exchange.serve(producer):
+        assert not future.is_done
+    assert future.is_done or not sending._lent
+    assert future.get(PATIENCE_S).offset > 0
+    assert not leader._reauth.is_reauthenticating
+    close_producer(producer, PATIENCE_S)
+
+
+def connections(producer: KafkaProducer) -> list[Any]:
+    every = producer._sender._client._manager._conns.values()
+    return [each for each in every if each.connected]
