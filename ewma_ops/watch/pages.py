@@ -39,6 +39,8 @@ _LOOK_S = 0.04
 _HEAD_S = 1.0
 _LONGEST_BODY = 1 << 20
 _LONGEST_NAME = 64
+_IDLE_S = 60.0
+"""How long what somebody searched is kept after the last look: of a million ids it is 8 MB."""
 _PIECE = 2_000
 _MOST_DIGITS = 9
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -78,8 +80,8 @@ class Pages:
         self._about, self._make_looker = about, make_looker
         self._version, self._is_closing = version, is_closing
         self._tabs: dict[str, _Tab] = {}
-        self._lookers: OrderedDict[str, Looker] = OrderedDict()
-        """Of those who ask for each look, by their names: what they searched is kept."""
+        self._lookers: OrderedDict[str, tuple[Looker, float]] = OrderedDict()
+        """Of those who ask for each look, by their names, and when they did last."""
         self.guard: Guard | None = None
         self.app = Starlette(
             routes=[
@@ -134,10 +136,7 @@ class Pages:
         if isinstance(view, Response):
             return view
         name = request.query_params.get("tab", "")[:_LONGEST_NAME]
-        looker = self._lookers.setdefault(name, self._make_looker())
-        self._lookers.move_to_end(name)
-        if len(self._lookers) > _MOST_TABS:
-            self._lookers.popitem(last=False)
+        looker = self._looker(name)
 
         def look() -> bytes:
             told = {"now": time.time(), "head": looker.head(), "table": looker.table(view)}
@@ -146,6 +145,18 @@ class Pages:
         content = await asyncio.to_thread(look)
         headers = {"cache-control": "no-store"}
         return Response(content, media_type="application/json", headers=headers)
+
+    def _looker(self, name: str) -> Looker:
+        """Return what answers somebody; of those who have not asked for a while nothing is kept."""
+        now = time.monotonic()
+        known = name in self._lookers
+        looker = self._lookers.pop(name)[0] if known else self._make_looker()
+        self._lookers[name] = looker, now
+        while (
+            len(self._lookers) > _MOST_TABS or next(iter(self._lookers.values()))[1] < now - _IDLE_S
+        ):
+            self._lookers.popitem(last=False)
+        return looker
 
     async def _stream(self, request: Request) -> Response:
         name = request.query_params.get("tab", "")[:_LONGEST_NAME]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import socket
 import threading
 import time
+import weakref
 
 import pytest
 
 from ewma_ops.commands.cli import main
 from ewma_ops.errors import ConfigError, EwmaError
+from ewma_ops.watch.pages import Pages
 from ewma_ops.watch.remote import RemoteLooker, page_address, watching_page
 from ewma_ops.watch.status import Status
 from ewma_ops.watch.view import View
@@ -104,6 +107,18 @@ def test_once_prints_what_the_page_shows(
     assert main(["top", "--connect", url, "--once"]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"ewma: no ewma watch answers at {url}/: ")
+
+
+def test_what_was_searched_is_kept_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ewma_ops.watch.pages._IDLE_S", 0.2)
+    pages = Pages({}, lambda: a_looker(["a"])[1], lambda: 0, lambda: False)
+    stays, once = pages._looker("stays"), weakref.ref(pages._looker("once"))
+    until = time.monotonic() + PATIENCE_S
+    while once() is not None:
+        assert time.monotonic() < until
+        assert pages._looker("stays") is stays
+        time.sleep(0.02)
+        gc.collect()
 
 
 @pytest.mark.parametrize(
