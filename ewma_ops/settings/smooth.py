@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.stats.composites import COMPOSITES, macd
+from ewma_ops.stats.composites import COMPOSITES, Composite, macd
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingLike
@@ -186,9 +186,13 @@ def _refuse_unused(
     name: str, given: Mapping[str, Any], read: Iterable[SmoothingLike], mistakes: list[str]
 ) -> bool:
     """Refuse options of an outlook that none of the smoothings they are given for asks for."""
-    statistics = {statistic for one in read for statistic in one.statistics}
+    asked = list(read)
+    statistics = {statistic for one in asked for statistic in one.statistics}
+    has_own = all(isinstance(one, Composite) for one in asked)
     unused = [
-        f'{name}.{key} is not used; add "{asking[0]}" to statistics'
+        f"{name}.{key} does not go with a composite, which forecasts nothing: leave it out"
+        if has_own
+        else f'{name}.{key} is not used; add "{asking[0]}" to statistics'
         for key, asking in _OF_FORECASTS.items()
         if given.get(key, _DEFAULTS[key]) != _DEFAULTS[key] and statistics.isdisjoint(asking)
     ]

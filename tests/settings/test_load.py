@@ -860,6 +860,7 @@ def test_forecasts(path: Path) -> None:
         ("coverage = 8", "smooth.coverage is 8: it must be a number > 0, < 1"),
         ('outlook = "level"', 'smooth.outlook is not used; add "level" to statistics'),
         ("[smooth.a]\nerror_span = 9", "smooth.a.error_span is not used; add"),
+        ('composite = "dema"\nhorizon = 3', "smooth.horizon does not go with a composite"),
         (
             'statistics = ["mean", "forecast"]\nhorizon = "5min"',
             "smooth.horizon is '5min': it must",
