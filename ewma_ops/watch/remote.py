@@ -242,7 +242,7 @@ class RemoteLooker:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise PageError(f"no ewma watch answers at {self._address}: {why}") from None
         if answer.status == 200:
-            with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
                 return msgspec.json.decode(content, type=_Told)
         self._close()
         raise self._refused(answer.status, content)
@@ -267,7 +267,7 @@ class RemoteLooker:
                 f"{at} {given}: set EWMA_WATCH_TOKEN, or give the address with #token=..."
             )
         why = ""
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
             why = str(json.loads(content).get("error") or "")
         if status == _REFUSED and why:
             return ConfigError(f"{at} refuses: {shown_text(why, 200)}")

@@ -152,6 +152,8 @@ def test_what_cannot_be_connected_to_is_told(
         (200, b"[]"),
         (200, b'{"now": 1}'),
         (500, b'{"error": 5}'),
+        (200, b'{"now": 1, "more": ' + b"[" * 60_000),
+        (400, b"[" * 60_000),
         (200, b'{"now": 1, "head": {"rate": "much"}, "table": {}}'),
         (200, b'{"now": 1, "head": {}, "table": {"seen": ["x"]}}'),
         (200, b'{"now": 1, "head": {}, "table": {"ids": ["a"], "seen": [1]}}'),
