@@ -201,7 +201,7 @@ def _step(span_s: float, width: int) -> float:
 
 
 def _thinned(part: NDArray[np.float64], step: float) -> list[NDArray[np.float64]]:
-    """Return two points for each step of time that has any reading."""
+    """Return two points for each step of time that has any reading, and the last reading."""
     times, values = part[:, TIME], part[:, VALUE]
     bucket = np.floor(times / step)
     starts = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
@@ -211,12 +211,16 @@ def _thinned(part: NDArray[np.float64], step: float) -> list[NDArray[np.float64]
     rising = values[starts] <= values[stops - 1]
     two: NDArray[np.float64] = np.empty((len(starts), 2))
     two[:, 0], two[:, 1] = np.where(rising, low, high), np.where(rising, high, low)
-    two[-1, 1] = values[-1]  # the line ends where the series does
     x: NDArray[np.float64] = np.empty_like(two)
     x[:, 0], x[:, 1] = times[starts], np.maximum(times[stops - 1], times[starts] + step / 4)
     ends = part[stops - 1]
     others = [np.repeat(ends[:, column], 2) for column in (AVERAGE, LOWER, UPPER)]
-    return [np.maximum.accumulate(x.ravel()), two.ravel(), *others]
+    columns = [np.maximum.accumulate(x.ravel()), two.ravel(), *others]
+    if not np.array_equal(two[-1, 1], values[-1], equal_nan=True):
+        # The line ends where the series does, and the step still has its lowest and highest value.
+        last = [columns[0][-1], *part[-1, [VALUE, AVERAGE, LOWER, UPPER]]]
+        columns = [np.append(*pair) for pair in zip(columns, last, strict=True)]
+    return columns
 
 
 def _rounded(column: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -144,6 +144,21 @@ def test_a_spike_is_drawn_whatever_the_width() -> None:
     assert close.readings == 101
 
 
+@pytest.mark.parametrize("last", [0.0, 7.0, np.nan])
+@pytest.mark.parametrize("spike", [50.0, -50.0])
+def test_a_spike_of_the_newest_step_is_drawn_and_the_line_ends_at_the_last_reading(
+    spike: float, last: float
+) -> None:
+    numbers = np.zeros((10_000, COLUMNS))
+    numbers[:, 0] = np.arange(10_000)
+    numbers[9_990, 1], numbers[-1, 1:5] = spike, last
+    seen = drawn(Whole(numbers, np.zeros(10_000, np.bool_)), 100, -np.inf, np.inf)
+    assert spike in seen.value
+    np.testing.assert_array_equal([seen.value[-1], seen.average[-1]], last)
+    assert len(set(map(len, (seen.x, seen.value, seen.average, seen.lower, seen.upper)))) == 1
+    assert (np.diff(seen.x) >= 0).all()
+
+
 def test_what_is_missing_is_drawn_as_missing() -> None:
     numbers = np.full((5000, COLUMNS), np.nan)
     numbers[:, 0] = np.arange(5000)
