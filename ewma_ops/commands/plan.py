@@ -28,9 +28,12 @@ def add_command(commands: Commands) -> None:
         type=Path,
         nargs="?",
         metavar="CONFIG.toml",
-        help="for the state of its statistics and rules (without: of the mean)",
+        help="count the state of its statistics and rules; without it, that of a mean",
     )
-    for name, what in (("rate", "readings a second, at the busiest time"), ("series", "how many")):
+    for name, what in (
+        ("rate", "readings a second, at the busiest time"),
+        ("series", "how many series there will be"),
+    ):
         parser.add_argument(f"--{name}", type=_count, required=True, metavar="N", help=what)
     parser.add_argument(
         "--id-bytes", type=_length, default=16, metavar="N", help="length of a series id (16)"
