@@ -84,8 +84,9 @@ def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[
 
 
 def answers_shortly(consumer: KafkaConsumer) -> bool:
-    """Return whether a poll may be short: it asks no more, and costs no more, than is needed."""
-    return consumer in _often
+    """Return whether a poll may be short: it asks no more, and takes no longer, than is needed."""
+    polling = _often.get(consumer)
+    return polling is not None and polling.is_connected()
 
 
 def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Any]]:

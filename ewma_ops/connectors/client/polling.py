@@ -86,6 +86,16 @@ class Polling:
                 return records
             sockets.serve(self._net, max(0.0, min(until, self._upkeep_at) - now))
 
+    def is_connected(self) -> bool:
+        """Return whether all partitions are read on connections that are there.
+
+        To connect may hold whoever polls for seconds, where a name has to be looked up.
+        """
+        connections = self._fetcher._manager._conns
+        found = [connections.get(node) for node in set(self._nodes.values())]
+        there = [connection is not None and connection.connected for connection in found]
+        return bool(there) and all(there)
+
     def _keep_up(self, now: float) -> dict[Any, list[Any]]:
         refreshed = self._refreshed()
         self._locate()

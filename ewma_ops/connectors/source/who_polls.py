@@ -3,7 +3,8 @@
 Knows how much came and when; must not know who fetches, or from where.
 
 While records trickle in, waking one thread to fetch them and another to process them gains nothing,
-as nothing is read ahead. Where much is read, fetching and processing go on at the same time.
+as nothing is read ahead. Where much is read, fetching and processing go on at the same time. And
+the thread polls where that may take long, as while a broker is away: the worker has more to do.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ class WhoPolls:
         self._called = threading.Event()
 
     def polled(self, records: int, *, rest: bool, may_be_worker: bool) -> None:
-        """Note what a poll brought, and whether it left some behind: that says who polls next."""
-        if rest or records > _MANY_RECORDS:
+        """Note what a poll brought, and whether it left some behind: that says who polls next.
+
+        ``may_be_worker`` tells whether a poll holds nobody up.
+        """
+        if rest or records > _MANY_RECORDS or not may_be_worker:
             self.be_thread()
-        elif records <= _FEW_RECORDS and may_be_worker:
+        elif records <= _FEW_RECORDS:
             self._quiet_polls += 1
             self.is_worker = self.is_worker or self._quiet_polls >= _QUIET_POLLS
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.future import Future
 
 from ewma_ops.connectors.client import exchange, sockets
@@ -55,3 +55,25 @@ def test_a_replica_that_the_leader_names_is_asked_at_once(
     assert asked == [leader + nearby]
     monkeypatch.undo()
     consumer.close()
+
+
+def test_a_poll_is_short_only_where_nothing_has_to_be_connected_first(
+    embedded: str, topic: Callable[..., str]
+) -> None:
+    tp = TopicPartition(topic(embedded), 0)
+    consumer = connect_consumer({"bootstrap_servers": embedded}, "group")
+    consumer.assign([tp])
+    consumer.seek(tp, 0)
+    _poll_until_short(consumer)
+    leader = consumer._cluster.leader_for_partition(tp)
+    consumer._fetcher._manager._conns[leader].close()
+    assert not exchange.answers_shortly(consumer)
+    _poll_until_short(consumer)
+    consumer.close()
+
+
+def _poll_until_short(consumer: KafkaConsumer) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not exchange.answers_shortly(consumer):
+        assert time.monotonic() < until
+        exchange.poll(consumer, 10)
