@@ -276,7 +276,7 @@ class _Fields:
         return paths
 
     def _there(self, path: str) -> list[Any]:
-        return [value for value in self._values[path] if value is not None]
+        return [value for value in self._values.get(path, ()) if value is not None]
 
     def _example(self, path: str) -> str:
         there = self._there(path)

@@ -178,6 +178,8 @@ def _text(pieces: Sequence[bytes]) -> Guess | None:
         return Guess("a number as text", "number", {"decimal": ","} if commas else {})
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("#")] or lines
+    if not lines:
+        return Guess("text of an unknown format")
     if 10 * sum(bool(_LINE_PROTOCOL.fullmatch(line)) for line in lines) >= 9 * len(lines):
         return Guess("InfluxDB line protocol", "line")
     if (csv := _csv(lines, texts)) is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ewma_ops.commands.init import file_text
@@ -212,6 +212,7 @@ def test_any_documents_make_a_file_that_loads(documents: list[object], key: byte
     guessed(*documents, keys=key)
 
 
+@example([b"\t"])
 @given(
     st.lists(st.binary(min_size=1, max_size=40) | st.text(max_size=30).map(str.encode), max_size=4)
 )

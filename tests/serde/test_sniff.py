@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ewma_ops.serde.sniff import is_protobuf, sniff
+from ewma_ops.serde.sniff import Guess, is_protobuf, sniff
 
 
 def framed(schema: int, *rests: bytes) -> list[bytes]:
@@ -68,6 +68,10 @@ def test_a_format_is_told(
 def test_of_nothing_there_is_no_guess() -> None:
     assert sniff([]) is None
     assert sniff([None, b""]) is None
+
+
+def test_blank_text_is_no_format() -> None:
+    assert sniff([b"\t", b" \n"]) == Guess("text of an unknown format")
 
 
 def test_the_majority_counts() -> None:
