@@ -7,6 +7,7 @@ when a worker ends, and must not wait for anybody.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ def collected_notes() -> Iterator[Notes]:
                 stack.callback(os.close, fd)
             else:
                 fd = stack.enter_context(tempfile.TemporaryFile()).fileno()
+            # The kernel moves the offset that processes share for one at a time, but not in memfd.
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
         yield Notes(fd)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +35,16 @@ def test_every_worker_leaves_its_own() -> None:
         run(notes, "killed after", "; import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
         assert notes.read() == [b"one", b"two" * 10_000, b"three", b"killed after"]
         assert notes.read() == notes.read(), "reading takes nothing away"
+
+
+def test_workers_that_end_together_leave_whole_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads stand for workers: what they share is the offset of the file."""
+    texts = [b"%d" % n * 500 for n in range(4)]
+    with collected_notes() as notes:
+        monkeypatch.setenv("EWMA_NOTES_FD", notes.environment["EWMA_NOTES_FD"])
+        with ThreadPoolExecutor(len(texts)) as workers:
+            list(workers.map(lambda text: [leave_note(text) for _ in range(2_000)], texts))
+        assert Counter(notes.read()) == dict.fromkeys(texts, 2_000)
 
 
 def test_without_a_launcher_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
