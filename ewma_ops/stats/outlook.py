@@ -131,7 +131,7 @@ def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, flo
     --------
     >>> reach, (linear, square) = bent(60.0, 60.0)
     >>> round(reach, 3), round(linear, 3), round(square, 3)
-    (43.281, 0.805, 0.617)
+    (43.281, 0.804, 0.614)
     """
     if damping is None or horizon == 0.0:
         return horizon, (1.0, 1.0)

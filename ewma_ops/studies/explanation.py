@@ -92,6 +92,7 @@ def explain(
     Examples
     --------
     >>> from ewma_ops.monitor.rules import Level
+    >>> from ewma_ops.stats.decay import Decay
     >>> rule = Level(limit=3.0, warm_up=40).with_limit(Decay(beta=0.5)).in_ticks(1)
     >>> found = explain(rule, [0.0, 1.0] * 100 + [3.0] * 3, [0] * 203)
     >>> round(found.newest(3), 2), [round(one.weight, 3) for one in found.shares[:3]]

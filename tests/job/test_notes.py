@@ -40,10 +40,15 @@ def test_every_worker_leaves_its_own() -> None:
 def test_workers_that_end_together_leave_whole_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads stand for workers: what they share is the offset of the file."""
     texts = [b"%d" % n * 500 for n in range(4)]
+
+    def leave(text: bytes) -> None:
+        for _ in range(2_000):
+            leave_note(text)
+
     with collected_notes() as notes:
         monkeypatch.setenv("EWMA_NOTES_FD", notes.environment["EWMA_NOTES_FD"])
         with ThreadPoolExecutor(len(texts)) as workers:
-            list(workers.map(lambda text: [leave_note(text) for _ in range(2_000)], texts))
+            list(workers.map(leave, texts))
         assert Counter(notes.read()) == dict.fromkeys(texts, 2_000)
 
 
