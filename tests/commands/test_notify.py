@@ -181,7 +181,7 @@ def test_it_can_be_stopped_while_no_broker_answers(
     job = Job("127.0.0.1:1", tmp_path, partitions=())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         own = {"bootstrap_servers": f"127.0.0.1:{silent.getsockname()[1]}"}
-        job.configure(kafka=own, notify={"webhook": "http://127.0.0.1:1/"})
+        job.configure(kafka=own, notify={"webhook": "http://127.0.0.1:1/of-notify"})
         taken: list[float] = []
 
         def stop() -> None:

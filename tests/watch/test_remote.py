@@ -8,12 +8,13 @@ import socket
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
 from ewma_ops.commands.cli import main
 from ewma_ops.errors import ConfigError, EwmaError
-from ewma_ops.watch.pages import Pages
+from ewma_ops.watch import pages
 from ewma_ops.watch.remote import RemoteLooker, page_address, watching_page
 from ewma_ops.watch.status import Status
 from ewma_ops.watch.view import View
@@ -110,15 +111,16 @@ def test_once_prints_what_the_page_shows(
 
 
 def test_what_was_searched_is_kept_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ewma_ops.watch.pages._IDLE_S", 0.2)
-    pages = Pages({}, lambda: a_looker(["a"])[1], lambda: 0, lambda: False)
-    stays, once = pages._looker("stays"), weakref.ref(pages._looker("once"))
-    until = time.monotonic() + PATIENCE_S
-    while once() is not None:
-        assert time.monotonic() < until
-        assert pages._looker("stays") is stays
-        time.sleep(0.02)
-        gc.collect()
+    now = [1_000.0]
+    monkeypatch.setattr(pages, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    kept = pages.Pages({}, lambda: a_looker(["a"])[1], lambda: 0, lambda: False)
+    stays, once = kept._looker("stays"), weakref.ref(kept._looker("once"))
+    for _ in range(2):
+        assert once() is not None
+        now[0] += 0.6 * pages._IDLE_S
+        assert kept._looker("stays") is stays
+    gc.collect()
+    assert once() is None
 
 
 @pytest.mark.parametrize(

@@ -447,14 +447,15 @@ def test_the_worker_polls_what_trickles_in_and_a_thread_what_is_much(
 def test_records_gather_at_the_end_of_the_topic_only(
     embedded: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller._Gathering, "next_s", lambda _: 2.0)
+    gather_s = 3.0 * slowness()
+    monkeypatch.setattr(poller._Gathering, "next_s", lambda _: gather_s)
     name = topic(embedded)
     produce(embedded, name, numbers(500, 1))
     reading = part(source(embedded, name, client={"max_poll_records": 10}))
     began = time.monotonic()
     take(reading, 500)
     assert time.monotonic() - began < 2.0 * slowness()  # fifty polls, none of which waited
-    time.sleep(2.5)
+    time.sleep(gather_s + 0.5)
     began = time.monotonic()
     produce(embedded, name, [Record(b"after a silence")])
     take(reading, 1)
@@ -462,7 +463,7 @@ def test_records_gather_at_the_end_of_the_topic_only(
     produce(embedded, name, [Record(b"one")])
     produce(embedded, name, [Record(b"another")])
     assert values(take(reading, 1), 0) == [b"one", b"another"]
-    assert time.monotonic() - began > 1.5
+    assert time.monotonic() - began > 0.75 * gather_s
 
 
 @both_ways
