@@ -318,11 +318,21 @@ class Machine:
         trigger: Trigger,
         seen: Mapping[str, float],
     ) -> Event:
-        evidence = {**seen, "worst": episode.worst, "readings": float(episode.readings)}
-        if trigger.time != NEVER:
-            evidence["duration_ms"] = float(max(trigger.time - episode.since, 0))
+        evidence = {**seen, **self._course(episode, trigger)}
         raised = episode.partition, episode.offset, episode.ordinal
         high = episode.side if self._thresholds.sided else 0
         return Event(
-            transition, BY.index(by), episode.severity, high, episode.since, raised, evidence
+            *(transition, BY.index(by), episode.severity, high, episode.since, raised, evidence),
+            self._own_time(trigger),
         )
+
+    def _course(self, episode: Episode, trigger: Trigger) -> Mapping[str, float]:
+        """Return the evidence about an alarm so far."""
+        course = {"worst": episode.worst, "readings": float(episode.readings)}
+        if trigger.time != NEVER:
+            course["duration_ms"] = float(max(trigger.time - episode.since, 0))
+        return course
+
+    def _own_time(self, _: Trigger) -> int:
+        """Return the ``time`` of an event."""
+        return NEVER

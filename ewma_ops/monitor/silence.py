@@ -18,7 +18,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ewma_ops.columns.transitions import BY
 from ewma_ops.monitor.machine import (
     CLEARED,
     GONE,
@@ -226,17 +225,8 @@ class Silences(Machine):
         """Return up to when no reminder is due of a series in alarm."""
         return self.episodes[row].noticed + self._remind - 1 if self._remind else _LATEST
 
-    def _event(
-        self,
-        transition: int,
-        by: str,
-        episode: Episode,
-        trigger: Trigger,
-        seen: Mapping[str, float],
-    ) -> Event:
-        told = {**seen, "duration_ms": float(max(trigger.time - episode.since, 0))}
-        raised = episode.partition, episode.offset, episode.ordinal
-        return Event(
-            *(transition, BY.index(by), episode.severity, 0, episode.since, raised, told),
-            trigger.time,
-        )
+    def _course(self, episode: Episode, trigger: Trigger) -> Mapping[str, float]:
+        return {"duration_ms": float(max(trigger.time - episode.since, 0))}
+
+    def _own_time(self, trigger: Trigger) -> int:
+        return trigger.time
