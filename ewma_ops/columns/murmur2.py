@@ -16,11 +16,18 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import Buffer, TextColumn, utf8_of, view_at_each_byte
 from ewma_ops.compiled import library
 
-__all__ = ["murmur2", "murmur2_column", "ordered_by_partition", "partition_for"]
+__all__ = [
+    "murmur2",
+    "murmur2_column",
+    "ordered_by_partition",
+    "partition_for",
+    "partition_of_key",
+]
 
 _SEED = 0x9747B28C
 _M = 0x5BD1E995
 _UINT32 = 0xFFFFFFFF
+_POSITIVE = 0x7FFFFFFF
 _FEW = 20
 """Below this many ids a call of NumPy costs more than the scalar loop."""
 _REMEMBERED = 1 << 13
@@ -48,6 +55,17 @@ def murmur2(data: bytes) -> int:
         hashed = (hashed ^ int.from_bytes(data[whole:], "little")) * _M & _UINT32
     hashed = (hashed ^ hashed >> 13) * _M & _UINT32
     return hashed ^ hashed >> 15
+
+
+def partition_of_key(key: bytes, n: int) -> int:
+    """Choose one of ``n >= 1`` partitions for a key: `partition_for` of one.
+
+    Examples
+    --------
+    >>> partition_of_key(b"21", 7)
+    3
+    """
+    return (murmur2(key) & _POSITIVE) % n
 
 
 @lru_cache(_REMEMBERED)
@@ -91,7 +109,7 @@ def partition_for(hashes: NDArray[np.uint32], n: int) -> NDArray[np.int32]:
     >>> partition_for(murmur2_column(["21", "foobar"]), 7).tolist()
     [3, 0]
     """
-    return ((hashes & np.uint32(0x7FFFFFFF)) % np.uint32(n)).astype(np.int32)
+    return ((hashes & np.uint32(_POSITIVE)) % np.uint32(n)).astype(np.int32)
 
 
 def ordered_by_partition(hashes: NDArray[np.uint32], n: int) -> tuple[NDArray[np.intp], list[int]]:

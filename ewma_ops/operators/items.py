@@ -20,7 +20,7 @@ import numpy as np
 from bytewax.operators import StatefulBatchLogic
 
 from ewma_ops.columns.byte_columns import utf8_of
-from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.murmur2 import partition_of_key
 from ewma_ops.columns.readings import (
     EARLIEST_MS,
     LARGEST_WEIGHT,
@@ -201,7 +201,7 @@ def flush_items(
 
 @lru_cache(maxsize=1 << 16)
 def _shard_of(series_id: str, shards: int) -> int:
-    return (murmur2(utf8_of(series_id)) & 0x7FFFFFFF) % shards
+    return partition_of_key(utf8_of(series_id), shards)
 
 
 def _to_items(smoothed: Smoothed, rules: Sequence[str]) -> Iterable[_Out]:

@@ -27,7 +27,7 @@ from zlib import crc32
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 
-from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.murmur2 import partition_of_key
 from ewma_ops.connectors.client.connect import connect_admin, connect_consumer, connect_producer
 from ewma_ops.connectors.client.exchange import poll, send
 from ewma_ops.demo.broker import EmbeddedBroker
@@ -44,10 +44,6 @@ _FETCH_MS = 20
 _SETTLE_S = 1.5
 
 
-def _as_kafka(key: bytes, partitions: int) -> int:
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
 def _as_librdkafka(key: bytes, partitions: int) -> int:
     return crc32(key) % partitions
 
@@ -61,7 +57,7 @@ class Layout(NamedTuple):
 
     partitions: int
     series: int
-    place: Callable[[bytes, int], int] = _as_kafka
+    place: Callable[[bytes, int], int] = partition_of_key
     hot: float = 0.0
 
 
@@ -95,7 +91,7 @@ class Readings(NamedTuple):
     def events(self) -> Counter[int]:
         """Return how many events come to each output partition."""
         keys = (key for _, run in [*self.first.items(), *self.others] for key in run.keys)
-        return Counter(_as_kafka(key or b"", PARTITIONS) for key in keys)
+        return Counter(partition_of_key(key or b"", PARTITIONS) for key in keys)
 
 
 def drawn(layout: Layout, n: int) -> Readings:

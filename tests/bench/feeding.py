@@ -13,7 +13,7 @@ from itertools import count, islice
 import msgspec
 from kafka import TopicPartition
 
-from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.columns.murmur2 import partition_of_key
 from ewma_ops.connectors.client.connect import connect_consumer, connect_producer
 from ewma_ops.connectors.client.exchange import poll, send
 from ewma_ops.wire.records import ProducerRecords
@@ -48,7 +48,8 @@ def feed(
 
     ``partitions`` are those that the series belong to; ``value`` gives a reading's by its number.
     """
-    placed = ((b"sensor-%d" % number, _partition_of(b"sensor-%d" % number)) for number in count())
+    ids = map(b"sensor-%d".__mod__, count())
+    placed = ((one, partition_of_key(one, PARTITIONS)) for one in ids)
     senders = list(islice((one for one in placed if one[1] in partitions), series))
     producer = connect_producer({"bootstrap_servers": bootstrap, "linger_ms": 0})
     producer.partitions_for(topic)
@@ -78,10 +79,6 @@ def await_events(bootstrap: str, topic: str, number: int, timeout_s: float = 120
     while len(appended(bootstrap, topic, wait_ms=200)) < number:
         if time.monotonic() > deadline:
             raise RuntimeError(f"not {number} events within {timeout_s:g} s")
-
-
-def _partition_of(key: bytes) -> int:
-    return (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
 
 
 def appended(bootstrap: str, topic: str, wait_ms: int = 1_000) -> dict[int, int]:
