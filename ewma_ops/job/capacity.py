@@ -14,6 +14,7 @@ import numpy as np
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rules import AlarmRules
+from ewma_ops.operators.placement import WORKERS
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
@@ -25,7 +26,8 @@ _CPU_US = ((3.0, 1.0), (5.0, 1.5), (6.0, 2.1))
 _BUSY = 0.5
 """Of a core: a worker can read twice as fast, and so catch up as long as it was away."""
 
-_ALIGNED = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, 16, 18, 20, 24, 30, 36, 40, 45, 48, 60, 72, 80, 90)
+_MOST_WORKERS = 90
+_ALIGNED = tuple(n for n in range(1, _MOST_WORKERS + 1) if WORKERS % n == 0)
 """Numbers of workers for which shards are placed where their partitions are read."""
 
 _LEAST_SHARDS = 16

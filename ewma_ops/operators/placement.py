@@ -21,9 +21,9 @@ from string import ascii_lowercase
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["placed_by", "shard_keys"]
+__all__ = ["WORKERS", "placed_by", "shard_keys"]
 
-_WORKERS = 720
+WORKERS = 720
 """Keys are aligned for every number of workers that divides this: 1 to 6, 8, 9, 10, 12, 15, 16."""
 
 _AT_ONCE, _PORTIONS = 16, 18
@@ -52,8 +52,8 @@ def shard_keys(shards: int) -> tuple[str, ...]:
         left = np.arange(start, min(start + _AT_ONCE, shards))
         for endings in np.array_split(_endings(), _PORTIONS):
             keys = prefixes[left, None] | endings
-            placed = _siphash(keys.ravel()).reshape(keys.shape) % np.uint64(_WORKERS)
-            fits = placed == (left % _WORKERS)[:, None].astype(np.uint64)
+            placed = _siphash(keys.ravel()).reshape(keys.shape) % np.uint64(WORKERS)
+            fits = placed == (left % WORKERS)[:, None].astype(np.uint64)
             there = fits.any(axis=1)
             found[left[there]] = keys[there, fits[there].argmax(axis=1)]
             left = left[~there]

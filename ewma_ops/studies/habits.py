@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.monitor.chart_rules import HOURS
 from ewma_ops.studies.segments import Segments, grown
 
 __all__ = ["Habits"]
@@ -15,7 +16,7 @@ __all__ = ["Habits"]
 _Floats = NDArray[np.float64]
 _PER_OCTAVE = 16
 _OCTAVES = 64
-_DAY, _WEEK = 24, 7 * 24
+_WEEK = HOURS["week"]
 _LEAST_SEASONS = 4
 _NEVER = np.iinfo(np.int64).min
 
@@ -100,7 +101,7 @@ class Habits:
         ``season`` is ``"day"`` or ``"week"``; ``None`` if there are not four of it at least.
         """
         sums, counts = self._hourly, self._of_hour
-        hours = _DAY if season == "day" else _WEEK
+        hours = HOURS[season]
         if self._span[1] - self._span[0] < _LEAST_SEASONS * hours:
             return None
         total, n = float(sums.sum()), int(counts.sum())
