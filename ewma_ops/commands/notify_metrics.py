@@ -5,7 +5,7 @@ Knows counts of the notifier; must not know how they are served.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ewma_ops.job.measurements import Family, Sample, Taken, of_this_process
 from ewma_ops.notify.delivery import Delivery
@@ -14,11 +14,21 @@ from ewma_ops.notify.notifier import Notifier
 __all__ = ["NotifyMeasurements"]
 
 _PREFIX = "ewma_ops_notify_"
-_TEXTS = {
-    "sent_again": "Alarms that a receiver was sent again while they last.",
-    "refused": "Transitions that a receiver has refused for good.",
-    "failed_calls": "Calls that a receiver has not answered, or with an error; they are repeated.",
+_COUNTS: dict[str, tuple[str, Callable[[Delivery], int]]] = {
+    "sent_again": (
+        "Alarms that a receiver was sent again while they last.",
+        lambda one: one.sent_again,
+    ),
+    "refused": (
+        "Transitions that a receiver has refused for good.",
+        lambda one: one.refused,
+    ),
+    "failed_calls": (
+        "Calls that a receiver has not answered, or with an error; they are repeated.",
+        lambda one: one.failed,
+    ),
 }
+"""Counters of each receiver."""
 
 
 class NotifyMeasurements:
@@ -39,41 +49,35 @@ class NotifyMeasurements:
                 yield f"{one.receiver.name} has not taken alarms for {away_s:,.0f} s"
 
     def _own(self) -> Iterator[Family]:
-        notifier = self._notifier
-        yield _gauge("alarms_active", "Alarms that are on.", notifier.active)
-        yield _gauge("alarms_held", "Alarms of long ago that are held for a while.", notifier.held)
+        notifier, deliveries = self._notifier, self._notifier.deliveries
+        yield _gauge("alarms_active", "Alarms that are on.", [({}, notifier.active)])
+        text = "Alarms of long ago that are held for a while."
+        yield _gauge("alarms_held", text, [({}, notifier.held)])
         text = "Records of the alarms topic that are no alarms."
-        name = f"{_PREFIX}unreadable_records"
-        sample = Sample(f"{name}_total", {}, float(notifier.unreadable))
-        yield Family(name, "counter", text, [sample])
-        deliveries = notifier.deliveries
-        name = f"{_PREFIX}sent"
-        samples = [
-            Sample(f"{name}_total", {"receiver": one.receiver.name, "transition": kind}, float(n))
+        yield _counter("unreadable_records", text, [({}, notifier.unreadable)])
+        sent = [
+            ({"receiver": one.receiver.name, "transition": kind}, n)
             for one in deliveries
             for kind, n in list(one.sent.items())
         ]
-        yield Family(name, "counter", "Transitions that a receiver has taken.", samples)
-        waiting = {one.receiver.name: float(len(one)) for one in deliveries}
-        name = f"{_PREFIX}waiting"
-        samples = [Sample(name, {"receiver": receiver}, n) for receiver, n in waiting.items()]
-        yield Family(name, "gauge", "Transitions that wait for a receiver.", samples)
-        for name, text in _TEXTS.items():
-            whole = f"{_PREFIX}{name}"
-            counts = {one.receiver.name: _count(one, name) for one in deliveries}
-            yield Family(
-                whole,
-                "counter",
-                text,
-                [Sample(f"{whole}_total", {"receiver": key}, n) for key, n in counts.items()],
-            )
+        yield _counter("sent", "Transitions that a receiver has taken.", sent)
+        waiting = [({"receiver": one.receiver.name}, len(one)) for one in deliveries]
+        yield _gauge("waiting", "Transitions that wait for a receiver.", waiting)
+        for name, (text, count) in _COUNTS.items():
+            counts = [({"receiver": one.receiver.name}, count(one)) for one in deliveries]
+            yield _counter(name, text, counts)
 
 
-def _count(one: Delivery, name: str) -> float:
-    counts = {"sent_again": one.sent_again, "refused": one.refused, "failed_calls": one.failed}
-    return float(counts[name])
+_Numbers = Iterable[tuple[dict[str, str], int]]
+"""Numbers by their labels."""
 
 
-def _gauge(name: str, text: str, value: int) -> Family:
+def _gauge(name: str, text: str, numbers: _Numbers) -> Family:
     whole = f"{_PREFIX}{name}"
-    return Family(whole, "gauge", text, [Sample(whole, {}, float(value))])
+    return Family(whole, "gauge", text, [Sample(whole, by, float(n)) for by, n in numbers])
+
+
+def _counter(name: str, text: str, numbers: _Numbers) -> Family:
+    whole = f"{_PREFIX}{name}"
+    samples = [Sample(f"{whole}_total", by, float(n)) for by, n in numbers]
+    return Family(whole, "counter", text, samples)
