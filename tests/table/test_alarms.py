@@ -217,6 +217,13 @@ def test_alarms_change_no_statistic(stream: Readings, name: str) -> None:
 # The definitions ------------------------------------------------------------------------------
 
 
+def defined(name: str) -> oracle.Chart:
+    """Return the half-lives of a decay and of the baseline that is ten times slower."""
+    fast = 10_000.0 if name == "time" else math.log(0.5, 0.8)
+    slow = 10 * fast if name == "time" else math.log(0.5, 1 - 0.2 / 10)
+    return oracle.Chart(fast, slow, name == "time", warm_up=20)
+
+
 @pytest.mark.parametrize("name", ["count", "time"])
 @pytest.mark.parametrize("odd", ["plain", "late", "gap", "constant", "wild"])
 def test_scores_are_those_of_the_definitions(name: str, odd: str) -> None:
@@ -232,9 +239,7 @@ def test_scores_are_those_of_the_definitions(name: str, odd: str) -> None:
     if odd == "wild":
         values[[90, 160, 161]] = [1e6, -1e3, 50]
     times = 1_700_000_000_000 + np.cumsum(gaps)
-    fast = 10_000.0 if name == "time" else math.log(0.5, 0.8)
-    slow = 10 * fast if name == "time" else math.log(0.5, 1 - 0.2 / 10)
-    by = oracle.Chart(fast, slow, name == "time", warm_up=20)
+    by = defined(name)
     expected = oracle.chart(values.tolist(), times.tolist(), by)
     rules = AlarmRules.of(
         {"level": Level(limit=3.0, warm_up=20), "spike": Spike(limit=3.0, warm_up=20)},
@@ -267,9 +272,7 @@ def test_the_spread_is_that_of_the_definition(name: str, odd: str) -> None:
     if odd == "wild":
         values[[90, 120, 121]] = [1e6, -1e3, 50]
     times = 1_700_000_000_000 + np.cumsum(gaps)
-    fast = 10_000.0 if name == "time" else math.log(0.5, 0.8)
-    slow = 10 * fast if name == "time" else math.log(0.5, 1 - 0.2 / 10)
-    by = oracle.Chart(fast, slow, name == "time", warm_up=20)
+    by = defined(name)
     rules = AlarmRules.of(
         {"spread": Spread(limit=3.0, warm_up=20), "spike": Spike(limit=3.0, warm_up=20)},
         in_events=True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-__all__ = ["at_end", "at_next_end", "end", "tell", "tell_no_more"]
+__all__ = ["at_end", "at_next_end", "end", "is_awaited", "tell", "tell_no_more"]
 
 _due: dict[int, dict[Callable[[], None], None]] = {}
 """What is to be called at the end of the turn, by the thread that tells of its turns."""
