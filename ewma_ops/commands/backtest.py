@@ -73,7 +73,10 @@ def backtest(
     """
     settings = load(config)
     if settings.alarms is None:
-        raise ConfigError(f"{config} has no rules to test; add [alarms] with one, such as level")
+        raise ConfigError(
+            f"{config} has no rules to test; add [alarms] with one, such as level, or "
+            "give --forecast to test forecasts"
+        )
     past = (
         open_topics(settings, span)
         if file is None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ewma_ops import __version__
 from ewma_ops.commands import design, plan, watch
-from ewma_ops.errors import EwmaError
+from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.lazy import importing
@@ -208,6 +208,16 @@ def _add_alarm_tools(commands: design.Commands) -> None:
     tune.add_argument("--by-time", action="store_true", help="without CONFIG: decay by time")
     tune.set_defaults(command=_tune)
 
+    _add_backtest(commands)
+
+    explain = commands.add_parser("explain", help="show which readings raised an alarm")
+    explain.add_argument("alarm", metavar="ALARM_ID")
+    explain.add_argument("config", type=Path, metavar="CONFIG.toml")
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
+    explain.set_defaults(command=_explain)
+
+
+def _add_backtest(commands: design.Commands) -> None:
     backtest = commands.add_parser(
         "backtest", help="count the alarms that the rules would have raised in a history"
     )
@@ -221,13 +231,28 @@ def _add_alarm_tools(commands: design.Commands) -> None:
     backtest.add_argument(
         "--write", action="store_true", help="write the calibrated limits into CONFIG.toml"
     )
+    backtest.add_argument(
+        "--forecast",
+        action="store_true",
+        help="compare forecasts with what came, by horizon, in place of alarms",
+    )
+    backtest.add_argument(
+        "--horizons",
+        metavar="LIST",
+        help='with --forecast: how far ahead, such as "15min,1h", or "1,6,24" readings',
+    )
+    backtest.add_argument(
+        "--season",
+        metavar="LENGTH",
+        help="with --forecast: compare with a season ago: day, week, a duration, or readings",
+    )
+    backtest.add_argument(
+        "--warm-up",
+        type=_positive,
+        metavar="N",
+        help="with --forecast: readings of a series before its forecasts are judged (50)",
+    )
     backtest.set_defaults(command=_backtest)
-
-    explain = commands.add_parser("explain", help="show which readings raised an alarm")
-    explain.add_argument("alarm", metavar="ALARM_ID")
-    explain.add_argument("config", type=Path, metavar="CONFIG.toml")
-    explain.add_argument("--json", action="store_true", help="print one JSON object")
-    explain.set_defaults(command=_explain)
 
 
 def _add_past(parser: argparse.ArgumentParser) -> None:
@@ -376,6 +401,19 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _backtest(options: argparse.Namespace) -> int:
+    _refuse_of_the_other(options)
+    if options.forecast:
+        from ewma_ops.commands.backtest_forecasts import WARM_UP, backtest_forecasts
+
+        return backtest_forecasts(
+            options.config,
+            options.file,
+            *_past(options),
+            horizons=options.horizons,
+            season=options.season,
+            warm_up=WARM_UP if options.warm_up is None else options.warm_up,
+            as_json=options.json,
+        )
     from ewma_ops.commands.backtest import backtest
 
     return backtest(
@@ -386,6 +424,18 @@ def _backtest(options: argparse.Namespace) -> int:
         write=options.write,
         as_json=options.json,
     )
+
+
+def _refuse_of_the_other(options: argparse.Namespace) -> None:
+    """Refuse options about alarms with --forecast, and those about forecasts without."""
+    of_alarms, of_forecasts = ("false_alarms", "write"), ("horizons", "season", "warm_up")
+    what, fix = (
+        ("alarms", "leave --forecast out") if options.forecast else ("forecasts", "add --forecast")
+    )
+    for name in of_alarms if options.forecast else of_forecasts:
+        if getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} is about {what}: {fix}, or leave {option} out")
 
 
 def _explain(options: argparse.Namespace) -> int:

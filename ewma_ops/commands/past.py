@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,14 +26,25 @@ from ewma_ops.job.identity import look_up_inputs
 from ewma_ops.job.steps import decode_runs
 from ewma_ops.serde.parquet import History
 from ewma_ops.settings.model import Settings
+from ewma_ops.studies.segments import usual_gap
 from ewma_ops.wire.records import ConsumerRecords
 
-__all__ = ["ONE_SERIES", "FileColumns", "Past", "Span", "open_file", "open_topics"]
+__all__ = [
+    "ONE_SERIES",
+    "FileColumns",
+    "Past",
+    "Span",
+    "open_file",
+    "open_topics",
+    "with_usual_gap",
+]
 
 ONE_SERIES = "all"
 """The id of readings from a file without a column of series ids."""
 
 _MOST_IDLE_POLLS = 50
+_LOOKED_AT = 20_000
+"""Readings of which the usual gap is taken."""
 
 
 class Span(NamedTuple):
@@ -100,6 +112,35 @@ def open_file(path: Path, columns: FileColumns, span: Span, largest: float) -> P
         If the file cannot be read, or a column is missing.
     """
     return _FilePast(path, columns, span, largest)
+
+
+def with_usual_gap(
+    batches: Iterator[Readings], name: str
+) -> tuple[float | None, Iterator[Readings]]:
+    """Return the usual gap of the first readings, in ticks, and all readings again.
+
+    ``None`` if no series has two readings at different times.
+
+    Raises
+    ------
+    ConfigError
+        If the past of that name has no times.
+    """
+    begin: list[Readings] = []
+    seen = 0
+    for readings in batches:
+        if readings.times_ms is None:
+            raise ConfigError(f"{name} has no times, which decay by time needs: name their column")
+        begin.append(readings)
+        seen += len(readings)
+        if seen >= _LOOKED_AT:
+            break
+    if not begin:
+        return None, batches
+    ids = [one for readings in begin for one in readings.series_ids]
+    _, rows = np.unique(np.array(ids), return_inverse=True)
+    gap = usual_gap(rows, np.concatenate([one.times_ms for one in begin]))
+    return gap, chain(begin, batches)
 
 
 class _TopicPast:

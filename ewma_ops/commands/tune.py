@@ -5,17 +5,22 @@ Knows arguments and layout; what predicts best is known in `studies.tuning`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from ewma_ops.columns.readings import LARGEST_VALUE, Readings
 from ewma_ops.columns.ticks import Tick, shown_duration
-from ewma_ops.commands.past import FileColumns, Past, Span, open_file, open_topics
+from ewma_ops.commands.past import (
+    FileColumns,
+    Past,
+    Span,
+    open_file,
+    open_topics,
+    with_usual_gap,
+)
 from ewma_ops.commands.progress_bar import with_progress
 from ewma_ops.commands.terminal import table
 from ewma_ops.errors import ConfigError
@@ -23,13 +28,10 @@ from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.studies.segments import usual_gap
 from ewma_ops.studies.tuning import MOST_SERIES, Tuned, Tuning
 
-__all__ = ["columns_of", "tune"]
+__all__ = ["columns_of", "first_smoothing", "tune"]
 
-_LOOKED_AT = 20_000
-"""Readings of which the usual gap is taken."""
 _EVERY = 4
 
 
@@ -87,6 +89,23 @@ def tune(
     return 0
 
 
+def first_smoothing(settings: Settings, command: str) -> Smoothing:
+    """Return the first smoothing of a job, which a command of that name looks at.
+
+    Raises
+    ------
+    ConfigError
+        If it is a composite.
+    """
+    (_, first), *_ = settings.smoothing_set.smoothings
+    if not isinstance(first, Smoothing):
+        raise ConfigError(
+            f'[smooth] asks for {first.name}, which has several decays: give "ewma {command}" a '
+            "configuration with a plain smoothing"
+        )
+    return first
+
+
 def columns_of(settings: Settings | None, given: FileColumns) -> FileColumns:
     """Return the columns of a file: those that were given, or as the configuration names them."""
     if settings is None:
@@ -102,12 +121,7 @@ def columns_of(settings: Settings | None, given: FileColumns) -> FileColumns:
 
 
 def _smoothing(settings: Settings, *, by_time: bool) -> Smoothing:
-    (_, first), *_ = settings.smoothing_set.smoothings
-    if not isinstance(first, Smoothing):
-        raise ConfigError(
-            f'[smooth] asks for {first.name}, which has several decays: give "ewma tune" a '
-            "configuration with a plain smoothing, or --file alone"
-        )
+    first = first_smoothing(settings, "tune")
     if by_time and not first.decay.by_time:
         raise ConfigError(
             "--by-time goes with a decay by time: [smooth] has one by reading; leave it out"
@@ -116,33 +130,14 @@ def _smoothing(settings: Settings, *, by_time: bool) -> Smoothing:
 
 
 def _tuned(past: Past, smoothing: Smoothing, fields: Sequence[str], tick: Tick) -> list[Tuned]:
-    batches = iter(with_progress(past))
-    begin: list[Readings] = []
+    batches: Iterator[Readings] = with_progress(past)
     gap = None
     if smoothing.decay.by_time:
-        seen = 0
-        for readings in batches:
-            begin.append(readings)
-            seen += len(readings)
-            if seen >= _LOOKED_AT:
-                break
-        gap = _usual_gap(begin, past.name)
-    per_ms = tick.per_ms
-    tuning = Tuning(smoothing, fields, None if gap is None else gap / per_ms, tick)
-    for readings in chain(begin, batches):
+        gap, batches = with_usual_gap(batches, past.name)
+    tuning = Tuning(smoothing, fields, None if gap is None else gap / tick.per_ms, tick)
+    for readings in batches:
         tuning.take(readings)
     return tuning.result()
-
-
-def _usual_gap(batches: Iterable[Readings], name: str) -> float | None:
-    whole = list(batches)
-    if not whole:
-        return None
-    if any(one.times_ms is None for one in whole):
-        raise ConfigError(f"{name} has no times, which decay by time needs: name their column")
-    ids = [one for readings in whole for one in readings.series_ids]
-    _, rows = np.unique(np.array(ids), return_inverse=True)
-    return usual_gap(rows, np.concatenate([one.times_ms for one in whole]))
 
 
 def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
