@@ -29,7 +29,6 @@ __all__ = ["add_command"]
 
 _LOOK_S = 0.05
 _SORTS = ("name", "value", "average", "z", "change", "seen", "readings", "alarm")
-_RIGHT = {1, 2, 3, 4}
 _WIDE = 1600
 _TOKEN = "EWMA_WATCH_TOKEN"
 
@@ -206,12 +205,14 @@ def _wait(watched: Watching) -> None:
 
 def _print(looker: Looks, view: View) -> None:
     from ewma_ops.commands.terminal import table
-    from ewma_ops.watch.plain import HEADS, cells, head_line
+    from ewma_ops.watch.plain import cells, head_line, heads
 
     found = looker.table(view)
     width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 160
     print(head_line(looker.head()))
-    for line in table(HEADS, cells(found), width, _RIGHT):
+    shown = heads(found)
+    right = {place for place, is_number in enumerate(shown.values()) if is_number}
+    for line in table([*shown], cells(found), width, right):
         print(line)
     if found["matched"] > len(found["ids"]):
         print(f"and {found['matched'] - len(found['ids']):,} more")

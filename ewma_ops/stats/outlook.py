@@ -46,9 +46,11 @@ Knows formulas of states and statistics; must not know how state is stored or up
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.ops import Ops
 
 __all__ = [
     "LARGEST_ERROR",
@@ -69,6 +71,7 @@ __all__ = [
     "merged_age_variance",
     "merged_slope",
     "naive_error_step",
+    "opening",
     "previous_step",
     "root_mean_square",
     "slope_step",
@@ -107,6 +110,8 @@ class Ahead(NamedTuple):
         Ticks per second (decay by time), or 1.
     trend_decay
         By what weights of its own the trend is found; ``None``: those of the level.
+    damping
+        In which time ahead the trend halves, in readings or ticks; ``None``: it does not.
     """
 
     sloped: bool
@@ -118,6 +123,7 @@ class Ahead(NamedTuple):
     lost: float | None
     per_second: float
     trend_decay: Decay | None = None
+    damping: float | None = None
 
 
 def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, float]]:
@@ -389,3 +395,53 @@ def _growth(m: Any) -> Any:
 def bound(m: Any, sign: float) -> Any:
     """Lower (-1) or upper (1) bound of the value at the horizon."""
     return forecast(m) + sign * m.ahead.quantile * root_mean_square(m) * m.ops.sqrt(_growth(m))
+
+
+class _Lead(NamedTuple):
+    """What the growth of a variance is made of, at one lead."""
+
+    ops: Ops
+    ahead: Ahead
+    mean_gap: float
+
+
+def opening(
+    ahead: Ahead, ops: Ops, gap: float, shares: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Return how a forecast and its bounds open on the way to the horizon, as a chart draws them.
+
+    Parameters
+    ----------
+    ahead, ops
+        The options of the outlook, and the operations on numbers of its decay.
+    gap
+        Average gap of the readings, in ticks; counts for decay by time only.
+    shares
+        Leads as shares of the horizon, from 0 to 1.
+
+    Returns
+    -------
+    list
+        For each lead, how much of the way from the level to the forecast the line has gone, and
+        the distance of a bound over that at the horizon. Bounds nearer than one step are those of
+        one step.
+
+    Examples
+    --------
+    >>> from ewma_ops import Smoothing
+    >>> from ewma_ops.stats.ops import of_numbers
+    >>> line = Smoothing(Decay(beta=0.5), horizon=4)
+    >>> found = opening(line.ahead, of_numbers(line.decay), 1.0, [0.0, 0.5, 1.0])
+    >>> [(way, round(width, 3)) for way, width in found]
+    [(0.0, 0.415), (0.5, 0.587), (1.0, 1.0)]
+    """
+
+    def growth(share: float) -> tuple[float, float]:
+        horizon = share * ahead.horizon
+        reach, bends = bent(horizon, ahead.damping)
+        part = ahead._replace(horizon=horizon, reach=reach, bends=bends)
+        return reach, float(_growth(_Lead(ops, part, gap)))
+
+    reach, whole = growth(1.0)
+    leads = map(growth, shares)
+    return [(gone / reach, math.sqrt(variance / whole)) for gone, variance in leads]

@@ -309,6 +309,7 @@ class Smoothing:
             trend_decay=None
             if self.trend_halflife is None
             else Decay(halflife=self.trend_halflife).in_ticks(decay.ticks_per_ms),
+            damping=damping,
         )
 
     def _in_units(self, name: str) -> float | None:

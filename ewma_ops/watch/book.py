@@ -19,8 +19,9 @@ from ewma_ops.columns.byte_columns import TextColumn, utf8_of
 from ewma_ops.table.index import SeriesIndex
 from ewma_ops.watch.alarms import Alarm, Alarms
 from ewma_ops.watch.columns import Batch, Columns
-from ewma_ops.watch.deep import COLUMNS, Deep, Part
+from ewma_ops.watch.deep import COLUMNS, WITH_FORECASTS, Deep, Part
 from ewma_ops.watch.measures import BAND_ERRORS, Measure
+from ewma_ops.watch.outlook import FORECASTS
 from ewma_ops.watch.search import by_name
 
 __all__ = ["Book", "Example", "Rates"]
@@ -153,9 +154,9 @@ class Book:
     def numbers(
         self, place: int, times_s: NDArray[np.float64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return what a chart needs of some events, float64[n, 7], of the measure at a place."""
+        """Return what a chart needs of some events, as in `Part`, of the measure at a place."""
         measure = self.measures[place]
-        numbers = np.full((len(times_s), COLUMNS), np.nan)
+        numbers = np.full((len(times_s), self._width(place)), np.nan)
         numbers[:, 0], numbers[:, 1] = times_s, values[:, measure.value]
         if measure.average is not None:
             numbers[:, 2] = values[:, measure.average]
@@ -168,7 +169,15 @@ class Book:
             numbers[:, 5] = values[:, measure.settled]
         if measure.revision is not None:
             numbers[:, 6] = values[:, measure.revision]
+        if measure.outlook is not None and measure.outlook.forecasts:
+            for column, name in enumerate(FORECASTS, COLUMNS):
+                if name in measure.outlook.places:
+                    numbers[:, column] = values[:, measure.outlook.places[name]]
         return numbers
+
+    def _width(self, place: int) -> int:
+        outlook = self.measures[place].outlook
+        return WITH_FORECASTS if outlook is not None and outlook.forecasts else COLUMNS
 
     def take_letters(self, letters: Iterable[tuple[str, Example]]) -> None:
         """Count dead letters by cause, and keep the newest of each."""
@@ -211,7 +220,9 @@ class Book:
         if deep is None:
             if len(self.deep) >= _MOST_DEEP:
                 del self.deep[min(self.deep, key=lambda key: self.deep[key].used_at)]
-            deep = self.deep[row, place] = Deep(self.ends.get(int(self.columns.part[row]), 0))
+            deep = self.deep[row, place] = Deep(
+                self.ends.get(int(self.columns.part[row]), 0), self._width(place)
+            )
         deep.used_at = time.monotonic()
         return deep, is_new
 

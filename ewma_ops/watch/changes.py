@@ -5,7 +5,7 @@ Knows what a chart draws; must not know where it comes from, or how it is sent.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from ewma_ops.watch.deep import Drawn
 __all__ = ["POINTS", "Sent", "listed"]
 
 POINTS = ("x", "value", "average", "lower", "upper")
-"""Columns of a chart that have a number for each point."""
+"""Columns of a chart that have a number for each point; ``past_forecast``, if there is one, too."""
 
 
 class _Points(NamedTuple):
@@ -56,23 +56,24 @@ class Sent:
         Returns
         -------
         dict
-            Lists of the columns in `POINTS`, and ``number``, which grows when points change. With
+            Lists of the columns of points, and ``number``, which grows when points change. With
             ``after``, the number of what the page must have, they follow on ``keep`` of its
             points after the first ``drop``; without it they are all.
         """
-        columns = np.array([getattr(seen, name) for name in POINTS])
+        names = [*POINTS, *(() if seen.past_forecast is None else ("past_forecast",))]
+        columns = np.array([getattr(seen, name) for name in names])
         before = self._has.get(series_id)
         if before is None:
             self._has[series_id] = _Points(1, columns)
-            return {"number": 1, **_named(columns)}
+            return {"number": 1, **_named(names, columns)}
         drop, keep = _kept(before.columns, columns)
         same = drop == 0 and keep == len(seen.x) == before.columns.shape[1]
         number = before.number + (not same)
         self._has[series_id] = _Points(number, columns)
         if 2 * keep < len(seen.x):
-            return {"number": number, **_named(columns)}
+            return {"number": number, **_named(names, columns)}
         told = {"number": number, "after": before.number, "drop": drop, "keep": keep}
-        return {**told, **_named(columns[:, keep:])}
+        return {**told, **_named(names, columns[:, keep:])}
 
     def forget_all_but(self, series_ids: Collection[str]) -> None:
         """Forget charts that the page has closed."""
@@ -90,8 +91,8 @@ def _kept(before: NDArray[np.float64], now: NDArray[np.float64]) -> tuple[int, i
     return drop, n if same.all() else int(np.argmin(same))
 
 
-def _named(columns: NDArray[np.float64]) -> dict[str, list[float | None]]:
-    return dict(zip(POINTS, map(listed, columns), strict=True))
+def _named(names: Sequence[str], columns: NDArray[np.float64]) -> dict[str, list[float | None]]:
+    return dict(zip(names, map(listed, columns), strict=True))
 
 
 def listed(column: NDArray[np.floating[Any]]) -> list[float | None]:

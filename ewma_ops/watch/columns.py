@@ -110,6 +110,9 @@ class MeasureColumns:
         self.base: NDArray[np.float32] = np.zeros(room, np.float32)
         self.base_s: NDArray[np.float64] = np.zeros(room)
         self.spark: NDArray[np.float32] = np.zeros((room, SPARK), np.float32)
+        places = {} if measure.outlook is None else measure.outlook.places
+        self._outlook_names, self._outlook_at = list(places), list(places.values())
+        self.outlook: NDArray[np.float64] = np.zeros((room, len(places)))
 
     def take(
         self,
@@ -134,6 +137,7 @@ class MeasureColumns:
         self.std[own] = std[lasts]
         self.sem[own] = _column(numbers, measure.sem)[lasts]
         self.settled[own] = _column(numbers, measure.settled)[lasts]
+        self.outlook[own] = numbers[lasts][:, self._outlook_at]
         at = (np.repeat(before, batch.counts) + batch.rank) % SPARK
         self.spark[batch.rows, at] = value  # of several for a place the last one stays
 
@@ -162,6 +166,17 @@ class MeasureColumns:
             known, (value[lasts] - mean) / np.where(known, spread, 1.0), np.nan
         )
         return z
+
+    def newest_outlook(self, row: int) -> dict[str, float]:
+        """Return where a series is going, by the names of the statistics that events have."""
+        return dict(zip(self._outlook_names, self.outlook[row].tolist(), strict=True))
+
+    def trend(self, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        """Return the trends of rows, per second or reading; None where events have none."""
+        if "trend" not in self._outlook_names:
+            return None
+        trend: NDArray[np.float64] = self.outlook[rows, self._outlook_names.index("trend")]
+        return trend
 
     def recent(self, row: int, count: int) -> NDArray[np.float32]:
         """Return the latest values of a series, oldest first, of which ``count`` came in all."""

@@ -10,11 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Deep", "Drawn", "Part", "Whole", "drawn"]
+from ewma_ops.watch.outlook import Lead, past_forecasts
+
+__all__ = ["COLUMNS", "WITH_FORECASTS", "Deep", "Drawn", "Part", "Whole", "drawn"]
 
 COLUMNS = 7
 """Time in seconds, value, average, lower, upper, settled, revision."""
 TIME, VALUE, AVERAGE, LOWER, UPPER, SETTLED, REVISION = range(COLUMNS)
+FORECAST = slice(COLUMNS, COLUMNS + 3)
+"""Forecast, its lower and its upper bound: only where events have forecasts."""
+WITH_FORECASTS = FORECAST.stop
 
 _MOST = 200_000
 _SPARE = _MOST // 4
@@ -26,14 +31,14 @@ _STEPS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 
 class Part(NamedTuple):
-    """Readings in the order in which they came: offsets int64[n], numbers float64[n, 7]."""
+    """Readings in the order in which they came: offsets int64[n], numbers float64[n, 7 or 10]."""
 
     offsets: NDArray[np.int64]
     numbers: NDArray[np.float64]
 
 
 class Whole(NamedTuple):
-    """Readings by time: numbers float64[n, 7], and which came late or were corrected, bool[n]."""
+    """Readings by time: numbers as in `Part`, and which came late or were corrected, bool[n]."""
 
     numbers: NDArray[np.float64]
     late: NDArray[np.bool_]
@@ -42,17 +47,17 @@ class Whole(NamedTuple):
 class Deep:
     """The readings of one series: those from before it was opened, and those that came since.
 
-    ``live_from`` is the offset at which the latter begin; what is before is read back. ``note``
-    says what is missing.
+    ``live_from`` is the offset at which the latter begin; what is before is read back. ``columns``
+    are how many numbers each has. ``note`` says what is missing.
     """
 
-    def __init__(self, live_from: int) -> None:
+    def __init__(self, live_from: int, columns: int = COLUMNS) -> None:
         self.live_from = live_from
         self.note = ""
         self.is_read = False
         self.version = 0
         self.used_at = 0.0
-        self._room: NDArray[np.float64] = np.empty((_LEAST_ROOM, COLUMNS))
+        self._room: NDArray[np.float64] = np.empty((_LEAST_ROOM, columns))
         self._count = self._past = 0
         self._is_in_order = True
         self._whole: Whole | None = None
@@ -79,7 +84,7 @@ class Deep:
     def _append(self, numbers: NDArray[np.float64]) -> None:
         first, count = max(self._count - 1, 0), self._count + len(numbers)
         if count > len(self._room):
-            room = np.empty((max(count, 2 * self._count), COLUMNS))
+            room = np.empty((max(count, 2 * self._count), numbers.shape[1]))
             room[: self._count] = self._room[: self._count]
             self._room = room
         self._room[self._count : count] = numbers
@@ -122,6 +127,7 @@ def _in_time(arrived: NDArray[np.float64]) -> Whole:
     marked, late = _out_of_order(arrived)
     order = np.argsort(arrived[:, TIME], kind="stable")
     numbers, marked, late = arrived[order], marked[order], late[order]
+    numbers[late, FORECAST] = np.nan  # it was made later than the reading is
     kept = np.ones(len(numbers), np.bool_)
     for i in np.flatnonzero(marked & ~late).tolist():
         before = i - 1
@@ -146,16 +152,26 @@ class Drawn(NamedTuple):
     late: int
     late_at: list[list[float]]
     """Time and value of readings that came late or were corrected, of many the newest."""
+    past_forecast: NDArray[np.float64] | None = None
+    """What had been forecast for each point, a horizon before it."""
+    forecasts: tuple[int, int] = (0, 0)
+    """Readings for which there had been bounds, and those of them that came within."""
 
 
 def drawn(
-    whole: Whole, width: int, begin_s: float, end_s: float, settled_at: float = 0.95
+    whole: Whole,
+    width: int,
+    begin_s: float,
+    end_s: float,
+    settled_at: float = 0.95,
+    lead: Lead | None = None,
 ) -> Drawn:
     """Return readings of a span for a chart of ``width`` pixels.
 
     Where there are more, each step of about a pixel has the lowest and the highest value, so that
     no spike is lost, and the last average and band of its readings. Steps are multiples of their
-    length since the epoch: a point that is complete stays as it is while others come.
+    length since the epoch: a point that is complete stays as it is while others come. ``lead`` is
+    how far ahead the forecasts are, if there are any.
 
     Examples
     --------
@@ -169,28 +185,48 @@ def drawn(
     times = whole.numbers[:, TIME]
     first, stop = np.searchsorted(times, [begin_s, np.nextafter(end_s, np.inf)]).tolist()
     # One beyond each edge, so that lines go on to the edge.
-    lead, end = max(first - 1, 0), min(stop + 1, len(times))
+    lead_in, end = max(first - 1, 0), min(stop + 1, len(times))
     step = None
-    if end - lead > 2 * width:
-        span_s = min(end_s, float(times[end - 1])) - max(begin_s, float(times[lead]))
+    if end - lead_in > 2 * width:
+        span_s = min(end_s, float(times[end - 1])) - max(begin_s, float(times[lead_in]))
         step = _step(span_s, width)
-        lead = int(np.searchsorted(times, np.floor(times[lead] / step) * step))
-    part, late = whole.numbers[lead:end], whole.late[lead:end]
+        lead_in = int(np.searchsorted(times, np.floor(times[lead_in] / step) * step))
+    part, late = whole.numbers[lead_in:end], whole.late[lead_in:end]
     settling = part[:, SETTLED] < settled_at
     settled_from = None
     if settling.any():
         after = int(np.flatnonzero(settling)[-1]) + 1
         settled_from = float(part[min(after, len(part) - 1), TIME])
-    if step is None:
-        columns = [part[:, column] for column in (TIME, VALUE, AVERAGE, LOWER, UPPER)]
-    else:
-        columns = _thinned(part, step)
     marks = part[late][:, [TIME, VALUE]]
     marks = marks[np.isfinite(marks).all(axis=1)][-_MOST_LATE:].tolist()
-    x, value, average, lower, upper = columns[0], *map(_rounded, columns[1:])
+    shown = part[:, : UPPER + 1]
+    forecasts = 0, 0
+    if lead is not None:
+        past = past_forecasts(times, whole.numbers[:, FORECAST], lead, lead_in, end)
+        shown = np.column_stack([shown, past[:, 0]])
+        forecasts = _kept(whole.numbers[first:stop, VALUE], past[first - lead_in :][: stop - first])
+    columns = shown.T if step is None else _thinned(shown, step)
+    x, value, average, lower, upper, *past_forecast = columns[0], *map(_rounded, columns[1:])
     return Drawn(
-        x, value, average, lower, upper, settled_from, stop - first, int(late.sum()), marks
+        x,
+        value,
+        average,
+        lower,
+        upper,
+        settled_from,
+        stop - first,
+        int(late.sum()),
+        marks,
+        past_forecast[0] if past_forecast else None,
+        forecasts,
     )
+
+
+def _kept(values: NDArray[np.float64], past: NDArray[np.float64]) -> tuple[int, int]:
+    """Return how many values had bounds, and how many were within them."""
+    known = np.isfinite(values) & np.isfinite(past[:, 1:]).all(axis=1)
+    within = (past[:, 1] <= values) & (values <= past[:, 2])
+    return int(known.sum()), int((known & within).sum())
 
 
 def _step(span_s: float, width: int) -> float:
@@ -214,11 +250,11 @@ def _thinned(part: NDArray[np.float64], step: float) -> list[NDArray[np.float64]
     x: NDArray[np.float64] = np.empty_like(two)
     x[:, 0], x[:, 1] = times[starts], np.maximum(times[stops - 1], times[starts] + step / 4)
     ends = part[stops - 1]
-    others = [np.repeat(ends[:, column], 2) for column in (AVERAGE, LOWER, UPPER)]
+    others = [np.repeat(column, 2) for column in ends[:, AVERAGE:].T]
     columns = [np.maximum.accumulate(x.ravel()), two.ravel(), *others]
     if not np.array_equal(two[-1, 1], values[-1], equal_nan=True):
         # The line ends where the series does, and the step still has its lowest and highest value.
-        last = [columns[0][-1], *part[-1, [VALUE, AVERAGE, LOWER, UPPER]]]
+        last = [columns[0][-1], *part[-1, VALUE:]]
         columns = [np.append(*pair) for pair in zip(columns, last, strict=True)]
     return columns
 

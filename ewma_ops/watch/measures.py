@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from ewma_ops.columns.readings import event_key
 from ewma_ops.stats.composites import Composite
-from ewma_ops.table.smoothing_set import SmoothingSet
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
+from ewma_ops.watch.outlook import NAMES, Outlook
 
 __all__ = ["BAND_ERRORS", "Measure", "event_numbers", "measures"]
 
@@ -24,7 +26,8 @@ class Measure(NamedTuple):
     """One smoothing of one field: places of its numbers in an event, None where it has none.
 
     ``name`` tells it from others, empty where it is the only one. ``lower`` and ``upper`` are the
-    bounds of what was expected; without them a band is made of ``sem``.
+    bounds of what was expected; without them a band is made of ``sem``. ``outlook`` is what events
+    say of where the series is going.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Measure(NamedTuple):
     upper: int | None = None
     z: int | None = None
     revision: int | None = None
+    outlook: Outlook | None = None
 
     @property
     def band(self) -> str:
@@ -102,6 +106,7 @@ def measures(
                     place.of("upper"),
                     place.of("z"),
                     place.of("revision"),
+                    _outlook(options, place, 1000.0 * smoothing_set.tick.per_ms),
                 )
             )
     of_first = scores if charted is None else charted
@@ -109,6 +114,14 @@ def measures(
         lower, upper, z = (_first(keys, of_first, part) for part in ("lower", "upper", "z"))
         found[0] = found[0]._replace(lower=lower, upper=upper, z=z)
     return found
+
+
+def _outlook(options: SmoothingLike, place: _Places, per_s: float) -> Outlook | None:
+    found = {name: place.of(name) for name in NAMES if name in options.statistics}
+    places = {name: at for name, at in found.items() if at is not None}
+    if not places or not isinstance(options, Smoothing):
+        return None
+    return Outlook(places, options, per_s)
 
 
 def _first(keys: Sequence[str], scores: Sequence[str], part: str) -> int | None:

@@ -1,4 +1,4 @@
-"""The table of series as plain text, for terminals and pipes.
+"""What is seen of series as plain text: their table, and where one is going.
 
 Knows what a table shows; must not know terminals. Text of others is shown as it is, but for what a
 terminal would obey.
@@ -7,14 +7,14 @@ terminal would obey.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ewma_ops.job.showing import shown_text
+from ewma_ops.watch.outlook import Outlook
 
-__all__ = ["HEADS", "cells", "head_line"]
+__all__ = ["cells", "head_line", "heads", "sentence"]
 
-HEADS = ("series", "value", "average", "z", "last", "readings", "state")
 _BARS = "▁▂▃▄▅▆▇█"
 _LONGEST_ID = 40
 _MARKS = {"live": "●", "settling": "◐", "stale": "○", "alarm": "◆", "alarm low": "▼"}
@@ -33,8 +33,21 @@ def head_line(head: dict[str, Any]) -> str:
     return f"{shown_text(head['state'], 40)}   {'   '.join(parts)}{why}"
 
 
+def heads(table: dict[str, Any]) -> dict[str, bool]:
+    """Return the heads of a table, as `Looker.table` returns it, and which are over numbers.
+
+    Examples
+    --------
+    >>> [*heads({"trend": [0.5], "trend_unit": "h"})][3:5]
+    ['z', 'trend /h']
+    """
+    trend = {} if table["trend"] is None else {f"trend /{table['trend_unit']}": True}
+    numbers = {"value": True, "average": True, "z": True, **trend, "last": True}
+    return {"series": False, **numbers, "readings": False, "state": False}
+
+
 def cells(table: dict[str, Any]) -> list[list[str]]:
-    """Return the rows of a table, as `Looker.table` returns it, as texts under `HEADS`."""
+    """Return the rows of a table, as `Looker.table` returns it, as texts under its `heads`."""
     now, rows = time.time(), []
     for i, series_id in enumerate(table["ids"]):
         kind, words = table["state"][i]
@@ -45,12 +58,53 @@ def cells(table: dict[str, Any]) -> list[list[str]]:
                 _number(table["value"][i], size),
                 _number(table["average"][i], size),
                 "-" if table["z"][i] is None else f"{table['z'][i]:+.1f}",
+                *([] if table["trend"] is None else [_trend(table["trend"][i], size)]),
                 _ago(now - table["seen"][i]),
                 _bars(table["spark"][i]),
                 f"{_MARKS.get(kind, '▲')} {shown_text(words, _LONGEST_ID)}",
             ]
         )
     return rows
+
+
+def sentence(outlook: Outlook, newest: Mapping[str, float | None], came: tuple[int, int]) -> str:
+    """Return where a series is going, and how good its forecasts are, with a verdict.
+
+    Parameters
+    ----------
+    outlook
+        What its events have.
+    newest
+        The newest of `outlook.NAMES`; ``None`` for one that is not known.
+    came
+        For how many readings there had been bounds, and how many came within them.
+
+    Examples
+    --------
+    >>> from ewma_ops import Decay, Smoothing
+    >>> asked = Smoothing(Decay(beta=0.5), statistics=["mean", "forecast"], horizon=3)
+    >>> sentence(Outlook({"forecast": 2}, asked), {"forecast": 21.5}, (0, 0))
+    'Forecast in 3 readings: 21.500.'
+    >>> sentence(Outlook({"mase": 2}, asked), {"mase": 1.2}, (0, 0))
+    'For the next reading it is worse than the last value (mase 1.20).'
+    """
+    said = []
+    forecast, mase = newest.get("forecast"), newest.get("mase")
+    if forecast is not None:
+        low, high = newest.get("forecast_lower"), newest.get("forecast_upper")
+        numbers = [_number(one, forecast) for one in (forecast, low, high)]
+        apart = "" if low is None or high is None else ", {0} between {2} and {3}"
+        text = f"Forecast in {outlook.horizon}: {{1}}{apart}."
+        said.append(text.format(outlook.within.removesuffix(" within"), *numbers))
+    if mase is not None:
+        sign = round(mase, 2) - 1.0
+        verdict = "worse than" if sign > 0 else "better than" if sign < 0 else "as good as"
+        said.append(f"For the next reading it is {verdict} the last value (mase {mase:.2f}).")
+    if came[0]:
+        share = f"{100 * came[1] / came[0]:.0f} %"
+        before = f"the bounds forecast {outlook.horizon} before"
+        said.append(f"Of {came[0]:,} readings {share} came within {before}.")
+    return " ".join(said)
 
 
 def _bars(heights: Sequence[int]) -> str:
@@ -64,6 +118,16 @@ def _number(number: float | None, size: float | None) -> str:
         return f"{number:.3e}"
     whole = len(f"{abs(int(size or 0))}")
     return f"{number:,.{max(5 - whole, 0)}f}"
+
+
+def _trend(trend: float | None, size: float | None) -> str:
+    """Return a trend with an arrow; what is 0 in the digits of the average goes nowhere."""
+    text = _number(trend, size)
+    if trend is None:
+        return text
+    if not any(one in "123456789" for one in text):
+        return f"→ {text.lstrip('-')}"
+    return f"↗ +{text}" if trend > 0 else f"↘ {text}"
 
 
 def _ago(seconds: float) -> str:

@@ -67,6 +67,8 @@ class _Table(msgspec.Struct):
     average: _Numbers = []
     z: _Numbers = []
     change: _Numbers = []
+    trend: _Numbers | None = None
+    trend_unit: str = ""
     time: _Numbers = []
     seen: list[float] = []
     readings: list[int] = []

@@ -203,6 +203,7 @@ def about(settings: Settings, config: Path, history_s: float) -> dict[str, Any]:
                 "band": one.band,
                 "settles": one.settled is not None,
                 "z": one.z is not None or (one.std is not None and one.average is not None),
+                "outlook": None if one.outlook is None else one.outlook.about(),
             }
             for one in measures_of(settings)
         ],

@@ -14,13 +14,12 @@ from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Input, Static
 
-from ewma_ops.watch.plain import HEADS, cells, head_line
+from ewma_ops.watch.plain import cells, head_line, heads
 from ewma_ops.watch.view import SORTS, Looks, View
 
 __all__ = ["Top"]
 
 _BEAT_S = 0.25
-_NUMBERS = (1, 2, 3, 4)
 _COLOURS = {"live": "green", "settling": "yellow", "stale": "dim", "alarm": "bold red"}
 
 
@@ -60,6 +59,7 @@ class Top(App[None]):
         self._looker, self._name, self._view = looker, name, view
         self._matched = 0
         self._rows = 0
+        self._numbers: list[int] = []
 
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
@@ -71,8 +71,10 @@ class Top(App[None]):
     def on_mount(self) -> None:
         """Begin."""
         table = self.query_one(DataTable)
-        for i, head in enumerate(HEADS):
-            table.add_column(Text(head, justify="right" if i in _NUMBERS else "left"), key=head)
+        shown = heads(self._looker.table(self._view))
+        self._numbers = [place for place, is_number in enumerate(shown.values()) if is_number]
+        for head, is_number in shown.items():
+            table.add_column(Text(head, justify="right" if is_number else "left"), key=head)
         table.focus()
         self.set_interval(_BEAT_S, self.look)
         self.look()
@@ -92,7 +94,7 @@ class Top(App[None]):
             kind = found["state"][i][0]
             style = _COLOURS.get(kind.split(" ", 1)[0], "")
             shown = [Text(one) for one in row[:-1]] + [Text(row[-1], style=style)]
-            for column in _NUMBERS:
+            for column in self._numbers:
                 shown[column].justify = "right"
             shown[2].stylize("bold cyan")
             if i >= self._rows:

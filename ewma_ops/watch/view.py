@@ -14,21 +14,32 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from ewma_ops.watch.alarms import Alarm
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.changes import Sent, listed
 from ewma_ops.watch.columns import MeasureColumns
-from ewma_ops.watch.deep import Deep, drawn
-from ewma_ops.watch.measures import Measure
+from ewma_ops.watch.deep import (
+    AVERAGE,
+    FORECAST,
+    LOWER,
+    TIME,
+    UPPER,
+    VALUE,
+    WITH_FORECASTS,
+    Deep,
+    Drawn,
+    Whole,
+    drawn,
+)
+from ewma_ops.watch.outlook import FORECASTS, ahead, axis, usual_gap
+from ewma_ops.watch.plain import sentence
 from ewma_ops.watch.search import Search
+from ewma_ops.watch.states import in_states, state_of
 from ewma_ops.watch.status import Status, health
 
-__all__ = ["MOST_OPEN", "SORTS", "Looker", "Looks", "View", "iso", "state_of"]
+__all__ = ["MOST_OPEN", "SORTS", "Looker", "Looks", "View", "iso"]
 
 MOST_OPEN = 6
 _MOST_ROWS = 200
-_SETTLED = 0.95
-_STALE_GAPS, _STALE_LEAST_S = 10.0, 5.0
 _SPARK_STEPS = 100
 _MOST_CAUSES = 20
 _MOST_ALARMS = 100
@@ -190,7 +201,7 @@ class Looker:
         else:
             rows = np.arange(count)
         if view.only:
-            rows = rows[self._states(of, rows, view.only)]
+            rows = rows[in_states(book.columns, of, rows, view.only)]
         first, stop = (0, len(rows)) if every else (view.first, view.first + view.rows)
         key = SORTS.get(view.sort)
         if key is None:
@@ -210,7 +221,9 @@ class Looker:
             rows, matched = self.rows(view)
             at = np.array(rows, np.intp)
             columns = book.columns
-            counts = columns.count[at]
+            counts, trend = columns.count[at], of.trend(at)
+            outlook = of.measure.outlook
+            unit, unit_s = ("", 1.0) if outlook is None else outlook.unit
             return {
                 "series": len(book.index),
                 "matched": matched,
@@ -220,11 +233,13 @@ class Looker:
                 "average": listed(of.average[at]),
                 "z": listed(of.z[at]),
                 "change": listed(of.change(at)),
+                "trend": None if trend is None else listed(trend * unit_s),
+                "trend_unit": unit,
                 "time": columns.time_s[at].tolist(),
                 "seen": np.round(columns.seen_s[at], 2).tolist(),
                 "readings": counts.tolist(),
                 "spark": [_spark(of, row, int(n)) for row, n in zip(rows, counts, strict=True)],
-                "state": [self._state(of, row, now) for row in rows],
+                "state": [state_of(book, of, row, now) for row in rows],
             }
 
     def charts(self, view: View, sent: Sent | None = None) -> list[dict[str, Any]]:
@@ -256,7 +271,9 @@ class Looker:
         with book.lock:
             of = self._measure(view)
             rows, _ = self.rows(view, every=True)
-        yield ["series", "time", "value", of.measure.average_name, "z", "readings", "state"]
+        trends = [] if of.trend(np.zeros(0, np.intp)) is None else ["trend"]
+        heads = ["series", "time", "value", of.measure.average_name, "z", *trends]
+        yield [*heads, "readings", "state"]
         for begin in range(0, len(rows), piece):
             part = rows[begin : begin + piece]
             now = time.time()
@@ -266,8 +283,9 @@ class Looker:
                     [
                         iso(float(book.columns.time_s[row])),
                         *map(_number, (of.value[row], of.average[row], of.z[row])),
+                        *(_number(of.newest_outlook(row)[name]) for name in trends),
                         int(book.columns.count[row]),
-                        self._state(of, row, now)[1],
+                        state_of(book, of, row, now)[1],
                     ]
                     for row in part
                 ]
@@ -283,11 +301,15 @@ class Looker:
             if deep is None:
                 return None
             numbers, average = deep.whole().numbers, book.measures[place].average_name
+        shown = [TIME, VALUE, AVERAGE, LOWER, UPPER]
         heads = ["time", "value", average, "lower", "upper"]
+        if numbers.shape[1] == WITH_FORECASTS:
+            shown += range(FORECAST.start, FORECAST.stop)
+            heads += FORECASTS
 
         def lines() -> Iterator[list[Any]]:
             yield heads
-            for at, *others in numbers[:, :5].tolist():
+            for at, *others in numbers[:, shown].tolist():
                 yield [iso(at), *map(_number, others)]
 
         return lines()
@@ -295,8 +317,9 @@ class Looker:
     def _chart(
         self, view: View, series_id: str, row: int, deep: Deep, sent: Sent
     ) -> dict[str, Any]:
-        of, known = self._measure(view), self._book.alarms
-        whole = deep.whole()
+        book = self._book
+        of, known = self._measure(view), book.alarms
+        whole, outlook = deep.whole(), of.measure.outlook
         numbers = whole.numbers
         begin, end = -np.inf, np.inf
         if len(numbers):
@@ -305,8 +328,9 @@ class Looker:
                 begin, end = view.between
             elif view.span > 0:
                 begin = newest - view.span
-        seen = drawn(whole, view.width, begin, end)
-        now, newest_s = time.time(), float(self._book.columns.time_s[row])
+        lead = outlook.lead if outlook is not None and outlook.forecasts else None
+        seen = drawn(whole, view.width, begin, end, lead=lead)
+        now, newest_s = time.time(), float(book.columns.time_s[row])
         return {
             "id": series_id,
             "known": True,
@@ -318,79 +342,48 @@ class Looker:
             "readings": seen.readings,
             "is_read": deep.is_read,
             "note": deep.note if deep.is_read else "reading what was written before …",
-            "state": self._state(of, row, now),
+            "state": state_of(book, of, row, now),
             "last": [_number(of.value[row]), _number(of.average[row]), _number(of.z[row])],
             "std": _number(of.std[row]),
             "sem": _number(of.sem[row]),
             "settled": _number(of.settled[row]),
+            "outlook": None if outlook is None else _ahead(view, of, row, whole, seen),
             "at": newest_s,
             "alarms": []
             if known is None
             else [span._asdict() for span in known.spans(series_id, newest_s)],
             "on": [] if known is None else [known.shown(one) for one in known.of(series_id)],
-            "total": int(self._book.columns.count[row]),
+            "total": int(book.columns.count[row]),
         }
 
     def _measure(self, view: View) -> MeasureColumns:
         every = self._book.columns.measures
         return every[min(view.measure, len(every) - 1)]
 
-    def _states(
-        self, of: MeasureColumns, rows: NDArray[np.intp], only: tuple[str, ...]
-    ) -> NDArray[np.bool_]:
-        columns, kept = self._book.columns, np.zeros(len(rows), np.bool_)
-        if "alarm" in only:
-            kept |= columns.alarm[rows] != 0
-        if "stale" in only:
-            limit = np.maximum(_STALE_GAPS * columns.gap_s[rows], _STALE_LEAST_S)
-            kept |= time.time() - columns.seen_s[rows] > limit
-        if "settling" in only:
-            kept |= of.settled[rows] < _SETTLED
-        return kept
 
-    def _state(self, of: MeasureColumns, row: int, now_s: float) -> list[str]:
-        columns = self._book.columns
-        known = self._book.alarms
-        if known is not None and columns.alarm[row]:
-            on = known.of(self._book.name(row))
-            words = ", ".join(f"{one.rule} {_side(one)}".strip() for one in on)
-            return [f"alarm {on[0].direction}".strip() if on else "alarm", words or "alarm"]
-        ago = now_s - float(columns.seen_s[row])
-        gap = float(columns.gap_s[row])
-        return list(
-            state_of(
-                of.measure,
-                average=float(of.average[row]),
-                settled=float(of.settled[row]),
-                ago_s=ago,
-                gap_s=gap,
-            )
-        )
-
-
-def _side(alarm: Alarm) -> str:
-    """Say what is wrong with a series, where its rule knows."""
-    return "silent" if alarm.kind == "stale" and alarm.rule != "silent" else alarm.direction
-
-
-def state_of(
-    measure: Measure, *, average: float, settled: float, ago_s: float, gap_s: float
-) -> tuple[str, str]:
-    """Return the kind of the state of a series without an alarm, and its words.
-
-    Examples
-    --------
-    >>> one = Measure("", 0, 1, "ewma", settled=2)
-    >>> state_of(one, average=1.0, settled=0.4, ago_s=0.1, gap_s=0.1)
-    ('settling', 'settling 40 %')
-    """
-    if ago_s > max(_STALE_GAPS * gap_s, _STALE_LEAST_S):
-        return "stale", "silent"
-    if measure.average is not None and average != average:
-        return "settling", "no average yet"
-    if measure.settled is not None and settled < _SETTLED:
-        return "settling", f"settling {100 * settled:.0f} %"
-    return "live", "live"
+def _ahead(
+    view: View, of: MeasureColumns, row: int, whole: Whole, seen: Drawn
+) -> dict[str, Any] | None:
+    """Return where a series is going: the newest numbers, and what its chart draws."""
+    outlook, newest = of.measure.outlook, of.newest_outlook(row)
+    assert outlook is not None
+    shown = {name: _number(number) for name, number in newest.items()}
+    if shown.get("trend") is not None:
+        shown["trend"] = newest["trend"] * outlook.unit[1]
+    times = whole.numbers[:, TIME]
+    drawn_ahead = None
+    if len(times):
+        at = float(times[-1])
+        # As much as there is behind, so that a far horizon leaves half of the chart to it.
+        shown_s = min(at - float(times[0]), view.span or np.inf)
+        most = shown_s or np.inf if view.between is None else view.between[1] - at
+        if most > 0:
+            drawn_ahead = ahead(outlook, newest, at, usual_gap(times), most)
+    said = sentence(outlook, shown, seen.forecasts).replace("-", "\N{MINUS SIGN}")
+    past = np.zeros(0) if seen.past_forecast is None else seen.past_forecast
+    readings = np.array([seen.value, seen.average, seen.lower, seen.upper])
+    room = axis(readings, past, drawn_ahead)
+    return {**shown, "ahead": drawn_ahead, "axis": room, "sentence": said}
 
 
 def _order(key: NDArray[np.float64], stop: int, *, descending: bool) -> NDArray[np.intp]:

@@ -20,6 +20,7 @@ from ewma_ops import Readings
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.settings.bind import Bind
 from ewma_ops.settings.load import load, load_tables
+from ewma_ops.settings.model import Settings
 from ewma_ops.table import SeriesTable
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.measures import measures
@@ -104,9 +105,12 @@ def settings(**watch: object) -> Any:
 
 @contextmanager
 def served(
-    token: str | None = None, status: Status | None = None, book: Book | None = None
+    token: str | None = None,
+    status: Status | None = None,
+    book: Book | None = None,
+    job: Settings | None = None,
 ) -> Iterator[tuple[str, int]]:
-    """Serve the page of a book, without a broker; yields host and port."""
+    """Serve the page of a job's book, without a broker; yields host and port."""
     import uvicorn
 
     from ewma_ops.watch.guard import Guard
@@ -114,7 +118,7 @@ def served(
     from ewma_ops.watch.server import about
     from ewma_ops.watch.view import Looker
 
-    made = settings()
+    made = settings() if job is None else job
     book = Book(measures(made.smoothing_set)) if book is None else book
     shown = status or Status()
     pages = Pages(

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.ops import of_numbers
+from ewma_ops.stats.outlook import opening
 from ewma_ops.stats.revise import check_mergeable, check_revisable
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.table import SeriesTable
@@ -341,3 +343,34 @@ def test_a_horizon_is_the_same_in_finer_ticks() -> None:
     got = SeriesTable(smoothing.in_ticks(1000)).update(finer).statistics
     for name, column in expected.items():
         np.testing.assert_allclose(got[name], column, rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"decay": Decay(beta=0.7), "horizon": 12},
+        {"decay": Decay(beta=0.7), "horizon": 12, "outlook": "level"},
+        {"decay": Decay(beta=0.7), "horizon": 12, "damping": 4, "trend_halflife": 9},
+        {"decay": Decay(halflife="3min"), "horizon": "12min"},
+        {"decay": Decay(halflife="3min"), "horizon": "12min", "damping": "4min"},
+    ],
+)
+def test_a_forecast_opens_as_those_of_nearer_horizons_are(options: dict[str, Any]) -> None:
+    values = np.cumsum(np.random.default_rng(8).normal(0.2, 1, 60)).tolist()
+    times = 60_000 * np.arange(60)
+    names = ["mean", "level", "forecast", "forecast_upper"]
+    whole = Smoothing(statistics=names, **options)
+
+    def newest(smoothing: Smoothing) -> dict[str, float]:
+        found = smoothed(values, smoothing, times if smoothing.decay.by_time else None)
+        return {name: float(column[-1]) for name, column in found.items()}
+
+    end = newest(whole)
+    steps = [1, 3, 6, 9, 12]
+    opened = opening(whole.ahead, of_numbers(whole.decay), 60_000.0, [step / 12 for step in steps])
+    for step, (way, width) in zip(steps, opened, strict=True):
+        nearer = newest(replace(whole, horizon=f"{step}min" if whole.decay.by_time else step))
+        line = end["level"] + way * (end["forecast"] - end["level"])
+        apart = width * (end["forecast_upper"] - end["forecast"])
+        assert line == pytest.approx(nearer["forecast"], rel=1e-12)
+        assert apart == pytest.approx(nearer["forecast_upper"] - nearer["forecast"], rel=1e-12)

@@ -22,7 +22,6 @@ from ewma_ops.watch.plot import as_html
 from tests.helpers.brokers import Record, make_topic, produce
 from tests.helpers.jobs import EWMA, Job, started
 from tests.helpers.patience import PATIENCE_S, slowness, slowness_during
-from tests.helpers.servers import BROWSER, required
 from tests.helpers.watched import Events, watching_page
 
 pytestmark = [pytest.mark.broker, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -45,17 +44,6 @@ class Shown(NamedTuple):
     events: Events
     job: Job
     open: Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = required(BROWSER)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

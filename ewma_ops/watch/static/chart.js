@@ -1,5 +1,6 @@
 // One series in a chart, or several over each other: readings, average, band, settling, alarms.
 
+import { ahead, columnsAhead, factsAhead, hasForecasts, hasLine, legendAhead, markHorizon, rangeAhead, seriesAhead, shadeAhead } from "./ahead.js";
 import { alarmEntry, digitsFor, element, moment, number, plain, say, signed, whole } from "./format.js";
 
 const SPANS = [
@@ -71,7 +72,7 @@ export class Chart {
     const line = single ? this.whatIf?.line(known[0]) : null;
     this.extra = line ? [line] : [];
     const data = single ? this.single(known[0]) : this.several(known);
-    const shape = JSON.stringify([known.map((one) => one.id), this.extra.length]);
+    const shape = JSON.stringify([known.map((one) => [one.id, single ? hasForecasts(one) : hasLine(one)]), this.extra.length]);
     if (shape !== this.shape || !this.plot) {
       this.plot?.destroy();
       this.plot = null;
@@ -85,13 +86,14 @@ export class Chart {
   }
 
   single(one) {
-    const made = [one.x, one.upper, one.lower, one.value, one.average];
-    return [...made, ...this.extra.map((more) => more.values)];
+    const made = [one.x, one.upper, one.lower, one.value, one.average, ...this.extra.map((more) => more.values)];
+    return hasForecasts(one) ? columnsAhead(one, made) : made;
   }
 
   several(known) {
     if (!known.length) return [[]];
-    return uPlot.join(known.map((one) => [one.x, one.average.map((y, i) => y ?? one.value[i])]));
+    const lines = known.filter(hasLine).map((one) => [ahead(one).x, ahead(one).forecast]);
+    return uPlot.join([...known.map((one) => [one.x, one.average.map((y, i) => y ?? one.value[i])]), ...lines]);
   }
 
   options(known, single) {
@@ -114,8 +116,16 @@ export class Chart {
           { ...line2, label: "value", stroke: colour("--raw"), width: 1, points: { show: (_, __, first, last) => last - first <= 200, size: 4, fill: colour("--raw") } },
           { ...line2, label: "average", stroke: colour("--average"), width: 2.5 },
           ...this.extra.map((more) => ({ ...line2, label: more.name, stroke: colour(more.colour), width: 2, dash: [6, 4] })),
+          ...(hasForecasts(known[0]) ? seriesAhead(line2, colour("--forecast")) : []),
         ]
-      : [{}, ...known.map((one, i) => ({ ...line2, label: one.id, stroke: colour(COLOURS[i]), width: 2 }))];
+      : [
+          {},
+          ...known.map((one, i) => ({ ...line2, label: one.id, stroke: colour(COLOURS[i]), width: 2 })),
+          ...known.flatMap((one, i) => (hasLine(one) ? [{ ...line2, auto: false, label: one.id, stroke: colour(COLOURS[i]), width: 2, dash: [7, 5] }] : [])),
+        ];
+    const n = series.length;
+    const bands = single ? [{ series: [1, 2], fill: colour("--band") }] : [];
+    if (single && hasForecasts(known[0])) bands.push({ series: [n - 3, n - 2], fill: colour("--forecast-band") });
     return {
       width: this.width,
       height: this.height(),
@@ -123,9 +133,12 @@ export class Chart {
       padding: [10, 12, 0, 0],
       cursor: { drag: { x: true, y: false }, points: { size: 7 } },
       legend: { show: false },
-      scales: { x: { time: true, range: (_, min, max) => [min, single ? this.end(min, max) : max] } },
+      scales: {
+        x: { time: true, range: (_, min, max) => [min, single ? this.end(min, max) : max] },
+        y: { range: (_, min, max) => rangeAhead(this.known(), min, max) },
+      },
       series,
-      bands: single ? [{ series: [1, 2], fill: colour("--band") }] : [],
+      bands,
       axes: [{ ...axis, values: X_TEXTS }, { ...axis, values, size }],
       hooks: {
         drawClear: [(plot) => single && this.shade(plot)],
@@ -146,12 +159,14 @@ export class Chart {
   end(min, max) {
     const begins = (this.known()[0]?.alarms ?? []).filter((one) => one.end === null).map((one) => one.begin);
     const last = Math.max(...begins, max);
-    return last > max && this.view.between === null ? last + 0.04 * (last - min) : max;
+    if (this.view.between !== null) return max;
+    return last > max ? last + 0.04 * (last - min) : ahead(this.known()[0])?.complete ? max + 0.02 * (max - min) : max;
   }
 
-  // Hatches the time in which the average had not gathered its weight yet.
+  // Marks what is ahead, and hatches the time in which the average had not gathered its weight yet.
   shade(plot) {
     const one = this.known()[0];
+    if (one) shadeAhead(plot, one, colour("--ahead"), colour("--soft"));
     if (!one || one.settled_from === null || one.settled_from === undefined) return;
     const { ctx, bbox } = plot;
     const from = Math.max(plot.valToPos(one.x[0], "x", true), bbox.left);
@@ -165,12 +180,10 @@ export class Chart {
     ctx.clip();
     ctx.strokeStyle = colour("--settling");
     ctx.lineWidth = 2;
-    ctx.beginPath();
-    for (let x = from - bbox.height; x < to; x += 14) {
-      ctx.moveTo(x, bbox.top + bbox.height);
-      ctx.lineTo(x + bbox.height, bbox.top);
-    }
-    ctx.stroke();
+    ctx.setLineDash([]);
+    let hatch = "";
+    for (let x = from - bbox.height; x < to; x += 14) hatch += `M${x} ${bbox.top + bbox.height}l${bbox.height} ${-bbox.height}`;
+    ctx.stroke(new Path2D(hatch));
     ctx.restore();
   }
 
@@ -184,9 +197,14 @@ export class Chart {
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
+    ctx.setLineDash([]);
+    markHorizon(plot, one, colour("--forecast"));
+    const now = ahead(one)?.from ?? -Infinity;
     for (const alarm of one.alarms ?? []) {
       const from = plot.valToPos(alarm.begin, "x", true);
-      const to = alarm.end === null ? bbox.left + bbox.width : plot.valToPos(alarm.end, "x", true);
+      // One that is on goes on to the last reading, if what is ahead is drawn too.
+      const end = alarm.end ?? (now >= alarm.begin ? now : null);
+      const to = end === null ? bbox.left + bbox.width : plot.valToPos(end, "x", true);
       ctx.globalAlpha = 0.16;
       ctx.fillStyle = colour("--bad");
       ctx.fillRect(from, bbox.top, Math.max(to - from, 2), bbox.height);
@@ -194,20 +212,13 @@ export class Chart {
       // Up for too high, down for too low, a diamond for neither.
       const s = 6 * devicePixelRatio, y = bbox.top + 2, low = y + s * 1.6;
       const shape = { 1: [[-s, low], [s, low], [0, y]], "-1": [[-s, y], [s, y], [0, low]] }[alarm.sign] ?? [[-s, y + s], [0, y], [s, y + s], [0, y + 2 * s]];
-      ctx.beginPath();
-      for (const [dx, at] of shape) ctx.lineTo(from + dx, at);
-      ctx.fill();
+      ctx.fill(new Path2D(`M${shape.map(([dx, at]) => `${from + dx} ${at}`).join("L")}Z`));
     }
-    ctx.setLineDash([]);
     ctx.strokeStyle = colour("--warn");
     ctx.lineWidth = 1.5 * devicePixelRatio;
-    ctx.beginPath();
-    for (const [at, value] of one.late_at ?? []) {
-      const x = plot.valToPos(at, "x", true), y = plot.valToPos(value, "y", true), s = 5 * devicePixelRatio;
-      ctx.moveTo(x, y - s);
-      for (const [dx, dy] of [[s, 0], [0, s], [-s, 0], [0, -s]]) ctx.lineTo(x + dx, y + dy);
-    }
-    ctx.stroke();
+    const s = 5 * devicePixelRatio;
+    const diamonds = (one.late_at ?? []).map(([at, value]) => `M${plot.valToPos(at, "x", true)} ${plot.valToPos(value, "y", true) - s}l${s} ${s}l${-s} ${s}l${-s} ${-s}Z`);
+    ctx.stroke(new Path2D(diamonds.join("")));
     ctx.restore();
   }
 
@@ -233,6 +244,7 @@ export class Chart {
       ["z", one.last[2] === null ? "–" : signed(one.last[2], 1)],
       ...(one.std === null ? [] : [["std", number(one.std, digits)]]),
       ...(one.settled === null ? [] : [["settled", `${(100 * one.settled).toFixed(0)} %`]]),
+      ...factsAhead(one, this.measure().outlook),
       ["readings", whole(one.total)],
     ];
     facts.forEach(([term, text, kind], i) => {
@@ -248,7 +260,8 @@ export class Chart {
     const notes = this.charts.map((each) => each.note).filter(Boolean);
     const told = [...new Set(notes)].join("; ");
     const text = n ? `${whole(one.readings)} readings${span}.` + (told ? ` ${sentence(told)}` : "") : sentence(told || "no readings in this span");
-    say(summary, this.charts.length > 1 ? `${this.charts.length} series, their averages.` + (told ? ` ${sentence(told)}` : "") : text);
+    const several = `${this.charts.length} series, their averages${this.charts.some(hasLine) ? "; dashed, their forecasts" : ""}.`;
+    say(summary, this.charts.length > 1 ? several + (told ? ` ${sentence(told)}` : "") : [text, one.outlook?.sentence].filter(Boolean).join(" "));
   }
 
   // The alarms that are on, in words: what was expected, and how often it would be by chance.
@@ -293,11 +306,12 @@ export class Chart {
       entries.push(["raw", "value", number(one.value[at], digits)]);
       entries.push(["average", measure.average || "average", number(one.average[at], digits)]);
       for (const more of this.extra) entries.push([more.colour.slice(2), more.name, number(more.values[at], digits)]);
-      if (measure.band) entries.push(["band", measure.band, one.lower[at] === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
+      if (measure.band) entries.push(["band", measure.band, (one.lower[at] ?? null) === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
+      if (hasForecasts(one)) entries.push(...legendAhead(one, measure.outlook, index ?? null));
       if (one.alarms?.length) entries.push(["alarm", one.alarms.some((each) => each.end === null) ? "alarm, on now" : "alarms", String(one.alarms.length)]);
       if (one.late) entries.push(["late", "late or corrected", whole(one.late)]);
       if (one.settled_from !== null) entries.push(["settling", "settling", ""]);
-      if (index !== null && index !== undefined) entries.push(["", "at", moment(one.x[at])]);
+      if (index !== null && index !== undefined) entries.push(["", "at", moment(one.x[at] ?? ahead(one).x[at - one.x.length])]);
     } else {
       known.forEach((one, i) => {
         const last = one.average[one.average.length - 1] ?? one.value[one.value.length - 1];

@@ -96,6 +96,8 @@ function fillTools() {
   if (state.open.length) $("readings-csv").href = `/readings.csv?${new URLSearchParams({ id: state.open[0], measure: state.measure })}`;
   const measure = about.measures[Math.min(state.measure, about.measures.length - 1)];
   say($("average-name"), measure.average || "average");
+  document.querySelector("table").classList.toggle("with-trend", Boolean(measure.outlook?.trend));
+  say($("trend-name"), `trend /${measure.outlook?.unit}`);
 }
 
 function showSplit() {
@@ -141,7 +143,7 @@ function joined(told) {
   if (told.after === undefined) return told;
   const has = charts?.find((one) => one.id === told.id);
   if (has?.number !== told.after) return null;
-  for (const name of ["x", "value", "average", "lower", "upper"]) {
+  for (const name of ["x", "value", "average", "lower", "upper", "past_forecast"].filter((name) => told[name])) {
     told[name] = has[name].slice(told.drop, told.drop + told.keep).concat(told[name]);
   }
   return told;
@@ -309,7 +311,6 @@ async function start() {
   say($("config"), about.config ?? "");
   $("measure-field").hidden = about.measures.length < 2;
   $("measure").replaceChildren(...about.measures.map((one, i) => element("option", { value: String(i) }, plain(one.name || one.average, 60))));
-  document.body.classList.toggle("no-z", !about.measures.some((one) => one.z));
   fromHash();
   fillTools();
   showSplit();

@@ -58,6 +58,8 @@ const WORDS = [
   ["z", "how many standard deviations the last reading was from the average before it; of an event's own z, if it has one"],
   ["settling", "the average has gathered less than 95 % of the weight that it will have"],
   ["silent", "nothing for ten of the series' own usual gaps, and at least five seconds"],
+  ["forecast", "where the series is at the horizon by what came so far, and the bounds that a reading will be within in the given share of cases"],
+  ["mase", "mean error of the forecasts over that of the last value taken for the next: above 1 the last value is better"],
   ["lag", "readings in the input that are not smoothed yet; ≤ where only the committed offsets tell"],
   ["event lag", "from the time of an event to when it was written"],
   ["stopped", "readings wait in the input, and nothing comes out"],

@@ -33,11 +33,11 @@ export class Table {
     const made = {
       name, path, id: "",
       value: cell("num value"), average: cell("num average"), z: cell("num z"),
-      change: cell("num change"), spark: cell("spark"), ago: cell("ago"), state: cell("st"),
+      change: cell("num change"), trend: cell("num trend"), spark: cell("spark"), ago: cell("ago"), state: cell("st"),
     };
     made.spark.append(line);
     const head = element("th", { scope: "row" }, button);
-    made.element = element("tr", {}, head, made.value, made.average, made.z, made.change, made.spark, made.ago, made.state);
+    made.element = element("tr", {}, head, made.value, made.average, made.z, made.change, made.trend, made.spark, made.ago, made.state);
     made.element.addEventListener("click", (event) => this.onOpen(made.id, event.shiftKey || event.ctrlKey || event.metaKey));
     return made;
   }
@@ -59,6 +59,7 @@ export class Table {
       say(row.z, z === null ? "–" : signed(z, 1));
       row.z.classList.toggle("far", Math.abs(z) >= 3);
       say(row.change, data.change[i] === null ? "–" : signed(data.change[i], digits));
+      if (data.trend) say(row.trend, trend(data.trend[i], digits));
       row.path.setAttribute("points", points(data.spark[i]));
       const [kind, words] = data.state[i];
       say(row.state, words);
@@ -94,6 +95,13 @@ export class Table {
   openAt(add) {
     if (this.at >= 0 && this.rows[this.at]) this.onOpen(this.rows[this.at].id, add);
   }
+}
+
+// With an arrow; what is 0 in the digits of the average goes nowhere.
+function trend(slope, digits) {
+  if (slope === null) return "–";
+  const text = signed(slope, digits);
+  return `${/[1-9]/.test(text) ? (slope > 0 ? "↗" : "↘") : "→"} ${text}`;
 }
 
 function points(heights) {
