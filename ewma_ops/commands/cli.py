@@ -311,7 +311,7 @@ def one_thread_for_matrices() -> None:
 def _run(options: argparse.Namespace) -> int:
     one_thread_for_matrices()
     with importing():
-        from ewma_ops.job.launcher import launch
+        from ewma_ops.job.launcher import launch, workers_ahead
         from ewma_ops.job.lookups import JobLookups
         from ewma_ops.settings.load import load
 
@@ -322,6 +322,7 @@ def _run(options: argparse.Namespace) -> int:
     else:  # mistakes in the file are told as `ewma check` tells them
         settings = load(options.config)
         options.stack.enter_context(log)
+    start = options.stack.enter_context(workers_ahead(options.workers))
     lookups = JobLookups(settings)
     return launch(
         options.config,
@@ -334,6 +335,7 @@ def _run(options: argparse.Namespace) -> int:
         wait_s=options.wait,
         log_format=options.log_format,
         verbosity=options.verbosity,
+        start=start,
     )
 
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,7 @@ from ewma_ops.job.answers import Lines
 from ewma_ops.job.discovery import Discovery
 from ewma_ops.job.log import LogFormat, Verbosity, framed, print_line
 from ewma_ops.job.measurements import Measurements
+from ewma_ops.job.processes import Program, Start, forked_ahead, spawn
 from ewma_ops.job.progress import REPORT_EVERY_S, reporting
 from ewma_ops.job.recovery.manifest import (
     Beginning,
@@ -48,15 +50,17 @@ from ewma_ops.job.supervisor import (
     collecting_signals,
     run_once,
 )
+from ewma_ops.lazy import importing
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 
-__all__ = ["WAIT_S", "launch", "once_ready"]
+__all__ = ["WAIT_S", "launch", "once_ready", "workers_ahead"]
 
 WAIT_S = 60.0
 """How long the first start waits for brokers."""
 
 _USER_FAULT = 2
+_WORKER = (sys.executable, "-m", "ewma_ops.job.worker")
 _BYTEWAX_ENDPOINT = "BYTEWAX_DATAFLOW_API_ENABLED"
 
 _FIRST_PAUSE_S = 0.25
@@ -88,6 +92,7 @@ def launch(
     log_format: LogFormat = "text",
     verbosity: Verbosity = "normal",
     report_every_s: float = REPORT_EVERY_S,
+    start: Start = spawn,
 ) -> int:
     """Run the job of a configuration file with a number of worker processes; return an exit code.
 
@@ -126,6 +131,8 @@ def launch(
         Of the workers' logs; that of this process is its caller's.
     report_every_s
         Seconds between two lines on rate, lag and dead letters, > 0.
+    start
+        Makes a process of a worker's command line; see `workers_ahead`.
 
     Returns
     -------
@@ -151,10 +158,7 @@ def launch(
         signals = stack.enter_context(collecting_signals())
         try:
             identity = once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
-            store = None
-            if settings.recovery is not None:
-                store = RecoveryStore(settings.recovery.directory)
-                once_ready(partial(stack.enter_context, store), signals, wait_s)
+            store = _locked_store(settings, stack, signals, wait_s)
         except _StoppedError:
             return 1
         endless = settings.input.stop == "never"
@@ -174,7 +178,33 @@ def launch(
             None if changes is None or every is None else partial(Discovery, changes, every),
             until_end=not endless,
             measurements=measurements,
+            start=start,
         )
+
+
+def workers_ahead(workers: int) -> AbstractContextManager[Start]:
+    """Fork the processes of the first workers, with all that a worker imports; for `launch`.
+
+    Call it before this process has a second thread: `forked_ahead`.
+    """
+    return forked_ahead(workers, _worker_program)
+
+
+def _worker_program() -> Program:
+    with importing():
+        # The first of them is imported when a worker has its configuration.
+        from ewma_ops.job import dataflow  # noqa: F401
+        from ewma_ops.job.worker import main
+    return lambda command: main(command[len(_WORKER) :])
+
+
+def _locked_store(
+    settings: Settings, stack: contextlib.ExitStack, signals: Sequence[int], wait_s: float
+) -> RecoveryStore | None:
+    if settings.recovery is None:
+        return None
+    store = RecoveryStore(settings.recovery.directory)
+    return once_ready(partial(stack.enter_context, store), signals, wait_s)
 
 
 def _worker_command(
@@ -184,10 +214,9 @@ def _worker_command(
     process_id: int,
     addresses: Sequence[str],
 ) -> list[str]:
-    worker = [sys.executable, "-m", "ewma_ops.job.worker", str(config)]
     place = [f"--process-id={process_id}", f"--addresses={';'.join(addresses)}"]
     log = [f"--log-format={log_format}", f"--verbosity={verbosity}"]
-    return [*worker, *place, *log, f"--launcher={os.getpid()}"]
+    return [*_WORKER, str(config), *place, *log, f"--launcher={os.getpid()}"]
 
 
 def _measurements(settings: Settings) -> Measurements:
@@ -231,6 +260,7 @@ def _keep_running(
     *,
     until_end: bool = False,
     measurements: Measurements | None = None,
+    start: Start = spawn,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not fix."""
     failures, last_positions, report = 0, None, Report()
@@ -243,7 +273,7 @@ def _keep_running(
             began = time.monotonic()
             with contextlib.nullcontext() if discovery is None else discovery() as found:
                 overtaken = _never if found is None else found.reason
-                told = signals, grace_s, overtaken, measurements.lines
+                told = signals, grace_s, overtaken, measurements.lines, start
                 outcome = run_once(command, workers, store, point, *told)
             _conclude(outcome.notes, report)
             in_vain = report.nothing_readable and outcome.code == 0 and until_end and not signals

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +18,12 @@ from dataclasses import dataclass, replace
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.log import MARKED, print_line, wrapper
 from ewma_ops.job.notes import collected_notes
+from ewma_ops.job.processes import Process, Start, blocked_signals, spawn
 from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import Relay, relayed_stderr
-from ewma_ops.job.signs import (
-    LOST_PEER,
-    STOP_SIGNALS,
-    UNAVAILABLE,
-    caught_signals,
-)
+from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE, caught_signals
 
 __all__ = [
     "GRACE_S",
@@ -114,30 +109,27 @@ def run_once(
     grace_s: float,
     overtaken: Overtaken = lambda: "",
     lines: Lines | None = None,
+    start: Start = spawn,
 ) -> _Outcome:
     """Run the workers from start to end under signals that are caught already; see `supervise`.
 
     When ``overtaken`` returns a reason, they are stopped gracefully, to start again. Through
-    ``lines`` they can be asked meanwhile.
+    ``lines`` they can be asked meanwhile. ``start`` makes a process of a command line.
     """
     began = time.monotonic()
     addresses = _free_addresses(workers)
     lock = () if store is None else (store.lock_fd,)
-    children: list[subprocess.Popen[bytes]] = []
+    children: list[Process] = []
     clock = None if store is None else _WallClock()
     try:
         opened = (Lines() if lines is None else lines).opened(workers)
         with collected_notes() as notes, opened as own_lines:
-            with _blocked_signals():
+            with blocked_signals():
                 for i, line in enumerate(own_lines):
+                    fds = (*lock, *notes.fds, line.fd)
                     with _worker_stderr(i) as (stderr, marked):
-                        child = subprocess.Popen(
-                            command(i, addresses),
-                            pass_fds=(*lock, *notes.fds, line.fd),
-                            stdin=subprocess.DEVNULL,
-                            stderr=stderr,
-                            env={**notes.environment, **line.environment, **marked},
-                        )
+                        environment = {**notes.environment, **line.environment, **marked}
+                        child = start(command(i, addresses), fds, stderr, environment)
                     children.append(child)
                     line.hand_over()
             print_line(_start_line(workers, store, point))
@@ -187,7 +179,7 @@ class _WallClock:
 
 
 def _watch(
-    children: Sequence[subprocess.Popen[bytes]],
+    children: Sequence[Process],
     signals: Sequence[int],
     grace_s: float,
     clock: _WallClock | None = None,
@@ -228,11 +220,11 @@ def _restart(overtaken: Overtaken, clock: _WallClock | None) -> str:
     return kind
 
 
-def _running(children: Sequence[subprocess.Popen[bytes]]) -> int:
+def _running(children: Sequence[Process]) -> int:
     return sum(child.poll() is None for child in children)
 
 
-def _failed(children: Sequence[subprocess.Popen[bytes]]) -> dict[int, int]:
+def _failed(children: Sequence[Process]) -> dict[int, int]:
     codes = {i: child.returncode for i, child in enumerate(children)}
     return {i: code for i, code in codes.items() if code}
 
@@ -247,14 +239,13 @@ def _blame(failed: dict[int, int]) -> _Outcome:
     return _Outcome(code, f"worker {i} failed")
 
 
-def _wait_all(children: Sequence[subprocess.Popen[bytes]], limit_s: float) -> None:
+def _wait_all(children: Sequence[Process], limit_s: float) -> None:
     until = time.monotonic() + limit_s
-    for child in children:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(max(0.0, until - time.monotonic()))
+    while _running(children) and time.monotonic() < until:
+        time.sleep(POLL_S)
 
 
-def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
+def _kill(children: Sequence[Process]) -> None:
     for child in children:
         child.kill()
     for child in children:
@@ -280,16 +271,6 @@ def collecting_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before:
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _blocked_signals() -> Iterator[None]:
-    """Let children start with the stop signals held back until they are ready for them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _free_addresses(count: int) -> list[str]:

@@ -34,13 +34,14 @@ from ewma_ops.job.answers import answer_questions
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.measurements import gathered
 from ewma_ops.job.notes import leave_note
+from ewma_ops.job.processes import exit_now, set_title
 from ewma_ops.job.recovery.faults import shortage
 from ewma_ops.job.signs import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals
 from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.threads import widen_timer_slack_later
 
-__all__ = ["die_with_parent", "exit_now", "main", "run_worker", "stop_on_signals"]
+__all__ = ["die_with_parent", "main", "run_worker", "stop_on_signals"]
 
 _PR_SET_PDEATHSIG = 1
 _STARTING_S = 3.0
@@ -207,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--verbosity", choices=("quiet", "normal", "verbose"), default="normal")
     options = parser.parse_args(arguments)
-    with configured(f"worker-{options.process_id}", options.log_format, options.verbosity):
+    name = f"worker-{options.process_id}"
+    set_title(f"ewma {name} {options.config}")
+    with configured(name, options.log_format, options.verbosity):
         die_with_parent(options.launcher)
         keep_freed_memory()
         answer_questions(gathered)
@@ -253,13 +256,6 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         except EwmaError as error:
             print_line(f"the consumer group is behind by an epoch: {error}", logging.WARNING)
     return code
-
-
-def exit_now(code: int) -> None:
-    """End this process at once: threads of a failed engine or of a client may never end."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from ewma_ops.errors import BrokerError, ConfigError, ReadingError
+from ewma_ops.job.processes import exit_now
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.job.worker import die_with_parent, exit_now, run_worker
+from ewma_ops.job.worker import die_with_parent, run_worker
 from tests.helpers.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]

@@ -70,7 +70,13 @@ def serving(job: Job, here: Path, workers: int) -> Iterator[tuple[subprocess.Pop
 
 def workers_of(launcher: int) -> list[int]:
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"job.worker" in command_line(pid)]
+    return [pid for pid in map(int, children) if command_line(pid).startswith(b"ewma worker-")]
+
+
+def is_forked(pid: int) -> bool:
+    """Tell whether a process runs the program that its parent ran, by Linux' flag of it."""
+    flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6])
+    return bool(flags & 0x40)  # PF_FORKNOEXEC
 
 
 def command_line(pid: int) -> bytes:
@@ -140,7 +146,9 @@ def check_time(address: str) -> None:
 
 def check_without_a_worker(run: subprocess.Popen[str], address: str) -> None:
     """See that a worker that hangs is left out, and one that is killed replaced and counted."""
-    _, second = sorted(workers_of(run.pid))
+    first, second = sorted(workers_of(run.pid))
+    assert is_forked(first)
+    assert is_forked(second)
     os.kill(second, signal.SIGSTOP)
     try:
         text = get(f"{address}/metrics")[1]
@@ -164,6 +172,9 @@ def check_without_a_worker(run: subprocess.Popen[str], address: str) -> None:
         return restarts >= 1 and total(found, "ewma_ops_worker_up") == 2
 
     wait_until(replaced)
+    again = workers_of(run.pid)
+    assert len(again) == 2
+    assert not any(map(is_forked, again)), "the launcher has threads by now"
 
 
 def test_an_address_that_is_taken_is_told(embedded: str, tmp_path: Path) -> None:

@@ -146,11 +146,16 @@ def main() -> None:
     if chaos.get("control"):
         break_on_purpose(chaos["control"])
     directory = Path(chaos["directory"])
-    if "ewma_ops.job.worker" in sys.orig_argv:
+
+    def be_worker() -> None:
         mark_first_write(directory)
         plan(chaos, directory, launcher=False)
+
+    if "ewma_ops.job.worker" in sys.orig_argv:
+        be_worker()
     elif "run" in sys.orig_argv:
         plan(chaos, directory, launcher=True)
+        os.register_at_fork(after_in_child=be_worker)
 
 
 if "EWMA_CHAOS" in os.environ and {"ewma_ops.job.worker", "ewma_ops.commands.cli"} & set(
