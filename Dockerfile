@@ -22,11 +22,12 @@ RUN /opt/ewma/bin/pip install --require-hashes --requirement requirements.lock
 
 FROM python:3.12-slim AS base
 # The state directory is made here, so that a new volume on it belongs to the user too.
-RUN useradd --system --uid 10001 --home-dir /var/lib/ewma --create-home ewma \
+RUN groupadd --system --gid 10001 ewma \
+ && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/ewma --create-home ewma \
  && install -d -o ewma -g ewma /var/lib/ewma/state
 ENV PATH=/opt/ewma/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /var/lib/ewma
-USER 10001
+USER 10001:10001
 ENTRYPOINT ["ewma"]
 
 FROM base AS feeder

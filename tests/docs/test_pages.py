@@ -27,7 +27,18 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = {"python", "toml", "console", "json", "text", "avsc", "proto"}
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-ELSEWHERE = {"cd", "docker", "git", "kcat", "pip", "curl"}
+ELSEWHERE = {
+    "cd",
+    "cp",
+    "curl",
+    "docker",
+    "git",
+    "kcat",
+    "kubectl",
+    "kustomize",
+    "pip",
+    "systemctl",
+}
 """Programs that cannot be asked here whether they understand a line."""
 
 
