@@ -137,7 +137,8 @@ class MeasureColumns:
         self.std[own] = std[lasts]
         self.sem[own] = _column(numbers, measure.sem)[lasts]
         self.settled[own] = _column(numbers, measure.settled)[lasts]
-        self.outlook[own] = numbers[lasts][:, self._outlook_at]
+        if self._outlook_at:
+            self.outlook[own] = numbers[lasts][:, self._outlook_at]
         at = (np.repeat(before, batch.counts) + batch.rank) % SPARK
         self.spark[batch.rows, at] = value  # of several for a place the last one stays
 

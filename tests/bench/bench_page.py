@@ -1,6 +1,6 @@
 """The live page in a real browser while events come: how late, how smooth, and at what cost.
 
-python -m tests.bench.bench_page [--series N] [--rate N] [--seconds S] [--json]
+python -m tests.bench.bench_page [--series N] [--rate N] [--seconds S] [--forecasts] [--json]
 
 A process of its own feeds the output topic (`events_feeder`), `ewma watch` serves the page, and
 Chromium shows a row and the chart of one series among the others. From when a reading is sent to
@@ -30,7 +30,7 @@ import numpy as np
 from ewma_ops.demo.broker import EmbeddedBroker
 from ewma_ops.watch.pages import STATIC
 from tests.bench.contest import make_topic
-from tests.bench.events_feeder import PROBE, STATISTICS, TICK_S
+from tests.bench.events_feeder import FORECASTS, HORIZON, PROBE, STATISTICS, TICK_S
 from tests.bench.live import tree_cpu_s
 from tests.bench.running import ROOT, memory_mb
 from tests.helpers.brokers import ApacheKafka
@@ -40,7 +40,7 @@ from tests.helpers.servers import BROWSER, installed
 _CONFIG = """
 kafka.bootstrap_servers = "{bootstrap}"
 input = {{ topic = "readings", series_id = "series_id", time = "ts", value = "value" }}
-smooth = {{ beta = 0.9, statistics = {statistics} }}
+smooth = {{ beta = 0.9, statistics = {statistics}{horizon} }}
 output.topic = "{topic}"
 """
 _WIDTH = 2000
@@ -88,14 +88,22 @@ def a_broker() -> Iterator[tuple[str, str]]:
 class Run:
     """A feeder and a page, for the length of a ``with`` block."""
 
-    def __init__(self, bootstrap: str, directory: Path, series: int, rate: int) -> None:
+    def __init__(
+        self, bootstrap: str, directory: Path, series: int, rate: int, *, forecasts: bool
+    ) -> None:
         topic = f"page-{os.getpid()}"
         make_topic(bootstrap, topic)
         config = directory / "job.toml"
-        statistics = json.dumps(list(STATISTICS))
-        config.write_text(_CONFIG.format(bootstrap=bootstrap, topic=topic, statistics=statistics))
+        text = _CONFIG.format(
+            bootstrap=bootstrap,
+            topic=topic,
+            statistics=json.dumps([*STATISTICS, *(FORECASTS if forecasts else ())]),
+            horizon=f", horizon = {HORIZON}" if forecasts else "",
+        )
+        config.write_text(text)
         feeds = [sys.executable, "-m", "tests.bench.events_feeder", bootstrap, topic]
         self._feeds = [*feeds, f"--series={series}", f"--rate={rate}"]
+        self._feeds += ["--forecasts"] * forecasts
         self._serves = [sys.executable, "-m", "ewma_ops.commands.cli", "watch", str(config)]
 
     def __enter__(self) -> Run:
@@ -192,7 +200,7 @@ def heap_mb(page: Any) -> float:
     return used
 
 
-def measure(series: int, rate: int, seconds: float) -> dict[str, Any]:
+def measure(series: int, rate: int, seconds: float, *, forecasts: bool) -> dict[str, Any]:
     """Return the figures, by their names."""
     from playwright.sync_api import sync_playwright
 
@@ -201,7 +209,9 @@ def measure(series: int, rate: int, seconds: float) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         name, bootstrap = stack.enter_context(a_broker())
         directory = stack.enter_context(tempfile.TemporaryDirectory())
-        run = stack.enter_context(Run(bootstrap, Path(directory), series, rate))
+        run = stack.enter_context(
+            Run(bootstrap, Path(directory), series, rate, forecasts=forecasts)
+        )
         playwright = stack.enter_context(sync_playwright())
         options: dict[str, Any] = {"executable_path": installed(BROWSER), "args": ["--no-sandbox"]}
         browser = playwright.chromium.launch(**options)
@@ -232,12 +242,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--series", type=int, default=100_000)
     parser.add_argument("--rate", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--forecasts", action="store_true", help="events that have forecasts")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     if installed(BROWSER) is None:
         print("the page in a browser: left out, no chromium here", file=sys.stderr)
         return
-    found = measure(options.series, options.rate, options.seconds)
+    found = measure(options.series, options.rate, options.seconds, forecasts=options.forecasts)
     if options.json:
         print(json.dumps(found))
         return

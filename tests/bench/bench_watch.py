@@ -1,6 +1,6 @@
 """What a million series cost the live page: memory, taking events in, search, sorts, a frame.
 
-python -m tests.bench.bench_watch [--series N] [--json]
+python -m tests.bench.bench_watch [--series N] [--forecasts] [--json]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ewma_ops import Decay, Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.measures import measures
+from ewma_ops.watch.outlook import NAMES
 from ewma_ops.watch.status import Status
 from ewma_ops.watch.view import Looker, View
 
@@ -27,11 +28,12 @@ _BATCH = 20_000
 _ROUNDS = 3
 
 
-def measure(series: int) -> dict[str, float]:
+def measure(series: int, *, forecasts: bool) -> dict[str, float]:
     """Return megabytes of the whole process, then and at its most, and milliseconds."""
     import ewma_ops.watch.pages  # noqa: F401 - what the server has loaded counts too
 
-    asked = Smoothing(Decay(beta=0.9), statistics=["mean", "std", "sem", "settled"])
+    statistics = ["mean", "std", "sem", "settled", *(NAMES if forecasts else ())]
+    asked = Smoothing(Decay(beta=0.9), statistics=statistics, horizon=10)
     book = Book(measures(SmoothingSet.of(asked)))
     rng = np.random.default_rng(1)
     took = 0.0
@@ -41,7 +43,7 @@ def measure(series: int) -> dict[str, float]:
             ids = [f"plant{i % 7}/line{i % 13}/sensor{i:07}" for i in numbers]
             n = len(ids)
             at = np.arange(n, dtype=np.float64) + (1.7e9 + turn)
-            values = rng.normal(size=(n, 5))
+            values = rng.normal(size=(n, 1 + len(statistics)))
             began = time.perf_counter()
             book.take(ids, at, at, values, first + np.arange(n), 0, is_live=True)
             took += time.perf_counter() - began
@@ -74,16 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure in a process of its own, whose memory nobody else has used, and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--series", type=int, default=1_000_000)
+    parser.add_argument("--forecasts", action="store_true", help="events that have forecasts")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--here", action="store_true", help="in this process, as JSON")
     options = parser.parse_args(arguments)
     if options.here:
-        json.dump(measure(options.series), sys.stdout)
+        json.dump(measure(options.series, forecasts=options.forecasts), sys.stdout)
         return
     command = [sys.executable, "-m", "tests.bench.bench_watch", "--here"]
-    done = subprocess.run(
-        [*command, f"--series={options.series}"], check=True, stdout=subprocess.PIPE, text=True
-    )
+    command += [f"--series={options.series}", *(["--forecasts"] * options.forecasts)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     if options.json:
         print(done.stdout)
         return

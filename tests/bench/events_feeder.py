@@ -1,6 +1,6 @@
 """Events of many series at a steady rate, as a flow would write them; a process of its own.
 
-python -m tests.bench.events_feeder BOOTSTRAP TOPIC --series N --rate N
+python -m tests.bench.events_feeder BOOTSTRAP TOPIC --series N --rate N [--forecasts]
 
 Events are made by the table and the encoder of the product, by columns, and sent in whole runs. One
 series more, ``probe``, has a reading at each tick, whose value is when it was sent, in milliseconds
@@ -32,16 +32,20 @@ from tests.bench.contest import PARTITIONS
 
 PROBE = "probe"
 STATISTICS = ("mean", "std", "sem", "settled")
+FORECASTS = ("level", "trend", "forecast", "forecast_lower", "forecast_upper", "mase")
+HORIZON = 500
+"""Readings: of the probe ten seconds."""
 TICK_S = 0.02
 _FILL = 10_000
 _PAST = 4_000
 
 
 class Feeder:
-    """Write events of ``series`` series, in turn."""
+    """Write events of ``series`` series, in turn; with ``forecasts`` they tell where it goes."""
 
-    def __init__(self, bootstrap: str, topic: str, series: int) -> None:
-        smoothing = Smoothing(Decay(beta=0.9), statistics=list(STATISTICS))
+    def __init__(self, bootstrap: str, topic: str, series: int, *, forecasts: bool) -> None:
+        statistics = [*STATISTICS, *(FORECASTS if forecasts else ())]
+        smoothing = Smoothing(Decay(beta=0.9), statistics=statistics, horizon=HORIZON)
         self._table = SeriesTable(smoothing)
         self._encoder = JsonEncoder(SmoothingSet.of(smoothing).names)
         self._producer = connect_producer({"bootstrap_servers": bootstrap, "linger_ms": 0})
@@ -95,8 +99,10 @@ def main() -> None:
     parser.add_argument("topic")
     parser.add_argument("--series", type=int, required=True)
     parser.add_argument("--rate", type=int, required=True)
+    parser.add_argument("--forecasts", action="store_true")
     options = parser.parse_args()
-    feeder, began_s = Feeder(options.bootstrap, options.topic, options.series), time.time()
+    of = options.bootstrap, options.topic, options.series
+    feeder, began_s = Feeder(*of, forecasts=options.forecasts), time.time()
     print(repr(began_s), flush=True)
     feeder.past(began_s)
     for first in range(0, options.series, _FILL):
