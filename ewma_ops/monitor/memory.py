@@ -87,11 +87,11 @@ class Memory:
         known = c0 > _LEAST
         phi = o.where(known, c1 / o.where(known, c0, 1.0), 0.0)
         phi = o.minimum(o.maximum(phi, -_MOST_PHI), _MOST_PHI)
-        foreseen = centre + phi * last
+        first = seen == 0  # nothing is expected of it, and so it is no error
+        foreseen = o.where(first, x, centre + phi * last)
         state, found = self.inner.step(o, inner, x - foreseen, by)
         reach = o.where(known & (seen >= self.warm_up), o.sqrt(c0) * CLIP, float("inf"))
         d = o.minimum(o.maximum(x - centre, -reach), reach)
-        first = seen == 0  # the centre begins there, with no deviation from it
         q = o.maximum(1.0 / (seen + 1.0), 2.0 / (self.span + 1.0))
         own = (
             centre + q * d,

@@ -435,6 +435,21 @@ def test_memory_keeps_the_rate_where_readings_resemble_the_ones_before(
     assert phi == 0.0 or without < 100
 
 
+@pytest.mark.parametrize("options", [{}, {"memory": "ar1"}])
+@pytest.mark.parametrize("kind", [Level, Spike, Spread])
+def test_where_a_series_lies_changes_no_score(kind: Any, options: dict[str, Any]) -> None:
+    """From the first judged reading on: the first reading of all is no error of 1,000."""
+    values = np.random.default_rng(8).normal(0, 1, 600)
+    found = []
+    for level in (0.0, 1_000.0):
+        rules = AlarmRules.of({"own": kind(limit=3.0, **options)}, in_events=True)
+        one = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules)
+        statistics = one.update(Readings.of(["s"] * 600, level + values)).statistics
+        found.append(statistics["own_z"])
+    assert np.isfinite(found[0]).sum() == 500
+    np.testing.assert_allclose(found[1], found[0], rtol=0.0, atol=1e-6)
+
+
 def test_a_baseline_that_is_given_or_frozen_is_what_was_said() -> None:
     values = steady(400)
     rules = AlarmRules.of(
