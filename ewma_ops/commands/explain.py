@@ -30,7 +30,7 @@ from ewma_ops.errors import ConfigError, shown
 from ewma_ops.job.identity import identify
 from ewma_ops.job.showing import shown_text
 from ewma_ops.monitor.chart_rules import HOURS
-from ewma_ops.monitor.rules import ChartRule, Frozen, Given, Rule, Stale
+from ewma_ops.monitor.rules import ChartRule, Frozen, Rule, Stale
 from ewma_ops.monitor.season import SEASON_KEPT
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
@@ -157,7 +157,7 @@ def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
 
 def _rule(settings: Settings, name: str) -> Rule:
     assert settings.alarms is not None
-    rules = dict(settings.alarms.rules.with_limits(_decay(settings)).rules)
+    rules = dict(settings.alarms.rules.with_limits(settings.smoothing_set.only).rules)
     if name not in rules:
         raise ConfigError(
             f"there is no rule {name!r} in [alarms]; there are {', '.join(rules)}: give the "
@@ -165,11 +165,6 @@ def _rule(settings: Settings, name: str) -> Rule:
         )
     rule = rules[name]
     return rule.in_ticks(settings.input.tick.per_ms)
-
-
-def _decay(settings: Settings) -> Decay | None:
-    (_, first), *others = settings.smoothing_set.smoothings
-    return first.decay if isinstance(first, Smoothing) and not others else None
 
 
 def _place(inputs: InputTopics, asked: AlarmId, job: int) -> tuple[str, bool]:
@@ -236,12 +231,15 @@ def _is_enough(readings: Readings, rule: Rule, per_ms: int) -> bool:
         hours = int(times[-1] - times[0]) // (3_600_000 * per_ms)
         if hours * -math.log(SEASON_KEPT) < -math.log(_LEFT_OUT) * HOURS[rule.season]:
             return False
-    slowest = rule.decay if isinstance(rule.baseline, Given) else rule.baseline
-    assert isinstance(slowest, Decay)
-    if not slowest.by_time:
-        return n * -math.log(slowest.beta) > -math.log(_LEFT_OUT)
+    return all(_is_past(decay, n, times) for decay in rule.decays())
+
+
+def _is_past(decay: Decay, n: int, times: NDArray[np.int64] | None) -> bool:
+    """Tell whether by a decay hardly anything is left of what was before so many readings."""
+    if not decay.by_time:
+        return n * -math.log(max(decay.beta, 1e-300)) > -math.log(_LEFT_OUT)
     assert times is not None
-    return bool(slowest.retention_of(int(times[-1] - times[0])) < _LEFT_OUT)
+    return bool(decay.retention_of(int(times[-1] - times[0])) < _LEFT_OUT)
 
 
 def _admitted(settings: Settings, readings: Readings, asked: AlarmId) -> Readings:

@@ -20,13 +20,26 @@ from ewma_ops.monitor.standard import MOST_SCORE
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.smoothing import Smoothing
 
-__all__ = ["HOURS", "LEAST_N_EFF", "ChartRule", "Frozen", "Given", "Level", "Spike", "Spread"]
+__all__ = [
+    "HOURS",
+    "LEAST_N_EFF",
+    "ChartRule",
+    "Frozen",
+    "Given",
+    "Level",
+    "Outlook",
+    "Spike",
+    "Spread",
+]
 
 HOURS = {"day": 24, "week": 7 * 24}
 """The full hours of a season, by its name."""
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
 
+_SLOWER = 10.0
+"""How much slower than its decay what a rule expects forgets, if nothing is said."""
 LEAST_N_EFF = 20.0
 """Effective number of readings of a baseline from which on it is relied on."""
 _LEAST_STEADY = 30.0
@@ -69,6 +82,26 @@ class Frozen:
         whole("baseline: readings", self.readings, 20, COUNTED)
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """The baseline ``"outlook"`` of `ChartRule.with_limit`.
+
+    Parameters
+    ----------
+    smoothing
+        Whose outlook forecasts the readings.
+    errors
+        How fast mean and variance of the errors of its forecasts forget.
+    """
+
+    smoothing: Smoothing
+    errors: Decay
+
+    def __str__(self) -> str:
+        """Return what it depends on, for fingerprints."""
+        return f"outlook({self.smoothing.fingerprint()}, errors={self.errors!r})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChartRule(Rule):
     """A rule about a score: how many standard errors something is from what was expected.
@@ -100,6 +133,8 @@ class ChartRule(Rule):
         How fast the EWMA forgets that the rule looks at: that of the smoothing, if there is one.
     baseline
         How much slower the expected mean forgets, > 1, or its own `Decay`; or `Given`, or `Frozen`.
+        ``"outlook"``: what is expected is what the outlook of the smoothing forecasts, one reading
+        ahead, for series with a trend; what is charted are the errors of that.
     memory
         ``"none"``; or ``"ar1"`` for series whose readings resemble the one before them, as
         temperatures do: what is charted then is the part of a reading that does not follow from the
@@ -129,7 +164,7 @@ class ChartRule(Rule):
     critical: float | None = None
     warm_up: int = 100
     decay: Decay | None = None
-    baseline: float | Decay | Given | Frozen = 10.0
+    baseline: float | Decay | Given | Frozen | Outlook | str = _SLOWER
     memory: str = "none"
     memory_span: int = 1_000
     season: str = "none"
@@ -196,8 +231,11 @@ class ChartRule(Rule):
                 f"the baseline of {baseline.readings} readings is shorter than warm_up = "
                 f"{self.warm_up}: give a longer one, or a shorter warm_up"
             )
-        if not isinstance(baseline, (Decay, Given, Frozen)):
-            number("baseline", baseline, "> 1, or a Decay, Given or Frozen", lambda x: x > 1)
+        if isinstance(baseline, str):
+            one_of("baseline", baseline, ("outlook",))
+        elif not isinstance(baseline, (Decay, Given, Frozen, Outlook)):
+            bound = '> 1, "outlook", or a Decay, Given or Frozen'
+            number("baseline", baseline, bound, lambda x: x > 1)
 
     def run_length(self) -> float:
         """Return the readings per false alarm that are asked for."""
@@ -209,35 +247,73 @@ class ChartRule(Rule):
         """How many false alarms the rule is designed for; ``None`` if its limit was given."""
         return None if self.false_alarms is None else f"1 per {self.run_length():.6g} readings"
 
-    def with_limit(self, decay: Decay | None) -> ChartRule:
+    def with_limit(self, smoothing: Smoothing | None) -> ChartRule:
         """Return the rule with its decay, its baseline and its limit as numbers.
 
         Raises
         ------
         ConfigError
-            If there is no decay, the baseline is not slower, or no limit can be computed.
+            If there is no decay, the baseline is not slower, there is no outlook, or no limit can
+            be computed.
         """
-        own = decay if self.decay is None else self.decay
+        own = self.decay
+        if own is None and smoothing is not None:
+            own = smoothing.decay
         if own is None:
             raise ConfigError(
                 f"the {self.kind} rule has no decay: name one, such as decay = Decay(beta=0.9), as "
                 "there are several smoothings, or a composite"
             )
-        slow = self.baseline
-        if not isinstance(slow, (Given, Frozen)):
-            slow = slow if isinstance(slow, Decay) else _slower(own, slow)
-            _check_slower(own, slow)
+        baseline = self.baseline
+        if isinstance(baseline, str):
+            baseline = self._outlook(own, smoothing)
+        elif isinstance(baseline, (int, float, Decay)):
+            baseline = baseline if isinstance(baseline, Decay) else _slower(own, baseline)
+            _check_slower(own, baseline)
         limit = self.limit
         if limit is None:
             limit = round(self._limit_for(self.run_length(), own), 6)
-        return replace(self, decay=own, baseline=slow, limit=limit)
+        return replace(self, decay=own, baseline=baseline, limit=limit)
+
+    def _outlook(self, decay: Decay, smoothing: Smoothing | None) -> Outlook:
+        if smoothing is None:
+            raise ConfigError(
+                'baseline = "outlook" is what the outlook of the smoothing forecasts, and there '
+                "are several smoothings, or a composite: give it in a job with one, or a number"
+            )
+        errors = _slower(decay, _SLOWER)
+        _check_slower(decay, errors)
+        line = Smoothing(
+            smoothing.decay,
+            statistics=("mean", "level"),
+            outlook=smoothing.outlook,
+            trend_halflife=smoothing.trend_halflife,
+        )
+        return Outlook(line, errors)
 
     def in_ticks(self, per_ms: int) -> ChartRule:
         """Return the rule of `with_limit` for gaps in ticks, of which so many are a millisecond."""
         assert self.decay is not None
-        slow = self.baseline
-        baseline = slow.in_ticks(per_ms) if isinstance(slow, Decay) else slow
+        baseline = self.baseline
+        if isinstance(baseline, Decay):
+            baseline = baseline.in_ticks(per_ms)
+        elif isinstance(baseline, Outlook):
+            baseline = Outlook(
+                baseline.smoothing.in_ticks(per_ms), baseline.errors.in_ticks(per_ms)
+            )
         return replace(self, decay=self.decay.in_ticks(per_ms), baseline=baseline)
+
+    def decays(self) -> list[Decay]:
+        """Return every decay that the rule of `with_limit` goes by."""
+        assert self.decay is not None
+        baseline, own = self.baseline, [self.decay]
+        if isinstance(baseline, Decay):
+            own.append(baseline)
+        elif isinstance(baseline, Outlook):
+            line = baseline.smoothing
+            trend = line.ahead.trend_decay
+            own += [baseline.errors, line.decay, *([] if trend is None else [trend])]
+        return own
 
     def _limit_for(self, run_length: float, decay: Decay) -> float:
         raise NotImplementedError
@@ -291,7 +367,7 @@ class Level(_AverageRule):
 
     Examples
     --------
-    >>> Level(false_alarms="1 per 500 readings").with_limit(Decay(beta=0.9)).limit
+    >>> Level(false_alarms="1 per 500 readings").with_limit(Smoothing(Decay(beta=0.9))).limit
     2.81431
     """
 
@@ -310,7 +386,8 @@ class Spike(ChartRule):
 
     Examples
     --------
-    >>> round(Spike(false_alarms="1 per 10000 readings").with_limit(Decay(beta=0.9)).limit, 4)
+    >>> rule = Spike(false_alarms="1 per 10000 readings")
+    >>> round(rule.with_limit(Smoothing(Decay(beta=0.9))).limit, 4)
     3.8906
     """
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from ewma_ops.columns.transitions import SEVERITIES
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.checks import one_of, whole
-from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.smoothing import Smoothing
 
 __all__ = ["COUNTED", "DIRECTIONS", "NS_PER_MS", "Rule"]
 
@@ -95,13 +95,13 @@ class Rule:
         """How many false alarms the rule is designed for; ``None`` if its limit was given."""
         return None
 
-    def with_limit(self, decay: Decay | None) -> Rule:  # noqa: ARG002 - not every kind designs
+    def with_limit(self, smoothing: Smoothing | None) -> Rule:  # noqa: ARG002 - not every kind designs
         """Return the rule with every number that follows from others.
 
         Parameters
         ----------
-        decay
-            That of the smoothing; ``None`` if it has none of its own.
+        smoothing
+            That of the job; ``None`` if there are several, or a composite.
         """
         return self
 

@@ -19,8 +19,8 @@ from ewma_ops.monitor.chart_rules import ChartRule, Frozen, Given, Level, Spike,
 from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
 from ewma_ops.monitor.stale_rule import Stale
 from ewma_ops.stats.checks import number, one_of, whole
-from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.smoothing import Smoothing
 
 __all__ = [
     "KINDS",
@@ -261,10 +261,10 @@ class AlarmRules:
         charts = [name for name, rule in self.rules if isinstance(rule, ChartRule)]
         return tuple(f"{name}_{part}" for name in charts for part in self.parts)
 
-    def with_limits(self, decay: Decay | None) -> AlarmRules:
+    def with_limits(self, smoothing: Smoothing | None) -> AlarmRules:
         """Return the rules with every number that follows from others, such as the limits.
 
-        ``decay`` is that of the smoothing, if there is one.
+        ``smoothing`` is that of the job; ``None`` if there are several, or a composite.
 
         Raises
         ------
@@ -274,7 +274,7 @@ class AlarmRules:
         found = []
         for name, rule in self.rules:
             try:
-                found.append((name, rule.with_limit(decay)))
+                found.append((name, rule.with_limit(smoothing)))
             except ConfigError as error:
                 raise ConfigError(f"alarms.{name}: {error}") from None
         return replace(self, rules=tuple(found))

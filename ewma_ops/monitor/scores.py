@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ewma_ops.monitor.baseline import Baseline
+from ewma_ops.monitor.chart_rules import Outlook
+from ewma_ops.monitor.forecast import Forecast
 from ewma_ops.monitor.machine import Machine, Scored, Thresholds
 from ewma_ops.monitor.memory import Memory
 from ewma_ops.monitor.reference import Reference
@@ -35,6 +37,7 @@ from ewma_ops.monitor.tracking import Tracker
 from ewma_ops.monitor.variance_chart import VarianceChart
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.line import Line
 from ewma_ops.stats.ops import Ops
 
 __all__ = ["KINDS", "Kind", "Read", "read_of"]
@@ -93,9 +96,11 @@ def _baseline(rule: ChartRule) -> Tracker:
         return Reference(fast, rule.warm_up, mean=slow.mean, std=slow.std)
     if isinstance(slow, Frozen):
         return Reference(fast, rule.warm_up, learned=slow.readings)
-    assert isinstance(slow, Decay)
-    baseline = Baseline(fast, slow, rule.warm_up)
-    return baseline if rule.memory == "none" else Memory(baseline, rule.memory_span, rule.warm_up)
+    assert isinstance(slow, (Decay, Outlook))
+    errors = slow.errors if isinstance(slow, Outlook) else slow
+    plain = Baseline(fast, errors, rule.warm_up)
+    inner = plain if rule.memory == "none" else Memory(plain, rule.memory_span, rule.warm_up)
+    return Forecast(inner, Line(slow.smoothing)) if isinstance(slow, Outlook) else inner
 
 
 def _seasonal(rule: ChartRule, ticks_per_ms: int) -> Tracker:

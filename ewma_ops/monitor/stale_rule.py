@@ -14,6 +14,7 @@ from ewma_ops.monitor.rule import COUNTED, NS_PER_MS, Rule
 from ewma_ops.stats.checks import number, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.smoothing import Smoothing
 
 __all__ = ["Stale"]
 
@@ -90,11 +91,11 @@ class Stale(Rule):
         if self.decay is not None and not isinstance(self.decay, Decay):
             raise ConfigError(f"decay is {self.decay!r}: give a Decay, such as Decay(beta=0.9)")
 
-    def with_limit(self, decay: Decay | None) -> Stale:
+    def with_limit(self, smoothing: Smoothing | None) -> Stale:
         """Return the rule with its decay."""
         if self.decay is not None:
             return self
-        return replace(self, decay=_USUAL if decay is None else decay)
+        return replace(self, decay=_USUAL if smoothing is None else smoothing.decay)
 
     def in_ticks(self, per_ms: int) -> Stale:
         """Return the rule of `with_limit` for gaps in ticks, of which so many are a millisecond."""

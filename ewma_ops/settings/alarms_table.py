@@ -30,7 +30,7 @@ from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet
 
-__all__ = ["read_alarms"]
+__all__ = ["read_alarms", "used_by_rules"]
 
 _TEXT = (str, "text")
 _DURATION = (str, 'a duration such as "30s" or "5min"')
@@ -82,6 +82,14 @@ _OWN_KEYS = {"for": "for_"}
 """Keys whose name is no name in Python."""
 
 
+def used_by_rules(tables: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options of ``[smooth]`` that a rule depends on which expects its outlook."""
+    alarms = tables.get("alarms")
+    rules = alarms.values() if isinstance(alarms, dict) else ()
+    asked = any(isinstance(one, dict) and one.get("baseline") == "outlook" for one in rules)
+    return ("outlook", "trend_halflife") if asked else ()
+
+
 def read_alarms(
     tables: dict[str, Any], smoothing_set: SmoothingSet | None, mistakes: list[str]
 ) -> Alarms | None:
@@ -122,7 +130,7 @@ def read_alarms(
     if len(mistakes) > known or smoothing_set is None:
         return None
     try:
-        found = AlarmRules.of(rules, in_events=in_events).with_limits(_decay(smoothing_set))
+        found = AlarmRules.of(rules, in_events=in_events).with_limits(smoothing_set.only)
     except ConfigError as error:
         mistakes.append(str(error))
         return None
@@ -235,7 +243,7 @@ def _rule(
     if smoothing_set is not None:
         mistakes.extend(f"alarms.{name}: {why}" for why in _field_mistakes(rule, smoothing_set))
         mistakes.extend(f"alarms.{name}: {why}" for why in _never_raised(rule, smoothing_set))
-        if isinstance(rule, ChartRule) and rule.decay is None and _decay(smoothing_set) is None:
+        if isinstance(rule, ChartRule) and rule.decay is None and smoothing_set.only is None:
             mistakes.append(f"alarms.{name}: {_no_decay(kind, smoothing_set)}")
     return rule
 
@@ -310,6 +318,8 @@ def _as_decay(
     or from how many readings they are learned for good. Its number is how much slower it is.
     """
     of_baseline = name.endswith(".baseline")
+    if of_baseline and value == "outlook":
+        return value
     if isinstance(value, str) and smoothing_set is not None:
         named = dict(smoothing_set.smoothings).get(value)
         if isinstance(named, Smoothing):
@@ -327,7 +337,11 @@ def _as_decay(
                 f'{{ halflife = "1h" }}{also if of_baseline else ""}'
             )
     elif not (isinstance(value, str) or (of_baseline and _is_number(value))):
-        many = ", or a number > 1: how many times slower than the decay" if of_baseline else ""
+        many = (
+            ', or "outlook", or a number > 1: how many times slower than the decay'
+            if of_baseline
+            else ""
+        )
         mistakes.append(
             f"{name} = {show_value(name, value)} is no decay; give one parameter of it, such as "
             f'{{ halflife = "1h" }}, or the name of a smoothing{many}'
@@ -337,11 +351,3 @@ def _as_decay(
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _decay(smoothing_set: SmoothingSet) -> Decay | None:
-    """Return the decay of the one smoothing that there is."""
-    if len(smoothing_set.smoothings) > 1:
-        return None
-    _, one = smoothing_set.smoothings[0]
-    return one.decay if isinstance(one, Smoothing) else None

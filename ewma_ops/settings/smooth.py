@@ -5,7 +5,7 @@ Knows which keys there are and which stand for all; must not know the rest of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -72,6 +72,7 @@ def read_smoothings(
     values: Mapping[str, Any],
     mistakes: list[str],
     nearest: Callable[[str, Iterable[str]], str],
+    used: Collection[str] = (),
 ) -> dict[str, SmoothingLike] | None:
     """Read the keys of ``[smooth]`` and of the tables in it, such as ``[smooth.fast]``.
 
@@ -85,6 +86,8 @@ def read_smoothings(
         What is wrong is added here.
     nearest
         Says what was meant by a word that is not among the known ones.
+    used
+        Options of an outlook that something else than the statistics depends on.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def read_smoothings(
     common = {key: value for key, value in values.items() if key in KEYS and key not in inner}
     if not inner:
         smoothing = _read("smooth", common, mistakes)
-        if smoothing is None or _refuse_unused("smooth", common, [smoothing], mistakes):
+        if smoothing is None or _refuse_unused("smooth", common, [smoothing], used, mistakes):
             return None
         return {"": smoothing}
     found: dict[str, SmoothingLike | None] = {}
@@ -113,9 +116,9 @@ def read_smoothings(
     if len(read) < len(found):
         return None
     unused = [
-        _refuse_unused("smooth", common, read.values(), mistakes),
+        _refuse_unused("smooth", common, read.values(), used, mistakes),
         *(
-            _refuse_unused(f"smooth.{name}", inner[name], [one], mistakes)
+            _refuse_unused(f"smooth.{name}", inner[name], [one], used, mistakes)
             for name, one in read.items()
         ),
     ]
@@ -183,7 +186,11 @@ def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -
 
 
 def _refuse_unused(
-    name: str, given: Mapping[str, Any], read: Iterable[SmoothingLike], mistakes: list[str]
+    name: str,
+    given: Mapping[str, Any],
+    read: Iterable[SmoothingLike],
+    used: Collection[str],
+    mistakes: list[str],
 ) -> bool:
     """Refuse options of an outlook that none of the smoothings they are given for asks for."""
     asked = list(read)
@@ -194,7 +201,9 @@ def _refuse_unused(
         if has_own
         else f'{name}.{key} is not used; add "{asking[0]}" to statistics'
         for key, asking in _OF_FORECASTS.items()
-        if given.get(key, _DEFAULTS[key]) != _DEFAULTS[key] and statistics.isdisjoint(asking)
+        if given.get(key, _DEFAULTS[key]) != _DEFAULTS[key]
+        and statistics.isdisjoint(asking)
+        and key not in used
     ]
     mistakes.extend(unused)
     return bool(unused)

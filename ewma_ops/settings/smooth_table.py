@@ -15,6 +15,7 @@ from msgspec import Meta
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.paths import parse_path
+from ewma_ops.settings.alarms_table import used_by_rules
 from ewma_ops.settings.model import Input
 from ewma_ops.settings.smooth import read_smoothings
 from ewma_ops.settings.tables import find_table, read_value, refuse_unknown_keys, suggestion
@@ -46,7 +47,7 @@ def read_smooth(
     if values is None:
         return None
     refuse_unknown_keys("smooth", values, mistakes)
-    smoothings = read_smoothings(values, mistakes, suggestion)
+    smoothings = read_smoothings(values, mistakes, suggestion, used_by_rules(tables))
     shards = 16
     if "shards" in values:
         convert = partial(msgspec.convert, type=_SHARDS[0])

@@ -63,6 +63,7 @@ __all__ = [
     "error_weight_step",
     "forecast",
     "forecast_error",
+    "from_mean_time",
     "gap_step",
     "level",
     "mase",
@@ -193,18 +194,19 @@ def trend_mean_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
     return m.trend_r, m.values[i] * m.trend_p
 
 
-def _from_mean_time(m: Any, age: Any) -> Any:
+def from_mean_time(m: Any, age: Any) -> Any:
+    """Return how much later a reading is than a mean time, which is so old before it."""
     apart = age + m.ageing
     return apart if m.own_age is None else apart - m.own_age
 
 
 def age_variance_step(m: Any, *_: Any) -> tuple[Any, Any]:
     """C, the weighted variance of the times, by the weights of the trend."""
-    m.apart = _from_mean_time(m, m.before["mean_age"])
+    m.apart = from_mean_time(m, m.before["mean_age"])
     if m.ahead.trend_decay is None:
         m.trend_p, m.trend_r, m.trend_apart = m.p, m.r, m.apart
     else:
-        m.trend_apart = _from_mean_time(m, m.before["trend_age"])
+        m.trend_apart = from_mean_time(m, m.before["trend_age"])
     return m.trend_r, m.trend_r * m.trend_p * m.trend_apart * m.trend_apart
 
 

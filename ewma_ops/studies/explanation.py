@@ -92,8 +92,8 @@ def explain(
     Examples
     --------
     >>> from ewma_ops.monitor.rules import Level
-    >>> from ewma_ops.stats.decay import Decay
-    >>> rule = Level(limit=3.0, warm_up=40).with_limit(Decay(beta=0.5)).in_ticks(1)
+    >>> from ewma_ops import Decay, Smoothing
+    >>> rule = Level(limit=3.0, warm_up=40).with_limit(Smoothing(Decay(beta=0.5))).in_ticks(1)
     >>> found = explain(rule, [0.0, 1.0] * 100 + [3.0] * 3, [0] * 203)
     >>> round(found.newest(3), 2), [round(one.weight, 3) for one in found.shares[:3]]
     (1.01, [0.5, 0.25, 0.125])

@@ -17,7 +17,6 @@ from ewma_ops.monitor.rules import AlarmRules, Rule
 from ewma_ops.monitor.scores import KINDS, Kind
 from ewma_ops.monitor.silence import HEARD, UsualGap
 from ewma_ops.monitor.tracking import NUMBERS, Tracker
-from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import NEVER
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.snapshots import TableSnapshot
@@ -124,11 +123,11 @@ class AlarmState:
     Raises
     ------
     ConfigError
-        If a rule names no field of several, or one that is not there, or has no decay.
+        If a rule names no field of several, or one that is not there, or has no decay or outlook.
     """
 
     def __init__(self, rules: AlarmRules, smoothing_set: SmoothingSet) -> None:
-        self.rules = rules.with_limits(_only_decay(smoothing_set))
+        self.rules = rules.with_limits(smoothing_set.only)
         self.tracked: list[Tracked] = []
         self.heard: dict[int, Kept] = {}
         self.changes = 0
@@ -329,12 +328,6 @@ _ROW = ("row", "int64")
 
 def _ordered(machine: Machine) -> list[tuple[int, Episode]]:
     return sorted(machine.episodes.items())
-
-
-def _only_decay(smoothing_set: SmoothingSet) -> Any:
-    """Return the decay of the only smoothing; ``None`` if there are several, or a composite."""
-    (_, first), *others = smoothing_set.smoothings
-    return first.decay if isinstance(first, Smoothing) and not others else None
 
 
 def _place(name: str, rule: Rule, smoothing_set: SmoothingSet) -> int:

@@ -176,6 +176,12 @@ class SmoothingSet:
         return (*single, *paired)
 
     @property
+    def only(self) -> Smoothing | None:
+        """The smoothing, if there is one; ``None`` if there are several, or a composite."""
+        (_, first), *others = self.smoothings
+        return first if isinstance(first, Smoothing) and not others else None
+
+    @property
     def by_time(self) -> Smoothing | None:
         """The first smoothing that needs the time of a reading."""
         forgets = self.forget_after is not None

@@ -62,7 +62,7 @@ def rate(readings: Readings, take: Callable[[Readings], object]) -> float:
 
 def figures(readings: Readings) -> dict[str, float]:
     smoothing = SmoothingSet.of(Smoothing(_DECAY))
-    rules = AlarmRules.of({"level": _RULE}).with_limits(_DECAY)
+    rules = AlarmRules.of({"level": _RULE}).with_limits(Smoothing(_DECAY))
     quiet = AlarmRules.of({"level": Level(limit=1e5)})
     return {
         "smoothing": rate(readings, SeriesTable(smoothing).update),

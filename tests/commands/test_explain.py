@@ -118,6 +118,7 @@ def test_every_rule_about_standard_errors_is_computed_again(job: Job, capsys: Ou
         "given": {"baseline": {"mean": 20.0, "std": 1.0}},
         "frozen": {"baseline": {"readings": 300}},
         "memory": {"memory": "ar1"},
+        "outlook": {"baseline": "outlook"},
         "daily": {"season": "day"},
         "both": {"season": "day", "memory": "ar1", "utc_offset": "-08:00"},
     }

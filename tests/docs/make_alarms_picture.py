@@ -66,7 +66,7 @@ def sea() -> Sea:
     readings = Readings(["sea"] * len(rows), values, times)
     smoothing = Smoothing(_DECAY)
     wanted = AlarmRules.of({"level": Level(false_alarms=f"1 per {EVERY} readings")})
-    study = Backtest(SmoothingSet.of(smoothing), wanted.with_limits(_DECAY))
+    study = Backtest(SmoothingSet.of(smoothing), wanted.with_limits(Smoothing(_DECAY)))
     study.take(readings)
     (found,) = study.result({"level": float(EVERY)})
     assert found.calibrated is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -35,12 +35,15 @@ class Row(NamedTuple):
     recommended: bool
     season: str = "none"
     kind: str = "level"
+    outlook: float | None = None
+    """Beta of the line that forecasts; ``beta`` is that of the rule then."""
 
     @property
     def settings(self) -> str:
         """What the page says of them."""
         season = "" if self.season == "none" else f', season = "{self.season}"'
-        return f"`{self.kind}`, beta = {self.beta:g}{season}"
+        of_line = f', baseline = "outlook" of beta = {self.outlook:g}' if self.outlook else ""
+        return f"`{self.kind}`, beta = {self.beta:g}{season}{of_line}"
 
 
 ROWS = [
@@ -54,6 +57,7 @@ ROWS = [
     Row("seattle-hourly", "Seattle, hourly, a year", 0.9, False, "day", "spike"),
     Row("seattle-hourly", "Seattle, hourly, a year", 0.9, True, "day", "spread"),
     Row("sea-surface", "sea, half-hourly, 400 days", 0.9, True, "none", "spread"),
+    Row("sea-surface", "sea, half-hourly, 400 days", 0.9, True, outlook=0.2),
 ]
 
 
@@ -63,8 +67,13 @@ def found(row: Row) -> tuple[RuleFindings, Calibrated]:
     values = np.array([one.value for one in rows])
     readings = Readings([row.series] * len(rows), values, np.array([r.time_ms for r in rows]))
     decay, rate = Decay(beta=row.beta), f"1 per {EVERY} readings"
-    rules = AlarmRules.of({"level": KINDS[row.kind](false_alarms=rate, season=row.season)})
-    study = Backtest(SmoothingSet.of(Smoothing(decay)), rules.with_limits(decay))
+    smoothing = Smoothing(decay)
+    options: dict[str, Any] = {"season": row.season}
+    if row.outlook is not None:
+        smoothing = Smoothing(Decay(beta=row.outlook))
+        options |= {"baseline": "outlook", "decay": decay}
+    rules = AlarmRules.of({"level": KINDS[row.kind](false_alarms=rate, **options)})
+    study = Backtest(SmoothingSet.of(smoothing), rules.with_limits(smoothing))
     study.take(readings)
     (level,) = study.result({"level": float(EVERY)})
     assert level.calibrated is not None
@@ -72,7 +81,7 @@ def found(row: Row) -> tuple[RuleFindings, Calibrated]:
 
 
 @pytest.mark.parametrize(
-    "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}"
+    "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}-{row.outlook}"
 )
 def test_the_page_has_the_figures_that_are_computed(row: Row) -> None:
     level, calibrated = found(row)
@@ -87,7 +96,7 @@ def test_the_page_has_the_figures_that_are_computed(row: Row) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}"
+    "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}-{row.outlook}"
 )
 def test_a_calibrated_limit_holds_where_the_page_recommends_it(row: Row) -> None:
     _, calibrated = found(row)

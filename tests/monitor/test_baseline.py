@@ -7,23 +7,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ewma_ops import Decay
+from ewma_ops import Decay, Smoothing
 from ewma_ops.compiled import library
 from ewma_ops.monitor.baseline import Baseline
+from ewma_ops.monitor.forecast import Forecast
 from ewma_ops.monitor.memory import Memory
 from ewma_ops.monitor.tracking import NUMBERS, Arrivals, Tracker
 from ewma_ops.monitor.variance_chart import VarianceChart
+from ewma_ops.stats.line import Line
 
 BASELINES = [
     Baseline(Decay(beta=0.8), Decay(beta=0.98), 20),
     Baseline(Decay(halflife="10s"), Decay(halflife="100s"), 30),
 ]
 
+LINES = [
+    Line(Smoothing(Decay(beta=0.8), statistics=["mean", "level"], outlook="level")),
+    Line(Smoothing(Decay(halflife="10s"), statistics=["mean", "level"], trend_halflife="1min")),
+]
 
 TRACKERS = [
     *BASELINES,
     *map(VarianceChart, BASELINES),
     VarianceChart(Memory(BASELINES[0], 100, 20)),
+    *(Forecast(inner, line) for inner, line in zip(BASELINES, LINES, strict=True)),
+    Forecast(Memory(BASELINES[0], 100, 20), LINES[0]),
+    VarianceChart(Forecast(BASELINES[0], LINES[1])),  # by reading, of a line by time
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ewma_ops import Decay
+from ewma_ops import Decay, Smoothing
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rules import (
     KINDS,
@@ -31,7 +31,7 @@ COUNT = Decay(beta=0.9)
 
 
 def test_a_level_rule_has_the_published_limit() -> None:
-    rule = Level(false_alarms="1 per 500 readings").with_limit(COUNT)
+    rule = Level(false_alarms="1 per 500 readings").with_limit(Smoothing(COUNT))
     assert rule.limit == 2.81431  # Lucas and Saccucci 1990: 2.814
     assert rule.designed == "1 per 500 readings"
     assert isinstance(rule.baseline, Decay)
@@ -41,7 +41,7 @@ def test_a_level_rule_has_the_published_limit() -> None:
 def test_a_baseline_has_a_half_life_that_can_be_told() -> None:
     for times in (1e300, 1e308):
         with pytest.raises(ConfigError, match="longer than can be told; give a smaller number"):
-            Level(limit=4.0, baseline=times).with_limit(Decay(halflife="5min"))
+            Level(limit=4.0, baseline=times).with_limit(Smoothing(Decay(halflife="5min")))
 
 
 @pytest.mark.parametrize(
@@ -61,53 +61,56 @@ def test_no_rule_waits_for_more_readings_than_are_counted(
 
 
 def test_one_side_alone_has_half_of_the_false_alarms() -> None:
-    high = Level(false_alarms="1 per 500 readings", direction="high").with_limit(COUNT)
+    high = Level(false_alarms="1 per 500 readings", direction="high").with_limit(Smoothing(COUNT))
     assert high.limit == limit_for(250, 0.1)
-    low = Spike(false_alarms="1 per 500 readings", direction="low").with_limit(COUNT)
+    low = Spike(false_alarms="1 per 500 readings", direction="low").with_limit(Smoothing(COUNT))
     assert low.limit == round(spike_limit(250), 6)
 
 
 def test_a_spread_rule_has_the_published_limit() -> None:
     """Knoth 2005: 1.661865, and one side only, so no half of the false alarms."""
-    rule = Spread(false_alarms="1 per 249.9997 readings").with_limit(Decay(alpha=0.025))
+    rule = Spread(false_alarms="1 per 249.9997 readings").with_limit(Smoothing(Decay(alpha=0.025)))
     assert rule.limit == pytest.approx(1.661865, abs=1.01e-6)
     by_time = Spread(false_alarms="1 per 500 readings", gap="10s")
-    assert by_time.with_limit(Decay(halflife="1min")).limit == pytest.approx(
+    assert by_time.with_limit(Smoothing(Decay(halflife="1min"))).limit == pytest.approx(
         spread_limit_for(500, 1 - 2 ** (-10 / 60)), abs=1.01e-6
     )
     with pytest.raises(ConfigError, match="the spread rule has false_alarms, and its decay is by"):
-        Spread(false_alarms="1 per 500 readings").with_limit(Decay(halflife="1min"))
+        Spread(false_alarms="1 per 500 readings").with_limit(Smoothing(Decay(halflife="1min")))
 
 
 def test_a_rate_by_time_needs_the_rate_of_the_readings() -> None:
-    spike = Spike(false_alarms="1 per week", readings="100 per s").with_limit(COUNT)
+    spike = Spike(false_alarms="1 per week", readings="100 per s").with_limit(Smoothing(COUNT))
     assert spike.limit == round(spike_limit(60_480_000), 6)
     assert spike.designed == "1 per 6.048e+07 readings"
 
 
 def test_a_decay_by_time_is_designed_by_the_usual_gap() -> None:
     decay = Decay(halflife="1min")
-    level = Level(false_alarms="1 per 500 readings", gap="10s").with_limit(decay)
+    level = Level(false_alarms="1 per 500 readings", gap="10s").with_limit(Smoothing(decay))
     assert level.limit == limit_for(500, 1 - 2 ** (-10 / 60))
     assert isinstance(level.baseline, Decay)
     assert level.baseline.halflife_ms == 600_000
     with pytest.raises(ConfigError, match="add the usual time between two readings"):
-        Level(false_alarms="1 per 500 readings").with_limit(decay)
-    assert Level(limit=4).with_limit(decay).limit == 4.0
+        Level(false_alarms="1 per 500 readings").with_limit(Smoothing(decay))
+    assert Level(limit=4).with_limit(Smoothing(decay)).limit == 4.0
 
 
 def test_a_rule_of_its_own_decay() -> None:
     own = Level(limit=3, decay=Decay(beta=0.8), baseline=Decay(beta=0.99))
     assert own.with_limit(None) == own
-    assert own.with_limit(COUNT) == own
+    assert own.with_limit(Smoothing(COUNT)) == own
 
 
 def test_a_limit_is_rounded_so_that_no_digit_changes_the_identity() -> None:
     assert Level(limit=2.81431000001) == Level(limit=2.81431)
     rules = AlarmRules.of({"level": Level(false_alarms="1 per 500 readings")})
     same = AlarmRules.of({"level": Level(false_alarms="1 per 500 readings", limit=2.81431)})
-    assert rules.with_limits(COUNT).fingerprint() == same.with_limits(COUNT).fingerprint()
-    assert "limit=2.81431" in rules.with_limits(COUNT).fingerprint()
+    assert (
+        rules.with_limits(Smoothing(COUNT)).fingerprint()
+        == same.with_limits(Smoothing(COUNT)).fingerprint()
+    )
+    assert "limit=2.81431" in rules.with_limits(Smoothing(COUNT)).fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +126,10 @@ def test_a_limit_is_rounded_so_that_no_digit_changes_the_identity() -> None:
 def test_what_changes_alarms_changes_the_fingerprint(change: dict[str, Any]) -> None:
     rule = Level(limit=4.0)
     before, after = (AlarmRules.of({"a": one}) for one in (rule, replace(rule, **change)))
-    assert before.with_limits(COUNT).fingerprint() != after.with_limits(COUNT).fingerprint()
+    assert (
+        before.with_limits(Smoothing(COUNT)).fingerprint()
+        != after.with_limits(Smoothing(COUNT)).fingerprint()
+    )
 
 
 def test_a_runbook_does_not() -> None:
@@ -241,7 +247,7 @@ def test_mistakes_are_explained(kind: Any, options: dict[str, Any], message: str
 )
 def test_what_does_not_go_together(rule: Rule, decay: Decay | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        AlarmRules.of({"mine": rule}).with_limits(decay)
+        AlarmRules.of({"mine": rule}).with_limits(None if decay is None else Smoothing(decay))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from ewma_ops.commands.check import check
 from ewma_ops.errors import ConfigError
+from ewma_ops.monitor.chart_rules import Outlook
 from ewma_ops.monitor.rules import Bounds, Change, Flat, Frozen, Given, Level, Spike, Spread, Stale
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
@@ -210,6 +211,28 @@ def test_baselines_that_are_known_or_frozen(path: Path) -> None:
         assert level.baseline == baseline
 
 
+def test_a_baseline_may_be_the_outlook_of_the_smoothing(path: Path) -> None:
+    text = '[alarms.level]\nlimit = 4\nbaseline = "outlook"\n'
+    base = MINIMAL.replace("beta = 0.9", "beta = 0.9\ntrend_halflife = 50")
+    ((_, level),) = alarms(path, text, base).rules.rules
+    assert isinstance(level, Level)
+    assert isinstance(level.baseline, Outlook)
+    line = level.baseline.smoothing
+    assert (line.decay, line.outlook, line.trend_halflife) == (Decay(beta=0.9), "trend", 50)
+    assert level.baseline.errors == Decay(alpha=(1 - 0.9) / 10)
+    faster = base.replace("50", "40")
+    assert (
+        alarms(path, text, faster).rules.fingerprint()
+        != alarms(path, text, base).rules.fingerprint()
+    )
+    base = MINIMAL.replace("beta = 0.9", "beta = 0.9\nerror_span = 50")
+    assert "smooth.error_span is not used" in refused(path, base + text)
+    several = MINIMAL.replace("beta = 0.9", "[smooth.fast]\nspan = 12\n[smooth.slow]\nspan = 200")
+    assert 'alarms.level: baseline = "outlook" is what the outlook of the smoothing' in refused(
+        path, several + text + 'decay = "fast"\n'
+    )
+
+
 def test_scores_in_events_are_part_of_what_events_are(path: Path) -> None:
     plain = loaded(path, MINIMAL)
     rules = "[alarms.level]\nlimit = 4.0\n[alarms.hot]\nkind = 'bounds'\nabove = 3\n"
@@ -310,6 +333,7 @@ MISTAKES = [
         f"{LEVEL}decay = 0.9\n",
         'alarms.level.decay = 0.9 is no decay; give one parameter of it, such as { halflife = "1h"',
     ),
+    (f"{LEVEL}baseline = 'outlok'\n", 'alarms.level.baseline = "outlok" is not the name of a smoo'),
     (
         f"{LEVEL}baseline = [10]\n",
         "alarms.level.baseline = [10] is no decay; give one parameter of it, such as { halflife =",

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 def outcome(
     rules: dict[str, Rule], readings: Readings, every: dict[str, float], batch: int = 3_000
 ) -> tuple[Backtest, list[RuleFindings]]:
-    study = Backtest(SMOOTHING_SET, AlarmRules.of(rules).with_limits(DECAY))
+    study = Backtest(SMOOTHING_SET, AlarmRules.of(rules).with_limits(Smoothing(DECAY)))
     for first in range(0, len(readings), batch):
         study.take(readings.take(np.arange(first, min(first + batch, len(readings)))))
     return study, study.result(every)

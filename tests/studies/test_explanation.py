@@ -17,7 +17,7 @@ def test_it_is_what_the_table_has_seen() -> None:
     rules = AlarmRules.of({"level": Level(limit=3.0), "spike": Spike(limit=3.0)}, in_events=True)
     table = SeriesTable(Smoothing(Decay(beta=BETA)), alarms=rules)
     statistics = table.update(Readings.of(["a"] * len(SHIFTED), SHIFTED)).statistics
-    for name, rule in rules.with_limits(Decay(beta=BETA)).rules:
+    for name, rule in rules.with_limits(Smoothing(Decay(beta=BETA))).rules:
         assert isinstance(rule, ChartRule)
         found = explain(rule.in_ticks(1), SHIFTED.tolist(), [0] * len(SHIFTED))
         assert found is not None
@@ -36,6 +36,8 @@ def test_it_is_what_the_table_has_seen() -> None:
         Level(limit=3.0, baseline=Given(mean=20.0, std=1.0)),
         Level(limit=3.0, baseline=Frozen(readings=200)),
         Spread(limit=3.0),
+        Level(limit=3.0, baseline="outlook"),
+        Spread(limit=3.0, baseline="outlook", memory="ar1"),
         Spread(limit=3.0, memory="ar1", memory_span=100),
     ],
     ids=lambda rule: rule.fingerprint(),
@@ -45,7 +47,7 @@ def test_every_baseline_is_explained(rule: ChartRule) -> None:
     rules = AlarmRules.of({"own": rule}, in_events=True)
     table = SeriesTable(Smoothing(Decay(beta=BETA)), alarms=rules)
     statistics = table.update(Readings.of(["a"] * len(values), values)).statistics
-    bound = rule.with_limit(Decay(beta=BETA)).in_ticks(1)
+    bound = rule.with_limit(Smoothing(Decay(beta=BETA))).in_ticks(1)
     found = explain(bound, values.tolist(), [0] * len(values))
     assert found is not None
     told = (found.score, found.lower, found.upper)
@@ -59,7 +61,7 @@ def test_every_baseline_is_explained(rule: ChartRule) -> None:
         whole = (found.measured / found.std) ** 2 - 1
         earlier = (before.measured / before.std) ** 2 - 1
         assert newest.share * whole == pytest.approx(whole - BETA * earlier, rel=1e-6)
-    elif rule.memory == "none":
+    elif rule.memory == "none" and rule.baseline != "outlook":  # what is expected stays
         added = newest.share * (found.measured - found.expected)
         kept = BETA * (before.measured - before.expected)
         assert found.measured - found.expected == pytest.approx(added + kept, rel=1e-6)
@@ -67,14 +69,15 @@ def test_every_baseline_is_explained(rule: ChartRule) -> None:
 
 @pytest.mark.parametrize("kind", [Level, Spike, Spread])
 @pytest.mark.parametrize("memory", ["none", "ar1"])
-def test_a_season_is_explained(kind: type[ChartRule], memory: str) -> None:
+@pytest.mark.parametrize("baseline", [10, "outlook"])
+def test_a_season_is_explained(kind: type[ChartRule], memory: str, baseline: float | str) -> None:
     times = 1_700_006_400_000 + np.arange(len(SHIFTED)) * 3_600_000
     values = SHIFTED + 5 * np.sin(times / 86_400_000 * 2 * np.pi)
-    rule = kind(limit=3.0, season="day", memory=memory, memory_span=100)
+    rule = kind(limit=3.0, season="day", memory=memory, memory_span=100, baseline=baseline)
     rules = AlarmRules.of({"own": rule}, in_events=True)
     table = SeriesTable(Smoothing(Decay(beta=BETA)), alarms=rules)
     statistics = table.update(Readings.of(["a"] * len(values), values, times)).statistics
-    bound = rule.with_limit(Decay(beta=BETA)).in_ticks(1)
+    bound = rule.with_limit(Smoothing(Decay(beta=BETA))).in_ticks(1)
     found = explain(bound, values.tolist(), [0] * len(values), times.tolist())
     assert found is not None
     told = (found.score, found.lower, found.upper)
@@ -86,7 +89,7 @@ def test_a_season_is_explained(kind: type[ChartRule], memory: str) -> None:
 
 
 def test_weights_and_shares_are_those_of_the_definition() -> None:
-    rule = Level(limit=3.0).with_limit(Decay(beta=BETA)).in_ticks(1)
+    rule = Level(limit=3.0).with_limit(Smoothing(Decay(beta=BETA))).in_ticks(1)
     found = explain(rule, SHIFTED.tolist(), [0] * len(SHIFTED))
     assert found is not None
     n = len(SHIFTED)
@@ -106,7 +109,7 @@ def test_weights_and_shares_are_those_of_the_definition() -> None:
 
 def test_a_wild_reading_counts_as_it_was_clipped() -> None:
     values = [*SHIFTED[:400].tolist(), 500.0, 20.0]
-    rule = Level(limit=3.0).with_limit(Decay(beta=BETA)).in_ticks(1)
+    rule = Level(limit=3.0).with_limit(Smoothing(Decay(beta=BETA))).in_ticks(1)
     found = explain(rule, values, [0] * len(values))
     assert found is not None
     wild = found.shares[1]
@@ -117,7 +120,7 @@ def test_a_wild_reading_counts_as_it_was_clipped() -> None:
 
 def test_by_time_older_readings_weigh_less_after_a_gap() -> None:
     decay = Decay(halflife="10s")
-    rule = Level(limit=3.0).with_limit(decay).in_ticks(1)
+    rule = Level(limit=3.0).with_limit(Smoothing(decay)).in_ticks(1)
     values = SHIFTED.tolist()
     gaps = [0] + [1_000] * (len(values) - 3) + [20_000, 1_000]
     found = explain(rule, values, gaps)
@@ -128,6 +131,6 @@ def test_by_time_older_readings_weigh_less_after_a_gap() -> None:
 
 
 def test_nothing_is_explained_that_was_not_judged() -> None:
-    rule = Level(limit=3.0).with_limit(Decay(beta=BETA)).in_ticks(1)
+    rule = Level(limit=3.0).with_limit(Smoothing(Decay(beta=BETA))).in_ticks(1)
     assert explain(rule, SHIFTED[:50].tolist(), [0] * 50) is None
     assert explain(rule, [7.0] * 300, [0] * 300) is None

@@ -33,7 +33,7 @@ def test_a_history_says_how_often_a_series_was_silent_for_too_long() -> None:
         (Stale(gaps=0, least="1500ms", warm_up=150), 3),
         (Stale(gaps=0, least="1500ms", warm_up=5, series=["b"]), 0),
     ):
-        rules = AlarmRules.of({"silent": rule}).with_limits(Decay(beta=0.9))
+        rules = AlarmRules.of({"silent": rule}).with_limits(Smoothing(Decay(beta=0.9)))
         study = Backtest(SmoothingSet.of(Smoothing(Decay(beta=0.9))), rules)
         for lo in range(0, len(past), 97):
             study.take(past.take(np.arange(lo, min(lo + 97, len(past)))))

@@ -44,6 +44,8 @@ RULES = AlarmRules.of(
         "low": Spike(limit=1.5, warm_up=30, direction="low", clear_for=2),
         "memory": Level(limit=2.5, warm_up=20, memory="ar1", memory_span=100),
         "resembling": Spike(limit=2.5, warm_up=20, memory="ar1", memory_span=100),
+        "trending": Level(limit=2.5, warm_up=20, baseline="outlook", memory="ar1"),
+        "ahead": Spike(limit=2.5, warm_up=20, baseline="outlook", season="day"),
         "known": Level(limit=2.5, warm_up=20, baseline=Given(mean=0.0, std=2.0)),
         "frozen": Spike(limit=2.5, warm_up=20, baseline=Frozen(readings=40)),
         "varied": Spread(limit=1.5, warm_up=20, for_=2, least=0.1),
@@ -257,6 +259,44 @@ def test_scores_are_those_of_the_definitions(name: str, odd: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["count", "time"])
+@pytest.mark.parametrize("outlook", ["level", "trend"])
+def test_of_an_outlook_the_errors_of_its_forecasts_are_charted(name: str, outlook: Any) -> None:
+    """Of readings none of which is clipped: the definition of a chart, of `forecast_error`."""
+    random = np.random.default_rng(5)
+    n = 400
+    values = 100 + 0.05 * np.arange(n) + random.normal(0, 2, n)
+    times = 1_700_000_000_000 + np.cumsum(random.integers(0, 2_000, n))
+    rules = AlarmRules.of(
+        {
+            one.kind: one
+            for one in (
+                Level(limit=3.0, warm_up=20, baseline="outlook"),
+                Spike(limit=3.0, warm_up=20, baseline="outlook"),
+            )
+        },
+        in_events=True,
+    )
+    statistics = ["mean", "forecast_error"]
+    ahead = replace(SMOOTHINGS[name], statistics=statistics, outlook=outlook)
+    readings = Readings.of(["s"] * n, values, times)
+    found = SeriesTable(ahead, alarms=rules).update(readings).statistics
+    errors = found["forecast_error"].copy()
+    errors[0] = 0.0
+    if outlook == "trend":
+        errors[1] = values[1] - values[0]  # of one reading: no slope
+    expected = oracle.chart(errors.tolist(), times.tolist(), defined(name))
+    level = np.array([one.level for one in expected])
+    assert np.isfinite(level).sum() > 300
+    np.testing.assert_allclose(found["level_z"], level, rtol=1e-6, atol=1e-9)
+    t = np.array([one.t for one in expected])
+    np.testing.assert_array_equal(np.isnan(found["spike_z"]), np.isnan(t))
+    spike_middle = (found["spike_lower"] + found["spike_upper"]) / 2
+    slow = np.array([0.0, *(one.slow for one in expected[:-1])])
+    judged = np.isfinite(spike_middle)
+    np.testing.assert_allclose(spike_middle[judged], (values - errors + slow)[judged], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["count", "time"])
 @pytest.mark.parametrize("odd", ["plain", "late", "gap", "constant", "wild"])
 def test_the_spread_is_that_of_the_definition(name: str, odd: str) -> None:
     random = np.random.default_rng(6)
@@ -435,7 +475,69 @@ def test_memory_keeps_the_rate_where_readings_resemble_the_ones_before(
     assert phi == 0.0 or without < 100
 
 
-@pytest.mark.parametrize("options", [{}, {"memory": "ar1"}])
+@pytest.mark.parametrize(
+    ("step", "beta", "raised"), [(0.1, 0.73, (0.85, 1.15)), (0.01, 0.905, (0.9, 1.25))]
+)
+def test_an_outlook_keeps_the_rate_where_it_fits(
+    step: float, beta: float, raised: tuple[float, float]
+) -> None:
+    """Noise about a level that walks, with the beta that forecasts it best (Muth 1960)."""
+    rate: dict[str, Any] = {"false_alarms": "1 per 500 readings"}
+    kinds = (Level, Spike, Spread)
+    rules = {one.kind: one(baseline="outlook", **rate) for one in kinds}
+    rules["slower"] = Level(**rate)
+    asked = Smoothing(Decay(beta=beta), outlook="level", statistics=["mean", "level"])
+    one = SeriesTable(asked, alarms=AlarmRules.of(rules))
+    random, n, counts = np.random.default_rng(3), 250, np.zeros(4)
+    ids = [f"s{k}" for k in range(n)] * 10
+    level = np.zeros(n)
+    for _ in range(0, 1_200, 10):
+        rows = []
+        for _ in range(10):
+            level = level + random.normal(0, math.sqrt(step), n)
+            rows.append(level + random.normal(0, 1, n))
+        transitions = one.update(Readings.of(ids, np.concatenate(rows))).transitions
+        if transitions is not None:
+            np.add.at(counts, transitions.rules[transitions.transitions == 0], 1)
+    counts /= n * (1_200 - 100) / 500
+    low, high = raised
+    assert low < counts[0] < high
+    assert 0.85 < counts[1] < 1.15
+    assert 0.85 < counts[2] < 1.2
+    assert counts[3] > 2.0  # the level does walk
+
+
+def test_a_trend_is_no_alarm_where_the_outlook_follows_it() -> None:
+    """A straight line, and then a wild value, which bends nothing, and a jump, which is found."""
+    values = 0.5 * np.arange(500) + np.random.default_rng(2).normal(0, 1, 500)
+    values[300] += 60.0
+    values[400:] += 12.0
+    rules = AlarmRules.of(
+        {
+            "level": Level(limit=4.0, baseline="outlook"),
+            "spike": Spike(limit=5.0, baseline="outlook"),
+            "plain": Level(limit=4.0),
+        }
+    )
+    found = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules).update(
+        replace(
+            Readings.of(["s"] * 500, values),
+            origins=Origins(np.zeros(500, np.int32), np.arange(500)),
+        )
+    )
+    assert found.transitions is not None
+    assert found.transitions.origins is not None
+    at = found.transitions.origins.offsets
+    raised = {
+        name: at[(found.transitions.transitions == 0) & (found.transitions.rules == k)].tolist()
+        for k, name in enumerate(rules.names)
+    }
+    assert raised["spike"] == [300, 400]
+    assert [400 <= one < 405 for one in raised["level"]] == [True]
+    assert raised["plain"][0] < 300
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": "ar1"}, {"baseline": "outlook"}])
 @pytest.mark.parametrize("kind", [Level, Spike, Spread])
 def test_where_a_series_lies_changes_no_score(kind: Any, options: dict[str, Any]) -> None:
     """From the first judged reading on: the first reading of all is no error of 1,000."""
