@@ -96,10 +96,12 @@ ROOMS = {
         "errors threads lazy secrets compiled columns columns.sealed metrics stats monitor table "
         "wire serde serde.avro "
         "serde.protobuf serde.formats serde.parquet serde.paths operators registry "
-        "connectors connectors.client settings job.recovery ewma_ops",
+        "connectors connectors.client settings job.cluster job.recovery "
+        "ewma_ops",
         "bytewax msgspec numpy prometheus_client",
     ),
     "job.recovery": _row("errors", "bytewax numpy"),
+    "job.cluster": _row("errors", "msgspec"),
     # The live page: nothing of the flow knows it.
     "watch": _row(
         "errors columns stats monitor table wire serde serde.avro settings connectors "
@@ -116,7 +118,8 @@ ROOMS = {
     "notify": _row("secrets http_client connectors connectors.client", "kafka msgspec"),
     "commands": _row(
         "errors lazy secrets http_client columns stats table wire monitor settings connectors "
-        "connectors.client job job.recovery demo watch notify studies serde.parquet ewma_ops",
+        "connectors.client job job.cluster job.recovery demo watch notify studies serde.parquet "
+        "ewma_ops",
         "kafka msgspec numpy pyarrow",
     ),
     "testing": _row("errors stats wire connectors settings job", "bytewax msgspec"),
@@ -124,7 +127,7 @@ ROOMS = {
     "flows.smooth": _row("errors columns.sealed settings job job.recovery"),
 }
 
-_PRIVATE = "connect network exchange frames polling runs_in runs_out sending sockets"
+_PRIVATE = "connect network exchange frames polling runs_in runs_out sending sockets fencing"
 KAFKA_INSIDE = {f"ewma_ops.connectors.client.{name}" for name in _PRIVATE.split()}
 """The only modules that may touch kafka-python's inside."""
 KAFKA_PUBLIC = {"kafka", "kafka.admin", "kafka.errors", "kafka.structs"}

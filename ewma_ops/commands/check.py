@@ -25,10 +25,10 @@ from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.newest import read_newest
 from ewma_ops.job.builders import open_history, warm_table
 from ewma_ops.job.identity import look_up_inputs
-from ewma_ops.job.launcher import once_ready
 from ewma_ops.job.report import by_cause, counted
 from ewma_ops.job.survey import Survey, survey
 from ewma_ops.job.topics import letters_cut, topic_uses
+from ewma_ops.job.waiting import once_ready
 from ewma_ops.monitor.rules import ChartRule
 from ewma_ops.settings.describe import describe
 from ewma_ops.settings.load import load

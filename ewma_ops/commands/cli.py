@@ -111,10 +111,22 @@ def _add_init(commands: design.Commands) -> None:
     init.set_defaults(command=_init)
 
 
+def _add_cluster(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "--cluster",
+        metavar="HOST:PORT;...",
+        help="the hosts of the job, in order; the first keeps the state (EWMA_CLUSTER)",
+    )
+    run.add_argument(
+        "--place", type=int, metavar="N", help="which of them this is, from 0 (EWMA_PLACE)"
+    )
+
+
 def _add_jobs(commands: design.Commands) -> None:
     run = commands.add_parser("run", help="smooth a topic as a configuration file says")
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
     run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (1)")
+    _add_cluster(run)
     run.add_argument(
         "--grace",
         type=_seconds,
@@ -311,6 +323,7 @@ def one_thread_for_matrices() -> None:
 def _run(options: argparse.Namespace) -> int:
     one_thread_for_matrices()
     with importing():
+        from ewma_ops.job.cluster.layout import find_cluster
         from ewma_ops.job.launcher import launch, workers_ahead
         from ewma_ops.job.lookups import JobLookups
         from ewma_ops.settings.load import load
@@ -331,11 +344,13 @@ def _run(options: argparse.Namespace) -> int:
         find_beginning=lookups.find_beginning,
         extend_beginning=lookups.extend_beginning,
         changes=lookups.changes,
+        fence=lookups.fence,
         grace_s=options.grace,
         wait_s=options.wait,
         log_format=options.log_format,
         verbosity=options.verbosity,
         start=start,
+        cluster=find_cluster(options.cluster, options.place, options.workers),
     )
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple, TypeGuard, cast
 
 import bytewax.operators as op
@@ -27,6 +28,7 @@ import ewma_ops.operators as ew
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.client.fencing import Fence
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import Addressed
 from ewma_ops.connectors.sink.sink import KafkaSink
@@ -36,7 +38,7 @@ from ewma_ops.job.builders import build_decoder, build_encoder, build_log_clocks
 from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.contents import Contents
 from ewma_ops.job.identity import JobIdentity, gone_partitions, identify, inputs_as_noted
-from ewma_ops.job.recovery.manifest import refuse_other_job
+from ewma_ops.job.recovery.manifest import Beginning, refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import Report
 from ewma_ops.job.steps import DeadLetters, Decode, Encode, RouteRejected
@@ -68,6 +70,7 @@ def build_job(
     identity: JobIdentity | None = None,
     *,
     only_worker: bool = False,
+    fence: Fence | None = None,
 ) -> Job:
     """Build the dataflow of a configuration.
 
@@ -85,6 +88,8 @@ def build_job(
         What the job is, if that was looked up in this process; None to do it now.
     only_worker
         As of `KafkaSource`.
+    fence
+        As of `KafkaSink`.
 
     Raises
     ------
@@ -101,10 +106,8 @@ def build_job(
         identity = identify(settings, {} if noted is None else noted.job)
     if store is not None and noted is not None:
         refuse_other_job(store.directory, noted.job, identity.store)
-    notes = {} if noted is None else noted.beginning.inputs
+    offsets, routed, notes, _ = Beginning() if noted is None else noted.beginning
     identity = replace(identity, inputs=inputs_as_noted(identity.inputs, notes))
-    start_offsets = None if noted is None else noted.beginning.offsets or None
-    routed = {} if noted is None else noted.beginning.routed
     source = KafkaSource(
         settings.kafka,
         list(identity.inputs.names),
@@ -113,14 +116,15 @@ def build_job(
         group_id=reads.group_id,
         on_lost=reads.on_lost,
         stopping=stopping,
-        start_offsets=start_offsets,
+        start_offsets=offsets or None,
         inputs=identity.inputs,
         gone=gone_partitions(notes),
         only_worker=only_worker,
     )
-    events = _sink(settings, settings.output.topic, identity, start_offsets, routed)
-    dead_letters = _sink(settings, settings.dead_letters.topic, identity, start_offsets, routed)
-    alarms = _alarms_out(settings, identity, start_offsets, routed)
+    sink = partial(_sink, settings, offsets, routed, fence)
+    events = sink(settings.output.topic, identity)
+    dead_letters = sink(settings.dead_letters.topic, identity)
+    alarms = _alarms_out(settings, identity, sink)
     report = Report(lambda line: _log.warning("%s", line))
     flow = join(
         settings,
@@ -251,17 +255,14 @@ def _join_alarms(
 
 
 def _alarms_out(
-    settings: Settings,
-    identity: JobIdentity,
-    start_offsets: Mapping[int, int] | None,
-    routed: Mapping[str, int],
+    settings: Settings, identity: JobIdentity, sink: Callable[[str, JobIdentity], KafkaSink]
 ) -> AlarmsOut | None:
     if settings.alarms is None:
         return None
     topic, own = settings.alarms.topic, replace(identity, events=identity.alarms)
-    sink = _sink(settings, topic, own, start_offsets, routed)
+    out = sink(topic, own)
     named = murmur2(f"{topic} {identity.written[topic].topic_id}".encode())
-    return AlarmsOut(sink, identity.alarms, sink.partitions, f"alarms-{named:08x}")
+    return AlarmsOut(out, identity.alarms, out.partitions, f"alarms-{named:08x}")
 
 
 def _letter_bytes(settings: Settings) -> int:
@@ -273,10 +274,11 @@ def _letter_bytes(settings: Settings) -> int:
 
 def _sink(
     settings: Settings,
+    start_offsets: Mapping[int, int],
+    routed: Mapping[str, int],
+    fence: Fence | None,
     topic: str,
     identity: JobIdentity,
-    start_offsets: Mapping[int, int] | None,
-    routed: Mapping[str, int],
 ) -> KafkaSink:
     recovery = settings.recovery
     return KafkaSink(
@@ -284,10 +286,11 @@ def _sink(
         topic,
         delivery=settings.output.delivery,
         job=identity.events,
-        start_offsets=start_offsets or {},
+        start_offsets=start_offsets,
         partitions=routed.get(topic),
         input_topics=identity.inputs.by_number,
         view=identity.written[topic],
+        fence=fence,
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
     )
 

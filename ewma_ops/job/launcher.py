@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 import msgspec
 
 from ewma_ops.columns.sealed import check_pickle
-from ewma_ops.errors import ConfigError, EwmaError
+from ewma_ops.errors import ConfigError
 from ewma_ops.job.answers import Lines
+from ewma_ops.job.cluster.layout import Cluster
+from ewma_ops.job.coordinated import Coordinated, coordinated
 from ewma_ops.job.discovery import Discovery
+from ewma_ops.job.follower import follow
 from ewma_ops.job.log import LogFormat, Verbosity, framed, print_line
 from ewma_ops.job.measurements import Measurements
+from ewma_ops.job.outcome import LOST_HOST, Outcome
+from ewma_ops.job.place import epoch_kept, hello, machine_of, member_store, recovery_of
 from ewma_ops.job.processes import Program, Start, forked_ahead, spawn
 from ewma_ops.job.progress import REPORT_EVERY_S, reporting
 from ewma_ops.job.recovery.manifest import (
@@ -44,17 +47,17 @@ from ewma_ops.job.report import Counts, Report, total
 from ewma_ops.job.signs import UNAVAILABLE
 from ewma_ops.job.supervisor import (
     GRACE_S,
-    POLL_S,
     Command,
     Overtaken,
     collecting_signals,
     run_once,
 )
+from ewma_ops.job.waiting import StoppedError, once_ready, pause, unless_stopped
 from ewma_ops.lazy import importing
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 
-__all__ = ["WAIT_S", "launch", "once_ready", "workers_ahead"]
+__all__ = ["WAIT_S", "launch", "workers_ahead"]
 
 WAIT_S = 60.0
 """How long the first start waits for brokers."""
@@ -63,20 +66,11 @@ _USER_FAULT = 2
 _WORKER = (sys.executable, "-m", "ewma_ops.job.worker")
 _BYTEWAX_ENDPOINT = "BYTEWAX_DATAFLOW_API_ENABLED"
 
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 30.0
 _GIVING_UP = "giving up: {} consecutive runs failed without making progress"
 _MOST_FAILURES = 5
 """In a row, without a position that moved in between: then it is no accident."""
 _LONG_LIFE_S = 60.0
 """A run that lived this long made progress, also where there is no store to show it."""
-
-
-T = TypeVar("T")
-
-
-class _StoppedError(Exception):
-    """A stop signal came while nothing was running."""
 
 
 def launch(
@@ -87,12 +81,14 @@ def launch(
     find_beginning: FindBeginning = Beginning,
     extend_beginning: ExtendBeginning = as_it_was,
     changes: Overtaken | None = None,
+    fence: Callable[[], str] = lambda: "",
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
     log_format: LogFormat = "text",
     verbosity: Verbosity = "normal",
     report_every_s: float = REPORT_EVERY_S,
     start: Start = spawn,
+    cluster: Cluster | None = None,
 ) -> int:
     """Run the job of a configuration file with a number of worker processes; return an exit code.
 
@@ -104,6 +100,9 @@ def launch(
     Where topics or partitions come to the input, the workers are stopped gracefully and started
     again, once per ``input.discover`` at most; not without a recovery store, as they would then
     start over.
+
+    With a ``cluster`` these are the workers of one machine of several, and a run begins when the
+    launchers of all are there. The first one keeps the state, and does what is said above.
 
     Nothing here waits for whoever reads standard error: `ewma_ops.job.relay`.
 
@@ -123,6 +122,9 @@ def launch(
         Adds what is new in the input to where a job began whose recovery store is not.
     changes : callable or None
         Says what there is in the input that the run does not read; None never asks.
+    fence : callable
+        Fences earlier runs off, and says what the workers of the next one write with; asked where
+        there is a ``cluster``.
     grace_s : float
         Seconds a graceful stop may take, > 0.
     wait_s : float
@@ -133,6 +135,8 @@ def launch(
         Seconds between two lines on rate, lag and dead letters, > 0.
     start
         Makes a process of a worker's command line; see `workers_ahead`.
+    cluster
+        The machines of the job, with as many ``workers``; None for this one alone.
 
     Returns
     -------
@@ -150,24 +154,21 @@ def launch(
         raise ConfigError(f"workers = {workers}: at least 1 process must run")
     settings = load(config_path)
     identify = settings.identity if identify is None else identify
-    measurements = _measurements(settings)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(relayed_stderr(framed))
-        stack.enter_context(_serving(settings, measurements))
-        stack.enter_context(reporting(measurements, report_every_s))
-        signals = stack.enter_context(collecting_signals())
+    measurements = _measurements(settings, cluster)
+    watched = _watched(settings, measurements, report_every_s)
+    with relayed_stderr(framed), watched, collecting_signals() as signals, ExitStack() as stack:
+        command = partial(_worker_command, config_path, log_format, verbosity)
         try:
-            identity = once_ready(lambda: _unless_stopped(identify, signals), signals, wait_s)
-            store = _locked_store(settings, stack, signals, wait_s)
-        except _StoppedError:
+            if cluster is not None and cluster.place:
+                told = signals, grace_s, wait_s, measurements.lines, start
+                return _follow(settings, cluster, command, *told)
+            opened = _opened(stack, settings, cluster, identify, signals, wait_s)
+        except StoppedError:
             return 1
-        endless = settings.input.stop == "never"
-        every = settings.input.discover if store is not None and endless else None
         return _keep_running(
-            partial(_worker_command, config_path, log_format, verbosity),
+            partial(command, None),
             workers,
-            store,
-            identity,
+            *opened[:2],
             identify,
             signals,
             find_beginning,
@@ -175,10 +176,12 @@ def launch(
             wait_s,
             check_pickle,
             extend_beginning,
-            None if changes is None or every is None else partial(Discovery, changes, every),
-            until_end=not endless,
+            None if opened.store is None else _discovery(settings, changes),
+            until_end=settings.input.stop == "end",
             measurements=measurements,
             start=start,
+            together=opened.together,
+            fence=fence,
         )
 
 
@@ -198,30 +201,88 @@ def _worker_program() -> Program:
     return lambda command: main(command[len(_WORKER) :])
 
 
-def _locked_store(
-    settings: Settings, stack: contextlib.ExitStack, signals: Sequence[int], wait_s: float
-) -> RecoveryStore | None:
-    if settings.recovery is None:
+def _discovery(settings: Settings, changes: Overtaken | None) -> Callable[[], Discovery] | None:
+    """Return what looks for new topics and partitions, where that is asked for."""
+    every = settings.input.discover
+    if changes is None or every is None or settings.input.stop == "end":
         return None
-    store = RecoveryStore(settings.recovery.directory)
-    return once_ready(partial(stack.enter_context, store), signals, wait_s)
+    return partial(Discovery, changes, every)
+
+
+class _Opened(NamedTuple):
+    """What a job has before its first run."""
+
+    store: RecoveryStore | None
+    identity: Identity
+    together: Coordinated | None
+
+
+def _opened(
+    stack: ExitStack,
+    settings: Settings,
+    cluster: Cluster | None,
+    identify: Callable[[], Identity],
+    signals: Sequence[int],
+    wait_s: float,
+) -> _Opened:
+    """Look the job up, lock its store, and begin to coordinate its places, where it has those."""
+    identity = once_ready(lambda: unless_stopped(identify, signals), signals, wait_s)
+    if settings.recovery is None and cluster is None:
+        return _Opened(None, identity, None)
+    store = RecoveryStore(recovery_of(settings).directory)
+    once_ready(partial(stack.enter_context, store), signals, wait_s)
+    if cluster is None:
+        return _Opened(store, identity, None)
+    enter = partial(coordinated, cluster, hello(settings, cluster), store)
+    together = once_ready(lambda: stack.enter_context(enter()), signals, wait_s)
+    return _Opened(store, identity, together)
+
+
+def _follow(
+    settings: Settings,
+    cluster: Cluster,
+    command: Callable[..., Sequence[str]],
+    signals: Sequence[int],
+    grace_s: float,
+    wait_s: float,
+    lines: Lines,
+    start: Start,
+) -> int:
+    """Run the workers of a place that keeps no state."""
+    kept = RecoveryStore(recovery_of(settings).directory)
+    store = member_store(kept)
+    with ExitStack() as stack:
+        once_ready(partial(stack.enter_context, store), signals, wait_s)
+        own = hello(settings, cluster, machine_of(store), epoch_kept(settings, kept))
+        command = partial(command, store.directory)
+        return follow(cluster, own, command, store, signals, grace_s, wait_s, lines, start)
 
 
 def _worker_command(
     config: Path,
     log_format: LogFormat,
     verbosity: Verbosity,
+    store: Path | None,
     process_id: int,
     addresses: Sequence[str],
 ) -> list[str]:
+    worker = [*_WORKER, str(config), *([] if store is None else [f"--store={store}"])]
     place = [f"--process-id={process_id}", f"--addresses={';'.join(addresses)}"]
     log = [f"--log-format={log_format}", f"--verbosity={verbosity}"]
-    return [*_WORKER, str(config), *place, *log, f"--launcher={os.getpid()}"]
+    return [*worker, *place, *log, f"--launcher={os.getpid()}"]
 
 
-def _measurements(settings: Settings) -> Measurements:
+def _measurements(settings: Settings, cluster: Cluster | None) -> Measurements:
     interval = None if settings.recovery is None else settings.recovery.interval.total_seconds()
-    return Measurements(Lines(), settings.output.delivery, interval)
+    first = 0 if cluster is None else cluster.first_worker
+    return Measurements(Lines(), settings.output.delivery, interval, first)
+
+
+@contextlib.contextmanager
+def _watched(settings: Settings, measurements: Measurements, every_s: float) -> Iterator[None]:
+    """Have metrics served, where they are asked for, and a line said every so many seconds."""
+    with _serving(settings, measurements), reporting(measurements, every_s):
+        yield
 
 
 @contextlib.contextmanager
@@ -261,39 +322,73 @@ def _keep_running(
     until_end: bool = False,
     measurements: Measurements | None = None,
     start: Start = spawn,
+    together: Coordinated | None = None,
+    fence: Callable[[], str] = lambda: "",
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not fix."""
-    failures, last_positions, report = 0, None, Report()
+    failures, report = _Failures(), Report()
     measurements = Measurements(Lines(), "") if measurements is None else measurements
-    prepared = _preparing(store, signals, find_beginning, extend_beginning, sound)
+    prepared = _preparing(store, signals, find_beginning, extend_beginning, sound, together, fence)
     prepare_again = partial(_prepared_again, prepared, identify, signals)
     try:
+        _gather(together, signals)
         point = once_ready(lambda: prepared(identity), signals, wait_s)
         while True:
             began = time.monotonic()
             with contextlib.nullcontext() if discovery is None else discovery() as found:
                 overtaken = _never if found is None else found.reason
-                told = signals, grace_s, overtaken, measurements.lines, start
-                outcome = run_once(command, workers, store, point, *told)
+                told = signals, grace_s, overtaken, measurements.lines
+                run = partial(run_once, command, workers, store, point, *told, start=start)
+                outcome = run() if together is None else together.run(run, signals, grace_s)
             _conclude(outcome.notes, report)
             in_vain = report.nothing_readable and outcome.code == 0 and until_end and not signals
             code = 1 if in_vain or outcome.code == UNAVAILABLE else outcome.code
             if signals or (outcome.code in (0, _USER_FAULT) and not outcome.again):
-                return code
-            positions = None if point is None else point.positions
-            moved = None not in (positions, last_positions) and positions != last_positions
-            got_on = moved or time.monotonic() - began > _LONG_LIFE_S
-            last_positions = positions
-            if not outcome.again:
-                failures = 1 if got_on else failures + 1
-                if outcome.code != UNAVAILABLE and failures >= _MOST_FAILURES:
-                    print_line(_GIVING_UP.format(failures), logging.ERROR)
-                    return 1
-                _pause(failures, signals)
+                return _ended(together, code, signals)
+            if failures.are_enough(outcome, point, time.monotonic() - began):
+                print_line(_GIVING_UP.format(failures.count), logging.ERROR)
+                return _ended(together, 1, signals)
+            if failures.pause:
+                pause(failures.count, signals)
             measurements.restarted(outcome.reason)
-            point = once_ready(prepare_again, signals, failures=failures)
-    except _StoppedError:
+            _gather(together, signals)
+            point = once_ready(prepare_again, signals, failures=failures.count)
+    except StoppedError:
         return 1
+
+
+def _ended(together: Coordinated | None, code: int, signals: Sequence[int]) -> int:
+    """Return the exit code, which the other places exit with too, unless this one only stops."""
+    if together is not None and not signals:
+        together.exit(code)
+    return code
+
+
+class _Failures:
+    """How many runs in a row have failed without making progress."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.pause = False
+        """Whether to wait before the next run."""
+        self._last: int | None = None
+
+    def are_enough(self, outcome: Outcome, point: ResumePoint | None, lived_s: float) -> bool:
+        """Count a run that is to be followed by another one; return whether to give up."""
+        positions = None if point is None else point.positions
+        moved = None not in (positions, self._last) and positions != self._last
+        got_on = moved or lived_s > _LONG_LIFE_S
+        self._last = positions
+        self.pause = not outcome.again or (outcome.again == LOST_HOST and not got_on)
+        if self.pause:
+            self.count = 1 if got_on else self.count + 1
+        for_good = not outcome.again and outcome.code != UNAVAILABLE
+        return for_good and self.count >= _MOST_FAILURES
+
+
+def _gather(together: Coordinated | None, signals: Sequence[int]) -> None:
+    if together is not None and not together.gather(lambda: bool(signals)):
+        raise StoppedError
 
 
 def _prepared_again(
@@ -301,7 +396,7 @@ def _prepared_again(
     identify: Callable[[], Identity],
     signals: Sequence[int],
 ) -> ResumePoint | None:
-    return prepared(_unless_stopped(identify, signals))
+    return prepared(unless_stopped(identify, signals))
 
 
 def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
@@ -327,80 +422,25 @@ def _preparing(
     find_beginning: FindBeginning,
     extend_beginning: ExtendBeginning,
     sound: Sound | None,
+    together: Coordinated | None,
+    fence: Callable[[], str],
 ) -> Callable[[Identity], ResumePoint | None]:
     """Return what prepares the store, where there is one; a stop signal leaves brokers behind."""
-    begin = partial(_unless_stopped, find_beginning, signals)
+    begin = partial(unless_stopped, find_beginning, signals)
 
     def extend(noted: Beginning) -> Beginning:
-        return _unless_stopped(partial(extend_beginning, noted), signals)
+        return unless_stopped(partial(extend_beginning, noted), signals)
 
     def prepared(identity: Identity) -> ResumePoint | None:
-        return None if store is None else store.prepare(identity, begin, sound, extend)
+        if together is not None:
+            together.check_store()
+        point = None if store is None else store.prepare(identity, begin, sound, extend)
+        if together is not None:
+            together.raise_fence(partial(unless_stopped, fence, signals))
+        return point
 
     return prepared
 
 
 def _never() -> str:
     return ""
-
-
-def once_ready(
-    make: Callable[[], T],
-    signals: Sequence[int],
-    wait_s: float = math.inf,
-    *,
-    failures: int = 0,
-) -> T:
-    """Call until it no longer fails with a temporary error, for at most ``wait_s`` seconds.
-
-    Raises
-    ------
-    EwmaError
-        A permanent error, or a temporary one that lasted too long.
-    _StoppedError
-        On a stop signal.
-    """
-    until = time.monotonic() + wait_s
-    while True:
-        try:
-            return make()
-        except EwmaError as error:
-            if not error.retry or time.monotonic() >= until:
-                raise
-            print_line(f"ewma: {error}", logging.WARNING)
-        failures += 1
-        _pause(failures, signals, until)
-
-
-def _unless_stopped(ask: Callable[[], T], signals: Sequence[int]) -> T:
-    """Ask brokers something in a thread of its own, which a stop signal leaves behind."""
-    answers: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            answers.append(ask())
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="ewma_ops-asking", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        if signals:
-            raise _StoppedError
-        thread.join(POLL_S)
-    if errors:
-        raise errors[0]
-    return answers[0]
-
-
-def _pause(failures: int, signals: Sequence[int], until: float = math.inf) -> None:
-    """Wait before the next try, longer with each failure; `_StoppedError` on a stop signal."""
-    pause_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
-    pause_s = min(pause_s, max(0.0, until - time.monotonic()))
-    print_line(f"starting again in {pause_s:.3g} s")
-    end = time.monotonic() + pause_s
-    while time.monotonic() < end and not signals:
-        time.sleep(POLL_S)
-    if signals:
-        raise _StoppedError

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from ewma_ops.columns.murmur2 import murmur2
+from ewma_ops.connectors.client.fencing import raise_fence
 from ewma_ops.connectors.client.topic_configs import refuse_or_warn
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.routing import Route, by_key, by_source, routed_partitions
@@ -53,6 +55,23 @@ class JobLookups:
             identity.history.check()
         refuse_or_warn(self._settings.kafka, topic_uses(self._settings, identity.inputs.names))
         return identity.store
+
+    def fence(self) -> str:
+        """Fence earlier runs of the job off; return what the next one writes with, as text.
+
+        "" where that is not for the launcher to do: transactions do it, or nothing is promised.
+
+        Raises
+        ------
+        BrokerError, ConfigError
+            If the brokers do not answer, or refuse the transactional id.
+        """
+        assert self.found is not None, "identify is called first"
+        if self._settings.output.delivery != "exactly-once":
+            return ""
+        partitions = {topic: view.partitions for topic, view in self.found.written.items()}
+        name = f"ewma-{murmur2(self.found.events.encode()):08x}"
+        return str(raise_fence(self._settings.kafka, name, partitions))
 
     def find_beginning(self) -> Beginning:
         """Return where a job begins that begins now.

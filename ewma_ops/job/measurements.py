@@ -20,7 +20,7 @@ from ewma_ops.job.health import why_not_ready
 __all__ = ["RESTARTS", "Family", "Measurements", "Sample", "Taken", "gathered", "of_this_process"]
 
 _PREFIX = "ewma_ops_"
-RESTARTS = ("failed", "unavailable", "new-input", "clock")
+RESTARTS = ("failed", "unavailable", "new-input", "clock", "host")
 """Why workers are started again; those of all reasons are exported from the start, as 0."""
 
 
@@ -88,12 +88,17 @@ class Measurements:
         Of the configuration, for ``build_info``.
     interval_s
         Time between two snapshots; None where none are taken.
+    first
+        Number of the first worker of this machine, where the job has several machines.
     """
 
-    def __init__(self, lines: Lines, delivery: str, interval_s: float | None = None) -> None:
+    def __init__(
+        self, lines: Lines, delivery: str, interval_s: float | None = None, first: int = 0
+    ) -> None:
         self.lines = lines
         self._delivery = delivery
         self._interval_s = interval_s
+        self._first = first
         self._restarts = dict.fromkeys(RESTARTS, 0)
         self._unanswered: Counter[int] = Counter()
         self._most = 0
@@ -108,7 +113,7 @@ class Measurements:
         """Ask the workers; return all families, each sample with the worker that it is of."""
         answers = self.lines.ask()
         merged: dict[str, Family] = {}
-        for worker, answer in enumerate(answers):
+        for worker, answer in enumerate(answers, self._first):
             if answer is not None:
                 families = msgspec.msgpack.decode(answer, type=list[Family])
                 _merge(merged, families, {"worker": str(worker)})
@@ -124,8 +129,8 @@ class Measurements:
             answered = answered + [False] * (self._most - len(answered))
             self._unanswered.update(i for i, up in enumerate(answered) if not up)
             restarts = dict(self._restarts)
-            unanswered = {i: self._unanswered[i] for i in range(self._most)}
-        up = {str(i): float(one) for i, one in enumerate(answered)}
+            unanswered = {self._first + i: self._unanswered[i] for i in range(self._most)}
+        up = {str(i): float(one) for i, one in enumerate(answered, self._first)}
         text = "Whether a worker has answered this time."
         yield _labelled("worker_up", "gauge", text, "worker", up)
         text = "Times that a worker has not answered when it was asked for its metrics."

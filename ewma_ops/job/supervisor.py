@@ -13,22 +13,26 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Protocol
 
 from ewma_ops.job.answers import Lines
+from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.log import MARKED, print_line, wrapper
 from ewma_ops.job.notes import collected_notes
+from ewma_ops.job.outcome import LOST_HOST, Outcome
 from ewma_ops.job.processes import Process, Start, blocked_signals, spawn
 from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import Relay, relayed_stderr
-from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE, caught_signals
+from ewma_ops.job.signs import LOST_PEER, caught_signals
 
 __all__ = [
     "GRACE_S",
     "POLL_S",
     "Command",
+    "Others",
     "Overtaken",
     "collecting_signals",
     "run_once",
@@ -48,7 +52,28 @@ Overtaken = Callable[[], str]
 """Says why the workers should stop gracefully and start again; "" while there is no reason."""
 
 Command = Callable[[int, Sequence[str]], Sequence[str]]
-"""Makes the command line of one worker from its place and the addresses of all."""
+"""Makes the command line of one worker from its number and the addresses of all."""
+
+
+class Others(Protocol):
+    """The machines beside this one that run workers of the same job."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """All machines, and which of them this one is."""
+
+    @property
+    def fence(self) -> str:
+        """What the workers of the run write with; "" for ids of their own."""
+
+    def stop(self, reason: str) -> None:
+        """Tell them that the workers here are being stopped gracefully."""
+
+    def stopping(self) -> str:
+        """Say why the workers here should stop gracefully too, and start again; or ""."""
+
+    def lost(self) -> str:
+        """Say why the workers here must be killed; or ""."""
 
 
 def supervise(
@@ -84,22 +109,6 @@ def supervise(
         return run_once(command, workers, store, point, signals, grace_s).code
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    code: int
-    text: str
-    state: str = "the next start resumes from the last snapshot"
-    again: str = ""
-    """Why another run is to follow although this one did not fail: "new-input", "clock" or ""."""
-    notes: Sequence[bytes] = ()
-    """What the workers that ended by themselves have left."""
-
-    @property
-    def reason(self) -> str:
-        """Why another run follows, if one does, in a word."""
-        return self.again or ("unavailable" if self.code == UNAVAILABLE else "failed")
-
-
 def run_once(
     command: Command,
     workers: int,
@@ -109,15 +118,18 @@ def run_once(
     grace_s: float,
     overtaken: Overtaken = lambda: "",
     lines: Lines | None = None,
+    others: Others | None = None,
     start: Start = spawn,
-) -> _Outcome:
+) -> Outcome:
     """Run the workers from start to end under signals that are caught already; see `supervise`.
 
     When ``overtaken`` returns a reason, they are stopped gracefully, to start again. Through
-    ``lines`` they can be asked meanwhile. ``start`` makes a process of a command line.
+    ``lines`` they can be asked meanwhile. They are joined with those of ``others``. ``start`` makes
+    a process of a command line.
     """
     began = time.monotonic()
-    addresses = _free_addresses(workers)
+    addresses, first = _places(workers, others)
+    fence = [f"--fence={others.fence}"] if others is not None and others.fence else []
     lock = () if store is None else (store.lock_fd,)
     children: list[Process] = []
     clock = None if store is None else _WallClock()
@@ -125,21 +137,22 @@ def run_once(
         opened = (Lines() if lines is None else lines).opened(workers)
         with collected_notes() as notes, opened as own_lines:
             with blocked_signals():
-                for i, line in enumerate(own_lines):
+                for i, line in enumerate(own_lines, first):
                     fds = (*lock, *notes.fds, line.fd)
                     with _worker_stderr(i) as (stderr, marked):
                         environment = {**notes.environment, **line.environment, **marked}
-                        child = start(command(i, addresses), fds, stderr, environment)
+                        orders = [*command(i, addresses), *fence]
+                        child = start(orders, fds, stderr, environment)
                     children.append(child)
                     line.hand_over()
-            print_line(_start_line(workers, store, point))
+            print_line(_start_line(workers, store, point, others))
             with contextlib.nullcontext() if store is None else checkpointing(store.parts):
-                outcome = _watch(children, signals, grace_s, clock, overtaken)
+                outcome = _watch(children, signals, grace_s, clock, overtaken, others, first)
             outcome = replace(outcome, notes=notes.read())
     finally:
         _kill(children)
     saved = "no state is kept" if store is None else outcome.state
-    level = logging.ERROR if outcome.code else logging.INFO
+    level = logging.ERROR if outcome.code and not outcome.again else logging.INFO
     print_line(f"{outcome.text} after {time.monotonic() - began:.1f} s; {saved}", level)
     return outcome
 
@@ -184,7 +197,9 @@ def _watch(
     grace_s: float,
     clock: _WallClock | None = None,
     overtaken: Overtaken = lambda: "",
-) -> _Outcome:
+    others: Others | None = None,
+    first: int = 0,
+) -> Outcome:
     """Wait until all have ended by themselves, or until there is a reason to kill them."""
     kill_at: float | None = None
     again = ""
@@ -193,27 +208,37 @@ def _watch(
             _wait_all(children, _FAILURE_GRACE_S)
             break
         if len(signals) > 1:
-            return _Outcome(128 + signals[1], "killed by a second signal")
+            return Outcome(128 + signals[1], "killed by a second signal")
+        if others is not None and (reason := others.lost()):
+            return Outcome(1, f"killed, as {reason},", again=LOST_HOST)
         if not (again or signals):
-            again = _restart(overtaken, clock)
+            again = _restart(overtaken, clock, others)
         if (signals or again) and kill_at is None:
             kill_at = time.monotonic() + grace_s
+            if others is not None:
+                others.stop("stops" if signals else "starts its workers again")
             for child in children:
                 child.send_signal(signal.SIGTERM)
         if kill_at is not None and time.monotonic() > kill_at:
-            return _Outcome(1, f"killed, not stopped within {grace_s:g} s,")
+            return Outcome(1, f"killed, not stopped within {grace_s:g} s,")
         time.sleep(POLL_S)
     failed = _failed(children)
     if failed:
-        return _blame(failed)
-    return _Outcome(0, "stopped" if signals or again else "finished", "state saved", again)
+        outcome = _blame(failed, first)
+        if outcome.code == LOST_PEER:  # beside others, one of those may know why
+            lost = {"code": 1} if others is None else {"again": LOST_HOST}
+            return replace(outcome, **lost)
+        return outcome
+    return Outcome(0, "stopped" if signals or again else "finished", "state saved", again)
 
 
-def _restart(overtaken: Overtaken, clock: _WallClock | None) -> str:
+def _restart(overtaken: Overtaken, clock: _WallClock | None, others: Others | None) -> str:
     """Say that the workers are to start again, if so, and return why in a word."""
     kind, reason = "new-input", overtaken()
     if not reason and clock is not None:
         kind, reason = "clock", clock.overtaken()
+    if not reason and others is not None:
+        kind, reason = LOST_HOST, others.stopping()
     if not reason:
         return ""
     print_line(f"{reason}: starting the workers again")
@@ -229,14 +254,15 @@ def _failed(children: Sequence[Process]) -> dict[int, int]:
     return {i: code for i, code in codes.items() if code}
 
 
-def _blame(failed: dict[int, int]) -> _Outcome:
+def _blame(failed: dict[int, int], first: int) -> Outcome:
     """Name the worker that failed first-hand, not those that only lost it."""
-    i, code = min(failed.items(), key=lambda item: (item[1] == LOST_PEER, item[1] < 0, item[0]))
+    at, code = min(failed.items(), key=lambda item: (item[1] == LOST_PEER, item[1] < 0, item[0]))
+    i = first + at
     if code < 0:
-        return _Outcome(1, f"worker {i} was killed by {signal.Signals(-code).name}")
+        return Outcome(1, f"worker {i} was killed by {signal.Signals(-code).name}")
     if code == LOST_PEER:
-        return _Outcome(1, f"worker {i} lost touch with the others")
-    return _Outcome(code, f"worker {i} failed")
+        return Outcome(LOST_PEER, f"worker {i} lost touch with the others")
+    return Outcome(code, f"worker {i} failed")
 
 
 def _wait_all(children: Sequence[Process], limit_s: float) -> None:
@@ -273,6 +299,13 @@ def collecting_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def _places(workers: int, others: Others | None) -> tuple[Sequence[str], int]:
+    """Return where all workers of the job listen, and the number of the first one here."""
+    if others is None:
+        return _free_addresses(workers), 0
+    return others.cluster.worker_addresses, others.cluster.first_worker
+
+
 def _free_addresses(count: int) -> list[str]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -281,8 +314,13 @@ def _free_addresses(count: int) -> list[str]:
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
-def _start_line(workers: int, store: RecoveryStore | None, point: ResumePoint | None) -> str:
+def _start_line(
+    workers: int, store: RecoveryStore | None, point: ResumePoint | None, others: Others | None
+) -> str:
     line = f"started {workers} worker{'s' if workers > 1 else ''}"
+    if others is not None:
+        cluster = others.cluster
+        line += f" of {len(cluster.worker_addresses)} at place {cluster.place}"
     if store is None or point is None:
         return line
     line += f", state in '{store.directory}', epoch {point.epoch}"

@@ -93,7 +93,7 @@ def run_worker(
         try:
             _refuse_taken(addresses, process_id)
             flow = build(stopping)
-            _await_listening(addresses[:process_id])
+            _await_listening(_of_this_host(addresses[:process_id], addresses[process_id]))
             # Bytewax prints a Rust backtrace when it runs without addresses, even for one process.
             cli_main(
                 flow,
@@ -149,8 +149,13 @@ def _refuse_taken(addresses: Sequence[str], process_id: int) -> None:
         except OSError as error:
             raise _PortError(
                 f"the port {port} of this worker is not free on {host} ({error.strerror}): the "
-                "workers start again with other ports"
+                "workers start again, without --cluster with other ports"
             ) from None
+
+
+def _of_this_host(addresses: Sequence[str], own: str) -> list[str]:
+    host = own.rpartition(":")[0]
+    return [one for one in addresses if one.rpartition(":")[0] == host]
 
 
 def _await_listening(addresses: Sequence[str], limit_s: float = 10.0) -> None:
@@ -204,6 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--process-id", type=int, required=True)
     parser.add_argument("--addresses", required=True, help="host:port of each, joined by ';'")
+    parser.add_argument("--store", type=Path, help="the store, if not where the file says")
+    parser.add_argument("--fence", default="", help="producer id and epoch that records get")
     parser.add_argument("--launcher", type=int, required=True, help="process id of the parent")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--verbosity", choices=("quiet", "normal", "verbose"), default="normal")
@@ -214,11 +221,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         die_with_parent(options.launcher)
         keep_freed_memory()
         answer_questions(gathered)
-        return _run_configured(options.config, options.process_id, options.addresses.split(";"))
+        addresses = options.addresses.split(";")
+        told = options.store, options.fence
+        return _run_configured(options.config, options.process_id, addresses, *told)
 
 
-def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> int:
+def _run_configured(
+    config: Path, process_id: int, addresses: Sequence[str], directory: Path | None, fence: str
+) -> int:
     with importing():
+        from ewma_ops.connectors.client.fencing import Fence
         from ewma_ops.job.dataflow import Job, build_job
         from ewma_ops.job.recovery.store import RecoveryStore
         from ewma_ops.settings.load import load
@@ -230,11 +242,19 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         )
     settings = load(config)
     recovery = settings.recovery
+    store = None if recovery is None else RecoveryStore(directory or recovery.directory)
     jobs: list[Job] = []
 
     def build(stopping: threading.Event) -> Dataflow:
-        store = None if recovery is None else RecoveryStore(recovery.directory)
-        jobs.append(build_job(settings, stopping, store, only_worker=len(addresses) == 1))
+        jobs.append(
+            build_job(
+                settings,
+                stopping,
+                store,
+                only_worker=len(addresses) == 1,
+                fence=Fence.parsed(fence) if fence else None,
+            )
+        )
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
@@ -245,7 +265,7 @@ def _run_configured(config: Path, process_id: int, addresses: Sequence[str]) -> 
         process_id=process_id,
         addresses=addresses,
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
-        parts=None if recovery is None else RecoveryStore(recovery.directory).parts,
+        parts=None if store is None else store.parts,
     )
     if jobs:
         jobs[0].report.close()

@@ -301,7 +301,7 @@ class Workers:
 
 @pytest.fixture
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ewma_ops.job.launcher._FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("ewma_ops.job.waiting._FIRST_PAUSE_S", 0.001)
 
 
 @pytest.mark.usefixtures("_at_once")

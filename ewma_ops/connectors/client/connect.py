@@ -1,8 +1,8 @@
 """Connections to Kafka: made, ended, and their errors put into words.
 
 May touch kafka-python's inside, as may `network`, `exchange`, `frames`, `polling`, `sending`,
-`runs_in` and `runs_out`, and no other module; must not know what is read or written. Its test lists
-what it uses of the inside, and tells when an upgrade moved it.
+`fencing`, `runs_in` and `runs_out`, and no other module; must not know what is read or written. Its
+test lists what it uses of the inside, and tells when an upgrade moved it.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside

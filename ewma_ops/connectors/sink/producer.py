@@ -25,6 +25,7 @@ from ewma_ops.connectors.client.connect import (
     view_of,
 )
 from ewma_ops.connectors.client.exchange import send, serve, wake
+from ewma_ops.connectors.client.fencing import Fence, stand_behind
 from ewma_ops.connectors.client.options import PRODUCER
 from ewma_ops.connectors.client.topics import TopicWatch
 from ewma_ops.errors import BrokerError, DeliveryError, RefusedError
@@ -99,6 +100,8 @@ class Producer:
         Makes everything between two calls of :meth:`wait_for_acks` one transaction.
     transaction_s
         Seconds after which the brokers abort a transaction that is not committed.
+    fence
+        What all producers of a run write with, without transactions; None for an id of its own.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Producer:
         *,
         transactional_id: str | None = None,
         transaction_s: float = 60.0,
+        fence: Fence | None = None,
     ) -> None:
         self.partitions: set[int] = set()
         self.ends: dict[int, int] = {}
@@ -122,6 +126,8 @@ class Producer:
         self._transactional = transactional_id is not None
         self._in_transaction = self._measured = False
         self._kafka = connect_producer(client, transactional_id, int(transaction_s * 1000))
+        if fence is not None:
+            stand_behind(self._kafka, fence)
         self._options: dict[str, Any] = self._kafka.config
         # Who lets records linger longer than that has a reason to.
         self._gathers = self._options["linger_ms"] <= PRODUCER["linger_ms"]

@@ -22,6 +22,7 @@ from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import Origins
 from ewma_ops.connectors.client import turns
 from ewma_ops.connectors.client.connect import TopicView
+from ewma_ops.connectors.client.fencing import Fence
 from ewma_ops.connectors.client.topics import KEEPS_TO_THEM, describe_topic
 from ewma_ops.connectors.parts import part_key
 from ewma_ops.connectors.sink.ledger import Ledger, LedgerState, identities, origins_of
@@ -101,6 +102,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         the partitions' numbers in their origins.
     view
         What brokers say of the topic; None to ask them when it is first used.
+    fence
+        With ``"exactly-once"``: what this run writes with, so that brokers refuse what earlier ones
+        still send; None where nothing but a lock keeps those away.
 
     Raises
     ------
@@ -134,6 +138,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         partitions: int | None = None,
         input_topics: Collection[int] = (0,),
         view: TopicView | None = None,
+        fence: Fence | None = None,
     ) -> None:
         if delivery not in _DELIVERIES:
             raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
@@ -151,6 +156,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._routed = partitions
         self._input_topics = tuple(input_topics)
         self._given = view
+        self._fence = fence
         self._view: TopicView | None = None
         self._quiet_at = 0.0
         self._producers: dict[int, Producer] = {}
@@ -245,7 +251,9 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         if producer is not None and partition in producer.partitions:
             producer.close()
         if producer is None or producer.closed:
-            producer = self._producers[thread] = Producer(self._client, self._topic, self.view)
+            producer = self._producers[thread] = Producer(
+                self._client, self._topic, self.view, fence=self._fence
+            )
         return producer
 
     def _transactional_producer(self, partition: int) -> Producer:

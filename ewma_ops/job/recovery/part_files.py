@@ -31,6 +31,7 @@ __all__ = [
     "open_parts",
     "part_files",
     "purge_ghosts",
+    "resume_epoch",
     "widen_pages",
 ]
 
@@ -171,6 +172,13 @@ def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
         ):
             frontiers[worker] = max(frontiers.get(worker, frontier), frontier)
     return int(min(frontiers.values()))
+
+
+def resume_epoch(parts_directory: Path) -> int:
+    """Return the epoch at which a run on these part files would begin; errors as `purge_ghosts`."""
+    check_version()
+    with contextlib.ExitStack() as stack, named_errors(parts_directory):
+        return _resume_epoch(open_parts(parts_directory, stack))
 
 
 def part_files(directory: Path) -> list[Path]:

@@ -42,6 +42,7 @@ from ewma_ops.job.recovery.part_files import (
     open_parts,
     part_files,
     purge_ghosts,
+    resume_epoch,
     widen_pages,
 )
 
@@ -110,6 +111,16 @@ class RecoveryStore:
     def noted(self) -> Noted | None:
         """Whose store this is, and where that job began; None if it was never prepared."""
         return noted_in(self.directory)
+
+    @property
+    def manifest(self) -> bytes:
+        """The manifest as it stands in its file; ``FileNotFoundError`` before it was prepared."""
+        return (self.directory / MANIFEST).read_bytes()
+
+    @property
+    def epoch(self) -> int:
+        """Where the next run would begin; 0 for a store that is not there: errors as `prepare`."""
+        return resume_epoch(self.parts) if self.parts.exists() else 0
 
     def prepare(
         self,

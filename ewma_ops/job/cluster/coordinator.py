@@ -1,0 +1,395 @@
+"""Place 0: waits for the launchers of all places, and decides when a run begins and is over.
+
+Knows sockets, times and messages; must not know processes, nor what a run does. A run begins when
+every place is there and no worker of an earlier run can be alive: each place has said that its
+workers are gone, or is again the machine that it was, or its lease has expired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import final
+
+from ewma_ops.job.cluster.errors import ClusterError
+from ewma_ops.job.cluster.layout import Cluster
+from ewma_ops.job.cluster.messages import (
+    LEASE_S,
+    MARGIN_S,
+    Answer,
+    Beat,
+    Ended,
+    Hello,
+    ProtocolError,
+    Run,
+    receive,
+    send,
+)
+
+__all__ = ["Coordinator"]
+
+_log = logging.getLogger(__name__)
+
+_HELLO_S = 5.0
+_BACKLOG = 16
+_MOST_CONNECTIONS = 1_024
+
+
+@dataclass
+class _Seat:
+    """What is known of one other place."""
+
+    hello: Hello | None = None
+    session: int = 0
+    beat: Beat = field(default_factory=Beat)
+    seen_at: float = 0.0
+    started: str = ""
+    """The last run that it was given."""
+    lost: bool = False
+    """Whether it was lost since the run began."""
+
+
+@final
+class Coordinator:
+    """What place 0 knows of the other places while the ``with`` block runs; for several threads.
+
+    Parameters
+    ----------
+    cluster
+        The machines; this one is place 0.
+    own
+        What the other places must have in common with this one.
+    machines
+        Which machines were in the last run of this store: until they are here again, their workers
+        may be alive.
+    now
+        A monotonic clock, but for tests.
+
+    Raises
+    ------
+    ClusterError
+        On entering: this machine does not have the address of place 0, or its port is not free.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        own: Hello,
+        machines: Iterable[str] = (),
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.cluster = cluster
+        self._own, self._now = own, now
+        self._lock = threading.Lock()  # guards what follows
+        self._seats = {place: _Seat() for place in cluster.places[1:]}
+        # Machines that may still have workers of an earlier run, and until when.
+        self._leases = dict.fromkeys(machines, now() + LEASE_S + MARGIN_S)
+        self._run: Run | None = None
+        self._stop = self._kill = ""
+        self._exit_code: int | None = None
+        self._sessions = 0
+        self._refused: set[str] = set()
+        self._listener: socket.socket | None = None
+        self._connections: set[socket.socket] = set()
+
+    def __enter__(self) -> Coordinator:
+        self._listener = _listening(self.cluster)
+        threading.Thread(target=self._accept, name="ewma_ops-cluster", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._listener is not None
+        with contextlib.suppress(OSError):  # ends the thread that accepts
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def waits_for(self) -> list[str]:
+        """Return what the next run has to wait for, place by place; nothing if it may begin."""
+        with self._lock:
+            return self._waits_for()
+
+    def _waits_for(self) -> list[str]:
+        found = []
+        for place, seat in self._seats.items():
+            if seat.hello is None:
+                found.append(self.cluster.name(place))
+            elif seat.beat.run:
+                found.append(f"{self.cluster.name(place)} to end the workers of the last run")
+        left_s = max(self._leases.values(), default=0.0) - self._now()
+        if not found and left_s > 0:
+            found.append(
+                f"the end of workers on a machine that is not here any more, {left_s:.0f} s"
+            )
+        return found
+
+    def machines(self) -> list[str]:
+        """Return the machines that are at the other places."""
+        with self._lock:
+            hellos = [seat.hello for seat in self._seats.values()]
+        return [hello.machine for hello in hellos if hello is not None]
+
+    def holding(self) -> dict[int, int]:
+        """Return the places that have a recovery store of this job, each with its epoch."""
+        with self._lock:
+            hellos = [seat.hello for seat in self._seats.values() if seat.hello is not None]
+        return {hello.place: hello.holds for hello in hellos if hello.holds >= 0}
+
+    @property
+    def fence(self) -> str:
+        """What the workers of the run write with."""
+        with self._lock:
+            return "" if self._run is None else self._run.fence
+
+    def begin(self, manifest: bytes, fence: str = "") -> str:
+        """Have all places start a run; return what names it."""
+        with self._lock:
+            self._run = Run(os.urandom(8).hex(), manifest, fence)
+            self._stop = self._kill = ""
+            for seat in self._seats.values():
+                seat.lost = seat.hello is None
+            return self._run.id
+
+    def stop(self, reason: str) -> None:
+        """Have all places stop their workers gracefully."""
+        with self._lock:
+            self._stop = self._stop or reason
+
+    def stopping(self) -> str:
+        """Say which place stops its workers, and why; "" for none."""
+        with self._lock:
+            for place, seat in self._seats.items():
+                if self._is_in_run(seat) and seat.beat.stopping:
+                    return f"{self.cluster.name(place)} {seat.beat.stopping}"
+        return ""
+
+    def lost(self) -> str:
+        """Say which place is lost, or has failed; "" for none."""
+        with self._lock:
+            for place, seat in self._seats.items():
+                ended = self._ended(seat)
+                if ended is not None and ended.code and not ended.again:
+                    return f"{self.cluster.name(place)} says: {ended.text}"
+                if self._run is not None and ended is None and not self._is_here(seat):
+                    return f"{self.cluster.name(place)} is lost"
+        return ""
+
+    def kill(self, reason: str) -> None:
+        """Have all places kill what is left of the run."""
+        with self._lock:
+            self._kill = self._kill or reason
+
+    def unfinished(self) -> list[str]:
+        """Return the places at which the run has not ended, as far as they can say it."""
+        with self._lock:
+            run = self._run
+            return [
+                self.cluster.name(place)
+                for place, seat in self._seats.items()
+                if run is not None
+                and seat.started == run.id
+                and self._is_here(seat)
+                and self._ended(seat) is None
+            ]
+
+    def over(self) -> dict[int, Ended | None]:
+        """Note that the run is over, and return how it has ended at each place.
+
+        None where that is not known: the place is lost, or was killed before it began.
+        """
+        with self._lock:
+            ended = {place: self._ended(seat) for place, seat in self._seats.items()}
+            self._run = None
+            return ended
+
+    def exit(self, code: int, patience_s: float = 2.0) -> None:
+        """Have all places exit too; wait a short while until they have heard it."""
+        with self._lock:
+            self._exit_code = code
+        until = self._now() + patience_s
+        while self._now() < until:
+            with self._lock:
+                if all(seat.hello is None for seat in self._seats.values()):
+                    return
+            time.sleep(0.02)
+
+    def _is_in_run(self, seat: _Seat) -> bool:
+        return self._run is not None and seat.beat.run == self._run.id
+
+    def _ended(self, seat: _Seat) -> Ended | None:
+        ended = seat.beat.ended
+        return ended if self._run is not None and ended and ended.run == self._run.id else None
+
+    @staticmethod
+    def _is_here(seat: _Seat) -> bool:
+        return seat.hello is not None and not seat.lost
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        while True:
+            try:
+                connection, address = self._listener.accept()
+            except OSError:  # closed
+                return
+            with self._lock:
+                if len(self._connections) >= _MOST_CONNECTIONS:
+                    connection.close()
+                    continue
+                self._connections.add(connection)
+            threading.Thread(
+                target=self._serve,
+                args=(connection, address[0]),
+                name="ewma_ops-place",
+                daemon=True,
+            ).start()
+
+    def _serve(self, connection: socket.socket, peer: str) -> None:
+        """Take one launcher's messages, until it is gone or silent for longer than its lease."""
+        place = session = 0
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(_HELLO_S)
+            hello = receive(connection)
+            if not isinstance(hello, Hello):
+                raise ProtocolError(f"a {type(hello).__name__} before a Hello")
+            refused, session = self._seat(hello)
+            send(connection, Answer(refused=refused))
+            if refused:
+                self._say_refused(refused)
+                return
+            place = hello.place
+            connection.settimeout(LEASE_S)
+            while True:
+                beat = receive(connection)
+                if not isinstance(beat, Beat):
+                    raise ProtocolError(f"a {type(beat).__name__} in place of a Beat")
+                send(connection, self._answer(place, session, beat))
+        except ProtocolError as error:
+            _log.warning("%s has connected to the port of the cluster, and sent %s", peer, error)
+        except OSError:
+            pass
+        finally:
+            if session:
+                self._vacate(place, session)
+            with self._lock:
+                self._connections.discard(connection)
+            connection.close()
+
+    def _seat(self, hello: Hello) -> tuple[str, int]:
+        """Give a place to who asks for it; return why not, or else the number of the session."""
+        reason = refusal(self._own, hello)
+        with self._lock:
+            seat = self._seats.get(hello.place)
+            if reason or seat is None:
+                return reason or f"place {hello.place} is not for others to take", 0
+            if seat.hello is not None and seat.hello.machine != hello.machine:
+                return f"{self.cluster.name(hello.place)} is taken by another machine", 0
+            self._sessions += 1
+            if seat.hello is not None:  # its launcher was killed, and this is the next one
+                seat.lost = True
+            seat.hello, seat.session, seat.beat = hello, self._sessions, hello.beat
+            seat.seen_at, seat.started = self._now(), ""
+            self._leases.pop(hello.machine, None)  # it holds the lock that its workers had
+            return "", self._sessions
+
+    def _say_refused(self, reason: str) -> None:
+        with self._lock:
+            if reason in self._refused:
+                return
+            self._refused.add(reason)
+        _log.warning("%s: it is not let in", reason)
+
+    def _vacate(self, place: int, session: int) -> None:
+        with self._lock:
+            seat = self._seats[place]
+            if seat.session != session or seat.hello is None:
+                return
+            ended = seat.beat.ended
+            if seat.started and (ended is None or ended.run != seat.started):
+                seat.lost = True
+                self._leases[seat.hello.machine] = seat.seen_at + LEASE_S + MARGIN_S
+            # How its run has ended stays known: it is asked for when the run is over.
+            seat.hello, seat.beat = None, Beat(ended=ended)
+
+    def _answer(self, place: int, session: int, beat: Beat) -> Answer:
+        with self._lock:
+            seat = self._seats[place]
+            if seat.session != session:
+                return Answer(kill="another launcher of this machine has taken its place")
+            seat.beat, seat.seen_at = beat, self._now()
+            if self._exit_code is not None:
+                return Answer(exit_code=self._exit_code)
+            run = self._run
+            if beat.run and (run is None or beat.run != run.id or seat.lost):
+                return Answer(kill="the run is over")
+            if run is None:
+                return Answer(waits_for=self._waits_for())
+            if seat.lost or (beat.ended is not None and beat.ended.run == run.id):
+                return Answer()
+            if not beat.run:
+                if self._kill:
+                    return Answer()
+                seat.started = run.id
+                return Answer(start=run, stop=self._stop, kill=self._kill)
+            return Answer(stop=self._stop, kill=self._kill)
+
+
+def refusal(own: Hello, hello: Hello) -> str:
+    """Return why a launcher may not take a place beside another one's; "" if it may."""
+    name = f"place {hello.place}"
+    if hello.version != own.version:
+        return f"{name} runs ewma_ops {hello.version}, and place 0 {own.version}"
+    if hello.addresses != own.addresses:
+        theirs, ours = ";".join(hello.addresses), ";".join(own.addresses)
+        return f"{name} has --cluster {theirs!r}, and place 0 {ours!r}"
+    if hello.workers != own.workers:
+        return f"{name} has --workers {hello.workers}, and place 0 {own.workers}"
+    keys = [k for k in {**own.job, **hello.job} if own.job.get(k) != hello.job.get(k)]
+    if keys:
+        there, here = ({key: one.job.get(key, "not set") for key in keys} for one in (hello, own))
+        changes = "; ".join(
+            f"{key} is {there[key]!r} there, and {here[key]!r} at place 0" for key in keys
+        )
+        return f"{name} has another configuration: {changes}"
+    return ""
+
+
+def _listening(cluster: Cluster) -> socket.socket:
+    host, port = cluster.socket_address(0)
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family)
+    except OSError as error:
+        raise _not_ours(cluster, error) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _not_ours(cluster, error) from None
+    return listener
+
+
+def _not_ours(cluster: Cluster, error: OSError) -> ClusterError:
+    what = error.strerror or str(error)
+    return ClusterError(
+        f"the address {cluster.addresses[0]} of place 0, which this host is, cannot be listened "
+        f"on ({what}): give an address of this host, and a port that is free"
+    )

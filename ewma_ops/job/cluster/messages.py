@@ -1,0 +1,141 @@
+"""What the launchers of a cluster say to each other, and how it goes over a socket.
+
+Knows frames and their bounds; must not know what follows from a message. The launcher of a place
+says who it is once (`Hello`), and then how it is, several times a second (`Beat`); each time
+that of place 0 answers what is to be (`Answer`). All of them are states, not steps: whatever was
+missed, the next one says it again.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+__all__ = [
+    "BEAT_S",
+    "LEASE_S",
+    "MARGIN_S",
+    "Answer",
+    "Beat",
+    "Ended",
+    "Hello",
+    "ProtocolError",
+    "Run",
+    "receive",
+    "send",
+]
+
+BEAT_S = 0.25
+LEASE_S = 5.0
+"""How long the workers of a place may go on without an answer from place 0."""
+MARGIN_S = 1.0
+"""How much longer place 0 waits before it takes them for ended: to be killed takes a moment."""
+
+_LENGTH = struct.Struct(">I")
+_LARGEST = 64 << 20
+
+
+class ProtocolError(Exception):
+    """What came is no message of this protocol."""
+
+
+class Ended(Struct, frozen=True):
+    """How a run came to its end at one place."""
+
+    run: str
+    code: int
+    text: str
+    again: str = ""
+    notes: list[bytes] = []
+
+
+class Run(Struct, frozen=True):
+    """A run of the job that all places are to start.
+
+    ``manifest`` is what its store notes of the job, ``fence`` what its workers write with, if that
+    is for the launcher to say.
+    """
+
+    id: str
+    manifest: bytes
+    fence: str = ""
+
+
+class Beat(Struct, frozen=True, tag=True):
+    """How a place is: which run its workers are in, whether they are being stopped, and why."""
+
+    run: str = ""
+    stopping: str = ""
+    ended: Ended | None = None
+
+
+class Hello(Struct, frozen=True, tag=True):
+    """Who a place is, and what must be the same at all of them.
+
+    ``machine`` is the same as long as the directory is, whose lock the launcher holds: so where
+    it comes again, the workers that it had are gone. ``holds`` is the epoch of a recovery store of
+    this job that lies at this place; -1 where none does. ``beat`` is how it is when it connects.
+    """
+
+    version: str
+    place: int
+    addresses: list[str]
+    workers: int
+    job: dict[str, str]
+    machine: str
+    holds: int = -1
+    beat: Beat = Beat()
+
+
+class Answer(Struct, frozen=True, tag=True):
+    """What a place is to do: see a reason of refusal, start a run, stop it, kill it, or exit."""
+
+    refused: str = ""
+    start: Run | None = None
+    stop: str = ""
+    kill: str = ""
+    exit_code: int | None = None
+    waits_for: list[str] = []
+
+
+_Message: TypeAlias = Hello | Beat | Answer
+_decoder: msgspec.msgpack.Decoder[_Message] = msgspec.msgpack.Decoder(_Message)
+
+
+def send(connection: socket.socket, message: _Message) -> None:
+    """Send a message; ``OSError`` if the connection is gone."""
+    content = msgspec.msgpack.encode(message)
+    connection.sendall(_LENGTH.pack(len(content)) + content)
+
+
+def receive(connection: socket.socket) -> _Message:
+    """Return the next message.
+
+    Raises
+    ------
+    OSError
+        If the connection is gone, or its time-out has passed.
+    ProtocolError
+        If it is no message.
+    """
+    (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
+    if length > _LARGEST:
+        raise ProtocolError(f"a message of {length:,} bytes")
+    try:
+        return _decoder.decode(_read(connection, length))
+    except msgspec.DecodeError as error:
+        raise ProtocolError(str(error)) from None
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    content = bytearray()
+    while len(content) < size:
+        chunk = connection.recv(min(size - len(content), 1 << 20))
+        if not chunk:
+            raise ConnectionResetError("the other end has closed the connection")
+        content += chunk
+    return bytes(content)

@@ -1,0 +1,162 @@
+"""Runs of a job on several machines, as place 0 sees them: all places begin one, and all end it.
+
+Knows the recovery store, which lies at place 0, and the coordinator; must not know sockets, nor
+how workers are started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ewma_ops.errors import StateError
+from ewma_ops.job.cluster.coordinator import Coordinator
+from ewma_ops.job.cluster.layout import Cluster
+from ewma_ops.job.cluster.messages import Ended, Hello
+from ewma_ops.job.log import print_line
+from ewma_ops.job.outcome import LOST_HOST, Outcome, joined
+from ewma_ops.job.recovery.lock import PRIVATE_FILE
+from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.job.signs import LOST_PEER
+from ewma_ops.job.supervisor import POLL_S
+
+__all__ = ["Coordinated", "coordinated"]
+
+_SAY_EVERY_S = 5.0
+_FIRST_HAND_S = 1.0
+"""How long a place whose workers failed has to say so, before it is told to kill the others."""
+_MACHINES = "machines.json"
+
+
+class Coordinated:
+    """Begins the runs of place 0 together with those of the other places, and joins their ends.
+
+    Parameters
+    ----------
+    coordinator
+        Of the places, in its ``with`` block.
+    store
+        The locked store of this job, which lies here.
+    """
+
+    def __init__(self, coordinator: Coordinator, store: RecoveryStore) -> None:
+        self._coordinator = coordinator
+        self._store = store
+        self._fence = ""
+
+    def gather(self, stopped: Callable[[], bool]) -> bool:
+        """Wait until all places are there and free; return False if it is stopped before that."""
+        said, say_at = "", time.monotonic() + POLL_S
+        while waits_for := self._coordinator.waits_for():
+            if stopped():
+                return False
+            text = f"waiting for {', '.join(waits_for)}"
+            if time.monotonic() > say_at:
+                print_line(text)
+                said, say_at = text, time.monotonic() + _SAY_EVERY_S
+            time.sleep(POLL_S)
+        if said:
+            print_line(f"all {len(self._coordinator.cluster.addresses)} places are there")
+        return True
+
+    def check_store(self) -> None:
+        """Refuse to go on without a store of this job that is newer than the one here.
+
+        Raises
+        ------
+        StateError
+            If one lies at another place, as after the order of the hosts was changed.
+        """
+        holding = self._coordinator.holding()
+        own = self._store.epoch
+        newer = [(epoch, place) for place, epoch in holding.items() if epoch > own]
+        if newer:
+            epoch, place = max(newer)
+            name = self._coordinator.cluster.name(place)
+            has = f"one of epoch {own}" if own else "none"
+            raise StateError(
+                f"the recovery directory of {name} has a store of this job of epoch {epoch}, and "
+                f"place 0, which keeps the state, has {has}: move that directory to the host of "
+                "place 0, or put that host first in --cluster; to go on without it, delete it"
+            )
+
+    def raise_fence(self, fence: Callable[[], str]) -> None:
+        """Fence earlier runs off, and keep what the next one writes with; errors as of that."""
+        self._fence = fence()
+
+    def run(self, run: Callable[..., Outcome], signals: Sequence[int], grace_s: float) -> Outcome:
+        """Have all places begin a run, and return how it has ended at all of them."""
+        coordinator = self._coordinator
+        if coordinator.waits_for():
+            return Outcome(1, "a place was lost before the run began", again=LOST_HOST)
+        _note_machines(self._store.directory, coordinator.machines())
+        coordinator.begin(self._store.manifest, self._fence)
+        outcome = Outcome(1, "killed")
+        try:
+            outcome = run(others=coordinator)
+        finally:
+            self._end(outcome, signals, grace_s)
+            ended = coordinator.over()
+        if None not in ended.values():
+            _note_machines(self._store.directory, [])
+        return joined(
+            outcome, [None if one is None else _as_outcome(one) for one in ended.values()]
+        )
+
+    def exit(self, code: int) -> None:
+        """Have all places exit too, as the job has ended."""
+        self._coordinator.exit(code)
+
+    def _end(self, outcome: Outcome, signals: Sequence[int], grace_s: float) -> None:
+        """Wait until the run has ended at all places that are there; kill what does not end."""
+        patience_s = (
+            _FIRST_HAND_S if outcome.code == LOST_PEER else 0.0 if outcome.code else grace_s
+        )
+        kill_at = time.monotonic() + patience_s
+        say_at = kill_at + _SAY_EVERY_S
+        while unfinished := self._coordinator.unfinished():
+            if len(signals) > 1:
+                return
+            now = time.monotonic()
+            if now >= kill_at:
+                self._coordinator.kill(f"the run is over at place 0: {outcome.text}")
+            if now >= say_at:
+                print_line(f"waiting for the end of the workers of {', '.join(unfinished)}")
+                say_at = now + _SAY_EVERY_S
+            time.sleep(POLL_S / 5)
+
+
+def _as_outcome(ended: Ended) -> Outcome:
+    return Outcome(ended.code, ended.text, again=ended.again, notes=ended.notes)
+
+
+@contextlib.contextmanager
+def coordinated(cluster: Cluster, own: Hello, store: RecoveryStore | None) -> Iterator[Coordinated]:
+    """Coordinate the places of a cluster from place 0, for the length of a ``with`` block."""
+    assert store is not None, "a cluster has a recovery store"
+    machines = _noted_machines(store.directory)
+    with Coordinator(cluster, own, machines) as coordinator:
+        print_line(f"place 0 of {len(cluster.addresses)}, listening on {cluster.addresses[0]}")
+        yield Coordinated(coordinator, store)
+
+
+def _noted_machines(directory: Path) -> list[str]:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found = json.loads((directory / _MACHINES).read_bytes())
+        return [str(one) for one in found]
+    return []
+
+
+def _note_machines(directory: Path, machines: Sequence[str]) -> None:
+    """Note which machines may have workers of a run, before they have."""
+    path = directory / _MACHINES
+    draft = path.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w") as file:
+        json.dump(list(machines), file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

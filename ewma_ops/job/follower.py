@@ -1,0 +1,120 @@
+"""A place of a cluster other than 0: runs its workers when place 0 says so, and keeps no state.
+
+Knows the lock and the processes of this machine; must not know Kafka, nor when a run may begin.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+
+from ewma_ops.job.answers import Lines
+from ewma_ops.job.cluster.errors import ClusterError
+from ewma_ops.job.cluster.layout import Cluster
+from ewma_ops.job.cluster.link import Link
+from ewma_ops.job.cluster.messages import Ended, Hello, Run
+from ewma_ops.job.log import print_line
+from ewma_ops.job.processes import Start, spawn
+from ewma_ops.job.recovery.manifest import MANIFEST
+from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.job.supervisor import POLL_S, Command, run_once
+
+__all__ = ["follow"]
+
+_SAY_EVERY_S = 5.0
+_SAY_FIRST_S = 0.5
+
+
+def follow(
+    cluster: Cluster,
+    own: Hello,
+    command: Command,
+    store: RecoveryStore,
+    signals: Sequence[int],
+    grace_s: float,
+    wait_s: float,
+    lines: Lines,
+    start: Start = spawn,
+) -> int:
+    """Run the workers of this place again and again, until the job or this launcher is to end.
+
+    Parameters
+    ----------
+    cluster, own
+        All machines, and what this one says of itself.
+    command
+        Makes the command line of a worker.
+    store
+        As of `ewma_ops.job.place.member_store`, locked.
+    signals
+        Stop signals as they come.
+    grace_s, wait_s
+        As of `ewma_ops.job.launcher.launch`; the latter is how long this place may not fit to the
+        others.
+    lines
+        Through which the workers are asked.
+    start
+        Makes a process of a worker's command line.
+
+    Returns
+    -------
+    int
+        An exit code, as of ``launch``.
+
+    Raises
+    ------
+    ClusterError
+        If this place does not fit to place 0.
+    """
+    print_line(f"place {cluster.place} of {len(cluster.addresses)}, of {cluster.name(0)}")
+    with Link(cluster, own) as link:
+        while True:
+            run = _await_run(link, signals, wait_s)
+            if run is None:
+                code = link.exit_code
+                return 1 if code is None else code
+            _adopt(store, run)
+            told = signals, grace_s, _never, lines, link, start
+            outcome = run_once(command, cluster.workers, store, None, *told)
+            notes = list(outcome.notes)
+            link.end(Ended(run.id, outcome.code, outcome.text, outcome.again, notes))
+            if signals:
+                link.await_told()
+                return outcome.code
+
+
+def _never() -> str:
+    return ""
+
+
+def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
+    """Wait for a run to begin; None if the job has ended, or this launcher is to stop."""
+    say_at = time.monotonic() + _SAY_FIRST_S
+    refused_since: float | None = None
+    while not signals and link.exit_code is None:
+        if (run := link.begin()) is not None:
+            return run
+        now = time.monotonic()
+        refused = link.refused
+        refused_since = (refused_since or now) if refused else None
+        if refused_since is not None and now > refused_since + wait_s:
+            raise ClusterError(
+                f"{refused}: make the same version, hosts, workers and configuration the same on "
+                "all hosts"
+            )
+        if now > say_at and (waits_for := link.waits_for()):
+            level = logging.WARNING if refused else logging.INFO
+            print_line(f"waiting for {waits_for}", level)
+            say_at = now + _SAY_EVERY_S
+        time.sleep(POLL_S)
+    return None
+
+
+def _adopt(store: RecoveryStore, run: Run) -> None:
+    """Write what place 0 notes of the job to where the workers here look for it."""
+    store.parts.mkdir(mode=0o700, exist_ok=True)
+    draft = store.directory / f"{MANIFEST}.new"
+    draft.write_bytes(run.manifest)
+    os.replace(draft, store.directory / MANIFEST)

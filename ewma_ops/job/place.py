@@ -1,0 +1,87 @@
+"""What one place of a cluster says of itself to the others, and what it keeps for that.
+
+Knows settings and the recovery directory; must not know sockets or processes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ewma_ops import __version__
+from ewma_ops.errors import ConfigError, StateError
+from ewma_ops.job.cluster.layout import Cluster
+from ewma_ops.job.cluster.messages import Hello
+from ewma_ops.job.recovery.lock import PRIVATE_FILE
+from ewma_ops.job.recovery.manifest import refuse_other_job
+from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.settings.model import Recovery, Settings
+
+__all__ = ["epoch_kept", "hello", "machine_of", "member_store", "recovery_of"]
+
+_MACHINE = "machine"
+
+
+def hello(settings: Settings, cluster: Cluster, machine: str = "", holds: int = -1) -> Hello:
+    """Return what a place says of itself, and what must be the same at all places."""
+    alarms = settings.alarms
+    job = {
+        **settings.identity(),
+        "recovery.interval": str(recovery_of(settings).interval),
+        "input.stop": settings.input.stop,
+        "alarms": "none" if alarms is None else f"{alarms.topic} {alarms.rules.fingerprint()}",
+    }
+    addresses = list(cluster.addresses)
+    return Hello(__version__, cluster.place, addresses, cluster.workers, job, machine, holds)
+
+
+def recovery_of(settings: Settings) -> Recovery:
+    """Return the table ``[recovery]``, without which there is no cluster.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if settings.recovery is None:
+        raise ConfigError("a cluster keeps its state at place 0: add the table [recovery]")
+    return settings.recovery
+
+
+def member_store(kept: RecoveryStore) -> RecoveryStore:
+    """Return where a place other than 0 keeps its lock, and what it is told of the job.
+
+    It has no part files: what the engine keeps is kept by the workers that have some, and those
+    are at place 0.
+    """
+    return RecoveryStore(kept.directory / "member")
+
+
+def machine_of(store: RecoveryStore) -> str:
+    """Return what names a machine as long as it has the directory of a locked store."""
+    path = store.directory / _MACHINE
+    _ = store.lock_fd
+    if not path.exists():
+        draft = path.with_suffix(".new")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w") as file:
+            file.write(os.urandom(8).hex())
+        draft.replace(path)
+    return path.read_text()
+
+
+def epoch_kept(settings: Settings, store: RecoveryStore) -> int:
+    """Return the epoch of a store of this job that lies at a place other than 0; -1 for none.
+
+    Raises
+    ------
+    StateError
+        If it is damaged.
+    """
+    noted = store.noted
+    if noted is None:
+        return -1
+    own = settings.identity()
+    try:
+        refuse_other_job(store.directory, {key: noted.job.get(key, "") for key in own}, own)
+    except StateError:
+        return -1
+    return store.epoch
