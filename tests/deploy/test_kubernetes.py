@@ -16,12 +16,14 @@ import pytest
 import yaml
 
 from ewma_ops.commands import cli
+from ewma_ops.job.cluster.layout import find_cluster
 from ewma_ops.settings.load import load
 from tests.helpers.kafka_jars import alone_with, cached
 from tests.helpers.servers import installed
 
 ROOT = Path(__file__).parents[2]
-BASE = ROOT / "deploy" / "kubernetes" / "base"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+BASE, CLUSTER = KUBERNETES / "base", KUBERNETES / "cluster"
 CHECKER = Path(__file__).parent / "kubernetes"
 
 
@@ -107,7 +109,43 @@ def test_the_policy_lets_in_nobody_but_prometheus() -> None:
     assert rule["from"]
 
 
-@pytest.mark.parametrize("directory", [BASE], ids=lambda path: path.name)
+def test_pods_of_a_cluster_find_and_reach_each_other_and_nobody_else_does() -> None:
+    stateful_set = read(CLUSTER / "statefulset.yaml")["spec"]
+    (container,) = stateful_set["template"]["spec"]["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    kustomization = read(CLUSTER / "kustomization.yaml")
+    for one in kustomization["replacements"]:  # the values are those of other fields
+        (path,) = one["targets"][0]["fieldPaths"]
+        name = re.fullmatch(r".*\[name=ewma\]\.env\.\[name=(\w+)\]\.value", path)
+        assert name is not None
+        kind, field = one["source"]["kind"], one["source"]["fieldPath"]
+        (replicas,) = kustomization["replicas"]
+        found = {"spec.replicas": replicas["count"], "metadata.name": STATEFUL_SET["serviceName"]}
+        assert kind == {"spec.replicas": "StatefulSet", "metadata.name": "Service"}[field]
+        environment[name[1]] = str(found[field])
+    workers = cli._parser().parse_args(CONTAINER["args"]).workers
+    cluster = find_cluster(None, None, workers, environment, "ewma-2")
+    assert cluster is not None
+    assert cluster.place == 2
+    hosts, ports = zip(*(one.rsplit(":", 1) for one in cluster.addresses), strict=True)
+    assert hosts == ("ewma-0.ewma", "ewma-1.ewma", "ewma-2.ewma")
+    assert read(BASE / "service.yaml")["metadata"]["name"] == "ewma"
+    listening = [int(ports[0]) + i for i in range(workers + 1)]
+    assert [port["containerPort"] for port in container["ports"]] == listening
+    service = read(CLUSTER / "service.yaml")["spec"]["ports"]
+    assert [port["port"] for port in service] == listening
+    scraping, among_us = read(CLUSTER / "networkpolicy.yaml")["spec"]["ingress"]
+    assert [scraping] == read(BASE / "networkpolicy.yaml")["spec"]["ingress"]
+    assert among_us["from"] == [{"podSelector": STATEFUL_SET["selector"]}]
+    named = [port["name"] for port in container["ports"]]
+    assert [port["port"] for port in among_us["ports"]] == named
+    # Pods that wait for each other are not ready, and have to find each other all the same.
+    assert STATEFUL_SET["podManagementPolicy"] == "Parallel"
+    assert read(BASE / "service.yaml")["spec"]["publishNotReadyAddresses"] is True
+    assert stateful_set["updateStrategy"] == {"type": "OnDelete"}
+
+
+@pytest.mark.parametrize("directory", [BASE, CLUSTER], ids=lambda path: path.name)
 def test_a_kustomization_names_all_files_beside_it(directory: Path) -> None:
     one = read(directory / "kustomization.yaml")
     named = {*one["resources"], *(patch["path"] for patch in one.get("patches", ()))}
@@ -153,10 +191,11 @@ def checked(checker: Path, *directories: Path) -> subprocess.CompletedProcess[st
 
 @pytest.mark.slow
 def test_the_api_server_would_take_all_objects(checker: Path) -> None:
-    done = checked(checker, BASE)
+    done = checked(checker, BASE, CLUSTER)
     assert done.returncode == 0, done.stdout
     kinds = [line.partition("/")[0] for line in done.stdout.split()]
-    assert sorted(kinds) == ["ConfigMap", "NetworkPolicy", "Service", "StatefulSet"]
+    each = ["ConfigMap", "NetworkPolicy", "Service", "StatefulSet"]
+    assert sorted(kinds) == sorted([*each, *each, "PodDisruptionBudget"])
 
 
 @pytest.mark.slow
