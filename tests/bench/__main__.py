@@ -10,6 +10,7 @@ from tests.bench import (
     bench_formats,
     bench_kernel,
     bench_live,
+    bench_m3,
     bench_memory,
     bench_metrics,
     bench_operators,
@@ -31,6 +32,7 @@ bench_rejects.main([])
 bench_stages.main([])
 bench_start.main([])
 bench_backtest.main([])
+bench_m3.main([])
 bench_live.main([])
 bench_alarms.main([])
 bench_attack.main([])
