@@ -160,7 +160,8 @@ def _binary_number(pieces: Sequence[bytes]) -> Guess | None:
     (size,) = sizes
     bits = 8 * size
     packed = b"".join(pieces)
-    floats = np.abs(np.frombuffer(packed, f">f{size}").astype(np.float64))
+    with np.errstate(invalid="ignore"):  # a NaN that signals
+        floats = np.abs(np.frombuffer(packed, f">f{size}").astype(np.float64))
     usual = (floats == 0) | ((floats > 1e-9) & (floats < 1e15))
     kind = "float" if 2 * np.count_nonzero(usual & (floats != 0)) > len(pieces) else "int"
     words = f"numbers of {size} bytes, such as Kafka's own serializers write"
