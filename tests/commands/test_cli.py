@@ -159,6 +159,30 @@ def test_times_are_given_with_their_unit(here: Here, tmp_path: Path) -> None:
         assert_told(done, 2, "is not a duration", '"90s"')
 
 
+@pytest.mark.slow
+def test_each_command_starts_in_an_interpreter_of_its_own(job: Job, tmp_path: Path) -> None:
+    """What ``ewma`` of the tests runs is forked: what is missing there it may have by others."""
+    job.configure(notify={"topic": "no-such", "webhook": "http://127.0.0.1:1"})
+    path, topic, page = str(job.path), f"--topic={job.input}", tmp_path / "page.html"
+    job.send(made_up(20, series=2))
+    for arguments, code, says in [
+        (["init", f"--bootstrap-servers={job.bootstrap}", topic], 0, "[smooth]"),
+        (["check", path], 0, job.output),
+        (["run", path], 0, "state saved"),
+        (["verify", path], 0, "exactly once"),
+        (["redrive", path, "--dry-run"], 0, "no letters"),
+        (["top", path, "--once"], 0, "2 series"),
+        (["plot", path, "--series=sensor-1", f"--output={page}"], 0, "readings"),
+        (["notify", path], 2, "topic 'no-such' does not exist"),
+    ]:
+        done = subprocess.run(
+            [*EWMA, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
+        assert done.returncode == code, done
+        assert says in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_no_broker(job: Job) -> None:
     address = f"127.0.0.1:{free_port()}"
     job.configure(kafka={"bootstrap_servers": address, "bootstrap_timeout_ms": 500})

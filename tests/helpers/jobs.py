@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.helpers.brokers import Record, make_topic, produce, read_all
+from tests.helpers.forking import start
 from tests.helpers.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -167,24 +168,15 @@ def ewma(*arguments: str, limit_s: float = PATIENCE_S, **variables: str) -> Fini
 
 def finished(command: Sequence[str], limit_s: float = PATIENCE_S, **variables: str) -> Finished:
     """Run a program to its end."""
-    return subprocess.run(
-        command,
-        env=_environment(variables),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=limit_s,
-        check=False,
-    )
+    with started(command, **variables) as child:
+        out, err = child.communicate(timeout=limit_s)
+    return Finished(command, child.returncode, out, err)
 
 
 @contextmanager
 def started(command: Sequence[str], **variables: str) -> Iterator[subprocess.Popen[str]]:
     """Run a program in the background; it does not outlive the block."""
-    pipe = subprocess.PIPE
-    child = subprocess.Popen(
-        command, env=_environment(variables), cwd=ROOT, stdout=pipe, stderr=pipe, text=True
-    )
+    child = start(command, _environment(variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield child
     finally:

@@ -1,4 +1,4 @@
-"""A flow that ticks, as programs: ``ticking.py worker|launcher ...``; imports no pytest.
+"""A flow that ticks, as ``python -m tests.helpers.ticking worker|launcher ...``; without pytest.
 
 Its state fails on a number that is lost or comes again, so that a run proves its resume.
 """
@@ -105,7 +105,7 @@ def command(
     directory: Path, place: int, addresses: Sequence[str], limit: int = 10**9, mode: str = "ok"
 ) -> list[str]:
     arguments = [str(directory), str(place), ";".join(addresses), str(limit), mode]
-    return [sys.executable, __file__, "worker", *arguments]
+    return [sys.executable, "-m", "tests.helpers.ticking", "worker", *arguments]
 
 
 def worker_program(directory: str, place: str, addresses: str, limit: str, mode: str) -> int:

@@ -24,8 +24,9 @@ from ewma_ops.job.recovery.manifest import Beginning
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import Counts
 from ewma_ops.job.signs import UNAVAILABLE
+from tests.helpers.forking import start
 from tests.helpers.patience import PATIENCE_S, slowness
-from tests.helpers.ticking import ENV, ROOT, await_progress, lines
+from tests.helpers.ticking import ENV, await_progress, lines
 
 pytestmark = pytest.mark.slow
 
@@ -48,15 +49,8 @@ def launcher(
     directory: Path, workers: int = 1, limit: int = 10**9, mode: str = "ok", grace_s: float = 30
 ) -> Iterator[subprocess.Popen[str]]:
     options = json.dumps([workers, limit, mode, grace_s])
-    line = [
-        sys.executable,
-        str(ROOT / "tests" / "helpers" / "ticking.py"),
-        "launcher",
-        str(directory),
-        options,
-    ]
-    pipe = subprocess.PIPE
-    child = subprocess.Popen(line, env=ENV, stdout=pipe, stderr=pipe, text=True)
+    line = [sys.executable, "-m", "tests.helpers.ticking", "launcher", str(directory), options]
+    child = start(line, ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield child
     finally:
@@ -234,18 +228,12 @@ def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path, death: str) ->
     reader, writer = os.pipe()
     fill(writer)
     options = json.dumps([2, 10**9, "noisy", 30])
-    line = [
-        sys.executable,
-        str(ROOT / "tests" / "helpers" / "ticking.py"),
-        "launcher",
-        str(tmp_path),
-        options,
-    ]
-    with subprocess.Popen(line, env=ENV, stderr=writer, stdout=subprocess.DEVNULL) as child:
+    line = [sys.executable, "-m", "tests.helpers.ticking", "launcher", str(tmp_path), options]
+    with start(line, ENV, stderr=writer, stdout=subprocess.DEVNULL) as child:
         os.close(writer)
         try:
             await_progress(tmp_path, beyond=300)  # with a line to the log for each
-            pids = worker_pids(child)  # type: ignore[arg-type]
+            pids = worker_pids(child)
             if death == "worker":
                 os.kill(pids[0], signal.SIGKILL)
             else:

@@ -14,6 +14,7 @@ import pytest
 
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE
+from tests.helpers.forking import start
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.ticking import ENV, await_progress, command, lines
 
@@ -37,7 +38,7 @@ class Workers:
 
     def start(self, place: int, **options: str | int) -> subprocess.Popen[str]:
         line = command(self.directory, place, self.addresses, **options)  # type: ignore[arg-type]
-        child = subprocess.Popen(line, env=ENV, stderr=subprocess.PIPE, text=True)
+        child = start(line, ENV, stderr=subprocess.PIPE)
         self.children.append(child)
         return child
 
