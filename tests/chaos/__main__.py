@@ -1,7 +1,8 @@
 """``make chaos``: every kind of kill and hurt, in every mode, moves, and controls that must fail.
 
     make chaos ARGS="--share 0.1"      a tenth of the kills and hurts
-    make chaos ARGS="--only modes"     one campaign: modes, hurts, cluster, alarms, moves, controls
+    make chaos ARGS="--only modes"     one campaign: modes, hurts, cluster, alarms, hosts, moves,
+                                       controls
     make chaos ARGS="--soak 30"        instead: 30 minutes at a steady rate, a kill each minute
     make chaos ARGS="--seed 7"         the same again
 
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.chaos.harness import BROKERS, CLUSTERED, ROUGH, run, surroundings
+from tests.chaos.harness import BROKERS, CLUSTERED, HOSTED, ROUGH, run, surroundings
 from tests.chaos.judge import Verdict
 from tests.chaos.plan import Plan
 from tests.chaos.scene import Surroundings
@@ -94,7 +95,26 @@ ALARMS = [
 ]
 """Transitions of alarms: each once, with the bytes of a run that nothing happened to."""
 
-CAMPAIGNS = {"modes": MODES, "hurts": HURTS, "cluster": CLUSTER, "alarms": ALARMS}
+HOSTS = [
+    Plan(0, 60, hosts=2, actions=HOSTED),
+    Plan(0, 70, "kafka", hosts=3, actions=HOSTED, late_s=1.5),
+    Plan(0, 30, "kafka", hosts=2, actions=(*HOSTED, "successor"), interval="30s"),
+    Plan(0, 40, "kafka", hosts=3, actions=HOSTED, delivery="transactional"),
+]
+"""One job on several hosts. What the dead have sent is appended later than the flow waits for it,
+and a host that wakes may go on for half a minute: only fences keep both out."""
+
+CAMPAIGNS = {
+    "modes": MODES,
+    "hurts": HURTS,
+    "cluster": CLUSTER,
+    "alarms": ALARMS,
+    "hosts": HOSTS,
+}
+
+
+WAKING = Plan(0, 3, "kafka", hosts=2, actions=("successor",), interval="30s", p=0.0)
+"""A host that wakes beside the one that has its place, and goes on as long as it can."""
 
 
 def drawn(plans: list[Plan], seed: int, share: float) -> list[Plan]:
@@ -117,6 +137,7 @@ def controls(seed: int) -> list[Plan]:
         dataclasses.replace(dying, control="highest offset"),
         Plan(seed, 60, control="no purge", interval="0s"),
         dataclasses.replace(dying, control="identity without rule and series", alarms=True),
+        dataclasses.replace(WAKING, seed=seed, control="no fence"),
     ]
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from kafka import KafkaConsumer, TopicPartition
 
 from ewma_ops.demo.broker import EmbeddedBroker
+from tests.chaos.hosts import JobOnHosts
 from tests.chaos.hurts import HURTS, deal
 from tests.chaos.job import PARTITIONS_LETTERS, PARTITIONS_OUT, Job
 from tests.chaos.judge import Verdict
@@ -28,13 +29,15 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.scene import Scene, Surroundings
 from tests.helpers.brokers import ApacheKafka, KafkaCluster
 
-__all__ = ["BROKERS", "CLUSTERED", "ROUGH", "behind", "run", "surroundings"]
+__all__ = ["BROKERS", "CLUSTERED", "HOSTED", "ROUGH", "behind", "run", "surroundings"]
 
 ROUGH = (*Plan.actions, "start", "broker", "answers", "answers")
 """What can be done to a job on one Apache Kafka."""
 
 BROKERS = ("leader", "controller", "rolling restart", "reassignment", "stopped broker", "quota")
 """What can be done to three brokers, beside what is done to the job."""
+HOSTED = ("worker", "host", "host", "host stop", "host pause", "cut off", "new disk", "successor")
+"""What can be done to a job on several hosts."""
 CLUSTERED = (*Plan.actions, "start", "hang-up", "clock", "garbage", *BROKERS)
 """What can be done to a job on three brokers, as often as one likes."""
 
@@ -44,7 +47,7 @@ Tell = Callable[[str], None]
 def run(around: Surroundings, directory: Path, plan: Plan, tell: Tell = lambda _: None) -> Verdict:
     """Feed, hurt and judge."""
     rng = random.Random(f"{plan.seed} main")
-    scene = Scene(around, directory, plan)
+    scene = Scene(around, directory, plan, JobOnHosts if plan.hosts > 1 else Job)
     scene.feeder.start()
     deaths = directory / "deaths"
     try:
@@ -164,9 +167,11 @@ def main() -> int:
     parser.add_argument("--late", type=float, default=0.0, help="appends of the dead, seconds")
     parser.add_argument("--broker", choices=["embedded", "kafka", "cluster"], default="embedded")
     parser.add_argument("--alarms", action="store_true", help="with rules of alarms")
+    parser.add_argument("--hosts", type=int, default=1, help="on which it runs")
     parser.add_argument("--directory", type=Path, required=True)
     options = parser.parse_args()
     usual = {"kafka": ROUGH, "cluster": CLUSTERED}.get(options.broker, Plan.actions)
+    usual = HOSTED if options.hosts > 1 else usual
     plan = Plan(
         options.seed,
         options.blows,
@@ -185,6 +190,7 @@ def main() -> int:
         actions=options.action or usual,
         once=options.once,
         alarms=options.alarms,
+        hosts=options.hosts,
     )
     with surroundings(plan, options.directory) as around:
         verdict = run(around, options.directory / "run", plan, print)

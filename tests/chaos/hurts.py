@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.chaos import cluster, topics
+from tests.chaos import cluster, hosts, topics
 from tests.chaos.scene import Scene
 from tests.helpers.disks import DiskUnavailableError, disk, fill
 from tests.helpers.patience import PATIENCE_S
@@ -306,6 +306,12 @@ HURTS: Mapping[str, Hurt] = {
         topics.lower_limit,
         topics.LIMIT_LOWERED,
     ),
+    "host": Hurt("kills all processes of a host", hosts.kill),
+    "host stop": Hurt("stops a host gracefully", hosts.stop),
+    "host pause": Hurt("lets a host stand still for up to 9 s", hosts.pause),
+    "cut off": Hurt("cuts a host off from the others, not from Kafka", hosts.cut_off),
+    "new disk": Hurt("replaces a host by one with an empty disk", hosts.replace),
+    "successor": Hurt("wakes a host beside the one in its place", hosts.succeed),
     "leader": Hurt("kills the leader of a partition", cluster.kill_leader, beside=True),
     "controller": Hurt("kills the active controller", cluster.kill_controller, beside=True),
     "rolling restart": Hurt("restarts all brokers in turn", cluster.restart_all, beside=True),

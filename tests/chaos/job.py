@@ -272,6 +272,9 @@ class Job:
             self.process.kill()
             self.process.wait()
 
+    def close(self) -> None:
+        self.kill()
+
     def told(self) -> str:
         self.log.flush()
         return (self.directory / "job.log").read_text(errors="replace")

@@ -62,6 +62,8 @@ class Verdict:
     examples: list[str] = field(default_factory=list)
     slowest_stop_s: float = 0.0
     longest_gap_s: float = 0.0
+    gaps: dict[str, list[float]] = field(default_factory=dict)
+    """How long nothing was written after something was done, by what that was."""
 
     @property
     def faults(self) -> int:
@@ -91,8 +93,12 @@ class Verdict:
         done = sorted({**self.deaths, **self.hurts}.items())
         lines = [f"  {n:4} {what}" for what, n in done]
         lines += [f"  {n:4} stops that said {what!r}" for what, n in sorted(self.stops.items())]
+        lines += [_gaps_line(what, sorted(gaps)) for what, gaps in sorted(self.gaps.items())]
         lines += [f"  {example}" for example in self.examples]
         return "\n".join([*lines, f"  slowest graceful stop {self.slowest_stop_s:.1f} s"])
+
+    def note_gap(self, what: str, seconds: float) -> None:
+        self.gaps.setdefault(what, []).append(seconds)
 
     def fail(self, reason: str) -> None:
         self.failed += f"; {reason}" if self.failed else reason
@@ -100,6 +106,11 @@ class Verdict:
     def example(self, text: str) -> None:
         if len(self.examples) < 12:
             self.examples.append(text)
+
+
+def _gaps_line(what: str, gaps: list[float]) -> str:
+    median, longest = gaps[len(gaps) // 2], gaps[-1]
+    return f"  written again {median:.1f} s (median; longest {longest:.1f} s) after {what}"
 
 
 class Judge:

@@ -53,6 +53,8 @@ class Plan:
     alarms
         Whether the job has rules of alarms, several of which one reading raises; and batches so
         small that a kill comes between two alarms of a reading.
+    hosts
+        On how many hosts it runs, with one worker each; 1 is a launcher that knows of no other.
     """
 
     seed: int
@@ -75,6 +77,7 @@ class Plan:
     check_every: int = 0
     target_configs: Sequence[tuple[str, str]] = ()
     alarms: bool = False
+    hosts: int = 1
 
     @property
     def replication(self) -> int:
@@ -87,5 +90,6 @@ class Plan:
         faults += [f"control: {self.control}"] * bool(self.control)
         faults += [", ".join(self.once)] * bool(self.once)
         faults += ["alarms"] * self.alarms
+        faults += [f"{self.hosts} hosts"] * (self.hosts > 1)
         named = [f"seed {self.seed}", self.broker, self.delivery, f"interval {self.interval}"]
         return ", ".join([*named, *faults])

@@ -42,10 +42,16 @@ class Surroundings:
 class Scene:
     """One run of one plan."""
 
-    def __init__(self, around: Surroundings, directory: Path, plan: Plan) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        directory: Path,
+        plan: Plan,
+        make_job: Callable[[str, Path, Plan], Job] = Job,
+    ) -> None:
         self.around, self.directory, self.plan = around, directory, plan
         self.verdict = Verdict()
-        self.job = Job(around.bootstrap, directory, plan)
+        self.job = make_job(around.bootstrap, directory, plan)
         self.feeder = Feeder(around.bootstrap, self.job.source, plan)
         self.judge = Judge(self.job)
         self.tolerated: list[str] = []
@@ -67,7 +73,7 @@ class Scene:
             self._running.result()
 
     def close(self) -> None:
-        self.job.kill()
+        self.job.close()
         self.feeder.abandon()
         self._beside.shutdown()
 

@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from tests.helpers.jobs import EWMA, ROOT, Job, wait_until
+from tests.helpers.namespaces import Namespace
 from tests.helpers.patience import PATIENCE_S
 
 __all__ = ["Hosts", "free_ports"]
@@ -30,12 +32,23 @@ class Hosts:
         How many there are.
     workers
         Worker processes on each.
+    machines
+        Their network namespaces, if they have some, by place.
     """
 
-    def __init__(self, job: Job, directory: Path, count: int, workers: int = 1) -> None:
+    def __init__(
+        self,
+        job: Job,
+        directory: Path,
+        count: int,
+        workers: int = 1,
+        machines: Sequence[Namespace] = (),
+    ) -> None:
         self.job, self.directory, self.workers = job, directory, workers
+        self.machines = list(machines)
         self.port = free_ports(workers + 1)
         self.count = count
+        self._replaced: Counter[int] = Counter()
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self._logs: dict[int, IO[bytes]] = {}
         self.configure()
@@ -49,7 +62,7 @@ class Hosts:
             self.job.configure(**tables)
 
     def state(self, place: int) -> Path:
-        return self.directory / f"state-{place}"
+        return self.directory / f"state-{place}{'-new' * self._replaced[place]}"
 
     def path(self, place: int) -> Path:
         return self.directory / f"host-{place}.toml"
@@ -57,7 +70,8 @@ class Hosts:
     @property
     def addresses(self) -> str:
         """What ``--cluster`` is given."""
-        return ";".join(f"127.0.0.{i + 1}:{self.port}" for i in range(self.count))
+        hosts = [one.address for one in self.machines] or [f"127.0.0.{i + 1}" for i in range(256)]
+        return ";".join(f"{host}:{self.port}" for host in hosts[: self.count])
 
     def start(self, *places: int, options: Sequence[str] = (), **variables: str) -> None:
         """Start the launchers of some places; of all, if none is named.
@@ -68,13 +82,20 @@ class Hosts:
             log = self._logs.setdefault(place, (self.directory / f"{place}.log").open("ab"))
             alone = self.count == 1
             cluster = [] if alone else ["--cluster", self.addresses, f"--place={place}"]
+            where = self.machines[place].run if self.machines else ()
             line = [f"--workers={self.workers}", *cluster, *options]
             self.processes[place] = subprocess.Popen(
-                [*EWMA, "run", str(self.path(place)), *line],
+                [*where, *EWMA, "run", str(self.path(place)), *line],
                 env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
                 stdout=log,
                 stderr=log,
             )
+
+    def replace(self, place: int) -> None:
+        """Have another machine at a place, with an empty disk."""
+        was, path = self.state(place), self.path(place)
+        self._replaced[place] += 1
+        path.write_text(path.read_text().replace(str(was), str(self.state(place))))
 
     def told(self, place: int) -> str:
         """Return what a launcher and its workers have said."""

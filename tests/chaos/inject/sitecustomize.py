@@ -137,6 +137,8 @@ def break_on_purpose(control: str) -> None:
         replace("ewma_ops.connectors.sink.ledger", "Ledger", "recall", up_to_the_highest)
     elif control == "identity without rule and series":
         replace("ewma_ops.serde.json.alarms", "", "_ordinal", lambda _: only_of_the_reading)
+    elif control == "no fence":
+        replace("ewma_ops.job.lookups", "JobLookups", "fence", lambda _: lambda _: "")
     elif control == "no purge":
         replace("ewma_ops.job.recovery.store", "", "purge_ghosts", lambda _: unpurged)
 
