@@ -188,7 +188,8 @@ class MeasureColumns:
 
     def change(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return by how much the averages of rows changed within the last minute."""
-        changed: NDArray[np.float64] = self.average[rows] - self.base[rows].astype(np.float64)
+        now = self.average[rows].astype(np.float32)  # as the base is: what is the same differs by 0
+        changed: NDArray[np.float64] = now.astype(np.float64) - self.base[rows]
         return changed
 
 

@@ -199,17 +199,16 @@ def drawn(
         settled_from = float(part[min(after, len(part) - 1), TIME])
     marks = part[late][:, [TIME, VALUE]]
     marks = marks[np.isfinite(marks).all(axis=1)][-_MOST_LATE:].tolist()
-    shown = part[:, : UPPER + 1]
-    forecasts = 0, 0
+    past, forecasts = None, (0, 0)
     if lead is not None:
-        past = past_forecasts(times, whole.numbers[:, FORECAST], lead, lead_in, end)
-        shown = np.column_stack([shown, past[:, 0]])
-        forecasts = _kept(whole.numbers[first:stop, VALUE], past[first - lead_in :][: stop - first])
-    columns = shown.T if step is None else _thinned(shown, step)
-    x, value, average, lower, upper, *past_forecast = columns[0], *map(_rounded, columns[1:])
+        made = past_forecasts(times, whole.numbers[:, FORECAST], lead, lead_in, end)
+        forecasts = _kept(whole.numbers[first:stop, VALUE], made[first - lead_in :][: stop - first])
+        past = made[:, 0]
+    x, value, at = (part[:, TIME], part[:, VALUE], ...) if step is None else _thinned(part, step)
+    average, lower, upper = (_rounded(part[at, column]) for column in (AVERAGE, LOWER, UPPER))
     return Drawn(
         x,
-        value,
+        _rounded(value),
         average,
         lower,
         upper,
@@ -217,7 +216,7 @@ def drawn(
         stop - first,
         int(late.sum()),
         marks,
-        past_forecast[0] if past_forecast else None,
+        None if past is None else _rounded(past[at]),
         forecasts,
     )
 
@@ -236,7 +235,15 @@ def _step(span_s: float, width: int) -> float:
     return float(next(power * step for step in _STEPS if power * step >= least))
 
 
-def _thinned(part: NDArray[np.float64], step: float) -> list[NDArray[np.float64]]:
+class _Points(NamedTuple):
+    """Points of a chart, and which reading each has its average and band of."""
+
+    x: NDArray[np.float64]
+    value: NDArray[np.float64]
+    at: NDArray[np.intp]
+
+
+def _thinned(part: NDArray[np.float64], step: float) -> _Points:
     """Return two points for each step of time that has any reading, and the last reading."""
     times, values = part[:, TIME], part[:, VALUE]
     bucket = np.floor(times / step)
@@ -249,14 +256,12 @@ def _thinned(part: NDArray[np.float64], step: float) -> list[NDArray[np.float64]
     two[:, 0], two[:, 1] = np.where(rising, low, high), np.where(rising, high, low)
     x: NDArray[np.float64] = np.empty_like(two)
     x[:, 0], x[:, 1] = times[starts], np.maximum(times[stops - 1], times[starts] + step / 4)
-    ends = part[stops - 1]
-    others = [np.repeat(column, 2) for column in ends[:, AVERAGE:].T]
-    columns = [np.maximum.accumulate(x.ravel()), two.ravel(), *others]
+    points = _Points(np.maximum.accumulate(x.ravel()), two.ravel(), np.repeat(stops - 1, 2))
     if not np.array_equal(two[-1, 1], values[-1], equal_nan=True):
         # The line ends where the series does, and the step still has its lowest and highest value.
-        last = [columns[0][-1], *part[-1, VALUE:]]
-        columns = [np.append(*pair) for pair in zip(columns, last, strict=True)]
-    return columns
+        last = points.x[-1], values[-1], len(part) - 1
+        points = _Points(*(np.append(*pair) for pair in zip(points, last, strict=True)))
+    return points
 
 
 def _rounded(column: NDArray[np.float64]) -> NDArray[np.float64]:

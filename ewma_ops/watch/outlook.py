@@ -37,7 +37,7 @@ class Lead(NamedTuple):
     """How far ahead a forecast is: in seconds, or, with decay per reading, in readings."""
 
     seconds: float | None = None
-    readings: int = 0
+    readings: float = 0.0
 
     def within(self, gap_s: float | None) -> float | None:
         """Return the seconds that it is where readings have such a gap; None: not known."""
@@ -67,7 +67,7 @@ class Outlook(NamedTuple):
         horizon = self.smoothing.ahead.horizon
         if self.smoothing.decay.by_time:
             return Lead(horizon / self.per_s)
-        return Lead(readings=max(round(horizon), 1))
+        return Lead(readings=horizon)
 
     @property
     def unit(self) -> tuple[str, float]:
@@ -226,7 +226,8 @@ def past_forecasts(
     """Return what had been forecast for some readings, a horizon before each.
 
     By time that is the newest forecast that was made at least a horizon before; it stands for a
-    reading up to half the horizon after the time that it was for.
+    reading up to half the horizon after the time that it was for. A horizon that is no whole number
+    of readings is rounded.
 
     Parameters
     ----------
@@ -251,15 +252,17 @@ def past_forecasts(
     """
     found: NDArray[np.float64] = np.full((stop - first, forecasts.shape[1]), np.nan)
     if lead.seconds is None:
-        begin = max(first, lead.readings)
-        found[begin - first :] = forecasts[begin - lead.readings : max(stop - lead.readings, 0)]
+        n = round(lead.readings)
+        begin = max(first, n)
+        found[begin - first :] = forecasts[begin - n : max(stop - n, 0)]
         return found
-    lead_s = lead.seconds
-    asked = times_s[first:stop]
+    asked, lead_s = times_s[first:stop], lead.seconds
     since = int(np.searchsorted(times_s, asked[0] - (1.0 + _OFF) * lead_s)) if len(asked) else 0
     made = since + np.flatnonzero(np.isfinite(forecasts[since:stop, 0]))
-    at = np.searchsorted(times_s[made], asked - lead_s, side="right") - 1
-    known = at >= 0
-    known[known] = asked[known] - times_s[made[at[known]]] <= (1.0 + _OFF) * lead_s
-    found[known] = forecasts[made[at[known]]]
+    if not len(made):
+        return found
+    place = np.searchsorted(times_s[made], asked - lead_s, side="right") - 1
+    source = made[place]  # of -1, where there was none, it is dropped
+    known = (place >= 0) & (asked - times_s[source] <= (1.0 + _OFF) * lead_s)
+    found[known] = forecasts[source[known]]
     return found

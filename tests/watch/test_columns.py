@@ -67,6 +67,12 @@ def test_without_a_spread_there_is_no_z() -> None:
     assert math.isnan(book.columns.measures[0].z[0])
 
 
+def test_an_average_that_stays_has_not_changed() -> None:
+    book = a_book("mean")
+    take(book, ["a", "a", "b"], [[1, 20.1], [1, 20.1], [1, 0.3]])
+    assert book.columns.measures[0].change(np.arange(2)).tolist() == [0.0, 0.0]
+
+
 def test_a_constant_series_has_no_z_and_an_own_z_is_taken() -> None:
     book = a_book("mean", "std")
     take(book, ["a", "a"], [[1, 1, 0], [2, 1.5, 0.5]])

@@ -259,7 +259,7 @@ export class Chart {
     const span = n ? `, event times ${moment(one.x[0])} to ${moment(one.x[n - 1])} UTC` : "";
     const notes = this.charts.map((each) => each.note).filter(Boolean);
     const told = [...new Set(notes)].join("; ");
-    const text = n ? `${whole(one.readings)} readings${span}.` + (told ? ` ${sentence(told)}` : "") : sentence(told || "no readings in this span");
+    const text = n ? `${whole(one.readings)} reading${one.readings === 1 ? "" : "s"}${span}.` + (told ? ` ${sentence(told)}` : "") : sentence(told || "no readings in this span");
     const several = `${this.charts.length} series, their averages${this.charts.some(hasLine) ? "; dashed, their forecasts" : ""}.`;
     say(summary, this.charts.length > 1 ? several + (told ? ` ${sentence(told)}` : "") : [text, one.outlook?.sentence].filter(Boolean).join(" "));
   }
