@@ -172,12 +172,12 @@ class MeasureColumns:
         """Return where a series is going, by the names of the statistics that events have."""
         return dict(zip(self._outlook_names, self.outlook[row].tolist(), strict=True))
 
-    def trend(self, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
-        """Return the trends of rows, per second or reading; None where events have none."""
-        if "trend" not in self._outlook_names:
+    def outlook_of(self, name: str, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        """Return a statistic of where rows are going; None where events have none."""
+        if name not in self._outlook_names:
             return None
-        trend: NDArray[np.float64] = self.outlook[rows, self._outlook_names.index("trend")]
-        return trend
+        found: NDArray[np.float64] = self.outlook[rows, self._outlook_names.index(name)]
+        return found
 
     def recent(self, row: int, count: int) -> NDArray[np.float32]:
         """Return the latest values of a series, oldest first, of which ``count`` came in all."""

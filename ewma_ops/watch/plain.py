@@ -38,11 +38,13 @@ def heads(table: dict[str, Any]) -> dict[str, bool]:
 
     Examples
     --------
-    >>> [*heads({"trend": [0.5], "trend_unit": "h"})][3:5]
-    ['z', 'trend /h']
+    >>> ahead = {"trend": [0.5], "trend_unit": "h", "forecast": [21.0], "horizon": "15 min"}
+    >>> [*heads(ahead)][3:6]
+    ['z', 'trend /h', 'in 15 min']
     """
     trend = {} if table["trend"] is None else {f"trend /{table['trend_unit']}": True}
-    numbers = {"value": True, "average": True, "z": True, **trend, "last": True}
+    forecast = {} if table["forecast"] is None else {f"in {table['horizon']}": True}
+    numbers = {"value": True, "average": True, "z": True, **trend, **forecast, "last": True}
     return {"series": False, **numbers, "readings": False, "state": False}
 
 
@@ -59,6 +61,7 @@ def cells(table: dict[str, Any]) -> list[list[str]]:
                 _number(table["average"][i], size),
                 "-" if table["z"][i] is None else f"{table['z'][i]:+.1f}",
                 *([] if table["trend"] is None else [_trend(table["trend"][i], size)]),
+                *([] if table["forecast"] is None else [_number(table["forecast"][i], size)]),
                 _ago(now - table["seen"][i]),
                 _bars(table["spark"][i]),
                 f"{_MARKS.get(kind, '▲')} {shown_text(words, _LONGEST_ID)}",

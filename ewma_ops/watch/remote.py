@@ -69,6 +69,8 @@ class _Table(msgspec.Struct):
     change: _Numbers = []
     trend: _Numbers | None = None
     trend_unit: str = ""
+    forecast: _Numbers | None = None
+    horizon: str = ""
     time: _Numbers = []
     seen: list[float] = []
     readings: list[int] = []

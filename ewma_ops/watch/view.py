@@ -221,8 +221,8 @@ class Looker:
             rows, matched = self.rows(view)
             at = np.array(rows, np.intp)
             columns = book.columns
-            counts, trend = columns.count[at], of.trend(at)
-            outlook = of.measure.outlook
+            counts, outlook = columns.count[at], of.measure.outlook
+            trend, forecast = of.outlook_of("trend", at), of.outlook_of("forecast", at)
             unit, unit_s = ("", 1.0) if outlook is None else outlook.unit
             return {
                 "series": len(book.index),
@@ -235,6 +235,8 @@ class Looker:
                 "change": listed(of.change(at)),
                 "trend": None if trend is None else listed(trend * unit_s),
                 "trend_unit": unit,
+                "forecast": None if forecast is None else listed(forecast),
+                "horizon": "" if outlook is None else outlook.horizon,
                 "time": columns.time_s[at].tolist(),
                 "seen": np.round(columns.seen_s[at], 2).tolist(),
                 "readings": counts.tolist(),
@@ -271,8 +273,8 @@ class Looker:
         with book.lock:
             of = self._measure(view)
             rows, _ = self.rows(view, every=True)
-        trends = [] if of.trend(np.zeros(0, np.intp)) is None else ["trend"]
-        heads = ["series", "time", "value", of.measure.average_name, "z", *trends]
+        ahead = [] if of.measure.outlook is None else [*of.measure.outlook.places]
+        heads = ["series", "time", "value", of.measure.average_name, "z", *ahead]
         yield [*heads, "readings", "state"]
         for begin in range(0, len(rows), piece):
             part = rows[begin : begin + piece]
@@ -283,7 +285,7 @@ class Looker:
                     [
                         iso(float(book.columns.time_s[row])),
                         *map(_number, (of.value[row], of.average[row], of.z[row])),
-                        *(_number(of.newest_outlook(row)[name]) for name in trends),
+                        *map(_number, of.newest_outlook(row).values()),
                         int(book.columns.count[row]),
                         state_of(book, of, row, now)[1],
                     ]

@@ -201,7 +201,7 @@ def test_a_wild_forecast_leaves_room_for_the_readings() -> None:
 # In tables, files and words --------------------------------------------------------------------
 
 
-def test_rows_have_a_trend_with_an_arrow_where_events_have_one() -> None:
+def test_rows_have_a_trend_with_an_arrow_and_a_forecast_where_events_have_them() -> None:
     seen, _ = opened()
     seen.write("flat", [60, 61], [3.0, 3.0])
     seen.write("one", [60], [3.0])
@@ -209,16 +209,19 @@ def test_rows_have_a_trend_with_an_arrow_where_events_have_one() -> None:
     table = seen.looker.table(View())
     assert table["trend_unit"] == "h"
     assert [*heads(table)] == [
-        "series", "value", "average", "z", "trend /h", "last", "readings", "state",
+        "series", "value", "average", "z", "trend /h", "in 15 min", "last", "readings", "state",
     ]  # fmt: skip
+    assert cells(table)[-1][5] == "75.000"
     found = {row[0]: row[4] for row in cells(table)}
     assert found["flat"] == "→ 0.0000"
     assert found["one"] == "-"
     assert found["sinking"].startswith("↘ -60.0")
     assert found["tank"].startswith("↗ +60.0")
     lines = list(seen.looker.lines(View(), 10))
-    assert lines[0] == ["series", "time", "value", "ewma", "z", "trend", "readings", "state"]
-    assert {line[0]: line[5] for line in lines[1:]}["tank"] == pytest.approx(1 / 60)
+    assert lines[0] == ["series", "time", "value", "ewma", "z", *NAMES, "readings", "state"]
+    tank = dict(zip(lines[0], lines[-1], strict=True))
+    assert tank["trend"] == pytest.approx(1 / 60)
+    assert tank["forecast"] == pytest.approx(75.0)
 
 
 def test_readings_have_their_forecasts_as_csv() -> None:

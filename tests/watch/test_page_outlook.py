@@ -110,11 +110,13 @@ def test_the_forecast_is_drawn_ahead_and_goes_on_with_the_readings(
     assert "\u2013" in page.locator("#legend li").first.inner_text(), "no reading is there yet"
 
 
-def test_a_row_has_its_trend(seen: Seen, opened: Callable[..., Any]) -> None:
+def test_a_row_has_its_trend_and_its_forecast(seen: Seen, opened: Callable[..., Any]) -> None:
     seen.write("tank", range(40), rising(40))
     page = opened("")
     page.locator("#rows td.trend", has_text=re.compile(r"^↗ \+\d\.\d{3}$")).wait_for()
     assert page.locator("#trend-name").inner_text() == "trend /h"
+    assert page.locator("#forecast-name").inner_text() == "in 15 min"
+    assert re.fullmatch(r"2\d\.\d{3}", page.locator("#rows td.forecast").inner_text())
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,10 @@ function fillTools() {
   if (state.open.length) $("readings-csv").href = `/readings.csv?${new URLSearchParams({ id: state.open[0], measure: state.measure })}`;
   const measure = about.measures[Math.min(state.measure, about.measures.length - 1)];
   say($("average-name"), measure.average || "average");
-  document.querySelector("table").classList.toggle("with-trend", Boolean(measure.outlook?.trend));
-  say($("trend-name"), `trend /${measure.outlook?.unit}`);
+  const { trend, unit, horizon } = measure.outlook ?? {};
+  document.querySelector("table").className = `${trend ? "with-trend" : ""} ${horizon ? "with-forecast" : ""}`;
+  say($("trend-name"), `trend /${unit}`);
+  say($("forecast-name"), `in ${horizon}`);
 }
 
 function showSplit() {

@@ -33,11 +33,11 @@ export class Table {
     const made = {
       name, path, id: "",
       value: cell("num value"), average: cell("num average"), z: cell("num z"),
-      change: cell("num change"), trend: cell("num trend"), spark: cell("spark"), ago: cell("ago"), state: cell("st"),
+      change: cell("num change"), trend: cell("num trend"), forecast: cell("num forecast"), spark: cell("spark"), ago: cell("ago"), state: cell("st"),
     };
     made.spark.append(line);
     const head = element("th", { scope: "row" }, button);
-    made.element = element("tr", {}, head, made.value, made.average, made.z, made.change, made.trend, made.spark, made.ago, made.state);
+    made.element = element("tr", {}, head, made.value, made.average, made.z, made.change, made.trend, made.forecast, made.spark, made.ago, made.state);
     made.element.addEventListener("click", (event) => this.onOpen(made.id, event.shiftKey || event.ctrlKey || event.metaKey));
     return made;
   }
@@ -60,6 +60,7 @@ export class Table {
       row.z.classList.toggle("far", Math.abs(z) >= 3);
       say(row.change, data.change[i] === null ? "–" : signed(data.change[i], digits));
       if (data.trend) say(row.trend, trend(data.trend[i], digits));
+      if (data.forecast) say(row.forecast, number(data.forecast[i], digits));
       row.path.setAttribute("points", points(data.spark[i]));
       const [kind, words] = data.state[i];
       say(row.state, words);
