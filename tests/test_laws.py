@@ -73,9 +73,25 @@ def smoothings() -> Iterator[Smoothing]:
         of_own_trend = everything(decay, missing=missing, **own, damping=own["trend_halflife"])
         assert of_own_trend is not None
         yield of_own_trend
+        yield from seasonal(decay, missing=missing)
     yield Smoothing(Decay(halflife="1h"), missing="decay", min_weight=0.3)
     yield Smoothing(Decay(beta=0.3), statistics=["mean", "var_biased"])
     yield Smoothing(Decay(halflife="10s"), "first", statistics=["mean", "std_biased"])
+
+
+def seasonal(decay: Decay, **options: Any) -> Iterator[Smoothing]:
+    """Give outlooks a season, added and as a factor of readings > 0."""
+    if decay.by_time:
+        options |= {"season": "40s", "season_phases": 5, "season_halflife": "5min"}
+    else:
+        options |= {"season": 4}
+    if "lowest" in options:
+        options |= {"season_kind": "multiplicative"}
+    for more in ({}, {"outlook": "level"}):
+        smoothing = everything(decay, **options, **more)
+        assert smoothing is not None
+        assert "season" in smoothing.statistics
+        yield smoothing
 
 
 def governed() -> Iterator[Smoothing]:
@@ -94,6 +110,8 @@ def governed() -> Iterator[Smoothing]:
         if smoothing is not None:
             yield smoothing
     yield Smoothing(Decay(halflife="10s"), weighting="linear", missing="reset", late="reset")
+    for decay in (Decay(beta=0.3), Decay(halflife="10s")):
+        yield from seasonal(decay, lowest=1e-4, out_of_range="skip", missing="decay")
 
 
 def unsquared(smoothing: Smoothing) -> Smoothing:

@@ -31,9 +31,9 @@ from ewma_ops.job.identity import identify
 from ewma_ops.job.showing import shown_text
 from ewma_ops.monitor.chart_rules import HOURS
 from ewma_ops.monitor.rules import ChartRule, Frozen, Rule, Stale
-from ewma_ops.monitor.season import SEASON_KEPT
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
+from ewma_ops.stats.ahead import SEASON_KEPT
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.studies.explanation import Explanation, Share, explain

@@ -6,7 +6,6 @@ Knows the design of limits; must not know series, state or how a score is comput
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import ClassVar
@@ -17,6 +16,7 @@ from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.monitor.spread_run_lengths import highest_spread_limit, spread_limit_for
 from ewma_ops.monitor.standard import MOST_SCORE
+from ewma_ops.stats.ahead import utc_offset_ms
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
@@ -36,7 +36,6 @@ __all__ = [
 
 HOURS = {"day": 24, "week": 7 * 24}
 """The full hours of a season, by its name."""
-_OFFSET = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
 
 _SLOWER = 10.0
 """How much slower than its decay what a rule expects forgets, if nothing is said."""
@@ -198,21 +197,13 @@ class ChartRule(Rule):
 
     def offset_ms(self) -> int:
         """Return by how many milliseconds the hours of the season are ahead of UTC."""
-        if self.utc_offset is None:
-            return 0
-        found = _OFFSET.fullmatch(self.utc_offset) if isinstance(self.utc_offset, str) else None
-        if found is None:
-            raise ConfigError(
-                f"utc_offset is {self.utc_offset!r}: write how far local time is ahead of UTC, "
-                'such as "+05:30" or "-08:00"; time zones with daylight saving are not taken'
-            )
-        if self.season == "none":
+        offset_ms = utc_offset_ms(self.utc_offset)
+        if self.utc_offset is not None and self.season == "none":
             raise ConfigError(
                 f"utc_offset is {self.utc_offset!r}, but there is no season: add season, or leave "
                 "it out"
             )
-        minutes = 60 * int(found[2]) + int(found[3])
-        return int(f"{found[1]}1") * minutes * 60_000
+        return offset_ms
 
     def _check_baseline(self) -> None:
         baseline = self.baseline
@@ -280,6 +271,12 @@ class ChartRule(Rule):
             raise ConfigError(
                 'baseline = "outlook" is what the outlook of the smoothing forecasts, and there '
                 "are several smoothings, or a composite: give it in a job with one, or a number"
+            )
+        if smoothing.season != "none":
+            raise ConfigError(
+                'baseline = "outlook" is the line of the outlook, and the smoothing has season = '
+                f"{smoothing.season!r}, which would be left in: give a number as baseline, and the "
+                "season to the rule, or leave that of the smoothing out"
             )
         errors = _slower(decay, _SLOWER)
         _check_slower(decay, errors)

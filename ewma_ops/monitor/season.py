@@ -14,6 +14,9 @@ about 19 of them, each with the same weight at all hours. x' is the reading, cli
 clips it. An inner tracker sees what is left, x - expected, and nothing at all of an hour that was
 met on fewer than `LEAST_PERIODS` days, or weeks.
 
+The season of an outlook (`stats.season`) has the same phases and weights, but learns what readings
+are off a line, which forecasts need and clipping would hide; a rule has its level in the profile.
+
 Hours are those of UTC, shifted by a constant. A time zone with daylight saving would need tables
 that differ between machines, and change from year to year, and with them the bits of an alarm.
 """
@@ -31,16 +34,16 @@ import numpy as np
 from ewma_ops.monitor.baseline import CLIP
 from ewma_ops.monitor.chart_rules import HOURS
 from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.stats.ahead import SEASON_KEPT
 from ewma_ops.stats.ops import Ops
+from ewma_ops.stats.season import place
 
-__all__ = ["LEAST_PERIODS", "SEASON_KEPT", "Phased", "Seasonal", "Seasoned"]
+__all__ = ["LEAST_PERIODS", "Phased", "Seasonal", "Seasoned"]
 
 LEAST_PERIODS = 3
 """So many days, or weeks, an hour is met on before its readings are judged."""
 
 _HOUR_MS = 3_600_000
-SEASON_KEPT = 0.9
-"""The weight of a day, or week, in that of the next one."""
 _POWER = list(accumulate(repeat(SEASON_KEPT, 63), operator.mul, initial=1.0))
 _POWERS = np.array(_POWER)
 _FORGOTTEN = 14
@@ -119,16 +122,14 @@ class Seasonal:
     def factors(self, gap: Any, *, columns: bool, time: Any = None) -> Phased:  # noqa: ARG002
         """Return where in the season the times are."""
         assert time is not None  # a table refuses readings without
-        hour, within = time // self.ticks_per_hour, time % self.ticks_per_hour + self.offset
-        hour, within = hour + within // self.ticks_per_hour, within % self.ticks_per_hour
-        ahead = hour + 1
+        placed = place(time, self.ticks_per_hour, self.hours, self.offset)
         return Phased(
             gap,
-            hour % self.hours,
-            ahead % self.hours,
-            _within_int32(hour // self.hours),
-            _within_int32(ahead // self.hours),
-            within / self.ticks_per_hour,
+            placed.phase,
+            placed.next_phase,
+            _within_int32(placed.period),
+            _within_int32(placed.next_period),
+            placed.share,
         )
 
     def step(self, o: Ops, y: Any, x: Any, by: Phased) -> tuple[tuple[Any, ...], Seasoned]:

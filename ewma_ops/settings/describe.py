@@ -95,6 +95,10 @@ def _outlook(smoothing: Smoothing) -> str:
     parts: list[str] = [smoothing.outlook]
     if smoothing.trend_halflife is not None:
         parts.append(f"of weights that halve every {smoothing.trend_halflife}{unit}")
+    if smoothing.season != "none":
+        period = f"{smoothing.season} readings" if unit else f"the {smoothing.season}"
+        kind = "" if smoothing.season_kind == "additive" else "multiplicative "
+        parts.append(f"a {kind}season of {period}")
     if smoothing.horizon is not None:
         parts.append(f"{smoothing.horizon}{unit} ahead")
     if smoothing.damping is not None:

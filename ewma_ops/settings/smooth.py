@@ -18,7 +18,10 @@ from ewma_ops.table.smoothing_set import SmoothingLike
 __all__ = ["KEYS", "read_smoothings"]
 
 _DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
-_OUTLOOK = ("outlook", "horizon", "trend_halflife", "damping", "coverage", "error_span")
+_SEASON = ("season", "season_phases", "season_kind", "season_halflife", "utc_offset")
+_OUTLOOK = ("outlook", "horizon", "trend_halflife", "damping", "coverage", "error_span", *_SEASON)
+_TOGETHER = ("start_n", "prior", "prior_weight", "horizon", "trend_halflife", "damping", *_SEASON)
+"""Options whose bounds depend on others: they are only tried together."""
 _OPTIONS = (
     "start_up",
     "start_n",
@@ -52,13 +55,15 @@ _NEEDS: dict[object, dict[str, Any]] = {
 }
 _BOUNDS = ("forecast_lower", "forecast_upper")
 _ERRORS = ("mae", "rmse", "mase", *_BOUNDS)
+_EVERY = ("level", "trend", "season", "forecast", "forecast_error", *_ERRORS)
 _OF_FORECASTS = {
     "horizon": ("forecast", *_BOUNDS),
-    "trend_halflife": ("trend", "level", "forecast", "forecast_error", *_ERRORS),
+    "trend_halflife": ("trend", "level", "season", "forecast", "forecast_error", *_ERRORS),
     "damping": ("forecast", *_BOUNDS),
     "coverage": _BOUNDS,
     "error_span": _ERRORS,
-    "outlook": ("level", "trend", "forecast", "forecast_error", *_ERRORS),
+    "outlook": _EVERY,
+    **dict.fromkeys(_SEASON, ("forecast", *(name for name in _EVERY if name != "forecast"))),
 }
 """What asks for an option of an outlook; without any of it the option would do nothing."""
 
@@ -166,12 +171,12 @@ def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -
     except ConfigError as error:
         mistakes.append(f"{name}.{error}" if len(decays) == 1 else f"[{name}] {error}")
     for key, value in options.items():
-        if key in ("start_n", "prior", "prior_weight", "horizon", "trend_halflife", "damping"):
+        if key in _TOGETHER:
             continue
         needs = _NEEDS.get(value, {}) if isinstance(value, str) else {}
         clock = Decay(halflife="1s") if key in _BY_TIME else Decay(beta=0.5)
         if key == "statistics":
-            needs = {**needs, "horizon": "1s"}
+            needs = {**needs, "horizon": "1s", "season": "day"}
         try:
             Smoothing(clock, **{key: value}, **needs)
         except ConfigError as error:

@@ -15,6 +15,8 @@ same order:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.compiled import library
 
-__all__ = ["BatchPlan", "Renewal", "plan_batch", "plan_series", "renewed"]
+__all__ = ["BatchPlan", "Renewal", "plan_batch", "plan_series", "renewed", "turns"]
 
 # With fewer readings a round on average, plain Python is faster than NumPy (measured).
 _SMALLEST_ROUND = 28
@@ -96,6 +98,29 @@ def _as_it_arrived(kernels: library.Kernels, rows: NDArray[np.intp]) -> BatchPla
     slots, series, at = np.full(1 << bits, -1), np.empty(n, np.int64), np.empty(n, np.int64)
     found = kernels.number_series(np.ascontiguousarray(rows), slots, bits, series, at)
     return BatchPlan(None, series[:found], [0, n], False, at)
+
+
+def turns(plan: BatchPlan) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield one reading of each series at a time: their places in the plan, and their rows.
+
+    By runs, and where a few series are left, there are few at a time, and of runs only one.
+
+    Examples
+    --------
+    >>> [(places.tolist(), rows.tolist()) for places, rows in turns(plan_batch(np.array([5, 5])))]
+    [([0], [5]), ([1], [5])]
+    """
+    order, rows, inner = np.arange(plan.bounds[-1]), plan.series, plan
+    if plan.at is not None:
+        inner = plan_series(plan.at)
+        assert inner.order is not None
+        order, rows = inner.order, plan.series[inner.series]
+    for i, (lo, hi) in enumerate(pairwise(inner.bounds)):
+        if inner.by_rounds:
+            yield order[lo:hi], rows[: hi - lo]
+        else:
+            for at in range(lo, hi):
+                yield order[at : at + 1], rows[i : i + 1]
 
 
 class Renewal(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.stats import ops, recurrences
+from ewma_ops.stats import ops, recurrences, season
 from ewma_ops.stats.batch_plan import BatchPlan
+from ewma_ops.stats.moments import Moments
 from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.recurrences import Floats, Ints
 from ewma_ops.stats.smoothing import Smoothing
@@ -22,17 +23,40 @@ from ewma_ops.stats.states import (
     ALWAYS,
     NEVER,
     STATES,
+    Column,
     columns_of,
     read_before,
     set_second_moment_factors,
 )
-from ewma_ops.stats.statistics import STATISTICS, Moments, reads_of
+from ewma_ops.stats.statistics import STATISTICS, reads_of
 from ewma_ops.stats.weights import Weighing
 
 __all__ = ["ColumnStepper"]
 
 Bools = NDArray[np.bool_]
 State = Mapping[str, NDArray[Any]]
+
+
+class _Profiles:
+    """The numbers of each phase of the season, of the series at some rows."""
+
+    def __init__(self, columns: Mapping[str, Column], state: State, rows: NDArray[np.intp]) -> None:
+        self._columns = {
+            name: state[name].reshape(-1, column.phases, state[name].shape[-1])
+            for name, column in columns.items()
+            if column.phases
+        }
+        self._shared = {name for name in self._columns if STATES[name].of == "reading"}
+        self._rows = rows
+
+    def read(self, name: str, phase: Any, _: Any) -> Floats:
+        """Return float64[k, n], or float64[n] of what all fields share."""
+        found: Floats = self._columns[name][:, phase, self._rows]
+        return found[0] if name in self._shared else found
+
+    def write(self, name: str, phase: Any, _: Any, value: Any) -> None:
+        """Set what `read` returns."""
+        self._columns[name][:, phase, self._rows] = value
 
 
 class ColumnStepper:
@@ -51,6 +75,8 @@ class ColumnStepper:
     ----------
     columns
         Layout of the columns of state, by name.
+    seasonal
+        Whether it has a season, which takes one reading of each series at a time.
     """
 
     def __init__(
@@ -82,6 +108,7 @@ class ColumnStepper:
             if s.of != "reading"
         ]
         self._apart = bool(self._of_fields or reads_of(smoothing.statistics))
+        self.seasonal = "season" in self.columns
 
     def advance(
         self,
@@ -108,7 +135,8 @@ class ColumnStepper:
             uint8[n] in the plan's order: the set of causes of each reading, as `policies` numbers
             them; ``None`` if none has a cause, and readings without a value are missing.
         state
-            The columns of state, one element for each series of ``plan.series``.
+            The columns of state, one element for each series of ``plan.series``; those of phases
+            with all rows, of which ``plan.series`` are meant.
 
         Returns
         -------
@@ -128,7 +156,8 @@ class ColumnStepper:
             values = self._weighing.over_gap(m, before, values)
         m.d = np.empty(values.shape) if self._apart else None
         m.mean = recurrences.means(plan, m.p, m.r, values, state["mean"], m.d)
-        self._advance_moments(m, plan, state)
+        m.line_values, m.line_d = m.values, m.d
+        self._advance_moments(m, plan, state, times_ms)
         return self._results(m)
 
     def _weigh(
@@ -205,7 +234,9 @@ class ColumnStepper:
             every = every | np.where(volumes > 0.0, 0, MISSING).astype(np.uint8)
         return np.asarray(self._decays[every])
 
-    def _advance_moments(self, m: Moments, plan: BatchPlan, state: State) -> None:
+    def _advance_moments(
+        self, m: Moments, plan: BatchPlan, state: State, times_ms: Ints | None
+    ) -> None:
         """Update tallies and moments, and set them on ``m``."""
         m.weighed = m.seen
         for name, tally in self._tallies:
@@ -214,17 +245,34 @@ class ColumnStepper:
             return
         if not m.weighs.all():
             m.r = np.where(m.weighs, m.r, 1.0)
+        if self.seasonal:
+            m.profile = _Profiles(self.columns, state, plan.series)
+            season.locate(m, times_ms)
+            season.weigh(m)
         for name, step in self._of_reading:
             self._advance_moment(m, plan, name, step(m, ..., ...), state[name])
+        if self.seasonal:
+            self._adjust(m, state)
         if self._of_fields:
             set_second_moment_factors(m)
         for name, step, (i, j) in self._of_fields:
             self._advance_moment(m, plan, name, step(m, i, j), state[name])
 
+    def _adjust(self, m: Moments, state: State) -> None:
+        """Fit the line to readings without the season, which learns from them."""
+        for name in season.READS:
+            if name in state and name not in m.before:
+                m.before[name] = state[name].copy()
+        m.line_values, m.line_d = np.empty(m.values.shape), np.empty(m.values.shape)
+        m.season_moved, m.season_before = np.empty(m.values.shape), np.empty(m.values.shape)
+        season.adjust(m, ...)
+
     def _advance_moment(
         self, m: Moments, plan: BatchPlan, name: str, moved: tuple[Any, Any], column: Floats
     ) -> None:
         factors, gains = moved
+        if not isinstance(factors, np.ndarray):
+            factors = np.full(gains.shape[-1], factors)
         before = recurrences.accumulate(plan, factors, gains, column)
         if name in self._read_before:
             m.before[name] = before
@@ -238,7 +286,8 @@ class ColumnStepper:
             left, right = self._pairs
             std = np.sqrt(m.variance)
             m.left_std, m.right_std = std[left], std[right]
-        m.deviation = m.d
+        m.deviation, m.line_deviation = m.d, m.line_d
+        m.season_expected = m.season_before
         m.variance_before, m.trend_before = map(m.before.get, ("variance", "trend"))
         results = {name: statistic.value(m) for name, statistic in self._statistics.items()}
         if self._unbiased:

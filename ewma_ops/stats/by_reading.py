@@ -16,14 +16,33 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ewma_ops.stats import ops
+from ewma_ops.stats import ops, season
+from ewma_ops.stats.moments import Moments
 from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import NEVER, STATES, read_before, set_second_moment_factors
-from ewma_ops.stats.statistics import STATISTICS, Moments, reads_of
+from ewma_ops.stats.statistics import STATISTICS, reads_of
 from ewma_ops.stats.weights import TINY, Weighing
 
 __all__ = ["ReadingStepper"]
+
+
+class _Profile:
+    """The numbers of each phase of the season, of the series at ``row``."""
+
+    def __init__(self, columns: Mapping[str, Any], phases: int) -> None:
+        self._columns, self._phases, self.row = columns, phases, 0
+
+    def read(self, name: str, phase: int, i: Any) -> float:
+        """Return a number, of the field ``i``; ``...`` of what all fields share."""
+        at = phase if i is ... else i * self._phases + phase
+        found: float = self._columns[name][at][self.row]
+        return found
+
+    def write(self, name: str, phase: int, i: Any, value: float) -> None:
+        """Set what `read` returns."""
+        at = phase if i is ... else i * self._phases + phase
+        self._columns[name][at][self.row] = value
 
 
 class ReadingStepper:
@@ -66,6 +85,12 @@ class ReadingStepper:
         self._pairs = list(combinations(range(width), 2)) if smoothing.pairs else []
         self._reads = reads_of(smoothing.statistics)
         self._ages = not smoothing.needs.isdisjoint(("mean_age", "error_weight"))
+        self._seasonal = "season" in self._columns
+        if self._seasonal:
+            phases = len(self._columns["season_weight"])
+            self._moments.profile = _Profile(self._columns, phases)
+            self._moments.season_moved = [0.0] * width
+            self._moments.season_before = [0.0] * width
         self._bind_moments(width)
         self._bind_statistics(smoothing, width)
         if (
@@ -154,7 +179,8 @@ class ReadingStepper:
             means.append(mean)
             deviations.append(d)
         m.d, m.values = deviations, x
-        return self._results(means, self._advance_moments(row))
+        m.line_d, m.line_values = deviations, x
+        return self._results(means, self._advance_moments(row, time_ms))
 
     def _step_mean(
         self,
@@ -272,7 +298,7 @@ class ReadingStepper:
             results.append(self._weighing.over_gap(self._moments, before, value))
         return results
 
-    def _advance_moments(self, row: int) -> dict[str, list[float]]:
+    def _advance_moments(self, row: int, time_ms: int | None) -> dict[str, list[float]]:
         """Update tallies and moments; return those of fields and pairs, by name."""
         m = self._moments
         m.weighed = m.seen
@@ -282,6 +308,10 @@ class ReadingStepper:
         after: dict[str, list[float]] = {}
         if not m.weighs:
             m.r = 1.0
+        if self._seasonal:
+            m.profile.row = row
+            season.locate(m, time_ms)
+            season.weigh(m)
         for name, column, step in self._of_reading:
             factor, gain = step(m, 0, 0)
             y = column[row]
@@ -289,6 +319,8 @@ class ReadingStepper:
                 m.before[name] = y
             column[row] = y = y * factor + gain
             setattr(m, name, y)
+        if self._seasonal:
+            self._adjust(m, row)
         if self._of_fields:
             set_second_moment_factors(m)
         for name, step, places in self._of_fields:
@@ -300,6 +332,16 @@ class ReadingStepper:
                 column[row] = y = column[row] * factor + gain
                 moved.append(y)
         return after
+
+    def _adjust(self, m: Moments, row: int) -> None:
+        """Fit the line to readings without the season, which learns from them."""
+        for name in season.READS:
+            if name in self._columns:
+                m.before[name] = [column[row] for column in self._columns[name]]
+        width = len(m.values)
+        m.line_values, m.line_d = [0.0] * width, [0.0] * width
+        for i in range(width):
+            season.adjust(m, i)
 
     def _results(self, means: list[float], after: Mapping[str, list[float]]) -> tuple[float, ...]:
         """Return the statistics, NaN where they are undefined."""
@@ -315,10 +357,13 @@ class ReadingStepper:
         if not defined:
             return tuple(results)
         for i, m.mean in enumerate(means):
+            m.field = i
             for name in self._field_names:
                 setattr(m, name, after[name][i])
             if self._reads:
-                m.deviation = m.d[i]
+                m.deviation, m.line_deviation = m.d[i], m.line_d[i]
+                if self._seasonal:
+                    m.season_expected = m.season_before[i]
                 for name, attribute in self._reads_of_field:
                     setattr(m, attribute, m.before[name][i])
             for place, value, unbiased_only in self._field_formulas:

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ewma_ops.stats import ops, outlook
+from ewma_ops.stats.moments import Moments
 from ewma_ops.stats.ops import Ops
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import STATES
-from ewma_ops.stats.statistics import Moments
 from ewma_ops.stats.weights import TINY, Weighing
 
 __all__ = ["Aged", "Line"]
@@ -111,7 +111,7 @@ class Line:
         mean = o.where(p > 0.5, x - d * r, mean + d * p)
         m = self._moments[isinstance(x, np.ndarray)]
         m.p, m.r = p, o.where(p > 0.0, r, 1.0)
-        m.ageing, m.own_age, m.values, m.d = by.ageing, by.own_age, (x,), (d,)
+        m.ageing, m.own_age, m.line_values, m.line_d = by.ageing, by.own_age, (x,), (d,)
         after = []
         for (name, step, of_field), before in zip(self._steps, others, strict=True):
             m.before[name] = (before,) if of_field else before

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.exact_exp2 import exp2, exp2_of
 
 __all__ = ["Ops", "of_columns", "of_numbers"]
 
@@ -24,9 +25,9 @@ class Ops(NamedTuple):
     """Operations on columns, or on numbers.
 
     ``where(condition, x, y)``, ``sqrt(x)``; ``maximum(x, y)`` and ``minimum(x, y)``, NaN where
-    either is; ``all(x)``, whether nothing is false or 0; and ``retention``, ``lapse`` and
-    ``lean`` of a gap in milliseconds, as `Decay` has them. ``fading(decay)`` are the ``retention``
-    and ``lapse`` of another decay.
+    either is; ``all(x)``, whether nothing is false or 0; ``exp2(x)``, 2^x for x <= 0; and
+    ``retention``, ``lapse`` and ``lean`` of a gap in milliseconds, as `Decay` has them.
+    ``fading(decay)`` are the ``retention`` and ``lapse`` of another decay.
     """
 
     where: Callable[[Any, Any, Any], Any]
@@ -34,6 +35,7 @@ class Ops(NamedTuple):
     maximum: Callable[[Any, Any], Any]
     minimum: Callable[[Any, Any], Any]
     all: Callable[[Any], bool]
+    exp2: Callable[[Any], Any]
     retention: Callable[[Any], Any]
     lapse: Callable[[Any], Any]
     lean: Callable[[Any], Any]
@@ -48,6 +50,7 @@ def of_columns(decay: Decay) -> Ops:
         maximum=np.maximum,
         minimum=np.minimum,
         all=_all,
+        exp2=exp2,
         retention=decay.retention,
         lapse=decay.lapse,
         lean=decay.lean,
@@ -63,6 +66,7 @@ def of_numbers(decay: Decay) -> Ops:
         maximum=_maximum,
         minimum=_minimum,
         all=bool,
+        exp2=exp2_of,
         retention=decay.retention_of,
         lapse=decay.lapse_of,
         lean=decay.lean_of,

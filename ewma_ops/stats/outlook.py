@@ -36,6 +36,11 @@ R(h) = tau (1 - e^(-h / tau)) in place of h. In the growth of the variance, j an
 what R and R^2 have, on average over the horizon, of a straight line's. That concerns what is ahead
 only: the line and its errors of one step are as without.
 
+With a season, the line is fitted to readings without it, x' in place of x (see `season`), and a
+forecast has the season of its phase: of a phase that was never met it is the mean. Errors at h
+readings ahead have the gain gamma of the season too, where its phase comes again in between. Of a
+factor, bounds are of readings without the season, times the season.
+
 Sources: R. G. Brown, Smoothing, Forecasting and Prediction (1963), discounted least squares;
 C. C. Holt (1957, 2004); D. J. Wright, Management Science 32 (1986), irregular times;
 R. J. Hyndman et al., Forecasting with Exponential Smoothing (2008), table 6.2.
@@ -49,16 +54,16 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ewma_ops.stats.decay import Decay
+from ewma_ops.stats import season as seasons
+from ewma_ops.stats.ahead import Ahead, bent
 from ewma_ops.stats.ops import Ops
 
 __all__ = [
     "LARGEST_ERROR",
-    "Ahead",
     "absolute_error_step",
+    "adjusted_error_step",
     "age_step",
     "age_variance_step",
-    "bent",
     "bound",
     "error_weight_step",
     "forecast",
@@ -75,6 +80,7 @@ __all__ = [
     "opening",
     "previous_step",
     "root_mean_square",
+    "season",
     "slope_step",
     "squared_error_step",
     "trend",
@@ -86,72 +92,6 @@ __all__ = [
 _TINY = 1e-300
 LARGEST_ERROR = 2.0**510
 """Errors beyond count as this: their squares stay finite."""
-
-
-class Ahead(NamedTuple):
-    """What the options of an outlook come to.
-
-    Parameters
-    ----------
-    sloped
-        Whether the line has a slope.
-    horizon
-        How far ahead, in readings (count decay) or ticks.
-    reach
-        The same for the line, which may bend: how far its trend leads.
-    bends
-        Average of the damped reach over that of a straight line, and of their squares.
-    quantile
-        How many standard deviations a bound is from the forecast.
-    kept
-        What is retained of the weight of an error per later error.
-    lost
-        1 - beta, the gain of a mean (count decay).
-    per_second
-        Ticks per second (decay by time), or 1.
-    trend_decay
-        By what weights of its own the trend is found; ``None``: those of the level.
-    damping
-        In which time ahead the trend halves, in readings or ticks; ``None``: it does not.
-    """
-
-    sloped: bool
-    horizon: float
-    reach: float
-    bends: tuple[float, float]
-    quantile: float
-    kept: float
-    lost: float | None
-    per_second: float
-    trend_decay: Decay | None = None
-    damping: float | None = None
-
-
-def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, float]]:
-    """Return the reach and the bends of a trend that halves every ``damping``; ``None``: never.
-
-    With x = horizon / tau, the averages are 2 (x - u) / x^2 and 3 (x - 2 u + v / 2) / x^3 with
-    u = 1 - e^-x and v = 1 - e^-2x, of which little is left by cancellation if x is small: then
-    their series.
-
-    Examples
-    --------
-    >>> reach, (linear, square) = bent(60.0, 60.0)
-    >>> round(reach, 3), round(linear, 3), round(square, 3)
-    (43.281, 0.804, 0.614)
-    """
-    if damping is None or horizon == 0.0:
-        return horizon, (1.0, 1.0)
-    tau = damping / math.log(2.0)
-    x = horizon / tau
-    u = -math.expm1(-x)
-    if x > 1.0:
-        v = -math.expm1(-2.0 * x)
-        return tau * u, (2.0 * (x - u) / x**2, 3.0 * (x - 2.0 * u + v / 2.0) / x**3)
-    powers = [(-x) ** k / math.factorial(k + 2) for k in range(20)]
-    linear = 2.0 * sum(powers)
-    square = 3.0 * sum(p * (2.0 ** (k + 2) - 2.0) / (k + 3) for k, p in enumerate(powers))
-    return tau * u, (linear, square)
 
 
 # States ---------------------------------------------------------------------------------------
@@ -191,7 +131,7 @@ def trend_age_step(m: Any, *_: Any) -> tuple[Any, Any]:
 
 def trend_mean_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
     """Mean by those weights."""
-    return m.trend_r, m.values[i] * m.trend_p
+    return m.trend_r, m.line_values[i] * m.trend_p
 
 
 def from_mean_time(m: Any, age: Any) -> Any:
@@ -215,7 +155,8 @@ def slope_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
     before, where = m.before["age_variance"], m.ops.where
     lever = m.trend_p * m.trend_apart
     total = before + lever * m.trend_apart
-    d = m.d[i] if m.ahead.trend_decay is None else m.values[i] - m.before["trend_mean"][i]
+    own = m.ahead.trend_decay is not None
+    d = m.line_values[i] - m.before["trend_mean"][i] if own else m.line_d[i]
     some = total > 0.0
     if m.ops.all(some):
         return before / total, d * (lever / total)
@@ -262,11 +203,21 @@ def _slope_known(m: Any) -> Any:
 
 
 def _forecast_came(m: Any) -> Any:
-    """Tell whether the reading had been forecast: it is not late, and a line was there."""
-    return m.timely & (_slope_known(m) if m.ahead.sloped else m.seen > 1)
+    """Tell whether the reading had been forecast: it is not late, and a line was there.
+
+    With a season its phase was met before.
+    """
+    return m.timely & (_slope_known(m) if m.ahead.sloped else m.seen > 1) & m.season_known
 
 
-def _error(m: Any, deviation: Any, slope: Any) -> Any:
+def _error(m: Any, deviation: Any, slope: Any, expected: Any) -> Any:
+    """Return what a reading was off its forecast; ``expected`` is its season."""
+    off = _off_line(m, deviation, slope)
+    season = m.ahead.season
+    return off if season is None or not season.multiplicative else expected * off
+
+
+def _off_line(m: Any, deviation: Any, slope: Any) -> Any:
     """Return x - (m + b e), of the line before the reading: e later than its mean time."""
     if not m.ahead.sloped:
         return deviation
@@ -292,7 +243,15 @@ def gap_step(m: Any, *_: Any) -> tuple[Any, Any]:
 
 def _size_of_error(m: Any, i: Any) -> Any:
     slope = m.before["trend"][i] if m.ahead.sloped else None
-    return m.ops.minimum(abs(_error(m, m.d[i], slope)), LARGEST_ERROR)
+    expected = None if m.ahead.season is None else m.season_before[i]
+    return m.ops.minimum(abs(_error(m, m.line_d[i], slope, expected)), LARGEST_ERROR)
+
+
+def adjusted_error_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
+    """Mean squared error of the forecasts of readings without the season."""
+    slope = m.before["trend"][i] if m.ahead.sloped else None
+    size = m.ops.minimum(abs(_off_line(m, m.line_d[i], slope)), LARGEST_ERROR)
+    return _averaged(m, size * size)
 
 
 def squared_error_step(m: Any, i: Any, _: Any) -> tuple[Any, Any]:
@@ -325,31 +284,55 @@ def _slope(m: Any) -> Any:
 
 def _line(m: Any, ahead: float) -> Any:
     """Return the value of the line so long after now."""
+    mean = m.mean if m.ahead.season is None else m.adjusted_mean
     if not m.ahead.sloped:
-        return m.mean
+        return mean
     age = m.mean_age if m.idle_ms is None else m.mean_age + m.idle_ms
-    return m.mean + _slope(m) * (age + ahead)
+    return mean + _slope(m) * (age + ahead)
+
+
+def _with(m: Any, line: Any, term: Any) -> Any:
+    """Return a value of the line with a season, or with its mean."""
+    return line * term if m.ahead.season.multiplicative else line + term
 
 
 def level(m: Any) -> Any:
-    """Value of the line now."""
-    return _line(m, 0.0)
+    """Value of the line now, as of an average phase."""
+    line = _line(m, 0.0)
+    return line if m.ahead.season is None else _with(m, line, seasons.centre(m))
 
 
 def trend(m: Any) -> Any:
     """Slope, per reading or per second."""
-    known = m.age_variance > 0.0
-    return m.ops.where(known, m.trend * m.ahead.per_second, float("nan"))
+    known, per = m.age_variance > 0.0, m.ahead.per_second
+    if m.ahead.season is not None:
+        known = known & m.season_started
+        if m.ahead.season.multiplicative:
+            per = per * seasons.centre(m)
+    return m.ops.where(known, m.trend * per, float("nan"))
+
+
+def season(m: Any) -> Any:
+    """Return what the phase now contributes to the level, which is that of an average phase."""
+    value, known = seasons.phase_at(m, 0)
+    middle = seasons.centre(m)
+    if m.ahead.season.multiplicative:
+        return m.ops.where(known, value / middle, float("nan"))
+    return m.ops.where(known, value - middle, float("nan"))
 
 
 def forecast(m: Any) -> Any:
-    """Value of the line at the horizon."""
-    return _line(m, m.ahead.reach)
+    """Value of the line at the horizon, with the season there; of an unknown phase, the mean."""
+    line = _line(m, m.ahead.reach)
+    if m.ahead.season is None:
+        return line
+    value, known = seasons.phase_at(m, int(m.ahead.horizon))
+    return m.ops.where(known, _with(m, line, value), m.mean)
 
 
 def forecast_error(m: Any) -> Any:
     """Return the reading less what was forecast for its time by those before."""
-    error = _error(m, m.deviation, m.trend_before)
+    error = _error(m, m.line_deviation, m.trend_before, m.season_expected)
     return m.ops.where(_forecast_came(m), error, float("nan"))
 
 
@@ -374,29 +357,49 @@ def _growth(m: Any) -> Any:
     """Variance of an error at the horizon, over that of one step."""
     ops, ahead = m.ops, m.ahead
     if ahead.lost is not None:
-        h, lost = max(ahead.horizon, 1.0), ahead.lost
+        h, lost, gap = max(ahead.horizon, 1.0), ahead.lost, 1.0
         of_trend = lost if ahead.trend_decay is None else ahead.trend_decay.alpha
     else:
         some = m.mean_gap > 0.0
-        steps = ahead.horizon / ops.where(some, m.mean_gap, 1.0)
-        h = ops.maximum(ops.where(some, steps, 1.0), 1.0)
+        gap = ops.where(some, m.mean_gap, 1.0)
+        h = ops.maximum(ops.where(some, ahead.horizon / gap, 1.0), 1.0)
         of_trend = lost = ops.lapse(m.mean_gap)
         if ahead.trend_decay is not None:
             of_trend = ops.fading(ahead.trend_decay)[1](m.mean_gap)
-    if not ahead.sloped:
-        return 1.0 + (h - 1.0) * lost * lost
-    gain, drift = lost * (2.0 - lost), of_trend * of_trend
-    if ahead.trend_decay is not None:
-        gain = lost + drift * (1.0 - lost) / ops.maximum(lost, _TINY)
+    gain, drift = lost, 0.0
+    if ahead.sloped:
+        gain, drift = lost * (2.0 - lost), of_trend * of_trend
+        if ahead.trend_decay is not None:
+            gain = lost + drift * (1.0 - lost) / ops.maximum(lost, _TINY)
     gone, squared = ahead.bends
     per_step = gain * gain + gone * gain * drift * h
     per_step = per_step + squared * drift * drift * h * (2.0 * h - 1.0) / 6.0
-    return 1.0 + (h - 1.0) * per_step
+    growth = 1.0 + (h - 1.0) * per_step
+    return growth if ahead.season is None else growth + _growth_by_season(m, h, gap, gain, drift)
+
+
+def _growth_by_season(m: Any, h: Any, gap: Any, gain: Any, drift: Any) -> Any:
+    """Return what the season adds to the growth: the gain of its phase, once a period."""
+    season = m.ahead.season
+    period = season.phases * season.slot / gap
+    gamma = season.gain
+    visits = m.ops.maximum(season.slot / gap, 1.0)
+    times = (h - 1.0) // m.ops.maximum(period, 1.0)
+    others = 2.0 * gamma * (gain + drift * period * (times + 1.0) / 2.0)
+    return times * (gamma * gamma / visits + others)
 
 
 def bound(m: Any, sign: float) -> Any:
     """Lower (-1) or upper (1) bound of the value at the horizon."""
-    return forecast(m) + sign * m.ahead.quantile * root_mean_square(m) * m.ops.sqrt(_growth(m))
+    half = m.ahead.quantile * m.ops.sqrt(_growth(m))
+    if m.ahead.season is None:
+        return forecast(m) + sign * half * root_mean_square(m)
+    value, known = seasons.phase_at(m, int(m.ahead.horizon))
+    if m.ahead.season.multiplicative:
+        off = m.ops.where(m.error_weight > 0.0, m.ops.sqrt(m.adjusted_error), float("nan")) * value
+    else:
+        off = root_mean_square(m)
+    return m.ops.where(known, forecast(m) + sign * half * off, float("nan"))
 
 
 class _Lead(NamedTuple):

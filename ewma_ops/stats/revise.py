@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.stats import recurrences
 from ewma_ops.stats.composites import Composite
+from ewma_ops.stats.moments import starting_readings
 from ewma_ops.stats.recurrences import Floats
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.states import NEVER, STATES, Correction, Join, Retraction
-from ewma_ops.stats.statistics import starting_readings
+from ewma_ops.stats.state import Correction, Join, Retraction
+from ewma_ops.stats.states import NEVER, STATES
 
 __all__ = [
     "check_mergeable",
@@ -58,6 +59,8 @@ def check_mergeable(
         reason = "missing readings are not counted, and decay past them"
     elif "mean_age" in smoothing.needs and smoothing.trend_halflife is not None:
         reason = "a trend with a decay of its own has weights that the other state does not tell"
+    elif "mean_age" in smoothing.needs and smoothing.ahead.season is not None:
+        reason = "a season is learned from readings in the order in which they came"
     elif "error_weight" in smoothing.needs:
         reason = "the errors of forecasts depend on the order in which readings came"
     if reason is not None:

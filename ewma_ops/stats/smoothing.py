@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
-from statistics import NormalDist
 from typing import Literal
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.stats.ahead import Ahead, ahead_of, check_ahead
 from ewma_ops.stats.checks import number, one_of, whole
 from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.durations import whole_ticks
-from ewma_ops.stats.outlook import Ahead, bent
 from ewma_ops.stats.policies import Policies
 from ewma_ops.stats.states import STATES
 from ewma_ops.stats.statistics import STATISTICS, needs_of
@@ -26,7 +24,6 @@ __all__ = ["Smoothing"]
 _START_UPS = ("corrected", "uncorrected", "first", "simple", "prior")
 _WEIGHTINGS = ("observation", "volume", "last", "next", "linear")
 _LARGEST_PRIOR = 2.0**510
-_LONGEST_MS = 100_000 * 86_400_000
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,8 @@ class Smoothing:
         cases. ``"forecast_error"``, the reading less what had been forecast for its time.
         ``"mae"`` and ``"rmse"``, the mean absolute and the root of the mean squared error of those
         forecasts, and ``"mase"``, their mean absolute error over that of the forecast "as last
-        time": below 1 they are better. With start_up ``"corrected"`` only.
+        time": below 1 they are better. ``"season"``, what the phase of the season contributes now.
+        With start_up ``"corrected"`` only.
     start_n
         >= 1 readings, with ``start_up="simple"``.
     prior, prior_weight
@@ -130,6 +128,22 @@ class Smoothing:
         Share of all cases in which a reading is between the bounds of its forecast, > 0, < 1.
     error_span
         >= 1: how many forecasts the averages of their errors span.
+    season
+        ``"none"``. ``"hour"``, ``"day"``, ``"week"`` or a duration, with count decay a number of
+        readings, >= 2: the period of a season, which is learned and part of every forecast
+        (Holt-Winters). Level and trend are then those of the readings without it.
+    season_phases
+        2 to 10,080: into how many parts the period is divided, between which the season is a line;
+        60 of an hour, 24 of a day, 168 of a week, and 24 of other durations if left out. With
+        count decay every reading is one.
+    season_kind
+        ``"additive"``, or ``"multiplicative"``: a factor; ``lowest`` must be > 0 then.
+    season_halflife
+        In what time, or number of readings, the weights of the season halve; about 6.6 periods if
+        left out, so that each weighs 0.9 of the next one. The weights of the trend halve as fast,
+        but not in less than 6.6 periods, without a ``trend_halflife``.
+    utc_offset
+        By how much the hours of a season are ahead of UTC, such as ``"+05:30"``; UTC, if not given.
 
     Raises
     ------
@@ -165,6 +179,11 @@ class Smoothing:
     damping: float | timedelta | str | None = None
     coverage: float = 0.95
     error_span: float = 200.0
+    season: int | str | timedelta = "none"
+    season_phases: int | None = None
+    season_kind: Literal["additive", "multiplicative"] = "additive"
+    season_halflife: float | timedelta | str | None = None
+    utc_offset: str | None = None
 
     def __post_init__(self) -> None:
         decay: object = self.decay
@@ -185,7 +204,7 @@ class Smoothing:
                 'always add up to 1: use "corrected"'
             )
         self._check_start()
-        self._check_outlook()
+        check_ahead(self)
         policies = self.policies  # refuses incompatible policies
         if self.by_duration and any(policies.decays):
             raise ConfigError(
@@ -220,33 +239,6 @@ class Smoothing:
             bound = _LARGEST_PRIOR
             number("prior", self.prior, f"within +-{bound:.3g}", lambda x: abs(x) <= bound)
             number("prior_weight", self.prior_weight, "> 0, <= 1e15", lambda x: 0 < x <= 1e15)
-
-    def _check_outlook(self) -> None:
-        one_of("outlook", self.outlook, ("level", "trend"))
-        number("coverage", self.coverage, "> 0, < 1", lambda x: 0 < x < 1)
-        number("error_span", self.error_span, ">= 1, <= 1e9", lambda x: 1 <= x <= 1e9)
-        for name, least in (("horizon", 1.0), ("trend_halflife", 1e-3), ("damping", 1e-3)):
-            self._check_ahead(name, getattr(self, name), least)
-        for name in ("trend_halflife", "damping"):
-            if getattr(self, name) is not None and self.outlook == "level":
-                raise ConfigError(
-                    f'{name} is {getattr(self, name)!r}: outlook "level" has no trend; leave it out'
-                )
-        if self.trend_halflife is not None and self.weighting != "observation":
-            raise ConfigError(
-                f'trend_halflife does not go with weighting "{self.weighting}": leave one out'
-            )
-
-    def _check_ahead(self, name: str, given: float | timedelta | str | None, least: float) -> None:
-        """Check a time ahead; with count decay it is a number of readings."""
-        if given is None:
-            return
-        per_ms = self.decay.ticks_per_ms
-        if not self.decay.by_time:
-            bound = f">= {least:g}, of readings, as the decay is per reading"
-            number(name, given, bound, lambda x: least <= x <= 1e9)
-        elif not 0 < whole_ticks(name, given, per_ms) <= _LONGEST_MS * per_ms:
-            raise ConfigError(f"{name} is {given!r}: it must be > 0 and at most 100000 days")
 
     def _check_weighting(self) -> None:
         weighting = self.weighting
@@ -294,30 +286,7 @@ class Smoothing:
     @cached_property
     def ahead(self) -> Ahead:
         """What the options of an outlook come to."""
-        decay = self.decay
-        horizon, damping = self._in_units("horizon") or 0.0, self._in_units("damping")
-        reach, bends = bent(horizon, damping)
-        return Ahead(
-            sloped=self.outlook == "trend",
-            horizon=horizon,
-            reach=reach,
-            bends=bends,
-            quantile=NormalDist().inv_cdf(0.5 + self.coverage / 2.0),
-            kept=1.0 - 2.0 / (self.error_span + 1.0),
-            lost=None if decay.by_time else decay.alpha,
-            per_second=1000.0 * decay.ticks_per_ms if decay.by_time else 1.0,
-            trend_decay=None
-            if self.trend_halflife is None
-            else Decay(halflife=self.trend_halflife).in_ticks(decay.ticks_per_ms),
-            damping=damping,
-        )
-
-    def _in_units(self, name: str) -> float | None:
-        """Return a time ahead in readings or ticks."""
-        given = getattr(self, name)
-        if given is None or not self.decay.by_time:
-            return None if given is None else float(given)
-        return float(whole_ticks(name, given, self.decay.ticks_per_ms))
+        return ahead_of(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -362,7 +331,7 @@ class Smoothing:
             start_up += f"({self.start_n})"
         if self.prior is not None:
             start_up += f"({float(self.prior)!r}, {self.prior_weight!r})"
-        needs, trend = self.needs, self.ahead.trend_decay
+        needs, trend, season = self.needs, self.ahead.trend_decay, self.ahead.season
         names = [
             *([f"weighting={self.weighting}"] if self.weighting != "observation" else []),
             *(s.option for s in STATES.values() if s.option and s.name in needs),
@@ -372,6 +341,7 @@ class Smoothing:
                 if trend and "mean_age" in needs
                 else []
             ),
+            *([f"season={season.describe()}"] if season and "mean_age" in needs else []),
             *([f"error_span={self.error_span!r}"] if "error_weight" in needs else []),
             *(["watch"] if self.policies.watches else []),
         ]

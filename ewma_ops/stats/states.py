@@ -11,7 +11,7 @@ mean           float64 m, the weighted mean; always properly weighted, whatever 
 held           float64 the previous value (weighting ``last`` and ``linear``)
 weighed        int64   readings with a weight > 0 on arrival (unbiased, decay by time)
 concentration  float64 U = (sum of squared weights) / S^2, 1 before the first (``n_eff``)
-oldest_ms      int64   smallest event time (``rate``, ``settled``, decay by time)
+oldest_ms      int64   smallest event time (``rate``, ``settled``, a season; decay by time)
 spread         float64 Q = 1 - U (unbiased)
 variance       float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
 covariance     float64 the same of each two fields
@@ -26,8 +26,16 @@ error_weight   float64 sum of the weights of errors of forecasts (errors)
 mean_gap       float64 average gap of the forecasts, in ticks (errors, decay by time)
 squared_error  float64 mean squared error of the forecasts (errors)
 absolute_error float64 mean absolute error of the forecasts (errors)
+adjusted_error float64 the same of readings without the season, squared (bounds, a factor)
 previous       float64 the last value that was not late (``mase``)
 naive_error    float64 mean absolute error of the naive forecast (``mase``)
+steps          int64   readings that the season has passed (a season, count decay)
+season_weight  float64 of each phase of the season, the sum of its weights
+season_period  float64 of each phase, the newest period in which it was met
+season         float64 of each phase, what it contributes, not centred
+season_count   float64 phases that were met (a season)
+season_sum     float64 sum of the season over them (a season)
+adjusted_mean  float64 the mean of readings without the season (a season)
 ============== ======= ======================================================================
 
 The steppers update the columns up to ``held`` themselves, since all others depend on them. The
@@ -43,24 +51,20 @@ Must not know statistics, series ids, or tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ewma_ops.stats import outlook
-from ewma_ops.stats.statistics import Moments, Options, starting_readings
+from ewma_ops.stats.moments import Moments, Options, starting_readings
+from ewma_ops.stats.state import Correction, Join, Retraction, State
 
 __all__ = [
     "ALWAYS",
     "NEVER",
     "STATES",
     "Column",
-    "Correction",
-    "Join",
-    "Retraction",
-    "State",
     "columns_of",
     "read_before",
     "set_second_moment_factors",
@@ -72,7 +76,6 @@ NEVER = int(np.iinfo(np.int64).min)
 ALWAYS = int(np.iinfo(np.int64).max)
 """The oldest time of a series without a reading."""
 
-_LARGEST = 2.0**1022
 _LARGEST_SQUARED = 2.0**510
 _ONE = np.ones(1)
 
@@ -99,106 +102,6 @@ def set_second_moment_factors(m: Moments) -> None:
         a = where(lost, where(second, 0.0, 1.0), spread / divisor)
         b = where(lost, where(second, 0.5, 0.0), p / divisor)
     m.a, m.b = (a if every else where(m.weighs, a, 1.0)), b
-
-
-class Join(NamedTuple):
-    """Terms of merging two states: r and p are the shares of one and other in the joint weight.
-
-    ``one`` and ``other`` are the states, ``weight`` is the sum of both weights, and ``d`` is
-    m_other - m_one, float64[k, n]; second moments are a one + b other + c d_i d_j.
-    """
-
-    one: Mapping[str, Any]
-    other: Mapping[str, Any]
-    weight: Any
-    r: Any
-    p: Any
-    d: Any
-    a: Any
-    b: Any
-    c: Any
-
-
-class Retraction(NamedTuple):
-    """Terms of retracting a reading: p = -w / (S - w), r = S / (S - w), d = x - m.
-
-    ``one`` is the state before, ``after`` the columns that have been computed already, by name.
-    """
-
-    left: float
-    p: float
-    r: float
-    d: Any
-    one: Mapping[str, Any]
-    after: Mapping[str, Any]
-
-
-class Correction(NamedTuple):
-    """Terms of correcting a reading: p = w / S, r = 1 - p, a = x_old - m, d = x_new - x_old."""
-
-    p: float
-    r: float
-    a: Any
-    d: Any
-    one: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class State:
-    """One column of state.
-
-    ``i`` and ``j``, which the functions take, are the two fields of a pair, or the same field
-    twice; for columns, indices that select them.
-
-    Parameters
-    ----------
-    name
-        Its name.
-    of
-        ``"field"``, ``"pair"``: a value for each field, or each pair of fields; ``"reading"``: one,
-        which all fields share.
-    whole
-        int64, and not float64.
-    initial
-        Value before any reading: a number, or a function of the options.
-    kept
-        (options, needs) -> whether the column exists; ``None``: if a statistic needs it.
-    option
-        How the fingerprint of a smoothing names it, if a statistic needs it.
-    largest
-        Greatest magnitude of an input value with which it cannot overflow.
-    tally
-        (moments) -> whether to count the reading: n <- n + 1.
-    step
-        (moments, i, j) -> (a, g): y <- a y + g.
-    reads
-        The moments whose values before the reading the step depends on: ``before`` of `Moments`
-        has them.
-    merge
-        (join, one, other, i, j) -> merged column; ``None`` if states with it cannot be merged.
-    retract
-        (retraction, one, i, j) -> the column without the reading. Unchanged by default.
-    correct
-        (correction, one, i, j) -> the column with the reading corrected. Unchanged by default.
-    """
-
-    name: str
-    of: Literal["field", "pair", "reading"] = "reading"
-    whole: bool = False
-    initial: float | Callable[[Options], float] = 0.0
-    kept: Callable[[Options, Collection[str]], bool] | None = None
-    option: str = ""
-    largest: float = _LARGEST
-    tally: Callable[[Moments], Any] | None = None
-    step: Callable[[Moments, Any, Any], tuple[Any, Any]] | None = None
-    reads: Collection[str] = ()
-    merge: Callable[[Join, Any, Any, Any, Any], Any] | None = None
-    retract: Callable[[Retraction, Any, Any, Any], Any] = lambda _, one, *__: one
-    correct: Callable[[Correction, Any, Any, Any], Any] = lambda _, one, *__: one
-
-    def is_kept(self, options: Options, needs: Collection[str]) -> bool:
-        """Tell whether the column exists for these options and needs."""
-        return self.name in needs if self.kept is None else self.kept(options, needs)
 
 
 def _sum(_: Join, one: Any, other: Any, *__: Any) -> Any:
@@ -246,7 +149,24 @@ def _if_sloped(name: str) -> Callable[[Options, Collection[str]], bool]:
 
 
 def _if_own_trend(options: Options, needs: Collection[str]) -> bool:
-    return "trend" in needs and options.ahead.sloped and options.ahead.trend_decay is not None
+    return "trend" in needs and options.ahead.trend_decay is not None
+
+
+def _if_seasonal(options: Options, needs: Collection[str]) -> bool:
+    return "trend" in needs and options.ahead.season is not None
+
+
+def _if_counted_season(options: Options, needs: Collection[str]) -> bool:
+    return _if_seasonal(options, needs) and not options.decay.by_time
+
+
+def _if_factor(options: Options, needs: Collection[str]) -> bool:
+    season = options.ahead.season
+    return "mean_gap" in needs and season is not None and season.multiplicative
+
+
+def _neutral(options: Options) -> float:
+    return 0.0 if options.ahead.season is None else options.ahead.season.neutral
 
 
 STATES = {
@@ -304,7 +224,9 @@ STATES = {
             whole=True,
             initial=ALWAYS,
             kept=lambda o, needs: (
-                "oldest_ms" in needs and o.decay.by_time and starting_readings(o) is None
+                ("oldest_ms" in needs or _if_seasonal(o, needs))
+                and o.decay.by_time
+                and starting_readings(o) is None
             ),
             option="settled",
             merge=lambda _, one, other, *__: np.minimum(one, other),
@@ -350,6 +272,16 @@ STATES = {
             correct=lambda _, one, *__: one + 1,
         ),
         State(
+            "steps",
+            whole=True,
+            kept=_if_counted_season,
+            tally=lambda m: m.observed | ((m.ageing > 0.0) & (m.seen > 0)),
+        ),
+        State("season_weight", phased=True, kept=_if_seasonal),
+        State("season_period", phased=True, kept=_if_seasonal),
+        State("season", of="field", phased=True, initial=_neutral, kept=_if_seasonal),
+        State("season_count", kept=_if_seasonal, step=lambda m, *_: (1.0, m.season_opened)),
+        State(
             "mean_age",
             kept=_if_sloped("mean_age"),
             option="line",
@@ -369,6 +301,18 @@ STATES = {
             step=outlook.age_variance_step,
             reads=("mean_age", "trend_age"),
             merge=outlook.merged_age_variance,
+        ),
+        State(
+            "season_sum",
+            of="field",
+            kept=_if_seasonal,
+            step=lambda m, i, _: (1.0, m.season_moved[i]),
+        ),
+        State(
+            "adjusted_mean",
+            of="field",
+            kept=_if_seasonal,
+            step=lambda m, i, _: (m.r, m.line_values[i] * m.p),
         ),
         State(
             "trend_mean",
@@ -414,6 +358,14 @@ STATES = {
             step=outlook.absolute_error_step,
             reads=("trend",),
         ),
+        State(
+            "adjusted_error",
+            of="field",
+            kept=_if_factor,
+            largest=_LARGEST_SQUARED,
+            step=outlook.adjusted_error_step,
+            reads=("trend",),
+        ),
         State("previous", of="field", step=outlook.previous_step),
         State(
             "naive_error",
@@ -428,11 +380,15 @@ STATES = {
 
 
 class Column(NamedTuple):
-    """Layout of a column: dtype, value before any reading, and values per series (0: one, flat)."""
+    """Layout of a column: dtype, value before any reading, and values per series (0: one, flat).
+
+    ``phases`` of them follow each other for each field, if it has a number for each phase.
+    """
 
     dtype: type[Any]
     initial: float | int
     depth: int = 0
+    phases: int = 0
 
 
 def read_before(names: Collection[str]) -> frozenset[str]:
@@ -448,5 +404,8 @@ def columns_of(options: Options, needs: Collection[str], width: int) -> dict[str
         if state.is_kept(options, needs):
             initial = state.initial(options) if callable(state.initial) else state.initial
             dtype = np.int64 if state.whole else np.float64
-            columns[name] = Column(dtype, initial, depths[state.of])
+            season = options.ahead.season
+            phases = season.phases if state.phased and season is not None else 0
+            depth = max(depths[state.of], 1) * phases if phases else depths[state.of]
+            columns[name] = Column(dtype, initial, depth, phases)
     return columns

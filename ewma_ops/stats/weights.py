@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ewma_ops.stats.moments import Moments, starting_readings
 from ewma_ops.stats.ops import Ops
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.statistics import Moments, starting_readings
 
 __all__ = ["Weighing"]
 

@@ -5,7 +5,7 @@ Knows columns and rows; must not know series ids or streams.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import LARGEST_WEIGHT
 from ewma_ops.errors import ReadingError, StateError
-from ewma_ops.stats.batch_plan import BatchPlan
+from ewma_ops.stats.batch_plan import BatchPlan, turns
 from ewma_ops.stats.by_column import ColumnStepper
 from ewma_ops.stats.by_reading import ReadingStepper
 from ewma_ops.stats.recurrences import Floats, Ints
@@ -26,10 +26,15 @@ from ewma_ops.stats.revise import (
     rebased,
     retracted,
 )
-from ewma_ops.stats.states import STATES
+from ewma_ops.stats.states import STATES, Column
+from ewma_ops.stats.statistics import STATISTICS
 from ewma_ops.table.smoothing_set import FieldGroup
 
 __all__ = ["Ends", "SmoothingState"]
+
+
+# Fewer readings in a turn are faster one by one than as columns.
+_SMALLEST_TURN = 28
 
 
 class Ends(NamedTuple):
@@ -129,12 +134,12 @@ class SmoothingState:
         return len(self.state["count"])
 
     def _full(self, name: str, size: int) -> NDArray[Any]:
-        dtype, initial, depth = self._smoother.columns[name]
+        dtype, initial, depth, _ = self._smoother.columns[name]
         return np.full((depth, size) if depth else size, initial, dtype)
 
     def _resumed(self, name: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Return a column of a snapshot; StateError if it is missing or of another shape."""
-        dtype, _, depth = self._smoother.columns[name]
+        dtype, _, depth, _ = self._smoother.columns[name]
         column = columns.get(self._prefix + name)
         if column is None:
             raise StateError(f"the state lacks the column {self._prefix + name!r}: damaged state")
@@ -216,12 +221,56 @@ class SmoothingState:
         causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
         """Update the state by a batch of its own fields; return statistics in the plan's order."""
-        at = plan.series
-        state = {name: np.take(column, at, axis=-1) for name, column in self.state.items()}
+        if self._smoother.seasonal and values.shape[1] > len(plan.series):
+            return self._move_in_turns(plan, values, times_ms, volumes, causes)
+        state = {
+            name: column if layout.phases else np.take(column, plan.series, axis=-1)
+            for (name, column), layout in self._laid_out()
+        }
         results = self._smoother.advance(plan, values, times_ms, volumes, causes, state)
-        for name, column in self.state.items():
-            column[..., plan.series] = state[name]
+        for (name, column), layout in self._laid_out():
+            if not layout.phases:
+                column[..., plan.series] = state[name]
         return results
+
+    def _laid_out(self) -> Iterable[tuple[tuple[str, NDArray[Any]], Column]]:
+        return zip(self.state.items(), self._smoother.columns.values(), strict=True)
+
+    def _move_in_turns(
+        self,
+        plan: BatchPlan,
+        values: Floats,
+        times_ms: Ints | None,
+        volumes: Floats | None,
+        causes: NDArray[np.uint8] | None,
+    ) -> dict[str, Floats]:
+        """`move`, with one reading of each series at a time."""
+        sizes = {"reading": 1, "field": self._width, "pair": self._width * (self._width - 1) // 2}
+        ofs = {name: STATISTICS[name].of for name in self.group.smoothing.statistics}
+        results = {name: np.empty((sizes[of], values.shape[1])) for name, of in ofs.items()}
+        readings: list[list[Any]] = []
+        columns: list[NDArray[Any] | None] = [times_ms, volumes, causes]
+        for places, rows in turns(plan):
+            if len(rows) >= _SMALLEST_TURN:
+                turn = BatchPlan(None, rows, [0, len(rows)], True)
+                own: list[Any] = [None if c is None else c[places] for c in columns]
+                for name, found in self.move(turn, values[:, places], *own).items():
+                    results[name][:, places] = found
+                continue
+            if not readings:
+                readings = [[*values.T.tolist()], *(self._listed(c, values) for c in columns)]
+            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+                x, time_ms, volume, cause = (column[place] for column in readings)
+                numbers = iter(self.step(row, x, time_ms, volume, cause or 0))
+                for found in results.values():
+                    found[:, place] = [next(numbers) for _ in found]
+        return {
+            name: found[0] if ofs[name] == "reading" else found for name, found in results.items()
+        }
+
+    @staticmethod
+    def _listed(column: NDArray[Any] | None, values: Floats) -> list[Any]:
+        return [None] * values.shape[1] if column is None else column.tolist()
 
     def merge(self, other: SmoothingState, rows: NDArray[np.intp]) -> None:
         """Merge another's series into this; its i-th is at ``rows[i]`` here."""
@@ -308,11 +357,13 @@ class SmoothingState:
         at = [self.group.places.index(place) for place in group.places]
         pairs = list(combinations(self.group.places, 2))
         selected = SmoothingState(group)
-        for name, (_, _, depth) in selected._smoother.columns.items():
+        for name, (_, _, depth, phases) in selected._smoother.columns.items():
             rows: Sequence[int] | slice = slice(None)
             if STATES[name].of == "pair":
                 rows = [pairs.index(pair) for pair in combinations(group.places, 2)]
-            elif depth:
+            elif phases and STATES[name].of == "field":
+                rows = [place * phases + phase for place in at for phase in range(phases)]
+            elif depth and not phases:
                 rows = at
             selected.state[name] = self.state[name][rows].copy()
         selected._rebind()

@@ -175,8 +175,13 @@ def ahead(
 
 
 def _level(of: Outlook, newest: Mapping[str, float]) -> float | None:
-    """Return where the line of a forecast begins; None where the events do not tell."""
+    """Return where the line of a forecast begins; None where the events do not tell.
+
+    With a season the way to the horizon is no line.
+    """
     options = of.smoothing.ahead
+    if options.season is not None:
+        return None
     level, trend = newest.get("level", math.nan), newest.get("trend", math.nan)
     if not options.sloped:
         level = newest["forecast"]

@@ -106,6 +106,9 @@ IMPOSSIBLE: dict[str, Callable[[Cell], bool]] = {
         c.by_duration and c.statistic in ("n_eff", *UNBIASED)
     ),
     "a value that is held has no trend": lambda c: c.by_duration and c.statistic in OUTLOOK,
+    "none of the rules has a season: it is compared in tests/stats/test_season.py": lambda c: (
+        c.statistic == "season"
+    ),
     "a start beside the readings has no times, and so no line": lambda c: (
         c.start_up != "corrected" and c.statistic in OUTLOOK
     ),

@@ -227,6 +227,8 @@ def test_a_baseline_may_be_the_outlook_of_the_smoothing(path: Path) -> None:
     )
     base = MINIMAL.replace("beta = 0.9", "beta = 0.9\nerror_span = 50")
     assert "smooth.error_span is not used" in refused(path, base + text)
+    base = MINIMAL.replace("beta = 0.9", 'beta = 0.9\nstatistics = ["mean", "level"]\nseason = 24')
+    assert "the smoothing has season = 24, which would be left in" in refused(path, base + text)
     several = MINIMAL.replace("beta = 0.9", "[smooth.fast]\nspan = 12\n[smooth.slow]\nspan = 200")
     assert 'alarms.level: baseline = "outlook" is what the outlook of the smoothing' in refused(
         path, several + text + 'decay = "fast"\n'

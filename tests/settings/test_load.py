@@ -17,6 +17,7 @@ from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.composites import Composite, bollinger, dema, macd, risk_metrics, tema
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.season import Season
 from ewma_ops.stats.smoothing import Smoothing
 from tests.helpers.minimal import MINIMAL
 
@@ -850,6 +851,29 @@ def test_forecasts(path: Path) -> None:
         loaded(path, MINIMAL.replace("beta = 0.9", bounds + option))
 
 
+def test_seasons(path: Path) -> None:
+    asked = [
+        'halflife = "1h"',
+        'statistics = ["mean", "season"]',
+        'season = "day"',
+        "season_phases = 48",
+        'season_kind = "multiplicative"',
+        "lowest = 0.1",
+        'season_halflife = "3d"',
+        'utc_offset = "+05:30"',
+    ]
+    text = MINIMAL.replace("beta = 0.9", "\n".join(asked))
+    settings = loaded(path, text)
+    ((_, smoothing),) = settings.smoothing_set.smoothings
+    assert isinstance(smoothing, Smoothing)
+    season = smoothing.ahead.season
+    assert season == Season(48, 1_800_000, 19_800_000, 3.0, True)
+    assert "trend, a multiplicative season of the day\n" in describe(settings)
+    counted = 'beta = 0.9\nstatistics = ["mean", "level"]\nseason = 24'
+    text = describe(loaded(path, MINIMAL.replace("beta = 0.9", counted)))
+    assert "trend, a season of 24 readings\n" in text
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
@@ -859,6 +883,13 @@ def test_forecasts(path: Path) -> None:
         ("coverage = 0.8", 'smooth.coverage is not used; add "forecast_lower" to statistics'),
         ("coverage = 8", "smooth.coverage is 8: it must be a number > 0, < 1"),
         ('outlook = "level"', 'smooth.outlook is not used; add "level" to statistics'),
+        ("season = 24", 'smooth.season is not used; add "forecast" to statistics'),
+        ("season_phases = 24", "smooth.season_phases is 24, but there is no season: add season"),
+        (
+            'statistics = ["mean", "level"]\nseason = "day"',
+            "smooth.season is 'day': as the decay is per reading it must be a number of readings",
+        ),
+        ('statistics = ["mean", "season"]', 'smooth.statistic "season" needs a season: give one'),
         ("[smooth.a]\nerror_span = 9", "smooth.a.error_span is not used; add"),
         ('composite = "dema"\nhorizon = 3', "smooth.horizon does not go with a composite"),
         (

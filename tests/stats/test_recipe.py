@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from ewma_ops.columns.readings import Readings
 from ewma_ops.stats import states
 from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.moments import Moments
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.states import STATES, Join, Retraction, State
-from ewma_ops.stats.statistics import STATISTICS, Moments, Statistic
+from ewma_ops.stats.state import Join, Retraction, State
+from ewma_ops.stats.states import STATES
+from ewma_ops.stats.statistics import STATISTICS, Statistic
 from ewma_ops.table.table import SeriesTable
 
 N = 300

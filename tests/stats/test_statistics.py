@@ -54,7 +54,8 @@ def test_operations_on_gaps_have_the_same_bits(gap_ms: int) -> None:
 
 
 def test_every_statistic_has_a_definition_and_a_description() -> None:
-    assert set(STATISTICS) == {*naive.STATISTICS, "count"}  # which the oracles count themselves
+    # The oracles count themselves; the season has one of its own, `tests.oracles.seasons`.
+    assert set(STATISTICS) == {*naive.STATISTICS, "count", "season"}
     for name in STATISTICS:
         assert f'``"{name}"``' in str(Smoothing.__doc__), name
 
@@ -63,7 +64,9 @@ def test_every_statistic_has_a_definition_and_a_description() -> None:
 def test_what_a_statistic_needs_is_kept_for_it(name: str) -> None:
     statistic = STATISTICS[name]
     assert set(statistic.needs) <= set(STATES)
-    smoothing = Smoothing(DECAY, statistics=["mean", *({name} - {"mean"})], horizon="1s")
+    smoothing = Smoothing(
+        DECAY, statistics=["mean", *({name} - {"mean"})], horizon="1s", season="day"
+    )
     assert set(statistic.needs) <= set(columns_of(smoothing, smoothing.needs, 2))
 
 
@@ -79,7 +82,7 @@ def test_whole_statistics_are_those_that_are_never_a_fraction() -> None:
     names = [name for name in STATISTICS if name not in PAIRED]
     times = np.cumsum(draw.integers(1, 9_000, 300)) - draw.integers(0, 5_000, 300)
     readings = Readings.of(["s"] * 300, draw.normal(size=300), times)
-    smoothing = Smoothing(DECAY, statistics=names, horizon="1s")
+    smoothing = Smoothing(DECAY, statistics=names, horizon="1s", season="20s", season_phases=4)
     found = SeriesTable(smoothing).update(readings).statistics
     for name, column in found.items():
         defined = column[~np.isnan(column)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,11 @@ def test_where_events_do_not_tell_the_level_it_is_a_point(names: tuple[str, ...]
     assert found["x"] == [AT_S + 3600 + 900]
     assert found["forecast"] == [pytest.approx(75.0)]
     assert [len(found["lower"]), len(found["upper"])] == [bool(names)] * 2
+
+
+def test_with_a_season_the_way_is_no_line_and_it_is_a_point() -> None:
+    _, chart = opened(replace(LINE, season="20min", season_phases=20))
+    assert len(chart["outlook"]["ahead"]["x"]) == 1
 
 
 def test_the_level_follows_from_the_trend_or_is_the_forecast() -> None:
