@@ -68,7 +68,7 @@ def follow(
     ClusterError
         If this place does not fit to place 0.
     """
-    print_line(f"place {cluster.place} of {len(cluster.addresses)}, of {cluster.name(0)}")
+    print_line(f"place {cluster.place} of {len(cluster.addresses)}, led by {cluster.name(0)}")
     with Link(cluster, own) as link:
         while True:
             run = _await_run(link, signals, wait_s)

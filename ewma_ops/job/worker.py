@@ -142,10 +142,12 @@ def _refuse_taken(addresses: Sequence[str], process_id: int) -> None:
     if len(addresses) == 1:  # nothing listens
         return
     host, _, port = addresses[process_id].rpartition(":")
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.ExitStack() as stack:
         try:
-            one.bind((host, int(port)))
+            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+            one = stack.enter_context(socket.socket(found[0][0]))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(found[0][4])
         except OSError as error:
             raise _PortError(
                 f"the port {port} of this worker is not free on {host} ({error.strerror}): the "
@@ -154,8 +156,9 @@ def _refuse_taken(addresses: Sequence[str], process_id: int) -> None:
 
 
 def _of_this_host(addresses: Sequence[str], own: str) -> list[str]:
+    """Return the addresses that are on the host of one's own; of IPv6 none, for its table."""
     host = own.rpartition(":")[0]
-    return [one for one in addresses if one.rpartition(":")[0] == host]
+    return [one for one in addresses if one.rpartition(":")[0] == host and "[" not in one]
 
 
 def _await_listening(addresses: Sequence[str], limit_s: float = 10.0) -> None:

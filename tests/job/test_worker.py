@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from ewma_ops.errors import EwmaError
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE
+from ewma_ops.job.worker import _refuse_taken
 from tests.helpers.forking import start
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.ticking import ENV, await_progress, command, lines
@@ -150,3 +153,16 @@ def test_a_port_that_somebody_took_is_a_sentence_and_another_is_tried(directory:
     assert f"the port {port} of this worker is not free on {host}" in told
     assert "Traceback" not in told
     assert "panicked" not in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_port_is_free_or_not_with_either_protocol(host: str) -> None:
+    family = socket.AF_INET6 if "[" in host else socket.AF_INET
+    try:
+        taken = socket.create_server((host.strip("[]"), 0), family=family)
+    except OSError as error:
+        pytest.skip(f"no address {host}: {error}")
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(EwmaError, match=rf"port {port} .* is not free on {re.escape(host)}"):
+        _refuse_taken(["127.0.0.1:1", f"{host}:{port}"], 1)
+    _refuse_taken(["127.0.0.1:1", f"{host}:{port}"], 1)

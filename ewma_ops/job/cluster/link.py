@@ -138,7 +138,7 @@ class Link:
     def stopping(self) -> str:
         """Say why all places stop their workers; "" while they do not."""
         with self._lock:
-            return self._answer.stop
+            return f"{self.cluster.name(0)} {self._answer.stop}" if self._answer.stop else ""
 
     def lost(self) -> str:
         """Say why the workers here must end at once; "" while there is no reason."""

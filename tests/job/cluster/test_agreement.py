@@ -93,8 +93,8 @@ def test_a_stop_goes_to_all_and_the_ends_come_back(cluster: Cluster) -> None:
         run = begun(coordinator, first, second)
         first.stop("stops")
         wait_until(lambda: coordinator.stopping() == f"{cluster.name(1)} stops")
-        coordinator.stop("place 1 stops")
-        wait_until(lambda: second.stopping() == "place 1 stops")
+        coordinator.stop("starts its workers again")
+        wait_until(lambda: second.stopping() == f"{cluster.name(0)} starts its workers again")
         assert len(coordinator.unfinished()) == 2
         ends = [Ended(run, 0, "stopped", notes=[b"{}"]), Ended(run, 2, "worker 2 failed")]
         for link, end in zip((first, second), ends, strict=True):

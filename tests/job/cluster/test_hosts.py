@@ -58,7 +58,7 @@ def test_a_job_outlives_each_of_its_hosts(make_hosts: MakeHosts) -> None:
 def test_hosts_come_go_and_lose_their_disks_on_the_same_state(make_hosts: MakeHosts) -> None:
     hosts = make_hosts(3)
     job, directory = hosts.job, hosts.directory
-    readings = made_up(900, 20)
+    readings = made_up(1_000, 20)
     first = 0
     with Watch(job.bootstrap, job.output) as watch:
         for count, last in [(1, 200), (3, 500), (2, 700)]:
@@ -69,7 +69,12 @@ def test_hosts_come_go_and_lose_their_disks_on_the_same_state(make_hosts: MakeHo
             assert hosts.stop(*range(count))[0] == 0
         shutil.rmtree(hosts.state(1))
         assert not list(directory.glob("state-[12]/parts"))
-        job.send(readings[first:])
+        job.send(readings[first:900])
+        hosts.start()
+        watch.until(900)
+        assert hosts.stop(0, 1)[0] == 0
+        shutil.rmtree(hosts.state(0))  # what is lost with it is read again, and not written again
+        job.send(readings[900:])
         hosts.start()
         watch.until(len(readings))
         assert hosts.stop(0, 1)[0] == 0
