@@ -105,7 +105,8 @@ class Outlook(NamedTuple):
         if not self.forecasts:
             return ""
         if not self.smoothing.decay.by_time:
-            return f"{given} reading{'' if given == 1 else 's'}"
+            readings = self.lead.readings
+            return f"{readings:g} reading{'' if readings == 1 else 's'}"
         return re.sub(r"(?<=\d)(?=[a-z])|(?<=[a-z])(?=\d)", " ", str(given))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from textual.coordinate import Coordinate
+from textual.widgets import DataTable
 
 from ewma_ops import Decay, Readings, Smoothing
 from ewma_ops.settings.load import load_tables
@@ -20,9 +23,12 @@ from ewma_ops.watch.measures import measures
 from ewma_ops.watch.outlook import NAMES, Lead, Outlook, ahead, past_forecasts
 from ewma_ops.watch.plain import cells, heads
 from ewma_ops.watch.plot import as_png
+from ewma_ops.watch.remote import page_address, watching_page
 from ewma_ops.watch.server import about
 from ewma_ops.watch.status import Status
-from ewma_ops.watch.view import Looker, View
+from ewma_ops.watch.terminal import Top
+from ewma_ops.watch.view import Looker, Looks, View
+from tests.helpers.watched import served
 
 AT_S = 1.7e9
 LINE = Smoothing(Decay(halflife="10min"), statistics=["mean", *NAMES], horizon="15min")
@@ -228,6 +234,26 @@ def test_rows_have_a_trend_with_an_arrow_and_a_forecast_where_events_have_them()
     tank = dict(zip(lines[0], lines[-1], strict=True))
     assert tank["trend"] == pytest.approx(1 / 60)
     assert tank["forecast"] == pytest.approx(75.0)
+
+
+def test_terminals_show_them_here_and_elsewhere() -> None:
+    async def heads_of(looker: Looks) -> list[str]:
+        app = Top(looker, "job.toml", View())
+        async with app.run_test(size=(140, 10)) as pilot:
+            await pilot.pause()
+            table = app.query_one(DataTable)
+            assert str(table.get_cell_at(Coordinate(0, 5))) == "75.000"
+            return [str(column.label) for column in table.columns.values()]
+
+    seen, _ = opened()
+    right = [*heads(seen.looker.table(View()))]
+    assert right[4:6] == ["trend /h", "in 15 min"]
+    assert asyncio.run(heads_of(seen.looker)) == right
+    status = Status(is_caught_up=True)
+    with served(book=seen.book, status=status) as (host, port):
+        address = page_address(f"http://{host}:{port}")
+        with watching_page(address, View()) as elsewhere:
+            assert asyncio.run(heads_of(elsewhere)) == right
 
 
 def test_readings_have_their_forecasts_as_csv() -> None:
