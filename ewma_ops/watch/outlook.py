@@ -24,6 +24,8 @@ NAMES = (*FORECASTS, "level", "trend", "mase")
 """Statistics of an event that tell where its series is going."""
 
 _SHARES = tuple(k / 8 for k in range(9))
+_POINTS = 32
+"""Of a way that is no line, at most so many."""
 _GAPS = 100
 _UNITS = (("day", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 _WITHIN = 6.0
@@ -126,11 +128,16 @@ def usual_gap(times_s: NDArray[np.float64]) -> float | None:
 
 
 def ahead(
-    of: Outlook, newest: Mapping[str, float], at_s: float, gap_s: float | None, most_s: float
+    of: Outlook,
+    newest: Mapping[str, float],
+    times_s: NDArray[np.float64],
+    forecasts: NDArray[np.float64],
+    most_s: float,
 ) -> dict[str, Any] | None:
     """Return the way of a forecast from the last reading to its horizon, with its bounds.
 
-    Where the events do not tell at which level the way begins, it is the point at the horizon.
+    It is the line from the level. Where that is not known, or the series has a season, it is what
+    had been forecast for each time until then, a horizon before it, and now for the horizon.
 
     Parameters
     ----------
@@ -138,10 +145,9 @@ def ahead(
         What the events have.
     newest
         The newest of `NAMES`, NaN for one that is not defined yet.
-    at_s
-        When the last reading was.
-    gap_s
-        The usual gap of readings.
+    times_s, forecasts
+        When readings were, in order, one at least, and `FORECASTS` as of each, float64[n, 3]; NaN
+        for one that was late.
     most_s
         How much of the way is wanted, at most.
 
@@ -152,27 +158,60 @@ def ahead(
         events have no bounds; ``from``, when the last reading was; ``complete``, whether the last
         point is at the horizon. ``None`` if there is nothing to draw.
     """
+    gap_s = usual_gap(times_s)
     lead_s, forecast = of.lead.within(gap_s), newest.get("forecast", math.nan)
     if lead_s is None or not math.isfinite(forecast):
         return None
     part = min(most_s / lead_s, 1.0)
     level = _level(of, newest)
-    if level is None and part < 1.0:
+    if level is None:
+        x, way = _made_before(of.lead, lead_s, times_s, forecasts)
+        end = np.array([newest.get(name, math.nan) for name in FORECASTS])
+        kept = (x <= part * lead_s) & np.isfinite(way[:, np.isfinite(end)]).all(axis=1)
+        x, way = np.append(x[kept], lead_s), np.vstack([way[kept], end])
+        x, way = (x, way) if part == 1.0 else (x[:-1], way[:-1])
+    else:
+        x = part * lead_s * np.array(_SHARES)
+        way = _line(of, newest, level, 0.0 if gap_s is None else gap_s * of.per_s, part)
+    if not len(x):
         return None
-    shares = [1.0] if level is None else [part * share for share in _SHARES]
-    options = of.smoothing
-    gap = 0.0 if gap_s is None else gap_s * of.per_s
-    opened = opening(options.ahead, of_numbers(options.decay), gap, shares)
-    begin = forecast if level is None else level
-    line = [begin + way * (forecast - begin) for way, _ in opened]
-    bounds: dict[str, list[float]] = {"forecast": line, "lower": [], "upper": []}
-    for side in ("lower", "upper"):
-        apart = newest.get(f"forecast_{side}", math.nan) - forecast
-        if math.isfinite(apart):
-            bounds[side] = [y + width * apart for y, (_, width) in zip(line, opened, strict=True)]
-    rounded = {name: [float(f"{y:.9g}") for y in found] for name, found in bounds.items()}
-    x = [at_s + share * lead_s for share in shares]
-    return {"from": at_s, "complete": part == 1.0, "x": x, **rounded}
+    sides = zip(("forecast", "lower", "upper"), way.T, strict=True)
+    shown = {
+        name: [float(f"{y:.9g}") for y in side.tolist()] if np.isfinite(side).all() else []
+        for name, side in sides
+    }
+    at_s = float(times_s[-1])
+    return {"from": at_s, "complete": part == 1.0, "x": (at_s + x).tolist(), **shown}
+
+
+def _line(
+    of: Outlook, newest: Mapping[str, float], level: float, gap: float, part: float
+) -> NDArray[np.float64]:
+    """Return `FORECASTS` on a part of the way, where it is a line, at an average gap in ticks."""
+    options, forecast = of.smoothing, newest["forecast"]
+    shares = [part * share for share in _SHARES]
+    opened = np.array(opening(options.ahead, of_numbers(options.decay), gap, shares))
+    line = level + opened[:, 0] * (forecast - level)
+    apart = [newest.get(name, math.nan) - forecast for name in FORECASTS[1:]]
+    return np.column_stack([line, *(line + opened[:, 1] * one for one in apart)])
+
+
+def _made_before(
+    lead: Lead, lead_s: float, times_s: NDArray[np.float64], forecasts: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what had been forecast for times until the horizon, and how far ahead they are."""
+    n = len(times_s)
+    if lead.seconds is None:
+        first = max(n - round(lead.readings), 0)
+        x = lead_s * (1.0 - np.arange(n - 1 - first, -1, -1) / lead.readings)
+    else:
+        first = int(np.searchsorted(times_s, times_s[-1] - lead_s, side="right"))
+        x = times_s[first:] - times_s[-1] + lead_s
+    way = forecasts[first:]
+    kept = np.flatnonzero(np.isfinite(way[:, 0]) & (x < lead_s))
+    if len(kept) > _POINTS:
+        kept = kept[np.linspace(0, len(kept) - 1, _POINTS).astype(np.intp)]
+    return x[kept], way[kept]
 
 
 def _level(of: Outlook, newest: Mapping[str, float]) -> float | None:

@@ -30,7 +30,7 @@ from ewma_ops.watch.deep import (
     Whole,
     drawn,
 )
-from ewma_ops.watch.outlook import FORECASTS, ahead, axis, usual_gap
+from ewma_ops.watch.outlook import FORECASTS, ahead, axis
 from ewma_ops.watch.plain import sentence
 from ewma_ops.watch.search import Search
 from ewma_ops.watch.states import in_states, state_of
@@ -380,7 +380,7 @@ def _ahead(
         shown_s = min(at - float(times[0]), view.span or np.inf)
         most = shown_s or np.inf if view.between is None else view.between[1] - at
         if most > 0:
-            drawn_ahead = ahead(outlook, newest, at, usual_gap(times), most)
+            drawn_ahead = ahead(outlook, newest, times, whole.numbers[:, FORECAST], most)
     said = sentence(outlook, shown, seen.forecasts).replace("-", "\N{MINUS SIGN}")
     past = np.zeros(0) if seen.past_forecast is None else seen.past_forecast
     readings = np.array([seen.value, seen.average, seen.lower, seen.upper])

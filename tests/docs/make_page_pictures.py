@@ -1,7 +1,8 @@
 """Make the pictures of the page: ``python -m tests.docs.make_page_pictures``, with Chromium.
 
 ``watch.png`` is the page of ``ewma demo`` once all that was recorded has been replayed;
-``forecast.png`` the chart of three days of recorded temperatures, with their forecasts.
+``forecast.png`` and ``season.png`` are charts of the last days of recorded temperatures, with the
+forecasts of a line and with those of a season.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ from tests.helpers.servers import BROWSER, required
 PICTURES = Path(__file__).parents[2] / ".github"
 _ADDRESS = re.compile(r"see it live: (\S+)")
 _SETTLE_MS = 2_000
-_SERIES, _DAYS = "seattle-hourly", 3
-SMOOTH = {"beta": 0.2, "horizon": 3, "damping": 4, "statistics": ["mean", *NAMES]}
+_SERIES = "seattle-hourly"
+LINE: dict[str, Any] = {"beta": 0.2, "horizon": 3, "damping": 4}
+SEASON: dict[str, Any] = {"beta": 0.9, "horizon": 24, "season": 24, "season_halflife": 24}
 
 
-def temperatures() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the chart of the newest temperatures, and its measure."""
+def temperatures(options: dict[str, Any], days: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the chart of the last temperatures, smoothed with some options, and its measure."""
     rows = recorded_series()[_SERIES]
     job = load_tables(
         {
             "kafka": {"bootstrap_servers": "127.0.0.1:1"},
             "input": {"topic": "readings"},
-            "smooth": SMOOTH,
+            "smooth": {**options, "statistics": ["mean", *NAMES]},
             "output": {"topic": "smoothed"},
         }
     )
@@ -64,21 +66,21 @@ def temperatures() -> tuple[dict[str, Any], dict[str, Any]]:
     written = np.full(len(rows), time.time())
     book.take([_SERIES] * len(rows), seconds, written, numbers, offsets, 0, is_live=True)
     looker = Looker(book, Status(is_caught_up=True), read_back)
-    (chart,) = looker.charts(View(open=(_SERIES,), span=86_400.0 * _DAYS, width=900))
+    (chart,) = looker.charts(View(open=(_SERIES,), span=86_400.0 * days, width=900))
     (measure,) = about(job, Path("job.toml"), 3600.0)["measures"]
     return chart, measure
 
 
-def draw_forecast(browser: Any) -> None:
+def draw_forecast(browser: Any, name: str, options: dict[str, Any], days: int) -> None:
     """Picture the temperatures."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "plot.html"
-        chart, measure = temperatures()
+        chart, measure = temperatures(options, days)
         file.write_text(as_html([chart], measure, _SERIES), "utf-8")
         page = browser.new_page(viewport={"width": 960, "height": 760})
         page.goto(file.as_uri())
         page.locator("#chart canvas").wait_for()
-        page.locator("#right").screenshot(path=PICTURES / "forecast.png")
+        page.locator("#right").screenshot(path=PICTURES / f"{name}.png")
 
 
 def draw_demo(browser: Any) -> None:
@@ -103,13 +105,14 @@ def draw_demo(browser: Any) -> None:
 
 
 def main() -> None:
-    """Make both."""
+    """Make all."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         path = required(BROWSER)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        draw_forecast(browser)
+        draw_forecast(browser, "forecast", LINE, 3)
+        draw_forecast(browser, "season", SEASON, 5)
         draw_demo(browser)
         browser.close()
 

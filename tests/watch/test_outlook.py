@@ -102,18 +102,41 @@ def test_without_a_gap_there_is_nowhere_to_draw_it() -> None:
 
 
 @pytest.mark.parametrize("names", [(), ("forecast_lower", "forecast_upper")])
-def test_where_events_do_not_tell_the_level_it_is_a_point(names: tuple[str, ...]) -> None:
-    bare = Smoothing(LINE.decay, statistics=["mean", "forecast", *names], horizon="15min")
-    _, chart = opened(bare)
+@pytest.mark.parametrize("decay", [LINE.decay, Decay(beta=0.5)], ids=["time", "count"])
+def test_where_events_do_not_tell_the_level_it_is_what_had_been_forecast(
+    decay: Decay, names: tuple[str, ...]
+) -> None:
+    horizon = "15min" if decay.by_time else 15
+    bare = Smoothing(decay, statistics=["mean", "forecast", *names], horizon=horizon)
+    seen, chart = opened(bare)
     found = chart["outlook"]["ahead"]
-    assert found["x"] == [AT_S + 3600 + 900]
-    assert found["forecast"] == [pytest.approx(75.0)]
-    assert [len(found["lower"]), len(found["upper"])] == [bool(names)] * 2
+    minutes = (np.array(found["x"]) - AT_S) / 60
+    assert minutes.tolist() == list(range(61, 76)), "each was forecast 15 minutes before it"
+    assert found["forecast"] == pytest.approx(minutes)
+    assert [len(found["lower"]), len(found["upper"])] == [15 * bool(names)] * 2
+    seen.write("tank", [20.5], [-400.0])  # late: what it forecasts is for no time that is drawn
+    late = seen.chart("tank")["outlook"]
+    if decay.by_time:
+        assert late["ahead"]["forecast"][:-1] == pytest.approx(found["forecast"][:-1])
+        assert late["ahead"]["forecast"][-1] == pytest.approx(late["forecast"], rel=1e-8)
+    _, few = opened(bare, n=5)
+    assert few["outlook"]["ahead"] is None, "the horizon is too far away, and nothing before it"
 
 
-def test_with_a_season_the_way_is_no_line_and_it_is_a_point() -> None:
-    _, chart = opened(replace(LINE, season="20min", season_phases=20))
-    assert len(chart["outlook"]["ahead"]["x"]) == 1
+def test_with_a_season_the_way_goes_up_and_down_with_it() -> None:
+    def wave(minutes: Any) -> Any:
+        return 20 + 5 * np.sin(np.asarray(minutes) * (2 * np.pi / 20))
+
+    seen = Seen(replace(LINE, horizon="15min", season="20min", season_phases=20))
+    seen.write("tank", [0], [20.0])
+    seen.chart("tank")
+    seen.write("tank", range(1, 400), wave(range(1, 400)))
+    outlook = seen.chart("tank")["outlook"]
+    found = outlook["ahead"]
+    minutes = (np.array(found["x"]) - AT_S) / 60
+    assert minutes.tolist() == list(range(400, 415))
+    assert found["forecast"] == pytest.approx(wave(minutes), abs=0.2)
+    assert found["upper"][-1] == pytest.approx(outlook["forecast_upper"], rel=1e-8)
 
 
 def test_the_level_follows_from_the_trend_or_is_the_forecast() -> None:
@@ -145,10 +168,11 @@ def test_one_reading_has_a_forecast_and_no_bounds() -> None:
     assert chart["outlook"]["ahead"] is None, "its chart is not read back yet"
     newest = dict.fromkeys(NAMES, math.nan) | {"forecast": 5.0, "level": 5.0}
     places = {name: 2 + i for i, name in enumerate(NAMES)}
-    found = ahead(Outlook(places, LINE), newest, AT_S, None, math.inf)
+    times, none = np.array([AT_S]), np.full((1, 3), np.nan)
+    found = ahead(Outlook(places, LINE), newest, times, none, math.inf)
     assert found is not None
     assert (set(found["forecast"]), found["lower"], found["upper"]) == ({5.0}, [], [])
-    assert ahead(Outlook(places, LINE), newest | {"forecast": math.nan}, AT_S, 1.0, 1.0) is None
+    assert ahead(Outlook(places, LINE), newest | {"forecast": math.nan}, times, none, 1.0) is None
 
 
 def test_a_job_without_an_outlook_is_as_it_was() -> None:
