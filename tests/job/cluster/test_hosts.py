@@ -87,8 +87,8 @@ def test_what_does_not_fit_is_refused_and_the_job_ends_with_its_input(
 ) -> None:
     hosts = make_hosts(2)
     job = hosts.job
-    readings = made_up(100, 5)
-    job.send(readings)
+    readings = made_up(200, 5)
+    job.send(readings[:100])
     hosts.configure(input={"stop": "end"}, smooth={"beta": 0.8})
     other = hosts.path(1).read_text()
     hosts.configure(input={"stop": "end"})
@@ -102,10 +102,17 @@ def test_what_does_not_fit_is_refused_and_the_job_ends_with_its_input(
     hosts.path(1).write_text(right)
     hosts.start(1)
     assert [hosts.processes[place].wait(PATIENCE_S) for place in (0, 1)] == [0, 0]
-    assert_same(job.events(len(readings)), pandas_says(readings))
+    assert_same(job.events(100), pandas_says(readings[:100]))
     shutil.copytree(hosts.state(0), hosts.state(1), dirs_exist_ok=True)  # the wrong way round
     shutil.rmtree(hosts.state(0))
     hosts.start()
     assert hosts.processes[0].wait(PATIENCE_S) == 2
     assert "has a store of this job of epoch" in hosts.told(0)
+    assert hosts.stop(1) == [1]
+    shutil.rmtree(hosts.state(0))
+    hosts.state(1).rename(hosts.state(0))
+    job.send(readings[100:])
+    hosts.start()
+    assert [hosts.processes[place].wait(PATIENCE_S) for place in (0, 1)] == [0, 0]
+    assert_same(job.events(len(readings)), pandas_says(readings))
     assert "Traceback" not in hosts.told(0) + hosts.told(1)
