@@ -163,10 +163,41 @@ def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
                 "cost_of_given": one.given,
                 "cost_of_last_value": one.last_value,
                 "candidates": [{**decay(one, h), "cost": cost} for h, cost in one.candidates],
+                **_season_of(one),
             }
             for one in found
         ],
     }
+
+
+def _season_of(one: Tuned) -> dict[str, Any]:
+    """Return what was found of the season, if there is one."""
+    if one.season is None:
+        return {}
+    unit = "halflife_ms" if one.by_time else "halflife"
+    return {
+        "season": {
+            "suggested": {unit: one.season.suggested},
+            "best": {unit: one.season.best},
+            "within_1_percent": [{unit: end} for end in one.season.interval],
+            "at_edge": one.season.at_edge,
+            "candidates": [{unit: h, "cost": cost} for h, cost in one.season.candidates],
+        }
+    }
+
+
+def _season_lines(one: Tuned) -> Iterator[str]:
+    if one.season is None:
+        return
+    low, high = (_shown(one, end) for end in one.season.interval)
+    found = one.season.suggested
+    written = f'"{shown_duration(found)}"' if one.by_time else f"{found:.3g}"
+    yield f"  season, with the decay as it is: take season_halflife = {written}"
+    yield f"  best: {_shown(one, one.season.best)}; from {low} to {high} costs at most 1 %"
+    if one.season.at_edge == "longest":
+        yield "  the season has not changed in this time: any slow half-life will do"
+    if one.season.at_edge == "shortest":
+        yield "  the newest period predicts best: the season changes from each to the next"
 
 
 def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Iterator[str]:
@@ -199,6 +230,7 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
     if one.at_edge == "longest":
         moved = "trend has not changed" if one.of_line else "level has not moved"
         yield f"  the {moved} in this time: any slow decay will do"
+    yield from _season_lines(one)
     if one.of_line and one.last_value < 1.0:
         yield '  no line predicts as well as the last value: outlook = "level" does better here'
     yield ""

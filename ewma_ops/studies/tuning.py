@@ -2,12 +2,15 @@
 
 Knows a table of several smoothings; must not know where readings are from.
 
-A mean before a reading predicts it, or the line before it, where forecasts are asked for; the error
-is what is left. Series have scales of their own, so
-their errors are put together as the likelihood does it: the mean of ln(mean squared error) of each
-series, by its number of readings. The optimum is flat. Between candidates it is the lowest point of
-a parabola in ln(half-life), and what costs no more than 1 % of error is as good: of that the
-smoothest is suggested.
+A mean before a reading predicts it, or the line before it, with its season if there is one, where
+forecasts are asked for; the error is what is left. Series have scales of their own, so their errors
+are put together as the likelihood does it: the mean of ln(mean squared error) of each series, by
+its number of readings. The optimum is flat. Between candidates it is the lowest point of a parabola
+in ln(half-life), and what costs no more than 1 % of error is as good: of that the smoothest is
+suggested.
+
+The half-life of a season is looked for at the decay that is in use, and decays with the season that
+is in use: found in turns, both are the best.
 
 Where the level of a series is a random walk, with steps of variance q (in variances of the noise),
 the best weight of a new reading is (sqrt(q^2 + 4 q) - q) / 2. (J. F. Muth, J. American Statistical
@@ -33,11 +36,13 @@ from ewma_ops.table.index import SeriesIndex
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
-__all__ = ["Candidate", "Tuned", "Tuning"]
+__all__ = ["Candidate", "Optimum", "Tuned", "Tuning"]
 
 _Floats = NDArray[np.float64]
 
 _SHORTEST, _PER_OCTAVE, _CANDIDATES = 0.25, 4, 60
+_SEASONS = 0.25 * 2.0 ** (np.arange(14) / 2.0)
+"""Half-lives of a season that are tried, in periods."""
 _AS_GOOD = 1.01
 MOST_SERIES = 100_000
 """Series that are looked at: each costs 8 bytes for each candidate."""
@@ -50,6 +55,20 @@ class Candidate(NamedTuple):
     cost: float
 
 
+class Optimum(NamedTuple):
+    """The half-life with the least error among candidates, as `Tuned` has it."""
+
+    best: float
+    interval: tuple[float, float]
+    at_edge: str
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def suggested(self) -> float:
+        """The half-life to take."""
+        return self.interval[1]
+
+
 @dataclass(frozen=True)
 class Tuned:
     """What was found for one field.
@@ -58,8 +77,8 @@ class Tuned:
     1 %; ``suggested`` is its smoother end, ``at_edge`` which end of the candidates the best one is
     (``""``, ``"shortest"`` or ``"longest"``). ``given`` is the cost of the decay that is in use,
     ``last_value`` that of no smoothing at all. ``unseen`` counts the readings of series beyond the
-    first `MOST_SERIES`, which were not looked at. ``of_line`` tells whether the line of an outlook
-    predicted, and not the mean.
+    first `MOST_SERIES`, which were not looked at. ``of_line`` tells whether an outlook predicted,
+    and not the mean. ``season`` is the half-life of its season, with the decay that is in use.
     """
 
     field: str
@@ -74,6 +93,7 @@ class Tuned:
     last_value: float
     unseen: int = 0
     of_line: bool = False
+    season: Optimum | None = None
 
     @property
     def suggested(self) -> float:
@@ -133,10 +153,12 @@ class Tuning:
             for i, h in enumerate(self.halflives.tolist())
         }
         own = _plain(smoothing, smoothing.decay)
-        self._names = [*tried, "given"]
+        self.season_halflives, seasons = _seasonal(own)
+        self._names = [*tried, "given", *seasons]
         self._of_line = "forecast_error" in own.statistics
         self._fields = list(fields)
-        asked = SmoothingSet.of({**tried, "given": own}, self._fields or 1, tick=tick)
+        every = {**tried, "given": own, **seasons}
+        asked = SmoothingSet.of(every, self._fields or 1, tick=tick)
         self._table, self._index = SeriesTable(asked), SeriesIndex()
         k = len(self._names)
         self._errors = [_Errors(k) for _ in self._fields or [""]]
@@ -182,34 +204,29 @@ class Tuning:
 
     def _tuned(self, field: str, errors: _Errors) -> Tuned:
         costs, readings, series = errors.costs()
-        tried = costs[:_CANDIDATES]
-        lowest = int(np.argmin(tried))
-        x, y = np.log(self.halflives), tried
-        best, least = _lowest_point(x, y, lowest)
-        costs = np.exp(costs - least)
-        limit = np.log(_AS_GOOD) + least
-        interval = _reached(x, y, lowest, limit, -1), _reached(x, y, lowest, limit, 1)
-        edges = {0: "shortest", _CANDIDATES - 1: "longest"}
-        listed = zip(self.halflives.tolist(), costs[:_CANDIDATES].tolist(), strict=True)
+        optimum, least = _optimum(self.halflives, costs[:_CANDIDATES])
+        given, *of_seasons, last_value = costs[_CANDIDATES:]
+        season = None
+        if of_seasons:
+            season, _ = _optimum(self.season_halflives, np.array(of_seasons))
         return Tuned(
             field,
             self._by_time,
             readings,
             series,
-            float(np.exp(best)),
-            (float(np.exp(interval[0])), float(np.exp(interval[1]))),
-            edges.get(lowest, ""),
-            tuple(Candidate(halflife, cost) for halflife, cost in listed),
-            float(costs[_CANDIDATES]),
-            float(costs[_CANDIDATES + 1]),
+            *optimum,
+            float(np.exp(given - least)),
+            float(np.exp(last_value - least)),
             self.unseen,
             self._of_line,
+            season,
         )
 
 
 def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
     """Return a smoothing with another decay, and what predicts from the first reading on."""
-    of_line = smoothing.ahead.sloped and "mean_age" in smoothing.needs
+    ahead = smoothing.ahead
+    of_line = (ahead.sloped or ahead.season is not None) and "mean_age" in smoothing.needs
     return replace(
         smoothing,
         decay=decay,
@@ -223,6 +240,35 @@ def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
         horizon=None,
         damping=None,
     )
+
+
+def _seasonal(own: Smoothing) -> tuple[_Floats, dict[str, Smoothing]]:
+    """Return the half-lives of a season that are tried, and smoothings with them, by name."""
+    season, decay = own.ahead.season, own.decay
+    if season is None or "forecast_error" not in own.statistics:
+        return np.empty(0), {}
+    halflives = _SEASONS * (season.phases * season.slot / decay.ticks_per_ms)
+    return halflives, {
+        f"s{i:02}": replace(own, season_halflife=f"{h:.6f}ms" if decay.by_time else h)
+        for i, h in enumerate(halflives.tolist())
+    }
+
+
+def _optimum(halflives: _Floats, costs: _Floats) -> tuple[Optimum, float]:
+    """Return the best of candidates, by their costs in logarithms; and the least cost."""
+    lowest = int(np.argmin(costs))
+    x = np.log(halflives)
+    best, least = _lowest_point(x, costs, lowest)
+    limit = np.log(_AS_GOOD) + least
+    low, high = (_reached(x, costs, lowest, limit, step) for step in (-1, 1))
+    listed = zip(halflives.tolist(), np.exp(costs - least).tolist(), strict=True)
+    optimum = Optimum(
+        float(np.exp(best)),
+        (float(np.exp(low)), float(np.exp(high))),
+        {0: "shortest", len(x) - 1: "longest"}.get(lowest, ""),
+        tuple(Candidate(halflife, cost) for halflife, cost in listed),
+    )
+    return optimum, least
 
 
 class _Errors:

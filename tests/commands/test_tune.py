@@ -16,6 +16,7 @@ import pytest
 from ewma_ops.commands.cli import main
 from ewma_ops.demo.data import recorded_series
 from tests.helpers.jobs import START_MS, Job, Reading
+from tests.helpers.minimal import MINIMAL
 
 MINUTE_MS = 60_000
 
@@ -123,6 +124,24 @@ def test_what_cannot_be_read_is_a_sentence(
     assert "has no column of times: name it" in sentence(capsys, *own, "--from", "2020-01-01")
     path.write_text("time,value\n1,a\n")
     assert "it must hold numbers" in sentence(capsys, *own)
+
+
+def test_the_season_of_a_job_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = [x + 9 * (k % 4) for k, x in enumerate(walk(600))]
+    pq.write_table(pa.table({"value": values}), tmp_path / "past.parquet")
+    asked = 'beta = 0.8\nstatistics = ["mean", "season"]\nseason = 4'
+    config = tmp_path / "smooth.toml"
+    config.write_text(MINIMAL.replace("beta = 0.9", asked))
+    arguments = ["tune", str(config), "--file", str(tmp_path / "past.parquet")]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "season, with the decay as it is: take season_halflife = 90.5\n" in text
+    assert "the season has not changed in this time: any slow half-life will do\n" in text
+    assert main([*arguments, "--json"]) == 0
+    (field,) = json.loads(capsys.readouterr().out)["fields"]
+    assert field["predicted_by"] == "line"
+    assert field["season"]["at_edge"] == "longest"
+    assert len(field["season"]["candidates"]) == 14
 
 
 def test_a_span_of_time_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

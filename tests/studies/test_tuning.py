@@ -152,3 +152,32 @@ def test_the_line_is_tuned_where_a_trend_is_asked_for(beta: float) -> None:
     assert found.of_line
     assert found.last_value > 1.05
     assert not tuned(np.array(values)).of_line
+
+
+def seasonal(gain: float, n: int, m: int) -> Floats:
+    """Draw a level and a season of which these gains are the best: 0.1, and ``gain``."""
+    random = np.random.default_rng(3)
+    level, season = 20.0, 5.0 * np.sin(2 * np.pi * np.arange(m) / m)
+    values = np.empty(n)
+    for k in range(n):
+        error = random.normal()
+        values[k] = level + season[k % m] + error
+        level += 0.1 * error
+        season[k % m] += gain * error
+    return values
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.3])
+def test_the_half_life_of_a_season_is_found(gain: float) -> None:
+    values, m = seasonal(gain, 2_500, 4), 4
+    asked = Smoothing(
+        Decay(alpha=0.1), statistics=["mean", "forecast"], horizon=1, season=m, outlook="level"
+    )
+    tuning = Tuning(asked)
+    tuning.take(Readings(["a"] * len(values), values))
+    (found,) = tuning.result()
+    assert found.of_line
+    assert found.season is not None
+    low, high = found.season.interval
+    assert low < -m / math.log2(1 - gain) < high == found.season.suggested
+    assert found.last_value > 1.3
