@@ -120,11 +120,11 @@ def build_job(
         inputs=identity.inputs,
         gone=gone_partitions(notes),
         only_worker=only_worker,
+        interval=_interval(settings),
     )
     sink = partial(_sink, settings, offsets, routed, fence)
     events = sink(settings.output.topic, identity)
     dead_letters = sink(settings.dead_letters.topic, identity)
-    alarms = _alarms_out(settings, identity, sink)
     report = Report(lambda line: _log.warning("%s", line))
     flow = join(
         settings,
@@ -137,7 +137,7 @@ def build_job(
         _letter_bytes(settings),
         report,
         stopping=stopping,
-        alarms=alarms,
+        alarms=_alarms_out(settings, identity, sink),
     )
     return Job(flow, source, report)
 
@@ -280,7 +280,6 @@ def _sink(
     topic: str,
     identity: JobIdentity,
 ) -> KafkaSink:
-    recovery = settings.recovery
     return KafkaSink(
         settings.kafka,
         topic,
@@ -291,8 +290,12 @@ def _sink(
         input_topics=identity.inputs.by_number,
         view=identity.written[topic],
         fence=fence,
-        interval=timedelta(seconds=10) if recovery is None else recovery.interval,
+        interval=_interval(settings),
     )
+
+
+def _interval(settings: Settings) -> timedelta:
+    return timedelta(seconds=10) if settings.recovery is None else settings.recovery.interval
 
 
 def _is_readings(item: Readings | Addressed) -> TypeGuard[Readings]:

@@ -1,19 +1,22 @@
 """What further workers cost and bring, on layouts of a topic that suit them and on odd ones.
 
 python -m tests.bench.bench_growth [--layouts NAME ...] [--workers N ...] [--readings N]
-    [--rounds N] [--against DIRECTORY]
+    [--rate N [--seconds N]] [--rounds N] [--against DIRECTORY]
 
 ``ewma run`` with so many workers, exactly once, a snapshot every two seconds. A few readings in
 every partition start all workers; then they are held until all others have been appended. Of these:
 CPU seconds a million, launcher and workers together, and as a multiple of the first number of
 workers; readings a second; after which share of the time the output partition with the fewest was
 done: late, if it starved; and the most memory that launcher and workers took together. With
-``--against`` the code of another copy of this repository takes turns.
+``--rate`` there is no backlog: so many readings a second for each worker, which says what further
+workers cost where each has as much to do as the one. With ``--against`` the code of another copy of
+this repository takes turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import tempfile
 import time
@@ -24,7 +27,7 @@ from statistics import median
 from typing import NamedTuple
 from zlib import crc32
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 from ewma_ops.columns.murmur2 import partition_of_key
@@ -39,6 +42,8 @@ _FIRST = 20
 """Readings of each partition that start the flow."""
 
 _RUN = 10_000
+_TICK_S = 0.02
+"""Of readings at a rate."""
 _LIMIT_S = 60.0
 _FETCH_MS = 20
 _SETTLE_S = 1.5
@@ -94,7 +99,7 @@ class Readings(NamedTuple):
         return Counter(partition_of_key(key or b"", PARTITIONS) for key in keys)
 
 
-def drawn(layout: Layout, n: int) -> Readings:
+def drawn(layout: Layout, n: int, longest_run: int = _RUN) -> Readings:
     """Return readings of random series, so many beside the first."""
     draw = random.Random(7)
     keys = [b"sensor-%d" % number for number in range(layout.series)]
@@ -110,9 +115,9 @@ def drawn(layout: Layout, n: int) -> Readings:
     longest = max(map(len, queued.values()))
     others = [
         (partition, _run(some, draw))
-        for at in range(0, longest, _RUN)
+        for at in range(0, longest, longest_run)
         for partition, all_of_it in queued.items()
-        if (some := all_of_it[at : at + _RUN])
+        if (some := all_of_it[at : at + longest_run])
     ]
     return Readings(first, others)
 
@@ -123,9 +128,14 @@ def _run(keys: list[bytes], draw: random.Random) -> ProducerRecords:
 
 
 def measure(
-    bootstrap: str, layout: Layout, readings: Readings, workers: int, root: Path = ROOT
+    bootstrap: str,
+    layout: Layout,
+    readings: Readings,
+    workers: int,
+    root: Path = ROOT,
+    a_second: float | None = None,
 ) -> Score:
-    """Run a flow, and give it the readings."""
+    """Run a flow, and give it the readings: so many a second, or all at once."""
     source, target = (f"growth-{end}-{time.monotonic_ns()}" for end in ("in", "out"))
     with connect_admin({"bootstrap_servers": bootstrap}) as admin:
         admin.create_topics([NewTopic(source, layout.partitions, 1)])
@@ -145,15 +155,11 @@ def measure(
                     send(producer, source, partition, run)
                 _await(consumer, target, n_first, flow)
                 time.sleep(_SETTLE_S)
-                with flow.paused():
-                    futures = [
-                        future
-                        for partition, run in readings.others
-                        for future in send(producer, source, partition, run)[0]
-                    ]
-                    for future in futures:
-                        future.get(_LIMIT_S)
+                with contextlib.nullcontext() if a_second else flow.paused():
                     used, began = tree_cpu_s(flow.pid), time.monotonic()
+                    _send(producer, source, readings, a_second)
+                    if not a_second:
+                        used, began = tree_cpu_s(flow.pid), time.monotonic()
                 done = _await(consumer, target, expected.total(), flow, expected)
                 took, used = time.monotonic() - began, tree_cpu_s(flow.pid) - used
                 _, peak_mb = flow.memory_mb()
@@ -162,6 +168,17 @@ def measure(
             consumer.close()
     fewest = min(expected, key=lambda partition: expected[partition])
     return Score(used / n_others * 1e6, n_others / took, (done[fewest] - began) / took, peak_mb)
+
+
+def _send(producer: KafkaProducer, topic: str, readings: Readings, a_second: float | None) -> None:
+    futures, sent, began = [], 0, time.monotonic()
+    for partition, run in readings.others:
+        if a_second and (ahead_s := sent / a_second - (time.monotonic() - began)) > 0:
+            time.sleep(ahead_s)
+        futures += send(producer, topic, partition, run)[0]
+        sent += len(run)
+    for future in futures:
+        future.get(_LIMIT_S)
 
 
 def _await(
@@ -191,12 +208,22 @@ def _await(
             raise RuntimeError(f"{sum(ends.values())} of {events} events:\n{flow.said}")
 
 
+def _given(layout: Layout, options: argparse.Namespace, workers: int) -> Readings:
+    if options.rate is None:
+        return drawn(layout, options.readings)
+    a_second = options.rate * workers
+    run = max(1, int(a_second * _TICK_S / layout.partitions))
+    return drawn(layout, int(a_second * options.seconds), run)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print a line for each layout and number of workers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layouts", nargs="*", choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--readings", type=int, default=1_000_000)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", type=Path)
     options = parser.parse_args(arguments)
@@ -209,12 +236,15 @@ def main(arguments: list[str] | None = None) -> None:
     with EmbeddedBroker() as broker:
         for name in options.layouts:
             layout = LAYOUTS[name]
-            readings = drawn(layout, options.readings)
+            given = {w: _given(layout, options, w) for w in options.workers}
             scores: dict[tuple[Path, int], list[Score]] = {}
             for _ in range(options.rounds):
                 for root in roots:
                     for workers in options.workers:
-                        score = measure(broker.bootstrap_servers, layout, readings, workers, root)
+                        rate = options.rate and options.rate * workers
+                        score = measure(
+                            broker.bootstrap_servers, layout, given[workers], workers, root, rate
+                        )
                         scores.setdefault((root, workers), []).append(score)
             for (root, workers), each in scores.items():
                 found = Score(*map(median, zip(*each, strict=True)))

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
@@ -25,6 +26,7 @@ from ewma_ops.connectors.client.exchange import answers_shortly, poll
 from ewma_ops.connectors.client.topics import TopicWatch, describe_topics
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.source.commits import Commits
+from ewma_ops.connectors.source.epochs import Epochs
 from ewma_ops.connectors.source.offsets import Offsets, OnLost, Start
 from ewma_ops.connectors.source.partition_queue import PartitionQueue, run_of
 from ewma_ops.connectors.source.who_polls import WhoPolls
@@ -79,6 +81,8 @@ class Poller:
         As of the source, by partition.
     only_worker
         As of the source.
+    interval
+        As of the source.
     """
 
     def __init__(
@@ -93,11 +97,12 @@ class Poller:
         on_lost: OnLost,
         start_offsets: Mapping[TopicPartition, int] | None = None,
         only_worker: bool = False,
+        interval: timedelta | None = None,
     ) -> None:
         self._client, self._only_worker = client, only_worker
+        self._epochs = Epochs(None if only_worker else interval)
         self._inputs, self._partitions = inputs, len(inputs)
-        self._bounded = bounded
-        self._buffer_records = buffer_records
+        self._bounded, self._buffer_records = bounded, buffer_records
         self._lock = threading.Lock()  # guards the feeds and the totals
         self._queues: dict[TopicPartition, PartitionQueue] = {}
         self._new: list[PartitionQueue] = []
@@ -109,9 +114,8 @@ class Poller:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
-        self._who_polls = WhoPolls()
+        self._who_polls, self._gathering = WhoPolls(), _Gathering()
         self._next_fetch = self._next_watch = 0.0
-        self._gathering = _Gathering()
         self._watches = {
             name: TopicWatch(name, topic.view, optional=inputs.optional)
             for name, topic in inputs.names.items()
@@ -167,6 +171,7 @@ class Poller:
         """
         if queue is not next(iter(self._queues.values()), None):
             return
+        self._epochs.turn_begins()
         turns.end()
         self._turns += 1
         if self.rests and not self._poll_here():
@@ -226,9 +231,15 @@ class Poller:
     def epoch_ends(self) -> None:
         """Note that the engine has more to do for some turns, whatever comes."""
         self._turns = 0
+        self._epochs.ends()
+
+    def next_awake(self) -> datetime | None:
+        """Return when to ask again if an epoch ends with this turn, else None."""
+        return self._epochs.next_awake()
 
     def durable(self, queue: PartitionQueue, offset: int) -> None:
         """Have ``offset`` committed to the group: everything before it is durable."""
+        self._epochs.is_durable()
         if not self.has_gone(queue):
             self._commits.durable(queue.tp, offset)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -90,6 +90,9 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         Numbers of partitions that were read, of topics that were deleted: they end at once.
     only_worker
         Whether the flow has this one worker, which then need not look for what others send it.
+    interval
+        Time between two snapshots, if it is known: workers then sleep while one waits for others
+        at the end of an epoch.
 
     Raises
     ------
@@ -120,6 +123,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         inputs: InputTopics | None = None,
         gone: Sequence[int] = (),
         only_worker: bool = False,
+        interval: timedelta | None = None,
     ) -> None:
         _check(start, stop, group_id, buffer_records)
         if on_lost not in ("fail", "earliest"):
@@ -137,6 +141,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         self._given = inputs
         self._gone = frozenset(gone)
         self._only_worker = only_worker
+        self._interval = interval
         self._stage: Stage | None = None
         self._inputs = inputs
         self._pollers: dict[int, Poller] = {}
@@ -229,6 +234,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
                 if self._start_offsets is None
                 else inputs.offsets_by_place(self._start_offsets),
                 only_worker=self._only_worker,
+                interval=self._interval,
             )
         return poller
 
@@ -287,6 +293,8 @@ class _Part(StatefulSourcePartition[Any, bytes]):
         return runs if self._stage is None else list(self._stage(runs))
 
     def next_awake(self) -> datetime | None:
+        if (awake := self._poller.next_awake()) is not None:
+            return awake
         if not self._idle:
             return None
         # Bytewax compares this with the wall clock, and so does the millisecond that it waits by

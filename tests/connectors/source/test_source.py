@@ -376,6 +376,22 @@ def test_no_part_waits_for_the_wall_clock(embedded: str, topic: MakeTopic, part:
         assert reading.next_awake() == datetime.fromtimestamp(0, timezone.utc)
 
 
+@pytest.mark.parametrize("only_worker", [False, True])
+def test_a_part_asks_for_no_turn_while_other_workers_close_an_epoch(
+    embedded: str, topic: MakeTopic, part: Any, *, only_worker: bool
+) -> None:
+    reading = source(embedded, topic(embedded), interval=timedelta(0), only_worker=only_worker)
+    one = part(reading)
+    one.next_batch()
+    one.snapshot()
+    time.sleep(0.1)  # while others close the epoch
+    one.next_batch()
+    began = datetime.now(timezone.utc)
+    one.next_batch()
+    asks_for = one.next_awake()
+    assert asks_for < began if only_worker else asks_for >= began + timedelta(seconds=0.07)
+
+
 def test_a_worker_with_nothing_to_do_waits_for_the_first_record(
     embedded: str, topic: MakeTopic, part: Any
 ) -> None:
