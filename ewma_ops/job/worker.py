@@ -48,6 +48,10 @@ _STARTING_S = 3.0
 """Longer than the engine takes to start; where it is not, the engine starts 0.05 s later."""
 
 
+_UNCONNECTED = "building timely communication pipeline"
+"""What the engine says where it could not listen, or a peer ended while it connected."""
+
+
 class _PortError(EwmaError):
     """A port that a worker was given is no longer free."""
 
@@ -190,6 +194,9 @@ def _report(error: BaseException, process_id: int | None, parts: Path | None) ->
             print_line(f"{name}: {ours}", logging.ERROR)
         return 2 if ours.fault == "user" else UNAVAILABLE if ours.retry else 1
     if process_id is not None and type(error).__name__ == "PanicException":
+        return LOST_PEER
+    if process_id is not None and _UNCONNECTED in str(error):
+        print_line(f"{name}: the workers were not connected, as one has ended or a port was taken")
         return LOST_PEER
     print_line(f"{name}: a fault in the program\n{masked_traceback(error)}", logging.ERROR)
     return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -153,6 +154,22 @@ def test_a_port_that_somebody_took_is_a_sentence_and_another_is_tried(directory:
     assert f"the port {port} of this worker is not free on {host}" in told
     assert "Traceback" not in told
     assert "panicked" not in told
+
+
+def test_a_peer_that_ends_while_it_connects_is_a_lost_peer(directory: Path) -> None:
+    with Workers(directory, 2) as workers:
+        child = workers.start(0)
+        host, _, port = workers.addresses[0].rpartition(":")
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection((host, int(port))).close()
+                break
+            time.sleep(0.02)
+        _, told = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == LOST_PEER
+    assert "the workers were not connected, as one has ended" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
