@@ -123,7 +123,7 @@ class Coordinated:
                 return
             now = time.monotonic()
             if now >= kill_at:
-                self._coordinator.kill(f"the run is over at place 0: {outcome.text}")
+                self._coordinator.kill(self._coordinator.lost() or outcome.text.rstrip(","))
             if now >= say_at:
                 print_line(f"waiting for the end of the workers of {', '.join(unfinished)}")
                 say_at = now + _SAY_EVERY_S

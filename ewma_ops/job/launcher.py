@@ -349,7 +349,7 @@ def _keep_running(
                 print_line(_GIVING_UP.format(failures.count), logging.ERROR)
                 return _ended(together, 1, signals)
             if failures.pause:
-                pause(failures.count, signals)
+                pause(max(1, failures.count), signals)
             measurements.restarted(outcome.reason)
             _gather(together, signals)
             point = once_ready(prepare_again, signals, failures=failures.count)
@@ -380,8 +380,10 @@ class _Failures:
         got_on = moved or lived_s > _LONG_LIFE_S
         self._last = positions
         self.pause = not outcome.again or (outcome.again == LOST_HOST and not got_on)
-        if self.pause:
+        if not outcome.again:
             self.count = 1 if got_on else self.count + 1
+        elif got_on:
+            self.count = 0
         for_good = not outcome.again and outcome.code != UNAVAILABLE
         return for_good and self.count >= _MOST_FAILURES
 

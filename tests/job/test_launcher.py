@@ -19,7 +19,8 @@ import msgspec
 import pytest
 
 from ewma_ops.errors import BrokerError, ConfigError, StateError
-from ewma_ops.job.launcher import _keep_running, launch
+from ewma_ops.job.launcher import _Failures, _keep_running, launch
+from ewma_ops.job.outcome import LOST_HOST, Outcome
 from ewma_ops.job.recovery.manifest import Beginning
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.report import Counts
@@ -363,6 +364,16 @@ class Epochs(Workers):
 
 
 @pytest.mark.usefixtures("_at_once")
+def test_a_host_that_was_lost_is_no_failure() -> None:
+    failures, lost = _Failures(), Outcome(1, "killed", again=LOST_HOST)
+    for _ in range(20):
+        assert not failures.are_enough(lost, None, 1.0)
+        assert failures.pause  # shortly: what is lost at once again is not there
+    assert failures.count == 0
+    assert not failures.are_enough(lost, None, 1_000.0)
+    assert not failures.pause
+
+
 def test_an_epoch_in_which_nothing_moved_is_no_progress(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
