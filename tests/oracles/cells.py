@@ -118,6 +118,7 @@ IMPOSSIBLE: dict[str, Callable[[Cell], bool]] = {
 }
 
 
+@cache
 def possible(cell: Cell) -> bool:
     return not any(rule(cell) for rule in IMPOSSIBLE.values())
 

@@ -175,6 +175,14 @@ class Windows:
         ticks = self.ticks[:, :, None] + self.ticks[:, None, :]
         return relative(ticks.reshape(n, -1), extras.reshape(n, -1), self.rules.unit)
 
+    @cached_property
+    def lines(self) -> Lines:
+        return lines(self)
+
+    @cached_property
+    def errors(self) -> Errors:
+        return errors(self)
+
     @property
     def gathered(self) -> Floats:
         """Sum w."""
@@ -442,7 +450,8 @@ def revision(windows: Windows) -> Floats:
 class Lines:
     """The line at each reading: mean, age of the mean time, slope; and what errors are relative to.
 
-    ``slope`` is NaN where the times do not differ. ``at`` is the value of the line so much later.
+    ``slope`` is NaN where the times do not differ. ``at`` is the value of the line so much
+    later, as of each reading or of one.
     """
 
     mean: Floats
@@ -451,11 +460,19 @@ class Lines:
     size: Floats
     size_of_slope: Floats
 
-    def at(self, ahead: Any) -> Floats:
-        return np.asarray(self.mean + np.nan_to_num(self.slope) * (self.age + ahead))
+    def at(self, ahead: Any, row: Any = slice(None)) -> Any:
+        return self.mean[row] + self._slope_or_0[row] * (self.age[row] + ahead)
 
-    def size_at(self, ahead: Any) -> Floats:
-        return np.asarray(self.size + np.nan_to_num(self.size_of_slope) * (self.age + abs(ahead)))
+    def size_at(self, ahead: Any, row: Any = slice(None)) -> Any:
+        return self.size[row] + self._size_of_slope_or_0[row] * (self.age[row] + abs(ahead))
+
+    @cached_property
+    def _slope_or_0(self) -> Floats:
+        return np.asarray(np.nan_to_num(self.slope))
+
+    @cached_property
+    def _size_of_slope_or_0(self) -> Floats:
+        return np.asarray(np.nan_to_num(self.size_of_slope))
 
 
 def by_pairs(products: Floats, ages: Ints, right: Floats) -> Floats:
@@ -503,7 +520,7 @@ class Errors:
 
 
 def errors(windows: Windows) -> Errors:
-    rules, line, count = windows.rules, lines(windows), windows.count
+    rules, line, count = windows.rules, windows.lines, windows.count
     n = len(count)
     found = [np.full(n, NAN) for _ in range(4)]
     previous = NAN
@@ -518,8 +535,8 @@ def errors(windows: Windows) -> Errors:
         if gap < 0:
             continue
         if rules.outlook == "level" or not math.isnan(line.slope[j - 1]):
-            sized = abs(x) + line.size_at(since)[j - 1]
-            row = x - line.at(since)[j - 1], sized, gap, abs(x - previous)
+            sized = abs(x) + line.size_at(since, j - 1)
+            row = x - line.at(since, j - 1), sized, gap, abs(x - previous)
             for column, value in zip(found, row, strict=True):
                 column[j] = value
         previous = x
@@ -537,11 +554,11 @@ def per_time(windows: Windows) -> float:
 
 def bounds(windows: Windows, sign: float) -> Floats:
     """Return the forecast and so many deviations of an error at the horizon."""
-    return lines(windows).at(windows.rules.horizon) + sign * halfwidth(windows)
+    return np.asarray(windows.lines.at(windows.rules.horizon) + sign * halfwidth(windows))
 
 
 def halfwidth(windows: Windows, sizes: bool = False) -> Floats:
-    rules, found = windows.rules, errors(windows)
+    rules, found = windows.rules, windows.errors
     steps = np.full(len(windows.count), rules.horizon)
     lost = np.full(len(steps), 1.0 - rules.beta)
     if rules.halflife_ms is not None:
@@ -558,7 +575,7 @@ def halfwidth(windows: Windows, sizes: bool = False) -> Floats:
 
 
 def compared(windows: Windows) -> Floats:
-    found = errors(windows)
+    found = windows.errors
     return found.average(abs(found.error)) / found.average(found.naive)
 
 
@@ -569,16 +586,16 @@ def compared_naively(windows: Windows) -> Floats:
 
 
 OUTLOOK_SIZES: dict[str, Callable[[Windows], Floats]] = {
-    "level": lambda w: lines(w).size_at(0.0),
-    "trend": lambda w: lines(w).size_of_slope * per_time(w),
-    "forecast": lambda w: lines(w).size_at(w.rules.horizon),
-    "forecast_lower": lambda w: lines(w).size_at(w.rules.horizon) + halfwidth(w, sizes=True),
-    "forecast_upper": lambda w: lines(w).size_at(w.rules.horizon) + halfwidth(w, sizes=True),
-    "forecast_error": lambda w: errors(w).size,
-    "mae": lambda w: errors(w).average(errors(w).size),
-    "rmse": lambda w: np.sqrt(errors(w).average(errors(w).size ** 2)),
+    "level": lambda w: w.lines.size_at(0.0),
+    "trend": lambda w: w.lines.size_of_slope * per_time(w),
+    "forecast": lambda w: w.lines.size_at(w.rules.horizon),
+    "forecast_lower": lambda w: w.lines.size_at(w.rules.horizon) + halfwidth(w, sizes=True),
+    "forecast_upper": lambda w: w.lines.size_at(w.rules.horizon) + halfwidth(w, sizes=True),
+    "forecast_error": lambda w: w.errors.size,
+    "mae": lambda w: w.errors.average(w.errors.size),
+    "rmse": lambda w: np.sqrt(w.errors.average(w.errors.size**2)),
     "mase": lambda w: (
-        errors(w).average(errors(w).size) * (1.0 + compared(w)) / errors(w).average(errors(w).naive)
+        w.errors.average(w.errors.size) * (1.0 + compared(w)) / w.errors.average(w.errors.naive)
     ),
 }
 """What errors of the statistics of an outlook are relative to."""
@@ -720,14 +737,14 @@ STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "var_biased": var_biased,
     "std_biased": lambda windows: np.sqrt(var_biased(windows)),
     "mean_square": lambda windows: weighted(windows, windows.values**2),
-    "level": lambda windows: lines(windows).at(0.0),
-    "trend": lambda windows: lines(windows).slope * per_time(windows),
-    "forecast": lambda windows: lines(windows).at(windows.rules.horizon),
+    "level": lambda windows: windows.lines.at(0.0),
+    "trend": lambda windows: windows.lines.slope * per_time(windows),
+    "forecast": lambda windows: windows.lines.at(windows.rules.horizon),
     "forecast_lower": lambda windows: bounds(windows, -1.0),
     "forecast_upper": lambda windows: bounds(windows, 1.0),
-    "forecast_error": lambda windows: errors(windows).error,
-    "mae": lambda windows: errors(windows).average(abs(errors(windows).error)),
-    "rmse": lambda windows: np.sqrt(errors(windows).average(errors(windows).error ** 2)),
+    "forecast_error": lambda windows: windows.errors.error,
+    "mae": lambda windows: windows.errors.average(abs(windows.errors.error)),
+    "rmse": lambda windows: np.sqrt(windows.errors.average(windows.errors.error**2)),
     "mase": compared_naively,
     "cov": lambda windows: covariance(windows, windows.values, windows.others),
     "cov_biased": cov_biased,
