@@ -322,6 +322,7 @@ def exactly(stream: Readings, last: Readings, halflife_ms: float) -> tuple[Colum
     return wanted, scales
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from([0.0, 1e6, 1e9]), st.integers(0, 2**32), st.floats(0, 1))
 def test_any_order_of_arrival_and_any_parts_end_in_the_same_state(

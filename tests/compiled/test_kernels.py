@@ -50,6 +50,7 @@ def test_a_hundred_thousand_bit_patterns_and_every_power_have_the_same_text() ->
     assert cases.float_texts(numbers) == msgspec.json.encode(numbers.tolist())[1:-1].split(b",")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_positions_out_of_bounds_are_refused(data: st.DataObject) -> None:
@@ -139,6 +140,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
     return folder, environment
 
 
+@pytest.mark.slow
 def test_no_byte_beside_an_array_is_touched(checked: tuple[Path, dict[str, str]]) -> None:
     folder, environment = checked
     command = [sys.executable, "-m", "tests.compiled.cases", str(folder), "4"]
@@ -161,6 +163,7 @@ library.ewma_accumulate(ctypes.c_void_p(place.ctypes.data), n, *([address, n] * 
 """
 
 
+@pytest.mark.slow
 def test_the_sanitizers_see_a_byte_beside_an_array(checked: tuple[Path, dict[str, str]]) -> None:
     folder, environment = checked
     command = [sys.executable, "-c", BESIDE, str(sources.library_path(folder))]

@@ -53,6 +53,7 @@ def test_a_library_of_other_sources_is_left_alone(folder: Path) -> None:
     assert library.load(folder, {}) == (None, "they were compiled from other sources")
 
 
+@pytest.mark.slow
 def test_what_does_not_compile_says_why_and_replaces_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def test_picture_shows_every_curve(tmp_path: Path, days: list[RecordedReading]) 
         assert (drawn == colour).all(axis=2).sum() > 500
 
 
+@pytest.mark.slow
 def test_picture_draws_what_the_flow_put_out(tmp_path: Path, days: list[RecordedReading]) -> None:
     own, flow, wrong = (tmp_path / name for name in ("own.png", "flow.png", "wrong.png"))
     averages = curves(days, [0.98])[0].corrected

@@ -17,6 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.helpers.brokers import Record, make_topic, produce
@@ -66,6 +67,7 @@ def test_prometheus_and_alertmanager_take_their_files() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
     promtool = required(PROMTOOL)
     done = run([promtool, "test", "rules", TESTS.name], TESTS.parent)

@@ -73,6 +73,7 @@ def test_one_that_starts_or_has_ended_costs_no_time(monkeypatch: pytest.MonkeyPa
         assert time.monotonic() - began < 15
 
 
+@pytest.mark.slow
 def test_one_that_takes_no_questions_does_not_hold_up_the_launcher() -> None:
     line = Line()
     theirs = socket.socket(fileno=os.dup(line.fd))

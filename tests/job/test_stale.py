@@ -118,6 +118,7 @@ def defined(logged: Sequence[Logged]) -> list[tuple[Any, ...]]:
     return [(*row[:3], pytest.approx(row[3], rel=0, abs=1)) for row in rows]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_whatever_the_batches_and_the_shards() -> None:
     logged = messages(N)
     whole = alarms(config(), logged, 2_000)

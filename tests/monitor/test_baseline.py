@@ -36,6 +36,7 @@ TRACKERS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.sampled_from(TRACKERS), st.integers(0, 2**32), st.integers(1, 60))
 def test_every_way_gives_the_same_bits(tracker: Tracker, seed: int, series: int) -> None:

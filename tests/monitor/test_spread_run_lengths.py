@@ -34,6 +34,7 @@ def test_the_spread_chart_against_simulated_ones() -> None:
     assert abs(first.mean() - 40) < 4 * first.std() / math.sqrt(charts)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(
     alpha=st.floats(0.05, 0.95), power=st.floats(1.2, 5.5), growth=st.sampled_from([1.0, 1.5, 3.0])

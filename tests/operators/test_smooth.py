@@ -308,6 +308,7 @@ op.output("out", lines, DirSink(Path({out!r}), 2))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
     items = stream()
     (tmp_path / "items.json").write_text(json.dumps(items))

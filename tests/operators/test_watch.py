@@ -101,6 +101,7 @@ def test_smooth_batches_has_them_as_columns_and_scores_if_asked() -> None:
     assert by_series(found) == by_series(expected(pairs))
 
 
+@pytest.mark.slow
 def test_a_restart_goes_on_with_the_alarms(tmp_path: Path) -> None:
     pairs = values()
     init_db_dir(tmp_path, 1)

@@ -244,6 +244,7 @@ def test_several_values_ids_weights_and_what_stands_beside(by: str) -> None:
     assert rows(decoded) == [(0, 1, "b", 1, 3.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", [{}, {"max_id_bytes": 5}, {"lowest": 0.0}])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
@@ -276,6 +277,7 @@ PIECES = [*',,,\n\n;at1 -."é\ufeff\0', "\r\n", "id", "at", "2.5", "null", "2023
 PIECES += ["x,1,2", "x,1,2", "id,at,t", "1e5", "+1"]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.none() | st.lists(st.sampled_from(PIECES), max_size=12), max_size=8),
     st.sampled_from([[], ["t", "id"]]),

@@ -164,6 +164,7 @@ trees: Any = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(scalars, trees, st.booleans()), min_size=1, max_size=6), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_every_way_writes_the_same_bytes(rows: list[tuple[Any, Any, bool]], alike: bool) -> None:

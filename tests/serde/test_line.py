@@ -242,6 +242,7 @@ def escaped(name: str) -> str:
     return name
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=80, deadline=None)
 def test_the_same_bits_as_json(data: st.DataObject) -> None:
@@ -278,6 +279,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.none() | st.lists(st.sampled_from(PIECES), max_size=12), max_size=8),
     st.lists(st.sampled_from(SHAPES), min_size=1, max_size=4),

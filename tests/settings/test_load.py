@@ -638,6 +638,7 @@ def test_mistakes_about_composites(path: Path, options: str, said: str) -> None:
     assert said in refused(path, MINIMAL.replace("beta = 0.9", options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

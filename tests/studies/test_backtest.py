@@ -40,6 +40,7 @@ def mixed(n: int, series: int, seed: int = 1) -> Readings:
     return Readings([f"s{i}" for i in ids], values, np.arange(n) * 1_000)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(
     st.sampled_from(["both", "high", "low"]),

@@ -23,6 +23,7 @@ def poisson(mean: float) -> Any:
     return stats.poisson(mean)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 100_000), MEANS)
 def test_chances(count: int, mean: float) -> None:
     of_mean = poisson(mean)

@@ -190,6 +190,7 @@ def assert_same(got: Outcome, expected: Outcome) -> None:
 cuts = st.lists(st.tuples(st.integers(1, 12), st.sampled_from(["columns", "steps"])), max_size=8)
 
 
+@pytest.mark.slow
 @law
 @given(cases(), cuts)
 def test_columns_steps_and_any_cut_give_the_same_bits(
@@ -234,6 +235,7 @@ def test_a_step_gives_the_bits_and_the_words_of_a_column(
         assert column.tobytes() == wanted.tobytes()
 
 
+@pytest.mark.slow
 @law
 @given(cases(), st.sampled_from(["columns", "steps"]))
 def test_a_smoothing_beside_others_gives_the_bits_that_it_gives_alone(

@@ -153,6 +153,7 @@ def test_cuts_change_no_bit(stream: Readings, name: str, lengths: list[int]) -> 
     assert outcome([parts.update(part) for part in cut(stream, lengths)]) == expected
 
 
+@pytest.mark.slow
 @law
 @given(streams(), kinds)
 def test_single_steps_change_no_bit(stream: Readings, name: str) -> None:
@@ -169,6 +170,7 @@ def test_single_steps_change_no_bit(stream: Readings, name: str) -> None:
     assert stepped.pop_transitions() is None
 
 
+@pytest.mark.slow
 @law
 @given(streams(), kinds, st.sampled_from([1, 2, 7]))
 def test_shards_change_no_bit(stream: Readings, name: str, shards: int) -> None:
@@ -179,6 +181,7 @@ def test_shards_change_no_bit(stream: Readings, name: str, shards: int) -> None:
     assert sorted(by_offset) == sorted(together)
 
 
+@pytest.mark.slow
 @law
 @given(streams(), kinds, cuts)
 def test_snapshots_change_no_bit(stream: Readings, name: str, lengths: list[int]) -> None:
@@ -189,6 +192,7 @@ def test_snapshots_change_no_bit(stream: Readings, name: str, lengths: list[int]
     assert outcome(parts) == outcome([table(name).update(stream)])
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(["count", "time"]), st.integers(0, 900))
 def test_absorbing_and_evicting_change_no_bit(stream: Readings, name: str, n: int) -> None:
@@ -206,6 +210,7 @@ def test_absorbing_and_evicting_change_no_bit(stream: Readings, name: str, n: in
     assert outcome([one.update(late)]) == expected
 
 
+@pytest.mark.slow
 @law
 @given(streams(), kinds)
 def test_alarms_change_no_statistic(stream: Readings, name: str) -> None:
@@ -409,6 +414,7 @@ def normal(n: int, times: int, seed: int = 1) -> list[Readings]:
     return [Readings.of(ids * 20, random.normal(5, 3, n * 20)) for _ in range(times // 20)]
 
 
+@pytest.mark.slow
 def test_false_alarms_come_as_often_as_they_are_designed_to() -> None:
     """1,000 series in control: within 15 % of the design, by level, spike and spread."""
     rules = AlarmRules.of(
@@ -428,6 +434,7 @@ def test_false_alarms_come_as_often_as_they_are_designed_to() -> None:
     assert raised / (judged / 500) == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Level, Spike, Spread])
 def test_a_season_keeps_the_rate_where_series_follow_the_hour(kind: Any) -> None:
     """Days with a swing of 16 standard deviations: within 20 % of the design."""
@@ -451,6 +458,7 @@ def test_a_season_keeps_the_rate_where_series_follow_the_hour(kind: Any) -> None
     assert abs(raised[1] / (judged / 300) - 1.0) > 0.4  # too many, or none at all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("phi", "most"), [(0.0, 0.15), (0.8, 0.2), (0.95, 0.3)])
 def test_memory_keeps_the_rate_where_readings_resemble_the_ones_before(
     phi: float, most: float

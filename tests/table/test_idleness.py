@@ -136,6 +136,7 @@ def test_many_readings_at_once_come_to_the_same(smoothing: Smoothing, repeats: i
     assert bits(rows(table.update(columns(arrivals, {})).statistics)) == bits(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(streams(), st.sampled_from(SMOOTHINGS), st.data())
 def test_without_a_partition_a_series_goes_by_its_own_times(

@@ -144,6 +144,7 @@ def test_rows_are_those_of_a_dictionary(lay: Lay, batches: list[list[str]]) -> N
     rows_are_those_of_a_dictionary(batches, lay)
 
 
+@pytest.mark.slow
 @in_any_column
 @pytest.mark.usefixtures("few_remembered", "few_hashes")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -141,6 +141,7 @@ def test_by_time_a_merge_is_exact_at_any_gap_and_weights(
         assert_exact(alone, weights, (*one, *other), "in one table")
 
 
+@pytest.mark.slow
 @law
 @given(st.data(), st.sampled_from([0.9, 0.5, 2.0**-40, 2.0**-100]), st.booleans())
 def test_by_count_a_merge_is_exact_at_any_beta_and_weights(

@@ -156,6 +156,7 @@ def test_silences_are_what_their_definition_says(records: list[Logged]) -> None:
     assert all(of[raised] == name for name, _, _, _, _, raised, _ in found)
 
 
+@pytest.mark.slow
 @law
 @given(logs(), st.lists(st.integers(1, 699), max_size=40))
 def test_cuts_change_no_bit(records: list[Logged], ends: list[int]) -> None:
@@ -164,6 +165,7 @@ def test_cuts_change_no_bit(records: list[Logged], ends: list[int]) -> None:
     assert bits_of(run(records, range(len(records)))) == whole
 
 
+@pytest.mark.slow
 @law
 @given(logs(), st.integers(0, 699))
 def test_a_snapshot_of_table_and_clocks_changes_no_bit(records: list[Logged], at: int) -> None:
@@ -177,6 +179,7 @@ def test_a_snapshot_of_table_and_clocks_changes_no_bit(records: list[Logged], at
     assert bits_of([*out, *second.update_in_order(marked(records[at:], resumed))]) == whole
 
 
+@pytest.mark.slow
 @law
 @given(logs(), st.sampled_from([1, 2, 16]), st.integers(1, 4))
 def test_shards_and_tables_change_no_bit(records: list[Logged], shards: int, workers: int) -> None:
@@ -192,6 +195,7 @@ def test_shards_and_tables_change_no_bit(records: list[Logged], shards: int, wor
     assert bits_of(out) == whole
 
 
+@pytest.mark.slow
 @law
 @given(logs())
 def test_one_reading_at_a_time_is_as_many(records: list[Logged]) -> None:
@@ -355,6 +359,7 @@ def forgetting(records: Sequence[Logged], *, frees: bool, cut: int) -> list[Any]
     return bits_of(out)
 
 
+@pytest.mark.slow
 @law
 @given(logs(), st.integers(1, 60))
 def test_freed_memory_changes_no_bit(records: list[Logged], cut: int) -> None:

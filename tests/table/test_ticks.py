@@ -72,6 +72,7 @@ def test_whole_milliseconds_give_the_same_bits_in_every_unit(
     assert run(fine, of(ticks, list(values), tick)) == found
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from(SMOOTHINGS[:6]),

@@ -52,6 +52,7 @@ def test_it_shows_what_the_page_shows() -> None:
             assert "kafka-7" not in looker.head()["why"]
 
 
+@pytest.mark.slow
 def test_a_page_that_goes_away_is_told_and_comes_back() -> None:
     book, _ = a_looker(["a"])
     with served(book=book, status=Status(is_caught_up=True)) as at:

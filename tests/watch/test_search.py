@@ -6,6 +6,8 @@ import fnmatch
 import random
 import time
 
+import pytest
+
 from ewma_ops.columns.byte_columns import TextColumn
 from ewma_ops.watch.search import Search, by_name, matching
 from tests.helpers.patience import slowness
@@ -52,6 +54,7 @@ def test_of_ids_that_come_later_only_those_are_looked_through() -> None:
     assert search.rows(TextColumn.of(["b"]), 2).tolist() == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_million_ids_are_searched_in_a_fifth_of_a_second() -> None:
     ids = TextColumn.of([f"plant{i % 7}/line{i % 13}/sensor{i:07}" for i in range(1_000_000)])
     for asked, many in [("sensor0999999", 1), ("line7/", 76_923), ("plant3/*", 142_857)]:

@@ -65,6 +65,7 @@ def test_stretches_are_what_the_batch_is_as_a_whole(
     assert rows(later) == whole[2_500:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [1, 3, 4], ids=["gzip", "lz4", "zstd"])
 def test_a_long_record_is_cut_and_takes_no_memory(codec: int) -> None:
     long_one = bytes(150 << 20)

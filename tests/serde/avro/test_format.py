@@ -318,6 +318,7 @@ def test_wide_records_are_read_in_part() -> None:
         assert found == [expected]
 
 
+@pytest.mark.slow
 def test_arrays_that_are_not_looked_at_are_not_held() -> None:
     small = record("S", b="boolean")
     schema = record(v="int", a={"type": "array", "items": small})

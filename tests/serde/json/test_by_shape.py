@@ -286,6 +286,7 @@ def test_payloads_of_one_shape_and_others_come_to_the_same(
     check_as_by_rows(runs, options, draw.choice(AROUND))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(DECODERS), SEEDS)
 def test_what_becomes_of_a_message_depends_on_no_other(
@@ -320,6 +321,7 @@ CHANGES = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.none() | CHANGES, min_size=1, max_size=8),

@@ -214,6 +214,7 @@ COUNTS = st.integers(0, 2**53).map(float) | st.just(np.nan)
 STATISTICS = ["mean", "bid_fast_mean", "n_eff", "count", "bid_fast_count", "revision"]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_events_are_the_same_however_many(data: st.DataObject) -> None:

@@ -439,6 +439,7 @@ NUMBERS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(NUMBERS, max_size=10))
 def test_numbers_are_as_python_reads_them(texts: list[str]) -> None:
