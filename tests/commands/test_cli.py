@@ -174,6 +174,7 @@ def test_each_command_starts_in_an_interpreter_of_its_own(job: Job, tmp_path: Pa
         (["top", path, "--once"], 0, "2 series"),
         (["plot", path, "--series=sensor-1", f"--output={page}"], 0, "readings"),
         (["notify", path], 2, "topic 'no-such' does not exist"),
+        (["watch", path, f"--bind={job.bootstrap}"], 2, job.bootstrap),  # where the broker listens
     ]:
         done = subprocess.run(
             [*EWMA, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_S

@@ -26,6 +26,7 @@ from ewma_ops.watch.book import Book
 from ewma_ops.watch.measures import measures
 from ewma_ops.watch.status import Status
 from tests.helpers.brokers import Record, produce
+from tests.helpers.forking import start
 from tests.helpers.jobs import EWMA, ROOT, Job
 from tests.helpers.patience import PATIENCE_S
 
@@ -66,9 +67,7 @@ def watching_page(config: Path, *options: str, **variables: str) -> Iterator[str
     """Run `ewma watch`, at a free port; yield the page's address."""
     command = [*EWMA, "watch", str(config), "--bind", "127.0.0.1:0", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, env=environment
-    )
+    process = start(command, environment, stdout=subprocess.PIPE, stderr=sys.stderr)
     assert process.stdout is not None
     guard = threading.Timer(60, process.kill)
     guard.start()
