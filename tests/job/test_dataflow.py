@@ -142,8 +142,8 @@ def test_the_records_own_key_and_time(broker: str, tmp_path: Path) -> None:
         assert found[i] == {"series_id": "s", "time": time_ms, "value": x, "count": i + 1}
 
 
-def test_several_fields_and_decays_are_what_pandas_says(broker: str, tmp_path: Path) -> None:
-    job = Job(broker, tmp_path)
+def test_several_fields_and_decays_are_what_pandas_says(embedded: str, tmp_path: Path) -> None:
+    job = Job(embedded, tmp_path)
     job.configure(
         input={"value": ["quote.bid", "ask"]},
         smooth={
@@ -156,12 +156,12 @@ def test_several_fields_and_decays_are_what_pandas_says(broker: str, tmp_path: P
     bids, asks = draw.normal(100, 1, (2, 900)) + np.array([[0.0], [0.1]])
     asks[draw.random(900) < 0.1] = np.nan
     quotes = pd.DataFrame({"id": [f"s{i % 7}" for i in range(900)], "bid": bids, "ask": asks})
-    produce(broker, job.input, map(_quote, range(900), quotes.itertuples()))
+    produce(embedded, job.input, map(_quote, range(900), quotes.itertuples()))
 
     job.run(workers=2)
 
     found: dict[str, list[dict[str, float | None]]] = {}
-    for record in read_all(broker, job.output, 900):
+    for record in read_all(embedded, job.output, 900):
         event = json.loads(record.value)
         found.setdefault(event["series_id"], []).append(event)
     for series_id, own in quotes.groupby("id"):

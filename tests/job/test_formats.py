@@ -77,13 +77,13 @@ def test_a_kill_loses_no_line_and_doubles_none(broker: str, tmp_path: Path, name
     [("number", lambda v: repr(v).encode()), ("float64", lambda v: struct.pack(">d", v))],
 )
 def test_bare_numbers_by_key(
-    broker: str, tmp_path: Path, name: str, write: Callable[[float], bytes]
+    embedded: str, tmp_path: Path, name: str, write: Callable[[float], bytes]
 ) -> None:
-    job = Job(broker, tmp_path)
+    job = Job(embedded, tmp_path)
     job.configure(input={"format": name, "series_id": None, "time": None})
     values = [i / 4 for i in range(300)]
     produce(
-        broker, job.input, [Record(write(v), key=b"s%d" % (i % 5)) for i, v in enumerate(values)]
+        embedded, job.input, [Record(write(v), key=b"s%d" % (i % 5)) for i, v in enumerate(values)]
     )
     job.run()
     events = job.events(300)
@@ -91,8 +91,8 @@ def test_bare_numbers_by_key(
         assert sorted(one.value or 0.0 for one in events[f"s{place}"]) == values[place::5]
 
 
-def test_a_function_of_ones_own(broker: str, tmp_path: Path) -> None:
-    job = Job(broker, tmp_path)
+def test_a_function_of_ones_own(embedded: str, tmp_path: Path) -> None:
+    job = Job(embedded, tmp_path)
     (tmp_path / "own_frames.py").write_text(
         "def decode(payload):\n"
         "    name, value = payload.split(b'=')\n"
@@ -100,7 +100,7 @@ def test_a_function_of_ones_own(broker: str, tmp_path: Path) -> None:
     )
     asked = {"series_id": "id", "time": None, "value": "v"}
     job.configure(input={**asked, "format": "own_frames:decode"})
-    produce(broker, job.input, [Record(b"a=1"), Record(b"a"), Record(b"a=2")])
+    produce(embedded, job.input, [Record(b"a=1"), Record(b"a"), Record(b"a=2")])
     done = ewma("run", str(job.path), PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert sorted(one.value or 0.0 for one in job.events(2)["a"]) == [1.0, 2.0]
