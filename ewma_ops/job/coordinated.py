@@ -24,7 +24,7 @@ from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.signs import LOST_PEER
 from ewma_ops.job.supervisor import POLL_S
 
-__all__ = ["Coordinated", "coordinated"]
+__all__ = ["Coordinated", "coordinated", "go_on_alone"]
 
 _SAY_EVERY_S = 5.0
 _FIRST_HAND_S = 1.0
@@ -142,6 +142,16 @@ def coordinated(cluster: Cluster, own: Hello, store: RecoveryStore | None) -> It
     with Coordinator(cluster, own, machines) as coordinator:
         print_line(f"place 0 of {len(cluster.addresses)}, listening on {cluster.addresses[0]}")
         yield Coordinated(coordinator, store)
+
+
+def go_on_alone(store: RecoveryStore, fence: Callable[[], str]) -> None:
+    """Fence hosts off that were in the last run, where the next one has none of them.
+
+    Their workers may be alive, as nothing has proven the contrary; errors as of ``fence``.
+    """
+    if _noted_machines(store.directory):
+        fence()
+        _note_machines(store.directory, [])
 
 
 def _noted_machines(directory: Path) -> list[str]:

@@ -24,7 +24,7 @@ from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.cluster.layout import Cluster
-from ewma_ops.job.coordinated import Coordinated, coordinated
+from ewma_ops.job.coordinated import Coordinated, coordinated, go_on_alone
 from ewma_ops.job.discovery import Discovery
 from ewma_ops.job.follower import follow
 from ewma_ops.job.log import LogFormat, Verbosity, framed, print_line
@@ -124,7 +124,7 @@ def launch(
         Says what there is in the input that the run does not read; None never asks.
     fence : callable
         Fences earlier runs off, and says what the workers of the next one write with; asked where
-        there is a ``cluster``.
+        there is a ``cluster``, or one was cut short.
     grace_s : float
         Seconds a graceful stop may take, > 0.
     wait_s : float
@@ -437,8 +437,11 @@ def _preparing(
         if together is not None:
             together.check_store()
         point = None if store is None else store.prepare(identity, begin, sound, extend)
+        raised = partial(unless_stopped, fence, signals)
         if together is not None:
-            together.raise_fence(partial(unless_stopped, fence, signals))
+            together.raise_fence(raised)
+        elif store is not None:
+            go_on_alone(store, raised)
         return point
 
     return prepared

@@ -18,7 +18,7 @@ from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.link import Link
 from ewma_ops.job.cluster.messages import Ended, Hello
-from ewma_ops.job.coordinated import Coordinated, coordinated
+from ewma_ops.job.coordinated import Coordinated, coordinated, go_on_alone
 from ewma_ops.job.follower import follow
 from ewma_ops.job.outcome import LOST_HOST, Outcome
 from ewma_ops.job.place import epoch_kept, machine_of, member_store
@@ -131,6 +131,23 @@ def test_a_place_that_is_lost_leaves_its_machine_noted(
             assert together.run(run, [], 20.0).again == LOST_HOST
     assert machines(tmp_path) == ["machine-1"]
     assert together.run(run, [], 20.0).again == LOST_HOST, "it is not there: nothing begins"
+
+
+def test_one_host_that_goes_on_alone_fences_the_others_off_once(tmp_path: Path) -> None:
+    raised: list[int] = []
+
+    def fence() -> str:
+        raised.append(1)
+        return "1:2"
+
+    with RecoveryStore(tmp_path / "state") as store:
+        store.prepare({})
+        go_on_alone(store, fence)
+        assert not raised, "there never was another host"
+        (store.directory / "machines.json").write_text('["machine-1"]')
+        go_on_alone(store, fence)
+        go_on_alone(store, fence)
+    assert raised == [1]
 
 
 def test_a_stop_is_heard_while_places_are_waited_for(together: Coordinated) -> None:
