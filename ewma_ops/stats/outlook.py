@@ -399,7 +399,8 @@ def bound(m: Any, sign: float) -> Any:
         off = m.ops.where(m.error_weight > 0.0, m.ops.sqrt(m.adjusted_error), float("nan")) * value
     else:
         off = root_mean_square(m)
-    return m.ops.where(known, forecast(m) + sign * half * off, float("nan"))
+    middle = _with(m, _line(m, m.ahead.reach), value)
+    return m.ops.where(known, middle + sign * half * off, float("nan"))
 
 
 class _Lead(NamedTuple):

@@ -39,9 +39,11 @@ Knows formulas of one series; must not know how state is stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 from ewma_ops.stats.exact_exp2 import exp2_of
+from ewma_ops.stats.ops import Ops
 
 __all__ = [
     "READS",
@@ -76,12 +78,12 @@ class Placed(NamedTuple):
     next_period: Any
     share: Any
 
-    def parts(self) -> Sequence[tuple[Any, Any, Any]]:
-        """Return phase, period and share of both."""
-        return (
-            (self.phase, self.period, 1.0 - self.share),
-            (self.next_phase, self.next_period, self.share),
-        )
+    def parts(self, o: Ops) -> Sequence[tuple[Any, Any, Any]]:
+        """Return phase, period and share of both, or of the first, if no time is past it."""
+        first = self.phase, self.period, 1.0 - self.share
+        if o.all(self.share == 0.0):
+            return (first,)
+        return first, (self.next_phase, self.next_period, self.share)
 
 
 def place(time: Any, slot: int, phases: int, offset: int = 0) -> Placed:
@@ -133,7 +135,7 @@ class Season(NamedTuple):
     @property
     def gain(self) -> float:
         """Gamma: the weight of a period in the season, once the weights have gathered."""
-        return 1.0 - exp2_of(-1.0 / self.halflife)
+        return _gain(self.halflife)
 
     def describe(self) -> str:
         """Return a short text: equal for seasons whose state is the same."""
@@ -143,6 +145,11 @@ class Season(NamedTuple):
     def place(self, time: Any, ahead: int = 0) -> Placed:
         """Find the place of what is so many ticks or readings after a time."""
         return place(time, self.slot, self.phases, self.offset + ahead)
+
+
+@cache
+def _gain(halflife: float) -> float:
+    return 1.0 - exp2_of(-1.0 / halflife)
 
 
 class Profile(Protocol):
@@ -169,7 +176,7 @@ def locate(m: Any, time: Any) -> None:
         passed = o.maximum(m.gap_ms, 0)
         m.now = time - m.gap_ms + o.where(m.observed, passed, 0 if m.idle_ms is None else m.idle_ms)
     placed = season.place(time)
-    m.parts = placed.parts()[: 1 if o.all(placed.share == 0.0) else 2]
+    m.parts = placed.parts(o)
 
 
 def weigh(m: Any) -> None:
@@ -182,8 +189,9 @@ def weigh(m: Any) -> None:
         )
         met, counts = weight > 0.0, m.observed & (part > 0.0)
         since = o.where(met, period - last, 0.0)
-        own = part * o.exp2(o.minimum(since, 0.0) / halflife)
-        after = weight * o.exp2(o.minimum(-since, 0.0) / halflife) + own
+        fading, on_time = o.exp2(-abs(since) / halflife), since >= 0.0
+        own = part * o.where(on_time, 1.0, fading)
+        after = weight * o.where(on_time, fading, 1.0) + own
         gain = o.where(counts, own / o.maximum(after, _TINY), 0.0)
         opens = o.where(counts & (weight == 0.0), 1.0, 0.0)
         newest = o.where(met, o.maximum(period * 1.0, last), period)
@@ -231,7 +239,7 @@ def phase_at(m: Any, ahead: int) -> tuple[Any, Any]:
     """Return the season so much after now, not centred, and whether its phases were met."""
     placed = m.ahead.season.place(m.now, ahead)
     value, known = 0.0, m.season_started
-    for phase, _, part in placed.parts():
+    for phase, _, part in placed.parts(m.ops):
         value = value + part * m.profile.read("season", phase, m.field)
         known = known & ((m.profile.read("season_weight", phase, ...) > 0.0) | (part == 0.0))
     return value, known

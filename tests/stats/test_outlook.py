@@ -169,6 +169,40 @@ def test_after_the_start_it_is_holts_and_simple_exponential_smoothing() -> None:
             np.testing.assert_allclose(got["trend"][-5:], case["trend"], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("beta", [0.6, 0.85])
+@pytest.mark.parametrize("outlook", ["level", "trend"])
+def test_it_is_the_steady_state_of_kalmans_filter(outlook: Any, beta: float) -> None:
+    """Of the local level, and the local linear trend, of which its gains are the best.
+
+    With noise of variance 1, the variances of the steps of level and slope follow from those gains
+    by the autocovariances of second differences (of first ones, of a level).
+    """
+    sloped, lost = outlook == "trend", 1 - beta
+    steps = [2 * lost**2 / beta, lost**4 / beta**2] if sloped else [lost**2 / beta, 0.0]
+    moves = np.array([[1.0, 1.0 if sloped else 0.0], [0.0, 1.0]])
+    values = np.cumsum(np.cos(np.arange(400) ** 2 * 0.37)) + 0.3 * np.arange(400)
+    state, covariance = np.zeros(2), np.diag([1e6, 1e6 if sloped else 0.0])
+    for x in values:  # the state before each reading, moved ahead
+        gains = covariance[:, 0] / (covariance[0, 0] + 1.0)
+        level, slope = state + gains * (x - state[0])
+        after = covariance - np.outer(gains, covariance[0])
+        state = moves @ np.array([level, slope])
+        covariance = moves @ after @ moves.T + np.diag(steps)
+    one_step = covariance[0, 0] + 1.0
+    names = ["mean", "level", "forecast", "forecast_upper", "rmse", *(["trend"] if sloped else [])]
+    for horizon in (1, 2, 9):
+        asked = Smoothing(Decay(beta=beta), statistics=names, outlook=outlook, horizon=horizon)
+        got = smoothed(values, asked)
+        assert got["level"][-1] == pytest.approx(level, rel=1e-9)
+        assert got["forecast"][-1] == pytest.approx(level + horizon * slope, rel=1e-9)
+        if sloped:
+            assert got["trend"][-1] == pytest.approx(slope, rel=1e-9)
+        half = (got["forecast_upper"] - got["forecast"])[-1] / 1.959963984540054 / got["rmse"][-1]
+        assert half**2 == pytest.approx((covariance[0, 0] + 1.0) / one_step, rel=1e-9)
+        for _ in range({1: 1, 2: 7}.get(horizon, 0)):  # to the next horizon
+            covariance = moves @ covariance @ moves.T + np.diag(steps)
+
+
 # Merging and order ----------------------------------------------------------------------------
 
 LINE = ["mean", "level", "trend", "forecast"]

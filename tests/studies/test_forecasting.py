@@ -197,6 +197,20 @@ def test_bounds_cover_what_they_say() -> None:
         assert own.mae < last.mae
 
 
+@pytest.mark.parametrize("outlook", ["level", "trend"])
+def test_a_season_is_forecast_better_than_by_the_reading_a_period_before(outlook: Any) -> None:
+    random = np.random.default_rng(6)
+    k = np.arange(3_000)
+    values = 0.01 * k + 9 * np.sin(2 * np.pi * k / 12) + random.normal(0, 1, 3_000)
+    asked = Smoothing(Decay(beta=0.98), statistics=OUTLOOK, horizon=1, outlook=outlook, season=12)
+    for one in found(asked, Readings(["a"] * 3_000, values), "1,6,30", "12", warm_up=500):
+        own, before = one.methods["outlook"], one.methods["season_before"]
+        assert own is not None
+        assert before is not None
+        assert own.mae < 0.9 * before.mae  # whose noise is that of two readings
+        assert one.within == pytest.approx(0.95, abs=0.03)
+
+
 def test_the_mean_forecasts_where_no_outlook_is_asked_for() -> None:
     values = np.random.default_rng(2).normal(0, 1, 500)
     plain = Smoothing(Decay(beta=0.9))
