@@ -96,7 +96,8 @@ def _outlook(smoothing: Smoothing) -> str:
     if smoothing.trend_halflife is not None:
         parts.append(f"of weights that halve every {smoothing.trend_halflife}{unit}")
     if smoothing.season != "none":
-        period = f"{smoothing.season} readings" if unit else f"the {smoothing.season}"
+        named = smoothing.season in ("hour", "day", "week")
+        period = f"{'the ' if named else ''}{smoothing.season}{unit}"
         kind = "" if smoothing.season_kind == "additive" else "multiplicative "
         parts.append(f"a {kind}season of {period}")
     if smoothing.horizon is not None:

@@ -265,7 +265,7 @@ def check_ahead(options: Options) -> None:
         Naming the option, its value, the bound and the fix.
     """
     one_of("outlook", options.outlook, ("level", "trend"))
-    number("coverage", options.coverage, "> 0, < 1", lambda x: 0 < x < 1)
+    number("coverage", options.coverage, "> 0, < 1 - 1e-9", lambda x: 0 < x < 1 - 1e-9)
     number("error_span", options.error_span, ">= 1, <= 1e9", lambda x: 1 <= x <= 1e9)
     lengths = {"horizon": 1.0, "trend_halflife": 1e-3, "damping": 1e-3, "season_halflife": 1e-3}
     for name, least in lengths.items():
@@ -300,9 +300,10 @@ def _check_length(decay: Decay, name: str, given: Duration, least: float) -> Non
 def _check_season(options: Options) -> None:
     one_of("season_kind", options.season_kind, ("additive", "multiplicative"))
     if options.season == "none":
-        for name in ("season_phases", "season_halflife", "utc_offset"):
+        usual = {"season_phases": None, "season_kind": "additive", "season_halflife": None}
+        for name, nothing in {**usual, "utc_offset": None}.items():
             given = getattr(options, name)
-            if given is not None:
+            if given != nothing:
                 raise ConfigError(
                     f"{name} is {given!r}, but there is no season: add season, or leave it out"
                 )

@@ -125,7 +125,8 @@ class Smoothing:
         ``None``, or a duration, with count decay a number of readings, > 0: the trend halves with
         every such time ahead, so that forecasts bend to a level (damped trend).
     coverage
-        Share of all cases in which a reading is between the bounds of its forecast, > 0, < 1.
+        Share of all cases in which a reading is between the bounds of its forecast, > 0,
+        < 1 - 1e-9.
     error_span
         >= 1: how many forecasts the averages of their errors span.
     season
@@ -204,8 +205,8 @@ class Smoothing:
                 'always add up to 1: use "corrected"'
             )
         self._check_start()
+        policies = self.policies  # refuses incompatible policies, and bounds that are none
         check_ahead(self)
-        policies = self.policies  # refuses incompatible policies
         if self.by_duration and any(policies.decays):
             raise ConfigError(
                 f'weighting "{self.weighting}" holds a value over missing readings: use "skip" in '

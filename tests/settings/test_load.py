@@ -873,6 +873,9 @@ def test_seasons(path: Path) -> None:
     counted = 'beta = 0.9\nstatistics = ["mean", "level"]\nseason = 24'
     text = describe(loaded(path, MINIMAL.replace("beta = 0.9", counted)))
     assert "trend, a season of 24 readings\n" in text
+    timed = 'halflife = "1h"\nstatistics = ["mean", "level"]\nseason = "8h"'
+    text = describe(loaded(path, MINIMAL.replace("beta = 0.9", timed)))
+    assert "trend, a season of 8h\n" in text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -340,6 +341,7 @@ def test_a_damped_trend_halves_with_every_damping(damping: float) -> None:
         ({"trend_halflife": "1h"}, "trend_halflife is '1h': it must be a number"),
         ({"trend_halflife": 9, "weighting": "volume"}, "trend_halflife does not go with"),
         ({"coverage": 1.0}, "coverage is 1.0: it must be a number > 0, < 1"),
+        ({"coverage": math.nextafter(1.0, 0.0)}, "it must be a number > 0, < 1 - 1e-9"),
         ({"error_span": 0}, "error_span is 0: it must be a number >= 1"),
         ({"outlook": "holt"}, "outlook is 'holt': it must be one of level, trend"),
         ({"outlook": "level", "statistics": ["mean", "trend"]}, 'needs outlook "trend"'),

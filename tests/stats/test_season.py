@@ -335,9 +335,14 @@ TIMED = Decay(halflife="1h")
         ({"decay": TIMED, "season": "day", "season_halflife": 3}, "season_halflife is 3: it must"),
         ({"season_phases": 24}, "season_phases is 24, but there is no season: add season, or"),
         ({"season_halflife": 24}, "season_halflife is 24, but there is no season"),
+        ({"season_kind": "multiplicative", "lowest": 1.0}, "but there is no season: add season"),
         ({"utc_offset": "+01:00"}, "utc_offset is '+01:00', but there is no season"),
         ({"season": 12, "season_kind": "mul"}, "season_kind is 'mul': it must be one of additive"),
         ({"season": 12, "season_kind": "multiplicative"}, "needs values > 0, and lowest is None"),
+        (
+            {"season": 12, "season_kind": "multiplicative", "lowest": "1"},
+            "lowest is '1': it must be a number that is finite",
+        ),
         ({"season": 12, "weighting": "volume"}, 'season does not go with weighting "volume"'),
         ({"statistics": ["mean", "season"]}, 'statistic "season" needs a season: give one'),
         (
