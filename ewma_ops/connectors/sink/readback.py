@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
@@ -32,7 +33,7 @@ QUIET_S = 1.0
 """A broker may append what a client sent just before it died, up to this much later."""
 
 _POLL_S = 0.1
-_LOOK_UP_S = 10.0
+_LOOK_UP_MS = 10_000
 _PATIENCE_S = 60.0
 """How long a partition may stand still before its end, as it can while its leader moves."""
 _REPORT_S = 5.0
@@ -127,6 +128,7 @@ class Readback:
         self.closed = False
         self.sizes: dict[int, int] = {}
         self._readings: dict[TopicPartition, Reading] = {}
+        self._idle_until = 0.0
         self._consumer = connect_reader(client, committed=committed)
 
     def close(self) -> None:
@@ -152,10 +154,17 @@ class Readback:
 
     def look_up(self, *tps: TopicPartition) -> tuple[dict[TopicPartition, int], ...]:
         """Return the first and the next offset of each partition, as the brokers list them."""
-        wait_ms = int(_LOOK_UP_S * 1000)
-        with translating_errors(self._client, f"looking up the offsets of topic {self._topic!r}"):
-            begins = self._consumer.beginning_offsets(tps, wait_ms)
-            return begins, self._consumer.end_offsets(tps, wait_ms)
+        with self._looking_up():
+            begins = self._consumer.beginning_offsets(tps, _LOOK_UP_MS)
+        return begins, self._ends(*tps)
+
+    def _ends(self, *tps: TopicPartition) -> dict[TopicPartition, int]:
+        with self._looking_up():
+            ends: dict[TopicPartition, int] = self._consumer.end_offsets(tps, _LOOK_UP_MS)
+            return ends
+
+    def _looking_up(self) -> AbstractContextManager[None]:
+        return translating_errors(self._client, f"looking up the offsets of topic {self._topic!r}")
 
     def read(
         self, partition: int, base: int, *, until: int = 0, quiet_at: float = 0.0
@@ -197,10 +206,13 @@ class Readback:
         with translating_errors(self._client, f"reading topic {self._topic!r} back"):
             self._consumer.assign(list(self._readings))
             self._consumer.seek(tp, first)
+        self._idle_until = 0.0
         return reading
 
     def poll(self) -> Iterator[tuple[Reading, Stretch]]:
         """Yield what has come of the readings that were begun; tells those apart that end."""
+        if self._idle_until and not self._idled():
+            return
         with translating_errors(self._client, f"reading topic {self._topic!r} back"):
             began = time.monotonic()
             polled = self._poll()
@@ -219,18 +231,32 @@ class Readback:
             if ended:
                 self._consumer.assign(list(self._readings))
 
+    def _idled(self) -> bool:
+        """Sleep a little where nothing is to be done but to wait; return whether that is over."""
+        idle_s = self._idle_until - time.monotonic()
+        if idle_s > 0:
+            time.sleep(min(_POLL_S, idle_s))
+            return False
+        self._idle_until = 0.0
+        # Now, and not after another poll, which at the end of a topic takes its time.
+        self._note_ends([*self._readings.values()], time.monotonic())
+        return True
+
+    def _note_ends(self, readings: Sequence[Reading], now: float) -> None:
+        ends = self._ends(*(reading.tp for reading in readings))
+        for reading in readings:
+            reading.looked_up(ends[reading.tp], now)
+
     def _settle(self, began: float, now: float) -> None:
         due = {reading: reading.settle(began, now) for reading in self._readings.values()}
         times = [at for at in due.values() if at is not None]
         stuck = [reading for reading in due if reading.stuck]
         if len(times) == len(due) and min(times, default=now) > now:
-            time.sleep(min(_POLL_S, min(times) - now))  # all wait for what may come late
+            self._idle_until = min(times)  # all wait for what may come late
             return
         asked = [reading for reading, at in due.items() if at is not None and at <= now] + stuck
         if asked:
-            ends = self.look_up(*(reading.tp for reading in asked))[1]
-            for reading in asked:
-                reading.looked_up(ends[reading.tp], now)
+            self._note_ends(asked, now)
 
     def _poll(self) -> dict[TopicPartition, list[Any]]:
         try:

@@ -161,7 +161,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._quiet_at = 0.0
         self._producers: dict[int, Producer] = {}
         self._readers: dict[int, Readback] = {}
-        self._recalls = Recalls(self._connect_reader, self._origins_of)
+        self._first_reader: Readback | None = None
+        self._recalls = Recalls(self._recalls_reader, self._origins_of)
         self._sizes: dict[int, int] = {}
         for counter in (_RECALLED, _DOUBLED):  # 0 from the start, so that the first one is a change
             counter.labels(topic)
@@ -195,14 +196,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
                 )
             if self._delivery != "at-least-once":
                 # Early, so that the settle time passes while the engine starts.
-                reader = self._connect_reader()
+                self._first_reader = reader = self._connect_reader()
                 self._quiet_at = reader.quiet_at(self._view.partitions)
                 self._sizes = reader.sizes
-                reader.close()
         return self._view
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition; begin to read back what is short."""
+        _ = self.view  # which looks the sizes up, also where the number of partitions is given
         partitions = range(self.partitions)
         if self._delivery == "exactly-once":
             # A part without a snapshot is built when its first record waits to be written.
@@ -279,6 +280,11 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
 
     def _origins_of(self, headers: Sequence[Headers]) -> Origins:
         return origins_of(self._job, headers, self._input_topics)[1]
+
+    def _recalls_reader(self) -> Readback:
+        """Return what has looked the sizes up, or when that is closed another one."""
+        reader, self._first_reader = self._first_reader, None
+        return reader or self._connect_reader()
 
     def _connect_reader(self) -> Readback:
         return Readback(self._client, self._topic, committed=self._transactional)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from kafka import TopicPartition
@@ -22,12 +23,16 @@ from tests.helpers.patience import PATIENCE_S, slowness
 PARTITIONS = 6
 
 
-def sink(bootstrap: str, topic: str) -> KafkaSink:
-    return KafkaSink({"bootstrap_servers": bootstrap}, topic, job="job")
+def sink(bootstrap: str, topic: str, partitions: int | None = None) -> KafkaSink:
+    return KafkaSink({"bootstrap_servers": bootstrap}, topic, job="job", partitions=partitions)
 
 
+@pytest.mark.parametrize("partitions", [None, PARTITIONS], ids=["looked up", "as a job gives it"])
 def test_all_partitions_are_read_back_at_once(
-    kafka: str, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    kafka: str,
+    topic: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    partitions: int | None,
 ) -> None:
     """As many records again as were lost are left out, and nobody waits for one after the other."""
     name = topic(kafka, PARTITIONS)
@@ -53,7 +58,7 @@ def test_all_partitions_are_read_back_at_once(
         ),
     )
     began = time.monotonic()
-    second = sink(kafka, name)
+    second = sink(kafka, name, partitions)
     second.list_parts()
     # Half of them with a snapshot, which Bytewax builds before anything comes.
     resumed = [second.build_part("out", part_key(n), states[n]) for n in range(3)]
@@ -74,6 +79,26 @@ def test_all_partitions_are_read_back_at_once(
     got = sorted(record.value for record in read_all(kafka, name, 25 * PARTITIONS))
     assert got == sorted(v for n in range(PARTITIONS) for v in made(0, 25, n).values if v)
     assert not [one for one in threading.enumerate() if one.name == "ewma_ops-readback"]
+
+
+def test_what_may_come_late_is_waited_for_without_asking(
+    kafka: str, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    poll = Readback._poll
+
+    def noting(self: Readback) -> dict[TopicPartition, list[Any]]:
+        asked.append(time.monotonic())
+        return poll(self)
+
+    monkeypatch.setattr(Readback, "_poll", noting)
+    to = sink(kafka, topic(kafka, PARTITIONS))
+    to.list_parts()
+    part = to.build_part("out", part_key(0), None)
+    part.write_batch([made(0, 1, 0)])
+    assert asked[-1] - asked[0] > 0.5 * QUIET_S  # the last one is after the settle time
+    assert len(asked) < 5 * slowness()
+    part.close()
 
 
 class _Failing:
