@@ -94,6 +94,23 @@ print(gc.get_freeze_count() > 10_000, gc.isenabled(), len(gc.get_objects()) < 1_
     assert done.stdout.split() == ["False", "0", str(enabled), "0", "True", str(enabled), "True"]
 
 
+def test_commands_import_what_they_need_without_collections() -> None:
+    """What a check of an argument, or a table in the terminal, imports more is little."""
+    small = {"_bind", "_past", "_top", "_top_elsewhere", "_look", "_print"}
+    for name in ("cli", "watch"):
+        tree = ast.parse((Path(__file__).parents[1] / f"ewma_ops/commands/{name}.py").read_text())
+        inside = {
+            one
+            for block in ast.walk(tree)
+            if isinstance(block, ast.With) and "importing()" in ast.unparse(block.items[0])
+            for one in block.body
+        }
+        assert inside
+        for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+            imported = {one for one in ast.walk(function) if isinstance(one, ast.ImportFrom)}
+            assert function.name in small or imported <= inside, function.name
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_looked_up_is_what_type_checkers_are_told(package: str) -> None:
     tree = ast.parse(Path(str(importlib.import_module(package).__file__)).read_text())

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING
 
 from ewma_ops import __version__
 from ewma_ops.commands import design, plan, watch
+from ewma_ops.commands.arguments import count, moment, positive, seconds
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
-from ewma_ops.settings.moments import moment_ms
-from ewma_ops.stats.durations import duration_ms
 
 if TYPE_CHECKING:
     from ewma_ops.commands.past import FileColumns, Span
@@ -125,18 +124,18 @@ def _add_cluster(run: argparse.ArgumentParser) -> None:
 def _add_jobs(commands: design.Commands) -> None:
     run = commands.add_parser("run", help="smooth a topic as a configuration file says")
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
-    run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (1)")
+    run.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (1)")
     _add_cluster(run)
     run.add_argument(
         "--grace",
-        type=_seconds,
+        type=seconds,
         default="20s",
         metavar="TIME",
         help="most that a graceful stop may take (20s)",
     )
     run.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds,
         default="60s",
         metavar="TIME",
         help="how long brokers may be away at the start (60s)",
@@ -161,10 +160,10 @@ def _add_jobs(commands: design.Commands) -> None:
         "--create-topics", action="store_true", help="create the output topics that are missing"
     )
     check.add_argument(
-        "--wait", type=_seconds, default="0", metavar="TIME", help="how long brokers may be away"
+        "--wait", type=seconds, default="0", metavar="TIME", help="how long brokers may be away"
     )
     check.add_argument(
-        "--sample", type=_count, default=100, metavar="N", help="newest messages to look at (100)"
+        "--sample", type=count, default=100, metavar="N", help="newest messages to look at (100)"
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(command=_check)
@@ -196,7 +195,7 @@ def _add_tools(commands: design.Commands) -> None:
         help="send letters of this cause; may be repeated (all)",
     )
     for name, when in (("--since", "written then or later"), ("--until", "written before")):
-        redrive.add_argument(name, type=_moment, metavar="TIME", help=f"letters {when}")
+        redrive.add_argument(name, type=moment, metavar="TIME", help=f"letters {when}")
     redrive.add_argument(
         "--again", action="store_true", help="also those that were sent and rejected again"
     )
@@ -260,7 +259,7 @@ def _add_backtest(commands: design.Commands) -> None:
     )
     backtest.add_argument(
         "--warm-up",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="with --forecast: readings of a series before its forecasts are judged (50)",
     )
@@ -275,7 +274,7 @@ def _add_past(parser: argparse.ArgumentParser) -> None:
     for name, when in (("--from", "then or later"), ("--to", "before")):
         parser.add_argument(
             name,
-            type=_moment,
+            type=moment,
             dest=f"{name[2:]}_ms",
             metavar="TIME",
             help=f"readings of {when} (of a topic: messages that were written {when})",
@@ -283,32 +282,6 @@ def _add_past(parser: argparse.ArgumentParser) -> None:
     for name, what in (("--value", "values"), ("--series-id", "ids"), ("--time", "event times")):
         parser.add_argument(name, metavar="COLUMN", help=f"column of the file with the {what}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) > 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
-    return int(text)
-
-
-def _moment(text: str) -> int:
-    try:
-        return moment_ms(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        return 0.0 if text == "0" else duration_ms(text) / 1000
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def one_thread_for_matrices() -> None:
@@ -370,13 +343,15 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _try(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.try_job import try_job
+    with importing():
+        from ewma_ops.commands.try_job import try_job
 
     return try_job(options.config, options.file, values=options.values, as_json=options.json)
 
 
 def _init(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.init import init
+    with importing():
+        from ewma_ops.commands.init import init
 
     return init(
         options.bootstrap_servers,
@@ -389,7 +364,8 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _redrive(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.redrive import redrive
+    with importing():
+        from ewma_ops.commands.redrive import redrive
 
     return redrive(
         options.config,
@@ -404,13 +380,15 @@ def _redrive(options: argparse.Namespace) -> int:
 
 
 def _notify(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.notify import run_notify
+    with importing():
+        from ewma_ops.commands.notify import run_notify
 
     return run_notify(options.config)
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.tune import tune
+    with importing():
+        from ewma_ops.commands.tune import tune
 
     return tune(
         options.config, options.file, *_past(options), by_time=options.by_time, as_json=options.json
@@ -420,7 +398,8 @@ def _tune(options: argparse.Namespace) -> int:
 def _backtest(options: argparse.Namespace) -> int:
     _refuse_of_the_other(options)
     if options.forecast:
-        from ewma_ops.commands.backtest_forecasts import WARM_UP, backtest_forecasts
+        with importing():
+            from ewma_ops.commands.backtest_forecasts import WARM_UP, backtest_forecasts
 
         return backtest_forecasts(
             options.config,
@@ -431,7 +410,8 @@ def _backtest(options: argparse.Namespace) -> int:
             warm_up=WARM_UP if options.warm_up is None else options.warm_up,
             as_json=options.json,
         )
-    from ewma_ops.commands.backtest import backtest
+    with importing():
+        from ewma_ops.commands.backtest import backtest
 
     return backtest(
         options.config,
@@ -456,7 +436,8 @@ def _refuse_of_the_other(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.explain import explain_alarm
+    with importing():
+        from ewma_ops.commands.explain import explain_alarm
 
     return explain_alarm(options.alarm, options.config, as_json=options.json)
 
@@ -470,8 +451,9 @@ def _past(options: argparse.Namespace) -> tuple[FileColumns, Span]:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from ewma_ops.commands.verify import verify
-    from ewma_ops.settings.load import load
+    with importing():
+        from ewma_ops.commands.verify import verify
+        from ewma_ops.settings.load import load
 
     findings = verify(load(options.config), lambda line: print(line, file=sys.stderr))
     print(findings)
@@ -482,7 +464,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from ewma_ops.demo.run import run_demo
+    with importing():
+        from ewma_ops.demo.run import run_demo
 
     return run_demo(
         forever=options.forever, directory=options.directory, watch=not options.no_watch
@@ -490,7 +473,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _feed(options: argparse.Namespace) -> int:
-    from ewma_ops.demo.feed import feed
+    with importing():
+        from ewma_ops.demo.feed import feed
 
     feed(options.bootstrap_servers, options.topic, forever=options.forever)
     return 0

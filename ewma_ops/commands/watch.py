@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ewma_ops.commands.design import Commands
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.job.allocator import return_freed_memory
+from ewma_ops.lazy import importing
 from ewma_ops.stats.durations import duration_ms
 
 if TYPE_CHECKING:
@@ -104,8 +105,9 @@ def _rows(text: str) -> int:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from ewma_ops.settings.load import load
-    from ewma_ops.watch.server import serve
+    with importing():
+        from ewma_ops.settings.load import load
+        from ewma_ops.watch.server import serve
 
     settings = load(options.config)
     own = settings.watch
@@ -155,8 +157,9 @@ def _top(options: argparse.Namespace) -> int:
 
 
 def _top_here(options: argparse.Namespace, view: View) -> int:
-    from ewma_ops.settings.load import load
-    from ewma_ops.watch.server import watching
+    with importing():
+        from ewma_ops.settings.load import load
+        from ewma_ops.watch.server import watching
 
     settings = load(options.config)
     history_s = settings.watch.history.total_seconds()
@@ -219,10 +222,11 @@ def _print(looker: Looks, view: View) -> None:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    from ewma_ops.settings.load import load
-    from ewma_ops.watch.plot import as_html, as_png
-    from ewma_ops.watch.server import about, watching
-    from ewma_ops.watch.view import MOST_OPEN, View
+    with importing():
+        from ewma_ops.settings.load import load
+        from ewma_ops.watch.plot import as_html, as_png
+        from ewma_ops.watch.server import about, watching
+        from ewma_ops.watch.view import MOST_OPEN, View
 
     target = options.output
     if target.suffix not in (".html", ".png"):
