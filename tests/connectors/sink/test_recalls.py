@@ -11,11 +11,11 @@ import pytest
 from kafka import TopicPartition
 
 from ewma_ops.connectors import KafkaSink, part_key
-from ewma_ops.connectors.sink import recalls
+from ewma_ops.connectors.sink import readback, recalls
 from ewma_ops.connectors.sink.ledger import Ledger
 from ewma_ops.connectors.sink.readback import QUIET_S, Readback, Reading, Stretch
 from ewma_ops.connectors.sink.recalls import Recalls
-from tests.helpers.brokers import read_all
+from tests.helpers.brokers import Record, produce, read_all
 from tests.helpers.jobs import wait_until
 from tests.helpers.once import made, pending
 from tests.helpers.patience import PATIENCE_S, slowness
@@ -99,6 +99,19 @@ def test_what_may_come_late_is_waited_for_without_asking(
     assert asked[-1] - asked[0] > 0.5 * QUIET_S  # the last one is after the settle time
     assert len(asked) < 5 * slowness()
     part.close()
+
+
+def test_a_partition_that_is_begun_again_is_complete_again(
+    kafka: str, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a part with a snapshot is built after what was begun without one is complete."""
+    monkeypatch.setattr(readback, "_PATIENCE_S", 5.0)
+    name = topic(kafka)
+    produce(kafka, name, [Record(b"one"), Record(b"two")])
+    reader = Readback({"bootstrap_servers": kafka}, name, committed=False)
+    assert [one.end for one in reader.read(0, 0)][-1] == 2
+    assert not list(reader.read(0, 2))  # at the end at once, of which the broker says nothing new
+    reader.close()
 
 
 class _Failing:
