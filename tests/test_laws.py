@@ -39,6 +39,7 @@ STARTS: list[dict[str, Any]] = [
 def everything(decay: Decay, **options: Any) -> Smoothing | None:
     """Ask for every statistic that goes with the options; ``None`` if they do not."""
     options |= {"horizon": "90s" if decay.by_time else 3}
+    options |= {"fixed_lag": "30s" if decay.by_time else 2}
     names = ["mean"]
     for name in [None, *list(STATISTICS)[1:]]:
         try:

@@ -79,7 +79,7 @@ def backtest_forecasts(
         ``horizon`` of the configuration.
     season
         ``"day"``, ``"week"``, a duration, or with decay per reading a number of readings; ``None``:
-        no season is compared with.
+        that of the forecasts, if they have one.
     warm_up
         Readings of a series, >= 3, before the first forecast that is judged.
 
@@ -103,11 +103,12 @@ def backtest_forecasts(
         gap, batches = with_usual_gap(batches, past.name)
     texts = _own_horizons(smoothing, gap, tick.per_ms) if horizons is None else horizons.split(",")
     ahead = {horizon_of(text.strip(), smoothing, tick) for text in texts}
+    compared = _season(season, smoothing, settings)
     study = Forecasting(
         smoothing,
         sorted(ahead, key=lambda one: one.ahead),
         settings.smoothing_set.fields,
-        None if season is None else _season(season, smoothing, settings),
+        compared,
         warm_up,
         tick,
     )
@@ -117,7 +118,7 @@ def backtest_forecasts(
     if not found[0].readings:
         raise ConfigError(f"{past.name} has no readings in that time: there is nothing to test")
     if as_json:
-        document = _document(past, study, found, smoothing, season, warm_up)
+        document = _document(past, study, found, smoothing, compared, warm_up)
         print(msgspec.json.encode(document).decode())
         return 0
     for place, one in enumerate(found):
@@ -140,10 +141,13 @@ def _own_horizons(smoothing: Smoothing, gap: float | None, per_ms: int) -> list[
     return [*(shown_duration(n * gap / per_ms) for n in _AHEAD), *own]
 
 
-def _season(text: str, smoothing: Smoothing, settings: Settings) -> Horizon:
-    """Return the length of a season."""
+def _season(text: str | None, smoothing: Smoothing, settings: Settings) -> Horizon | None:
+    """Return the length of a season: as it is given, or as that of the forecasts."""
+    if text is None:
+        own = smoothing.ahead.season
+        return None if own is None else Horizon(str(smoothing.season), own.phases * own.slot)
     if text in HOURS and smoothing.decay.by_time:
-        text = f"{HOURS[text]}h"
+        return horizon_of(f"{HOURS[text]}h", smoothing, settings.input.tick)._replace(text=text)
     try:
         return horizon_of(text, smoothing, settings.input.tick)
     except ConfigError as error:
@@ -156,7 +160,7 @@ def _document(
     study: Forecasting,
     found: Sequence[FieldForecasts],
     smoothing: Smoothing,
-    season: str | None,
+    season: Horizon | None,
     warm_up: int,
 ) -> dict[str, Any]:
     return {
@@ -167,7 +171,7 @@ def _document(
         "readings_left_out": found[0].unseen,
         "forecast_by": _forecast_by(smoothing),
         "coverage": smoothing.coverage,
-        "season": season,
+        "season": None if season is None else season.text,
         "warm_up": warm_up,
         "fields": [
             {
@@ -195,7 +199,9 @@ def _horizon_document(one: HorizonForecasts) -> dict[str, Any]:
 
 
 def _forecast_by(smoothing: Smoothing) -> str:
-    return "line" if smoothing.ahead.sloped and "mean_age" in smoothing.needs else "mean"
+    ahead, asked = smoothing.ahead, "age_variance" in smoothing.needs
+    season = " and the season" if asked and ahead.season is not None else ""
+    return ("line" if asked and ahead.sloped else "mean") + season
 
 
 def _lines(

@@ -272,11 +272,11 @@ class ChartRule(Rule):
                 'baseline = "outlook" is what the outlook of the smoothing forecasts, and there '
                 "are several smoothings, or a composite: give it in a job with one, or a number"
             )
-        if smoothing.season != "none":
+        if smoothing.season != "none" and self.season == "none":
             raise ConfigError(
                 'baseline = "outlook" is the line of the outlook, and the smoothing has season = '
-                f"{smoothing.season!r}, which would be left in: give a number as baseline, and the "
-                "season to the rule, or leave that of the smoothing out"
+                f"{smoothing.season!r}, which would be left in: give the rule a season of its own, "
+                '"day" or "week", or a number as baseline'
             )
         errors = _slower(decay, _SLOWER)
         _check_slower(decay, errors)

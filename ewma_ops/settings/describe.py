@@ -87,7 +87,7 @@ def _smooths(name: str, asked: SmoothingLike) -> list[tuple[str, str]]:
 
 
 def _looks_ahead(smoothing: Smoothing) -> bool:
-    return not smoothing.needs.isdisjoint(("mean_age", "error_weight"))
+    return not smoothing.needs.isdisjoint(("age_variance", "error_weight"))
 
 
 def _outlook(smoothing: Smoothing) -> str:
@@ -102,6 +102,8 @@ def _outlook(smoothing: Smoothing) -> str:
         parts.append(f"a {kind}season of {period}")
     if smoothing.horizon is not None:
         parts.append(f"{smoothing.horizon}{unit} ahead")
+    if smoothing.fixed_lag is not None:
+        parts.append(f"smoothed {smoothing.fixed_lag}{unit} back")
     if smoothing.damping is not None:
         parts.append(f"damped, halving every {smoothing.damping}{unit}")
     if "forecast_lower" in smoothing.statistics or "forecast_upper" in smoothing.statistics:

@@ -19,8 +19,9 @@ __all__ = ["KEYS", "read_smoothings"]
 
 _DECAYS = ("beta", "alpha", "span", "com", "halflife", "tau")
 _SEASON = ("season", "season_phases", "season_kind", "season_halflife", "utc_offset")
-_OUTLOOK = ("outlook", "horizon", "trend_halflife", "damping", "coverage", "error_span", *_SEASON)
-_TOGETHER = ("start_n", "prior", "prior_weight", "horizon", "trend_halflife", "damping", *_SEASON)
+_TIMES = ("horizon", "fixed_lag", "trend_halflife", "damping")
+_OUTLOOK = ("outlook", *_TIMES, "coverage", "error_span", *_SEASON)
+_TOGETHER = ("start_n", "prior", "prior_weight", *_TIMES, *_SEASON)
 """Options whose bounds depend on others: they are only tried together."""
 _OPTIONS = (
     "start_up",
@@ -55,10 +56,19 @@ _NEEDS: dict[object, dict[str, Any]] = {
 }
 _BOUNDS = ("forecast_lower", "forecast_upper")
 _ERRORS = ("mae", "rmse", "mase", *_BOUNDS)
-_EVERY = ("level", "trend", "season", "forecast", "forecast_error", *_ERRORS)
+_EVERY = ("level", "smoothed", "trend", "season", "forecast", "forecast_error", *_ERRORS)
 _OF_FORECASTS = {
     "horizon": ("forecast", *_BOUNDS),
-    "trend_halflife": ("trend", "level", "season", "forecast", "forecast_error", *_ERRORS),
+    "fixed_lag": ("smoothed",),
+    "trend_halflife": (
+        "trend",
+        "level",
+        "smoothed",
+        "season",
+        "forecast",
+        "forecast_error",
+        *_ERRORS,
+    ),
     "damping": ("forecast", *_BOUNDS),
     "coverage": _BOUNDS,
     "error_span": _ERRORS,
@@ -176,7 +186,7 @@ def _read_smoothing(name: str, values: Mapping[str, Any], mistakes: list[str]) -
         needs = _NEEDS.get(value, {}) if isinstance(value, str) else {}
         clock = Decay(halflife="1s") if key in _BY_TIME else Decay(beta=0.5)
         if key == "statistics":
-            needs = {**needs, "horizon": "1s", "season": "day"}
+            needs = {**needs, "horizon": "1s", "fixed_lag": "1s", "season": "day"}
         try:
             Smoothing(clock, **{key: value}, **needs)
         except ConfigError as error:

@@ -30,6 +30,7 @@ _MOST_PHASES = 10_080
 SEASON_KEPT = 0.9
 """The weight of a period in that of the next one, if nothing is said."""
 _USUAL_HALFLIFE = -math.log(2.0) / math.log(SEASON_KEPT)
+_LENGTHS = ("fixed_lag", "trend_halflife", "damping", "season_halflife")
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
 
 
@@ -55,6 +56,10 @@ class Options(Protocol):
     @property
     def horizon(self) -> Duration:
         """How far ahead they are."""
+
+    @property
+    def fixed_lag(self) -> Duration:
+        """How far back the smoothed level is."""
 
     @property
     def trend_halflife(self) -> Duration:
@@ -120,6 +125,8 @@ class Ahead(NamedTuple):
         In which time ahead the trend halves, in readings or ticks; ``None``: it does not.
     season
         ``None``: there is none.
+    fixed_lag
+        How far back the smoothed level is, in readings or ticks.
     """
 
     sloped: bool
@@ -133,6 +140,7 @@ class Ahead(NamedTuple):
     trend_decay: Decay | None = None
     damping: float | None = None
     season: Season | None = None
+    fixed_lag: float = 0.0
 
 
 def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, float]]:
@@ -180,11 +188,12 @@ def ahead_of(options: Options) -> Ahead:
         trend_decay=_trend_decay(options, season),
         damping=damping,
         season=season,
+        fixed_lag=_in_units(options, "fixed_lag") or 0.0,
     )
 
 
 def _in_units(options: Options, name: str) -> float | None:
-    """Return a time ahead in readings or ticks."""
+    """Return a time ahead, or back, in readings or ticks."""
     given = getattr(options, name)
     if given is None or not options.decay.by_time:
         return None if given is None else float(given)
@@ -267,7 +276,7 @@ def check_ahead(options: Options) -> None:
     one_of("outlook", options.outlook, ("level", "trend"))
     number("coverage", options.coverage, "> 0, < 1 - 1e-9", lambda x: 0 < x < 1 - 1e-9)
     number("error_span", options.error_span, ">= 1, <= 1e9", lambda x: 1 <= x <= 1e9)
-    lengths = {"horizon": 1.0, "trend_halflife": 1e-3, "damping": 1e-3, "season_halflife": 1e-3}
+    lengths = {"horizon": 1.0, **dict.fromkeys(_LENGTHS, 1e-3)}
     for name, least in lengths.items():
         _check_length(options.decay, name, getattr(options, name), least)
     for name in ("trend_halflife", "damping"):

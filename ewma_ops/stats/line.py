@@ -58,10 +58,11 @@ class Line:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the state, in the order in which it is stepped."""
+        needs = _NEEDS if self.smoothing.ahead.sloped else ()
         own = [
             name
             for name, state in STATES.items()
-            if state.step is not None and state.is_kept(self.smoothing, _NEEDS)
+            if state.step is not None and state.is_kept(self.smoothing, needs)
         ]
         return ("weight", "mean", *own)
 

@@ -46,6 +46,10 @@ class Options(Protocol):
         """How far ahead a forecast is, as given."""
 
     @property
+    def fixed_lag(self) -> object:
+        """How far back the smoothed level is, as given."""
+
+    @property
     def ahead(self) -> Ahead:
         """What the options of an outlook come to."""
 

@@ -70,6 +70,7 @@ __all__ = [
     "forecast_error",
     "from_mean_time",
     "gap_step",
+    "lag",
     "level",
     "mase",
     "mean_error",
@@ -82,6 +83,7 @@ __all__ = [
     "root_mean_square",
     "season",
     "slope_step",
+    "smoothed",
     "squared_error_step",
     "trend",
     "trend_age_step",
@@ -298,8 +300,22 @@ def _with(m: Any, line: Any, term: Any) -> Any:
 
 def level(m: Any) -> Any:
     """Value of the line now, as of an average phase."""
-    line = _line(m, 0.0)
+    return _with_centre(m, _line(m, 0.0))
+
+
+def _with_centre(m: Any, line: Any) -> Any:
+    """Return a value of the line as of an average phase."""
     return line if m.ahead.season is None else _with(m, line, seasons.centre(m))
+
+
+def lag(m: Any) -> Any:
+    """Mean age of the weights, in readings or seconds: how far the mean lags behind a line."""
+    return (m.mean_age if m.idle_ms is None else m.mean_age + m.idle_ms) / m.ahead.per_second
+
+
+def smoothed(m: Any) -> Any:
+    """Value of the line a fixed lag ago, as of an average phase."""
+    return _with_centre(m, _line(m, -m.ahead.fixed_lag))
 
 
 def trend(m: Any) -> Any:

@@ -57,9 +57,9 @@ def check_mergeable(
         reason = f"weighting {smoothing.weighting!r} lacks the gap between the two"
     elif any(smoothing.policies.decays) and not smoothing.decay.by_time:
         reason = "missing readings are not counted, and decay past them"
-    elif "mean_age" in smoothing.needs and smoothing.trend_halflife is not None:
+    elif "age_variance" in smoothing.needs and smoothing.trend_halflife is not None:
         reason = "a trend with a decay of its own has weights that the other state does not tell"
-    elif "mean_age" in smoothing.needs and smoothing.ahead.season is not None:
+    elif "age_variance" in smoothing.needs and smoothing.ahead.season is not None:
         reason = "a season is learned from readings in the order in which they came"
     elif "error_weight" in smoothing.needs:
         reason = "the errors of forecasts depend on the order in which readings came"

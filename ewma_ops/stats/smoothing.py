@@ -76,7 +76,9 @@ class Smoothing:
         ``"mae"`` and ``"rmse"``, the mean absolute and the root of the mean squared error of those
         forecasts, and ``"mase"``, their mean absolute error over that of the forecast "as last
         time": below 1 they are better. ``"season"``, what the phase of the season contributes now.
-        With start_up ``"corrected"`` only.
+        ``"lag"``, the average age of the weights in seconds, or with count decay in readings: how
+        far the mean lags behind a line. ``"smoothed"``, the value of the line ``fixed_lag`` ago, by
+        all readings until now (a fixed-lag smoother). With start_up ``"corrected"`` only.
     start_n
         >= 1 readings, with ``start_up="simple"``.
     prior, prior_weight
@@ -118,6 +120,8 @@ class Smoothing:
     horizon
         How far ahead forecasts are: a duration as ``timedelta`` or text such as ``"15min"``; with
         count decay a number of readings, >= 1.
+    fixed_lag
+        How far back ``"smoothed"`` is, > 0: a duration; with count decay a number of readings.
     trend_halflife
         ``None``: the trend is found by the weights of the level. A half-life as a duration, with
         count decay as a number of readings: by weights that decay so; usually longer.
@@ -176,6 +180,7 @@ class Smoothing:
     equal_times: Literal["take", "skip", "decay", "reset", "dead-letter"] = "take"
     outlook: Literal["level", "trend"] = "trend"
     horizon: float | timedelta | str | None = None
+    fixed_lag: float | timedelta | str | None = None
     trend_halflife: float | timedelta | str | None = None
     damping: float | timedelta | str | None = None
     coverage: float = 0.95
@@ -336,13 +341,13 @@ class Smoothing:
         names = [
             *([f"weighting={self.weighting}"] if self.weighting != "observation" else []),
             *(s.option for s in STATES.values() if s.option and s.name in needs),
-            *(["outlook=level"] if not self.ahead.sloped and "mean_age" in needs else []),
+            *(["outlook=level"] if not self.ahead.sloped and "age_variance" in needs else []),
             *(
                 [f"trend={trend.halflife_ms if trend.by_time else trend.beta!r}"]
-                if trend and "mean_age" in needs
+                if trend and "age_variance" in needs
                 else []
             ),
-            *([f"season={season.describe()}"] if season and "mean_age" in needs else []),
+            *([f"season={season.describe()}"] if season and "age_variance" in needs else []),
             *([f"error_span={self.error_span!r}"] if "error_weight" in needs else []),
             *(["watch"] if self.policies.watches else []),
         ]

@@ -16,7 +16,7 @@ spread         float64 Q = 1 - U (unbiased)
 variance       float64 W where there is a ``spread``, unbiased; else C, biased; 0 before
 covariance     float64 the same of each two fields
 revision       int64   how often earlier output was revised (``revision``)
-mean_age       float64 A, the weighted mean age, in readings or ticks (line)
+mean_age       float64 A, the weighted mean age, in readings or ticks (line, ``lag``)
 trend_weight   float64 sum of the weights of the trend (line with a decay of its own)
 trend_age      float64 their mean age (the same)
 trend_mean     float64 the mean by them (the same)
@@ -283,8 +283,7 @@ STATES = {
         State("season_count", kept=_if_seasonal, step=lambda m, *_: (1.0, m.season_opened)),
         State(
             "mean_age",
-            kept=_if_sloped("mean_age"),
-            option="line",
+            option="age",
             step=outlook.age_step,
             merge=lambda t, *_: outlook.merged_age(t),
         ),
@@ -298,6 +297,7 @@ STATES = {
         State(
             "age_variance",
             kept=_if_sloped("age_variance"),
+            option="line",
             step=outlook.age_variance_step,
             reads=("mean_age", "trend_age"),
             merge=outlook.merged_age_variance,

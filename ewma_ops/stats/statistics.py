@@ -181,6 +181,15 @@ def _no_season(options: Options) -> str | None:
     return _no_outlook(options)
 
 
+def _no_smoothed(options: Options) -> str | None:
+    if not options.ahead.sloped:
+        return 'statistic "smoothed" needs outlook "trend": with "level" it is the mean'
+    if options.fixed_lag is None:
+        how = "a number of readings" if not options.decay.by_time else 'a time such as "5min"'
+        return f'fixed_lag is not given, and "smoothed" needs it: how far back, {how}'
+    return _no_outlook(options)
+
+
 def _no_forecast(options: Options) -> str | None:
     if options.horizon is None:
         how = (
@@ -253,6 +262,14 @@ STATISTICS: dict[str, Statistic] = {
         lambda m: m.revision * 1.0, of="reading", needs=("revision",), refusal=_no_revision
     ),
     "level": _outlook(outlook.level, _LINE),
+    "lag": Statistic(
+        outlook.lag,
+        of="reading",
+        needs=("mean_age",),
+        weightings=_COUNTED,
+        refusal=_no_outlook,
+    ),
+    "smoothed": _outlook(outlook.smoothed, _LINE, refusal=_no_smoothed),
     "trend": _outlook(outlook.trend, _LINE, refusal=_no_trend),
     "season": _outlook(outlook.season, _LINE, refusal=_no_season),
     "forecast": _outlook(outlook.forecast, _LINE, refusal=_no_forecast),

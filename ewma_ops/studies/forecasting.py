@@ -210,7 +210,7 @@ def _plain(smoothing: Smoothing) -> Smoothing:
 
 def _forecasting(smoothing: Smoothing, horizon: Horizon) -> Smoothing:
     """Return a smoothing that forecasts from the first readings on."""
-    lines = smoothing.ahead.sloped and "mean_age" in smoothing.needs
+    lines = smoothing.ahead.sloped and "age_variance" in smoothing.needs
     return replace(
         _plain(smoothing),
         statistics=("mean", *_AHEAD),

@@ -226,7 +226,7 @@ class Tuning:
 def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
     """Return a smoothing with another decay, and what predicts from the first reading on."""
     ahead = smoothing.ahead
-    of_line = (ahead.sloped or ahead.season is not None) and "mean_age" in smoothing.needs
+    of_line = (ahead.sloped or ahead.season is not None) and "age_variance" in smoothing.needs
     return replace(
         smoothing,
         decay=decay,

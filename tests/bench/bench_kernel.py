@@ -97,7 +97,7 @@ def _configurations(decay: Decay) -> Iterator[tuple[str, Smoothing]]:
     asked["level and trend"] = {"statistics": ["mean", "level", "trend"]}
     horizon = "10s" if decay.by_time else 10
     for name, options in asked.items():
-        options = {"horizon": horizon, **options}
+        options = {"horizon": horizon, "fixed_lag": horizon, **options}
         with suppress(ConfigError):  # they do not go together
             yield name, Smoothing(decay, **options)
 

@@ -24,9 +24,9 @@ def configured(directory: Path, bootstrap: str = "127.0.0.1:1", **smooth: Any) -
     return job
 
 
-def written(path: Path, **series: list[float]) -> str:
+def written(path: Path, gap_ms: int = 60_000, **series: list[float]) -> str:
     rows = [
-        f"{name},{START_MS + i * 60_000},{value!r}"
+        f"{name},{START_MS + i * gap_ms},{value!r}"
         for name, values in series.items()
         for i, value in enumerate(values)
     ]
@@ -99,6 +99,26 @@ def test_horizons_by_time_are_usual_gaps(tmp_path: Path, capsys: Out) -> None:
     assert [one["horizon"] for one in horizons] == gaps
     assert found["season"] == "1h"
     assert horizons[0]["season_before"]["mae"] > horizons[0]["outlook"]["mae"]
+
+
+def test_forecasts_with_a_season_are_compared_with_the_season_before(
+    tmp_path: Path, capsys: Out
+) -> None:
+    season: dict[str, Any] = {
+        "beta": None,
+        "halflife": "2h",
+        "season": "day",
+        "statistics": ["mean", "level"],
+    }
+    job = configured(tmp_path, **season)
+    hours = np.arange(24 * 40)
+    values = 5 * np.sin(hours / 24 * 2 * np.pi) + np.random.default_rng(1).normal(0, 1, len(hours))
+    path = written(tmp_path / "past.csv", 3_600_000, a=values.tolist())
+    found = document(capsys, job.path, "--file", path, "--horizons", "6h", "--warm-up", "240")
+    assert found["season"] == "day"
+    (six,) = found["fields"][0]["horizons"]
+    assert six["outlook"]["mae"] < 0.9 * six["season_before"]["mae"]  # which has two noises
+    assert six["season_before"]["mae"] < 0.5 * six["last_value"]["mae"]
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,13 @@ def test_mistakes_are_explained(kind: Any, options: dict[str, Any], message: str
         kind(**options)
 
 
+def test_a_rule_does_not_follow_the_season_of_the_smoothing() -> None:
+    daily = Smoothing(Decay(halflife="1h"), statistics=["mean", "level"], season="day")
+    with pytest.raises(ConfigError, match="season = 'day', which would be left in"):
+        Spike(limit=4, baseline="outlook").with_limit(daily)
+    Spike(limit=4, baseline="outlook", season="day").with_limit(daily)
+
+
 @pytest.mark.parametrize(
     ("rule", "decay", "message"),
     [

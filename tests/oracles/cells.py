@@ -159,7 +159,8 @@ def smoothing_of(rules: Rules, statistics: Sequence[str] | None = None) -> Smoot
     options = {name: getattr(rules, name) for name in (*names, *STARTS[rules.start_up])}
     options |= {name: getattr(rules, name) for name in ("outlook", "coverage", "error_span")}
     by_count = rules.halflife_ms is None
-    options["horizon"] = rules.horizon if by_count else timedelta(milliseconds=rules.horizon)
+    for name, ahead in (("horizon", rules.horizon), ("fixed_lag", naive.fixed_lag(rules))):
+        options[name] = ahead if by_count else timedelta(milliseconds=ahead)
     return Smoothing(decay, **options, statistics=statistics or statistics_of(rules))
 
 

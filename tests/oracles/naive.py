@@ -548,6 +548,11 @@ def errors(windows: Windows) -> Errors:
     return Errors(found[0], found[1], found[2], found[3], weights)
 
 
+def fixed_lag(rules: Rules) -> float:
+    """How far back the smoothed level is: half of how far ahead forecasts are."""
+    return rules.horizon / 2.0
+
+
 def per_time(windows: Windows) -> float:
     return 1000.0 if windows.rules.halflife_ms is not None else 1.0
 
@@ -587,6 +592,8 @@ def compared_naively(windows: Windows) -> Floats:
 
 OUTLOOK_SIZES: dict[str, Callable[[Windows], Floats]] = {
     "level": lambda w: w.lines.size_at(0.0),
+    "lag": lambda w: w.lines.age / per_time(w),
+    "smoothed": lambda w: w.lines.size_at(fixed_lag(w.rules)),
     "trend": lambda w: w.lines.size_of_slope * per_time(w),
     "forecast": lambda w: w.lines.size_at(w.rules.horizon),
     "forecast_lower": lambda w: w.lines.size_at(w.rules.horizon) + halfwidth(w, sizes=True),
@@ -738,6 +745,8 @@ STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "std_biased": lambda windows: np.sqrt(var_biased(windows)),
     "mean_square": lambda windows: weighted(windows, windows.values**2),
     "level": lambda windows: windows.lines.at(0.0),
+    "lag": lambda windows: windows.lines.age / per_time(windows),
+    "smoothed": lambda windows: windows.lines.at(-fixed_lag(windows.rules)),
     "trend": lambda windows: windows.lines.slope * per_time(windows),
     "forecast": lambda windows: windows.lines.at(windows.rules.horizon),
     "forecast_lower": lambda windows: bounds(windows, -1.0),

@@ -27,7 +27,7 @@ from tests.oracles.cells import SERIES, assert_close, series_of, smoothing_of
 Floats = NDArray[np.float64]
 
 ERRORS = ("forecast_error", "mae", "rmse", "mase")
-EVERY = ("level", "forecast", "forecast_lower", "forecast_upper", *ERRORS)
+EVERY = ("level", "lag", "forecast", "forecast_lower", "forecast_upper", *ERRORS)
 HOLT = json.loads(
     (Path(__file__).parent.parent / "oracles" / "holt_by_statsmodels.json").read_text()
 )

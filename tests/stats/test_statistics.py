@@ -64,9 +64,8 @@ def test_every_statistic_has_a_definition_and_a_description() -> None:
 def test_what_a_statistic_needs_is_kept_for_it(name: str) -> None:
     statistic = STATISTICS[name]
     assert set(statistic.needs) <= set(STATES)
-    smoothing = Smoothing(
-        DECAY, statistics=["mean", *({name} - {"mean"})], horizon="1s", season="day"
-    )
+    ahead: dict[str, Any] = {"horizon": "1s", "fixed_lag": "1s", "season": "day"}
+    smoothing = Smoothing(DECAY, statistics=["mean", *({name} - {"mean"})], **ahead)
     assert set(statistic.needs) <= set(columns_of(smoothing, smoothing.needs, 2))
 
 
@@ -82,7 +81,8 @@ def test_whole_statistics_are_those_that_are_never_a_fraction() -> None:
     names = [name for name in STATISTICS if name not in PAIRED]
     times = np.cumsum(draw.integers(1, 9_000, 300)) - draw.integers(0, 5_000, 300)
     readings = Readings.of(["s"] * 300, draw.normal(size=300), times)
-    smoothing = Smoothing(DECAY, statistics=names, horizon="1s", season="20s", season_phases=4)
+    ahead: dict[str, Any] = {"horizon": "1s", "fixed_lag": "1s", "season": "20s"}
+    smoothing = Smoothing(DECAY, statistics=names, **ahead, season_phases=4)
     found = SeriesTable(smoothing).update(readings).statistics
     for name, column in found.items():
         defined = column[~np.isnan(column)]
@@ -92,4 +92,4 @@ def test_whole_statistics_are_those_that_are_never_a_fraction() -> None:
 
 def test_statistics_are_of_a_field_a_pair_or_a_reading() -> None:
     assert set(PAIRED) == {"cov", "cov_biased", "corr"}
-    assert set(OF_READING) == {"count", "n_eff", "settled", "rate", "revision"}
+    assert set(OF_READING) == {"count", "n_eff", "settled", "rate", "revision", "lag"}
