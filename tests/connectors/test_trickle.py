@@ -13,7 +13,7 @@ from ewma_ops.connectors.client.exchange import poll, send
 from ewma_ops.wire.records import ProducerRecords
 
 RECORDS = 50
-MOST_CALLS = 800
+MOST_CALLS = 500
 """Of one poll that brings a record; kafka-python alone takes 2,000."""
 
 

@@ -59,6 +59,7 @@ __all__ = [
     "connect_producer",
     "connect_reader",
     "positions",
+    "refreshed_at",
     "to_ewma_error",
     "topic_settings",
     "translating_errors",
@@ -308,14 +309,22 @@ def positions(consumer: KafkaConsumer) -> dict[TopicPartition, int]:
 
     ``KafkaConsumer.position`` visits every partition for each one that it is asked of.
     """
-    consumed = consumer._subscription.all_consumed_offsets()
-    return {partition: position.offset for partition, position in consumed.items()}
+    return {
+        partition: state._position.offset
+        for partition, state in consumer._subscription.assignment.items()
+        if state._position is not None
+    }
 
 
 def _serve_by_caller(consumer: KafkaConsumer) -> None:
     """Have the thread that polls serve the sockets: it need not wait for another one's turn."""
     consumer._net.stop()
     consumer._net.wakeup = lambda: None  # whoever asks for something serves it too
+
+
+def refreshed_at(client: KafkaConsumer) -> float:
+    """Return when the client was last told of its topics, in seconds of some clock."""
+    return float(client._cluster._last_successful_refresh_ms) / 1000
 
 
 def view_of(client: KafkaConsumer | KafkaProducer, topic: str) -> TopicView:

@@ -179,10 +179,13 @@ def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
         size = 0
         try:
             while size < len(into):
-                came = transport._sock.recv_into(into[size:])
+                room = into[size:]
+                came = transport._sock.recv_into(room)
                 if came == 0:
                     raise ConnectionError("socket disconnected")
                 size += came
+                if came < len(room) and not isinstance(transport._sock, ssl.SSLSocket):
+                    return into[:size], None  # that was all; an end of the connection comes alone
             if isinstance(transport._sock, ssl.SSLSocket) and (opened := transport._sock.pending()):
                 return memoryview(b"".join((into, transport._sock.recv(opened)))), None
         except _NOT_NOW:

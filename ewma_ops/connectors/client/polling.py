@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict, deque
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -43,6 +43,15 @@ __all__ = ["Polling", "incompatibilities"]
 _UPKEEP_S = 0.5
 
 
+class _Reader(NamedTuple):
+    """A fetch session that goes on: on which connection, of which partitions as they were told."""
+
+    connection: KafkaConnection
+    handler: FetchSessionHandler
+    parts: list[tuple[TopicPartition, Any, Any]]
+    """Each with the consumer's state of it, and what was last asked of it."""
+
+
 class Polling:
     """Polls a consumer whose sockets are served by the thread that polls.
 
@@ -63,8 +72,12 @@ class Polling:
         self._refreshed_at: float | None = None
         self._nodes: dict[TopicPartition, int] = {}
         """Where each partition is read: at its leader, or at a replica that this one has named."""
+        self._asked: set[int] = set()
+        """The nodes among them."""
         self._anew: set[int] = set()
         """Nodes whose next request is kafka-python's: with partitions or leaders of now."""
+        self._readers: dict[int, _Reader] | None = None
+        """The sessions of all nodes, as long as nothing but positions has changed."""
         self._answers: deque[tuple[dict[TopicPartition, int], Fetched]] = deque()
 
     def poll(self, timeout_ms: int) -> dict[Any, list[Any]]:
@@ -79,9 +92,7 @@ class Polling:
             elif now >= self._upkeep_at or self._refreshed_at != self._refreshed():
                 records = self._keep_up(now)
             else:
-                records, partial = self._fetcher.fetched_records()
-                if not partial:
-                    self._fetch()
+                records = self._go_on()
             if records or now >= until:
                 return records
             sockets.serve(self._net, max(0.0, min(until, self._upkeep_at) - now))
@@ -92,24 +103,52 @@ class Polling:
         To connect may hold whoever polls for seconds, where a name has to be looked up.
         """
         connections = self._fetcher._manager._conns
-        found = [connections.get(node) for node in set(self._nodes.values())]
+        found = [connections.get(node) for node in self._asked]
         there = [connection is not None and connection.connected for connection in found]
         return bool(there) and all(there)
 
     def _keep_up(self, now: float) -> dict[Any, list[Any]]:
+        """Do what ``KafkaConsumer._poll_once`` does besides fetching; then go on."""
         refreshed = self._refreshed()
         self._locate()
         if refreshed != self._refreshed_at:
-            self._anew = set(self._nodes.values())
+            self._anew = set(self._asked)
         self._upkeep_at, self._refreshed_at = now + _UPKEEP_S, refreshed
         consumer = self._consumer()
         assert consumer is not None  # it is its caller who polls
-        records: dict[Any, list[Any]] = consumer.poll(timeout_ms=0)
+        if not consumer._coordinator.poll(timeout_ms=0):
+            return {}
+        consumer._refresh_committed_offsets(timeout_ms=0)
+        self._fetcher.reset_offsets_if_needed()
+        self._fetcher.maybe_validate_positions()
+        self._fetcher.validate_offsets_if_needed()
+        return self._go_on()
+
+    def _go_on(self) -> dict[Any, list[Any]]:
+        """Return what kafka-python has fetched, and fetch on where nothing of that is left."""
+        records: dict[Any, list[Any]] = {}
+        partial = False
+        if self._holds():
+            records, partial = self._fetcher.fetched_records()
+        if not partial:
+            self._fetch()
         return records
+
+    def _holds(self) -> bool:
+        """Return whether kafka-python has fetched something, or an error, that is not taken yet."""
+        fetcher = self._fetcher
+        return bool(
+            fetcher._completed_fetches
+            or fetcher._next_partition_records
+            or fetcher._paused_completed_fetches
+            or fetcher._paused_partition_records
+            or fetcher._next_in_line_exception_metadata
+        )
 
     def _locate(self) -> None:
         where = self._fetcher._select_read_replica
         self._nodes = {tp: where(tp) for tp in self._subscription.assignment}
+        self._asked, self._readers = set(self._nodes.values()), None
 
     def _refreshed(self) -> float:
         at: float = self._cluster._last_successful_refresh_ms
@@ -117,81 +156,91 @@ class Polling:
 
     def _fetch(self) -> None:
         """Send what ``Fetcher.send_fetches`` would, without a coroutine for it."""
-        fetcher = self._fetcher
-        busy, manager = fetcher._nodes_with_pending_fetch_requests, fetcher._manager
-        if fetcher.config["client_rack"]:  # the last answer may have named a replica nearby
+        busy = self._fetcher._nodes_with_pending_fetch_requests
+        if self._fetcher.config["client_rack"]:  # the last answer may have named a replica nearby
             self._locate()
-        nodes = set(self._nodes.values())
-        if busy and nodes <= busy:
+        if busy and self._asked <= busy:
             return
-        sent = []
-        requests = None if nodes & self._anew else self._short_requests(busy)
+        requests = None if self._asked & self._anew else self._short_requests(busy)
         if requests is None:
-            requests = fetcher._create_fetch_requests()
-            self._anew -= requests.keys()
-        for node_id, (request, offsets) in requests.items():
-            busy.add(node_id)
-            if isinstance(request, Frame):
-                future = sockets.send(manager._conns[node_id], request)
-            else:
-                future = manager.send(request, node_id=node_id)
-            future.add_callback(self._answered, node_id, offsets, time.monotonic())
-            future.add_errback(fetcher._handle_fetch_error, node_id)
-            future.add_both(fetcher._clear_pending_fetch_request, node_id)
-            sent.append(future)
-        under_way = [future for future in fetcher._fetch_futures if not future.is_done]
-        fetcher._fetch_futures = deque(under_way + sent)
+            self._fetch_anew(busy)
+            return
+        for node, reader, offsets, changed in requests:
+            busy.add(node)
+            future = sockets.send(reader.connection, self._short_request(reader, changed))
+            future.add_callback(self._answered, node, offsets, time.monotonic())
+            future.add_errback(self._failed, node)
 
-    def _short_requests(self, busy: set[int]) -> dict[int, tuple[Frame, dict[Any, int]]] | None:
-        """Return the requests that go on with the sessions there are.
+    def _fetch_anew(self, busy: set[int]) -> None:
+        fetcher, self._readers = self._fetcher, None
+        requests = fetcher._create_fetch_requests()
+        self._anew -= requests.keys()
+        for node, (request, offsets) in requests.items():
+            busy.add(node)
+            future = fetcher._manager.send(request, node_id=node)
+            future.add_callback(self._answered, node, offsets, time.monotonic())
+            future.add_errback(self._failed, node)
+
+    def _short_requests(self, busy: set[int]) -> list[_Request] | None:
+        """Return what goes on with the sessions of all nodes that are not busy.
 
         ``None`` where that is not all there is to ask: kafka-python does it then.
         """
-        fetcher, nodes = self._fetcher, self._nodes
         assignment = self._subscription.assignment
-        if fetcher._completed_fetches or fetcher._next_partition_records:
+        if self._readers is None:
+            self._readers = self._find_readers()
+        if self._readers is None or self._holds():
             return None
-        if fetcher._paused_completed_fetches or fetcher._paused_partition_records:
+        if sum(len(reader.parts) for reader in self._readers.values()) != len(assignment):
             return None
-        offsets: dict[int, dict[TopicPartition, int]] = {}
-        changed: dict[int, dict[str, list[Any]]] = {}
-        for tp, state in assignment.items():
-            node = nodes.get(tp)
-            if node is None or not state.is_fetchable():
-                return None
+        requests: list[_Request] = []
+        for node, reader in self._readers.items():
             if node in busy:
                 continue
+            connection = reader.connection
+            if (
+                not connection.connected
+                or connection.paused
+                or reader.handler.next_metadata.is_full
+            ):
+                return None
+            offsets: dict[TopicPartition, int] = {}
+            changed: dict[str, list[Any]] = {}
+            for tp, state, known in reader.parts:
+                if assignment.get(tp) is not state or not state.is_fetchable():
+                    return None
+                position = state._position
+                offsets[tp] = position.offset
+                if (known.fetch_offset, known.last_fetched_epoch) != position[::2]:
+                    changed.setdefault(tp.topic, []).append((known, position))
+            requests.append((node, reader, offsets, changed))
+        return requests
+
+    def _find_readers(self) -> dict[int, _Reader] | None:
+        """Return the sessions that are of just the partitions of now, on connections that serve."""
+        fetcher = self._fetcher
+        readers: dict[int, _Reader] = {}
+        for tp, state in self._subscription.assignment.items():
+            node = self._nodes.get(tp)
             handler = fetcher._session_handlers.get(node)
             known = None if handler is None else handler.session_partitions.get(tp)
-            if known is None or handler.next_metadata.is_full:
+            connection = fetcher._manager._conns.get(node)
+            if node is None or known is None or connection is None or not connection.connected:
                 return None
-            position = state._position
-            offsets.setdefault(node, {})[tp] = position.offset
-            topics = changed.setdefault(node, {})
-            if (known.fetch_offset, known.last_fetched_epoch) != position[::2]:
-                topics.setdefault(tp.topic, []).append((known, position))
-        if not all(self._goes_on(node, len(own)) for node, own in offsets.items()):
-            return None
-        return {
-            node: (self._short_request(node, topics), offsets[node])
-            for node, topics in changed.items()
-        }
+            readers.setdefault(node, _Reader(connection, handler, [])).parts.append(
+                (tp, state, known)
+            )
+        for connection, handler, parts in readers.values():
+            version: int = connection.broker_version_data.api_version(
+                FetchRequest, max_version=FETCH_VERSION
+            )
+            if version != FETCH_VERSION or len(handler.session_partitions) != len(parts):
+                return None
+        return readers
 
-    def _goes_on(self, node: int, partitions: int) -> bool:
-        """Return whether a node's session is of so many partitions, on a connection that serves."""
-        connection = self._fetcher._manager._conns.get(node)
-        if connection is None or not connection.connected or connection.paused:
-            return False
-        if len(self._fetcher._session_handlers[node].session_partitions) != partitions:
-            return False
-        version: int = connection.broker_version_data.api_version(
-            FetchRequest, max_version=FETCH_VERSION
-        )
-        return version == FETCH_VERSION
-
-    def _short_request(self, node: int, topics: dict[str, list[Any]]) -> Frame:
+    def _short_request(self, reader: _Reader, changed: dict[str, list[Any]]) -> Frame:
         config = self._fetcher.config
-        metadata = self._fetcher._session_handlers[node].next_metadata
+        metadata = reader.handler.next_metadata
         session = Session(
             config["fetch_max_wait_ms"],
             config["fetch_min_bytes"],
@@ -201,30 +250,32 @@ class Polling:
             metadata.epoch,
             config["client_rack"],
         )
-        for parts in topics.values():
+        named: dict[str, list[Any]] = {}
+        for topic, parts in changed.items():
             for known, position in parts:
-                known.fetch_offset, known.last_fetched_epoch = (
-                    position.offset,
-                    position.leader_epoch,
-                )
-        named = {topic: [known for known, _ in parts] for topic, parts in topics.items()}
+                known.fetch_offset, known.last_fetched_epoch = position[::2]
+            named[topic] = [known for known, _ in parts]
         return encode_fetch(session, named, read_fetched)
 
     def _answered(self, node: int, offsets: dict[Any, int], sent_at: float, answer: Any) -> None:
         fetcher = self._fetcher
+        fetcher._nodes_with_pending_fetch_requests.discard(node)
         if isinstance(answer, Fetched):
             handler = fetcher._session_handlers.get(node)
-            tps = [TopicPartition(part.topic, part.partition) for part in answer.parts]
             if (
                 handler is not None
                 and answer.session_id == handler.next_metadata.session_id
-                and all(tp in offsets for tp in tps)
+                and all((part.topic, part.partition) in offsets for part in answer.parts)
             ):
                 handler.next_metadata = handler.next_metadata.next_incremental()
                 self._answers.append((offsets, answer))
                 return
             answer = kafka_fetched(answer)
         fetcher._handle_fetch_response(node, offsets, sent_at, answer)
+
+    def _failed(self, node: int, error: Exception) -> None:
+        self._fetcher._nodes_with_pending_fetch_requests.discard(node)
+        self._fetcher._handle_fetch_error(node, error)
 
     def _drain(self) -> dict[Any, list[Any]]:
         """Return the records of short answers, as ``Fetcher.fetched_records`` does those of others.
@@ -278,14 +329,24 @@ class Polling:
             fetcher._append(drained, taken, fetcher.config["max_poll_records"], True)
 
 
+_Request = tuple[int, _Reader, dict[TopicPartition, int], dict[str, list[Any]]]
+"""Node, session, the offset of each of its partitions, and what has changed of them by topic."""
+
 _READS = {
-    (KafkaConsumer, "_poll_once"): ("_coordinator", "_fetcher", "fetch_records"),
-    (Fetcher, "fetch_records"): ("fetched_records", "send_fetches", "_fetch_futures"),
+    (KafkaConsumer, "_poll_once"): (
+        "_coordinator", "poll", "_refresh_committed_offsets", "reset_offsets_if_needed",
+        "maybe_validate_positions", "validate_offsets_if_needed", "_fetcher", "fetch_records",
+    ),
+    (Fetcher, "fetch_records"): ("fetched_records", "send_fetches"),
+    (Fetcher, "fetched_records"): (
+        "_next_in_line_exception_metadata", "_paused_completed_fetches",
+        "_paused_partition_records", "_next_partition_records", "_completed_fetches",
+    ),
     (Fetcher, "_send_fetches_async"): (
         "_create_fetch_requests", "_nodes_with_pending_fetch_requests", "_manager",
         "_handle_fetch_response", "_handle_fetch_error", "_clear_pending_fetch_request",
-        "_fetch_futures",
     ),
+    (Fetcher, "_clear_pending_fetch_request"): ("_nodes_with_pending_fetch_requests",),
     (Fetcher, "_create_fetch_requests"): (
         "_nodes_with_pending_fetch_requests", "_fetchable_partitions", "_session_handlers",
         "leader_epoch_for_partition", "_select_read_replica",

@@ -13,11 +13,12 @@ where the loop has several steps to take, as to connect or to authenticate again
 
 from __future__ import annotations
 
+import heapq
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from kafka import KafkaProducer
 from kafka.net.compat import KafkaNetClient
@@ -25,10 +26,12 @@ from kafka.net.connection import KafkaConnection
 from kafka.net.transport import KafkaTCPTransport
 from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.producer.sender import Sender
+from kafka.producer.transaction_manager import TransactionManager, TransactionState
 from kafka.protocol.producer import ProduceRequest
 
 from ewma_ops.connectors.client import compatible, sockets
 from ewma_ops.connectors.client.frames import PRODUCE_VERSION, Frame, encode_produce
+from ewma_ops.connectors.client.runs_out import RunBatch
 
 __all__ = ["Sending", "incompatibilities"]
 
@@ -50,12 +53,13 @@ class Sending:
     def __init__(self, producer: KafkaProducer) -> None:
         self._sender = sender = producer._sender
         self._accumulator, self._client = sender._accumulator, sender._client
-        self._net = self._client._net
+        self._net, self._cluster = self._client._net, sender._metadata
+        self._acks, self._timeout_ms = sender.config["acks"], sender.config["request_timeout_ms"]
         self._transactions = sender._transaction_manager
         self._serving = threading.Lock()  # held by whoever serves the sockets
         self._asked = self._lent = self._at_once = False
         self._called_back = threading.Event()
-        self._served: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self._served: dict[int | None, tuple[KafkaConnection, bool]] = {}
         self._run_once, self._wake = sender.run_once, sender.wakeup
         self._send_data, self._produce_request = (
             sender._send_producer_data,
@@ -78,7 +82,7 @@ class Sending:
             return False
         if self._serving.acquire(blocking=False):  # else its own thread looks in: let it go on
             try:
-                if self._lent and self._serve_here():
+                if self._lent and self._guarded(self._serve_here):
                     return bool(self._client.in_flight_request_count())
             finally:
                 self._serving.release()
@@ -87,13 +91,83 @@ class Sending:
 
     def _serve_here(self) -> bool:
         """Do what there is to do now; return whether nothing is left but to wait for answers."""
+        if self._serve_shortly():
+            return True
         if self._accumulator.has_undrained():
             self._serve_at_once()
         else:
             sockets.serve(self._net, 0.0)
         if self._has_steps_to_take():  # as where TLS waits until it can write
             sockets.serve(self._net, 0.0)
-        return not (self._accumulator.has_undrained() or self._has_steps_to_take())
+        return self._is_done()
+
+    def _serve_shortly(self) -> bool:
+        """Take answers and send what was written, if all is as usual; return whether it was.
+
+        The sender's round looks at every partition several times, mostly for what is seldom there:
+        batches that are tried again or have expired, brokers that are not ready. Its own thread
+        makes that round when it looks in, and at once where something is not as usual.
+        """
+        for connection in list(self._client._manager._conns.values()):
+            if connection.in_flight_requests and not sockets.take(connection):
+                return False
+        due = None if self._net._ready else self._due()
+        if due is None:
+            return False
+        for node_id, batches in due.items():
+            self._drain(batches)
+            connection = self._client._manager._conns[node_id]
+            request = self._request(node_id, self._acks, self._timeout_ms, batches)
+            future = sockets.send(connection, request)
+            future.add_callback(
+                self._sender._handle_produce_response, node_id, time.monotonic(), batches
+            )
+            future.add_errback(self._sender._failed_produce, batches, node_id)
+            if connection.transport is None or connection.transport._write_buffer:
+                return False
+        return True
+
+    def _due(self) -> dict[int, list[RunBatch]] | None:
+        """Return the batches to be sent, by the node that leads; ``None`` if any is unusual."""
+        accumulator, ids = self._accumulator, self._transactions
+        usual = (
+            ids is not None
+            and ids._current_state is TransactionState.READY
+            and ids.producer_id_and_epoch.is_valid
+            and not ids._pending_requests
+            and not accumulator.muted
+            and not self._sender._topics_to_add
+        )
+        if not usual:
+            return None
+        due: dict[int, list[RunBatch]] = {}
+        left = self._sender.config["max_request_size"]
+        for tp, queue in list(accumulator._batches.items()):
+            if not queue:
+                continue
+            batch, leader = queue[0], self._cluster.leader_for_partition(tp)
+            left -= batch.records.size_in_bytes()
+            new = type(batch) is RunBatch and not batch.attempts and len(queue) == 1
+            if not new or left < 0 or not self._serves(leader):
+                return None
+            due.setdefault(leader, []).append(batch)
+        return due
+
+    def _drain(self, batches: list[RunBatch]) -> None:
+        """Take batches off their queues, number and encode them, as ``RecordAccumulator.drain``."""
+        ids, now = self._transactions, time.monotonic()
+        for batch in batches:
+            tp, records = batch.topic_partition, batch.records
+            with self._accumulator._tp_lock(tp):
+                self._accumulator._batches[tp].popleft()
+            number = ids.producer_id_and_epoch
+            records.set_producer_state(
+                number.producer_id, number.epoch, ids.sequence_number(tp), is_transactional=False
+            )
+            ids.increment_sequence_number(tp, records.next_offset())
+            records.close()
+            batch.drained = now
+            heapq.heappush(self._sender._in_flight_batches[tp], (batch.created, batch))
 
     def call_back(self) -> None:
         """Have the sender's own thread serve, at once."""
@@ -108,8 +182,7 @@ class Sending:
         """Do what is the sender's to do: called by its own thread, again and again."""
         if self._lent and not self._called_back.wait(_LOOKS_IN_S):
             with self._serving:
-                self._serve_at_once()
-                if self._accumulator.has_undrained() or self._has_steps_to_take():
+                if not self._guarded(self._serve_at_once):
                     self._lent = False
             return
         self._lent = False
@@ -137,15 +210,24 @@ class Sending:
             for connection in self._client._manager._conns.values()
         )
 
-    def _serve_at_once(self) -> None:
+    def _serve_at_once(self) -> bool:
+        """Do a round of the sender without waiting; return whether that was all there is to do."""
         self._at_once = True
         try:
             self._run_once()
-        except Exception:  # noqa: BLE001 - as its own thread does: a bug there ends no flow
-            _log.exception("serving a Kafka producer failed")
-            self._lent = False
         finally:
             self._at_once = False
+        return self._is_done()
+
+    def _is_done(self) -> bool:
+        return not (self._accumulator.has_undrained() or self._has_steps_to_take())
+
+    def _guarded(self, serve: Callable[[], bool]) -> bool:
+        try:
+            return serve()
+        except Exception:  # noqa: BLE001 - as its own thread does: a bug there ends no flow
+            _log.exception("serving a Kafka producer failed")
+            return False
 
     def _send(self, now: float | None = None) -> float:
         wait_ms: float = self._send_data(now)
@@ -169,16 +251,17 @@ class Sending:
         else:
             sockets.serve(self._net, timeout_ms / 1000)
 
-    def _serves(self, node_id: int) -> bool:
+    def _serves(self, node_id: int | None) -> bool:
         connection = self._client._manager._conns.get(node_id)
-        if connection is None or not connection.connected:
+        if connection is None or not connection.connected or connection.paused:
             return False
-        if connection not in self._served:
+        known = self._served.get(node_id)
+        if known is None or known[0] is not connection:
             version = connection.broker_version_data.api_version(
                 ProduceRequest, max_version=PRODUCE_VERSION
             )
-            self._served[connection] = version == PRODUCE_VERSION
-        return self._served[connection]
+            known = self._served[node_id] = connection, version == PRODUCE_VERSION
+        return known[1]
 
     def _request(self, node_id: int, acks: int, timeout_ms: int, batches: list[Any]) -> Frame | Any:
         if acks == 0 or not self._serves(node_id):
@@ -195,12 +278,25 @@ _READS = {
     (Sender, "run"): ("run_once",),
     (Sender, "initiate_close"): ("wakeup",),
     (Sender, "run_once"): ("_send_producer_data", "poll"),
-    (Sender, "_send_producer_data"): ("_create_produce_requests", "_handle_produce_response"),
+    (Sender, "_send_producer_data"): (
+        "_create_produce_requests", "_handle_produce_response", "_failed_produce", "is_ready",
+        "_in_flight_batches", "heappush", "created",
+    ),
+    (Sender, "_maybe_remove_from_inflight_batches"): ("_in_flight_batches", "created"),
     (Sender, "_create_produce_requests"): ("_produce_request",),
     (Sender, "_produce_request"): ("topic_partition", "buffer", "transactional_id"),
     (Sender, "_handle_produce_response"): ("responses", "partition_responses", "index", "name"),
     (Sender, "_complete_batch"): ("error_code", "base_offset", "log_append_time_ms"),
     (RecordAccumulator, "has_undrained"): ("_batches",),
+    (RecordAccumulator, "ready"): ("muted", "leader_for_partition", "attempts"),
+    (RecordAccumulator, "drain_batches_for_one_node"): (
+        "_tp_lock", "popleft", "set_producer_state", "sequence_number", "is_transactional",
+        "increment_sequence_number", "next_offset", "close", "drained", "size_in_bytes",
+    ),
+    (TransactionManager, "init_producer_id"): ("_current_state",),
+    (TransactionManager, "_complete_epoch_bump"): ("READY",),
+    (TransactionManager, "has_producer_id"): ("producer_id_and_epoch", "is_valid"),
+    (TransactionManager, "_enqueue_request"): ("_pending_requests",),
     (RecordAccumulator, "next_expiry_time_ms"): ("_next_batch_expiry_time_ms",),
     (KafkaNetClient, "send"): ("_manager",),
     (KafkaNetClient, "in_flight_request_count"): ("_conns",),

@@ -28,7 +28,7 @@ from ewma_ops.connectors.client import compatible
 from ewma_ops.connectors.client.frames import BODY_AT, Frame
 from ewma_ops.connectors.client.network import Selector
 
-__all__ = ["incompatibilities", "send", "serve"]
+__all__ = ["incompatibilities", "send", "serve", "take"]
 
 _HEAD = struct.Struct(">iiB")  # length of the answer, correlation id, tags
 _LENGTH_BYTES = 4
@@ -105,6 +105,17 @@ def serve(net: NetworkSelector, timeout_s: float) -> None:
         return
     for transport in transports:
         _receive(transport)
+
+
+def take(connection: KafkaConnection) -> bool:
+    """Take what answers have come; return False, having done nothing, where that is the loop's."""
+    transport = connection.transport
+    if type(transport) is not KafkaTCPTransport or not connection.connected:
+        return False
+    if transport._closed or not transport._read:
+        return False
+    _receive(transport)
+    return True
 
 
 def _receive(transport: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from kafka import TopicPartition
@@ -19,6 +19,7 @@ from ewma_ops.connectors.client.connect import (
     close_consumer,
     connect_consumer,
     positions,
+    refreshed_at,
     to_ewma_error,
     view_of,
 )
@@ -115,7 +116,7 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
         self._who_polls, self._gathering = WhoPolls(), _Gathering()
-        self._next_fetch = self._next_watch = 0.0
+        self._next_fetch = self._next_watch = self._looked_at = 0.0
         self._watches = {
             name: TopicWatch(name, topic.view, optional=inputs.optional)
             for name, topic in inputs.names.items()
@@ -356,7 +357,8 @@ class Poller:
             self._who_polls.be_thread()
             self._closing.wait(_POLL_S)
             return
-        self._look({tp.topic for tp in polled})  # before what is of another topic is taken for it
+        if polled and self._looked_at != refreshed_at(self._consumer):
+            self._look()  # before what is of another topic is taken for it
         reached = positions(self._consumer)
         for queue in list(self._queues.values()):
             still = queue.tp not in polled and reached.get(queue.tp) == queue.fetched
@@ -401,10 +403,12 @@ class Poller:
         for queue in list(self._queues.values()):
             if queue.end is not None and not self.has_gone(queue):
                 queue.note_lag(self._consumer.highwater(queue.tp) - queue.taken)
-        self._look(self._watches)
+        self._look()
 
-    def _look(self, topics: Iterable[str]) -> None:
-        for watch, topic in ((self._watches[topic], topic) for topic in topics):
+    def _look(self) -> None:
+        """Look at what the topics are by now: the client knows when its metadata is new."""
+        self._looked_at = refreshed_at(self._consumer)
+        for topic, watch in self._watches.items():
             if not watch.gone:
                 watch.look(view_of(self._consumer, topic), time.monotonic())
                 if watch.gone:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 
 from ewma_ops.connectors.client import exchange, sockets
 from ewma_ops.connectors.client.connect import close_producer, connect_producer
@@ -62,13 +63,13 @@ def test_who_writes_little_sends_it_and_takes_the_answer(
 ) -> None:
     lend(producer, name)
     threads: list[int] = []
-    request = producer._sender._produce_request
+    send = sockets.send
 
     def noted(*given: Any) -> Any:
         threads.append(threading.get_ident())
-        return request(*given)
+        return send(*given)
 
-    monkeypatch.setattr(producer._sender, "_produce_request", noted)
+    monkeypatch.setattr(sockets, "send", noted)
     monkeypatch.setattr(exchange._sendings[producer], "_called_back", _Never())
     future = write(producer, name, -1)
     until = time.monotonic() + PATIENCE_S
@@ -76,6 +77,75 @@ def test_who_writes_little_sends_it_and_takes_the_answer(
         assert time.monotonic() < until
     assert future.succeeded()
     assert threads == [threading.get_ident()]
+
+
+def test_what_is_as_usual_takes_no_round_of_the_sender(
+    producer: KafkaProducer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = lend(producer, name)
+    sending = exchange._sendings[producer]
+    monkeypatch.setattr(sending, "_called_back", _Never())  # nor does its own thread make one
+    rounds: list[None] = []
+    run_once = sending._run_once
+
+    def noted() -> None:
+        rounds.append(None)
+        run_once()
+
+    monkeypatch.setattr(sending, "_run_once", noted)
+    futures = [write(producer, name, number), write(producer, name, number + 1)]
+    until = time.monotonic() + PATIENCE_S
+    while exchange.serve(producer):
+        assert time.monotonic() < until
+    assert [future.value.offset for future in futures] == [number, number + 1]
+    assert not rounds
+    assert not any(producer._sender._in_flight_batches.values())
+    assert not producer._accumulator.has_incomplete
+
+
+@pytest.mark.parametrize("unusual", ["tried-again", "two-batches", "muted", "new-id", "new-topic"])
+def test_what_is_not_as_usual_is_the_senders(
+    producer: KafkaProducer, name: str, monkeypatch: pytest.MonkeyPatch, unusual: str
+) -> None:
+    number = lend(producer, name)
+    sending, accumulator = exchange._sendings[producer], producer._accumulator
+    future = write(producer, name, number)
+    with sending._serving:
+        assert sending._due() is not None
+        (queue,) = [queue for queue in accumulator._batches.values() if queue]
+        with monkeypatch.context() as changed:
+            match unusual:
+                case "tried-again":
+                    changed.setattr(queue[0], "attempts", 1)
+                case "two-batches":
+                    queue.append(queue[0])
+                case "muted":
+                    changed.setattr(accumulator, "muted", {queue[0].topic_partition})
+                case "new-id":
+                    changed.setattr(producer._transaction_manager, "_pending_requests", [()])
+                case "new-topic":
+                    changed.setattr(producer._sender, "_topics_to_add", {name})
+            assert sending._due() is None
+            if unusual == "two-batches":
+                queue.pop()
+    exchange.serve(producer)
+    assert future.get(PATIENCE_S).offset == number
+
+
+def test_what_is_not_acknowledged_in_time_fails(
+    embedded: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = connect_producer({"bootstrap_servers": embedded})
+    producer.partitions_for(name)
+    lend(producer, name)
+    monkeypatch.setattr(sockets, "_receive", lambda _: None)
+    future = write(producer, name, -1)
+    exchange.serve(producer)
+    assert producer._sender._in_flight_batches
+    monkeypatch.setitem(producer._accumulator.config, "delivery_timeout_ms", 10)
+    with pytest.raises(KafkaTimeoutError, match="passed since batch creation"):
+        future.get(PATIENCE_S)
+    close_producer(producer, PATIENCE_S, abandon=True)
 
 
 class _Never:
