@@ -5,8 +5,7 @@ Knows the types of input and output items; must not know how shards work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import lru_cache
@@ -97,7 +96,7 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
     ) -> tuple[Iterable[Iterable[_Out] | PendingBatch], bool]:
         """Smooth single readings; queue columns until the next flush."""
         out: list[Iterable[_Out] | PendingBatch] = []
-        with _named(self._step_id):
+        try:
             worker_table = self.worker_table(values[0].shard)
             for value in values:
                 if isinstance(value, ShardBatch):
@@ -106,6 +105,8 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
                     worker_table.flush()
                     out.append([self._step(worker_table.table, item) for item in value.items])
                     worker_table.maintain(len(value.items))
+        except ReadingError as error:
+            raise _named(error, self._step_id) from None
         return out, StatefulBatchLogic.RETAIN
 
     def _step(self, table: SeriesTable, item: _Item) -> _Out:
@@ -120,13 +121,9 @@ class ItemShard(Shard["_Items | ShardBatch", "Iterable[_Out] | PendingBatch"]):
         return series_id, SmoothedReading(value, ewma, time_ms, statistics, alarms)
 
 
-@contextmanager
-def _named(step_id: str) -> Iterator[None]:
-    """Add the name of the step to errors about readings."""
-    try:
-        yield
-    except ReadingError as error:
-        raise ReadingError(f"{error} (step {step_id!r})") from None
+def _named(error: ReadingError, step_id: str) -> ReadingError:
+    """Return an error about readings with the name of the step."""
+    return ReadingError(f"{error} (step {step_id!r})")
 
 
 def with_step_name(step_id: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
@@ -134,8 +131,10 @@ def with_step_name(step_id: str) -> Callable[[Callable[[Any], Any]], Callable[[A
 
     def naming(act: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def named(batch: Any) -> Any:
-            with _named(step_id):
+            try:
                 return act(batch)
+            except ReadingError as error:
+                raise _named(error, step_id) from None
 
         return named
 

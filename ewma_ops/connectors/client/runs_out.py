@@ -161,6 +161,8 @@ def _header_size(headers: Headers) -> int:
 class RunRecords:
     """In place of ``MemoryRecordsBuilder``: columns until the batch is taken off its queue."""
 
+    producer_id = producer_epoch = base_sequence = -1
+
     def __init__(self, limit_bytes: int, codec_number: int) -> None:
         self._limit_bytes = limit_bytes
         self._codec = codec_number
@@ -168,7 +170,7 @@ class RunRecords:
         self._count = 0
         self._size = 0
         self._whole = 0
-        self._producer: dict[str, Any] = {}
+        self._transactional = False
         self._batch: bytearray | None = None
 
     def append(self, *_: object) -> None:
@@ -192,12 +194,8 @@ class RunRecords:
         """Remember for whom, and after what, the batch is sent."""
         if self._batch is not None:
             raise kafka_errors.IllegalStateError("the batch has been encoded")
-        self._producer = {
-            "producer_id": producer_id,
-            "producer_epoch": producer_epoch,
-            "base_sequence": base_sequence,
-            "transactional": is_transactional,
-        }
+        self.producer_id, self.producer_epoch = producer_id, producer_epoch
+        self.base_sequence, self._transactional = base_sequence, is_transactional
 
     def close(self) -> None:
         """Encode the batch, once."""
@@ -207,22 +205,13 @@ class RunRecords:
                 timestamp_ms=time.time_ns() // 1_000_000,
                 codec=self._codec,
                 compress=_compress,
-                **self._producer,
+                producer_id=self.producer_id,
+                producer_epoch=self.producer_epoch,
+                base_sequence=self.base_sequence,
+                transactional=self._transactional,
             )
             self._whole, self._size = self._size, len(self._batch)
             self._parts = []
-
-    @property
-    def producer_id(self) -> int:
-        return int(self._producer.get("producer_id", -1))
-
-    @property
-    def producer_epoch(self) -> int:
-        return int(self._producer.get("producer_epoch", -1))
-
-    @property
-    def base_sequence(self) -> int:
-        return int(self._producer.get("base_sequence", -1))
 
     def buffer(self) -> bytearray:
         """Return the encoded batch."""

@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_MS = 1000.0
 _LOOKS_IN_S = 1.0
+_SENDS = (TransactionState.READY, TransactionState.UNINITIALIZED)
+"""States in which records are sent; the second where a producer was given its id by somebody."""
 
 
 class Sending:
@@ -132,7 +134,7 @@ class Sending:
         accumulator, ids = self._accumulator, self._transactions
         usual = (
             ids is not None
-            and ids._current_state is TransactionState.READY
+            and ids._current_state in _SENDS
             and ids.producer_id_and_epoch.is_valid
             and not ids._pending_requests
             and not accumulator.muted

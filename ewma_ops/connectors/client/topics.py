@@ -233,6 +233,11 @@ class TopicWatch:
         self.gone = False
         self._missing_since: float | None = None
 
+    @property
+    def missing(self) -> bool:
+        """Whether brokers said when last looked at that there is no such topic."""
+        return self._missing_since is not None
+
     def look(self, view: TopicView, now: float) -> None:
         """Take notice of what brokers say of it at a time in seconds, of any clock.
 

@@ -364,7 +364,10 @@ class Poller:
             still = queue.tp not in polled and reached.get(queue.tp) == queue.fetched
             if still and queue.end is not None and not self._bounded:
                 continue
-            if queue.tp in reached and not queue.finished and not self.has_gone(queue):
+            if queue.tp in polled and self._watches[queue.tp.topic].missing:
+                # It may be of a new topic of this name, which brokers have not told of yet.
+                self._consumer.seek(queue.tp, queue.fetched)
+            elif queue.tp in reached and not queue.finished and not self.has_gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
         rest = any(reached[tp] < self._consumer.highwater(tp) for tp in polled)
         if polled and not rest:

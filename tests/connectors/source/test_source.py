@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from ewma_ops.columns.origins import numbered
 from ewma_ops.connectors import KafkaSource, part_key
 from ewma_ops.connectors.client import exchange, topics
+from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics, source_part
 from ewma_ops.connectors.source import poller
 from ewma_ops.connectors.source.source import opened_offset, sealed_offset
@@ -681,6 +682,40 @@ def test_a_partition_that_a_topic_has_not_is_told_with_those_that_it_has(
     reading = source(embedded, names, inputs=inputs)
     with pytest.raises(BrokerError, match=rf"topic '{names[0]}' has 2 partitions, .* partition 4"):
         reading.build_part("in", source_part(inputs.number(names[0], 4)), None)
+
+
+def test_what_comes_of_a_topic_that_is_missing_waits_until_it_is_known_which_one_it_is(
+    kafka: str, topic: MakeTopic, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brokers tell of a topic that was created again a moment after they give its records."""
+    name = topic(kafka)
+    produce(kafka, name, numbers(20, 1))
+    reading = part(source(kafka, name))
+    take(reading, 20)
+    consumer, sought = reading._poller._consumer, []
+    seek = consumer.seek
+
+    def noted(tp: TopicPartition, offset: int) -> None:
+        sought.append(offset)
+        seek(tp, offset)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(consumer, "seek", noted)
+        changed.setattr(poller, "refreshed_at", lambda _: time.monotonic())
+        changed.setattr(poller, "view_of", lambda *_: TopicView(None, 0))
+        produce(kafka, name, numbers(30, 1)[20:])
+        taken: list[Any] = []
+
+        def sought_twice() -> bool:
+            taken.extend(reading.next_batch())
+            return len(sought) > 1
+
+        assert eventually(sought_twice)
+        assert not taken
+        assert set(sought) == {20}
+    assert [value for run in take(reading, 10) for value in run.values] == in_partition(30, 1, 0)[
+        20:
+    ]
 
 
 @both_ways
