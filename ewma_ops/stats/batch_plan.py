@@ -66,8 +66,10 @@ def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
     return plan_series(rows, width)
 
 
-def plan_series(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
-    """Lay out a batch by rounds or runs, for what is not compiled."""
+def plan_series(
+    rows: NDArray[np.intp], width: int = 1, smallest: int = _SMALLEST_ROUND
+) -> BatchPlan:
+    """Lay out a batch for what is not compiled: by rounds of so many values on average, or runs."""
     n = len(rows)
     order = _ascending(rows)
     grouped = rows[order]
@@ -77,7 +79,7 @@ def plan_series(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
         return BatchPlan(order, series, [0, n], True)
     lengths = np.diff(starts, append=n)
     longest = int(lengths.max())
-    if n * width < longest * _SMALLEST_ROUND:
+    if n * width < longest * smallest:
         return BatchPlan(order, series, [*starts.tolist(), n], False)
     longest_first = _ascending(longest - lengths)
     ascending = lengths[longest_first[::-1]]
@@ -100,19 +102,21 @@ def _as_it_arrived(kernels: library.Kernels, rows: NDArray[np.intp]) -> BatchPla
     return BatchPlan(None, series[:found], [0, n], False, at)
 
 
-def turns(plan: BatchPlan) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def turns(plan: BatchPlan, smallest: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield one reading of each series at a time: their places in the plan, and their rows.
 
-    By runs, and where a few series are left, there are few at a time, and of runs only one.
+    There are few at a time where few series are left; and only one where that is less than
+    ``smallest`` on average.
 
     Examples
     --------
-    >>> [(places.tolist(), rows.tolist()) for places, rows in turns(plan_batch(np.array([5, 5])))]
-    [([0], [5]), ([1], [5])]
+    >>> plan = plan_batch(np.array([5, 7, 5]))
+    >>> [(places.tolist(), rows.tolist()) for places, rows in turns(plan, 1)]
+    [([0, 1], [5, 7]), ([2], [5])]
     """
     order, rows, inner = np.arange(plan.bounds[-1]), plan.series, plan
     if plan.at is not None:
-        inner = plan_series(plan.at)
+        inner = plan_series(plan.at, smallest=smallest)
         assert inner.order is not None
         order, rows = inner.order, plan.series[inner.series]
     for i, (lo, hi) in enumerate(pairwise(inner.bounds)):

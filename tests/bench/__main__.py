@@ -16,6 +16,7 @@ from tests.bench import (
     bench_operators,
     bench_page,
     bench_rejects,
+    bench_seasons,
     bench_stages,
     bench_start,
     bench_watch,
@@ -37,6 +38,7 @@ bench_live.main([])
 bench_alarms.main([])
 bench_attack.main([])
 bench_memory.main([])
+bench_seasons.main([])
 bench_watch.main([])
 bench_page.main([])
 bench_metrics.main([])
