@@ -483,6 +483,7 @@ def test_memory_keeps_the_rate_where_readings_resemble_the_ones_before(
     assert phi == 0.0 or without < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "beta", "raised"), [(0.1, 0.73, (0.85, 1.15)), (0.01, 0.905, (0.9, 1.25))]
 )
