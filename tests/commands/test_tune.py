@@ -126,6 +126,7 @@ def test_what_cannot_be_read_is_a_sentence(
     assert "it must hold numbers" in sentence(capsys, *own)
 
 
+@pytest.mark.slow
 def test_the_season_of_a_job_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = [x + 9 * (k % 4) for k, x in enumerate(walk(600))]
     pq.write_table(pa.table({"value": values}), tmp_path / "past.parquet")

@@ -87,6 +87,7 @@ def test_a_factor_is_there_after_one_period_and_scales_with_the_level() -> None:
     assert got["forecast"][-1] == pytest.approx(24.0, rel=0.01)
 
 
+@pytest.mark.slow
 def test_between_two_phases_the_season_is_a_line() -> None:
     """Readings at any time of the day, of a day that is made of lines."""
     random = np.random.default_rng(3)
@@ -229,6 +230,7 @@ def simulated(n: int, series: int, m: int, *, factor: bool) -> Floats:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
 @pytest.mark.parametrize("horizon", [1, 5, 30])
 @pytest.mark.parametrize("factor", [False, True])

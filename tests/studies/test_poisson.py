@@ -33,6 +33,7 @@ def test_chances(count: int, mean: float) -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.integers(0, 60), st.floats(0.01, 60))
 def test_tails_have_their_digits(count: int, mean: float) -> None:
     of_mean = poisson(mean)

@@ -167,6 +167,7 @@ def seasonal(gain: float, n: int, m: int) -> Floats:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [0.05, 0.3])
 def test_the_half_life_of_a_season_is_found(gain: float) -> None:
     values, m = seasonal(gain, 2_500, 4), 4
