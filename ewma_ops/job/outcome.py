@@ -49,6 +49,7 @@ def joined(own: Outcome, others: Sequence[Outcome | None]) -> Outcome:
 
     Examples
     --------
+    >>> from ewma_ops.job.signs import LOST_PEER
     >>> lost = Outcome(LOST_PEER, "worker 0 lost touch with the others", again=LOST_HOST)
     >>> joined(lost, [Outcome(2, "worker 1 failed")]).code
     2

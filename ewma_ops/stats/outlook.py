@@ -450,7 +450,7 @@ def opening(
 
     Examples
     --------
-    >>> from ewma_ops import Smoothing
+    >>> from ewma_ops import Decay, Smoothing
     >>> from ewma_ops.stats.ops import of_numbers
     >>> line = Smoothing(Decay(beta=0.5), horizon=4)
     >>> found = opening(line.ahead, of_numbers(line.decay), 1.0, [0.0, 0.5, 1.0])
