@@ -47,7 +47,7 @@ _MOST_U = 1.0 / LEAST_N_EFF
 _ALONE = 0.75
 """A U_slow above it: nothing but the newest reading is left."""
 _ROUNDING = 2.0**-72
-"""A variance below this part of the squared mean is rounding."""
+"""A variance below this part of the squared mean, of readings as they came, is rounding."""
 _TINY = 5e-324
 
 
@@ -143,10 +143,13 @@ class Baseline:
         )
         return Seen._make([*found, judged])
 
-    def step(self, o: Ops, y: Any, x: Any, by: Factors) -> tuple[tuple[Any, ...], Seen]:
+    def step(
+        self, o: Ops, y: Any, x: Any, by: Factors, taken: Any = 0.0
+    ) -> tuple[tuple[Any, ...], Seen]:
         """Return the state after a reading x, and what is known about it.
 
-        ``y`` is the state before, in the order of `columns`.
+        ``y`` is the state before, in the order of `columns`; ``taken`` is what was subtracted from
+        the reading, so that rounding is in proportion to it too.
         """
         fast, slow, variance, fast_weight, slow_weight, fast_u, slow_u, shared, seen = y
         kept = fast_weight * by.fast_kept
@@ -158,10 +161,11 @@ class Baseline:
         fast_u = fast_r * fast_r * fast_u + fast_p * fast_p
         u = r * r * slow_u + p * p
         shared = fast_r * r * shared + fast_p * p
+        size = taken + slow
         judged = (
             (seen >= self._warm_up)
             & (o.maximum(u, slow_u) <= _MOST_U)
-            & (variance > slow * slow * _ROUNDING)
+            & (variance > size * size * _ROUNDING)
         )
         reach = o.where(judged, o.sqrt(variance) * CLIP, float("inf"))
         x = o.minimum(o.maximum(x, slow - reach), slow + reach)

@@ -79,7 +79,7 @@ class Forecast:
         inner, line = y[: len(self.inner.columns)], y[len(self.inner.columns) :]
         forecast = o.where(line[0] > 0.0, self.line.forecast(o, line, by.line), x)
         e = x - forecast
-        state, found = self.inner.step(o, inner, e, by.inner)
+        state, found = self.inner.step(o, inner, e, by.inner, forecast)
         reach = o.where(found.judged, o.sqrt(found.variance) * CLIP, float("inf"))
         e = o.minimum(o.maximum(e, found.before - reach), found.before + reach)
         line = self.line.step(o, line, forecast + e, by.line)

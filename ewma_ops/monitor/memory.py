@@ -81,15 +81,20 @@ class Memory:
         """Return the factors of the baseline."""
         return self.inner.factors(gap, columns=columns, time=time)
 
-    def step(self, o: Ops, y: Any, x: Any, by: Any) -> tuple[tuple[Any, ...], Remembered]:
-        """Return the state after a reading x, and what is known about it."""
+    def step(
+        self, o: Ops, y: Any, x: Any, by: Any, taken: Any = 0.0
+    ) -> tuple[tuple[Any, ...], Remembered]:
+        """Return the state after a reading x, and what is known about it.
+
+        ``taken`` is what was subtracted from the reading.
+        """
         *inner, centre, c0, c1, last, seen = y
         known = c0 > _LEAST
         phi = o.where(known, c1 / o.where(known, c0, 1.0), 0.0)
         phi = o.minimum(o.maximum(phi, -_MOST_PHI), _MOST_PHI)
         first = seen == 0  # nothing is expected of it, and so it is no error
         foreseen = o.where(first, x, centre + phi * last)
-        state, found = self.inner.step(o, inner, x - foreseen, by)
+        state, found = self.inner.step(o, inner, x - foreseen, by, taken)
         reach = o.where(known & (seen >= self.warm_up), o.sqrt(c0) * CLIP, float("inf"))
         d = o.minimum(o.maximum(x - centre, -reach), reach)
         q = o.maximum(1.0 / (seen + 1.0), 2.0 / (self.span + 1.0))

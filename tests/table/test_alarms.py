@@ -516,6 +516,18 @@ def test_an_outlook_keeps_the_rate_where_it_fits(
     assert counts[3] > 2.0  # the level does walk
 
 
+@pytest.mark.parametrize("memory", ["none", "ar1"])
+def test_rounding_of_a_forecast_is_no_alarm(memory: str) -> None:
+    """A meter that counts evenly, for so long that nothing but rounding is left of its errors."""
+    values = np.round(20.1 + 0.37 * np.arange(8_000), 2)
+    values[7_900:] += 5.0
+    rules = AlarmRules.of({"spike": Spike(limit=4.0, baseline="outlook", memory=memory)})
+    table = SeriesTable(Smoothing(Decay(beta=0.9)), alarms=rules)
+    readings = Readings.of(["s"] * 8_000, values)
+    assert table.update(readings.take(np.arange(7_900))).transitions is None
+    assert table.update(readings.take(np.arange(7_900, 8_000))).transitions is not None
+
+
 def test_a_trend_is_no_alarm_where_the_outlook_follows_it() -> None:
     """A straight line, and then a wild value, which bends nothing, and a jump, which is found."""
     values = 0.5 * np.arange(500) + np.random.default_rng(2).normal(0, 1, 500)
