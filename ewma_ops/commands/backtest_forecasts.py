@@ -102,11 +102,12 @@ def backtest_forecasts(
     if smoothing.decay.by_time:
         gap, batches = with_usual_gap(batches, past.name)
     texts = _own_horizons(smoothing, gap, tick.per_ms) if horizons is None else horizons.split(",")
-    ahead = {horizon_of(text.strip(), smoothing, tick) for text in texts}
+    asked = [horizon_of(text.strip(), smoothing, tick) for text in texts]
+    ahead = {one.ahead: one for one in asked}  # "6 h" is "6h"
     compared = _season(season, smoothing, settings)
     study = Forecasting(
         smoothing,
-        sorted(ahead, key=lambda one: one.ahead),
+        [one for _, one in sorted(ahead.items())],
         settings.smoothing_set.fields,
         compared,
         warm_up,

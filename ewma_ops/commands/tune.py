@@ -203,6 +203,7 @@ def _season_lines(one: Tuned) -> Iterator[str]:
 def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Iterator[str]:
     of = f"{one.field} of {past.name}" if named else past.name
     how = "by a line through those before" if one.of_line else "from those before"
+    how += "" if one.season is None else ", with a season"
     yield f"{of}: {one.readings:,} readings of {one.series:,} series predicted {how}"
     if past.rejected:
         yield f"  left out: {past.rejected:,} messages that are no readings"

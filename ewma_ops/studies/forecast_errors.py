@@ -134,7 +134,10 @@ class ForecastErrors:
         self._steps[segments.series] += segments.sums(both)
 
     def take(self, i: int, come: Pending, values: _Floats) -> None:
-        """Take forecasts of the i-th horizon with what came; NaN where no reading did."""
+        """Take forecasts of the i-th horizon with what came; NaN where no reading did.
+
+        Those without bounds are not compared: where the season was not known yet, they are a mean.
+        """
         columns = {
             "outlook": come.forecast,
             "last_value": come.last,
@@ -142,7 +145,7 @@ class ForecastErrors:
             "mean_so_far": come.mean,
         }
         errors = np.array([columns[name] for name in self._methods]) - values
-        judged = ~np.isnan(errors).any(axis=0)
+        judged = ~(np.isnan(errors).any(axis=0) | np.isnan(come.lower))
         within = (come.lower <= values) & (values <= come.upper)
         n = len(self._counts)
 

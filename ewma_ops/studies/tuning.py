@@ -77,8 +77,8 @@ class Tuned:
     1 %; ``suggested`` is its smoother end, ``at_edge`` which end of the candidates the best one is
     (``""``, ``"shortest"`` or ``"longest"``). ``given`` is the cost of the decay that is in use,
     ``last_value`` that of no smoothing at all. ``unseen`` counts the readings of series beyond the
-    first `MOST_SERIES`, which were not looked at. ``of_line`` tells whether an outlook predicted,
-    and not the mean. ``season`` is the half-life of its season, with the decay that is in use.
+    first `MOST_SERIES`, which were not looked at. ``of_line`` tells whether a line predicted, and
+    not a mean. ``season`` is the half-life of its season, with the decay that is in use.
     """
 
     field: str
@@ -155,7 +155,8 @@ class Tuning:
         own = _plain(smoothing, smoothing.decay)
         self.season_halflives, seasons = _seasonal(own)
         self._names = [*tried, "given", *seasons]
-        self._of_line = "forecast_error" in own.statistics
+        self._of_outlook = "forecast_error" in own.statistics
+        self._sloped = own.ahead.sloped
         self._fields = list(fields)
         every = {**tried, "given": own, **seasons}
         asked = SmoothingSet.of(every, self._fields or 1, tick=tick)
@@ -184,10 +185,10 @@ class Tuning:
         values = own.values.reshape(len(own), -1)[at]
         for i, errors in enumerate(self._errors):
             prefix = f"{self._fields[i]}_" if len(self._fields) > 1 else ""
-            of = "forecast_error" if self._of_line else "mean"
+            of = "forecast_error" if self._of_outlook else "mean"
             columns = [smoothed.statistics[f"{prefix}{name}_{of}"][at] for name in self._names]
             found = np.array(columns).T
-            if not self._of_line:
+            if not self._of_outlook:
                 found = errors.of_means(segments, values[:, i], found)
             errors.take(segments, values[:, i], found)
 
@@ -218,7 +219,7 @@ class Tuning:
             float(np.exp(given - least)),
             float(np.exp(last_value - least)),
             self.unseen,
-            self._of_line,
+            self._of_outlook and self._sloped,
             season,
         )
 
@@ -226,11 +227,11 @@ class Tuning:
 def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
     """Return a smoothing with another decay, and what predicts from the first reading on."""
     ahead = smoothing.ahead
-    of_line = (ahead.sloped or ahead.season is not None) and "age_variance" in smoothing.needs
+    of_outlook = (ahead.sloped or ahead.season is not None) and "age_variance" in smoothing.needs
     return replace(
         smoothing,
         decay=decay,
-        statistics=("mean", "forecast_error") if of_line else ("mean",),
+        statistics=("mean", "forecast_error") if of_outlook else ("mean",),
         start_up="corrected",
         start_n=None,
         prior=None,
@@ -313,7 +314,8 @@ class _Errors:
         counts = self._counts[varies]
         if not len(counts):
             raise ConfigError(
-                "no series has two different values one after the other: there is nothing to tune"
+                "no series has two different values one after the other, with a season a period or "
+                "more after its first: there is nothing to tune"
             )
         means = np.log(self._sums[varies] / counts[:, None])
         found: _Floats = 0.5 * (counts @ means) / counts.sum()

@@ -90,6 +90,21 @@ def test_a_topic_and_a_file_give_the_same(embedded: str, tmp_path: Path, capsys:
     assert 0.9 < field["horizons"][0]["within_bounds"] < 1.0
 
 
+def test_one_horizon_written_in_two_ways_is_one(tmp_path: Path, capsys: Out) -> None:
+    """The usual gaps say "6 min" where the configuration says "6min"."""
+    timed: dict[str, Any] = {"beta": None, "halflife": "5min", "statistics": ["mean", "forecast"]}
+    job = configured(tmp_path, **timed, horizon="6min", outlook="level", season="hour")
+    path = written(tmp_path / "past.csv", a=walk(400, 4))
+    horizons = document(capsys, job.path, "--file", path)["fields"][0]["horizons"]
+    gaps = ["1 min", "2 min", "3 min", "6min", "12 min", "24 min"]
+    assert [one["horizon"] for one in horizons] == gaps
+    assert forecast(job.path, "--file", path, "--horizons", "1min, 60s") == 0
+    said = capsys.readouterr().out
+    assert "forecast by the mean and the season of [smooth], each" in said
+    assert said.count("\n  60s ") == 1
+    assert "\n  1min " not in said
+
+
 def test_horizons_by_time_are_usual_gaps(tmp_path: Path, capsys: Out) -> None:
     job = configured(tmp_path, beta=None, halflife="5min", statistics=["mean", "level"])
     path = written(tmp_path / "past.csv", a=walk(400, 4))

@@ -136,6 +136,7 @@ def test_the_season_of_a_job_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["tune", str(config), "--file", str(tmp_path / "past.parquet")]
     assert main(arguments) == 0
     text = capsys.readouterr().out
+    assert "predicted by a line through those before, with a season\n" in text
     assert "season, with the decay as it is: take season_halflife = 90.5\n" in text
     assert "the season has not changed in this time: any slow half-life will do\n" in text
     assert main([*arguments, "--json"]) == 0
@@ -143,6 +144,15 @@ def test_the_season_of_a_job_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixt
     assert field["predicted_by"] == "line"
     assert field["season"]["at_edge"] == "longest"
     assert len(field["season"]["candidates"]) == 14
+    config.write_text(MINIMAL.replace("beta = 0.9", asked + '\noutlook = "level"'))
+    pq.write_table(pa.table({"value": values[:60]}), tmp_path / "past.parquet")
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "predicted from those before, with a season\n" in text
+    assert "line" not in text
+    pq.write_table(pa.table({"value": values[:4]}), tmp_path / "past.parquet")
+    assert main(arguments) == 2
+    assert "with a season a period or more after its first" in capsys.readouterr().err
 
 
 def test_a_span_of_time_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -211,6 +211,17 @@ def test_a_season_is_forecast_better_than_by_the_reading_a_period_before(outlook
         assert one.within == pytest.approx(0.95, abs=0.03)
 
 
+def test_until_the_season_is_known_no_forecast_is_compared() -> None:
+    """It is the mean, without bounds, so it would count as one that they do not cover."""
+    k = np.arange(300)
+    values = 9 * np.sin(2 * np.pi * k / 60) + np.random.default_rng(6).normal(0, 1, 300)
+    asked = Smoothing(Decay(beta=0.98), statistics=OUTLOOK, horizon=1, outlook="level", season=60)
+    (one,) = found(asked, Readings(["a"] * 300, values), "1", warm_up=5)
+    assert one.compared == 300 - 60 - 1  # from the first after a period on
+    assert one.missed == 0
+    assert one.within == pytest.approx(0.95, abs=0.05)
+
+
 def test_the_mean_forecasts_where_no_outlook_is_asked_for() -> None:
     values = np.random.default_rng(2).normal(0, 1, 500)
     plain = Smoothing(Decay(beta=0.9))
