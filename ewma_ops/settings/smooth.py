@@ -158,6 +158,8 @@ def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> Smoothin
         mistakes.append(f'{name}.{decays[0]} does not go with "macd": give fast, slow and signal')
         return None
     default = {"macd": {"beta": 0.5}, "risk_metrics": {"beta": 0.94}}.get(composite, {})
+    if "statistics" not in values:  # a composite has no outlook: the one of others may stand above
+        values = {key: value for key, value in values.items() if key not in _OUTLOOK}
     smoothing = _read_smoothing(name, values if decays else {**values, **default}, mistakes)
     if smoothing is None:
         return None

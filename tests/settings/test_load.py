@@ -904,3 +904,15 @@ def test_seasons(path: Path) -> None:
 )
 def test_mistakes_about_forecasts(path: Path, written: str, said: str) -> None:
     assert said in refused(path, MINIMAL.replace("beta = 0.9", f"beta = 0.9\n{written}"))
+
+
+def test_a_season_is_not_of_a_composite_but_may_stand_above_one(path: Path) -> None:
+    """The macd, which has spans of readings, knows no days."""
+    written = 'composite = "macd"\nseason = "day"'
+    said = refused(path, MINIMAL.replace("beta = 0.9", written))
+    assert "smooth.season does not go with a composite" in said
+    other = '[smooth.a]\nhalflife = "1h"\nstatistics = ["mean", "level"]\n[smooth.m]'
+    settings = loaded(
+        path, MINIMAL.replace("beta = 0.9", f'season = "day"\n{other}\ncomposite = "macd"')
+    )
+    assert dict(settings.smoothing_set.smoothings)["m"] == macd()
