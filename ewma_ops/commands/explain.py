@@ -235,7 +235,7 @@ def _is_enough(readings: Readings, rule: Rule, per_ms: int) -> bool:
 
 
 def _is_past(decay: Decay, n: int, times: NDArray[np.int64] | None) -> bool:
-    """Tell whether by a decay hardly anything is left of what was before so many readings."""
+    """Return whether after ``n`` readings hardly any weight is left of those before them."""
     if not decay.by_time:
         return n * -math.log(max(decay.beta, 1e-300)) > -math.log(_LEFT_OUT)
     assert times is not None

@@ -1,4 +1,4 @@
-"""How the processes of workers come about: as new interpreters, or forked ahead of their time.
+"""Start worker processes: as new interpreters, or forked before the launcher has threads.
 
 Knows processes, signals and file descriptors; must not know what a worker does.
 

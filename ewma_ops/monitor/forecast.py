@@ -1,4 +1,4 @@
-"""`Forecast`: what is expected of a series that goes somewhere: what its outlook forecasts.
+"""`Forecast`: what is expected of a series with a trend: what its outlook forecasts.
 
 Knows the recurrences of one series, with operations only that give the same bits for a number and
 for a column (`stats.ops`); must not know rules, limits or series.
@@ -11,7 +11,7 @@ and variance, and charts of them raise as many false alarms as they are designed
 goes on with x', not with x: a single wild value would bend it, and make the next ones stand out.
 Where the errors still resemble each other, `Memory` takes what is left of that.
 
-A shift of the level is followed by the forecast, so it is seen for as long as that takes.
+The forecast follows a shift of the level, so the shift shows in the errors until it has caught up.
 """
 
 from __future__ import annotations

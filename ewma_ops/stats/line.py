@@ -1,7 +1,7 @@
-"""`Line`: the line of an outlook for who steps readings by itself, because they depend on it.
+"""`Line`: the line of an outlook, for callers whose readings depend on what it forecasts.
 
-Runs the steps of `STATES`, so that there is one definition of a line; must not know what becomes of
-its forecasts. The steppers run them for tables.
+Runs the steps of `STATES`, so that there is one definition of a line; must not know how forecasts
+are used. The steppers run the same steps for tables.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The season of an outlook: what readings of a phase of the hour, day, week or a period have apart.
+"""The season of an outlook: how far readings are from the line in each phase of a period.
 
 A period has phases; between two phases the season is a line, and a reading at the share a of the
 way from phase h to the next one is of both, by 1 - a and a. A phase keeps W, the sum of the weights
-of its readings, and s, what they are off the line: W halves every `halflife` periods.
+of its readings, and s, how far they are from the line: W halves every `halflife` periods.
 
     expected         s = (1 - a) s[h] + a s[h + 1]
     adjusted         x' = x - s                    multiplicative: x / s
@@ -13,8 +13,8 @@ of its readings, and s, what they are off the line: W halves every `halflife` pe
                      multiplicative: (x / reference - s) in place of (x' - reference)
 
 Until a period has passed since the first reading, nothing tells the season from the line: the line
-stays where the first reading was, and s is the mean of what readings of the phase are off it. So it
-is for each phase that was never met: its first reading says nothing about the line. Only the sum of
+stays where the first reading was, and s is the mean distance of readings of the phase from it. The
+same holds for each phase without a reading: its first one says nothing about the line. Only the sum of
 level and season is determined then. So what is shown as the season has the mean of all phases that
 were met taken out, and the level has it added, as Roberts (1982) and McKenzie (1986) do it.
 

@@ -1,1 +1,1 @@
-"""What history says: which decay predicts best, and how often an alarm would have been raised."""
+"""What history says: which decay predicts best, how good forecasts were, how often rules alarm."""

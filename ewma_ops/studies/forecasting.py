@@ -1,4 +1,4 @@
-"""How good forecasts of a history would have been, by horizon, beside those that cost nothing.
+"""How good forecasts of a history would have been, by horizon, against three without a model.
 
 Knows a table with a smoothing for each horizon; must not know where readings are from, or how it is
 printed.

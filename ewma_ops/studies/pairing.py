@@ -1,4 +1,4 @@
-"""Readings found by when they were: those next to a moment, in a batch of many series.
+"""Find readings by time: those next to a moment, in a batch of many series.
 
 Knows rows of series and clocks; must not know what is compared. A clock is a time in ticks, or the
 number of a reading in its series.

@@ -1,4 +1,4 @@
-"""Where a series is going, as its events say: what a chart draws of it, ahead of the last reading.
+"""Forecasts of a series, from its events: what a chart draws of them.
 
 Knows names of statistics and the options of an outlook; must not know formulas, topics or pages.
 """
@@ -25,7 +25,7 @@ NAMES = (*FORECASTS, "level", "trend", "mase")
 
 _SHARES = tuple(k / 8 for k in range(9))
 _POINTS = 32
-"""Of a way that is no line, at most so many."""
+"""Most points of a forecast that is not a line."""
 _GAPS = 100
 _UNITS = (("day", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 _WITHIN = 6.0
@@ -134,10 +134,10 @@ def ahead(
     forecasts: NDArray[np.float64],
     most_s: float,
 ) -> dict[str, Any] | None:
-    """Return the way of a forecast from the last reading to its horizon, with its bounds.
+    """Return the path of a forecast from the last reading to its horizon, with its bounds.
 
-    It is the line from the level. Where that is not known, or the series has a season, it is what
-    had been forecast for each time until then, a horizon before it, and now for the horizon.
+    It is the line from the level. If that is not known, or the series has a season, it joins what
+    earlier events forecast for each time up to the horizon, and the newest one for the horizon.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def ahead(
         When readings were, in order, one at least, and `FORECASTS` as of each, float64[n, 3]; NaN
         for one that was late.
     most_s
-        How much of the way is wanted, at most.
+        How much of the path is wanted, at most.
 
     Returns
     -------

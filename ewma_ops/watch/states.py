@@ -1,4 +1,4 @@
-"""In which state a series is: with an alarm, silent, settling, or live.
+"""The state that a series is in: with an alarm, silent, settling, or live.
 
 Knows columns and alarms; must not know who looks.
 """

@@ -165,10 +165,10 @@ def find_cluster(
     if not text and not named:
         return None
     if not text or not named:
-        missing = "place (EWMA_PLACE)" if text else "cluster (EWMA_CLUSTER)"
-        given = "cluster" if text else "place"
+        names = ("--cluster (EWMA_CLUSTER)", "--place (EWMA_PLACE)")
+        given, missing = names if text else names[::-1]
         raise ConfigError(
-            f"--{given} is given and --{missing} is not: give the addresses of all hosts, as "
+            f"{given} is given and {missing} is not: give the addresses of all hosts, as "
             f"{_EXAMPLE}, and which of them this one is, from 0"
         )
     if place is None and not named.isdecimal():

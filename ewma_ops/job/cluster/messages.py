@@ -1,8 +1,8 @@
-"""What the launchers of a cluster say to each other, and how it goes over a socket.
+"""Messages between the launchers of a cluster, and how they are framed on a socket.
 
 Knows frames and their bounds; must not know what follows from a message. The launcher of a place
-says who it is once (`Hello`), and then how it is, several times a second (`Beat`); each time
-that of place 0 answers what is to be (`Answer`). All of them are states, not steps: whatever was
+identifies itself once (`Hello`), and then reports its state several times a second (`Beat`); each
+time that of place 0 answers what to do (`Answer`). All of them are states, not steps: whatever was
 missed, the next one says it again.
 """
 
@@ -33,7 +33,7 @@ BEAT_S = 0.25
 LEASE_S = 5.0
 """How long the workers of a place may go on without an answer from place 0."""
 MARGIN_S = 1.0
-"""How much longer place 0 waits before it takes them for ended: to be killed takes a moment."""
+"""How much longer place 0 waits before it counts them as ended: killing them takes a moment."""
 
 _LENGTH = struct.Struct(">I")
 _LARGEST = 64 << 20
@@ -66,7 +66,7 @@ class Run(Struct, frozen=True):
 
 
 class Beat(Struct, frozen=True, tag=True):
-    """How a place is: which run its workers are in, whether they are being stopped, and why."""
+    """The state of a place: which run its workers are in, whether they are being stopped, and why."""
 
     run: str = ""
     stopping: str = ""
