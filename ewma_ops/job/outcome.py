@@ -1,6 +1,6 @@
-"""How a run of workers has ended, here and on all machines of a job.
+"""How a run of workers ended, here and on all machines of a job.
 
-Knows exit codes; must not know processes, nor how the ends of other machines are heard of.
+Knows exit codes; must not know processes, nor how other machines report.
 """
 
 from __future__ import annotations

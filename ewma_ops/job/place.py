@@ -1,4 +1,4 @@
-"""What one place of a cluster says of itself to the others, and what it keeps for that.
+"""How one place of a cluster identifies itself to the others, and the files it keeps for that.
 
 Knows settings and the recovery directory; must not know sockets or processes.
 """
@@ -57,7 +57,7 @@ def member_store(kept: RecoveryStore) -> RecoveryStore:
 
 
 def machine_of(store: RecoveryStore) -> str:
-    """Return what names a machine as long as it has the directory of a locked store."""
+    """Return the id of this machine, which it has as long as it has the store's directory."""
     path = store.directory / _MACHINE
     _ = store.lock_fd
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Wait for what may work a moment later, and leave it for a stop signal.
+"""Retry what may work a moment later, until a stop signal.
 
 Knows errors and time; must not know what is waited for.
 """

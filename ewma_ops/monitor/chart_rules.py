@@ -38,7 +38,7 @@ HOURS = {"day": 24, "week": 7 * 24}
 """The full hours of a season, by its name."""
 
 _SLOWER = 10.0
-"""How much slower than its decay what a rule expects forgets, if nothing is said."""
+"""How much slower than the decay of a rule its baseline forgets, by default."""
 LEAST_N_EFF = 20.0
 """Effective number of readings of a baseline from which on it is relied on."""
 _LEAST_STEADY = 30.0
@@ -132,8 +132,8 @@ class ChartRule(Rule):
         How fast the EWMA forgets that the rule looks at: that of the smoothing, if there is one.
     baseline
         How much slower the expected mean forgets, > 1, or its own `Decay`; or `Given`, or `Frozen`.
-        ``"outlook"``: what is expected is what the outlook of the smoothing forecasts, one reading
-        ahead, for series with a trend; what is charted are the errors of that.
+        ``"outlook"``, for series with a trend: the forecast of the smoothing's outlook, one reading
+        ahead; the rule then charts the errors of these forecasts.
     memory
         ``"none"``; or ``"ar1"`` for series whose readings resemble the one before them, as
         temperatures do: what is charted then is the part of a reading that does not follow from the

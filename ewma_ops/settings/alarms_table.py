@@ -83,7 +83,7 @@ _OWN_KEYS = {"for": "for_"}
 
 
 def used_by_rules(tables: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the options of ``[smooth]`` that a rule depends on which expects its outlook."""
+    """Return the options of ``[smooth]`` that rules with ``baseline = "outlook"`` depend on."""
     alarms = tables.get("alarms")
     rules = alarms.values() if isinstance(alarms, dict) else ()
     asked = any(isinstance(one, dict) and one.get("baseline") == "outlook" for one in rules)

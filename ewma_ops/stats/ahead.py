@@ -28,7 +28,7 @@ _SEASONS = {"hour": (3_600_000, 60), "day": (86_400_000, 24), "week": (604_800_0
 _USUAL_PHASES = 24
 _MOST_PHASES = 10_080
 SEASON_KEPT = 0.9
-"""The weight of a period in that of the next one, if nothing is said."""
+"""The weight of a period relative to the next one, by default."""
 _USUAL_HALFLIFE = -math.log(2.0) / math.log(SEASON_KEPT)
 _LENGTHS = ("fixed_lag", "trend_halflife", "damping", "season_halflife")
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")

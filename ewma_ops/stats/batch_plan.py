@@ -69,7 +69,7 @@ def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
 def plan_series(
     rows: NDArray[np.intp], width: int = 1, smallest: int = _SMALLEST_ROUND
 ) -> BatchPlan:
-    """Lay out a batch for what is not compiled: by rounds of so many values on average, or runs."""
+    """Lay out a batch for loops that are not compiled: by rounds, or runs if rounds are small."""
     n = len(rows)
     order = _ascending(rows)
     grouped = rows[order]

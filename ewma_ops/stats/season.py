@@ -12,11 +12,11 @@ of its readings, and s, how far they are from the line: W halves every `halflife
     season           s[h] <- s[h] + (1 - a) / W[h] (x' - reference)          and so for h + 1, a
                      multiplicative: (x / reference - s) in place of (x' - reference)
 
-Until a period has passed since the first reading, nothing tells the season from the line: the line
+Until a period has passed since the first reading, season and line cannot be told apart: the line
 stays where the first reading was, and s is the mean distance of readings of the phase from it. The
-same holds for each phase without a reading: its first one says nothing about the line. Only the sum of
-level and season is determined then. So what is shown as the season has the mean of all phases that
-were met taken out, and the level has it added, as Roberts (1982) and McKenzie (1986) do it.
+same holds for each phase without a reading: its first one says nothing about the line. Only the sum
+of level and season is determined then. So the season is shown less its mean over all phases that
+have readings, and the level plus that mean, as Roberts (1982) and McKenzie (1986) do it.
 
 Where the weights of the trend are those of the level, reference and line are one, and this is
 Holt-Winters' method in error-correction form: alpha = 1 - beta^2, beta* = (1 - beta) / (1 + beta),

@@ -1,4 +1,4 @@
-"""Forecasts of one field that wait for the readings that they are of, and the comparison.
+"""Forecasts of one field that wait for the readings they predict, and their comparison.
 
 Knows readings in columns, with what is forecast at each; must not know how that is computed.
 

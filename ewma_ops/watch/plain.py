@@ -1,7 +1,7 @@
-"""What is seen of series as plain text: their table, and where one is going.
+"""Series as plain text: their table, and the forecast of one.
 
-Knows what a table shows; must not know terminals. Text of others is shown as it is, but for what a
-terminal would obey.
+Knows what a table shows; must not know terminals. Control characters in text of others, which a
+terminal would obey, are written as escapes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What keeps a machine out of a cluster. Knows the errors of the package only."""
+"""Why a machine is refused by a cluster. Knows the errors of the package only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A place other than 0: its connection to the launcher of place 0, and the lease that comes of it.
+"""A place other than 0: its connection to the launcher of place 0, and its lease.
 
-Knows sockets, times and messages; must not know processes, nor what a run does. A thread beats,
-and notes what is answered; the launcher looks at that. Where no answer comes for as long as the
-lease lasts, the workers must end: place 0 goes on without them only after that.
+Knows sockets, times and messages; must not know processes, nor what a run does. A thread sends a
+beat and keeps the answer, which the launcher reads. If no answer comes for the length of the lease,
+the workers must end: place 0 continues without them only after that.
 """
 
 from __future__ import annotations

@@ -40,11 +40,11 @@ _LARGEST = 64 << 20
 
 
 class ProtocolError(Exception):
-    """What came is no message of this protocol."""
+    """Something other than a message of this protocol was received."""
 
 
 class Ended(Struct, frozen=True):
-    """How a run came to its end at one place."""
+    """How a run ended at one place."""
 
     run: str
     code: int
@@ -66,7 +66,7 @@ class Run(Struct, frozen=True):
 
 
 class Beat(Struct, frozen=True, tag=True):
-    """The state of a place: which run its workers are in, whether they are being stopped, and why."""
+    """The state of a place: the run its workers are in, whether they are being stopped, and why."""
 
     run: str = ""
     stopping: str = ""
@@ -76,9 +76,9 @@ class Beat(Struct, frozen=True, tag=True):
 class Hello(Struct, frozen=True, tag=True):
     """Who a place is, and what must be the same at all of them.
 
-    ``machine`` is the same as long as the directory is, whose lock the launcher holds: so where
-    it comes again, the workers that it had are gone. ``holds`` is the epoch of a recovery store of
-    this job that lies at this place; -1 where none does. ``beat`` is how it is when it connects.
+    ``machine`` stays with the recovery directory, whose lock the launcher holds: if the same one
+    connects again, its former workers have ended. ``holds`` is the epoch of a recovery store of
+    this job at this place, or -1 if there is none. ``beat`` is its state when it connects.
     """
 
     version: str

@@ -49,7 +49,12 @@ def test_a_pod_finds_the_others_by_its_own_name() -> None:
         ("a:9101;a:9102", 0, {}, "uses a:9102 twice: the workers of a host listen on the 2 ports"),
         ("a:9101;b:9101", 2, {}, "place = 2: the 2 hosts of the cluster have the places 0 to 1"),
         ("a:9101;b:9101", -1, {}, "place = -1"),
-        ("a:9101;b:9101", None, {}, "--cluster (EWMA_CLUSTER) is given and --place (EWMA_PLACE) is not"),
+        (
+            "a:9101;b:9101",
+            None,
+            {},
+            "--cluster (EWMA_CLUSTER) is given and --place (EWMA_PLACE) is not",
+        ),
         (None, 1, {}, "--place (EWMA_PLACE) is given and --cluster (EWMA_CLUSTER) is not"),
         ("a:1;b:1", None, {"EWMA_PLACE": "one"}, "EWMA_PLACE = 'one': give the number"),
         (None, None, {"EWMA_HEADLESS_SERVICE": "s"}, "EWMA_REPLICAS = ''"),
