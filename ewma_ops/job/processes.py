@@ -238,12 +238,13 @@ def _follow(channel: socket.socket, program: Program) -> NoReturn:
     """Be the child: wait for orders, follow them, and end without a return to the parent's code."""
     code = 1
     try:
-        orders, fds = _received(channel)
+        received = _received(channel)
         channel.close()
+        if received is None:  # the launcher needs no more, or is gone
+            exit_now(0)
+        orders, fds = received
         _become(orders, fds)
         code = program(orders.command)
-    except EOFError:  # the launcher needs no more, or is gone
-        code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException:  # noqa: BLE001 - as the interpreter does at the end of a program
@@ -252,16 +253,17 @@ def _follow(channel: socket.socket, program: Program) -> NoReturn:
         exit_now(code)
 
 
-def _received(channel: socket.socket) -> tuple[_Orders, list[int]]:
+def _received(channel: socket.socket) -> tuple[_Orders, list[int]] | None:
+    """Return the orders and what descriptors came with them; None where none will come."""
     head, fds, *_ = socket.recv_fds(channel, _LENGTH.size, _MOST_FDS)
     if not head:
-        raise EOFError
+        return None
     (length,) = _LENGTH.unpack(head)
     text = b""
     while len(text) < length:
         chunk = channel.recv(length - len(text))
         if not chunk:
-            raise EOFError
+            return None
         text += chunk
     return _Orders(*json.loads(text)), fds
 

@@ -40,6 +40,8 @@ def program(command):  # in the child
         sys.stderr.write("said by the child\\n")
     elif what == "raise":
         1 / 0
+    elif what == "end of file":
+        raise EOFError("a file is cut short")
     elif what == "leave":
         sys.exit(int(rest[0]))
     elif what == "wait":
@@ -122,7 +124,10 @@ with ExitStack() as stack:
 
 
 @linux
-@pytest.mark.parametrize(("command", "code"), [(["raise"], 1), (["leave", "75"], 75), ([""], 3)])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["raise"], 1), (["end of file"], 1), (["leave", "75"], 75), ([""], 3)],
+)
 def test_a_program_ends_as_it_would_by_itself(command: list[str], code: int) -> None:
     script = f"""
 with ExitStack() as stack:
