@@ -86,6 +86,13 @@ class Cluster:
             raise ConfigError(
                 f"{address!r} is no address of a host: write host:port, as in {_EXAMPLE}"
             )
+        try:
+            match[1].encode("idna")  # as what resolves it does
+        except UnicodeError as error:
+            raise ConfigError(
+                f"{address!r} is no address of a host: each part of its name must have 1 to 63 "
+                f"characters ({error})"
+            ) from None
         port = int(match[2])
         if not 1 <= port <= _LAST_PORT - self.workers:
             raise ConfigError(
