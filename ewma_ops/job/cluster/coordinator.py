@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _HELLO_S = 5.0
 _BACKLOG = 16
+_ACCEPT_AGAIN_S = 0.1
 _MOST_CONNECTIONS = 1_024
 
 
@@ -97,6 +98,7 @@ class Coordinator:
         self._sessions = 0
         self._refused: set[str] = set()
         self._listener: socket.socket | None = None
+        self._closed = threading.Event()
         self._connections: set[socket.socket] = set()
 
     def __enter__(self) -> Coordinator:
@@ -111,6 +113,7 @@ class Coordinator:
         traceback: TracebackType | None,
     ) -> None:
         assert self._listener is not None
+        self._closed.set()
         with contextlib.suppress(OSError):  # ends the thread that accepts
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -245,8 +248,10 @@ class Coordinator:
         while True:
             try:
                 connection, address = self._listener.accept()
-            except OSError:  # closed
-                return
+            except OSError:
+                if self._closed.wait(_ACCEPT_AGAIN_S):
+                    return
+                continue  # as where no more files may be open at the moment
             with self._lock:
                 if len(self._connections) >= _MOST_CONNECTIONS:
                     connection.close()
@@ -280,6 +285,8 @@ class Coordinator:
                 if not isinstance(beat, Beat):
                     raise ProtocolError(f"a {type(beat).__name__} in place of a Beat")
                 send(connection, self._answer(place, session, beat))
+                if not self._has(place, session):
+                    return  # what is closed connects again, and has its place back
         except ProtocolError as error:
             _log.warning("%s has connected to the port of the cluster, and sent %s", peer, error)
         except OSError:
@@ -307,6 +314,10 @@ class Coordinator:
             seat.seen_at, seat.started = self._now(), ""
             self._leases.pop(hello.machine, None)  # it holds the lock that its workers had
             return "", self._sessions
+
+    def _has(self, place: int, session: int) -> bool:
+        with self._lock:
+            return self._seats[place].session == session
 
     def _say_refused(self, reason: str) -> None:
         with self._lock:
@@ -343,8 +354,9 @@ class Coordinator:
             if seat.lost or (beat.ended is not None and beat.ended.run == run.id):
                 return Answer()
             if not beat.run:
-                if self._kill:
+                if self._kill and seat.started != run.id:
                     return Answer()
+                # Who was given the run once may be about to begin it, and has to say how it ended.
                 seat.started = run.id
                 return Answer(start=run, stop=self._stop, kill=self._kill)
             return Answer(stop=self._stop, kill=self._kill)

@@ -127,7 +127,7 @@ def receive(connection: socket.socket) -> _Message:
         raise ProtocolError(f"a message of {length:,} bytes")
     try:
         return _decoder.decode(_read(connection, length))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(str(error)) from None
 
 

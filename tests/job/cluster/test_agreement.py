@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 import time
@@ -15,7 +16,17 @@ from ewma_ops.job.cluster.coordinator import Coordinator
 from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.link import Link
-from ewma_ops.job.cluster.messages import LEASE_S, MARGIN_S, Beat, Ended, Hello, Run, receive, send
+from ewma_ops.job.cluster.messages import (
+    LEASE_S,
+    MARGIN_S,
+    Answer,
+    Beat,
+    Ended,
+    Hello,
+    Run,
+    receive,
+    send,
+)
 from tests.helpers.hosts import free_ports
 from tests.helpers.jobs import wait_until
 from tests.helpers.patience import PATIENCE_S
@@ -223,7 +234,19 @@ def test_a_place_is_taken_once(cluster: Cluster) -> None:
         assert not first.refused
 
 
-@pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\n\r\n", struct.pack(">I", 3) + b"abc"])
+def framed(content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        framed(b"abc"),
+        framed(b"\x82\xa4type\xa4Beat\xa3run\xa2\xff\xfe"),  # no UTF-8
+        framed(b"\x82\xa4type\xa4Beat\xa4more" + b"\x91" * 100_000 + b"\xc0"),  # too deep
+    ],
+)
 def test_what_is_no_launcher_changes_nothing(
     cluster: Cluster, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,6 +258,70 @@ def test_what_is_no_launcher_changes_nothing(
                 assert stranger.recv(1) == b""
         assert len(coordinator.waits_for()) == 2
     assert "127.0.0.1 has connected to the port of the cluster" in caplog.text
+
+
+def test_a_place_has_its_seat_back_after_a_late_hello_of_an_older_connection(
+    cluster: Cluster,
+) -> None:
+    with (
+        Coordinator(cluster, hello(cluster, 0)) as coordinator,
+        linked(cluster, 1) as first,
+        linked(cluster, 2) as second,
+    ):
+        await_free(coordinator)
+        with socket.create_connection(cluster.socket_address(0)) as older:
+            send(older, hello(cluster, 1))
+            receive(older)
+            wait_until(lambda: "closed" in first.waits_for())
+            wait_until(lambda: first.waits_for() == cluster.name(0))
+        begun(coordinator, first, second)
+
+
+def test_a_place_that_was_given_a_run_says_how_it_ended_although_it_is_killed(
+    cluster: Cluster,
+) -> None:
+    with (
+        Coordinator(cluster, hello(cluster, 0)) as coordinator,
+        linked(cluster, 2) as second,
+        socket.create_connection(cluster.socket_address(0)) as slow,
+    ):
+
+        def answer(message: Hello | Beat) -> Answer:
+            send(slow, message)
+            answered = receive(slow)
+            assert isinstance(answered, Answer)
+            return answered
+
+        answer(hello(cluster, 1))
+        await_free(coordinator)
+        run = begun(coordinator, second)
+        assert answer(Beat()).start == Run(run, b"manifest")
+        coordinator.kill("worker 0 failed")
+        # It has not come to begin it, and does so now, or would be waited for for ever.
+        late = answer(Beat())
+        assert late.start == Run(run, b"manifest")
+        assert late.kill == "worker 0 failed"
+        answer(Beat(ended=Ended(run, 1, "killed", "host")))
+        second.end(Ended(run, 1, "killed", "host"))
+        wait_until(lambda: not coordinator.unfinished())
+
+
+def test_places_are_let_in_after_files_have_run_out(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = socket.socket.accept
+    failed: list[bool] = []
+
+    def none_left(listener: socket.socket) -> object:
+        if not failed:
+            failed.append(True)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", none_left)
+    with Coordinator(cluster, hello(cluster, 0)), linked(cluster, 1) as first:
+        wait_until(lambda: first.waits_for() == cluster.name(2))
+    assert failed
 
 
 def test_a_beat_without_a_hello_is_refused(cluster: Cluster) -> None:
