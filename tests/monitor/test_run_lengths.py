@@ -104,7 +104,7 @@ def test_run_lengths_with_exact_limits(shift: float, length: float) -> None:
 )
 def test_run_lengths_agree_with_a_markov_chain(alpha: float, limit: float, shift: float) -> None:
     found = average_run_length(limit, alpha, shift)
-    assert found == pytest.approx(markov.average_run_length(limit, alpha, shift), rel=3e-3)
+    assert found == pytest.approx(markov.average_run_length(limit, alpha, shift), rel=1e-3)
 
 
 @settings(deadline=None, max_examples=25)
