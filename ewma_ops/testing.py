@@ -180,7 +180,7 @@ def run_dataflow(
     """Run a dataflow of yours with other items than its sources have, and return what comes out.
 
     The dataflow is taken as it is, with its steps and their names; its sources and sinks are
-    neither read nor written. It may be run any number of times, each time anew.
+    neither read nor written. It may be run any number of times, each time from the start.
 
     Parameters
     ----------

@@ -227,8 +227,8 @@ def _lines(
         yield "  no forecast met a reading: the history is too short, or --season too long"
         return
     yield (
-        "  MASE, and that of other forecasts: the mean error, over that of the last value one "
-        "reading ahead"
+        "  MASE, of [smooth] and of other forecasts: mean absolute error, over that of the last "
+        "value one reading ahead"
     )
     yield ""
     named = [name for name in METHODS[1:] if name in one.horizons[0].methods]
@@ -267,7 +267,7 @@ def _row(one: HorizonForecasts, named: Sequence[str], *, several: bool) -> list[
 
 
 def _verdicts(horizons: Sequence[HorizonForecasts]) -> Iterator[str]:
-    """Say where another forecast, which costs nothing, is better."""
+    """Say at which horizons a forecast without a model is better."""
     for name, text in _IN_FULL.items():
         better = [one.horizon.text for one in horizons if _worse_than(one, name)]
         if better:
@@ -288,7 +288,7 @@ def _worse_than(one: HorizonForecasts, name: str) -> bool:
 
 
 def _worst_lines(study: Forecasting, place: int, text: str) -> Iterator[str]:
-    """Name the series whose forecasts are worst, beside the last value, at the first horizon."""
+    """Name the series whose forecasts are worst against the last value, at the first horizon."""
     ratios = []
     for series, (first, *_) in study.by_series(place):
         own, last = first.methods["outlook"], first.methods["last_value"]

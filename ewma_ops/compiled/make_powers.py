@@ -1,6 +1,6 @@
 """Write ``powers.h``: the powers of ten that numbers.c needs, to 128 bits.
 
-``python -m ewma_ops.compiled.make_powers`` writes it anew; a test compares. Must not know what the
+``python -m ewma_ops.compiled.make_powers`` writes it again; a test compares. Must not know what the
 powers are for.
 """
 

@@ -4,7 +4,7 @@ Knows processes, signals and file descriptors; must not know what a worker does.
 
 A new interpreter imports again what its launcher has imported, which is two fifths of a start. A
 forked process has it already, but only a process of a single thread may fork: a lock that another
-thread holds at that moment would stay locked in the child for ever. So as many processes as there
+thread holds at that moment would stay locked in the child. So as many processes as there
 will be workers are forked before the launcher starts its first thread, and wait for their orders.
 Workers that start again are new interpreters.
 """

@@ -85,7 +85,7 @@ def smooth_batches(
         reading can be late, since one that comes later than that finds the series new.
     alarms
         Rules of alarms: what becomes of them is in ``transitions`` of the result. A flow that
-        resumes with other rules keeps its statistics, and its alarms warm up anew. A stale rule
+        resumes with other rules keeps its statistics, and its alarms warm up again. A stale rule
         needs readings with ``logged`` and ``heartbeats``, as those of a job.
 
     Returns

@@ -284,7 +284,7 @@ class SeriesState:
         StateError
             If the snapshot was taken with another smoothing or by an unknown version, is damaged,
             or holds a series that is in the table. Alarms of other rules are no error: the series
-            have none then, and warm up anew.
+            have none then, and warm up again.
         """
         snapshot.check_fits(self.smoothing_set.fingerprint())
         n, first = len(snapshot.ids.sizes), len(self)

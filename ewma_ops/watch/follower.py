@@ -150,7 +150,7 @@ class Follower:
                 else:
                     self._take_letters(tp, run)
                 self.positions[tp] = run.next_offset
-        except kafka_errors.OffsetOutOfRangeError as error:  # a topic that was made anew
+        except kafka_errors.OffsetOutOfRangeError as error:  # the topic was created again
             for tp in error.args[0] if error.args and isinstance(error.args[0], dict) else {}:
                 self.positions.pop(tp, None)
             raise
