@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ewma_ops.errors import StateError
+from ewma_ops.errors import EwmaError, StateError
 from ewma_ops.job.cluster.coordinator import Coordinator
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.messages import Ended, Hello
 from ewma_ops.job.log import print_line
-from ewma_ops.job.outcome import LOST_HOST, Outcome, joined
+from ewma_ops.job.outcome import LOST_HOST, Outcome, failure, joined
+from ewma_ops.job.recovery.faults import named_errors
 from ewma_ops.job.recovery.lock import PRIVATE_FILE
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.signs import LOST_PEER
@@ -93,7 +94,10 @@ class Coordinated:
         coordinator = self._coordinator
         if coordinator.waits_for():
             return Outcome(1, "a place was lost before the run began", again=LOST_HOST)
-        _note_machines(self._store.directory, coordinator.machines())
+        try:
+            _note_machines(self._store.directory, coordinator.machines())
+        except EwmaError as error:
+            return failure(error)
         coordinator.begin(self._store.manifest, self._fence)
         outcome = Outcome(1, "killed")
         try:
@@ -165,8 +169,9 @@ def _note_machines(directory: Path, machines: Sequence[str]) -> None:
     """Note which machines may have workers of a run, before they have."""
     path = directory / _MACHINES
     draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w") as file:
-        json.dump(list(machines), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with named_errors(directory):
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w") as file:
+            json.dump(list(machines), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)

@@ -10,13 +10,16 @@ import os
 import time
 from collections.abc import Sequence
 
+from ewma_ops.errors import EwmaError
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.link import Link
 from ewma_ops.job.cluster.messages import Ended, Hello, Run
 from ewma_ops.job.log import print_line
+from ewma_ops.job.outcome import Outcome, failure
 from ewma_ops.job.processes import Start, spawn
+from ewma_ops.job.recovery.faults import named_errors
 from ewma_ops.job.recovery.manifest import MANIFEST
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.supervisor import POLL_S, Command, run_once
@@ -75,9 +78,8 @@ def follow(
             if run is None:
                 code = link.exit_code
                 return 1 if code is None else code
-            _adopt(store, run)
             told = signals, grace_s, _never, lines, link, start
-            outcome = run_once(command, cluster.workers, store, None, *told)
+            outcome = _adopt(store, run) or run_once(command, cluster.workers, store, None, *told)
             notes = list(outcome.notes)
             link.end(Ended(run.id, outcome.code, outcome.text, outcome.again, notes))
             if signals:
@@ -112,9 +114,17 @@ def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
     return None
 
 
-def _adopt(store: RecoveryStore, run: Run) -> None:
-    """Write what place 0 notes of the job to where the workers here look for it."""
-    store.parts.mkdir(mode=0o700, exist_ok=True)
-    draft = store.directory / f"{MANIFEST}.new"
-    draft.write_bytes(run.manifest)
-    os.replace(draft, store.directory / MANIFEST)
+def _adopt(store: RecoveryStore, run: Run) -> Outcome | None:
+    """Write what place 0 notes of the job to where the workers here look for it.
+
+    Return how the run has ended here where that cannot be done.
+    """
+    try:
+        with named_errors(store.directory):
+            store.parts.mkdir(mode=0o700, exist_ok=True)
+            draft = store.directory / f"{MANIFEST}.new"
+            draft.write_bytes(run.manifest)
+            os.replace(draft, store.directory / MANIFEST)
+    except EwmaError as error:
+        return failure(error)
+    return None

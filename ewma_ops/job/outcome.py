@@ -5,12 +5,15 @@ Knows exit codes; must not know processes, nor how other machines report.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ewma_ops.errors import EwmaError
+from ewma_ops.job.log import print_line
 from ewma_ops.job.signs import UNAVAILABLE
 
-__all__ = ["LOST_HOST", "Outcome", "joined"]
+__all__ = ["LOST_HOST", "Outcome", "failure", "joined"]
 
 LOST_HOST = "host"
 """Why another run follows where a machine was lost, or stops."""
@@ -32,6 +35,12 @@ class Outcome:
     def reason(self) -> str:
         """Why another run follows, if one does, in a word."""
         return self.again or ("unavailable" if self.code == UNAVAILABLE else "failed")
+
+
+def failure(error: EwmaError) -> Outcome:
+    """Say what kept a run from beginning, and return that as its outcome."""
+    print_line(f"ewma: {error}", logging.ERROR)
+    return Outcome(2 if error.fault == "user" else UNAVAILABLE if error.retry else 1, str(error))
 
 
 def joined(own: Outcome, others: Sequence[Outcome | None]) -> Outcome:

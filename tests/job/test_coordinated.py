@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from ewma_ops.job.follower import follow
 from ewma_ops.job.outcome import LOST_HOST, Outcome
 from ewma_ops.job.place import epoch_kept, machine_of, member_store
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.job.signs import LOST_PEER
+from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE
 from ewma_ops.job.supervisor import Others
 from ewma_ops.settings.load import load
 from tests.helpers.hosts import free_ports
@@ -175,6 +176,39 @@ def test_a_place_that_does_not_fit_gives_up_after_a_while(
         own = msgspec.structs.replace(hello(cluster, 1), version="1.1")
         with pytest.raises(ClusterError, match=r"1\.1, and place 0 1\.0: make"):
             follow(at, own, lambda *_: [], store, [], 1.0, 0.2, Lines())
+
+
+def test_a_disk_that_fails_ends_the_run_at_each_place_and_no_launcher(
+    cluster: Cluster, together: Coordinated, tmp_path: Path
+) -> None:
+    with RecoveryStore(tmp_path / "member") as store:
+        here, there = tmp_path / "state" / "machines.new", store.directory / "manifest.json.new"
+        there.mkdir()  # so that no file of this name can be written
+        signals: list[int] = []
+        at, own = Cluster(cluster.addresses, 1), hello(cluster, 1)
+        following = threading.Thread(
+            target=lambda: follow(at, own, lambda *_: [], store, signals, 1.0, 60.0, Lines())
+        )
+        following.start()
+        try:
+            assert together.gather(never)
+            here.mkdir()
+            outcome = together.run(lambda **_: Outcome(0, "finished"), [], 1.0)
+            assert outcome.code == UNAVAILABLE
+            assert f"'{tmp_path / 'state'}' cannot be used now: Is a directory" in outcome.text
+            here.rmdir()
+            outcome = together.run(until_lost, [], 1.0)
+            assert outcome.code == UNAVAILABLE
+            assert f"'{store.directory}' cannot be used now: Is a directory" in outcome.text
+            assert together.gather(never)
+        finally:
+            signals.append(signal.SIGTERM)
+            following.join()
+
+
+def until_lost(*, others: Others) -> Outcome:
+    wait_until(lambda: bool(others.lost()))
+    return Outcome(1, f"killed, as {others.lost()},", again=LOST_HOST)
 
 
 def test_a_machine_keeps_its_name_with_its_directory(tmp_path: Path) -> None:
