@@ -21,6 +21,7 @@ from typing import final
 from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.messages import (
+    LARGEST_HELLO,
     LEASE_S,
     MARGIN_S,
     Answer,
@@ -270,7 +271,7 @@ class Coordinator:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(_HELLO_S)
-            hello = receive(connection)
+            hello = receive(connection, LARGEST_HELLO)
             if not isinstance(hello, Hello):
                 raise ProtocolError(f"a {type(hello).__name__} before a Hello")
             refused, session = self._seat(hello)

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 __all__ = [
     "BEAT_S",
+    "LARGEST_HELLO",
     "LEASE_S",
     "MARGIN_S",
     "Answer",
@@ -37,6 +38,8 @@ MARGIN_S = 1.0
 
 _LENGTH = struct.Struct(">I")
 _LARGEST = 64 << 20
+LARGEST_HELLO = 4 << 20
+"""What is read of a connection before it is known who is at its other end, in bytes."""
 
 
 class ProtocolError(Exception):
@@ -112,8 +115,8 @@ def send(connection: socket.socket, message: _Message) -> None:
     connection.sendall(_LENGTH.pack(len(content)) + content)
 
 
-def receive(connection: socket.socket) -> _Message:
-    """Return the next message.
+def receive(connection: socket.socket, largest: int = _LARGEST) -> _Message:
+    """Return the next message, which has ``largest`` bytes at most.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def receive(connection: socket.socket) -> _Message:
         If it is no message.
     """
     (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
-    if length > _LARGEST:
+    if length > largest:
         raise ProtocolError(f"a message of {length:,} bytes")
     try:
         return _decoder.decode(_read(connection, length))

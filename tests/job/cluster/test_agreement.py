@@ -243,6 +243,7 @@ def framed(content: bytes) -> bytes:
     [
         b"GET / HTTP/1.1\r\n\r\n",
         framed(b"abc"),
+        struct.pack(">I", 5 << 20),
         framed(b"\x82\xa4type\xa4Beat\xa3run\xa2\xff\xfe"),  # no UTF-8
         framed(b"\x82\xa4type\xa4Beat\xa4more" + b"\x91" * 100_000 + b"\xc0"),  # too deep
     ],
