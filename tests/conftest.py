@@ -22,8 +22,12 @@ from tests.helpers.shared_kafka import Listeners, shared_kafka
 
 collect_ignore_glob = ["bench/peers/*"]  # they need the packages they are compared with
 
-if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, and so in every child
+# What is ignored here is ignored in every child: SIGHUP under nohup, SIGINT in the background of a
+# shell without job control.
+if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Byte code is kept whatever the environment says: the tests start Python hundreds of times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

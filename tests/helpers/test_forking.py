@@ -57,6 +57,24 @@ def test_it_ignores_what_its_parent_does(number: signal.Signals) -> None:
     assert json.loads(out)["signals"][str(int(number))] == str(signal.SIG_IGN)
 
 
+_AS_IN_THE_BACKGROUND = """
+import signal
+
+stopping = [signal.SIGHUP, signal.SIGINT]
+for number in stopping:
+    signal.signal(number, signal.SIG_IGN)
+import tests.conftest
+
+print(*[signal.getsignal(number) == signal.SIG_IGN for number in stopping])
+"""
+
+
+@linux
+def test_tests_in_the_background_hand_no_ignored_signals_on() -> None:
+    line = [sys.executable, "-c", _AS_IN_THE_BACKGROUND]
+    assert subprocess.check_output(line, cwd=ROOT, text=True) == "False False\n"
+
+
 @linux
 def test_it_ends_by_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
