@@ -214,7 +214,7 @@ def test_the_compose_file_holds_together(compose: dict[str, Any]) -> None:
 
 def test_the_image_does_not_run_as_root() -> None:
     dockerfile = (REPOSITORY / "Dockerfile").read_text("utf-8")
-    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001"]
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:10001"]
 
 
 def _name(requirement: str) -> str:
