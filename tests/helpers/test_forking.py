@@ -40,6 +40,9 @@ def test_it_is_as_with_an_interpreter_of_its_own(code: int) -> None:
         ) as child:
             out, err = child.communicate("some text", timeout=PATIENCE_S)
             found.append((json.loads(out), err, child.returncode))
+    (by_itself, *_), (forked, *_) = found
+    for name in by_itself:
+        assert (name, forked[name]) == (name, by_itself[name])
     assert found[0] == found[1]
     assert found[1][1:] == ("to stderr\n", code)
     assert found[1][0]["parent"] == os.getpid()
