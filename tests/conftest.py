@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -11,9 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from kafka import cluster
+from kafka.net import connection, manager
 
 from ewma_ops.compiled import library, sources
 from ewma_ops.demo.broker import EmbeddedBroker, speaks_kafka
+from ewma_ops.secrets import masking
 from tests.helpers.apicurio import apicurio
 from tests.helpers.brokers import ApacheKafka, KafkaCluster, make_topic
 from tests.helpers.distribution import Scheduling, rank
@@ -32,6 +36,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Byte code is kept whatever the environment says: the tests start Python hundreds of times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Hypothesis watches the state of `random`, which threads of a client may change in any test.
+for _module in (cluster, connection, manager):
+    vars(_module)["random"] = random.Random()
 
 _NEEDS_APACHE_KAFKA = {"kafka", "kafka_sasl", "own_kafka", "kafka_of_properties"}
 _NEEDS_APACHE_KAFKA |= {"restartable_kafka", "kafka_cluster"}
@@ -92,6 +100,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         brokers = getattr(item, "funcargs", {}).get(name)
         if brokers is not None and name not in getattr(nextitem, "fixturenames", ()):
             brokers.kill()
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave what one test made a secret out of the messages of the next."""
+    monkeypatch.setattr(masking, "_remembered", dict(masking._remembered))
 
 
 @pytest.fixture(scope="session")
