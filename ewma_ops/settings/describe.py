@@ -103,7 +103,7 @@ def _outlook(smoothing: Smoothing) -> str:
     if smoothing.horizon is not None:
         parts.append(f"{smoothing.horizon}{unit} ahead")
     if smoothing.fixed_lag is not None:
-        parts.append(f"smoothed {smoothing.fixed_lag}{unit} back")
+        parts.append(f"level smoothed {smoothing.fixed_lag}{unit} back")
     if smoothing.damping is not None:
         parts.append(f"damped, halving every {smoothing.damping}{unit}")
     if "forecast_lower" in smoothing.statistics or "forecast_upper" in smoothing.statistics:

@@ -56,14 +56,14 @@ _NEEDS: dict[object, dict[str, Any]] = {
 }
 _BOUNDS = ("forecast_lower", "forecast_upper")
 _ERRORS = ("mae", "rmse", "mase", *_BOUNDS)
-_EVERY = ("level", "smoothed", "trend", "season", "forecast", "forecast_error", *_ERRORS)
+_EVERY = ("level", "smoothed_level", "trend", "season", "forecast", "forecast_error", *_ERRORS)
 _OF_FORECASTS = {
     "horizon": ("forecast", *_BOUNDS),
-    "fixed_lag": ("smoothed",),
+    "fixed_lag": ("smoothed_level",),
     "trend_halflife": (
         "trend",
         "level",
-        "smoothed",
+        "smoothed_level",
         "season",
         "forecast",
         "forecast_error",

@@ -83,7 +83,7 @@ __all__ = [
     "root_mean_square",
     "season",
     "slope_step",
-    "smoothed",
+    "smoothed_level",
     "squared_error_step",
     "trend",
     "trend_age_step",
@@ -313,7 +313,7 @@ def lag(m: Any) -> Any:
     return (m.mean_age if m.idle_ms is None else m.mean_age + m.idle_ms) / m.ahead.per_second
 
 
-def smoothed(m: Any) -> Any:
+def smoothed_level(m: Any) -> Any:
     """Value of the line a fixed lag ago, as of an average phase."""
     return _with_centre(m, _line(m, -m.ahead.fixed_lag))
 

@@ -77,8 +77,8 @@ class Smoothing:
         forecasts, and ``"mase"``, their mean absolute error over that of the forecast "as last
         time": below 1 they are better. ``"season"``, what the phase of the season contributes now.
         ``"lag"``, the average age of the weights in seconds, or with count decay in readings: how
-        far the mean lags behind a line. ``"smoothed"``, the value of the line ``fixed_lag`` ago, by
-        all readings until now (a fixed-lag smoother). With start_up ``"corrected"`` only.
+        far the mean lags behind a line. ``"smoothed_level"``, the value of the line ``fixed_lag``
+        ago, by all readings until now (a fixed-lag smoother). With start_up ``"corrected"`` only.
     start_n
         >= 1 readings, with ``start_up="simple"``.
     prior, prior_weight
@@ -121,7 +121,7 @@ class Smoothing:
         How far ahead forecasts are: a duration as ``timedelta`` or text such as ``"15min"``; with
         count decay a number of readings, >= 1.
     fixed_lag
-        How far back ``"smoothed"`` is, > 0: a duration; with count decay a number of readings.
+        How far back ``"smoothed_level"`` is, > 0: a duration; with count decay, readings.
     trend_halflife
         ``None``: the trend is found by the weights of the level. A half-life as a duration, with
         count decay as a number of readings: by weights that decay so; usually longer.

@@ -181,12 +181,12 @@ def _no_season(options: Options) -> str | None:
     return _no_outlook(options)
 
 
-def _no_smoothed(options: Options) -> str | None:
+def _no_smoothed_level(options: Options) -> str | None:
     if not options.ahead.sloped:
-        return 'statistic "smoothed" needs outlook "trend": with "level" it is the mean'
+        return 'statistic "smoothed_level" needs outlook "trend": with "level" it is the mean'
     if options.fixed_lag is None:
         how = "a number of readings" if not options.decay.by_time else 'a time such as "5min"'
-        return f'fixed_lag is not given, and "smoothed" needs it: how far back, {how}'
+        return f'fixed_lag is not given, and "smoothed_level" needs it: how far back, {how}'
     return _no_outlook(options)
 
 
@@ -269,7 +269,7 @@ STATISTICS: dict[str, Statistic] = {
         weightings=_COUNTED,
         refusal=_no_outlook,
     ),
-    "smoothed": _outlook(outlook.smoothed, _LINE, refusal=_no_smoothed),
+    "smoothed_level": _outlook(outlook.smoothed_level, _LINE, refusal=_no_smoothed_level),
     "trend": _outlook(outlook.trend, _LINE, refusal=_no_trend),
     "season": _outlook(outlook.season, _LINE, refusal=_no_season),
     "forecast": _outlook(outlook.forecast, _LINE, refusal=_no_forecast),

@@ -593,7 +593,7 @@ def compared_naively(windows: Windows) -> Floats:
 OUTLOOK_SIZES: dict[str, Callable[[Windows], Floats]] = {
     "level": lambda w: w.lines.size_at(0.0),
     "lag": lambda w: w.lines.age / per_time(w),
-    "smoothed": lambda w: w.lines.size_at(fixed_lag(w.rules)),
+    "smoothed_level": lambda w: w.lines.size_at(fixed_lag(w.rules)),
     "trend": lambda w: w.lines.size_of_slope * per_time(w),
     "forecast": lambda w: w.lines.size_at(w.rules.horizon),
     "forecast_lower": lambda w: w.lines.size_at(w.rules.horizon) + halfwidth(w, sizes=True),
@@ -746,7 +746,7 @@ STATISTICS: dict[str, Callable[[Windows], Floats]] = {
     "mean_square": lambda windows: weighted(windows, windows.values**2),
     "level": lambda windows: windows.lines.at(0.0),
     "lag": lambda windows: windows.lines.age / per_time(windows),
-    "smoothed": lambda windows: windows.lines.at(-fixed_lag(windows.rules)),
+    "smoothed_level": lambda windows: windows.lines.at(-fixed_lag(windows.rules)),
     "trend": lambda windows: windows.lines.slope * per_time(windows),
     "forecast": lambda windows: windows.lines.at(windows.rules.horizon),
     "forecast_lower": lambda windows: bounds(windows, -1.0),

@@ -35,9 +35,9 @@ def test_by_time_it_is_in_seconds() -> None:
 @pytest.mark.parametrize("own", [{}, {"trend_halflife": 20}])
 def test_a_line_is_what_it_was_and_the_mean_is_the_line_a_lag_ago(own: dict[str, Any]) -> None:
     values = 3.0 + 0.25 * np.arange(300)
-    names = ["mean", "level", "trend", "lag", "smoothed"]
+    names = ["mean", "level", "trend", "lag", "smoothed_level"]
     found = smooth(values, Smoothing(Decay(beta=0.8), statistics=names, fixed_lag=7, **own))
-    assert found["smoothed"][50:] == pytest.approx(values[43:-7])
+    assert found["smoothed_level"][50:] == pytest.approx(values[43:-7])
     assert found["mean"] == pytest.approx(
         found["level"] - found["lag"] * np.nan_to_num(found["trend"])
     )
@@ -88,10 +88,10 @@ def test_it_comes_near_the_best_smoother_that_knows_the_model(
     for lag in lags:
         asked = Smoothing(
             Decay(beta=beta),
-            statistics=["mean", "level", *(["smoothed"] if lag else [])],
+            statistics=["mean", "level", *(["smoothed_level"] if lag else [])],
             fixed_lag=lag or None,
         )
-        found = smooth(values, asked)["smoothed" if lag else "level"]
+        found = smooth(values, asked)["smoothed_level" if lag else "level"]
 
         def rmse(one: Floats, back: int = lag) -> float:
             return float(np.sqrt(((one[300:] - level[300 - back : n - back]) ** 2).mean()))
@@ -105,11 +105,11 @@ def test_it_comes_near_the_best_smoother_that_knows_the_model(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"statistics": ["mean", "smoothed"]}, "fixed_lag is not given"),
-        ({"statistics": ["mean", "smoothed"], "fixed_lag": 0}, "fixed_lag is 0"),
-        ({"statistics": ["mean", "smoothed"], "fixed_lag": "5s"}, "fixed_lag is '5s'"),
+        ({"statistics": ["mean", "smoothed_level"]}, "fixed_lag is not given"),
+        ({"statistics": ["mean", "smoothed_level"], "fixed_lag": 0}, "fixed_lag is 0"),
+        ({"statistics": ["mean", "smoothed_level"], "fixed_lag": "5s"}, "fixed_lag is '5s'"),
         (
-            {"statistics": ["mean", "smoothed"], "fixed_lag": 5, "outlook": "level"},
+            {"statistics": ["mean", "smoothed_level"], "fixed_lag": 5, "outlook": "level"},
             "it is the mean",
         ),
         ({"statistics": ["mean", "lag"], "start_up": "first"}, "no times before the first reading"),
@@ -128,6 +128,6 @@ def test_a_table_of_lags_is_not_one_of_lines() -> None:
         lag.fingerprint()
         == Smoothing(Decay(beta=0.9), statistics=["mean", "lag"], outlook="level").fingerprint()
     )
-    near = Smoothing(Decay(beta=0.9), statistics=["mean", "smoothed"], fixed_lag=3)
-    far = Smoothing(Decay(beta=0.9), statistics=["mean", "smoothed"], fixed_lag=30)
+    near = Smoothing(Decay(beta=0.9), statistics=["mean", "smoothed_level"], fixed_lag=3)
+    far = Smoothing(Decay(beta=0.9), statistics=["mean", "smoothed_level"], fixed_lag=30)
     assert near.fingerprint() == far.fingerprint()  # it is of the output alone

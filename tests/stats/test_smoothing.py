@@ -27,7 +27,7 @@ def test_a_smoothing_is_a_value() -> None:
 
 def test_the_order_of_the_statistics_is_kept() -> None:
     reverse = tuple(STATISTICS)[::-1]
-    asked = Smoothing(BY_TIME, statistics=reverse, horizon="1s", season="day")
+    asked = Smoothing(BY_TIME, statistics=reverse, horizon="1s", fixed_lag="1s", season="day")
     assert asked.statistics == reverse
 
 
