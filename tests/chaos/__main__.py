@@ -114,8 +114,8 @@ CAMPAIGNS = {
 }
 
 
-WAKING = Plan(0, 3, "kafka", hosts=2, actions=("successor",), interval="30s", p=0.0)
-"""A host that wakes beside the one that has its place, and goes on as long as it can."""
+WAKING = Plan(0, 3, "kafka", hosts=2, actions=("successor",), interval="1h", p=0.0)
+"""A host that wakes beside the one that has its place, and goes on until an epoch ends."""
 
 
 def drawn(plans: list[Plan], seed: int, share: float) -> list[Plan]:

@@ -55,7 +55,8 @@ def test_a_host_that_wakes_beside_its_successor_can_write_nothing(
     hosts: Hosts, machines: list[Namespace]
 ) -> None:
     job = hosts.job
-    hosts.configure(recovery={"interval": "60s"})  # for so long it goes on without the others
+    # For so long a worker goes on without the others: until the successor writes, on any machine.
+    hosts.configure(recovery={"interval": "1h"})
     with job.sending(20) as sent:
         hosts.start()
         with Watch(job.bootstrap, job.output) as watch:
@@ -68,6 +69,7 @@ def test_a_host_that_wakes_beside_its_successor_can_write_nothing(
             machines[2].join()
             hosts.replace(1)
             hosts.start(1)
+            hosts.await_told(1, "started 1 worker", times=2)
             watch.until(len(sent) + 1)
             os.kill(worker, signal.SIGCONT)
             wait_until(lambda: not is_alive(worker))
