@@ -47,7 +47,11 @@ directory = "{}"
 
 @contextmanager
 def launcher(
-    directory: Path, workers: int = 1, limit: int = 10**9, mode: str = "ok", grace_s: float = 30
+    directory: Path,
+    workers: int = 1,
+    limit: int = 10**9,
+    mode: str = "ok",
+    grace_s: float = PATIENCE_S,  # not measured here: the last snapshot waits for the disk
 ) -> Iterator[subprocess.Popen[str]]:
     options = json.dumps([workers, limit, mode, grace_s])
     line = [sys.executable, "-m", "tests.helpers.ticking", "launcher", str(directory), options]
