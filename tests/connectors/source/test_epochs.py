@@ -146,6 +146,9 @@ def test_a_worker_that_waits_for_a_slow_one_takes_little_of_a_core() -> None:
         waited_s, wanted_s = map(sum, zip(*waits[2:], strict=True))
         return wanted_s / waited_s
 
-    as_it_is, asleep = share_of_a_core(Source(None)), share_of_a_core(Source(interval))
+    as_it_is = share_of_a_core(Source(None))
     assert as_it_is > 0.5, "the engine has changed: it does not look all the time any more"
-    assert asleep < 0.6 * as_it_is
+    # Among a dozen programs to a core waits are so unequal that the last tells little of the next.
+    # Without sleep no try comes near: then a worker wants a core all the time, on any machine.
+    asleep = (share_of_a_core(Source(interval)) for _ in range(4))
+    assert any(share < 0.6 * as_it_is for share in asleep)
