@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from kafka import cluster
 from kafka.net import connection, manager
 
@@ -36,6 +37,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Byte code is kept whatever the environment says: the tests start Python hundreds of times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# An example may take long because others want the processor, too.
+settings.register_profile("ewma_ops", deadline=None)
+settings.load_profile("ewma_ops")
 
 # Hypothesis watches the state of `random`, which threads of a client may change in any test.
 for _module in (cluster, connection, manager):
