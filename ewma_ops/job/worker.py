@@ -28,7 +28,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 
 from ewma_ops.compiled import library
-from ewma_ops.errors import EwmaError, ReadingError
+from ewma_ops.errors import DeliveryError, EwmaError, ReadingError
 from ewma_ops.job.allocator import keep_freed_memory
 from ewma_ops.job.answers import answer_questions
 from ewma_ops.job.log import configured, print_line
@@ -47,6 +47,9 @@ _PR_SET_PDEATHSIG = 1
 _STARTING_S = 3.0
 """Longer than the engine takes to start; where it is not, the engine starts 0.05 s later."""
 
+_ENDS_S = 20.0
+"""After its flow has failed; longer than sinks take to close. The engine ends when its peers have
+taken what they were sent, which one that is cut off from this worker never does."""
 
 _UNCONNECTED = "building timely communication pipeline"
 """What the engine says where it could not listen, or a peer ended while it connected."""
@@ -93,7 +96,12 @@ def run_worker(
     """
     stopping = stop_on_signals()
     recovery = parts and RecoveryConfig(parts)
-    with _noted_errors() as noted:
+    peer_id = process_id if len(addresses) > 1 else None
+
+    def give_up() -> None:
+        exit_now(_report(noted[-1], peer_id, parts))
+
+    with _noted_errors(None if peer_id is None else give_up) as noted:
         try:
             _refuse_taken(addresses, process_id)
             flow = build(stopping)
@@ -109,7 +117,7 @@ def run_worker(
         except BaseException as error:  # noqa: BLE001  # an engine panic is no Exception
             # A cluster raises "Send thread panic" without its cause: the noted errors have it.
             cause = noted[-1] if noted and _first_of_ours(error) is None else error
-            return _report(cause, process_id if len(addresses) > 1 else None, parts)
+            return _report(cause, peer_id, parts)
     return 0
 
 
@@ -124,14 +132,24 @@ def stop_on_signals() -> threading.Event:
 
 
 @contextlib.contextmanager
-def _noted_errors() -> Iterator[deque[BaseException]]:
-    """Collect our own errors and those that wrap them on their way out: Bytewax loses some."""
+def _noted_errors(give_up: Callable[[], None] | None) -> Iterator[deque[BaseException]]:
+    """Collect our own errors and those that wrap them on their way out: Bytewax loses some.
+
+    ``give_up`` is called where the block has not ended in time after one that ends the flow: the
+    engine wraps it only when it comes out, which it may never do.
+    """
     noted: deque[BaseException] = deque(maxlen=8)
+    late = None if give_up is None else threading.Timer(_ENDS_S, give_up)
+    if late is not None:
+        late.daemon = True
 
     def note(self: BaseException, *arguments: object) -> None:
         BaseException.__init__(self, *arguments)
         if not isinstance(self, ReadingError):  # that ends no flow
             noted.append(self)
+        if late is not None and isinstance(self, (BytewaxRuntimeError, DeliveryError)):
+            with contextlib.suppress(RuntimeError):  # it runs already
+                late.start()
 
     BytewaxRuntimeError.__init__ = note  # type: ignore[method-assign]
     EwmaError.__init__ = note  # type: ignore[method-assign]
@@ -139,6 +157,8 @@ def _noted_errors() -> Iterator[deque[BaseException]]:
         yield noted
     finally:
         del BytewaxRuntimeError.__init__, EwmaError.__init__
+        if late is not None:
+            late.cancel()
 
 
 def _refuse_taken(addresses: Sequence[str], process_id: int) -> None:
