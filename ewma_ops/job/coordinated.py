@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from ewma_ops.job.cluster.messages import Ended, Hello
 from ewma_ops.job.log import print_line
 from ewma_ops.job.outcome import LOST_HOST, Outcome, failure, joined
 from ewma_ops.job.recovery.faults import named_errors
-from ewma_ops.job.recovery.lock import PRIVATE_FILE
+from ewma_ops.job.recovery.files import replace_file
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.signs import LOST_PEER
 from ewma_ops.job.supervisor import POLL_S
@@ -139,9 +138,8 @@ def _as_outcome(ended: Ended) -> Outcome:
 
 
 @contextlib.contextmanager
-def coordinated(cluster: Cluster, own: Hello, store: RecoveryStore | None) -> Iterator[Coordinated]:
+def coordinated(cluster: Cluster, own: Hello, store: RecoveryStore) -> Iterator[Coordinated]:
     """Coordinate the places of a cluster from place 0, for the length of a ``with`` block."""
-    assert store is not None, "a cluster has a recovery store"
     machines = _noted_machines(store.directory)
     with Coordinator(cluster, own, machines) as coordinator:
         print_line(f"place 0 of {len(cluster.addresses)}, listening on {cluster.addresses[0]}")
@@ -167,11 +165,5 @@ def _noted_machines(directory: Path) -> list[str]:
 
 def _note_machines(directory: Path, machines: Sequence[str]) -> None:
     """Note which machines may have workers of a run, before they have."""
-    path = directory / _MACHINES
-    draft = path.with_suffix(".new")
     with named_errors(directory):
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w") as file:
-            json.dump(list(machines), file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_file(directory / _MACHINES, json.dumps(list(machines)).encode())

@@ -6,7 +6,6 @@ Knows the lock and the processes of this machine; must not know Kafka, nor when 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 
@@ -20,6 +19,7 @@ from ewma_ops.job.log import print_line
 from ewma_ops.job.outcome import Outcome, failure
 from ewma_ops.job.processes import Start, spawn
 from ewma_ops.job.recovery.faults import named_errors
+from ewma_ops.job.recovery.files import replace_file
 from ewma_ops.job.recovery.manifest import MANIFEST
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.supervisor import POLL_S, Command, run_once
@@ -122,9 +122,7 @@ def _adopt(store: RecoveryStore, run: Run) -> Outcome | None:
     try:
         with named_errors(store.directory):
             store.parts.mkdir(mode=0o700, exist_ok=True)
-            draft = store.directory / f"{MANIFEST}.new"
-            draft.write_bytes(run.manifest)
-            os.replace(draft, store.directory / MANIFEST)
+            replace_file(store.directory / MANIFEST, run.manifest)
     except EwmaError as error:
         return failure(error)
     return None

@@ -11,7 +11,7 @@ from ewma_ops import __version__
 from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.messages import Hello
-from ewma_ops.job.recovery.lock import PRIVATE_FILE
+from ewma_ops.job.recovery.files import replace_file
 from ewma_ops.job.recovery.manifest import refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.settings.model import Recovery, Settings
@@ -61,10 +61,7 @@ def machine_of(store: RecoveryStore) -> str:
     path = store.directory / _MACHINE
     _ = store.lock_fd
     if not path.exists():
-        draft = path.with_suffix(".new")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "w") as file:
-            file.write(os.urandom(8).hex())
-        draft.replace(path)
+        replace_file(path, os.urandom(8).hex().encode())
     return path.read_text()
 
 

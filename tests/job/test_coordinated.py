@@ -182,7 +182,7 @@ def test_a_disk_that_fails_ends_the_run_at_each_place_and_no_launcher(
     cluster: Cluster, together: Coordinated, tmp_path: Path
 ) -> None:
     with RecoveryStore(tmp_path / "member") as store:
-        here, there = tmp_path / "state" / "machines.new", store.directory / "manifest.json.new"
+        here, there = tmp_path / "state" / "machines.new", store.directory / "manifest.new"
         there.mkdir()  # so that no file of this name can be written
         signals: list[int] = []
         at, own = Cluster(cluster.addresses, 1), hello(cluster, 1)

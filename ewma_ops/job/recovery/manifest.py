@@ -6,7 +6,6 @@ Knows the file's format; must not know the parts beside it.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ewma_ops.errors import START_OVER, StateError
-from ewma_ops.job.recovery.lock import PRIVATE_FILE
+from ewma_ops.job.recovery.files import replace_file
 
 __all__ = [
     "CHANGED",
@@ -31,7 +30,6 @@ __all__ = [
     "noted_in",
     "read_manifest",
     "refuse_other_job",
-    "sync_directory",
     "write_manifest",
 ]
 
@@ -95,26 +93,19 @@ _MAY_CHANGE = {"delivery": [("exactly-once", "transactional")]}
 
 
 def write_manifest(path: Path, identity: Identity, beginning: Beginning) -> None:
-    """Replace the manifest whole: a reader finds the old one or the new one."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-    with open(fd, "w", encoding="utf-8") as file:
-        content = {
-            "format": FORMAT,
-            "job": dict(identity),
-            "start_offsets": {
-                str(partition): offset for partition, offset in beginning.offsets.items()
-            },
-            "routed": dict(beginning.routed),
-            "inputs": {str(number): list(note) for number, note in beginning.inputs.items()},
-            **({"alarms": beginning.alarms} if beginning.alarms else {}),
-        }
-        json.dump({**content, "checksum": _checksum(content)}, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_directory(path.parent)
+    """Replace the manifest."""
+    content = {
+        "format": FORMAT,
+        "job": dict(identity),
+        "start_offsets": {
+            str(partition): offset for partition, offset in beginning.offsets.items()
+        },
+        "routed": dict(beginning.routed),
+        "inputs": {str(number): list(note) for number, note in beginning.inputs.items()},
+        **({"alarms": beginning.alarms} if beginning.alarms else {}),
+    }
+    text = json.dumps({**content, "checksum": _checksum(content)}, indent=2)
+    replace_file(path, text.encode())
 
 
 def read_manifest(path: Path) -> Noted:
@@ -201,12 +192,3 @@ def _shown(value: str | int | None) -> str:
 
 def _checksum(content: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

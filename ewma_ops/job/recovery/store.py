@@ -18,6 +18,7 @@ from bytewax.recovery import init_db_dir
 
 from ewma_ops.errors import StateError
 from ewma_ops.job.recovery.faults import named_errors, shortage
+from ewma_ops.job.recovery.files import sync_directory
 from ewma_ops.job.recovery.lock import PRIVATE_DIRECTORY, PRIVATE_FILE, lock_directory
 from ewma_ops.job.recovery.manifest import (
     MANIFEST,
@@ -30,7 +31,6 @@ from ewma_ops.job.recovery.manifest import (
     noted_in,
     read_manifest,
     refuse_other_job,
-    sync_directory,
     write_manifest,
 )
 from ewma_ops.job.recovery.part_files import (
