@@ -228,8 +228,9 @@ def _off_line(m: Any, deviation: Any, slope: Any) -> Any:
 
 def error_weight_step(m: Any, *_: Any) -> tuple[Any, Any]:
     """W, the sum of the weights of the errors."""
-    m.compared = m.ops.where(_forecast_came(m), 1.0, 0.0)
-    return m.ops.where(_forecast_came(m), m.ahead.kept, 1.0), m.compared
+    came = _forecast_came(m)
+    m.compared = m.ops.where(came, 1.0, 0.0)
+    return m.ops.where(came, m.ahead.kept, 1.0), m.compared
 
 
 def _averaged(m: Any, x: Any) -> tuple[Any, Any]:
