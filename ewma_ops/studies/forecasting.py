@@ -18,7 +18,7 @@ each twentieth makes a forecast: the errors of the others would be nearly the sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.studies.forecast_errors import Horizon, HorizonForecasts
 from ewma_ops.studies.forecasts_due import ForecastsDue, Made
+from ewma_ops.studies.plain import plain
 from ewma_ops.table.index import SeriesIndex
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
@@ -135,7 +136,12 @@ class Forecasting:
             for name, one in zip(self._names, horizons, strict=True)
         }
         by_time = smoothing.decay.by_time
-        alike = replace(_plain(smoothing), decay=_OF_ALL_BY_TIME if by_time else _OF_ALL)
+        alike = plain(
+            smoothing,
+            decay=_OF_ALL_BY_TIME if by_time else _OF_ALL,
+            statistics=("mean",),
+            trend_halflife=None,
+        )
         self.fields = tuple(fields)
         """Names of the fields."""
         every = SmoothingSet.of({**asked, "all": alike}, self.fields or 1, tick=tick)
@@ -192,27 +198,11 @@ def _steps(smoothing: Smoothing) -> bool:
     return not smoothing.decay.by_time and smoothing.missing == "decay"
 
 
-def _plain(smoothing: Smoothing) -> Smoothing:
-    return replace(
-        smoothing,
-        start_up="corrected",
-        start_n=None,
-        prior=None,
-        prior_weight=None,
-        min_periods=0,
-        min_weight=0.0,
-        horizon=None,
-        statistics=("mean",),
-        trend_halflife=None,
-        damping=None,
-    )
-
-
 def _forecasting(smoothing: Smoothing, horizon: Horizon) -> Smoothing:
     """Return a smoothing that forecasts from the first readings on."""
     lines = smoothing.ahead.sloped and "age_variance" in smoothing.needs
-    return replace(
-        _plain(smoothing),
+    return plain(
+        smoothing,
         statistics=("mean", *_AHEAD),
         outlook="trend" if lines else "level",
         horizon=horizon.text if smoothing.decay.by_time else float(horizon.ahead),

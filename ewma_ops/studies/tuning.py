@@ -31,6 +31,7 @@ from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.studies.plain import plain
 from ewma_ops.studies.segments import Segments, by_series, grown
 from ewma_ops.table.index import SeriesIndex
 from ewma_ops.table.smoothing_set import SmoothingSet
@@ -149,10 +150,10 @@ class Tuning:
         gap = float(usual_gap_ms or 1.0) if self._by_time else 1.0
         self.halflives = gap * _SHORTEST * 2.0 ** (np.arange(_CANDIDATES) / _PER_OCTAVE)
         tried = {
-            f"c{i:02}": _plain(smoothing, Decay(halflife=f"{h:.6f}ms" if self._by_time else h))
+            f"c{i:02}": _predicting(smoothing, Decay(halflife=f"{h:.6f}ms" if self._by_time else h))
             for i, h in enumerate(self.halflives.tolist())
         }
-        own = _plain(smoothing, smoothing.decay)
+        own = _predicting(smoothing, smoothing.decay)
         self.season_halflives, seasons = _seasonal(own)
         self._names = [*tried, "given", *seasons]
         self._of_outlook = "forecast_error" in own.statistics
@@ -224,23 +225,12 @@ class Tuning:
         )
 
 
-def _plain(smoothing: Smoothing, decay: Decay) -> Smoothing:
+def _predicting(smoothing: Smoothing, decay: Decay) -> Smoothing:
     """Return a smoothing with another decay, and what predicts from the first reading on."""
     ahead = smoothing.ahead
     of_outlook = (ahead.sloped or ahead.season is not None) and "age_variance" in smoothing.needs
-    return replace(
-        smoothing,
-        decay=decay,
-        statistics=("mean", "forecast_error") if of_outlook else ("mean",),
-        start_up="corrected",
-        start_n=None,
-        prior=None,
-        prior_weight=None,
-        min_periods=0,
-        min_weight=0.0,
-        horizon=None,
-        damping=None,
-    )
+    statistics = ("mean", "forecast_error") if of_outlook else ("mean",)
+    return plain(smoothing, decay=decay, statistics=statistics)
 
 
 def _seasonal(own: Smoothing) -> tuple[_Floats, dict[str, Smoothing]]:
