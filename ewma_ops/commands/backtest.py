@@ -14,10 +14,9 @@ from typing import Any
 import msgspec
 
 from ewma_ops.columns.ticks import shown_duration
-from ewma_ops.commands.past import FileColumns, Past, Span, open_file, open_topics
+from ewma_ops.commands.past import FileColumns, Past, Span, open_past
 from ewma_ops.commands.progress_bar import with_progress
 from ewma_ops.commands.terminal import table
-from ewma_ops.commands.tune import columns_of
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.report import counted
 from ewma_ops.job.showing import shown_text
@@ -77,11 +76,7 @@ def backtest(
             f"{config} has no rules to test; add [alarms] with one, such as level, or "
             "give --forecast to test forecasts"
         )
-    past = (
-        open_topics(settings, span)
-        if file is None
-        else open_file(file, columns_of(settings, columns), span, settings.smoothing_set.largest)
-    )
+    past = open_past(settings, file, columns, span)
     rules = settings.alarms.rules
     study = Backtest(settings.smoothing_set, rules)
     for readings in with_progress(past):

@@ -14,17 +14,10 @@ import msgspec
 
 from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.ticks import shown_duration
-from ewma_ops.commands.past import (
-    FileColumns,
-    Past,
-    Span,
-    open_file,
-    open_topics,
-    with_usual_gap,
-)
+from ewma_ops.commands.past import FileColumns, Past, Span, open_past, with_usual_gap
 from ewma_ops.commands.progress_bar import with_progress
 from ewma_ops.commands.terminal import table
-from ewma_ops.commands.tune import columns_of, first_smoothing
+from ewma_ops.commands.tune import first_smoothing
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.report import counted
 from ewma_ops.job.showing import shown_text
@@ -92,11 +85,7 @@ def backtest_forecasts(
     smoothing, tick = first_smoothing(settings, "backtest --forecast"), settings.input.tick
     if warm_up < 3:
         raise ConfigError(f"--warm-up is {warm_up}: it must be at least 3, for a first error")
-    past = (
-        open_topics(settings, span)
-        if file is None
-        else open_file(file, columns_of(settings, columns), span, settings.smoothing_set.largest)
-    )
+    past = open_past(settings, file, columns, span)
     batches: Iterator[Readings] = with_progress(past)
     gap = None
     if smoothing.decay.by_time:

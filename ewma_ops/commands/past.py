@@ -15,7 +15,7 @@ import numpy as np
 
 from ewma_ops.columns.log_clocks import Log
 from ewma_ops.columns.origins import Origins
-from ewma_ops.columns.readings import Readings
+from ewma_ops.columns.readings import LARGEST_VALUE, Readings
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.connectors.client.connect import connect_input_reader
@@ -34,8 +34,7 @@ __all__ = [
     "FileColumns",
     "Past",
     "Span",
-    "open_file",
-    "open_topics",
+    "open_past",
     "with_usual_gap",
 ]
 
@@ -80,38 +79,49 @@ class Past(Protocol):
         """Yield the readings."""
 
 
-def open_topics(settings: Settings, span: Span) -> Past:
-    """Return the readings of a job's input topics, between two times that messages were written.
+def open_past(
+    settings: Settings | None, file: Path | None, columns: FileColumns, span: Span
+) -> Past:
+    """Return the readings of a Parquet or CSV file, or else of a job's input topics.
+
+    Parameters
+    ----------
+    settings
+        Of the job; ``None`` with a ``file`` alone.
+    file
+        ``.csv`` for a CSV file, whose first line names the columns; all else is read as Parquet.
+    columns
+        Of the file; what it does not name is as the settings have it. Without a column of series
+        ids all readings are of the series `ONE_SERIES`, unless there is one named ``series_id``;
+        without one of times those of ``time`` are taken, if there is one.
+    span
+        Of event times, which a file then needs; of topics, of the times that messages were written.
 
     Raises
     ------
     BrokerError, ConfigError
-        If no broker answers, or a topic does not exist.
+        If no broker answers, or a topic does not exist; if the file cannot be read, or a column is
+        missing.
     """
-    return _TopicPast(settings, span)
+    if file is None:
+        assert settings is not None, "give settings or a file"
+        return _TopicPast(settings, span)
+    largest = LARGEST_VALUE if settings is None else settings.smoothing_set.largest
+    return _FilePast(file, _columns_of(settings, columns), span, largest)
 
 
-def open_file(path: Path, columns: FileColumns, span: Span, largest: float) -> Past:
-    """Return the readings of a Parquet or CSV file, between two event times.
-
-    Parameters
-    ----------
-    path
-        ``.csv`` for a CSV file, whose first line names the columns; all else is read as Parquet.
-    columns
-        Without a column of series ids all readings are of the series `ONE_SERIES`, unless there is
-        one named ``series_id``; without one of times those of ``time`` are taken, if there is one.
-    span
-        Of event times; needs times.
-    largest
-        Greatest magnitude of a value.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, or a column is missing.
-    """
-    return _FilePast(path, columns, span, largest)
+def _columns_of(settings: Settings | None, given: FileColumns) -> FileColumns:
+    """Return the columns of a file: those that were given, or as the configuration names them."""
+    if settings is None:
+        return given
+    reads = settings.input
+    return FileColumns(
+        reads.value if given.value == FileColumns().value else given.value,
+        given.series_id or reads.series_id,
+        given.time or reads.time,
+        reads.weight,
+        reads.tick,
+    )
 
 
 def with_usual_gap(

@@ -11,16 +11,9 @@ from typing import Any
 
 import msgspec
 
-from ewma_ops.columns.readings import LARGEST_VALUE, Readings
+from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.ticks import Tick, shown_duration
-from ewma_ops.commands.past import (
-    FileColumns,
-    Past,
-    Span,
-    open_file,
-    open_topics,
-    with_usual_gap,
-)
+from ewma_ops.commands.past import FileColumns, Past, Span, open_past, with_usual_gap
 from ewma_ops.commands.progress_bar import with_progress
 from ewma_ops.commands.terminal import table
 from ewma_ops.errors import ConfigError
@@ -30,7 +23,7 @@ from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.studies.tuning import MOST_SERIES, Tuned, Tuning
 
-__all__ = ["columns_of", "first_smoothing", "tune"]
+__all__ = ["first_smoothing", "tune"]
 
 _EVERY = 4
 
@@ -72,12 +65,7 @@ def tune(
     else:
         smoothing = _smoothing(settings, by_time=by_time)
     fields = () if settings is None else settings.smoothing_set.fields
-    if file is None:
-        assert settings is not None
-        past = open_topics(settings, span)
-    else:
-        largest = LARGEST_VALUE if settings is None else settings.smoothing_set.largest
-        past = open_file(file, columns_of(settings, columns), span, largest)
+    past = open_past(settings, file, columns, span)
     tick = columns.tick if settings is None else settings.input.tick
     found = _tuned(past, smoothing, fields, tick)
     if as_json:
@@ -104,20 +92,6 @@ def first_smoothing(settings: Settings, command: str) -> Smoothing:
             "configuration with a plain smoothing"
         )
     return first
-
-
-def columns_of(settings: Settings | None, given: FileColumns) -> FileColumns:
-    """Return the columns of a file: those that were given, or as the configuration names them."""
-    if settings is None:
-        return given
-    reads = settings.input
-    return FileColumns(
-        reads.value if given.value == FileColumns().value else given.value,
-        given.series_id or reads.series_id,
-        given.time or reads.time,
-        reads.weight,
-        reads.tick,
-    )
 
 
 def _smoothing(settings: Settings, *, by_time: bool) -> Smoothing:
