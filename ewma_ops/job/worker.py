@@ -12,7 +12,6 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -31,6 +30,7 @@ from ewma_ops.compiled import library
 from ewma_ops.errors import DeliveryError, EwmaError, ReadingError
 from ewma_ops.job.allocator import keep_freed_memory
 from ewma_ops.job.answers import answer_questions
+from ewma_ops.job.cluster.addresses import bound
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.measurements import gathered
 from ewma_ops.job.notes import leave_note
@@ -165,18 +165,14 @@ def _refuse_taken(addresses: Sequence[str], process_id: int) -> None:
     """Refuse a port that another program has taken since it was chosen: the engine would panic."""
     if len(addresses) == 1:  # nothing listens
         return
-    host, _, port = addresses[process_id].rpartition(":")
-    with contextlib.ExitStack() as stack:
-        try:
-            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-            one = stack.enter_context(socket.socket(found[0][0]))
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(found[0][4])
-        except OSError as error:
-            raise _PortError(
-                f"the port {port} of this worker is not free on {host} ({error.strerror}): the "
-                "workers start again, without --cluster with other ports"
-            ) from None
+    try:
+        bound(addresses[process_id]).close()
+    except OSError as error:
+        host, _, port = addresses[process_id].rpartition(":")
+        raise _PortError(
+            f"the port {port} of this worker is not free on {host} ({error.strerror}): the "
+            "workers start again, without --cluster with other ports"
+        ) from None
 
 
 def _of_this_host(addresses: Sequence[str], own: str) -> list[str]:
@@ -252,8 +248,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_freed_memory()
         answer_questions(gathered)
         addresses = options.addresses.split(";")
-        told = options.store, options.fence
-        return _run_configured(options.config, options.process_id, addresses, *told)
+        return _run_configured(
+            options.config, options.process_id, addresses, options.store, options.fence
+        )
+
+
+def _say_what_is_missing() -> None:
+    if library.kernels is None:
+        print_line(
+            f"ewma: without compiled loops ({library.missing}): the same results at two to three "
+            "times the CPU; python -m ewma_ops.compiled compiles them"
+        )
 
 
 def _run_configured(
@@ -265,14 +270,13 @@ def _run_configured(
         from ewma_ops.job.recovery.store import RecoveryStore
         from ewma_ops.settings.load import load
 
-    if process_id == 0 and library.kernels is None:
-        print_line(
-            f"ewma: without compiled loops ({library.missing}): the same results at two to three "
-            "times the CPU; python -m ewma_ops.compiled compiles them"
-        )
+    if process_id == 0:
+        _say_what_is_missing()
     settings = load(config)
     recovery = settings.recovery
-    store = None if recovery is None else RecoveryStore(directory or recovery.directory)
+    store = None
+    if recovery is not None:
+        store = RecoveryStore(recovery.directory if directory is None else directory)
     jobs: list[Job] = []
 
     def build(stopping: threading.Event) -> Dataflow:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import final
 
+from ewma_ops.job.cluster.addresses import bound
 from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.messages import (
@@ -384,25 +385,16 @@ def refusal(own: Hello, hello: Hello) -> str:
 
 
 def _listening(cluster: Cluster) -> socket.socket:
-    host, port = cluster.socket_address(0)
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family)
-    except OSError as error:
-        raise _not_ours(cluster, error) from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _not_ours(cluster, error) from None
+    address = cluster.addresses[0]
+    with contextlib.ExitStack() as undo:
+        try:
+            listener = undo.enter_context(bound(address))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise ClusterError(
+                f"the address {address} of place 0, which this host is, cannot be listened on "
+                f"({error.strerror or error}): give an address of this host, and a port that is "
+                "free"
+            ) from None
+        undo.pop_all()
     return listener
-
-
-def _not_ours(cluster: Cluster, error: OSError) -> ClusterError:
-    what = error.strerror or str(error)
-    return ClusterError(
-        f"the address {cluster.addresses[0]} of place 0, which this host is, cannot be listened "
-        f"on ({what}): give an address of this host, and a port that is free"
-    )

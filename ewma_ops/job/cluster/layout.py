@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.job.cluster.addresses import host_and_port
 
 __all__ = ["DEFAULT_PORT", "Cluster", "find_cluster"]
 
@@ -121,8 +122,7 @@ class Cluster:
 
     def socket_address(self, place: int) -> tuple[str, int]:
         """Return host and port of a launcher, as sockets want them."""
-        host, _, port = self.addresses[place].rpartition(":")
-        return host.strip("[]"), int(port)
+        return host_and_port(self.addresses[place])
 
     def _workers_of(self, place: int) -> list[str]:
         host, _, port = self.addresses[place].rpartition(":")
