@@ -78,17 +78,22 @@ def follow(
             if run is None:
                 code = link.exit_code
                 return 1 if code is None else code
-            told = signals, grace_s, _never, lines, link, start
-            outcome = _adopt(store, run) or run_once(command, cluster.workers, store, None, *told)
+            outcome = _adopt(store, run) or run_once(
+                command,
+                cluster.workers,
+                store,
+                None,
+                signals,
+                grace_s,
+                lines=lines,
+                others=link,
+                start=start,
+            )
             notes = list(outcome.notes)
             link.end(Ended(run.id, outcome.code, outcome.text, outcome.again, notes))
             if signals:
                 link.await_told()
                 return outcome.code
-
-
-def _never() -> str:
-    return ""
 
 
 def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
@@ -100,7 +105,10 @@ def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
             return run
         now = time.monotonic()
         refused = link.refused
-        refused_since = (refused_since or now) if refused else None
+        if not refused:
+            refused_since = None
+        elif refused_since is None:
+            refused_since = now
         if refused_since is not None and now > refused_since + wait_s:
             raise ClusterError(
                 f"{refused}: make the same version, hosts, workers and configuration the same on "

@@ -160,8 +160,8 @@ def launch(
         command = partial(_worker_command, config_path, log_format, verbosity)
         try:
             if cluster is not None and cluster.place:
-                told = signals, grace_s, wait_s, measurements.lines, start
-                return _follow(settings, cluster, command, *told)
+                given = signals, grace_s, wait_s, measurements.lines, start
+                return _follow(settings, cluster, command, *given)
             opened = _opened(stack, settings, cluster, identify, signals, wait_s)
         except StoppedError:
             return 1
@@ -337,8 +337,8 @@ def _keep_running(
             began = time.monotonic()
             with contextlib.nullcontext() if discovery is None else discovery() as found:
                 overtaken = _never if found is None else found.reason
-                told = signals, grace_s, overtaken, measurements.lines
-                run = partial(run_once, command, workers, store, point, *told, start=start)
+                given = signals, grace_s, overtaken, measurements.lines
+                run = partial(run_once, command, workers, store, point, *given, start=start)
                 outcome = run() if together is None else together.run(run, signals, grace_s)
             _conclude(outcome.notes, report)
             in_vain = report.nothing_readable and outcome.code == 0 and until_end and not signals
