@@ -130,7 +130,8 @@ def test_sessions(page: Path) -> None:
 
 def completed(block: Block) -> str:
     """Return a configuration; the pages on data and alarms show what is of interest of one."""
-    if block.page.name not in ("your-data.md", "alarms.md"):
+    in_part = block.page.parent.name == "data" or block.page.name in ("your-data.md", "alarms.md")
+    if not in_part:
         return block.text
     others = {
         "kafka": 'bootstrap_servers = "127.0.0.1:9092"',

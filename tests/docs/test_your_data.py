@@ -1,4 +1,4 @@
-"""The page "Your data": every example is read as it says."""
+"""The pages on your data: every example is read as its page says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.docs.test_pages import ROOT, Block, completed
 from tests.docs.test_pages import _blocks_of as blocks_of
 from tests.helpers.registry import small_registry
 
-PAGE = ROOT / "docs" / "your-data.md"
+PAGES = [ROOT / "docs" / "your-data.md", *sorted((ROOT / "docs" / "data").glob("*.md"))]
 SCHEMA_FILES = {"avsc": ("reading.avsc", "AVRO"), "proto": ("reading.proto", "PROTOBUF")}
 REGISTRY = "http://127.0.0.1:8081"
 
@@ -36,14 +36,14 @@ class Example(NamedTuple):
 
 
 def examples() -> list[Any]:
-    blocks = blocks_of(PAGE)
+    blocks = [block for page in PAGES for block in blocks_of(page)]
     found, schema = [], None
     while blocks:
         if blocks[0].kind in SCHEMA_FILES:
             schema = blocks.pop(0)
         own = [blocks.pop(0) for _ in range(3)]
         assert [block.kind for block in own] == ["toml", "json", "text"]
-        found.append(pytest.param(Example(schema, *own), id=f"line {own[0].line}"))
+        found.append(pytest.param(Example(schema, *own), id=f"{own[0].page.name}:{own[0].line}"))
         schema = None
     return found
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 FLOWS = Path(__file__).parents[2] / "flows"
 OTHERS = {"__init__", "scale_frames", "smooth"}
-"""``scale_frames`` is a format, run by the test of docs/your-data.md; ``smooth`` needs Kafka."""
+"""``scale_frames`` is a format, run by the test of docs/data/formats.md; ``smooth`` needs Kafka."""
 EXAMPLES = sorted(path.stem for path in FLOWS.glob("*.py") if path.stem not in OTHERS)
 
 
