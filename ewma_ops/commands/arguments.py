@@ -6,25 +6,38 @@ Knows argparse; must not know which command an argument is of.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import TypeAlias
 
 from ewma_ops.settings.moments import moment_ms
 from ewma_ops.stats.durations import duration_ms
 
-__all__ = ["count", "moment", "positive", "seconds"]
+__all__ = ["Commands", "duration", "moment", "seconds", "whole"]
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
-def positive(text: str) -> int:
-    """Return a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return the type of a whole number between bounds; ``None`` for no upper one.
 
+    Examples
+    --------
+    >>> whole(1, 200)("40")
+    40
+    >>> whole(1)("0")
+    Traceback (most recent call last):
+        ...
+    argparse.ArgumentTypeError: '0' is not a whole number of at least 1
+    """
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most:,}"
 
-def count(text: str) -> int:
-    """Return a whole number from 0 to 10,000."""
-    if not text.isdecimal() or int(text) > 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
-    return int(text)
+    def number(text: str) -> int:
+        found = int(text) if text.isdecimal() else None
+        if found is None or found < least or (most is not None and found > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
+        return found
+
+    return number
 
 
 def moment(text: str) -> int:
@@ -37,7 +50,12 @@ def moment(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Return a duration, or 0, in seconds."""
+    return 0.0 if text == "0" else duration(text)
+
+
+def duration(text: str) -> float:
+    """Return a duration in seconds, > 0."""
     try:
-        return 0.0 if text == "0" else duration_ms(text) / 1000
+        return duration_ms(text) / 1000
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ewma_ops import __version__
 from ewma_ops.commands import design, plan, watch
-from ewma_ops.commands.arguments import count, moment, positive, seconds
+from ewma_ops.commands.arguments import Commands, moment, seconds, whole
 from ewma_ops.errors import ConfigError, EwmaError
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.relay import relayed_stderr
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_init(commands: design.Commands) -> None:
+def _add_init(commands: Commands) -> None:
     init = commands.add_parser("init", help="look at a topic, and write a configuration file")
     init.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
     init.add_argument("--topic", required=True)
@@ -121,10 +121,10 @@ def _add_cluster(run: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_jobs(commands: design.Commands) -> None:
+def _add_jobs(commands: Commands) -> None:
     run = commands.add_parser("run", help="smooth a topic as a configuration file says")
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
-    run.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (1)")
+    run.add_argument("--workers", type=whole(1), default=1, metavar="N", help="processes (1)")
     _add_cluster(run)
     run.add_argument(
         "--grace",
@@ -163,7 +163,11 @@ def _add_jobs(commands: design.Commands) -> None:
         "--wait", type=seconds, default="0", metavar="TIME", help="how long brokers may be away"
     )
     check.add_argument(
-        "--sample", type=count, default=100, metavar="N", help="newest messages to look at (100)"
+        "--sample",
+        type=whole(0, 10_000),
+        default=100,
+        metavar="N",
+        help="newest messages to look at (100)",
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(command=_check)
@@ -173,7 +177,7 @@ def _add_jobs(commands: design.Commands) -> None:
     verify.set_defaults(command=_verify)
 
 
-def _add_tools(commands: design.Commands) -> None:
+def _add_tools(commands: Commands) -> None:
     try_ = commands.add_parser("try", help="smooth the messages of a file, without a broker")
     try_.add_argument("config", type=Path, metavar="CONFIG.toml")
     try_.add_argument("file", metavar="FILE", help="a message a line; - for standard input")
@@ -208,7 +212,7 @@ def _add_tools(commands: design.Commands) -> None:
     redrive.set_defaults(command=_redrive)
 
 
-def _add_alarm_tools(commands: design.Commands) -> None:
+def _add_alarm_tools(commands: Commands) -> None:
     notify = commands.add_parser("notify", help="send alarms to Alertmanagers or a webhook")
     notify.add_argument("config", type=Path, metavar="CONFIG.toml")
     notify.set_defaults(command=_notify)
@@ -228,7 +232,7 @@ def _add_alarm_tools(commands: design.Commands) -> None:
     explain.set_defaults(command=_explain)
 
 
-def _add_backtest(commands: design.Commands) -> None:
+def _add_backtest(commands: Commands) -> None:
     backtest = commands.add_parser(
         "backtest", help="count the alarms that the rules would have raised in a history"
     )
@@ -259,7 +263,7 @@ def _add_backtest(commands: design.Commands) -> None:
     )
     backtest.add_argument(
         "--warm-up",
-        type=positive,
+        type=whole(1),
         metavar="N",
         help="with --forecast: readings of a series before its forecasts are judged (50)",
     )

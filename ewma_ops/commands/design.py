@@ -7,14 +7,13 @@ for, as the command line imports this module each time.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ewma_ops.commands.arguments import Commands
     from ewma_ops.monitor.chart_design import Design
 
-__all__ = ["Commands", "add_command", "as_json", "as_text"]
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+__all__ = ["add_command", "as_json", "as_text"]
 
 
 def add_command(commands: Commands) -> None:

@@ -10,8 +10,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ewma_ops.commands.arguments import Commands, whole
+
 if TYPE_CHECKING:
-    from ewma_ops.commands.design import Commands
     from ewma_ops.job.capacity import Plan
 
 __all__ = ["add_command", "as_json", "as_text"]
@@ -34,24 +35,18 @@ def add_command(commands: Commands) -> None:
         ("rate", "readings a second, at the busiest time"),
         ("series", "how many series there will be"),
     ):
-        parser.add_argument(f"--{name}", type=_count, required=True, metavar="N", help=what)
+        parser.add_argument(
+            f"--{name}", type=whole(1, 10**12), required=True, metavar="N", help=what
+        )
     parser.add_argument(
-        "--id-bytes", type=_length, default=16, metavar="N", help="length of a series id (16)"
+        "--id-bytes",
+        type=whole(1, _LONGEST_ID),
+        default=16,
+        metavar="N",
+        help="length of a series id (16)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_run)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10**12:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 10^12")
-    return int(text)
-
-
-def _length(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _LONGEST_ID:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LONGEST_ID}")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

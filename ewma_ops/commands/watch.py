@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ewma_ops.commands.design import Commands
+from ewma_ops.commands.arguments import Commands, duration, whole
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.job.allocator import return_freed_memory
 from ewma_ops.lazy import importing
-from ewma_ops.stats.durations import duration_ms
 
 if TYPE_CHECKING:
     from ewma_ops.settings.bind import Bind
+    from ewma_ops.settings.model import Settings
     from ewma_ops.watch.server import Watching
     from ewma_ops.watch.view import Looks, View
 
@@ -31,6 +31,7 @@ __all__ = ["add_command"]
 _LOOK_S = 0.05
 _SORTS = ("name", "value", "average", "z", "change", "seen", "readings", "alarm")
 _WIDE = 1600
+_MOST_ROWS = 200
 _TOKEN = "EWMA_WATCH_TOKEN"
 
 
@@ -58,7 +59,9 @@ def add_command(commands: Commands) -> None:
     top.add_argument("--filter", default="", metavar="TEXT", help="a text in ids, or a pattern")
     top.add_argument("--sort", choices=_SORTS, default="name", help="what to sort by (name)")
     top.add_argument("--once", action="store_true", help="print a plain table, and end")
-    top.add_argument("--rows", type=_rows, default=40, metavar="N", help="with --once (40)")
+    top.add_argument(
+        "--rows", type=whole(1, _MOST_ROWS), default=40, metavar="N", help="with --once (40)"
+    )
     top.set_defaults(command=_top)
 
     plot = commands.add_parser("plot", help="draw series of a job into a file")
@@ -76,7 +79,7 @@ def add_command(commands: Commands) -> None:
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--history", type=_history, metavar="TIME", help="how far back to begin (watch.history, 1h)"
+        "--history", type=duration, metavar="TIME", help="how far back to begin (watch.history, 1h)"
     )
 
 
@@ -91,17 +94,10 @@ def _bind(text: str) -> Bind:
         ) from None
 
 
-def _history(text: str) -> float:
-    try:
-        return duration_ms(text) / 1000
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _rows(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 200:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 200")
-    return int(text)
+def _history_s(options: argparse.Namespace, settings: Settings) -> float:
+    """Return how far back to begin: as it is given, or as the configuration says."""
+    own: float | None = options.history
+    return settings.watch.history.total_seconds() if own is None else own
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -117,10 +113,10 @@ def _watch(options: argparse.Namespace) -> int:
             settings,
             options.config,
             _tell,
-            bind=options.bind or own.bind,
+            bind=own.bind if options.bind is None else options.bind,
             hosts=own.hosts,
             token=own.token,
-            history_s=own.history.total_seconds() if options.history is None else options.history,
+            history_s=_history_s(options, settings),
         )
     except KeyboardInterrupt:  # uvicorn hands on what ended it
         return 0
@@ -153,7 +149,7 @@ def _top(options: argparse.Namespace) -> int:
     from ewma_ops.watch.view import View
 
     view = View(q=options.filter, sort=options.sort, desc=options.sort != "name", rows=options.rows)
-    return _top_elsewhere(options, view) if options.connect else _top_here(options, view)
+    return _top_here(options, view) if options.connect is None else _top_elsewhere(options, view)
 
 
 def _top_here(options: argparse.Namespace, view: View) -> int:
@@ -162,10 +158,8 @@ def _top_here(options: argparse.Namespace, view: View) -> int:
         from ewma_ops.watch.server import watching
 
     settings = load(options.config)
-    history_s = settings.watch.history.total_seconds()
-    history_s = history_s if options.history is None else options.history
     _hold_little()
-    with watching(settings, history_s, logs=False) as watched:
+    with watching(settings, _history_s(options, settings), logs=False) as watched:
         if options.once:
             _wait(watched)
         _look(watched.looker(show_brokers=True), options.config.name, view, once=options.once)
@@ -235,8 +229,7 @@ def _plot(options: argparse.Namespace) -> int:
     if len(asked) > MOST_OPEN:
         raise ConfigError(f"{len(asked)} series: give at most {MOST_OPEN}")
     settings = load(options.config)
-    history_s = settings.watch.history.total_seconds()
-    history_s = history_s if options.history is None else options.history
+    history_s = _history_s(options, settings)
     with watching(settings, history_s, logs=False) as watched:
         _wait(watched)
         view = View(open=asked, width=_WIDE)

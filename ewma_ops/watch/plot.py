@@ -32,9 +32,7 @@ def as_html(charts: list[dict[str, Any]], measure: dict[str, Any], title: str) -
     """Return a page of some charts, as `Looker.charts` returns them, with all that it needs."""
     vendor = _STATIC / "vendor"
     (uplot_js,), (uplot_css,) = vendor.glob("uplot-*.min.js"), vendor.glob("uplot-*.min.css")
-    modules = [
-        (_STATIC / name).read_text("utf-8") for name in ("format.js", "ahead.js", "chart.js")
-    ]
+    modules = [(_STATIC / name).read_text("utf-8") for name in _MODULES]
     script = "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in modules)
     data = msgspec.json.encode({"charts": charts, "measure": measure}).decode()
     parts = {

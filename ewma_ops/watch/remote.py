@@ -31,7 +31,7 @@ _NEW_VIEW_S = 0.5
 """How long a table that was never asked for is waited for before what there was is shown."""
 _MOST_BYTES = 8 << 20
 _JOIN_S = 0.5
-_UNAUTHORIZED, _REFUSED, _NOT_FOUND = 401, 400, 404
+_UNAUTHORIZED, _REFUSED = 401, 400
 _TOKEN = re.compile(r"(?:^|&)token=([^&]*)")
 
 

@@ -15,7 +15,7 @@ from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Input, Static
 
 from ewma_ops.watch.plain import cells, head_line, heads
-from ewma_ops.watch.view import SORTS, Looks, View
+from ewma_ops.watch.view import MOST_ROWS, SORTS, Looks, View
 
 __all__ = ["Top"]
 
@@ -86,7 +86,7 @@ class Top(App[None]):
             return
         table = tables.first()
         room = max(self.size.height - 4, 1)
-        asked = _changed(self._view, rows=min(room, 200))
+        asked = _changed(self._view, rows=min(room, MOST_ROWS))
         found = self._looker.table(asked)
         self._matched = found["matched"]
         rows = cells(found)

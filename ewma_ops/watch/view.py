@@ -36,10 +36,10 @@ from ewma_ops.watch.search import Search
 from ewma_ops.watch.states import in_states, state_of
 from ewma_ops.watch.status import Status, health
 
-__all__ = ["MOST_OPEN", "SORTS", "Looker", "Looks", "View", "iso"]
+__all__ = ["MOST_OPEN", "MOST_ROWS", "SORTS", "Looker", "Looks", "View", "iso"]
 
 MOST_OPEN = 6
-_MOST_ROWS = 200
+MOST_ROWS = 200
 _SPARK_STEPS = 100
 _MOST_CAUSES = 20
 _MOST_ALARMS = 100
@@ -59,7 +59,7 @@ class View(Struct, frozen=True):
     desc: bool = False
     only: tuple[str, ...] = ()
     first: Annotated[int, Meta(ge=0, le=1 << 31)] = 0
-    rows: Annotated[int, Meta(ge=0, le=_MOST_ROWS)] = 30
+    rows: Annotated[int, Meta(ge=0, le=MOST_ROWS)] = 30
     open: Annotated[tuple[str, ...], Meta(max_length=MOST_OPEN)] = ()
     measure: Annotated[int, Meta(ge=0)] = 0
     width: Annotated[int, Meta(ge=50, le=5_000)] = 900

@@ -59,13 +59,13 @@ def test_what_is_no_count_is_refused(text: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as exit_:
         main(["plan", "--rate", text, "--series", "10"])
     assert exit_.value.code == 2
-    assert "is not a whole number from 1 to 10^12" in capsys.readouterr().err
+    assert "is not a whole number from 1 to 1,000,000,000,000" in capsys.readouterr().err
 
 
 def test_an_id_longer_than_any_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*ASKED, "--id-bytes", "1000000000"])
-    assert "'1000000000' is not a whole number from 1 to 10000" in capsys.readouterr().err
+    assert "'1000000000' is not a whole number from 1 to 10,000" in capsys.readouterr().err
 
 
 def test_too_much_for_one_job_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
