@@ -15,19 +15,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ewma_ops import __version__
-from ewma_ops.commands import design, plan, watch
+from ewma_ops.commands import design, looking_back, plan, watch
 from ewma_ops.commands.arguments import Commands, moment, seconds, whole
-from ewma_ops.errors import ConfigError, EwmaError
+from ewma_ops.errors import EwmaError
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.relay import relayed_stderr
 from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
-
-if TYPE_CHECKING:
-    from ewma_ops.commands.past import FileColumns, Span
 
 __all__ = ["main"]
 
@@ -78,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     design.add_command(commands)
     plan.add_command(commands)
     _add_alarm_tools(commands)
+    looking_back.add_commands(commands)
 
     demo = commands.add_parser("demo", help="run a job on real data, with an embedded broker")
     demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
@@ -172,12 +169,12 @@ def _add_jobs(commands: Commands) -> None:
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.set_defaults(command=_check)
 
+
+def _add_tools(commands: Commands) -> None:
     verify = commands.add_parser("verify", help="check the output topic against the input topic")
     verify.add_argument("config", type=Path, metavar="CONFIG.toml")
     verify.set_defaults(command=_verify)
 
-
-def _add_tools(commands: Commands) -> None:
     try_ = commands.add_parser("try", help="smooth the messages of a file, without a broker")
     try_.add_argument("config", type=Path, metavar="CONFIG.toml")
     try_.add_argument("file", metavar="FILE", help="a message a line; - for standard input")
@@ -217,75 +214,11 @@ def _add_alarm_tools(commands: Commands) -> None:
     notify.add_argument("config", type=Path, metavar="CONFIG.toml")
     notify.set_defaults(command=_notify)
 
-    tune = commands.add_parser("tune", help="find the decay that predicts a history best")
-    tune.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml")
-    _add_past(tune)
-    tune.add_argument("--by-time", action="store_true", help="without CONFIG: decay by time")
-    tune.set_defaults(command=_tune)
-
-    _add_backtest(commands)
-
     explain = commands.add_parser("explain", help="show which readings raised an alarm")
     explain.add_argument("alarm", metavar="ALARM_ID")
     explain.add_argument("config", type=Path, metavar="CONFIG.toml")
     explain.add_argument("--json", action="store_true", help="print one JSON object")
     explain.set_defaults(command=_explain)
-
-
-def _add_backtest(commands: Commands) -> None:
-    backtest = commands.add_parser(
-        "backtest", help="count the alarms that the rules would have raised in a history"
-    )
-    backtest.add_argument("config", type=Path, metavar="CONFIG.toml")
-    _add_past(backtest)
-    backtest.add_argument(
-        "--false-alarms",
-        metavar="RATE",
-        help='what to calibrate for, such as "1 per week" (what each rule says)',
-    )
-    backtest.add_argument(
-        "--write", action="store_true", help="write the calibrated limits into CONFIG.toml"
-    )
-    backtest.add_argument(
-        "--forecast",
-        action="store_true",
-        help="compare forecasts with what came, by horizon, in place of alarms",
-    )
-    backtest.add_argument(
-        "--horizons",
-        metavar="LIST",
-        help='with --forecast: how far ahead, such as "15min,1h", or "1,6,24" readings',
-    )
-    backtest.add_argument(
-        "--season",
-        metavar="LENGTH",
-        help="with --forecast: compare with a season ago: day, week, a duration, or readings",
-    )
-    backtest.add_argument(
-        "--warm-up",
-        type=whole(1),
-        metavar="N",
-        help="with --forecast: readings of a series before its forecasts are judged (50)",
-    )
-    backtest.set_defaults(command=_backtest)
-
-
-def _add_past(parser: argparse.ArgumentParser) -> None:
-    """Declare where readings of the past are from."""
-    parser.add_argument(
-        "--file", type=Path, metavar="FILE", help="a Parquet or CSV file, not the input topic"
-    )
-    for name, when in (("--from", "then or later"), ("--to", "before")):
-        parser.add_argument(
-            name,
-            type=moment,
-            dest=f"{name[2:]}_ms",
-            metavar="TIME",
-            help=f"readings of {when} (of a topic: messages that were written {when})",
-        )
-    for name, what in (("--value", "values"), ("--series-id", "ids"), ("--time", "event times")):
-        parser.add_argument(name, metavar="COLUMN", help=f"column of the file with the {what}")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def one_thread_for_matrices() -> None:
@@ -390,68 +323,11 @@ def _notify(options: argparse.Namespace) -> int:
     return run_notify(options.config)
 
 
-def _tune(options: argparse.Namespace) -> int:
-    with importing():
-        from ewma_ops.commands.tune import tune
-
-    return tune(
-        options.config, options.file, *_past(options), by_time=options.by_time, as_json=options.json
-    )
-
-
-def _backtest(options: argparse.Namespace) -> int:
-    _refuse_of_the_other(options)
-    if options.forecast:
-        with importing():
-            from ewma_ops.commands.backtest_forecasts import WARM_UP, backtest_forecasts
-
-        return backtest_forecasts(
-            options.config,
-            options.file,
-            *_past(options),
-            horizons=options.horizons,
-            season=options.season,
-            warm_up=WARM_UP if options.warm_up is None else options.warm_up,
-            as_json=options.json,
-        )
-    with importing():
-        from ewma_ops.commands.backtest import backtest
-
-    return backtest(
-        options.config,
-        options.file,
-        *_past(options),
-        false_alarms=options.false_alarms,
-        write=options.write,
-        as_json=options.json,
-    )
-
-
-def _refuse_of_the_other(options: argparse.Namespace) -> None:
-    """Refuse options about alarms with --forecast, and those about forecasts without."""
-    of_alarms, of_forecasts = ("false_alarms", "write"), ("horizons", "season", "warm_up")
-    what, fix = (
-        ("alarms", "leave --forecast out") if options.forecast else ("forecasts", "add --forecast")
-    )
-    for name in of_alarms if options.forecast else of_forecasts:
-        if getattr(options, name):
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} is about {what}: {fix}, or leave {option} out")
-
-
 def _explain(options: argparse.Namespace) -> int:
     with importing():
         from ewma_ops.commands.explain import explain_alarm
 
     return explain_alarm(options.alarm, options.config, as_json=options.json)
-
-
-def _past(options: argparse.Namespace) -> tuple[FileColumns, Span]:
-    from ewma_ops.commands.past import FileColumns, Span
-
-    value = FileColumns().value if options.value is None else options.value
-    columns = FileColumns(value, options.series_id, options.time)
-    return columns, Span(options.from_ms, options.to_ms)
 
 
 def _verify(options: argparse.Namespace) -> int:
