@@ -8,26 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from struct import Struct
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.columns.byte_columns import BytesColumn, taken, words_at
+from ewma_ops.columns.byte_columns import BytesColumn, words_at
 from ewma_ops.serde.decoder import Decoder, are_many
-from ewma_ops.serde.fields import (
-    Fields,
-    Format,
-    Reasons,
-    RecordFields,
-    Refused,
-    not_utf8,
-    read_each,
-)
+from ewma_ops.serde.fields import Fields, Format, Refused, text_of
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
-from ewma_ops.serde.spans import read_text_floats
+from ewma_ops.serde.spans import Mask, read_text_floats
 
 __all__ = ["BareDecoder", "BareName"]
 
@@ -78,22 +70,14 @@ class BareDecoder(Decoder):
             and options.decimal == "."
         )
 
-    def _read(
-        self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
-    ) -> Fields:
+    def _by_columns(self, payloads: Sequence[bytes | None]) -> tuple[Mask, Fields] | None:
         if not self._is_quick or not are_many(payloads, _FEW):
-            return super()._read(payloads, record, rejected)
+            return None
         column, good = self._column(payloads)
         fields = Fields(None, None, [self._number_reader.blank_sentinels(column)])
-        if good.all():
-            return fields
-        usual, others = np.flatnonzero(good), np.flatnonzero(~good)
-        rest = self._read_documents(
-            taken(payloads, others), others.tolist(), record.take(others), rejected
-        )
-        return fields.take(usual).merged(usual, rest, others)
+        return good, fields if good.all() else fields.take(np.flatnonzero(good))
 
-    def _column(self, payloads: BytesColumn) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _column(self, payloads: BytesColumn) -> tuple[NDArray[np.float64], Mask]:
         """Return the numbers, and which of them are usual ones."""
         if self._dtype is None:
             return read_text_floats(payloads, payloads.stops > payloads.starts)
@@ -105,40 +89,27 @@ class BareDecoder(Decoder):
         return column, good & (self._infinite | ~np.isinf(column))
 
 
-class _Text:
+class _Text(Format):
     """Payloads to the text they are; one of ``words`` may be empty."""
 
     def __init__(self, words: frozenset[str]) -> None:
         self._is_empty_known = "" in words
 
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        return read_each(self._document, payloads, places, rejected, blank=None)
-
-    def _document(self, payload: bytes) -> str:
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError as error:
-            raise Refused("not-utf8", not_utf8(error)) from None
-        if not text.strip() and not self._is_empty_known:
+    def document(self, payload: bytes) -> str:
+        text = text_of(payload).strip()
+        if not text and not self._is_empty_known:
             raise Refused("empty", "the value is empty")
-        return text.strip()
+        return text
 
 
-class _Binary:
+class _Binary(Format):
     """Payloads to the number that their bytes are."""
 
     def __init__(self, name: BareName) -> None:
         self._name = name
         self._struct = Struct(_BINARY[name])
 
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        return read_each(self._document, payloads, places, rejected, blank=None)
-
-    def _document(self, payload: bytes) -> float:
+    def document(self, payload: bytes) -> float:
         if not payload:
             raise Refused("empty", "the value is empty")
         if len(payload) != self._struct.size:

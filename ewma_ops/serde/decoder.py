@@ -1,8 +1,8 @@
 """What every decoder of payloads checks: bounds, ids and times, each rejection with its cause.
 
-Knows what a reading may be; must not know any format. A format turns payloads into documents; it
-may override `Decoder._read` with a quicker way to columns. Bytes never raise here: what cannot be
-read, or is out of bounds, is rejected, alone, with a cause.
+Knows what a reading may be; must not know any format. A format turns payloads into documents; a
+decoder of its own may read usual ones more quickly, by `Decoder._by_columns`. Bytes never raise
+here: what cannot be read, or is out of bounds, is rejected, alone, with a cause.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.several import split
+from ewma_ops.serde.spans import Mask
 from ewma_ops.serde.watch import PathWatch
 
 __all__ = ["CAUSES", "Decoded", "Decoder", "are_many"]
@@ -99,7 +100,7 @@ class Decoder:
     Parameters
     ----------
     format_
-        Turns payloads into documents; ``None`` for a decoder that overrides `_read`.
+        Turns payloads into documents; ``None`` for a decoder with its own `_read` and `documents`.
     options
         Where in a message a reading stands, and which readings are taken.
 
@@ -208,13 +209,30 @@ class Decoder:
     def _read(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
     ) -> Fields:
-        """Read the fields of every payload; what cannot be read is added to ``rejected``.
+        """Read the fields of every payload; what cannot be read is added to ``rejected``."""
+        read = self._by_columns(payloads)
+        if read is None:
+            return self._one_by_one(payloads, range(len(payloads)), record, rejected)
+        usual, fields = read
+        if usual.all():
+            return fields
+        others = np.flatnonzero(~usual)
+        rest = self._one_by_one(
+            taken(payloads, others), others.tolist(), record.take(others), rejected
+        )
+        return fields.merged(np.flatnonzero(usual), rest, others)
 
-        A format that has a quicker way than by documents overrides this.
+    def _by_columns(
+        self,
+        payloads: Sequence[bytes | None],  # noqa: ARG002 - of those that override it
+    ) -> tuple[Mask, Fields] | None:
+        """Return which payloads are usual ones, and the fields of those, found without documents.
+
+        ``None`` if that is not worth while; a format that has no such way leaves this as it is.
         """
-        return self._read_documents(payloads, range(len(payloads)), record, rejected)
+        return None
 
-    def _read_documents(
+    def _one_by_one(
         self,
         payloads: Sequence[bytes | None],
         places: Sequence[int],
@@ -344,16 +362,11 @@ class Decoder:
         return moments.astype(np.int64)
 
 
-class _Empty:
+class _Empty(Format):
     """The document of a message that has no value."""
 
-    def documents(
-        self,
-        payloads: Sequence[bytes | None],
-        places: Sequence[int],  # noqa: ARG002 - of the protocol
-        rejected: Reasons,  # noqa: ARG002
-    ) -> list[Any]:
-        return [{} for _ in payloads]
+    def document(self, payload: bytes) -> Any:  # noqa: ARG002 - of the interface
+        return {}
 
 
 def _of_tombstones(options: DecoderOptions) -> DecoderOptions:

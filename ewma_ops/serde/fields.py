@@ -5,8 +5,9 @@ Knows columns; must not know how payloads are read, nor any bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ __all__ = [
     "Refused",
     "distinct",
     "not_utf8",
-    "read_each",
+    "text_of",
 ]
 
 
@@ -33,51 +34,54 @@ Reasons = dict[int, tuple[str, str]]
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-class Format(Protocol):
-    """A format of payloads: what turns them into documents."""
-
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return a document for each payload: dict, list, text, numbers, times, ``None``.
-
-        The i-th payload is that at ``places[i]`` of a run. Where one is no document, cause and
-        detail are noted, ``rejected.setdefault(places[i], (cause, detail))``, with a cause of
-        `ewma_ops.serde.decoder.CAUSES`, and ``{}`` stands in its place. Bytes never raise.
-        """
-
-
 class Refused(Exception):
     """A payload, or a field of it, is no reading: its arguments are cause and detail."""
 
 
-def read_each(
-    read: Callable[[bytes], Any],
-    payloads: Sequence[bytes | None],
-    places: Sequence[int],
-    rejected: Reasons,
-    *,
-    blank: object,
-) -> list[Any]:
-    """Return what is read of each payload; where that is refused note why, and put ``blank``.
+class Format(ABC):
+    """A format of payloads: what turns each of them into a document."""
 
-    A ``read`` that refuses a payload raises `Refused`; tombstones are refused here.
-    """
-    found: list[Any] = []
-    for place, payload in zip(places, payloads, strict=True):
-        try:
-            if payload is None:
-                raise Refused("tombstone", "the value is null")
-            found.append(read(payload))
-        except Refused as refused:
-            found.append(blank)
-            rejected.setdefault(place, refused.args)
-    return found
+    @abstractmethod
+    def document(self, payload: bytes) -> Any:
+        """Return what a payload holds: dict, list, text, number, time, ``None``.
+
+        Raises
+        ------
+        Refused
+            If that is no document, with a cause of `ewma_ops.serde.decoder.CAUSES`. Whatever the
+            bytes are, nothing else is raised.
+        """
+
+    def documents(
+        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
+    ) -> list[Any]:
+        """Return the document of each payload, of which the i-th is that at ``places[i]`` of a run.
+
+        Where one is refused, cause and detail are noted by place, and ``{}`` stands for it.
+        """
+        found: list[Any] = []
+        for place, payload in zip(places, payloads, strict=True):
+            try:
+                if payload is None:
+                    raise Refused("tombstone", "the value is null")
+                found.append(self.document(payload))
+            except Refused as refused:
+                found.append({})
+                rejected.setdefault(place, refused.args)
+        return found
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
     """Say what is wrong with bytes that are no text."""
     return f"not UTF-8: {error.reason} (byte {error.start})"
+
+
+def text_of(payload: bytes) -> str:
+    """Return the text that a payload is, or refuse it."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise Refused("not-utf8", not_utf8(error)) from None
 
 
 SKIPPED = ("", "")

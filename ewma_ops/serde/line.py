@@ -17,7 +17,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ewma_ops.serde.fields import Refused, not_utf8
+from ewma_ops.serde.fields import Refused, text_of
 from ewma_ops.serde.line_columns import PointColumns
 from ewma_ops.serde.lines import LinesDecoder
 from ewma_ops.serde.numbers import shown
@@ -86,10 +86,7 @@ class _Points:
         self._fields = None if whole else named
 
     def lines(self, payload: bytes) -> list[Any]:
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError as error:
-            raise Refused("not-utf8", not_utf8(error)) from None
+        text = text_of(payload)
         found: list[Any] = []
         at = 0
         while at < len(text) and len(found) <= MOST_READINGS:

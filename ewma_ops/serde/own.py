@@ -13,19 +13,19 @@ crash they are read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.named import import_named
-from ewma_ops.serde.fields import Reasons, Refused, read_each
+from ewma_ops.serde.fields import Format, Refused
 
 __all__ = ["OwnFormat"]
 
 _LONGEST = 200
 
 
-class OwnFormat:
+class OwnFormat(Format):
     """Call a user's function for each payload.
 
     Parameters
@@ -41,7 +41,7 @@ class OwnFormat:
 
     Examples
     --------
-    >>> rejected: Reasons = {}
+    >>> rejected: dict[int, tuple[str, str]] = {}
     >>> OwnFormat("json:loads").documents([b'{"x": 1}', b"?"], [0, 1], rejected)
     [{'x': 1}, {}]
     >>> rejected
@@ -57,13 +57,8 @@ class OwnFormat:
             )
         self._decode: Callable[[bytes], Any] = found
 
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return what the function makes of each payload; ``{}`` where it fails."""
-        return read_each(self._read, payloads, places, rejected, blank={})
-
-    def _read(self, payload: bytes) -> Any:
+    def document(self, payload: bytes) -> Any:
+        """Return what the function makes of a payload; `Refused` where it fails."""
         try:
             return self._decode(payload)
         except Exception as error:  # noqa: BLE001 - any error is reported in the dead letter

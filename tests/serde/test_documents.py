@@ -14,26 +14,21 @@ import pytest
 
 from ewma_ops.columns.rejections import Rejections
 from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
-from ewma_ops.serde.fields import Reasons
+from ewma_ops.serde.fields import Format
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 
 HUGE = pytest.param(10**5000, "id-too-long", id="huge")
 
 
-class AsTheyAre:
+class AsTheyAre(Format):
     """A format whose payloads are places in a list of documents."""
 
     def __init__(self, documents: list[Any]) -> None:
         self._documents = documents
 
-    def documents(self, payloads: Any, places: Any, rejected: Reasons) -> list[Any]:
-        found = []
-        for place, payload in zip(places, payloads, strict=True):
-            if payload is None:
-                rejected.setdefault(place, ("tombstone", "the value is null"))
-            found.append({} if payload is None else self._documents[int(payload)])
-        return found
+    def document(self, payload: bytes) -> Any:
+        return self._documents[int(payload)]
 
 
 def decode(*documents: Any, **options: Any) -> Decoded:

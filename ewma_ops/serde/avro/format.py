@@ -15,7 +15,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.avro.schema import WRAPPED, ready
-from ewma_ops.serde.fields import Reasons, Refused, not_utf8, read_each
+from ewma_ops.serde.fields import Format, Refused, not_utf8
 from ewma_ops.serde.schemas import (
     PREFIX_BYTES,
     BadSchemaError,
@@ -73,7 +73,7 @@ class _Reader(NamedTuple):
         return found[WRAPPED] if self.is_wrapped else found
 
 
-class AvroFormat:
+class AvroFormat(Format):
     """Read Avro with the id of its schema before it.
 
     Each payload is read with the schema that it was written with: what that has not is absent.
@@ -96,17 +96,12 @@ class AvroFormat:
 
         self._readers = Prepared(schemas, make, _CAUSE)
 
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return read_each(self._document, payloads, places, rejected, blank={})
-
-    def _document(self, payload: bytes) -> Any:
+    def document(self, payload: bytes) -> Any:
+        """Return what a payload holds; `Refused` if it is none."""
         return self._readers.of(payload).document(payload, PREFIX_BYTES)
 
 
-class SingleAvroFormat:
+class SingleAvroFormat(Format):
     r"""Read Avro that is all of one schema, or its single-object encoding.
 
     Parameters
@@ -148,13 +143,8 @@ class SingleAvroFormat:
         digest = bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
         self._header = _MARKER + digest
 
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return read_each(self._document, payloads, places, rejected, blank={})
-
-    def _document(self, payload: bytes) -> Any:
+    def document(self, payload: bytes) -> Any:
+        """Return what a payload holds; `Refused` if it is none."""
         if payload.startswith(self._header):
             return self._reader.document(payload, len(self._header))
         try:

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from ewma_ops.columns.byte_columns import taken
 from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.fields import Fields, Reasons, RecordFields
 from ewma_ops.serde.json.by_shape import ColumnReader
@@ -22,6 +19,7 @@ from ewma_ops.serde.json.documents import JsonFormat, without_schema_ids
 from ewma_ops.serde.json.one_by_one import RowReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
+from ewma_ops.serde.spans import Mask
 
 __all__ = ["JsonDecoder"]
 
@@ -63,17 +61,17 @@ class JsonDecoder(Decoder):
     def _read(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
     ) -> Fields:
-        payloads = without_schema_ids(payloads)
-        if self._rows is None:
-            return super()._read(payloads, record, rejected)
-        read = self._columns.read(payloads)
-        if read is None:
-            return self._rows.read(payloads, range(len(payloads)), record, rejected)
-        alike, fields = read
-        if alike.all():
-            return fields
-        others = np.flatnonzero(~alike)
-        rest = self._rows.read(
-            taken(payloads, others), others.tolist(), record.take(others), rejected
-        )
-        return fields.merged(np.flatnonzero(alike), rest, others)
+        return super()._read(without_schema_ids(payloads), record, rejected)
+
+    def _by_columns(self, payloads: Sequence[bytes | None]) -> tuple[Mask, Fields] | None:
+        return None if self._rows is None else self._columns.read(payloads)
+
+    def _one_by_one(
+        self,
+        payloads: Sequence[bytes | None],
+        places: Sequence[int],
+        record: RecordFields,
+        rejected: Reasons,
+    ) -> Fields:
+        read = super()._one_by_one if self._rows is None else self._rows.read
+        return read(payloads, places, record, rejected)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn
-from ewma_ops.serde.fields import Reasons, Refused, not_utf8
+from ewma_ops.serde.fields import Format, Reasons, Refused, not_utf8
 from ewma_ops.serde.paths import Paths
 
 __all__ = ["JsonFormat", "without_schema_ids"]
@@ -48,7 +48,7 @@ def _without_schema_id(payload: bytes) -> bytes:
     return payload[_SCHEMA_ID:] if has_one else payload
 
 
-class JsonFormat:
+class JsonFormat(Format):
     """Parse JSON.
 
     Parameters

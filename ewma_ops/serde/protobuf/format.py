@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.fields import Reasons, Refused, read_each
+from ewma_ops.serde.fields import Format, Refused
 from ewma_ops.serde.protobuf.documents import Converter
 from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class, set_of
 from ewma_ops.serde.schemas import (
@@ -52,7 +52,7 @@ class _Reader(NamedTuple):
             raise Refused(_CAUSE, f"the value is no {self.name}: {str(error)[:100]}") from None
 
 
-class ProtobufFormat:
+class ProtobufFormat(Format):
     """Read Protobuf with the id of its schema before it, and where in that its type stands.
 
     Parameters
@@ -72,13 +72,8 @@ class ProtobufFormat:
         self._files = Prepared(schemas, lambda written, _: file_of(written), _CAUSE)
         self._readers: dict[tuple[bytes, tuple[int, ...]], _Reader] = {}
 
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return read_each(self._document, payloads, places, rejected, blank={})
-
-    def _document(self, payload: bytes) -> Any:
+    def document(self, payload: bytes) -> Any:
+        """Return what a payload holds; `Refused` if it is none."""
         if len(payload) <= PREFIX_BYTES:
             raise prefix_refusal(payload, _CAUSE)
         indexes: tuple[int, ...] = (0,)
@@ -101,7 +96,7 @@ class ProtobufFormat:
             raise Refused(_CAUSE, f"the schema of the value: {error}") from None
 
 
-class SingleProtobufFormat:
+class SingleProtobufFormat(Format):
     """Read Protobuf that is all of one message type.
 
     Parameters
@@ -140,13 +135,11 @@ class SingleProtobufFormat:
                 f'input.message = "{message}": {name} has no such type; give its full name, with '
                 "the package"
             ) from None
-        self._read = _Reader.of(descriptor, unit, heads).document
+        self._reader = _Reader.of(descriptor, unit, heads)
 
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
-        return read_each(self._read, payloads, places, rejected, blank={})
+    def document(self, payload: bytes) -> Any:
+        """Return what a payload holds; `Refused` if it is none."""
+        return self._reader.document(payload)
 
 
 def _indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
