@@ -20,7 +20,7 @@ import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde.by_span import SpanReader, Spans
-from ewma_ops.serde.fields import Fields, Refused, not_utf8
+from ewma_ops.serde.fields import Fields, Refused, text_of
 from ewma_ops.serde.lines import Lines, LinesDecoder, read_spans, usual_messages
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Path, Paths
@@ -34,7 +34,6 @@ FIRST_LINE = "first-line"
 
 _BOM = "\ufeff"
 _BOM_BYTE = 0xEF
-_ASCII = 0x80
 
 
 class CsvDecoder(LinesDecoder):
@@ -92,11 +91,7 @@ class _Csv:
         self._delimiter, self._quote = delimiter, quote
 
     def lines(self, payload: bytes) -> list[Any]:
-        try:
-            text = payload.decode().removeprefix(_BOM)
-        except UnicodeDecodeError as error:
-            raise Refused("not-utf8", not_utf8(error)) from None
-        rows = self._rows(text)
+        rows = self._rows(text_of(payload).removeprefix(_BOM))
         names = self._names
         if names is None:
             names = [name.strip() for name in next(rows, [])]
@@ -166,17 +161,12 @@ class _Table:
         )
 
     def read(self, lines: Lines) -> tuple[Mask, Fields] | None:
-        text = lines.data[: lines.total]
         usual = usual_messages(lines)
         if self._quote is not None:
             usual[lines.owners_of(self._quote)] = False
-        if (text >= _ASCII).any():
-            try:
-                text.tobytes().decode()
-            except UnicodeDecodeError:
-                return None
+        if not lines.is_ascii:
             usual[lines.owners_of(_BOM_BYTE)] = False
-        between = np.flatnonzero(text == self._delimiter)
+        between = np.flatnonzero(lines.data[: lines.total] == self._delimiter)
         first = np.searchsorted(between, lines.starts)
         alike = np.searchsorted(between, lines.stops) - first == self._columns - 1
         usual[lines.owners[~alike]] = False

@@ -31,7 +31,6 @@ _SAMPLES = 3
 _MOST_SHAPES = 8
 _MOST_HOLES = 64
 _LONGEST_LINE = 2_048
-_ASCII = 0x80
 _MINUS, _ZERO, _NINE = ord("-"), ord("0"), ord("9")
 _NANOSECONDS = 19
 _LEAST_INEXACT = 2.0**53
@@ -81,12 +80,6 @@ class PointColumns:
 
     def read(self, lines: Lines) -> tuple[Mask, Fields] | None:
         """Do as `serde.lines.LineColumns` says."""
-        text = lines.data[: lines.total]
-        if (text >= _ASCII).any():
-            try:
-                text.tobytes().decode()
-            except UnicodeDecodeError:
-                return None
         usual = usual_messages(lines)
         read = self._reader.nothing(), np.zeros(0, np.intp)
         skipped = np.zeros(len(lines.starts), np.bool_)

@@ -18,6 +18,7 @@ from ewma_ops.serde.by_span import SpanReader, Spans
 from ewma_ops.serde.decoder import Decoder, are_many
 from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused
 from ewma_ops.serde.options import DecoderOptions
+from ewma_ops.serde.patience import Patience
 from ewma_ops.serde.several import MOST_READINGS, too_many
 from ewma_ops.serde.spans import Mask
 
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _LINE_BREAK, _RETURN = ord("\n"), ord("\r")
-_MOST_PATIENCE = 64
+_ASCII = 0x80
 _SHORTEST, _FEW_LINES = 4, 1 << 16
 _MANY_BYTES = 4 << 10
 """Fewer bytes than this are read more quickly line by line (measured)."""
@@ -64,10 +65,10 @@ class LineColumns(Protocol):
 class Lines(NamedTuple):
     """The lines of messages that stand end to end, m of them, none of them empty.
 
-    ``data`` is the buffer, of ``total`` bytes and some to spare; ``starts`` and ``stops``
+    ``data`` is the buffer, of ``total`` bytes of UTF-8 and some to spare; ``starts`` and ``stops``
     (int64[m]) are the lines in it, without their line breaks, ``owners`` (intp[m]) the messages
     they are of, and ``ordinals`` (uint64[m]) count them within one. ``ends`` (int64[n]) are the
-    messages' ends.
+    messages' ends. ``is_ascii`` tells whether all bytes are ASCII.
     """
 
     data: NDArray[np.uint8]
@@ -77,6 +78,7 @@ class Lines(NamedTuple):
     owners: NDArray[np.intp]
     ordinals: NDArray[np.uint64]
     ends: NDArray[np.int64]
+    is_ascii: bool
 
     def owners_of(self, byte: int) -> NDArray[np.intp]:
         """Return the messages that have a byte in them, some of them several times."""
@@ -96,7 +98,8 @@ class Lines(NamedTuple):
 def lines_of(payloads: BytesColumn) -> Lines | None:
     r"""Cut messages into lines, at ``\n`` or ``\r\n``; what is empty is none.
 
-    ``None`` where very many are so short that they are none: columns would be many times as long.
+    ``None`` where very many are so short that they are none, as columns would be many times as
+    long; and where the messages are not all UTF-8.
 
     Examples
     --------
@@ -113,12 +116,19 @@ def lines_of(payloads: BytesColumn) -> Lines | None:
     breaks = data[:total] == _LINE_BREAK
     if np.count_nonzero(breaks) > max(total // _SHORTEST + len(ends), _FEW_LINES):
         return None
+    is_ascii = not (data >= _ASCII).any()
+    if not is_ascii:
+        try:
+            data[:total].tobytes().decode()
+        except UnicodeDecodeError:
+            return None
     stops = np.flatnonzero(breaks)
     starts = np.zeros_like(stops)
     starts[1:] = stops[:-1] + 1
     owners = np.searchsorted(ends, stops, side="right")
     stops = stops - ((stops > starts) & (data[stops - 1] == _RETURN))
-    lines = Lines(data, total, starts, stops, owners, np.zeros(len(starts), np.uint64), ends)
+    ordinals = np.zeros(len(starts), np.uint64)
+    lines = Lines(data, total, starts, stops, owners, ordinals, ends, is_ascii)
     lines = lines.take(np.flatnonzero(stops > starts))
     return lines._replace(ordinals=ordinals_of(lines.owners))
 
@@ -181,7 +191,7 @@ class LinesDecoder(Decoder):
     ) -> None:
         super().__init__(None, options)
         self._lines, self._columns = format_, columns
-        self._patience = self._waits = 0
+        self._patience = Patience()
 
     def documents(self, payload: bytes | None) -> list[Any]:
         """Return the documents of the lines of a message; `Refused` if it holds none."""
@@ -206,19 +216,12 @@ class LinesDecoder(Decoder):
         return _merged(fields, rest._replace(owners=others[rest.owners]), theirs, rejected)
 
     def _by_columns(self, payloads: Sequence[bytes | None]) -> tuple[Mask, Fields] | None:
-        """Return which messages are usual, and their fields; after a run of others wait a while."""
-        if self._columns is None or not _are_long(payloads):
-            return None
-        if self._waits > 0:
-            self._waits -= 1
+        """Return which messages are usual, and the fields of their lines."""
+        if self._columns is None or not _are_long(payloads) or not self._patience.is_over():
             return None
         lines = lines_of(payloads)
         read = None if lines is None else self._columns.read(lines)
-        if read is not None and 2 * np.count_nonzero(read[0]) >= len(payloads):
-            self._patience = 0
-            return read
-        self._waits, self._patience = self._patience, min(2 * self._patience + 1, _MOST_PATIENCE)
-        return None
+        return read if self._patience.is_worth(None if read is None else read[0]) else None
 
     def _read_lines(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons

@@ -20,6 +20,7 @@ from ewma_ops.serde.fields import Fields
 from ewma_ops.serde.json.shape import Shape, learn
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
+from ewma_ops.serde.patience import Patience
 
 __all__ = ["ColumnReader"]
 
@@ -27,7 +28,6 @@ _DEFAULTS = DecoderOptions()
 _FEW_COMPILED = 112
 """Fewer payloads than this are read more quickly one by one, where there are compiled loops."""
 _SAMPLES = 3
-_MOST_PATIENCE = 64
 
 
 class ColumnReader:
@@ -36,7 +36,7 @@ class ColumnReader:
     def __init__(self, paths: Paths, options: DecoderOptions = _DEFAULTS) -> None:
         self._spans = SpanReader(paths, options)
         self._shape: Shape | None = None
-        self._patience = self._waits = 0
+        self._patience = Patience()
 
     def read(self, payloads: Sequence[bytes | None]) -> tuple[NDArray[np.bool_], Fields] | None:
         """Return which payloads have the shape, and what is in those.
@@ -46,18 +46,13 @@ class ColumnReader:
         fewest = None if library.kernels is None else _FEW_COMPILED
         if not are_many(payloads, fewest) or len(self._spans.ids) > 1:
             return None
-        if self._waits > 0:
-            self._waits -= 1
+        if not self._patience.is_over():
             return None
         shape = self._shape or self._learn(payloads)
-        if shape is not None:
-            alike, fields = self._read(shape, payloads)
-            if 2 * np.count_nonzero(alike) >= len(payloads):
-                self._shape, self._patience = shape, 0
-                return alike, fields
-        self._shape = None
-        self._waits, self._patience = self._patience, min(2 * self._patience + 1, _MOST_PATIENCE)
-        return None
+        read = None if shape is None else self._read(shape, payloads)
+        is_worth = self._patience.is_worth(None if read is None else read[0])
+        self._shape = shape if is_worth else None
+        return read if is_worth else None
 
     def _learn(self, payloads: BytesColumn) -> Shape | None:
         for payload in payloads[:_SAMPLES]:
