@@ -1,4 +1,4 @@
-"""`Tick`: the unit in which a job counts event times, and the times in it; durations, shown.
+"""`Tick`: the unit in which a job counts event times, and the times in it; how times are shown.
 
 Knows units and bounds; must not know where a time comes from, nor what is computed of it.
 
@@ -9,11 +9,20 @@ than half of its range on either side: the whole years 1900 to 2191.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MICROSECOND", "MILLISECOND", "NANOSECOND", "Tick", "shown_duration", "tick_of"]
+__all__ = [
+    "MICROSECOND",
+    "MILLISECOND",
+    "NANOSECOND",
+    "Tick",
+    "iso_moment",
+    "shown_duration",
+    "tick_of",
+]
 
 _NS_IN_MS = 1e-6
 _SHOWN_MS = (
@@ -123,6 +132,21 @@ def shown_duration(ms: float) -> str:
         if float(f"{ms:.3g}") >= least * size:
             return f"{_three_digits(ms / size)} {unit}"
     return f"{_three_digits(ms / _NS_IN_MS)} ns" if ms > 0.0 else "0 ms"
+
+
+def iso_moment(seconds: float) -> str:
+    """Return a time since the epoch as ISO 8601 in UTC, to the millisecond.
+
+    Examples
+    --------
+    >>> iso_moment(1_700_000_000.25), iso_moment(1e20)
+    ('2023-11-14T22:13:20.250Z', '1e+20')
+    """
+    try:
+        at = datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return repr(seconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _three_digits(x: float) -> str:

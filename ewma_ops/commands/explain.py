@@ -1,16 +1,14 @@
 """``ewma explain``: which readings raised an alarm, with which weights, as text or JSON.
 
-Knows the parts of an alarm's id, topics and layout; the mathematics is in `studies.explanation`.
+Knows the parts of an alarm's id, and how far to read back; the mathematics is in
+`studies.explanation`, what is printed in `explained`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +19,12 @@ from numpy.typing import NDArray
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import topic_of
 from ewma_ops.columns.readings import Readings
-from ewma_ops.columns.ticks import shown_duration
+from ewma_ops.commands.explained import Explained
 from ewma_ops.commands.series_past import SeriesPast
-from ewma_ops.commands.terminal import table
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.resend import read_topic
 from ewma_ops.errors import ConfigError, shown
 from ewma_ops.job.identity import identify
-from ewma_ops.job.showing import shown_text
 from ewma_ops.monitor.chart_rules import HOURS
 from ewma_ops.monitor.rules import ChartRule, Frozen, Rule, Stale
 from ewma_ops.settings.load import load
@@ -36,7 +32,7 @@ from ewma_ops.settings.model import Settings
 from ewma_ops.stats.ahead import SEASON_KEPT
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.studies.explanation import Explanation, Share, explain
+from ewma_ops.studies.explanation import Explanation, explain
 from ewma_ops.studies.silences import Silence, explain_silence
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
@@ -53,8 +49,6 @@ _LEFT_OUT = 1e-6
 _MOST_READ = 200_000
 _MOST_GAPS = 1_000
 """Readings from which on the usual gap is known: earlier ones hardly weigh, or no longer matter."""
-_ROWS = 12
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class AlarmId(NamedTuple):
@@ -92,23 +86,6 @@ def parse_alarm_id(text: str) -> AlarmId:
     return AlarmId(found["rule"], *numbers, int(found["job"], 16))
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What was found of an alarm: its record, its readings, and what the rule saw."""
-
-    alarm: str
-    series_id: str
-    rule: Rule
-    record: dict[str, Any] | None
-    same_rules: bool
-    readings: Readings
-    whole: bool
-    place: int
-    explanation: Explanation | None
-    silence: Silence | None = None
-    per_ms: int = 1
-
-
 def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
     """Print which readings raised an alarm; return an exit code.
 
@@ -124,33 +101,36 @@ def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
     if settings.alarms is None:
         raise ConfigError(f"{config} has no rules; give the configuration that raised the alarm")
     identity = identify(settings, {}, letters=False)
-    rule = _rule(settings, asked.rule)
+    rule, per_ms = _rule(settings, asked.rule), settings.input.tick.per_ms
     topic, same_rules = _place(identity.inputs, asked, murmur2(identity.alarms.encode()))
     record = _record(settings, alarm_id.strip())
     past = SeriesPast(settings, topic, asked.partition, asked.offset)
     try:
         series_id = _series_of(past.message(), asked, topic)
-        readings = past.of_series(
-            series_id, lambda one: _is_enough(one, rule, settings.input.tick.per_ms)
-        )
+        readings = past.of_series(series_id, lambda one: _is_enough(one, rule, per_ms))
     finally:
         past.close()
     readings = _admitted(settings, readings, asked)
-    place = 0 if rule.field is None else settings.smoothing_set.fields.index(rule.field)
-    found, silence, per_ms = None, None, settings.input.tick.per_ms
-    if isinstance(rule, ChartRule):
-        values, gaps, times = _observed(readings, place)
-        found = explain(rule, values, gaps, times, per_ms) if values else None
-    elif isinstance(rule, Stale):
-        silence = explain_silence(rule, _logged(readings, place, per_ms).tolist(), per_ms)
-    every = _Found(
-        *(alarm_id.strip(), series_id, rule, record, same_rules, readings, past.whole, place),
-        *(found, silence, per_ms),
+    values = _column(
+        readings, 0 if rule.field is None else settings.smoothing_set.fields.index(rule.field)
+    )
+    found = Explained(
+        alarm_id.strip(),
+        series_id,
+        rule,
+        record,
+        same_rules,
+        readings,
+        values,
+        past.whole,
+        per_ms,
+        _explanation(rule, readings, values, per_ms),
+        _silence(rule, readings, values, per_ms),
     )
     if as_json:
-        print(msgspec.json.encode(_document(every)).decode())
+        print(msgspec.json.encode(found.document()).decode())
         return 0
-    for line in _lines(every, settings):
+    for line in found.lines():
         print(line)
     return 0
 
@@ -261,145 +241,31 @@ def _admitted(settings: Settings, readings: Readings, asked: AlarmId) -> Reading
     return smoothed.readings.take(np.arange(begins[-1] if len(begins) else 0, len(smoothed)))
 
 
-def _observed(readings: Readings, place: int) -> tuple[list[float], list[int], list[int] | None]:
-    """Return the values that are not missing, the time since the newest before, and the times."""
-    column = _column(readings, place)
-    at = np.flatnonzero(~np.isnan(column))
-    times = readings.times_ms
-    if times is None or not len(at):
-        return column[at].tolist(), [0] * len(at), None
-    own = times[at]
-    newest = np.maximum.accumulate(own)
-    gaps = np.append(0, own[1:] - newest[:-1])
-    return column[at].tolist(), gaps.tolist(), own.tolist()
+def _explanation(
+    rule: Rule, readings: Readings, values: NDArray[np.float64], per_ms: int
+) -> Explanation | None:
+    """Return what a rule about standard errors saw at the newest reading with a value."""
+    at = np.flatnonzero(~np.isnan(values))
+    if not isinstance(rule, ChartRule) or not len(at):
+        return None
+    if readings.times_ms is None:
+        return explain(rule, values[at].tolist(), [0] * len(at), None, per_ms)
+    times = readings.times_ms[at]
+    gaps = np.append(0, times[1:] - np.maximum.accumulate(times)[:-1])  # to the newest before
+    return explain(rule, values[at].tolist(), gaps.tolist(), times.tolist(), per_ms)
 
 
-def _document(found: _Found) -> dict[str, Any]:
-    explanation = found.explanation
-    document: dict[str, Any] = {
-        "alarm_id": found.alarm,
-        "series_id": found.series_id,
-        "kind": found.rule.kind,
-        "same_rules": found.same_rules,
-        "record": found.record,
-        "readings_read": len(found.readings),
-        "whole_history": found.whole,
-    }
-    if found.silence is not None:
-        usual, reach, due = found.silence
-        per_ms = found.per_ms
-        told = {"usual_gap_ms": usual / per_ms, "limit_ms": reach / per_ms, "silent_from": due}
-        return {**document, "explanation": told}
-    if explanation is None:
-        return {**document, "explanation": None}
-    names = ("measured", "expected", "lower", "upper", "score", "std", "n_eff")
-    document["explanation"] = {name: getattr(explanation, name) for name in names}
-    document["explanation"]["shares"] = [
-        {**_where(found, share), **share._asdict()} for share in explanation.shares
-    ]
-    return document
+def _silence(
+    rule: Rule, readings: Readings, values: NDArray[np.float64], per_ms: int
+) -> Silence | None:
+    """Return the silence that a stale rule saw, by what the log's clock showed."""
+    if not isinstance(rule, Stale):
+        return None
+    assert readings.appended_ms is not None
+    return explain_silence(
+        rule, (readings.appended_ms[~np.isnan(values)] * per_ms).tolist(), per_ms
+    )
 
 
 def _column(readings: Readings, place: int) -> NDArray[np.float64]:
     return readings.values if readings.values.ndim == 1 else readings.values[:, place]
-
-
-def _where(found: _Found, share: Share) -> dict[str, Any]:
-    readings = found.readings
-    at = int(np.flatnonzero(~np.isnan(_column(readings, found.place)))[share.place])
-    assert readings.origins is not None
-    time = None if readings.times_ms is None else int(readings.times_ms[at])
-    return {"offset": int(readings.origins.offsets[at]), "time": time}
-
-
-def _lines(found: _Found, settings: Settings) -> Iterator[str]:
-    yield f"{found.alarm}: rule {found.alarm.split('-')[0]} on {shown_text(found.series_id, 80)}"
-    if found.record is not None:
-        yield f"  {shown_text(str(found.record.get('summary', '')), 400)}"
-    else:
-        yield "  the alarms topic has no record of it any more"
-    if not found.same_rules:
-        yield "  it was raised with another configuration; what follows is by this one"
-    explanation = found.explanation
-    if isinstance(found.rule, Stale):
-        yield from _silence_lines(found, settings)
-        return
-    if explanation is None:
-        yield from _plain_lines(found, settings)
-        return
-    one = explanation
-    yield (
-        f"  computed again: {one.measured:.6g}, expected {one.expected:.6g} ({one.lower:.6g} to "
-        f"{one.upper:.6g}), {one.score:.3g} standard errors off"
-    )
-    if not found.whole:
-        yield f"  from the last {len(found.readings):,} readings; earlier ones hardly weigh"
-    if len(one.shares) > 1:
-        newest = ", ".join(f"{share.share:.0%}" for share in one.shares[:3])
-        yield (
-            f"  the last {min(_ROWS, len(one.shares))} readings hold {one.newest(_ROWS):.0%} of "
-            f"the deviation, the newest {newest}; half of it came in {one.needed(0.5)} readings"
-        )
-    yield ""
-    yield from _table(found, one, settings)
-
-
-def _plain_lines(found: _Found, settings: Settings) -> Iterator[str]:
-    column = _column(found.readings, found.place)
-    if isinstance(found.rule, ChartRule):
-        n, which = len(found.readings), "all" if found.whole else "the last"
-        yield f"  by {which} {n:,} readings up to there the rule does not judge it; the newest:"
-    else:
-        kind = found.rule.kind
-        yield f"  a rule {kind} looks at the reading itself; the last ones of the series:"
-    for at in range(len(found.readings) - 1, max(-1, len(found.readings) - 6), -1):
-        times = found.readings.times_ms
-        when = "" if times is None else _moment(int(times[at]), settings)
-        yield f"    {when}  {column[at]:.6g}"
-
-
-def _silence_lines(found: _Found, settings: Settings) -> Iterator[str]:
-    per_ms = settings.input.tick.per_ms
-    if (silence := found.silence) is None:
-        yield "  computed again: too few readings are left of the series (warm_up)"
-    else:
-        usual, reach = (shown_duration(one / per_ms) for one in silence[:2])
-        yield (
-            f"  computed again: usually a reading every {usual}; nothing for {reach} is too long: "
-            f"from {_moment(silence.due, settings)} on, by the timestamps of the records"
-        )
-    times = _logged(found.readings, found.place, per_ms)
-    yield "  the last readings before the silence, and the gaps before them:"
-    for at in range(len(times) - 1, max(-1, len(times) - 6), -1):
-        gap = "" if not at else shown_duration(max(int(times[at] - times[at - 1]), 0) / per_ms)
-        yield f"    {_moment(int(times[at]), settings)}  {gap}"
-
-
-def _logged(readings: Readings, place: int, per_ms: int) -> NDArray[np.int64]:
-    """Return the timestamps of readings with a value, in ticks: what the log's clock showed."""
-    assert readings.appended_ms is not None
-    return readings.appended_ms[~np.isnan(_column(readings, place))] * per_ms
-
-
-def _table(found: _Found, one: Explanation, settings: Settings) -> Iterator[str]:
-    rows: list[Sequence[str]] = []
-    for share in one.shares[:_ROWS]:
-        where = _where(found, share)
-        clipped = f"{share.used:.6g}" if share.used != share.value else ""
-        rows.append([
-            f"{where['offset']:,}",
-            "" if where["time"] is None else _moment(where["time"], settings),
-            f"{share.value:.6g}", clipped, f"{share.weight:.1%}", f"{share.share:.1%}",
-        ])  # fmt: skip
-    heads = ["offset", "time", "value", "clipped to", "weight", "share"]
-    width = shutil.get_terminal_size().columns
-    yield from (f"  {line}" for line in table(heads, rows, width - 2, right={0, 2, 3, 4, 5}))
-
-
-def _moment(ticks: int, settings: Settings) -> str:
-    ms = ticks // settings.input.tick.per_ms
-    try:
-        moment = _EPOCH + timedelta(milliseconds=ms)
-    except OverflowError:
-        return str(ticks)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from ewma_ops.columns.ticks import iso_moment
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.changes import Sent, listed
 from ewma_ops.watch.columns import MeasureColumns
@@ -36,7 +36,7 @@ from ewma_ops.watch.search import Search
 from ewma_ops.watch.states import in_states, state_of
 from ewma_ops.watch.status import Status, health
 
-__all__ = ["MOST_OPEN", "MOST_ROWS", "SORTS", "Looker", "Looks", "View", "iso"]
+__all__ = ["MOST_OPEN", "MOST_ROWS", "SORTS", "Looker", "Looks", "View"]
 
 MOST_OPEN = 6
 MOST_ROWS = 200
@@ -283,7 +283,7 @@ class Looker:
                 names = book.names(part)
                 numbers = [
                     [
-                        iso(float(book.columns.time_s[row])),
+                        iso_moment(float(book.columns.time_s[row])),
                         *map(_number, (of.value[row], of.average[row], of.z[row])),
                         *map(_number, of.newest_outlook(row).values()),
                         int(book.columns.count[row]),
@@ -312,7 +312,7 @@ class Looker:
         def lines() -> Iterator[list[Any]]:
             yield heads
             for at, *others in numbers[:, shown].tolist():
-                yield [iso(at), *map(_number, others)]
+                yield [iso_moment(at), *map(_number, others)]
 
         return lines()
 
@@ -415,18 +415,3 @@ def _spark(of: MeasureColumns, row: int, count: int) -> list[int]:
 def _number(one: Any) -> float | None:
     number = float(one)
     return number if np.isfinite(number) else None
-
-
-def iso(seconds: float) -> str:
-    """Return a time as ISO 8601 in UTC, to the millisecond.
-
-    Examples
-    --------
-    >>> iso(1_700_000_000.25)
-    '2023-11-14T22:13:20.250Z'
-    """
-    try:
-        at = datetime.fromtimestamp(seconds, timezone.utc)
-    except (OverflowError, ValueError, OSError):
-        return repr(seconds)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
