@@ -36,7 +36,7 @@ from ewma_ops.job.measurements import gathered
 from ewma_ops.job.notes import leave_note
 from ewma_ops.job.processes import exit_now, set_title
 from ewma_ops.job.recovery.faults import shortage
-from ewma_ops.job.signs import LOST_PEER, STOP_SIGNALS, UNAVAILABLE, caught_signals
+from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE, caught_signals
 from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.threads import widen_timer_slack_later
@@ -122,12 +122,23 @@ def run_worker(
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that the stop signals set from now on; call it from the main thread."""
+    """Return an event that the stop signals set from now on; call it from the main thread.
+
+    All threads that this one starts block the signals, but for one that waits for them: a thread of
+    the engine that is interrupted while it reads what a peer sends takes that peer for lost.
+    """
     stopping = threading.Event()
-    for number in caught_signals():
+    numbers = caught_signals()
+    # The launcher blocks all of them until here, so that a stop during the imports is graceful too.
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    for number in numbers:  # for threads that were there before
         signal.signal(number, lambda *_: stopping.set())
-    # The launcher blocks them until here, so that a stop during the imports is graceful too.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    def wait() -> None:
+        signal.sigwait(numbers)
+        stopping.set()
+
+    threading.Thread(target=wait, name="ewma_ops-signals", daemon=True).start()
     return stopping
 
 

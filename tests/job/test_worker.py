@@ -82,12 +82,16 @@ def test_a_signal_stops_gracefully_and_the_next_run_goes_on_exactly(
     assert lines(directory) == {key: list(range(1, limit + 1)) for key in seen}
 
 
-def test_two_processes_stop_gracefully_and_go_on_as_one(directory: Path) -> None:
+def test_two_processes_stop_gracefully_as_they_wake_and_go_on_as_one(directory: Path) -> None:
     with Workers(directory, 2) as workers:
         children = [workers.start(i) for i in range(2)]
         await_progress(directory)
         for child in children:
-            child.send_signal(signal.SIGTERM)
+            child.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+            child.send_signal(signal.SIGTERM)  # any thread may be the first to see it
+        for child in children:
+            child.send_signal(signal.SIGCONT)
         assert [child.communicate(timeout=PATIENCE_S)[1] for child in children] == ["", ""]
         assert [child.returncode for child in children] == [0, 0]
     with Workers(directory, 1) as workers:
