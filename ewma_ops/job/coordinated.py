@@ -22,11 +22,11 @@ from ewma_ops.job.recovery.faults import named_errors
 from ewma_ops.job.recovery.files import replace_file
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.signs import LOST_PEER
-from ewma_ops.job.supervisor import POLL_S
+from ewma_ops.job.waiting import POLL_S, Deadline, Waits
 
 __all__ = ["Coordinated", "coordinated", "go_on_alone"]
 
-_SAY_EVERY_S = 5.0
+_SLOW_END_S = 5.0
 _FIRST_HAND_S = 1.0
 """How long a place whose workers failed has to say so, before it is told to kill the others."""
 _MACHINES = "machines.json"
@@ -50,16 +50,13 @@ class Coordinated:
 
     def gather(self, stopped: Callable[[], bool]) -> bool:
         """Wait until all places are there and free; return False if it is stopped before that."""
-        said, say_at = "", time.monotonic() + POLL_S
+        waits = Waits()
         while waits_for := self._coordinator.waits_for():
             if stopped():
                 return False
-            text = f"waiting for {', '.join(waits_for)}"
-            if time.monotonic() > say_at:
-                print_line(text)
-                said, say_at = text, time.monotonic() + _SAY_EVERY_S
+            waits.say(", ".join(waits_for))
             time.sleep(POLL_S)
-        if said:
+        if waits.said:
             print_line(f"all {len(self._coordinator.cluster.addresses)} places are there")
         return True
 
@@ -119,17 +116,13 @@ class Coordinated:
         patience_s = (
             _FIRST_HAND_S if outcome.code == LOST_PEER else 0.0 if outcome.code else grace_s
         )
-        kill_at = time.monotonic() + patience_s
-        say_at = kill_at + _SAY_EVERY_S
+        patience, waits = Deadline(patience_s), Waits(patience_s + _SLOW_END_S)
         while unfinished := self._coordinator.unfinished():
             if len(signals) > 1:
                 return
-            now = time.monotonic()
-            if now >= kill_at:
+            if patience.has_passed():
                 self._coordinator.kill(self._coordinator.lost() or outcome.text.rstrip(","))
-            if now >= say_at:
-                print_line(f"waiting for the end of the workers of {', '.join(unfinished)}")
-                say_at = now + _SAY_EVERY_S
+            waits.say(f"the end of the workers of {', '.join(unfinished)}")
             time.sleep(POLL_S / 5)
 
 

@@ -22,12 +22,10 @@ from ewma_ops.job.recovery.faults import named_errors
 from ewma_ops.job.recovery.files import replace_file
 from ewma_ops.job.recovery.manifest import MANIFEST
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.job.supervisor import POLL_S, Command, run_once
+from ewma_ops.job.supervisor import Command, run_once
+from ewma_ops.job.waiting import POLL_S, Deadline, Waits
 
 __all__ = ["follow"]
-
-_SAY_EVERY_S = 5.0
-_SAY_FIRST_S = 0.5
 
 
 def follow(
@@ -98,26 +96,20 @@ def follow(
 
 def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
     """Wait for a run to begin; None if the job has ended, or this launcher is to stop."""
-    say_at = time.monotonic() + _SAY_FIRST_S
-    refused_since: float | None = None
+    waits, patience = Waits(), Deadline(wait_s)
     while not signals and link.exit_code is None:
         if (run := link.begin()) is not None:
             return run
-        now = time.monotonic()
         refused = link.refused
         if not refused:
-            refused_since = None
-        elif refused_since is None:
-            refused_since = now
-        if refused_since is not None and now > refused_since + wait_s:
+            patience = Deadline(wait_s)
+        elif patience.has_passed():
             raise ClusterError(
                 f"{refused}: make the same version, hosts, workers and configuration the same on "
                 "all hosts"
             )
-        if now > say_at and (waits_for := link.waits_for()):
-            level = logging.WARNING if refused else logging.INFO
-            print_line(f"waiting for {waits_for}", level)
-            say_at = now + _SAY_EVERY_S
+        if waits_for := link.waits_for():
+            waits.say(waits_for, logging.WARNING if refused else logging.INFO)
         time.sleep(POLL_S)
     return None
 

@@ -27,10 +27,10 @@ from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import Relay, relayed_stderr
 from ewma_ops.job.signs import LOST_PEER, caught_signals
+from ewma_ops.job.waiting import POLL_S, Deadline
 
 __all__ = [
     "GRACE_S",
-    "POLL_S",
     "Command",
     "Others",
     "Overtaken",
@@ -44,7 +44,6 @@ GRACE_S = 20.0
 """How long a graceful stop may take before the workers are killed: less than Kubernetes' 30 s."""
 
 _FAILURE_GRACE_S = 1.0
-POLL_S = 0.05
 _CLOCK_STEP_S = 5.0
 """What the wall clock may be set back by: Bytewax delays the next snapshot by as much."""
 
@@ -201,7 +200,7 @@ def _watch(
     first: int = 0,
 ) -> Outcome:
     """Wait until all have ended by themselves, or until there is a reason to kill them."""
-    kill_at: float | None = None
+    grace: Deadline | None = None
     again = ""
     while _running(children):
         if _failed(children):
@@ -213,13 +212,13 @@ def _watch(
             return Outcome(1, f"killed, as {reason},", again=LOST_HOST)
         if not (again or signals):
             again = _restart(overtaken, clock, others)
-        if (signals or again) and kill_at is None:
-            kill_at = time.monotonic() + grace_s
+        if (signals or again) and grace is None:
+            grace = Deadline(grace_s)
             if others is not None:
                 others.stop("stops" if signals else "starts its workers again")
             for child in children:
                 child.send_signal(signal.SIGTERM)
-        if kill_at is not None and time.monotonic() > kill_at:
+        if grace is not None and grace.has_passed():
             return Outcome(1, f"killed, not stopped within {grace_s:g} s,")
         time.sleep(POLL_S)
     failed = _failed(children)
@@ -266,8 +265,8 @@ def _blame(failed: dict[int, int], first: int) -> Outcome:
 
 
 def _wait_all(children: Sequence[Process], limit_s: float) -> None:
-    until = time.monotonic() + limit_s
-    while _running(children) and time.monotonic() < until:
+    limit = Deadline(limit_s)
+    while _running(children) and not limit.has_passed():
         time.sleep(POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""Retry what may work a moment later, until a stop signal.
+"""How a launcher waits: for what may work a moment later, for other hosts, for workers that stop.
 
 Knows errors and time; must not know what is waited for.
 """
@@ -14,14 +14,56 @@ from typing import TypeVar
 
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.log import print_line
-from ewma_ops.job.supervisor import POLL_S
 
-__all__ = ["StoppedError", "once_ready", "pause", "unless_stopped"]
+__all__ = ["POLL_S", "Deadline", "StoppedError", "Waits", "once_ready", "pause", "unless_stopped"]
 
+POLL_S = 0.05
+_LONGEST_STEP_S = 0.5
+"""A longer one is a pause of this process, not a busy machine."""
+_SAY_FIRST_S = 0.5
+_SAY_EVERY_S = 5.0
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 
 T = TypeVar("T")
+
+
+class Deadline:
+    """A deadline that is put off while this process is paused, and its workers with it.
+
+    Ask it several times a second.
+
+    Parameters
+    ----------
+    seconds
+        How far away it is, >= 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._left_s, self._asked_at = seconds, time.monotonic()
+
+    def has_passed(self) -> bool:
+        """Return whether the time is over, not counting that of pauses."""
+        now = time.monotonic()
+        self._left_s -= min(now - self._asked_at, _LONGEST_STEP_S)
+        self._asked_at = now
+        return self._left_s <= 0
+
+
+class Waits:
+    """Logs what is waited for: after ``first_s`` seconds, and then every five."""
+
+    def __init__(self, first_s: float = _SAY_FIRST_S) -> None:
+        self._say_at = time.monotonic() + first_s
+        self.said = False
+        """Whether there was such a line."""
+
+    def say(self, waits_for: str, level: int = logging.INFO) -> None:
+        """Log it, if it is time to."""
+        now = time.monotonic()
+        if now >= self._say_at:
+            print_line(f"waiting for {waits_for}", level)
+            self._say_at, self.said = now + _SAY_EVERY_S, True
 
 
 class StoppedError(Exception):

@@ -367,7 +367,6 @@ class Epochs(Workers):
         return [sys.executable, "-c", program, str(self.codes), str(part)]
 
 
-@pytest.mark.usefixtures("_at_once")
 def test_a_host_that_was_lost_is_no_failure() -> None:
     failures, lost = _Failures(), Outcome(1, "killed", again=LOST_HOST)
     for _ in range(20):
@@ -378,6 +377,7 @@ def test_a_host_that_was_lost_is_no_failure() -> None:
     assert not failures.pause
 
 
+@pytest.mark.usefixtures("_at_once")
 def test_an_epoch_in_which_nothing_moved_is_no_progress(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
