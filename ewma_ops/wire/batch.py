@@ -6,7 +6,8 @@ the payloads mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from crc32c import crc32c
@@ -32,10 +33,7 @@ from ewma_ops.wire.layout import (
 )
 from ewma_ops.wire.long import stretches
 
-__all__ = ["Columns", "Decompress", "decode_batches"]
-
-Decompress = Callable[[int, memoryview], bytes]
-"""(codec number 1 .. 4, compressed records) -> records; raises on anything but good input."""
+__all__ = ["Columns", "decode_batches"]
 
 _SEGMENT_BYTES = 1 << 20  # batches are decoded together until they hold this much
 _MAX_INT64 = 2**63 - 1
@@ -47,7 +45,6 @@ def decode_batches(
     *,
     aborted: Sequence[tuple[int, int]] = (),
     check_crc: bool = True,
-    decompress: Decompress = codecs.decompress,
 ) -> Iterator[Columns]:
     """Decode the record batches of one partition's fetch response.
 
@@ -66,10 +63,6 @@ def decode_batches(
         of committed records leaves out. Empty for a reader of everything.
     check_crc
         Compare each batch with its CRC-32C.
-    decompress
-        Called for compressed batches; it should bound what it returns. A ``ConfigError`` (a
-        missing library) goes through, after a ``LongBatchError`` the batch is decompressed a
-        stretch at a time, any other exception means corrupt data.
 
     Yields
     ------
@@ -82,6 +75,8 @@ def decode_batches(
     CorruptBatch
         When the iteration arrives at bytes that are not a record batch of magic 2. All good
         batches before it are yielded first.
+    ConfigError
+        If the library of a codec is not installed.
 
     Examples
     --------
@@ -92,7 +87,7 @@ def decode_batches(
     >>> run.keys, run.values, run.offsets.tolist(), run.next_offset
     ([b'k', None], [b'1', b'2'], [0, 1], 2)
     """
-    for segment in _segments(_batches(memoryview(buffer), aborted, check_crc, decompress)):
+    for segment in _segments(_batches(memoryview(buffer), aborted, check_crc)):
         columns, failure = decode_records(segment)
         if columns is not None:
             yield _from(columns, from_offset)
@@ -140,10 +135,7 @@ def _from(columns: Columns, from_offset: int) -> Columns:
 
 
 def _batches(
-    view: memoryview,
-    aborted: Sequence[tuple[int, int]],
-    check_crc: bool,
-    decompress: Decompress,
+    view: memoryview, aborted: Sequence[tuple[int, int]], check_crc: bool
 ) -> Iterator[Batch]:
     """Walk the batches of a buffer; those to be left out come with no records."""
     transactions = _AbortedTransactions(aborted)
@@ -173,13 +165,13 @@ def _batches(
         first_ms = max_ms if append_time else base_ms
         if records is stored and attributes & CODEC_MASK and count:
             codec = attributes & CODEC_MASK
-            try:
-                records = _decompress(decompress, codec, stored, base_offset)
-            except codecs.LongBatchError:
+            plain = _decompress(codec, stored, base_offset)
+            if plain is None:
                 whole = Batch(base_offset, last_offset, first_ms, append_time, count, stored)
                 yield from _long_batch(whole, codec)
                 at, next_offset = stop, last_offset + 1
                 continue
+            records = plain
         if count * MIN_RECORD_BYTES > len(records) or (count == 0 and len(records)):
             raise CorruptBatch(
                 f"the batch at offset {base_offset} claims {count} records in "
@@ -192,7 +184,7 @@ def _batches(
 def _long_batch(batch: Batch, codec: int) -> Iterator[Batch]:
     """Yield a batch that is very long uncompressed as several, each of a part of its records."""
     left = batch.n_records
-    try:
+    with _corrupt_if_failing(batch.base_offset, "cannot be read"):
         for stretch in stretches(codecs.chunks(codec, memoryview(batch.records)), left):
             left -= stretch.n_records
             last_offset = batch.base_offset + stretch.last_delta if left else batch.last_offset
@@ -200,12 +192,6 @@ def _long_batch(batch: Batch, codec: int) -> Iterator[Batch]:
                 raise CorruptBatch(f"offset {last_offset} is beyond {batch.last_offset}")
             records, n = stretch.records, stretch.n_records
             yield batch._replace(last_offset=last_offset, n_records=n, records=records)
-    except ConfigError:
-        raise
-    except Exception as error:  # as of `_decompress`
-        raise CorruptBatch(
-            f"the batch at offset {batch.base_offset} cannot be read: {error}"
-        ) from error
 
 
 def _check_frame(
@@ -227,16 +213,26 @@ def _check_frame(
     raise CorruptBatch(f"{where} stands where offset {next_offset} or a later one is due")
 
 
-def _decompress(decompress: Decompress, codec: int, records: memoryview, base_offset: int) -> bytes:
-    where = f"the batch at offset {base_offset}"
+def _decompress(codec: int, records: memoryview, base_offset: int) -> bytes | None:
+    """Return the records of a batch; ``None`` if they are very long."""
     if codec >= len(CODEC_NAMES):
-        raise CorruptBatch(f"{where} has codec {codec}; known are 0 to {len(CODEC_NAMES) - 1}")
+        raise CorruptBatch(
+            f"the batch at offset {base_offset} has codec {codec}; known are 0 to "
+            f"{len(CODEC_NAMES) - 1}"
+        )
+    with _corrupt_if_failing(base_offset, "cannot be decompressed"):
+        return codecs.decompress(codec, records)
+
+
+@contextmanager
+def _corrupt_if_failing(base_offset: int, what: str) -> Iterator[None]:
+    """Say of which batch an error is, whatever a codec's library raises on bytes not its own."""
     try:
-        return decompress(codec, records)
-    except (ConfigError, codecs.LongBatchError):
+        yield
+    except ConfigError:  # it is missing
         raise
-    except Exception as error:  # whatever the codec's library raises on bytes that are not its own
-        raise CorruptBatch(f"{where} cannot be decompressed: {error}") from error
+    except Exception as error:
+        raise CorruptBatch(f"the batch at offset {base_offset} {what}: {error}") from error
 
 
 class _AbortedTransactions:

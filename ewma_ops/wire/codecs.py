@@ -14,7 +14,7 @@ from typing import Any
 from ewma_ops.errors import ConfigError, CorruptBatch
 from ewma_ops.wire.layout import CODEC_NAMES
 
-__all__ = ["LIMIT_BYTES", "LongBatchError", "chunks", "decompress"]
+__all__ = ["LIMIT_BYTES", "chunks", "decompress"]
 
 LIMIT_BYTES = 16 << 20
 """A producer's batch is at most ``max.request.size`` before compression: 1 MiB by default. Of a
@@ -23,37 +23,35 @@ longer one `chunks` are taken one after the other."""
 _XERIAL = b"\x82SNAPPY\0"
 _XERIAL_HEADER_BYTES = 16
 _SNAPPY_RATIO = 64  # a copy of 64 bytes takes 2 or more
-_LZ4_RATIO = 255  # each further byte of a length stands for at most 255
 _CHUNK_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
 
 
-class LongBatchError(CorruptBatch):
-    """More would come out than is allowed at once."""
-
-
-def decompress(codec: int, records: memoryview, *, limit_bytes: int = LIMIT_BYTES) -> bytes:
-    """Decompress the records of a batch.
+def decompress(codec: int, records: memoryview) -> bytes | None:
+    """Decompress the records of a batch; ``None`` if they take more than `LIMIT_BYTES`.
 
     Parameters
     ----------
     codec
         1 gzip, 2 snappy (with or without xerial framing), 3 lz4 frame, 4 zstd.
-    limit_bytes
-        The most that may come out. No more than this, nor more than the codec can make of the
-        input, is ever allocated.
+    records
+        As the batch has them.
 
     Raises
     ------
-    LongBatchError
-        If more would come out.
     CorruptBatch
-        If the input ends early. The libraries raise their own errors on
-        bytes that are not theirs.
+        If the input ends early. The libraries raise their own errors on bytes that are not theirs.
     ConfigError
         If the library is not installed.
     """
-    return (_gzip, _snappy, _lz4, _zstd)[codec - 1](records, limit_bytes)
+    pieces: list[bytes] = []
+    size = 0
+    for chunk in chunks(codec, records):
+        size += len(chunk)
+        if size > LIMIT_BYTES:
+            return None
+        pieces.append(chunk)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def chunks(codec: int, records: memoryview) -> Iterator[bytes]:
@@ -103,7 +101,7 @@ def _lz4_chunks(records: memoryview) -> Iterator[bytes]:
         data = b""
         if chunk:
             yield chunk
-        elif frame.needs_input:
+        elif not frame.eof and frame.needs_input:
             raise CorruptBatch("its lz4 data ends early")
 
 
@@ -122,35 +120,6 @@ def _library(module: str, package: str, codec: int) -> Any:
         raise ConfigError(
             f"the topic has {name} batches and {package!r} is missing: pip install {package}"
         ) from None
-
-
-def _within(size: int, limit_bytes: int) -> None:
-    if size > limit_bytes:
-        raise LongBatchError(f"its records take more than {limit_bytes} bytes uncompressed")
-
-
-def _gzip(records: memoryview, limit_bytes: int) -> bytes:
-    out = bytearray()
-    data: memoryview | bytes = records
-    while len(data):
-        member = zlib.decompressobj(wbits=31)
-        out += member.decompress(data, limit_bytes - len(out) + 1)
-        _within(len(out), limit_bytes)
-        if not member.eof:
-            raise CorruptBatch("its gzip data ends early")
-        data = member.unused_data
-    return bytes(out)
-
-
-def _snappy(records: memoryview, limit_bytes: int) -> bytes:
-    library = _library("snappy", "python-snappy", 2)
-    blocks: list[bytes] = []
-    size = 0
-    for block in _snappy_blocks(bytes(records)):
-        size += _snappy_size(block)
-        _within(size, limit_bytes)
-        blocks.append(library.decompress(block))
-    return b"".join(blocks)
 
 
 def _snappy_blocks(data: bytes) -> Iterator[bytes]:
@@ -178,24 +147,3 @@ def _snappy_size(block: bytes) -> int:
     if size > _SNAPPY_RATIO * len(block):
         raise CorruptBatch(f"a snappy block of {len(block)} bytes claims to hold {size}")
     return size
-
-
-def _lz4(records: memoryview, limit_bytes: int) -> bytes:
-    library = _library("lz4.frame", "lz4", 3)
-    most = min(limit_bytes, _LZ4_RATIO * len(records))
-    frame = library.LZ4FrameDecompressor()
-    out = bytes(frame.decompress(bytes(records), max_length=most + 1))
-    _within(len(out), most)
-    if not frame.eof:
-        raise CorruptBatch("its lz4 data ends early")
-    return out
-
-
-def _zstd(records: memoryview, limit_bytes: int) -> bytes:
-    library = _library("zstandard", "zstandard", 4)
-    out = bytearray()
-    with library.ZstdDecompressor().stream_reader(records, read_across_frames=True) as reader:
-        while chunk := reader.read(_CHUNK_BYTES):
-            out += chunk
-            _within(len(out), limit_bytes)
-    return bytes(out)

@@ -31,7 +31,7 @@ from ewma_ops.wire.layout import (
 from ewma_ops.wire.records import ProducerRecords
 from ewma_ops.wire.varint import encode_varint, varint_sizes, write_varints
 
-__all__ = ["Compress", "encode_batch", "set_producer"]
+__all__ = ["Compress", "encode_batch"]
 
 Compress = Callable[[int, memoryview], bytes]
 """(codec number 1 .. 4, records) -> compressed records."""
@@ -70,7 +70,7 @@ def encode_batch(
     compress
         Needed with a codec. What does not shrink is sent uncompressed.
     producer_id, producer_epoch, base_sequence, transactional
-        As the idempotent or transactional producer was given them; see also `set_producer`.
+        As the idempotent or transactional producer was given them.
 
     Raises
     ------
@@ -105,34 +105,10 @@ def encode_batch(
         batch, 0, 0, length, 0, MAGIC, 0, attributes, count - 1, timestamp_ms, timestamp_ms,
         producer_id, producer_epoch, base_sequence, count,
     )  # fmt: skip
-    _seal(batch)
-    return batch
-
-
-def set_producer(
-    batch: bytearray,
-    *,
-    producer_id: int,
-    producer_epoch: int,
-    base_sequence: int,
-    transactional: bool = False,
-) -> None:
-    """Write the producer's identity into an encoded batch, and recompute the CRC.
-
-    A producer knows the sequence number of a batch only when it takes the batch off its queue.
-    """
-    fields = list(HEADER.unpack_from(batch))
-    attributes = fields[5] & ~TRANSACTIONAL | (TRANSACTIONAL if transactional else 0)
-    fields[5] = attributes
-    fields[9:12] = producer_id, producer_epoch, base_sequence
-    HEADER.pack_into(batch, 0, *fields)
-    _seal(batch)
-
-
-def _seal(batch: bytearray) -> None:
     with memoryview(batch) as view:
         crc = crc32c(view[CRC_FROM:])
     batch[CRC_AT:CRC_FROM] = crc.to_bytes(4, "big")
+    return batch
 
 
 def _encode(runs: Sequence[ProducerRecords], count: int) -> bytearray:

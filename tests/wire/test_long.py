@@ -53,15 +53,12 @@ def test_stretches_are_what_the_batch_is_as_a_whole(
     whole = rows(list(decode_batches(batch, 0)))
     monkeypatch.setattr(long, "_STRETCH_BYTES", 10_000)
     monkeypatch.setattr(codecs, "_CHUNK_BYTES", 997)
-
-    def decompress(number: int, records: memoryview) -> bytes:
-        return codecs.decompress(number, records, limit_bytes=100_000)
-
-    runs = list(decode_batches(batch, 0, decompress=decompress))
+    monkeypatch.setattr(codecs, "LIMIT_BYTES", 100_000)
+    runs = list(decode_batches(batch, 0))
     assert rows(runs) == whole
     assert len(whole) == n
     assert runs[-1].next_offset == n
-    later = list(decode_batches(batch, 2_500, decompress=decompress))
+    later = list(decode_batches(batch, 2_500))
     assert rows(later) == whole[2_500:]
 
 
@@ -93,14 +90,11 @@ def test_long_headers_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4], ids=CODEC_NAMES[1:])
-def test_data_that_ends_early_is_corrupt(codec: int) -> None:
+def test_data_that_ends_early_is_corrupt(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
     values = [b"%d" % i * 100 for i in range(3_000)]
     batch = packed(codec, [None] * 3_000, values)
     cut = bytearray(batch[: len(batch) // 2])
     cut[8:12] = (len(cut) - 12).to_bytes(4, "big")
-
-    def decompress(number: int, records: memoryview) -> bytes:
-        raise codecs.LongBatchError("too long")
-
+    monkeypatch.setattr(codecs, "LIMIT_BYTES", 0)
     with pytest.raises(CorruptBatch, match="the batch at offset 0 cannot be read"):
-        list(decode_batches(bytes(cut), 0, check_crc=False, decompress=decompress))
+        list(decode_batches(bytes(cut), 0, check_crc=False))
