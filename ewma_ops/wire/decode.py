@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn
 from ewma_ops.compiled import library
 from ewma_ops.errors import CorruptBatch
-from ewma_ops.wire.headers import EncodedHeaders, Headers
+from ewma_ops.wire.headers import EncodedHeaders, Headers, read_bytes, read_headers
 from ewma_ops.wire.varint import (
     ONE_BYTE,
     LongVarintError,
@@ -131,37 +131,16 @@ def read_record(
     delta_ms, at = (ONE_BYTE[byte], at + 1) if byte < 0x80 else read_varint(data, at)
     byte = data[at]
     delta, at = (ONE_BYTE[byte], at + 1) if byte < 0x80 else read_varint(data, at)
-    key, at = _read_bytes(data, at, end)
-    value, at = _read_bytes(data, at, end)
+    key, at = read_bytes(data, at, end)
+    value, at = read_bytes(data, at, end)
     byte = data[at]
     count, at = (ONE_BYTE[byte], at + 1) if byte < 0x80 else read_varint(data, at)
-    headers: list[tuple[str, bytes | None]] = []
+    headers: Headers = []
     if count:
-        if not 0 <= count <= end - at:
-            raise CorruptBatch(f"{count} headers where {end - at} bytes are left")
-        for _ in range(count):
-            name, at = _read_bytes(data, at, end)
-            if name is None:
-                raise CorruptBatch("a header without a name")
-            content, at = _read_bytes(data, at, end)
-            headers.append((_text(name), content))
+        headers, at = read_headers(data, at, end, count)
     if at != end:
         raise CorruptBatch(f"its fields end at byte {at}, its length says {end}")
     return delta_ms, delta, key, value, headers, at
-
-
-def _read_bytes(data: bytes, at: int, end: int) -> tuple[bytes | None, int]:
-    byte = data[at]
-    size, at = (ONE_BYTE[byte], at + 1) if byte < 0x80 else read_varint(data, at)
-    if size < 0:
-        return None, at
-    if size > end - at:
-        raise CorruptBatch(f"a field of {size} bytes where {end - at} are left")
-    return data[at : at + size], at + size
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")  # any bytes, and back the same
 
 
 def _decode_few(data: bytes, batches: list[Batch]) -> tuple[Columns | None, CorruptBatch | None]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import BytesColumn, copy_into, windows
 from ewma_ops.compiled import library
 from ewma_ops.errors import ConfigError
-from ewma_ops.wire.headers import EncodedHeaders, Headers, LikeHeaders, encode_headers
+from ewma_ops.wire.headers import NULL, EncodedHeaders, Headers, LikeHeaders, encode_headers
 from ewma_ops.wire.layout import (
     CODEC_NAMES,
     CRC_AT,
@@ -40,7 +40,6 @@ _FEW_RECORDS = 224  # below this NumPy's cost per call outweighs the loop
 _FEW_COMPILED = 28
 """The same, where there is a compiled loop."""
 _RECORD_BYTES = 2 + 5 * 5  # at the most, beside key, value and headers: five varints of 32 bits
-_NULL = b"\x01"  # the varint -1
 _NO_HEADERS = b"\x00"
 _NO_PRODUCER = -1
 
@@ -148,9 +147,7 @@ def _encode_few(records: ProducerRecords) -> bytearray:
 
 
 def _sized(piece: bytes | None) -> tuple[bytes, bytes]:
-    if piece is None:
-        return _NULL, b""
-    return encode_varint(len(piece)), piece
+    return (NULL, b"") if piece is None else (encode_varint(len(piece)), piece)
 
 
 def _header_bytes(headers: Headers) -> bytes:

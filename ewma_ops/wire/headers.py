@@ -13,14 +13,31 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, lay_out
 from ewma_ops.errors import CorruptBatch
-from ewma_ops.wire.varint import encode_varint, read_varint, varint_sizes, write_varints
+from ewma_ops.wire.varint import (
+    ONE_BYTE,
+    encode_varint,
+    read_varint,
+    varint_sizes,
+    write_varints,
+)
 
-__all__ = ["EncodedHeaders", "Headers", "LikeHeaders", "encode_header", "encode_headers", "sized"]
+__all__ = [
+    "NULL",
+    "EncodedHeaders",
+    "Headers",
+    "LikeHeaders",
+    "encode_header",
+    "encode_headers",
+    "read_bytes",
+    "read_headers",
+    "sized",
+]
 
 Headers = Sequence[tuple[str, bytes | None]]
 """The headers of one record, in order; a name may repeat."""
 
-_NULL = b"\x01"  # the varint -1
+NULL = b"\x01"
+"""The size of a null, as a varint: -1."""
 
 
 class LikeHeaders(Sequence[Headers]):
@@ -120,7 +137,8 @@ class EncodedHeaders(Sequence[Headers]):
     def __getitem__(self, at: int | slice) -> Headers | EncodedHeaders:
         if isinstance(at, slice):
             return EncodedHeaders(self.counts[at], self.encoded[at])
-        return _read(self.encoded[at] or b"", int(self.counts[at]))
+        encoded = self.encoded[at] or b""
+        return read_headers(encoded + SPARE, 0, len(encoded), int(self.counts[at]))[0]
 
     def __eq__(self, other: object) -> bool:
         return list(self) == (list(other) if isinstance(other, EncodedHeaders) else other)
@@ -134,9 +152,8 @@ class EncodedHeaders(Sequence[Headers]):
 def encode_header(name: str, content: bytes | None) -> bytes:
     """Encode one header."""
     encoded = name.encode("utf-8", "surrogateescape")  # any bytes, and back the same
-    if content is None:
-        return b"".join((encode_varint(len(encoded)), encoded, _NULL))
-    return b"".join((encode_varint(len(encoded)), encoded, encode_varint(len(content)), content))
+    size, piece = (NULL, b"") if content is None else (encode_varint(len(content)), content)
+    return b"".join((encode_varint(len(encoded)), encoded, size, piece))
 
 
 def encode_headers(headers: Headers) -> bytes:
@@ -154,16 +171,32 @@ def sized(pieces: BytesColumn) -> list[bytes | BytesColumn]:
     return [BytesColumn(out, ends - widths, ends), pieces]
 
 
-def _read(encoded: bytes, count: int) -> Headers:
-    """Read the headers of a record, which were checked."""
-    data, at = encoded + SPARE, 0
+def read_headers(data: bytes, at: int, end: int, count: int) -> tuple[Headers, int]:
+    """Return the headers of a record, from a place up to ``end`` at most, and where they end.
+
+    Raises
+    ------
+    CorruptBatch
+        If there are not so many.
+    """
+    if not 0 <= count <= end - at:
+        raise CorruptBatch(f"{count} headers where {end - at} bytes are left")
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(count):
-        size, at = read_varint(data, at)
-        if size < 0:
+        name, at = read_bytes(data, at, end)
+        if name is None:
             raise CorruptBatch("a header without a name")
-        name, at = data[at : at + size], at + size
-        size, at = read_varint(data, at)
-        content, at = (None, at) if size < 0 else (data[at : at + size], at + size)
+        content, at = read_bytes(data, at, end)
         headers.append((name.decode("utf-8", "surrogateescape"), content))
-    return headers
+    return headers, at
+
+
+def read_bytes(data: bytes, at: int, end: int) -> tuple[bytes | None, int]:
+    """Return the byte string at a place, which ends at ``end`` at most, and where it ends."""
+    byte = data[at]
+    size, at = (ONE_BYTE[byte], at + 1) if byte < 0x80 else read_varint(data, at)
+    if size < 0:
+        return None, at
+    if size > end - at:
+        raise CorruptBatch(f"a field of {size} bytes where {end - at} are left")
+    return data[at : at + size], at + size
