@@ -15,6 +15,7 @@ import selectors
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -73,18 +74,24 @@ def net_client(settings: Mapping[str, Any]) -> Any:
     """Return kafka-python's network client with workarounds for its bugs."""
     client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**{**settings, "selector": Selector})
     manager = client._manager
-    build_transport, connect = manager._build_transport, manager._connect
+    build_transport, connect = type(manager)._build_transport, manager._connect
     received = memoryview(bytearray(_RECEIVED_BYTES))  # for all: each is done with it at once
 
-    async def receive_at_once(node: Any, **named: Any) -> Any:
+    async def receive_at_once(node: Any, timeout_at: float | None = None) -> Any:
         _read_secrets_again(manager.config)
+        bounded = SimpleNamespace(
+            _net=_Bounded(manager._net, timeout_at),
+            config=manager.config,
+            ssl_enabled=manager.ssl_enabled,
+        )
         try:
-            transport = await build_transport(node, **named)
+            transport = await build_transport(bounded, node, timeout_at=timeout_at)
         except kafka_errors.KafkaConnectionError as error:
             if isinstance(error.__context__, ssl.SSLCertVerificationError):
                 # As a refused password, it would be tried until the time-out.
                 manager._auth_failures[node.node_id] = BadCertificateError(error.__context__)
             raise
+        transport._net = manager._net
         transport._sock_recv = receiver(transport, received)
         if type(transport) is KafkaTCPTransport:  # TLS has its own reasons to wait
             write_at_once(transport)
@@ -112,6 +119,27 @@ def net_client(settings: Mapping[str, Any]) -> Any:
     # The option of this name does not reach the requests.
     manager.cluster.config["allow_auto_create_topics"] = False
     return client
+
+
+class _Bounded:
+    """kafka-python's loop, with an end to each wait for a socket.
+
+    It gives the handshake of TLS none, so that a peer which accepts connections and says nothing
+    would be waited for without end.
+    """
+
+    def __init__(self, net: Any, until: float | None) -> None:
+        self._net = net
+        self._until = until
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._net, name)
+
+    def wait_read(self, sock: Any, timeout_at: float | None = None) -> Any:
+        return self._net.wait_read(sock, self._until if timeout_at is None else timeout_at)
+
+    def wait_write(self, sock: Any, timeout_at: float | None = None) -> Any:
+        return self._net.wait_write(sock, self._until if timeout_at is None else timeout_at)
 
 
 def token_provider(

@@ -18,6 +18,7 @@ from kafka.errors import (
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
 )
+from kafka.net.manager import KafkaConnectionManager
 
 from ewma_ops.connectors import partition_count
 from ewma_ops.connectors.client import trouble
@@ -91,6 +92,22 @@ def test_a_web_server_is_not_a_broker() -> None:
     with _web_server() as address:
         client = {"bootstrap_servers": address, "bootstrap_timeout_ms": int(1_000 * slowness())}
         with pytest.raises(BrokerError, match=f"{address} is a web server"):
+            partition_count(client, "topic")
+
+
+def test_a_peer_that_says_nothing_to_tls_is_waited_for_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        KafkaConnectionManager.DEFAULT_CONFIG, "socket_connection_setup_timeout_ms", 100
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # its backlog accepts
+        client = {
+            "bootstrap_servers": f"127.0.0.1:{silent.getsockname()[1]}",
+            "security_protocol": "SSL",
+            "bootstrap_timeout_ms": 50,
+        }
+        with pytest.raises(BrokerError, match=r"security_protocol \(now SSL\)"):
             partition_count(client, "topic")
 
 
