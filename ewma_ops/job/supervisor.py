@@ -45,6 +45,7 @@ GRACE_S = 20.0
 
 _FAILURE_GRACE_S = 1.0
 _CLOCK_STEP_S = 5.0
+_SAME_SIGNAL_S = 0.1
 """What the wall clock may be set back by: Bytewax delays the next snapshot by as much."""
 
 Overtaken = Callable[[], str]
@@ -282,13 +283,19 @@ def collecting_signals() -> Iterator[list[int]]:
     """Collect the stop signals instead of dying of them.
 
     A terminal that is closed sends SIGHUP twice, as the kernel and the shell both do: of that one
-    the second is not a second wish.
+    the second is not a second wish. Nor is one that comes at once: timeout(1) and other programs
+    that pass a signal on send it to the process and to its group.
     """
     caught: list[int] = []
+    first_s = 0.0
 
     def catch(number: int, _: object) -> None:
-        if not (caught and number == signal.SIGHUP):
-            caught.append(number)
+        nonlocal first_s
+        if not caught:
+            first_s = time.monotonic()
+        elif number == signal.SIGHUP or time.monotonic() - first_s < _SAME_SIGNAL_S:
+            return
+        caught.append(number)
 
     before = [(number, signal.signal(number, catch)) for number in caught_signals()]
     try:

@@ -195,6 +195,15 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert child.returncode == 128 + signal.SIGINT
 
 
+def test_a_signal_that_is_sent_to_the_process_and_to_its_group_is_one(tmp_path: Path) -> None:
+    with launcher(tmp_path) as child:
+        await_progress(tmp_path)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            child.send_signal(number)
+        assert told(child)[-1].endswith("state saved")
+        assert child.returncode == 0
+
+
 def test_a_terminal_that_is_closed_stops_the_flow_gracefully(tmp_path: Path) -> None:
     with launcher(tmp_path, 2) as child:
         await_progress(tmp_path)

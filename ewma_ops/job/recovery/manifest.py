@@ -147,10 +147,10 @@ def refuse_other_job(directory: Path, was: Identity, now: Identity) -> None:
     keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
     keys = [key for key in keys if (was.get(key), now.get(key)) not in _MAY_CHANGE.get(key, ())]
     keys = [key for key in keys if key not in _MAY_GROW or not _grown(was.get(key), now.get(key))]
+    # The id of another topic is another one anyway.
+    keys = [key for key in keys if key.removesuffix(" id") not in {*keys} - {key}]
     if keys:
-        changes = "; ".join(
-            f"{key} was {_shown(was.get(key))}, now {_shown(now.get(key))}" for key in keys
-        )
+        changes = "; ".join(_change(key, was.get(key), now.get(key)) for key in keys)
         raise StateError(
             f"the recovery store '{directory}' belongs to another job: {changes}. {_advice(keys)}"
         )
@@ -172,6 +172,8 @@ def _advice(keys: Sequence[str]) -> str:
             "place)"
         )
     recreated = {key.removesuffix(" topic id") for key in keys if key.endswith(" topic id")}
+    if "input topic" in keys or "output topic" in keys:
+        return "Give each job a recovery directory of its own, or set the old values again"
     if not recreated:
         return "Set the old value again, or use another directory to start over"
     written = " and the ".join(sorted(recreated - {"input"}))
@@ -186,8 +188,16 @@ def _advice(keys: Sequence[str]) -> str:
     )
 
 
+def _change(key: str, was: str | int | None, now: str | int | None) -> str:
+    if key == "types":
+        return "of numbers, decimal, missing_values, time_unit, time_format and key one was another"
+    return f"{key} was {_shown(was)}, now {_shown(now)}"
+
+
 def _shown(value: str | int | None) -> str:
-    return "not set" if value is None else repr(value)
+    if value is None:
+        return "not set"
+    return value if isinstance(value, str) and value[:1] in ("'", '"', "[", "(") else repr(value)
 
 
 def _checksum(content: Mapping[str, Any]) -> int:

@@ -409,6 +409,21 @@ if __name__ == "__main__":
     run(Path(sys.argv[1]), *ast.literal_eval(sys.argv[2]))
 
 
+def test_a_store_of_other_topics_is_not_said_to_be_of_recreated_ones(tmp_path: Path) -> None:
+    was = {"input topic": "a", "input topic id": "A", "output topic": "b", "output topic id": "B"}
+    now = {"input topic": "c", "input topic id": "C", "output topic": "d", "output topic id": "D"}
+    with RecoveryStore(tmp_path / "state") as store:
+        store.prepare(was)
+        with pytest.raises(StateError) as refused:
+            store.prepare(now)
+        assert str(refused.value).endswith(
+            "belongs to another job: input topic was 'a', now 'c'; output topic was 'b', now 'd'. "
+            "Give each job a recovery directory of its own, or set the old values again"
+        )
+        with pytest.raises(StateError, match="The output topic was deleted and created again"):
+            store.prepare({**was, "output topic id": "D"})
+
+
 def test_where_a_job_began_is_noted_once(tmp_path: Path) -> None:
     with RecoveryStore(tmp_path / "state") as store:
         assert store.noted is None
