@@ -104,10 +104,7 @@ def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
         if not refused:
             patience = Deadline(wait_s)
         elif patience.has_passed():
-            raise ClusterError(
-                f"{refused}: make the same version, hosts, workers and configuration the same on "
-                "all hosts"
-            )
+            raise ClusterError(refused)
         if waits_for := link.waits_for():
             waits.say(waits_for, logging.WARNING if refused else logging.INFO)
         time.sleep(POLL_S)

@@ -30,8 +30,16 @@ def hello(settings: Settings, cluster: Cluster, machine: str = "", holds: int = 
         "input.stop": settings.input.stop,
         "alarms": "none" if alarms is None else f"{alarms.topic} {alarms.rules.fingerprint()}",
     }
-    addresses = list(cluster.addresses)
-    return Hello(__version__, cluster.place, addresses, cluster.workers, job, machine, holds)
+    return Hello(
+        __version__,
+        cluster.place,
+        list(cluster.addresses),
+        cluster.workers,
+        job,
+        machine,
+        holds,
+        launcher=os.urandom(8).hex(),
+    )
 
 
 def recovery_of(settings: Settings) -> Recovery:

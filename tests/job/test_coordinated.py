@@ -174,7 +174,7 @@ def test_a_place_that_does_not_fit_gives_up_after_a_while(
     at = Cluster(cluster.addresses, 1)
     with RecoveryStore(tmp_path / "member") as store:
         own = msgspec.structs.replace(hello(cluster, 1), version="1.1")
-        with pytest.raises(ClusterError, match=r"1\.1, and place 0 1\.0: make"):
+        with pytest.raises(ClusterError, match=r"1\.1, and place 0 1\.0: install"):
             follow(at, own, lambda *_: [], store, [], 1.0, 0.2, Lines())
 
 

@@ -22,6 +22,7 @@ from ewma_ops.job.cluster.addresses import bound
 from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.messages import (
+    BEAT_S,
     LARGEST_HELLO,
     LEASE_S,
     MARGIN_S,
@@ -34,6 +35,7 @@ from ewma_ops.job.cluster.messages import (
     receive,
     send,
 )
+from ewma_ops.job.cluster.refusal import refusal
 
 __all__ = ["Coordinator"]
 
@@ -43,6 +45,13 @@ _HELLO_S = 5.0
 _BACKLOG = 16
 _ACCEPT_AGAIN_S = 0.1
 _MOST_CONNECTIONS = 1_024
+_SILENT_S = 4 * BEAT_S
+
+_TAKEN = "{} is taken by another machine: give each host a --place of its own"
+_COPIED = (
+    "the launcher at {} has the same machine id, as after a disk was cloned: delete the directory "
+    '"member" in the recovery directory of one of the two hosts while its launcher is stopped'
+)
 
 
 @dataclass
@@ -307,15 +316,32 @@ class Coordinator:
             seat = self._seats.get(hello.place)
             if reason or seat is None:
                 return reason or f"place {hello.place} is not for others to take", 0
-            if seat.hello is not None and seat.hello.machine != hello.machine:
-                return f"{self.cluster.name(hello.place)} is taken by another machine", 0
+            if reason := self._taken(seat, hello):
+                return reason, 0
             self._sessions += 1
-            if seat.hello is not None:  # its launcher was killed, and this is the next one
+            if seat.hello is not None:  # it connects again, or its launcher was killed
                 seat.lost = True
             seat.hello, seat.session, seat.beat = hello, self._sessions, hello.beat
             seat.seen_at, seat.started = self._now(), ""
             self._leases.pop(hello.machine, None)  # it holds the lock that its workers had
             return "", self._sessions
+
+    def _taken(self, seat: _Seat, hello: Hello) -> str:
+        """Return who keeps a launcher from its place; "" for nobody."""
+        for place, other in self._seats.items():
+            there = other.hello
+            if there is None:
+                continue
+            if there.machine != hello.machine:
+                if other is seat:
+                    return _TAKEN.format(self.cluster.name(place))
+            elif there.launcher != hello.launcher and not (other is seat and self._is_silent(seat)):
+                return _COPIED.format(self.cluster.name(place))
+        return ""
+
+    def _is_silent(self, seat: _Seat) -> bool:
+        """Whether a launcher was probably killed, and its connection broke without a sign."""
+        return self._now() - seat.seen_at > _SILENT_S
 
     def _has(self, place: int, session: int) -> bool:
         with self._lock:
@@ -326,7 +352,7 @@ class Coordinator:
             if reason in self._refused:
                 return
             self._refused.add(reason)
-        _log.warning("%s: it is not let in", reason)
+        _log.warning("refused a launcher: %s", reason)
 
     def _vacate(self, place: int, session: int) -> None:
         with self._lock:
@@ -362,26 +388,6 @@ class Coordinator:
                 seat.started = run.id
                 return Answer(start=run, stop=self._stop, kill=self._kill)
             return Answer(stop=self._stop, kill=self._kill)
-
-
-def refusal(own: Hello, hello: Hello) -> str:
-    """Return why a launcher may not take a place beside another one's; "" if it may."""
-    name = f"place {hello.place}"
-    if hello.version != own.version:
-        return f"{name} runs ewma_ops {hello.version}, and place 0 {own.version}"
-    if hello.addresses != own.addresses:
-        theirs, ours = ";".join(hello.addresses), ";".join(own.addresses)
-        return f"{name} has --cluster {theirs!r}, and place 0 {ours!r}"
-    if hello.workers != own.workers:
-        return f"{name} has --workers {hello.workers}, and place 0 {own.workers}"
-    keys = [k for k in {**own.job, **hello.job} if own.job.get(k) != hello.job.get(k)]
-    if keys:
-        there, here = ({key: one.job.get(key, "not set") for key in keys} for one in (hello, own))
-        changes = "; ".join(
-            f"{key} is {there[key]!r} there, and {here[key]!r} at place 0" for key in keys
-        )
-        return f"{name} has another configuration: {changes}"
-    return ""
 
 
 def _listening(cluster: Cluster) -> socket.socket:

@@ -80,8 +80,9 @@ class Hello(Struct, frozen=True, tag=True):
     """Who a place is, and what must be the same at all of them.
 
     ``machine`` stays with the recovery directory, whose lock the launcher holds: if the same one
-    connects again, its former workers have ended. ``holds`` is the epoch of a recovery store of
-    this job at this place, or -1 if there is none. ``beat`` is its state when it connects.
+    connects again, its former workers have ended. ``launcher`` names this start of the launcher.
+    ``holds`` is the epoch of a recovery store of this job at this place, or -1 if there is none.
+    ``beat`` is its state when it connects.
     """
 
     version: str
@@ -92,6 +93,7 @@ class Hello(Struct, frozen=True, tag=True):
     machine: str
     holds: int = -1
     beat: Beat = Beat()
+    launcher: str = ""
 
 
 class Answer(Struct, frozen=True, tag=True):

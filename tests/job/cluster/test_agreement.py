@@ -230,8 +230,42 @@ def test_a_place_is_taken_once(cluster: Cluster) -> None:
     with Coordinator(cluster, hello(cluster, 0)), linked(cluster, 1) as first:
         wait_until(lambda: first.waits_for() == cluster.name(2))
         with linked(cluster, 1, "another") as other:
-            wait_until(lambda: other.refused == f"{cluster.name(1)} is taken by another machine")
+            wait_until(lambda: f"{cluster.name(1)} is taken by another machine" in other.refused)
         assert not first.refused
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_machine_whose_disk_was_cloned_is_refused_and_the_first_one_stays(
+    cluster: Cluster, place: int
+) -> None:
+    clone = msgspec.structs.replace(hello(cluster, place, "machine-1"), launcher="of the clone")
+    with (
+        Coordinator(cluster, hello(cluster, 0), now=Clock()) as coordinator,
+        linked(cluster, 1) as first,
+    ):
+        wait_until(lambda: not first.waits_for().endswith("no connection yet"))
+        with Link(Cluster(cluster.addresses, place), clone) as link:
+            wait_until(lambda: bool(link.refused))
+            assert link.refused.startswith(f"the launcher at {cluster.name(1)} has the same mach")
+            assert 'delete the directory "member"' in link.waits_for()
+            wait_until(lambda: first.waits_for() == cluster.name(2))
+        assert coordinator.machines() == ["machine-1"]
+
+
+def test_a_launcher_replaces_one_of_its_machine_that_has_fallen_silent(cluster: Cluster) -> None:
+    clock = Clock()
+    two = Cluster(cluster.addresses[:2], 0)
+    with (
+        Coordinator(two, hello(two, 0), now=clock) as coordinator,
+        socket.create_connection(two.socket_address(0)) as killed,
+    ):
+        send(killed, msgspec.structs.replace(hello(two), launcher="killed"))
+        receive(killed)
+        with linked(two, 1) as link:
+            wait_until(lambda: bool(link.refused))
+            clock.at += 2.0
+            wait_until(lambda: link.waits_for() == two.name(0))
+            await_free(coordinator)
 
 
 def framed(content: bytes) -> bytes:
