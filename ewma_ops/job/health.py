@@ -1,4 +1,4 @@
-"""Whether a job is ready: its workers answer, it has read, and its state is saved.
+"""Whether a job is ready on a host: its workers answer, it has read, and its state is saved.
 
 Knows what was measured; must not know HTTP.
 """
@@ -41,6 +41,9 @@ def why_not_ready(
     why = [f"worker {i} does not answer" for i, up in enumerate(taken.answered) if not up]
     if not any(taken.answered):
         return why
+    partitions = taken.values("ewma_ops_input_partitions")
+    if len(partitions) == taken.answered.count(True) and not any(partitions):
+        return why  # one host of several, which has nothing to read
     lags = taken.values("ewma_ops_consumer_lag")
     if not any(taken.values("ewma_ops_readings_total")) and (not lags or any(lags)):
         why.append("nothing was read yet, and the input is not known to be at its end")

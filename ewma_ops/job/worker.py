@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from bytewax.dataflow import Dataflow
@@ -40,6 +41,9 @@ from ewma_ops.job.signs import LOST_PEER, UNAVAILABLE, caught_signals
 from ewma_ops.lazy import importing
 from ewma_ops.secrets.masking import masked_traceback
 from ewma_ops.threads import widen_timer_slack_later
+
+if TYPE_CHECKING:
+    from ewma_ops.job.dataflow import Job
 
 __all__ = ["die_with_parent", "main", "run_worker", "stop_on_signals"]
 
@@ -277,8 +281,9 @@ def _run_configured(
 ) -> int:
     with importing():
         from ewma_ops.connectors.client.fencing import Fence
-        from ewma_ops.job.dataflow import Job, build_job
+        from ewma_ops.job.dataflow import build_job
         from ewma_ops.job.recovery.store import RecoveryStore
+        from ewma_ops.metrics.families import INPUT_PARTITIONS
         from ewma_ops.settings.load import load
 
     if process_id == 0:
@@ -300,6 +305,8 @@ def _run_configured(
                 fence=Fence.parsed(fence) if fence else None,
             )
         )
+        parts = jobs[0].source.list_parts()  # which the engine gives to the workers in turn
+        INPUT_PARTITIONS.set(len(parts[process_id :: len(addresses)]))
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
@@ -313,14 +320,19 @@ def _run_configured(
         parts=None if store is None else store.parts,
     )
     if jobs:
-        jobs[0].report.close()
-        leave_note(msgspec.json.encode(jobs[0].report.counts()))
+        _conclude(jobs[0], code)
+    return code
+
+
+def _conclude(job: Job, code: int) -> None:
+    """Leave the counts of a run for the launcher, and commit what it has read, unless it failed."""
+    job.report.close()
+    leave_note(msgspec.json.encode(job.report.counts()))
     if code == 0:
         try:
-            jobs[0].source.commit()
+            job.source.commit()
         except EwmaError as error:
             print_line(f"the consumer group is behind by an epoch: {error}", logging.WARNING)
-    return code
 
 
 if __name__ == "__main__":

@@ -104,6 +104,25 @@ class Snapshots:
         yield durable
 
 
+class LateGauge:
+    """A gauge without a sample until its value is known."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name, self._documentation = name, documentation
+        self._value: float | None = None
+
+    def set(self, value: float) -> None:
+        """Set the value."""
+        self._value = value
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family."""
+        family = GaugeMetricFamily(self._name, self._documentation)
+        if self._value is not None:
+            family.add_metric([], self._value)
+        yield family
+
+
 class RuleCounts(Protocol):
     """What a table has counted of one rule of alarms.
 

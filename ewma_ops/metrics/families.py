@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import REGISTRY, Counter, Gauge
 
-from ewma_ops.metrics.collectors import Snapshots, Stages, Tables
+from ewma_ops.metrics.collectors import LateGauge, Snapshots, Stages, Tables
 from ewma_ops.metrics.histogram import ColumnHistogram, NewestMoment
 
 __all__ = [
     "EVENTS",
+    "INPUT_PARTITIONS",
     "LAST_RECORD",
     "READINGS",
     "SNAPSHOTS",
@@ -32,6 +33,10 @@ _LAG_BOUNDS_MS = (*_BOUNDS_MS, 300_000, 3_600_000, 86_400_000)
 
 READINGS = Counter("ewma_ops_readings", "Readings taken in.")
 EVENTS = Counter("ewma_ops_events", "Events made, one for each reading that was admitted.")
+INPUT_PARTITIONS = LateGauge(
+    "ewma_ops_input_partitions",
+    "Input partitions that a worker reads: none where there are more workers.",
+)
 LAST_RECORD = Gauge(
     "ewma_ops_last_record_timestamp_seconds",
     "Timestamp of the newest record that was read of an input partition.",
@@ -58,7 +63,7 @@ _LAST_EVENT = NewestMoment(
     _EVENT_LAG,
 )
 
-for _collector in (STAGES, SNAPSHOTS, TABLES, _EVENT_LAG, _LATENCY, _LAST_EVENT):
+for _collector in (INPUT_PARTITIONS, STAGES, SNAPSHOTS, TABLES, _EVENT_LAG, _LATENCY, _LAST_EVENT):
     REGISTRY.register(_collector)
 
 

@@ -22,6 +22,7 @@ def taken(*answered: bool, **values: float) -> Taken:
     ("state", "interval_s"),
     [
         (taken(True, readings_total=1, snapshot_timestamp_seconds=NOW - 9), 10),
+        (taken(True, input_partitions=0), 10),  # others read
         (taken(True, True, consumer_lag=0, snapshot_timestamp_seconds=NOW - 79), 10),
         (taken(True, readings_total=1), None),
         (taken(True, readings_total=1), 3_600),  # too long to wait for
@@ -37,6 +38,8 @@ def test_a_job_that_reads_and_saves_is_ready(state: Taken, interval_s: float | N
         (taken(), "no worker runs"),
         (taken(True, False, readings_total=1, snapshot_timestamp_seconds=NOW), "worker 1 does not"),
         (taken(True, readings_total=0, snapshot_timestamp_seconds=NOW), "nothing was read yet"),
+        (taken(True, input_partitions=1, snapshot_timestamp_seconds=NOW), "nothing was read yet"),
+        (taken(True, False, input_partitions=0), "worker 1 does not"),
         (taken(True, consumer_lag=7, snapshot_timestamp_seconds=NOW), "nothing was read yet"),
         (taken(True, readings_total=1), "no snapshot was taken yet; there is one each 10 s"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,8 +22,8 @@ MakeHosts = Callable[..., Hosts]
 def make_hosts(embedded: str, tmp_path: Path) -> Iterator[MakeHosts]:
     made: list[Hosts] = []
 
-    def make(count: int, workers: int = 1) -> Hosts:
-        made.append(Hosts(Job(embedded, tmp_path), tmp_path, count, workers))
+    def make(count: int, partitions: int = 4) -> Hosts:
+        made.append(Hosts(Job(embedded, tmp_path, (partitions, 3, 2)), tmp_path, count))
         return made[-1]
 
     yield make
@@ -56,8 +57,10 @@ def test_a_job_outlives_each_of_its_hosts(make_hosts: MakeHosts) -> None:
 
 
 def test_hosts_come_go_and_lose_their_disks_on_the_same_state(make_hosts: MakeHosts) -> None:
-    hosts = make_hosts(3)
+    hosts = make_hosts(3, partitions=2)  # the third has none to read
     job, directory = hosts.job, hosts.directory
+    with hosts.path(2).open("a") as file:
+        file.write('[metrics]\nbind = "127.0.0.3:0"\n')
     readings = made_up(1_000, 20)
     first = 0
     with Watch(job.bootstrap, job.output) as watch:
@@ -66,6 +69,8 @@ def test_hosts_come_go_and_lose_their_disks_on_the_same_state(make_hosts: MakeHo
             hosts.count, first = count, last
             hosts.start()
             watch.until(last)
+            if count == 3:
+                assert_ready(hosts.told(2))
             assert hosts.stop(*range(count))[0] == 0
         shutil.rmtree(hosts.state(1))
         assert not list(directory.glob("state-[12]/parts"))
@@ -80,6 +85,12 @@ def test_hosts_come_go_and_lose_their_disks_on_the_same_state(make_hosts: MakeHo
         assert hosts.stop(0, 1)[0] == 0
     assert_same(by_series(watch.records), pandas_says(readings))
     assert "state in" not in hosts.told(1) + hosts.told(2)
+
+
+def assert_ready(told: str) -> None:
+    address = told.rpartition("metrics at ")[2].partition("/metrics")[0]
+    with urllib.request.urlopen(f"{address}/readyz", timeout=10) as answer:
+        assert answer.status == 200
 
 
 def test_what_does_not_fit_is_refused_and_the_job_ends_with_its_input(
