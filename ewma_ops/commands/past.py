@@ -13,17 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ewma_ops.columns.log_clocks import Log
-from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import LARGEST_VALUE, Readings
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.connectors.client.connect import connect_input_reader
 from ewma_ops.errors import ConfigError
-from ewma_ops.job.builders import build_decoder, build_log_clocks
-from ewma_ops.job.clocks import Clocks
+from ewma_ops.job.decoding import build_run_decoder
 from ewma_ops.job.identity import look_up_inputs
-from ewma_ops.job.steps import decode_runs
 from ewma_ops.serde.parquet import History
 from ewma_ops.settings.model import Settings
 from ewma_ops.studies.segments import usual_gap
@@ -160,11 +156,7 @@ class _TopicPast:
         inputs = look_up_inputs(settings)
         consumer = connect_input_reader(settings.kafka, runs=True)
         self._reader = TopicReader(settings.kafka, inputs, consumer)
-        self._inputs = inputs
-        self._decoder = build_decoder(settings)
-        forgets = settings.smoothing_set.forget_after is not None
-        self._clocks = Clocks() if forgets else None
-        self._log = build_log_clocks(settings)
+        self._decoder = build_run_decoder(settings, inputs)
 
     @property
     def share(self) -> float:
@@ -175,33 +167,23 @@ class _TopicPast:
         self._reader.begin(since)
         try:
             while not self._reader.ended and self._reader.idle < _MOST_IDLE_POLLS:
-                for number, runs in self._reader.poll_runs().items():
-                    place = self._inputs.place(number)
+                for runs in self._reader.poll().values():
                     for run in runs:
-                        records = ConsumerRecords(place.topic, place.partition, *run[:5])
-                        if (readings := self._decoded(number, records)) is not None:
+                        readings = self._decoded(run)
+                        if len(readings):
                             yield readings
         finally:
             self._reader.close()
 
-    def _decoded(self, number: int, records: ConsumerRecords) -> Readings | None:
-        until = self._span.until_ms
-        decoded = decode_runs(self._decoder, [records])
+    def _decoded(self, records: ConsumerRecords) -> Readings:
+        decoded = self._decoder.decode([records])
         self.rejected += len(decoded.rejected)
-        readings = decoded.readings
-        offsets = records.offsets[decoded.kept]
-        origins = Origins(np.full(len(offsets), number), offsets, decoded.ordinals)
-        readings = replace(readings, origins=origins)
-        if self._log is not None:
-            log = Log(number, records.offsets, records.timestamps_ms)
-            marked = self._log.mark(readings, decoded.kept, [log])
-            readings = replace(marked, heartbeats=None)
-        if self._clocks is not None and len(readings):
-            readings = self._clocks.stamp(readings)
+        readings = replace(decoded.readings, heartbeats=None)
+        until = self._span.until_ms
         if until is not None:
             written = records.timestamps_ms[decoded.kept]
             readings = readings.take(np.flatnonzero(written < until))
-        return readings if len(readings) else None
+        return readings
 
 
 class _FilePast:

@@ -14,15 +14,17 @@ from kafka import TopicPartition
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.client.connect import (
+    TopicView,
     close_consumer,
     connect_input_reader,
     positions,
     translating_errors,
 )
 from ewma_ops.connectors.client.exchange import poll
+from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.builders import build_decoder
-from ewma_ops.job.steps import decode_runs
+from ewma_ops.job.decoding import RunDecoder
 from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ConsumerRecords
 
@@ -57,7 +59,8 @@ class SeriesPast:
     def __init__(self, settings: Settings, topic: str, partition: int, offset: int) -> None:
         tp = TopicPartition(topic, partition)
         self._settings, self._tp, self._offset = settings, tp, offset
-        self._decoder = build_decoder(settings)
+        inputs = InputTopics.alone(topic, TopicView(None, partition + 1))
+        self._decoder = RunDecoder(build_decoder(settings), inputs)
         self._consumer = connect_input_reader(settings.kafka, runs=True)
         self.whole = False
         """Whether all that the partition still has was read."""
@@ -118,15 +121,8 @@ class SeriesPast:
                     return
                 for run in polled.get(self._tp, ()):
                     kept = int(np.searchsorted(run.offsets, stop))
-                    run = run.cut(slice(0, kept), run.next_offset)  # noqa: PLW2901
-                    records = ConsumerRecords(self._tp.topic, self._tp.partition, *run[:5])
-                    decoded = decode_runs(self._decoder, [records])
-                    offsets = records.offsets[decoded.kept]
-                    place = np.zeros(len(offsets), np.int64)
-                    origins = Origins(place, offsets, decoded.ordinals)
-                    yield replace(
-                        decoded.readings,
-                        origins=origins,
-                        originals=None,
-                        appended_ms=records.timestamps_ms[decoded.kept],
-                    )
+                    columns = run.cut(slice(0, kept), run.next_offset)[:5]
+                    records = ConsumerRecords(self._tp.topic, self._tp.partition, *columns)
+                    decoded = self._decoder.decode([records])
+                    appended_ms = records.timestamps_ms[decoded.kept]
+                    yield replace(decoded.readings, appended_ms=appended_ms)

@@ -5,8 +5,7 @@ Knows consumers, offsets and ends; must not know jobs, nor what is in a record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
@@ -14,16 +13,17 @@ from numpy.typing import NDArray
 
 from ewma_ops.commands.positions import Offsets
 from ewma_ops.connectors.client.connect import close_consumer, positions, translating_errors
-from ewma_ops.connectors.client.exchange import poll, poll_records
+from ewma_ops.connectors.client.exchange import poll
 from ewma_ops.connectors.client.topics import topic_configs
 from ewma_ops.connectors.inputs import InputTopics
-from ewma_ops.wire.batch import Columns
+from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["TopicReader"]
 
 _POLL_S = 0.1
 _LOOK_UP_MS = 10_000
 _CLOSE_S = 5.0
+_NO_GAPS = np.empty((0, 2), np.int64)
 
 
 class TopicReader:
@@ -69,7 +69,8 @@ class TopicReader:
         self._compacted = any(_is_compacted(client, topic) for topic in topics.names)
         self._next: dict[int, int] = {}
         self._firsts: dict[int, int] = {}
-        self._gaps: dict[int, list[tuple[int, int]]] = {}
+        self._gaps: dict[int, list[NDArray[np.int64]]] = {}
+        """By partition: int64[n, 2], from where to before where nothing is."""
         self.gone = 0
 
     def begin(self, start: object) -> dict[int, int]:
@@ -99,43 +100,39 @@ class TopicReader:
     def _number(self, tp: TopicPartition) -> int:
         return self.topics.number(tp.topic, tp.partition)
 
-    def poll(self) -> dict[int, list[Any]]:
-        """Return the records that come within a moment, by partition."""
-        found = self._polled(poll_records)
-        if self._compacted:
-            for partition, records in found.items():
-                self._note_gaps(partition, np.array([record.offset for record in records]))
-        return found
-
-    def poll_runs(self) -> dict[int, list[Columns]]:
-        """Return what comes within a moment as columns, by partition; gaps are not noted.
-
-        For a consumer that takes runs.
-        """
-        return self._polled(poll)
-
-    def _polled(self, fetch: Callable[[KafkaConsumer, int], Mapping[Any, Any]]) -> dict[int, Any]:
+    def poll(self) -> dict[int, list[ConsumerRecords]]:
+        """Return the records that come within a moment, by partition: runs of one or more."""
         with translating_errors(self._client, self._reading):
-            polled = fetch(self._consumer, int(_POLL_S * 1000))
+            polled = poll(self._consumer, int(_POLL_S * 1000))
         self.idle = 0 if polled else self.idle + 1
         for tp in self.tps:  # some brokers list too low an end: look at that of the first fetch
             mark = self._consumer.highwater(tp)
             if mark is not None and tp not in self._fetched:
                 self._fetched.add(tp)
                 self._ends[tp] = max(self._ends[tp], mark)
-        return {self._number(tp): records for tp, records in polled.items()}
+        found = {
+            self._number(tp): [
+                ConsumerRecords(tp.topic, tp.partition, *run[:5]) for run in runs if len(run.values)
+            ]
+            for tp, runs in polled.items()
+        }
+        if self._compacted:
+            for partition, runs in found.items():
+                for run in runs:
+                    self._note_gaps(partition, run.offsets)
+        return {partition: runs for partition, runs in found.items() if runs}
 
     def _note_gaps(self, partition: int, offsets: Offsets) -> None:
         """Note offsets without a record: compaction has removed them, or they are a marker's."""
         before = np.concatenate([[self._next[partition]], offsets[:-1] + 1])
-        for at in np.flatnonzero(offsets > before).tolist():
-            self._gaps.setdefault(partition, []).append((int(before[at]), int(offsets[at])))
-            self.gone += int(offsets[at] - before[at])
+        at = np.flatnonzero(offsets > before)
+        self._gaps.setdefault(partition, []).append(np.stack([before[at], offsets[at]], axis=1))
+        self.gone += int((offsets[at] - before[at]).sum())
         self._next[partition] = int(offsets[-1]) + 1
 
     def are_gone(self, partition: int, offsets: Offsets) -> NDArray[np.bool_]:
         """Return which offsets, of those read so far, compaction may have removed."""
-        gaps = np.array(self._gaps.get(partition, []), np.int64).reshape(-1, 2)
+        gaps = np.concatenate([_NO_GAPS, *self._gaps.get(partition, ())])
         if not len(gaps):
             return np.zeros(len(offsets), np.bool_)
         at = np.searchsorted(gaps[:, 0], offsets, side="right") - 1

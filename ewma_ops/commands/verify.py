@@ -14,13 +14,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from kafka import KafkaConsumer
 
 from ewma_ops.columns.byte_columns import utf8_of
-from ewma_ops.columns.log_clocks import Log
 from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.columns.origins import Origins, topic_of
 from ewma_ops.columns.readings import Smoothed
@@ -32,13 +30,8 @@ from ewma_ops.connectors.client.connect import connect_input_reader, connect_rea
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.alarms import AlarmRecords
-from ewma_ops.job.builders import (
-    build_decoder,
-    build_encoder,
-    build_log_clocks,
-    warm_table,
-)
-from ewma_ops.job.clocks import Clocks
+from ewma_ops.job.builders import build_encoder, warm_table
+from ewma_ops.job.decoding import build_run_decoder
 from ewma_ops.job.identity import JobIdentity, alarms_name, identify
 from ewma_ops.job.recovery.manifest import noted_in
 from ewma_ops.settings.model import Settings
@@ -94,7 +87,8 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
     if settings.alarms is not None:
         topics.append(settings.alarms.topic)
     with contextlib.ExitStack() as stack:
-        source = _reader(settings, identity.inputs, connect_input_reader(settings.kafka), stack)
+        consumer = connect_input_reader(settings.kafka, runs=True)
+        source = _reader(settings, identity.inputs, consumer, stack)
         targets = [
             _reader(
                 settings,
@@ -139,11 +133,8 @@ class _Comparison:
         start: object,
     ) -> None:
         self._source = source
-        self._decoder = build_decoder(settings)
+        self._decoder = build_run_decoder(settings, identity.inputs)
         self._encoder = build_encoder(settings, registers=False)
-        forgets = settings.smoothing_set.forget_after is not None
-        self._clocks = Clocks() if forgets else None
-        self._log = build_log_clocks(settings)
         self._table, _ = warm_table(settings, identity.history)
         self.found = Findings()
         self._reached = source.begin(start)
@@ -215,32 +206,15 @@ class _Comparison:
                 "the input topic is compacted and some of its readings are gone: neither what "
                 "their events said, nor values that depend on them"
             )
-        for partition, records in polled.items():
-            offsets = np.array([record.offset for record in records], np.int64)
-            times = np.array([-1 if r.timestamp is None else r.timestamp for r in records])
-            keys = [record.key for record in records]
-            decoded = self._decoder.decode(
-                keys,
-                [record.value for record in records],
-                times,
-                [record.headers for record in records],
-                [record.partition for record in records],
-                [record.topic for record in records],
-            )
-            kept = offsets[decoded.kept]
-            origins = Origins(np.full(len(kept), partition), kept, decoded.ordinals)
-            came = replace(decoded.readings, origins=origins)
-            if self._log is not None:
-                came = self._log.mark(came, decoded.kept, [Log(partition, offsets, times)])
-            if self._clocks is not None:
-                came = self._clocks.stamp(came)
+        for partition, runs in polled.items():
+            decoded = self._decoder.decode(runs)
             entered, happened = 0, []
-            for smoothed in self._table.update_in_order(came):
+            for smoothed in self._table.update_in_order(decoded.readings):
                 self._expect(partition, smoothed)
                 entered += len(smoothed)
                 happened += [] if smoothed.transitions is None else [smoothed.transitions]
             self._expect_alarms(partition, happened)
-            self._reached[partition] = int(offsets[-1]) + 1
+            self._reached[partition] = int(runs[-1].offsets[-1]) + 1
             self.found.readings += entered
             self.found.rejected += len(decoded.rejected) + decoded.taken - entered
         for one in self._written:

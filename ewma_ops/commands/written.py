@@ -5,7 +5,8 @@ Knows positions, digests and order; must not know how what should be there is co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,12 +90,12 @@ class WrittenTopic:
 
     def read(self) -> None:
         """Read on, and compare."""
-        for records in self.target.poll().values():
-            at, origins = origins_of(self._job, [r.headers for r in records], self._topics)
-            own = [records[i] for i in at.tolist()]
-            keys = [record.key for record in own]
-            digests = digests_of(keys, [record.value for record in own])
-            self.found.events += len(own)
+        for run in chain.from_iterable(self.target.poll().values()):
+            at, origins = origins_of(self._job, run.headers or (), self._topics)
+            places = at.tolist()
+            keys = [run.keys[i] for i in places]
+            digests = digests_of(keys, [run.values[i] for i in places])
+            self.found.events += len(keys)
             for partition, of in origins.by_partition():
                 of_keys, own_origins = [keys[i] for i in of.tolist()], origins.take(of)
                 positions = packed(own_origins.offsets, own_origins.ordinals)
@@ -208,7 +209,6 @@ class WrittenTopic:
         self.found.unknowable += f"; {gap}" if self.found.unknowable else gap
 
 
-def digests_of(keys: Sequence[bytes] | Iterable[bytes], values: Iterable[bytes]) -> Offsets:
+def digests_of(keys: Iterable[bytes | None], values: Iterable[bytes | None]) -> Offsets:
     """Return a digest of each record, by key and value; comparable in this process only."""
-    pairs: Iterator[tuple[bytes, bytes]] = zip(keys, values, strict=True)
-    return np.fromiter(map(hash, pairs), np.int64)
+    return np.fromiter(map(hash, zip(keys, values, strict=True)), np.int64)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from kafka import TopicPartition
 
 from ewma_ops.connectors.client.connect import (
@@ -17,8 +16,9 @@ from ewma_ops.connectors.client.connect import (
     positions,
     translating_errors,
 )
-from ewma_ops.connectors.client.exchange import poll_records
+from ewma_ops.connectors.client.exchange import poll
 from ewma_ops.connectors.client.topics import listed, partition_count
+from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import ConsumerRecords
 
 __all__ = ["read_newest"]
@@ -35,7 +35,7 @@ def read_newest(
     most: int,
     limit_s: float = 10.0,
 ) -> list[ConsumerRecords]:
-    """Return up to ``most`` of the newest records of a topic, a run for each partition.
+    """Return up to ``most`` of the newest records of a topic, in runs of one partition each.
 
     Each partition gives about as many as the others, if it has them; within a partition they are
     in order.
@@ -61,8 +61,8 @@ def read_newest(
     else:
         tps = list(topic)
     topics = listed(dict.fromkeys(tp.topic for tp in tps))
-    consumer = connect_input_reader(client)
-    found: dict[TopicPartition, list[object]] = {tp: [] for tp in tps}
+    consumer = connect_input_reader(client, runs=True)
+    found: dict[TopicPartition, list[Columns]] = {tp: [] for tp in tps}
     try:
         with translating_errors(client, f"reading topic {topics}"):
             consumer.assign(tps)
@@ -72,17 +72,20 @@ def read_newest(
                 consumer.seek(tp, max(begins[tp], ends[tp] - 2 * most))
             deadline, idle = time.monotonic() + limit_s, 0
             while time.monotonic() < deadline and idle < _IDLE_POLLS:
-                polled = poll_records(consumer, _POLL_MS)
-                for tp, records in polled.items():
-                    found[tp] = [*found[tp], *records][-most:]
+                polled = poll(consumer, _POLL_MS)
+                for tp, runs in polled.items():
+                    found[tp] = _last([*found[tp], *runs], most)
                 reached = positions(consumer)
                 done = all(reached[tp] >= ends[tp] for tp in tps)
                 idle = 0 if polled else idle + done
     finally:
         close_consumer(consumer, _CLOSE_S)
-    share = _shares([len(records) for records in found.values()], most)
-    parts = zip(found.items(), share, strict=True)
-    return [_run(tp, records[-n:]) for (tp, records), n in parts if n]
+    shares = _shares([sum(len(run.values) for run in runs) for runs in found.values()], most)
+    return [
+        ConsumerRecords(tp.topic, tp.partition, *run[:5])
+        for (tp, runs), n in zip(found.items(), shares, strict=True)
+        for run in _last(runs, n)
+    ]
 
 
 def _shares(sizes: list[int], most: int) -> list[int]:
@@ -103,18 +106,12 @@ def _shares(sizes: list[int], most: int) -> list[int]:
     return shares
 
 
-def _run(tp: TopicPartition, records: list[object]) -> ConsumerRecords:
-    rows: list[tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = [
-        (r.offset, -1 if r.timestamp is None else r.timestamp, r.key, r.value, list(r.headers))  # type: ignore[attr-defined]  # kafka-python's
-        for r in records
-    ]
-    offsets, times, keys, values, headers = zip(*rows, strict=True)
-    return ConsumerRecords(
-        tp.topic,
-        tp.partition,
-        np.array(offsets, np.int64),
-        np.array(times, np.int64),
-        list(keys),
-        list(values),
-        list(headers) if any(headers) else None,
-    )
+def _last(runs: Sequence[Columns], n: int) -> list[Columns]:
+    """Return the runs of the last ``n`` records."""
+    kept: list[Columns] = []
+    for run in reversed(runs):
+        size = len(run.values)
+        if n > 0 and size:
+            kept.append(run.cut(slice(max(0, size - n), size), run.next_offset))
+        n -= size
+    return kept[::-1]

@@ -34,9 +34,9 @@ from ewma_ops.connectors.parts import Addressed
 from ewma_ops.connectors.sink.sink import KafkaSink
 from ewma_ops.connectors.source.source import KafkaSource
 from ewma_ops.job.alarms import AlarmRecords, RouteAlarms
-from ewma_ops.job.builders import build_decoder, build_encoder, build_log_clocks
-from ewma_ops.job.clocks import Clocks
+from ewma_ops.job.builders import build_encoder
 from ewma_ops.job.contents import Contents
+from ewma_ops.job.decoding import build_run_decoder
 from ewma_ops.job.identity import JobIdentity, gone_partitions, identify, inputs_as_noted
 from ewma_ops.job.recovery.manifest import Beginning, refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
@@ -205,19 +205,16 @@ def join(
     if inputs is None:
         inputs = InputTopics.alone(settings.input.source, TopicView(None, 1))
     letters = DeadLetters(inputs, partitions.dead_letters, most, report)
-    decoder = build_decoder(settings, stopping)
-    decoder.watch.within = Contents(settings, stopping).paths
-    report.watch = decoder.watch
-    policies = settings.smoothing_set.policies
-    clocks = None if settings.smoothing_set.forget_after is None else Clocks()
-    on = settings.metrics is not None
-    log, keeps = build_log_clocks(settings), policies.keeps_originals
-    decode = Decode(decoder, letters, keeps=keeps, clocks=clocks, log=log, measured=on)
+    runs = build_run_decoder(settings, inputs, stopping)
+    runs.decoder.watch.within = Contents(settings, stopping).paths
+    report.watch = runs.decoder.watch
+    policies, on = settings.smoothing_set.policies, settings.metrics is not None
+    decode = Decode(runs, letters, keeps=policies.keeps_originals, measured=on)
     tick = settings.input.tick if on else None
     encode = Encode(build_encoder(settings, stopping), partitions.events, report, tick)
 
     flow = Dataflow("ewma")
-    if (clocks is not None or log is not None) and isinstance(source, KafkaSource):
+    if runs.has_clocks and isinstance(source, KafkaSource):
         source.read_through(decode)
         items = cast("Stream[Readings | Addressed]", op.input("source", flow, source))
     else:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ewma_ops.job.builders import build_decoder
-from ewma_ops.job.steps import decode_runs
+from ewma_ops.job.decoding import decode_runs
 from ewma_ops.settings.model import Settings
 from ewma_ops.wire.records import ConsumerRecords, Headers
 

@@ -17,27 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Counter, Gauge
 
-from ewma_ops.columns.byte_columns import joined, lean_pair
-from ewma_ops.columns.log_clocks import Log, LogClocks
+from ewma_ops.columns.byte_columns import lean_pair
 from ewma_ops.columns.murmur2 import murmur2_column, ordered_by_partition
-from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import Original, Readings, Rejected, Smoothed, grouped
 from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.columns.ticks import Tick
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import Addressed, part_key
-from ewma_ops.job.clocks import Clocks
 from ewma_ops.job.dead_letters import build_dead_letters
+from ewma_ops.job.decoding import RunDecoder, origins_of_records
 from ewma_ops.job.report import Report
 from ewma_ops.job.showing import shown_bytes, shown_text
 from ewma_ops.metrics.families import EVENTS, LAST_RECORD, STAGES, written
 from ewma_ops.serde.decoder import CAUSES as DECODE_CAUSES
-from ewma_ops.serde.decoder import Decoded, Decoder
+from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.encoder import Encoder
 from ewma_ops.stats.policies import CAUSES, Policies
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 
-__all__ = ["DeadLetters", "Decode", "Encode", "RouteRejected", "decode_runs"]
+__all__ = ["DeadLetters", "Decode", "Encode", "RouteRejected"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ class DeadLetters:
                 _POLICIES.labels(cause, "dead-letter").inc(n)
         made = build_dead_letters(records, rejections, self._max_bytes)
         part = part_key(records.partition % self._partitions)
-        origins = _origins(self.inputs, [records], rejections.places, rejections.ordinals)
+        origins = origins_of_records(self.inputs, [records], rejections.places, rejections.ordinals)
         return part, replace(made, origins=origins)
 
     def of_readings(self, rejected: Rejected) -> Iterable[Addressed]:
@@ -116,25 +114,20 @@ def _example(records: ConsumerRecords, why: Rejection) -> str:
 class Decode:
     """Runs of records to readings, and what is unreadable to addressed dead letters.
 
-    With ``measured`` the readings keep the timestamps of their records, for latencies; with ``log``
-    they have what the clock of their partition's log stands at, and heartbeats.
+    With ``keeps`` the readings have their original records; with ``measured`` the timestamps of
+    these, for latencies.
     """
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: RunDecoder,
         letters: DeadLetters,
         *,
         keeps: bool,
-        clocks: Clocks | None = None,
-        log: LogClocks | None = None,
         measured: bool = False,
     ) -> None:
-        self._decoder = decoder
-        self._letters = letters
-        self._keeps = keeps
-        self._clocks, self._log = clocks, log
-        self._measured = measured
+        self._decoder, self._letters = decoder, letters
+        self._keeps, self._measured = keeps, measured
         self._newest: dict[tuple[str, int], Gauge] = {}
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Readings | Addressed]:
@@ -157,44 +150,30 @@ class Decode:
             newest.set(timestamp_ms / 1000)
 
     def state(self, number: int) -> Any:
-        """Return where the clocks of a partition are; ``None`` where there are none."""
-        newest = None if self._clocks is None else self._clocks.state(number)
-        log = None if self._log is None else self._log.state(number)
-        return newest if log is None else {"newest": newest, "log": log}
+        """Return what is kept of a partition's clocks; ``None`` where there are none."""
+        return self._decoder.state(number)
 
     def resume(self, number: int, state: Any) -> None:
         """Set the clocks of a partition to what they were."""
-        newest, log = state, None
-        if isinstance(state, dict):
-            newest, log = state["newest"], state["log"]
-        if self._clocks is not None:
-            self._clocks.resume(number, newest)
-        if self._log is not None:
-            self._log.resume(number, log)
+        self._decoder.resume(number, state)
 
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
-        decoded = decode_runs(self._decoder, runs)
+        decoded = self._decoder.decode(runs)
         n, taken, skipped = sum(map(len, runs)), decoded.taken, decoded.skipped
         self._letters.report.add(read=n, readings=taken, skipped=skipped)
         if decoded.skipped:
             _SKIPPED.inc(decoded.skipped)
         if decoded.clipped:
             _POLICIES.labels("ahead", "clip").inc(decoded.clipped)
-        if (notice := self._decoder.pop_notice()) is not None:
+        if (notice := self._decoder.decoder.pop_notice()) is not None:
             _log.warning("%s", notice)
-        came = decoded.readings
-        if self._log is not None:
-            number = self._letters.inputs.number
-            logs = [Log(number(r.topic, r.partition), r.offsets, r.timestamps_ms) for r in runs]
-            came = self._log.mark(came, decoded.kept, logs)
-        if len(came) > 0 or came.heartbeats is not None:
-            readings = replace(
-                came,
-                origins=_origins(self._letters.inputs, runs, decoded.kept, decoded.ordinals),
-                originals=_originals(runs, decoded) if self._keeps else None,
-                appended_ms=_timestamps(runs, decoded) if self._measured else None,
-            )
-            yield readings if self._clocks is None else self._clocks.stamp(readings)
+        readings = decoded.readings
+        if len(readings) > 0 or readings.heartbeats is not None:
+            if self._keeps:
+                readings = replace(readings, originals=_originals(runs, decoded))
+            if self._measured:
+                readings = replace(readings, appended_ms=_timestamps(runs, decoded))
+            yield readings
         start, rejected = 0, decoded.rejected
         for run in runs if len(rejected) else ():
             end = start + len(run)
@@ -202,26 +181,6 @@ class Decode:
             if len(own):
                 yield self._letters.of(run, own)
             start = end
-
-
-def decode_runs(decoder: Decoder, runs: Sequence[ConsumerRecords]) -> Decoded:
-    """Decode runs of records as one; of what is beside the payloads only what is asked for."""
-    sizes, beside = [len(run) for run in runs], decoder.beside
-    headers = partitions = topics = None
-    if "header" in beside and any(run.headers is not None for run in runs):
-        headers = joined([[()] * len(run) if run.headers is None else run.headers for run in runs])
-    if "partition" in beside:
-        partitions = np.array([run.partition for run in runs], np.int32).repeat(sizes)
-    if "topic" in beside:
-        topics = [run.topic for run in runs for _ in range(len(run))]
-    return decoder.decode(
-        joined([run.keys for run in runs]),
-        joined([run.values for run in runs]),
-        np.concatenate([run.timestamps_ms for run in runs]),
-        headers,
-        partitions,
-        topics,
-    )
 
 
 class RouteRejected:
@@ -239,23 +198,6 @@ class RouteRejected:
                     _POLICIES.labels(cause, self._policy[cause]).inc(n)
             if smoothed.rejected is not None:
                 yield from self._letters.of_readings(smoothed.rejected)
-
-
-def _origins(
-    inputs: InputTopics,
-    runs: Sequence[ConsumerRecords],
-    at: NDArray[np.intp],
-    ordinals: NDArray[np.uint64] | None,
-) -> Origins:
-    """Return where the records at ``at`` are from; one that holds several readings repeats."""
-    partitions = np.array([inputs.number(run.topic, run.partition) for run in runs], np.int64)
-    every = Origins(
-        partitions.repeat([len(run) for run in runs]),
-        np.concatenate([run.offsets for run in runs]),
-    )
-    if ordinals is None and len(at) == len(every.offsets):
-        return every
-    return every.take(at)._replace(ordinals=ordinals)
 
 
 def _timestamps(runs: Sequence[ConsumerRecords], decoded: Decoded) -> NDArray[np.int64]:

@@ -18,8 +18,8 @@ from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.job.advice import advise
 from ewma_ops.job.builders import build_decoder
 from ewma_ops.job.contents import Contents
+from ewma_ops.job.decoding import decode_runs
 from ewma_ops.job.showing import shown_bytes, shown_text
-from ewma_ops.job.steps import decode_runs
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.documents import found_at
 from ewma_ops.serde.fields import Refused

@@ -33,6 +33,7 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.job.builders import build_decoder, build_encoder
+from ewma_ops.job.decoding import RunDecoder
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
 from ewma_ops.monitor import AlarmRules, Level, Spike, Spread, Stale
 from ewma_ops.monitor.rules import Rule
@@ -136,10 +137,12 @@ class _Stages:
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         configured = settings("none:1", "readings", "smoothed", forever=True, once=False)
-        letters = DeadLetters(InputTopics.alone("readings", TopicView(None, 1)), 1, 1_000_000)
+        inputs = InputTopics.alone("readings", TopicView(None, 1))
+        letters = DeadLetters(inputs, 1, 1_000_000)
         alarms = AlarmRules.of(rules) if rules else None
         log = LogClocks() if alarms is not None and alarms.by_log else None
-        self._decode = Decode(build_decoder(configured), letters, keeps=False, log=log)
+        decoder = RunDecoder(build_decoder(configured), inputs, log=log)
+        self._decode = Decode(decoder, letters, keeps=False)
         self._encode = Encode(build_encoder(configured), 4)
         self._table = SeriesTable(configured.smoothing_set, alarms=alarms)
 

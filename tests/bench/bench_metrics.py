@@ -29,6 +29,7 @@ from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.demo.broker import EmbeddedBroker, free_port
 from ewma_ops.job.builders import build_decoder, build_encoder
+from ewma_ops.job.decoding import RunDecoder
 from ewma_ops.job.measurements import gathered
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
 from ewma_ops.metrics.families import acknowledged
@@ -70,7 +71,8 @@ def flow(*, measured: bool) -> Callable[[list[ConsumerRecords]], None]:
     configured = settings("none:1", "readings", "smoothed", forever=True, once=False)
     inputs = InputTopics.alone("readings", TopicView(None, 1))
     letters = DeadLetters(inputs, 1, 1_000_000)
-    decode = Decode(build_decoder(configured), letters, keeps=False, measured=measured)
+    decoder = RunDecoder(build_decoder(configured), inputs)
+    decode = Decode(decoder, letters, keeps=False, measured=measured)
     tick = MILLISECOND if measured else None
     encode = Encode(build_encoder(configured), _PARTITIONS, measured=tick)
     table = SeriesTable(configured.smoothing_set)

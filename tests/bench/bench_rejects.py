@@ -20,6 +20,7 @@ from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.sink.ledger import Ledger
 from ewma_ops.connectors.sink.sink import identified
+from ewma_ops.job.decoding import RunDecoder
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
 from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
@@ -91,7 +92,8 @@ class Way:
     def __init__(self, decoder: Decoder | None = None, encoder: JsonEncoder | None = None) -> None:
         decoder = JsonDecoder(DecoderOptions(time="ts")) if decoder is None else decoder
         inputs = InputTopics.alone("in", TopicView(None, 1))
-        self.decode = Decode(decoder, DeadLetters(inputs, 1, 1_000_000), keeps=False)
+        letters = DeadLetters(inputs, 1, 1_000_000)
+        self.decode = Decode(RunDecoder(decoder, inputs), letters, keeps=False)
         self.table = SeriesTable(Smoothing(Decay(halflife="1s")))
         self.encode = Encode(JsonEncoder(["mean"]) if encoder is None else encoder, 1)
         self.offset = 0

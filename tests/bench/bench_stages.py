@@ -22,6 +22,7 @@ from ewma_ops.compiled import library
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.job.allocator import keep_freed_memory
+from ewma_ops.job.decoding import RunDecoder
 from ewma_ops.job.steps import DeadLetters, Decode, Encode
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder
@@ -62,7 +63,7 @@ def measure(batches: list[bytes]) -> dict[str, float]:
     inputs = InputTopics.alone("in", TopicView(None, PARTITIONS))
     options = DecoderOptions(value="value", series_id="series_id", time="ts")
     letters = DeadLetters(inputs, PARTITIONS, 1 << 20)
-    decode = Decode(JsonDecoder(options), letters, keeps=False)
+    decode = Decode(RunDecoder(JsonDecoder(options), inputs), letters, keeps=False)
     table = SeriesTable(Smoothing(Decay(beta=0.9)))
     encode = Encode(JsonEncoder(["mean"]), PARTITIONS)
     spent: dict[str, float] = defaultdict(float)

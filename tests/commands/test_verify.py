@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
+from ewma_ops.wire.records import ConsumerRecords
 from tests.helpers.brokers import Record, configure_topic, produce, read_all
 from tests.helpers.jobs import START_MS, Job, ewma, wait_until
 
@@ -130,6 +131,13 @@ def test_what_is_not_written_yet_is_told_apart(broker: str, written: Written) ->
     assert "not written yet: 20" in str(found)
 
 
+def singly(run: ConsumerRecords) -> Iterator[ConsumerRecords]:
+    for at in (slice(i, i + 1) for i in range(len(run))):
+        headers = None if run.headers is None else run.headers[at]
+        columns = (run.offsets[at], run.timestamps_ms[at], run.keys[at], run.values[at])
+        yield ConsumerRecords(run.topic, run.partition, *columns, headers)
+
+
 class _Sips(TopicReader):
     """A topic that comes a few records at a time: of the input three, of the output fifty."""
 
@@ -141,11 +149,11 @@ class _Sips(TopicReader):
         super().__init__(client, topics, consumer)
         (topic,) = topics.names
         self._size = self.sizes[topic]
-        self._left: dict[int, list[Any]] = {}
+        self._left: dict[int, list[ConsumerRecords]] = {}
 
-    def poll(self) -> dict[int, list[Any]]:
-        for partition, records in super().poll().items():
-            self._left.setdefault(partition, []).extend(records)
+    def poll(self) -> dict[int, list[ConsumerRecords]]:
+        for partition, runs in super().poll().items():
+            self._left.setdefault(partition, []).extend(one for run in runs for one in singly(run))
         taken = {partition: records[: self._size] for partition, records in self._left.items()}
         self._left = {p: records[self._size :] for p, records in self._left.items()}
         return {partition: records for partition, records in taken.items() if records}

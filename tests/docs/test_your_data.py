@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ewma_ops.job.builders import build_decoder
-from ewma_ops.job.steps import decode_runs
+from ewma_ops.job.decoding import decode_runs
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings

@@ -22,6 +22,7 @@ from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import ConfigError, ReadingError
 from ewma_ops.job.builders import build_decoder, build_log_clocks
 from ewma_ops.job.clocks import Clocks
+from ewma_ops.job.decoding import RunDecoder
 from ewma_ops.job.offline import Record as Message
 from ewma_ops.job.offline import as_records, build_offline, in_runs, run_to_end
 from ewma_ops.job.steps import DeadLetters, Decode
@@ -183,13 +184,13 @@ def test_both_clocks_of_a_partition_are_kept_and_each_alone() -> None:
     def decode(*, forgets: bool, stale: bool) -> Decode:
         tables = config(**({"forget_after": "7d"} if forgets else {}))
         settings = load_tables(tables)
-        return Decode(
+        decoder = RunDecoder(
             build_decoder(settings),
-            DeadLetters(inputs, 1, 10_000),
-            keeps=False,
+            inputs,
             clocks=Clocks() if forgets else None,
             log=build_log_clocks(settings) if stale else None,
         )
+        return Decode(decoder, DeadLetters(inputs, 1, 10_000), keeps=False)
 
     values = [b'{"series_id":"a","value":1}'] * 2
     times = np.array([START_MS, START_MS + 10**8])

@@ -16,7 +16,8 @@ from ewma_ops.columns.rejections import Rejection, Rejections
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.parts import Addressed, part_key
-from ewma_ops.job.steps import DeadLetters, Decode, decode_runs
+from ewma_ops.job.decoding import RunDecoder, decode_runs
+from ewma_ops.job.steps import DeadLetters, Decode
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
@@ -47,7 +48,8 @@ def run_of(partition: int, first: int, n: int, *, column: bool = False) -> Consu
 
 def decode(batch: list[ConsumerRecords], *, keeps: bool = False) -> list[Readings | Addressed]:
     decoder = JsonDecoder(DecoderOptions(time="ts"))
-    return list(Decode(decoder, DeadLetters(INPUTS, 2, 1_000), keeps=keeps)(batch))
+    letters = DeadLetters(INPUTS, 2, 1_000)
+    return list(Decode(RunDecoder(decoder, INPUTS), letters, keeps=keeps)(batch))
 
 
 def rows(decoded: list[Readings | Addressed]) -> list[tuple[Any, ...]]:
@@ -161,7 +163,8 @@ def test_a_message_of_several_readings_gives_each_its_own_origin(keeps: bool) ->
         ConsumerRecords("t", 0, np.arange(3, 5), np.zeros(2, np.int64), [b"k"] * 2, values[2:]),
     ]
     decoder: Any = SeveralDecoder()
-    decoded = list(Decode(decoder, DeadLetters(T, 2, 1_000), keeps=keeps)(runs))
+    decoding = RunDecoder(decoder, T)
+    decoded = list(Decode(decoding, DeadLetters(T, 2, 1_000), keeps=keeps)(runs))
     (readings,) = [item for item in decoded if isinstance(item, Readings)]
     assert readings.values.tolist() == [1, 2, 4, 1]
     assert _positions(readings.origins) == [(1, 5, 0), (1, 5, 1), (0, 3, 2), (0, 4, 0)]
