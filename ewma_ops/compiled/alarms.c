@@ -4,9 +4,6 @@
 static const f64 CLIP = 4.0, MOST_U = 1.0 / 20.0, ALONE = 0.75, ROUNDING = 0x1p-72, TINY = 5e-324;
 static const u32 COUNTED = (u32)1 << 31;
 
-static inline f64 greater(f64 x, f64 y) { return x >= y || x != x ? x : y; }
-static inline f64 smaller(f64 x, f64 y) { return x <= y || x != x ? x : y; }
-
 /* Baseline.step of each reading. `rows` says to which element of the state it belongs; a factor
  * that is the same for all readings has one element. */
 KERNEL i64 ewma_track_baseline(

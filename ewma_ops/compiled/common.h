@@ -49,6 +49,10 @@ static inline int within(i64 start, i64 stop, i64 size) {
     return start >= 0 && start <= stop && stop <= size;
 }
 
+/* np.maximum and np.minimum: NaN where either is. */
+static inline f64 greater(f64 x, f64 y) { return x >= y || x != x ? x : y; }
+static inline f64 smaller(f64 x, f64 y) { return x <= y || x != x ? x : y; }
+
 /* Copy bytes, 16 at a time and up to 15 behind the last where both sides have room. */
 static inline void copy_short(u8 *to, i64 room, const u8 *from, i64 there, i64 n) {
     if (n > 64 || room < n + 15 || there < n + 15) {

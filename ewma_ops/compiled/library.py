@@ -47,6 +47,8 @@ _SIGNATURES = {
     "counts": "i8 u1 >i8 >i8",
     "write_events": "i8 u1 i8 int int >u1 >i8 >i8",
     "track_baseline": "i8 f8 f8 f8 f8 f8 int" + 8 * " >f8" + " >u4" + 6 * " >f8" + " >u1",
+    "weigh_season": "i8 i8 i8 i8 u1 u1 int int i8 f8 >f8 >f8 >f8 >i8 >f8 >u1" + 3 * " >f8",
+    "adjust_season": "i8 i8 int int i8 f8 u1 f8 f8 u1" + 8 * " f8" + 12 * " >f8",
     "write_floats": "f8 >u1 >i8 >i8",
 }
 """What each kernel takes: arrays by their type, ``>`` before what it writes to; whole numbers."""
@@ -77,6 +79,8 @@ class Kernels:
         self.latest = _bind(library, "latest")
         self.counts = _bind(library, "counts")
         self.track_baseline = _bind(library, "track_baseline")
+        self.weigh_season = _bind(library, "weigh_season")
+        self.adjust_season = _bind(library, "adjust_season")
         self.write_events = _bind(library, "write_events")
         self.write_floats = _bind(library, "write_floats")
 

@@ -66,9 +66,7 @@ def plan_batch(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
     return plan_series(rows, width)
 
 
-def plan_series(
-    rows: NDArray[np.intp], width: int = 1, smallest: int = _SMALLEST_ROUND
-) -> BatchPlan:
+def plan_series(rows: NDArray[np.intp], width: int = 1) -> BatchPlan:
     """Lay out a batch for loops that are not compiled: by rounds, or runs if rounds are small."""
     n = len(rows)
     order = _ascending(rows)
@@ -79,7 +77,7 @@ def plan_series(
         return BatchPlan(order, series, [0, n], True)
     lengths = np.diff(starts, append=n)
     longest = int(lengths.max())
-    if n * width < longest * smallest:
+    if n * width < longest * _SMALLEST_ROUND:
         return BatchPlan(order, series, [*starts.tolist(), n], False)
     longest_first = _ascending(longest - lengths)
     ascending = lengths[longest_first[::-1]]
@@ -102,29 +100,23 @@ def _as_it_arrived(kernels: library.Kernels, rows: NDArray[np.intp]) -> BatchPla
     return BatchPlan(None, series[:found], [0, n], False, at)
 
 
-def turns(plan: BatchPlan, smallest: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield one reading of each series at a time: their places in the plan, and their rows.
+def turns(plan: BatchPlan) -> Iterator[tuple[slice, NDArray[np.intp]]]:
+    """Yield one reading of each series at a time: their places in a plan, and their rows.
 
-    There are few at a time where few series are left; and only one where that is less than
-    ``smallest`` on average.
+    Of a plan by runs it is one reading at a time.
 
     Examples
     --------
-    >>> plan = plan_batch(np.array([5, 7, 5]))
-    >>> [(places.tolist(), rows.tolist()) for places, rows in turns(plan, 1)]
-    [([0, 1], [5, 7]), ([2], [5])]
+    >>> plan = plan_series(np.array([7, 5]))
+    >>> [(places, rows.tolist()) for places, rows in turns(plan)]
+    [(slice(0, 2, None), [5, 7])]
     """
-    order, rows, inner = np.arange(plan.bounds[-1]), plan.series, plan
-    if plan.at is not None:
-        inner = plan_series(plan.at, smallest=smallest)
-        assert inner.order is not None
-        order, rows = inner.order, plan.series[inner.series]
-    for i, (lo, hi) in enumerate(pairwise(inner.bounds)):
-        if inner.by_rounds:
-            yield order[lo:hi], rows[: hi - lo]
+    for i, (lo, hi) in enumerate(pairwise(plan.bounds)):
+        if plan.by_rounds:
+            yield slice(lo, hi), plan.series[: hi - lo]
         else:
             for at in range(lo, hi):
-                yield order[at : at + 1], rows[i : i + 1]
+                yield slice(at, at + 1), plan.series[i : i + 1]
 
 
 class Renewal(NamedTuple):

@@ -7,17 +7,18 @@ formulas, series ids, tables or streams.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.stats import ops, recurrences, season
+from ewma_ops.stats import ops, outlook, recurrences, season
 from ewma_ops.stats.batch_plan import BatchPlan
 from ewma_ops.stats.moments import Moments
 from ewma_ops.stats.policies import MISSING
 from ewma_ops.stats.recurrences import Floats, Ints
+from ewma_ops.stats.season_loop import STEPPED, SeasonLoop
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.states import (
     ALWAYS,
@@ -76,7 +77,8 @@ class ColumnStepper:
     columns
         Layout of the columns of state, by name.
     seasonal
-        Whether it has a season, which takes one reading of each series at a time.
+        Whether it has a season. Without compiled loops that takes one reading of each series at a
+        time.
     """
 
     def __init__(
@@ -109,6 +111,14 @@ class ColumnStepper:
         ]
         self._apart = bool(self._of_fields or reads_of(smoothing.statistics))
         self.seasonal = "season" in self.columns
+        self._phased = [name for name, column in self.columns.items() if column.phases]
+        self._leads = outlook.leads(smoothing.statistics, smoothing.ahead)
+
+    def with_all_rows(self, plan: BatchPlan) -> Collection[str]:
+        """Return the names of the columns of which `advance` takes all rows."""
+        if not self.seasonal or plan.at is None:
+            return self._phased
+        return (*self._phased, *STEPPED)
 
     def advance(
         self,
@@ -135,8 +145,8 @@ class ColumnStepper:
             uint8[n] in the plan's order: the set of causes of each reading, as `policies` numbers
             them; ``None`` if none has a cause, and readings without a value are missing.
         state
-            The columns of state, one element for each series of ``plan.series``; those of phases
-            with all rows, of which ``plan.series`` are meant.
+            The columns of state, one element for each series of ``plan.series``; those that
+            `with_all_rows` names with all rows, of which ``plan.series`` are meant.
 
         Returns
         -------
@@ -245,18 +255,28 @@ class ColumnStepper:
             return
         if not m.weighs.all():
             m.r = np.where(m.weighs, m.r, 1.0)
+        loop = None
         if self.seasonal:
-            m.profile = _Profiles(self.columns, state, plan.series)
             season.locate(m, times_ms)
-            season.weigh(m)
+            if plan.at is not None:
+                loop = SeasonLoop(m, plan, state, self._leads)
+                loop.weigh()
+            else:
+                m.profile = _Profiles(self.columns, state, plan.series)
+                season.weigh(m)
+        stepped = () if loop is None else STEPPED
         for name, step in self._of_reading:
-            self._advance_moment(m, plan, name, step(m, ..., ...), state[name])
-        if self.seasonal:
+            if name not in stepped:
+                self._advance_moment(m, plan, name, step(m, ..., ...), state[name])
+        if loop is not None:
+            loop.adjust()
+        elif self.seasonal:
             self._adjust(m, state)
         if self._of_fields:
             set_second_moment_factors(m)
         for name, step, (i, j) in self._of_fields:
-            self._advance_moment(m, plan, name, step(m, i, j), state[name])
+            if name not in stepped:
+                self._advance_moment(m, plan, name, step(m, i, j), state[name])
 
     def _adjust(self, m: Moments, state: State) -> None:
         """Fit the line to readings without the season, which learns from them."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "COEFFICIENTS",
     "LN2",
     "SHORT_GAP",
     "Floats",
@@ -30,8 +31,7 @@ Floats = NDArray[np.float64]
 
 LN2 = 0.6931471805599453
 
-# (2**r - 1) / r on [-1/2, 1/2], highest power first: interpolated at the Chebyshev nodes.
-_COEFFICIENTS = (
+COEFFICIENTS = (
     4.4549605981865186e-10,
     7.072585949269223e-09,
     1.0178062445845774e-07,
@@ -44,6 +44,7 @@ _COEFFICIENTS = (
     0.24022650695910097,
     0.6931471805599453,
 )
+"""(2**r - 1) / r on [-1/2, 1/2], highest power first: interpolated at the Chebyshev nodes."""
 _UNDERFLOW = -1100.0
 
 # 1 / x - 1 / (e^x - 1) = 1/2 - x (1/12 - x^2 / 720 + ...): Bernoulli numbers, highest power first.
@@ -97,8 +98,8 @@ def _exp2(x: Floats) -> Floats:
 
 def _exp2m1(r: Floats) -> Floats:
     """Return ``2 ** r - 1`` for ``|r| <= 1/2``, without cancellation near 0."""
-    total = r * _COEFFICIENTS[0]
-    for coefficient in _COEFFICIENTS[1:]:
+    total = r * COEFFICIENTS[0]
+    for coefficient in COEFFICIENTS[1:]:
         total += coefficient
         total *= r
     return total
@@ -137,7 +138,7 @@ def exp2_of(x: float) -> float:
 
 def exp2m1_of(r: float) -> float:
     """Return ``2 ** r - 1`` for one ``|r| <= 1/2``, without cancellation near 0."""
-    total = r * _COEFFICIENTS[0]
-    for coefficient in _COEFFICIENTS[1:]:
+    total = r * COEFFICIENTS[0]
+    for coefficient in COEFFICIENTS[1:]:
         total = (total + coefficient) * r
     return total

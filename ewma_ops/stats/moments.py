@@ -105,13 +105,14 @@ class Moments:
     line_values, line_d
         Of each field, what the line is fitted to (x, or with a season x', what is left without it),
         and that less the mean of the line before the reading.
-    profile, steps, now, season_started, parts, season_gains, season_opened, season_known
-        With a season: its numbers, the readings so far (count decay), what time it is after the
-        reading, whether a period has passed since the first, the phases of the reading, what
-        `season.weigh` found of each, how many of them were met for the first time, and whether
-        the season of the reading was known before it.
-    season_before, season_moved
-        Of each field, the season as it was expected, and how much the sum of the season moved.
+    profile, steps, season_time, now, season_started, season_gains, season_opened, season_known
+        With a season: its numbers, the readings so far (count decay), the time of the reading,
+        what time it is after it, whether a period has passed since the first, what `season.weigh`
+        found of each phase, how many of them were met for the first time, and whether the season
+        of the reading was known before it.
+    season_before, season_moved, season_ahead
+        Of each field, the season as it was expected, and how much the sum of the season moved;
+        and by how far ahead of now, what `season.phase_at` returns, if it is found already.
     ahead, values, observed, timely
         The options of an outlook; x, of each field; whether the reading is observed, and whether
         it is not late either.
@@ -203,7 +204,8 @@ class Moments:
         self.steps: Any = 0
         self.now: Any = 0
         self.season_started: Any = False
-        self.parts: Any = ()
+        self.season_time: Any = 0
+        self.season_ahead: dict[int, tuple[Any, Any]] = {}
         self.season_gains: Any = ()
         self.season_opened: Any = 0.0
         self.season_known: Any = True

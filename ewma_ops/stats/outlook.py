@@ -51,7 +51,7 @@ Knows formulas of states and statistics; must not know how state is stored or up
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from ewma_ops.stats import season as seasons
@@ -71,6 +71,7 @@ __all__ = [
     "from_mean_time",
     "gap_step",
     "lag",
+    "leads",
     "level",
     "mase",
     "mean_error",
@@ -92,6 +93,7 @@ __all__ = [
 ]
 
 _TINY = 1e-300
+_AT_HORIZON = ("forecast", "forecast_lower", "forecast_upper")
 LARGEST_ERROR = 2.0**510
 """Errors beyond count as this: their squares stay finite."""
 
@@ -336,6 +338,13 @@ def season(m: Any) -> Any:
     if m.ahead.season.multiplicative:
         return m.ops.where(known, value / middle, float("nan"))
     return m.ops.where(known, value - middle, float("nan"))
+
+
+def leads(statistics: Collection[str], ahead: Ahead) -> tuple[int, ...]:
+    """Return how far ahead of now some statistics ask for the season."""
+    horizon = int(ahead.horizon)
+    asked = {"season": 0} | dict.fromkeys(_AT_HORIZON, horizon)
+    return tuple(sorted({lead for name, lead in asked.items() if name in statistics}))
 
 
 def forecast(m: Any) -> Any:

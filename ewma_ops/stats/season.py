@@ -163,7 +163,7 @@ class Profile(Protocol):
 
 
 def locate(m: Any, time: Any) -> None:
-    """Set where readings are in the season, and what time it is after them.
+    """Set when readings are in the season, and what time it is after them.
 
     ``time`` is that of the reading, in ticks; with count decay the readings are counted.
     """
@@ -175,15 +175,14 @@ def locate(m: Any, time: Any) -> None:
         m.season_started = m.age_ms >= season.phases * season.slot
         passed = o.maximum(m.gap_ms, 0)
         m.now = time - m.gap_ms + o.where(m.observed, passed, 0 if m.idle_ms is None else m.idle_ms)
-    placed = season.place(time)
-    m.parts = placed.parts(o)
+    m.season_time = time
 
 
 def weigh(m: Any) -> None:
     """Move the weights of the phases; set whether they were met, and the share of the reading."""
     o, profile, halflife = m.ops, m.profile, m.ahead.season.halflife
     m.season_known, m.season_gains = m.season_started, []
-    for phase, period, part in m.parts:
+    for phase, period, part in m.ahead.season.place(m.season_time).parts(o):
         weight, last = (
             profile.read(name, phase, ...) for name in ("season_weight", "season_period")
         )
@@ -237,6 +236,9 @@ def adjust(m: Any, i: Any) -> None:
 
 def phase_at(m: Any, ahead: int) -> tuple[Any, Any]:
     """Return the season so much after now, not centred, and whether its phases were met."""
+    if ahead in m.season_ahead:
+        found: tuple[Any, Any] = m.season_ahead[ahead]
+        return found
     placed = m.ahead.season.place(m.now, ahead)
     value, known = 0.0, m.season_started
     for phase, _, part in placed.parts(m.ops):

@@ -5,7 +5,7 @@ Knows columns and rows; must not know series ids or streams.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from ewma_ops.stats.revise import (
     rebased,
     retracted,
 )
-from ewma_ops.stats.states import STATES, Column
+from ewma_ops.stats.states import STATES
 from ewma_ops.stats.statistics import STATISTICS
 from ewma_ops.table.smoothing_set import FieldGroup
 
@@ -143,7 +143,7 @@ class SmoothingState:
         column = columns.get(self._prefix + name)
         if column is None:
             raise StateError(f"the state lacks the column {self._prefix + name!r}: damaged state")
-        resumed = np.array(column, dtype, ndmin=1 + bool(depth))
+        resumed = np.array(column, dtype, ndmin=1 + bool(depth), order="C")
         if resumed.ndim != 1 + bool(depth) or (depth and len(resumed) != depth):
             raise StateError(
                 f"column {self._prefix + name!r} has shape {column.shape}, for {self._width} "
@@ -221,20 +221,19 @@ class SmoothingState:
         causes: NDArray[np.uint8] | None = None,
     ) -> dict[str, Floats]:
         """Update the state by a batch of its own fields; return statistics in the plan's order."""
-        if self._smoother.seasonal and values.shape[1] > len(plan.series):
+        turned = self._smoother.seasonal and plan.at is None
+        if turned and values.shape[1] > len(plan.series):
             return self._move_in_turns(plan, values, times_ms, volumes, causes)
+        whole = self._smoother.with_all_rows(plan)
         state = {
-            name: column if layout.phases else np.take(column, plan.series, axis=-1)
-            for (name, column), layout in self._laid_out()
+            name: column if name in whole else np.take(column, plan.series, axis=-1)
+            for name, column in self.state.items()
         }
         results = self._smoother.advance(plan, values, times_ms, volumes, causes, state)
-        for (name, column), layout in self._laid_out():
-            if not layout.phases:
+        for name, column in self.state.items():
+            if name not in whole:
                 column[..., plan.series] = state[name]
         return results
-
-    def _laid_out(self) -> Iterable[tuple[tuple[str, NDArray[Any]], Column]]:
-        return zip(self.state.items(), self._smoother.columns.values(), strict=True)
 
     def _move_in_turns(
         self,
@@ -250,7 +249,7 @@ class SmoothingState:
         results = {name: np.empty((sizes[of], values.shape[1])) for name, of in ofs.items()}
         readings: list[list[Any]] = []
         columns: list[NDArray[Any] | None] = [times_ms, volumes, causes]
-        for places, rows in turns(plan, _SMALLEST_TURN):
+        for places, rows in turns(plan):
             if len(rows) >= _SMALLEST_TURN:
                 turn = BatchPlan(None, rows, [0, len(rows)], True)
                 own: list[Any] = [None if c is None else c[places] for c in columns]
@@ -259,7 +258,7 @@ class SmoothingState:
                 continue
             if not readings:
                 readings = [[*values.T.tolist()], *(self._listed(c, values) for c in columns)]
-            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+            for place, row in enumerate(rows.tolist(), places.start):
                 x, time_ms, volume, cause = (column[place] for column in readings)
                 numbers = iter(self.step(row, x, time_ms, volume, cause or 0))
                 for found in results.values():

@@ -26,7 +26,11 @@ from ewma_ops.serde.json.shape import learn
 from ewma_ops.serde.spans import read_floats, read_integers, read_text_floats
 from ewma_ops.stats import recurrences
 from ewma_ops.stats.batch_plan import plan_batch
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
+from ewma_ops.table import table as table_module
 from ewma_ops.table.index import SeriesIndex
+from ewma_ops.table.table import SeriesTable
 from ewma_ops.wire import encode as encode_module
 from ewma_ops.wire.encode import encode_batch
 from ewma_ops.wire.headers import EncodedHeaders, LikeHeaders
@@ -251,6 +255,46 @@ def check_recurrences(rng: random.Random) -> None:
         ]
 
     assert moved() == without(moved)
+
+
+def check_seasons(rng: random.Random) -> None:
+    draw = np.random.default_rng(rng.randrange(2**32))
+    n, series, width = rng.choice((1, 30, 120)), rng.choice((1, 7, 100)), rng.choice((1, 2))
+    by_time, factor = rng.random() < 0.6, rng.random() < 0.5
+    options: dict[str, Any] = {"season": 3, "horizon": rng.choice((1, 4)), "season_halflife": 5.0}
+    if by_time:
+        options = {"season": "70s", "season_phases": 7, "horizon": rng.choice(("30s", "1.5s"))}
+        options |= {"utc_offset": "+05:30", "season_halflife": rng.choice((None, "2min"))}
+    if factor:
+        options |= {"season_kind": "multiplicative", "lowest": 1e-3, "out_of_range": "clip"}
+    names = ["mean", "level", "season", "forecast", "forecast_error", "forecast_upper", "mase"]
+    smoothing = Smoothing(
+        Decay(halflife="40s") if by_time else Decay(beta=0.7),
+        statistics=["mean", *rng.sample(names[1:], rng.randrange(1, len(names)))],
+        outlook=rng.choice(("level", "trend")),
+        missing=rng.choice(("skip", "decay")),
+        **options,
+    )
+    values = draw.normal(20.0, rng.choice((0.1, 30.0)), (2, n, width))
+    values = np.where(draw.random(values.shape) < 0.1, np.nan, abs(values) if factor else values)
+    gaps = draw.choice([-30_000, 0, 1, 4_999, 10_000, 800_000], (2, n))
+    times = (
+        rng.choice((-400_000, 1_700_000_000_000))
+        + np.cumsum(gaps.ravel()).reshape(2, n) // 10_000 * 5_000
+    )
+    ids = [[f"s{draw.integers(series)}" for _ in range(n)] for _ in range(2)]
+
+    def smoothed() -> list[bytes]:
+        table = SeriesTable(smoothing, fields=["x", "y"][:width])
+        found = [
+            table.update(Readings.of(i, x if width > 1 else x[:, 0], t)).statistics
+            for i, x, t in zip(ids, values, times, strict=True)
+        ]
+        columns = [column for statistics in found for column in statistics.values()]
+        return [column.tobytes() for column in [*columns, *table.snapshot().columns.values()]]
+
+    with patch.object(table_module, "_SMALLEST_BATCH", 1):
+        assert smoothed() == without(smoothed)
 
 
 def check_batches_out(rng: random.Random) -> None:

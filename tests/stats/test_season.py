@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import Readings
+from ewma_ops.compiled import library
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.revise import check_mergeable, check_revisable
@@ -298,8 +299,13 @@ def test_each_field_has_a_season_of_its_own(n: int) -> None:
             np.testing.assert_array_equal(got[f"{name}_{statistic}"], alone[statistic])
 
 
-def test_many_series_have_the_bits_of_each_alone() -> None:
-    """By columns and one by one: their lengths differ, so the last turns are small."""
+@pytest.mark.parametrize("compiled", [True, False])
+def test_many_series_have_the_bits_of_each_alone(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without compiled loops by turns, of which the last are small: their lengths differ."""
+    if not compiled:
+        monkeypatch.setattr(library, "kernels", None)
     random = np.random.default_rng(9)
     asked = Smoothing(Decay(beta=0.7), statistics=[*NAMES, "mase"], horizon=2, season=4)
     of = np.minimum(random.geometric(0.03, 3000), 60)
@@ -309,6 +315,21 @@ def test_many_series_have_the_bits_of_each_alone() -> None:
         alone = smoothed(values[of == k], asked)
         for name, column in alone.items():
             np.testing.assert_array_equal(got[name][of == k], column, name)
+
+
+def test_a_snapshot_may_lie_in_memory_in_any_order() -> None:
+    random = np.random.default_rng(2)
+    asked = Smoothing(Decay(beta=0.7), statistics=NAMES, horizon=2, season=4)
+    ids, values = [f"s{k}" for k in range(200)], random.normal(0, 1, (9, 200))
+    table = SeriesTable(asked)
+    for row in values[:8]:
+        table.update(Readings.of(ids, row))
+    snapshot = table.snapshot()
+    turned = {name: np.asfortranarray(column) for name, column in snapshot.columns.items()}
+    last = Readings.of(ids, values[8])
+    got = SeriesTable(asked, snapshot._replace(columns=turned)).update(last).statistics
+    for name, column in table.update(last).statistics.items():
+        np.testing.assert_array_equal(got[name], column, name)
 
 
 # Options --------------------------------------------------------------------------------------
