@@ -10,18 +10,19 @@ import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from ewma_ops.job.report import counted
+from ewma_ops.job.sample import FieldFound, Sample, key_format, key_paths
 from ewma_ops.job.showing import shown_text
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.documents import found_at
 from ewma_ops.serde.fields import Refused
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.outline import nearest, outline
-from ewma_ops.serde.paths import Path, parse_path
+from ewma_ops.serde.paths import parse_path
 from ewma_ops.serde.sniff import Guess, sniff
 from ewma_ops.settings.model import Settings
 
@@ -33,34 +34,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{2,22}={0,2}")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 
 
-class Looked(Protocol):
-    """A sample of messages; `ewma_ops.job.survey.Sample`."""
-
-    @property
-    def payloads(self) -> list[bytes | None]: ...
-    @property
-    def keys(self) -> list[bytes | None]: ...
-    @property
-    def unreadable(self) -> Counter[str]: ...
-    @property
-    def documents(self) -> list[Any]: ...
-    def paths(self) -> dict[str, Any]: ...
-    def values(self, path: Path) -> list[Any]: ...
-
-
-class Field(Protocol):
-    """What was found of a field; `ewma_ops.job.survey.FieldFound`."""
-
-    @property
-    def role(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def found(self) -> int: ...
-
-
 def advise(
-    settings: Settings, sample: Looked, fields: Sequence[Field], decoded: Decoded | None
+    settings: Settings, sample: Sample, fields: Sequence[FieldFound], decoded: Decoded | None
 ) -> tuple[str | None, list[str]]:
     """Return what unreadable messages look like, and sentences on what to write."""
     if decoded is None:
@@ -112,7 +87,7 @@ def _other_format(settings: Settings, guess: Guess) -> tuple[str | None, str]:
     return guess.words, f"this looks like {guess.words}: write {text} in [input]{more}"
 
 
-def _of_field(settings: Settings, sample: Looked, field: Field) -> list[str]:
+def _of_field(settings: Settings, sample: Sample, field: FieldFound) -> list[str]:
     path = parse_path(field.path)
     if not field.found and path.source == "document" and path.steps:
         return [_nowhere(settings, sample, field)]
@@ -129,7 +104,7 @@ def _of_field(settings: Settings, sample: Looked, field: Field) -> list[str]:
     return []
 
 
-def _nowhere(settings: Settings, sample: Looked, field: Field) -> str:
+def _nowhere(settings: Settings, sample: Sample, field: FieldFound) -> str:
     """Say that no reading has a field, and which ones there are."""
     paths = [path for path in sample.paths() if path != field.path]
     meant = nearest(field.path, paths)
@@ -145,7 +120,7 @@ def _nowhere(settings: Settings, sample: Looked, field: Field) -> str:
     return f"{field.role}: no {of} has {field.path}; {fix}"
 
 
-def _unit(settings: Settings, field: Field, values: Sequence[Any]) -> list[str]:
+def _unit(settings: Settings, field: FieldFound, values: Sequence[Any]) -> list[str]:
     numbers = [
         value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
@@ -161,7 +136,7 @@ def _unit(settings: Settings, field: Field, values: Sequence[Any]) -> list[str]:
     return [f'{field.path} looks like {names[unit]}: write time_unit = "{unit}" in [input]']
 
 
-def _are_base64(texts: Sequence[str], sample: Looked) -> bool:
+def _are_base64(texts: Sequence[str], sample: Sample) -> bool:
     """Tell decimals of Debezium in base64 from words: short, and all of them decode."""
     if not all(map(is_base64_number, texts)):
         return False
@@ -186,7 +161,7 @@ def is_base64_number(text: str) -> bool:
         return False
 
 
-def _records(settings: Settings, sample: Looked) -> list[str]:
+def _records(settings: Settings, sample: Sample) -> list[str]:
     """Say where the arrays of readings are, in messages that are or hold some."""
     if settings.input.records is not None:
         return []
@@ -239,7 +214,7 @@ def arrays_of(document: object, wanted: str = "") -> str | None:
     return None
 
 
-def _keys(settings: Settings, sample: Looked) -> list[str]:
+def _keys(settings: Settings, sample: Sample) -> list[str]:
     """Say what binary keys look like, where they are the series' ids."""
     ids = settings.input.series_id
     asked = ids is None or any(
@@ -248,27 +223,17 @@ def _keys(settings: Settings, sample: Looked) -> list[str]:
     keys = [key for key in sample.keys if key]
     if not asked or settings.input.key is not None or not keys:
         return []
-    binary = [key for key in keys if any(byte < 32 or byte > 126 for byte in key)]
-    sizes = {len(key) for key in keys}
-    kinds = {4: "int32", 8: "int64", 16: "uuid"}
-    if binary and len(sizes) == 1 and (kind := kinds.get(min(sizes))):
-        return [
-            f'the keys have {min(sizes)} bytes that are no text: write key = "{kind}" in [input]'
-        ]
+    if (kind := key_format(keys)) is not None:
+        of = f"the keys have {len(keys[0])} bytes that are no text"
+        return [f'{of}: write key = "{kind}" in [input]']
     if all(key[:1] == b"{" for key in keys) and ids is None:
-        own = f'key = "json" in [input], and series_id = {as_toml(_first_of_key(keys[-1]))}'
+        path = f"@key.{next(iter(key_paths(keys[-1])), 'name')}"
+        own = f'key = "json" in [input], and series_id = {as_toml(path)}'
         return [f"the keys are objects of JSON: write {own}"]
     return []
 
 
-def _first_of_key(key: bytes) -> str:
-    try:
-        return f"@key.{next(iter(outline(msgspec.json.decode(key))), 'name')}"
-    except (msgspec.MsgspecError, RecursionError):
-        return "@key.name"
-
-
-def _where(settings: Settings, sample: Looked, decoded: Decoded) -> list[str]:
+def _where(settings: Settings, sample: Sample, decoded: Decoded) -> list[str]:
     if not settings.input.where or len(decoded.readings) or not decoded.skipped:
         return []
     parts = []

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-import msgspec
-
 from ewma_ops.job.advice import arrays_of
-from ewma_ops.job.survey import Sample
+from ewma_ops.job.sample import Sample, key_format, key_paths
 from ewma_ops.serde.formats import FORMATS
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.outline import outline
@@ -188,25 +186,14 @@ def _of_record(found: Draft, runs: Sequence[ConsumerRecords]) -> None:
         found.keys["series_id"] = "@topic"
         found.notes["series_id"] = "the records have no keys: all of the topic is one series"
         return
-    sizes = {len(key) for key in present}
-    binary = any(byte < 32 or byte == 127 for key in present for byte in key)
-    kinds = {4: "int32", 8: "int64", 16: "uuid"}
-    if binary and len(sizes) == 1 and (kind := kinds.get(min(sizes))):
+    if (kind := key_format(present)) is not None:
         found.keys["key"] = kind
         found.notes["key"] = "the series' ids are the records' keys, which are no text"
     elif present and all(key[:1] == b"{" for key in present):
-        names = [path for path in outline_of(present[-1]) if path]
+        names = key_paths(present[-1])
         if names:
             found.keys["key"] = "json"
             found.keys["series_id"] = f"@key.{_best(names, _IDS) or names[0]}"
-
-
-def outline_of(key: bytes) -> list[str]:
-    """Return the paths of a key that is an object of JSON; none, if it is none."""
-    try:
-        return list(outline(msgspec.json.decode(key)))
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return []
 
 
 def _last(path: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ewma_ops.job.survey import FieldFound, Survey, survey
+from ewma_ops.job.sample import FieldFound
+from ewma_ops.job.survey import Survey, survey
 from ewma_ops.settings.load import load_tables
 from ewma_ops.wire.records import ConsumerRecords
 
