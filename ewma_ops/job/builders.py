@@ -16,7 +16,7 @@ from ewma_ops.columns.log_clocks import LogClocks
 from ewma_ops.errors import ConfigError
 from ewma_ops.registry.client import RegistryClient
 from ewma_ops.registry.schemas import RegistrySchemas
-from ewma_ops.serde.avro.encoder import AvroEncoder, events_schema
+from ewma_ops.serde.avro.encoder import AvroEncoder
 from ewma_ops.serde.bare import BareDecoder, BareName
 from ewma_ops.serde.csv import CsvDecoder
 from ewma_ops.serde.decoder import Decoder
@@ -316,11 +316,10 @@ def build_encoder(
         return JsonEncoder(names, fields, include, most)
     schemas = build_schemas(settings, stopping)
     assert schemas is not None
-    tick, subject = settings.input.tick, f"{settings.output.topic}-value"
-    text = events_schema(names, fields, include, tick)
+    subject = f"{settings.output.topic}-value"
 
-    def schema_id() -> int:
-        found = (schemas.register if registers else schemas.registered)(subject, text)
+    def schema_id(schema: str) -> int:
+        found = (schemas.register if registers else schemas.registered)(subject, schema)
         if found is None:
             raise ConfigError(
                 f"the registry does not have the schema of these events under {subject!r}: they "
@@ -328,4 +327,4 @@ def build_encoder(
             )
         return found
 
-    return AvroEncoder(names, fields, include, most, schema_id=schema_id, tick=tick)
+    return AvroEncoder(names, fields, include, most, schema_id=schema_id, tick=settings.input.tick)

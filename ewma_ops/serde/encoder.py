@@ -1,4 +1,4 @@
-"""What writes events, whatever their format.
+"""What writes events, whatever their format: what they hold, and in which order.
 
 Knows smoothed readings; must not know any format.
 """
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
-from ewma_ops.columns.readings import Smoothed
+from ewma_ops.columns.readings import Smoothed, event_key
+from ewma_ops.errors import ConfigError
 
-__all__ = ["Encoder", "Keyed", "keyed"]
+__all__ = ["Encoder", "Keyed", "event_keys", "in_event_order", "keyed"]
 
 Keyed = tuple[Sequence[bytes | None], Sequence[bytes | None]]
 """The keys and the values of events."""
@@ -41,3 +42,32 @@ def keyed(encoder: Encoder, order: NDArray[np.intp] | None, smoothed: Smoothed) 
     if isinstance(events, BytesColumn):
         return TextColumn.of(ids).utf8, events
     return list(map(str.encode, ids)), events
+
+
+def in_event_order(statistics: Sequence[str]) -> list[str]:
+    """Return the names of statistics in the order of an event: a mean is the first of them."""
+    return sorted(statistics, key=lambda name: name != "mean")
+
+
+def event_keys(
+    statistics: Sequence[str], fields: Sequence[str], include: Sequence[str]
+) -> list[str]:
+    """Return the keys of an event, but for those of ``include``, which stand behind them.
+
+    Raises
+    ------
+    ConfigError
+        If two keys of an event would be the same.
+
+    Examples
+    --------
+    >>> event_keys(["std", "mean"], [], ["unit"])
+    ['series_id', 'time', 'value', 'ewma', 'std']
+    """
+    names = map(event_key, in_event_order(statistics))
+    keys = ["series_id", "time", *(fields or ["value"]), *names]
+    every = [*keys, *include]
+    for key in every:
+        if every.count(key) > 1:
+            raise ConfigError(f"two keys of an event would be {key!r}: rename the field")
+    return keys

@@ -37,7 +37,7 @@ def encoded(job: Settings, n: int = 3) -> Sequence[bytes]:
     )
     smoothed = SeriesTable(smoothings).update(readings)
     if job.output.format == "avro":
-        encoder = AvroEncoder(smoothings.names, smoothings.fields, schema_id=lambda: 7, tick=tick)
+        encoder = AvroEncoder(smoothings.names, smoothings.fields, schema_id=lambda _: 7, tick=tick)
         return encoder.encode(smoothed)
     return JsonEncoder(smoothings.names, smoothings.fields).encode(smoothed)
 

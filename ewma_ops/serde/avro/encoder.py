@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, lay_out, utf8_of
-from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key, is_whole
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, is_whole
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.encoder import Keyed, keyed
+from ewma_ops.serde.encoder import Keyed, event_keys, in_event_order, keyed
 from ewma_ops.serde.schemas import PREFIX_BYTES
 
 __all__ = ["AvroEncoder", "events_schema"]
@@ -54,21 +54,18 @@ def events_schema(
     >>> [field["name"] for field in json.loads(events_schema(["std", "mean"]))["fields"]]
     ['series_id', 'time', 'value', 'ewma', 'std']
     """
-    names = [*(fields or ["value"]), *map(event_key, _ordered(statistics))]
-    every = ["series_id", "time", *names, *include]
-    for name in every:
+    keys = event_keys(statistics, fields, include)
+    for name in (*keys, *include):
         if not _NAME.fullmatch(name):
             raise ConfigError(
                 f"{name!r} is no name of a field in Avro: it must be of the letters A to Z, digits "
                 "and _; rename the field or the smoothing"
             )
-        if every.count(name) > 1:
-            raise ConfigError(f"two keys of an event would be {name!r}: rename the field")
     listed: list[dict[str, Any]] = [
         {"name": "series_id", "type": "string"},
         {"name": "time", "type": {"type": "long", "logicalType": _LOGICAL[tick.unit]}},
     ]
-    for name in names:
+    for name in keys[2:]:
         kind = "long" if is_whole(name) and name not in fields else "double"
         listed.append({"name": name, "type": ["null", kind], "default": None})
     listed += [{"name": one, "type": ["null", "string"], "default": None} for one in include]
@@ -92,7 +89,8 @@ class AvroEncoder:
         Names of what readings have beside that is written too, as their ``included`` says, and how
         many bytes of it there may be: each null or text, what is no text as JSON.
     schema_id
-        Returns the id of `events_schema`; called for the first events, and may wait.
+        Returns the id of a schema, that of `events_schema`; called for the first events, and may
+        wait.
     tick
         In what event times are counted.
 
@@ -105,7 +103,7 @@ class AvroEncoder:
     --------
     >>> from ewma_ops import Readings
     >>> readings = Readings.of(["a"], [1.5], [0])
-    >>> encoder = AvroEncoder(["mean"], schema_id=lambda: 7)
+    >>> encoder = AvroEncoder(["mean"], schema_id=lambda _: 7)
     >>> encoder.encode(Smoothed(readings, {"mean": np.array([np.nan])}))[0]
     b'\x00\x00\x00\x00\x07\x02a\x00\x02\x00\x00\x00\x00\x00\x00\xf8?\x00'
     """
@@ -117,10 +115,10 @@ class AvroEncoder:
         include: Sequence[str] = (),
         max_include_bytes: int = MAX_INCLUDE_BYTES,
         *,
-        schema_id: Callable[[], int],
+        schema_id: Callable[[str], int],
         tick: Tick = MILLISECOND,
     ) -> None:
-        self._statistics = _ordered(statistics)
+        self._statistics = in_event_order(statistics)
         self._numbers = len(fields or ["value"]) + len(self._statistics)
         self._schema_id = schema_id
         self._prefix: bytes | None = None
@@ -134,7 +132,7 @@ class AvroEncoder:
 
         Examples
         --------
-        >>> AvroEncoder(["mean"], schema_id=lambda: 7).largest(max_id_bytes=1024)
+        >>> AvroEncoder(["mean"], schema_id=lambda _: 7).largest(max_id_bytes=1024)
         2095
         """
         varints = (2 + self._numbers) * _LONGEST_VARINT
@@ -148,7 +146,7 @@ class AvroEncoder:
     def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
         """Encode each reading with its statistics, in order."""
         if self._prefix is None:
-            self._prefix = b"\0" + self._schema_id().to_bytes(PREFIX_BYTES - 1, "big")
+            self._prefix = b"\0" + self._schema_id(self.schema).to_bytes(PREFIX_BYTES - 1, "big")
         readings = smoothed.readings
         if not len(readings):
             return []
@@ -214,10 +212,6 @@ def _present(number: float, *, whole: bool) -> bytes:
     if number != number:
         return bytes([_NULL])
     return bytes([_PRESENT]) + (_varint(int(number)) if whole else _pack(number))
-
-
-def _ordered(statistics: Sequence[str]) -> list[str]:
-    return sorted(statistics, key=lambda name: name != "mean")
 
 
 def _varints(numbers: NDArray[np.int64], ahead: NDArray[np.uint8] | None = None) -> BytesColumn:

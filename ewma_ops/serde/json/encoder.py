@@ -14,10 +14,9 @@ from msgspec import defstruct
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
-from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, event_key, is_whole
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, is_whole
 from ewma_ops.compiled import library
-from ewma_ops.errors import ConfigError
-from ewma_ops.serde.encoder import Keyed, keyed
+from ewma_ops.serde.encoder import Keyed, event_keys, in_event_order, keyed
 from ewma_ops.serde.json.by_loop import Values, write_events
 from ewma_ops.serde.spans import is_plain
 
@@ -70,14 +69,10 @@ class JsonEncoder:
         include: Sequence[str] = (),
         max_include_bytes: int = MAX_INCLUDE_BYTES,
     ) -> None:
-        self._statistics = sorted(statistics, key=lambda name: name != "mean")
-        keys = ["series_id", "time", *(fields or ["value"]), *map(event_key, self._statistics)]
-        every = [*keys, *include]
-        twice = sorted({key for key in every if every.count(key) > 1})
+        self._statistics = in_event_order(statistics)
+        keys = event_keys(statistics, fields, include)
         self._includes = bool(include)
         self._include_bytes = max_include_bytes + len(b",") if include else 0
-        if twice:
-            raise ConfigError(f"two keys of an event would be {twice[0]!r}: rename the field")
         rename = {f"f{i}": key for i, key in enumerate(keys)}
         self._timed_event = defstruct("TimedEvent", list(rename), gc=False, rename=rename)
         untimed = [name for name, key in rename.items() if key != "time"]

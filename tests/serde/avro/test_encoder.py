@@ -48,7 +48,7 @@ def test_fastavro_reads_the_bits_that_were_written(rows: list[tuple[Any, ...]]) 
     values = np.array([bids, asks]).T
     readings = Readings(ids, values, np.array(times, np.int64))
     statistics = {"mean": np.array(means), "std": np.array(bids), "count": np.array(ns, float)}
-    encoder = AvroEncoder(STATISTICS, ["bid", "ask"], schema_id=lambda: 7)
+    encoder = AvroEncoder(STATISTICS, ["bid", "ask"], schema_id=lambda _: 7)
     events = encoder.encode(Smoothed(readings, statistics))
     with patch.object(encoder_module, "_FEW", 0):
         assert list(encoder.encode(Smoothed(readings, statistics))) == events
@@ -69,7 +69,7 @@ def test_fastavro_reads_the_bits_that_were_written(rows: list[tuple[Any, ...]]) 
 def test_fields_that_are_passed_through_are_text_or_null() -> None:
     included = [b'"unit":"\\u00b0C","site":{"a":[1]}', b'"unit":null,"site":1.5', b'"unit":""']
     readings = Readings(["a", "b", "c"], np.ones(3), np.arange(3), included=included)
-    encoder = AvroEncoder(["mean"], include=["unit", "site"], schema_id=lambda: 7)
+    encoder = AvroEncoder(["mean"], include=["unit", "site"], schema_id=lambda _: 7)
     events = encoder.encode(Smoothed(readings, {"mean": np.ones(3)}))
     with patch.object(encoder_module, "_FEW", 0):
         assert list(encoder.encode(Smoothed(readings, {"mean": np.ones(3)}))) == events
@@ -80,7 +80,7 @@ def test_fields_that_are_passed_through_are_text_or_null() -> None:
 def test_the_id_is_asked_for_once_and_not_before_there_are_events() -> None:
     asked: list[int] = []
 
-    def schema_id() -> int:
+    def schema_id(_: str) -> int:
         asked.append(1)
         return 300
 
