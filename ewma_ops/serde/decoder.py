@@ -41,15 +41,12 @@ from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.several import split
 from ewma_ops.serde.spans import Mask
-from ewma_ops.serde.watch import PathWatch
+from ewma_ops.serde.watch import PathWatch, TimeWatch
 
 __all__ = ["CAUSES", "Decoded", "Decoder", "are_many"]
 
 
 _DEFAULTS = DecoderOptions()
-
-_YEAR_MS = 31_556_952_000
-_DECADES_MS = 20 * _YEAR_MS
 
 _FEW = 1_536
 """Fewer payloads, or ids, than this are processed more quickly one by one (measured)."""
@@ -118,8 +115,8 @@ class Decoder:
         self._options = options
         self.beside = frozenset(path.source for path in self._paths.every)
         """What is read of records beside their payloads: "header", "partition", "topic" ..."""
-        self._notice: str | None = None
-        self._watches = self._paths.time is not None
+        time = self._paths.time
+        self._time_watch = None if time is None else TimeWatch(time.text, options)
         self.watch = PathWatch([path.text for path in self._paths.numbers])
         """Tells which paths have led to no number yet."""
         self._tombstones: Decoder | None = None
@@ -168,8 +165,8 @@ class Decoder:
         else:
             times_ms = self._times_of(fields.times_ms, rejected)
             clipped = self._guard(times_ms, times_of_records, rejected)
-            if self._watches:
-                self._watch(times_ms, times_of_records, rejected)
+            if self._time_watch is not None:
+                self._time_watch.look(times_ms, times_of_records, rejected)
         if not self.watch.is_done:
             self.watch.look(fields.numbers, rejected, values)
         for place, (path, column) in enumerate(
@@ -275,9 +272,8 @@ class Decoder:
 
     def pop_notice(self) -> str | None:
         """Return, once, what an operator should know of the messages read so far."""
-        notices = [] if self._notice is None else [self._notice]
-        self._notice = None
-        return "; ".join([*notices, *self.watch.pop_notices()]) or None
+        of_times = [] if self._time_watch is None else self._time_watch.pop_notices()
+        return "; ".join([*of_times, *self.watch.pop_notices()]) or None
 
     def documents(self, payload: bytes | None) -> list[Any]:
         """Return what a payload holds: one document, or several where it has several of its own.
@@ -294,27 +290,6 @@ class Decoder:
         if rejected:
             raise Refused(*rejected[0])
         return documents
-
-    def _watch(
-        self, times_ms: NDArray[np.int64], of_records: NDArray[np.int64], rejected: Reasons
-    ) -> None:
-        """Compare the first time that was read with its record's: both are of one decade."""
-        place = next((i for i in range(len(times_ms)) if i not in rejected), None)
-        if place is None or of_records[place] <= 0:
-            return
-        self._watches = False
-        tick = self._options.tick
-        time_ms, of_record = int(times_ms[place]) // tick.per_ms, int(of_records[place])
-        distance_ms = abs(time_ms - of_record)
-        assert self._paths.time is not None
-        if distance_ms > _DECADES_MS:
-            moment = np.datetime_as_string(np.datetime64(time_ms, "ms"), unit="s")
-            self._notice = (
-                f"the first {self._paths.time.text} is read as {moment}Z, "
-                f"{distance_ms // _YEAR_MS} years away from its record's timestamp"
-            )
-            if self._options.time_unit is None and abs(time_ms * 1_000 - of_record) < _DECADES_MS:
-                self._notice += ': if it counts seconds, write time_unit = "s" in [input]'
 
     def _short(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Sequence[bytes | None]:
         """Return the payloads, nothing in the place of those that are too long."""

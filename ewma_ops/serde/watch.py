@@ -1,6 +1,7 @@
-"""Whether the paths of values lead anywhere: with a misspelt one every reading is missing.
+"""What an operator should be told of the first messages: misspelt paths, times in another unit.
 
-Knows columns of numbers; must not know formats or documents.
+Knows columns of numbers; must not know formats or documents. With a misspelt path every reading is
+missing, and with a wrong unit every time is years away: neither is an error by itself.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ from collections.abc import Callable, Container, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.outline import nearest
 
-__all__ = ["MOST_WITHOUT", "PathWatch", "unfound_notice"]
+__all__ = ["MOST_WITHOUT", "PathWatch", "TimeWatch", "unfound_notice"]
 
 MOST_WITHOUT = 1_000
 """Readings without a number, from the first on, after which a path is reported."""
 
 _MOST_LOOKED_AT = 50
 """Messages of a batch in which names are looked for, until one has some."""
+
+_YEAR_MS = 31_556_952_000
+_DECADES_MS = 20 * _YEAR_MS
 
 
 class PathWatch:
@@ -107,3 +112,56 @@ def unfound_notice(path: str, readings: int, meant: str | None) -> str:
     of = f"any of {readings:,} readings" if readings > 1 else "the only reading"
     fix = "ewma check shows what is in them" if meant is None else f"did you mean {meant}?"
     return f"{path} has no number in {of}; {fix}"
+
+
+class TimeWatch:
+    """Compare the first event time with its record's timestamp: both are of one decade.
+
+    Parameters
+    ----------
+    path
+        Where event times stand, as it is written.
+    options
+        ``time_unit`` and ``tick`` of them.
+
+    Examples
+    --------
+    >>> watch = TimeWatch("ts", DecoderOptions())
+    >>> watch.look(np.array([1_700_000_000]), np.array([1_700_000_000_000]), ())
+    >>> print(*watch.pop_notices())
+    the first ts is read as 1970-01-20T16:13:20Z, 53 years away from its record's timestamp: if it \
+counts seconds, write time_unit = "s" in [input]
+    """
+
+    def __init__(self, path: str, options: DecoderOptions) -> None:
+        self._path, self._unit, self._tick = path, options.time_unit, options.tick
+        self._is_done = False
+        self._notices: list[str] = []
+
+    def look(
+        self, times: NDArray[np.int64], of_records: NDArray[np.int64], rejected: Container[int]
+    ) -> None:
+        """Look at event times, in ticks, and their records' timestamps, until one has both."""
+        if self._is_done:
+            return
+        place = next((i for i in range(len(times)) if i not in rejected), None)
+        if place is None or of_records[place] <= 0:
+            return
+        self._is_done = True
+        time_ms, of_record = int(times[place]) // self._tick.per_ms, int(of_records[place])
+        distance_ms = abs(time_ms - of_record)
+        if distance_ms <= _DECADES_MS:
+            return
+        moment = np.datetime_as_string(np.datetime64(time_ms, "ms"), unit="s")
+        notice = (
+            f"the first {self._path} is read as {moment}Z, {distance_ms // _YEAR_MS} years away "
+            "from its record's timestamp"
+        )
+        if self._unit is None and abs(time_ms * 1_000 - of_record) < _DECADES_MS:
+            notice += ': if it counts seconds, write time_unit = "s" in [input]'
+        self._notices.append(notice)
+
+    def pop_notices(self) -> list[str]:
+        """Return, once, what was found."""
+        notices, self._notices = self._notices, []
+        return notices
