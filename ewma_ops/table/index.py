@@ -1,18 +1,13 @@
 """SeriesIndex: the row of each series id.
 
-Knows ids, their UTF-8 and their hashes; must not know the contents of rows, or streams.
+Knows ids, their UTF-8 and that they have hashes (`id_hashes`); must not know the contents of rows,
+or streams.
 
 A dictionary of a million ids takes 130 MB and, far beyond any processor's cache, a third of the
 time of a flow: each look-up waits for memory several times. Here ids are columns, and a run of them
 is looked up together: one wait for all. It is open addressing, at most half full, in steps of 1, 2,
 3 slots and so on (which come by every slot); a slot holds the hash of an id and its row, and what
 has the same hash is compared byte by byte.
-
-The hash is Dietzfelbinger's multiply-shift: the upper 31 bits of b + a_1 x_1 + a_2 x_2 + ..., the x
-being the 4-byte words of an id and its size, the a and b 64 random bits each. Two ids, whatever
-they are, collide with a probability of 2^-31, so that nobody can choose ids that do. (Woelfel,
-"Efficient strongly universal and optimally universal hashing", 1999; Thorup, "High speed hashing
-for integers and strings", 2015, section 3.)
 """
 
 from __future__ import annotations
@@ -20,7 +15,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count
-from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +24,7 @@ from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, taken,
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.compiled import library
 from ewma_ops.errors import START_OVER, StateError
+from ewma_ops.table import id_hashes
 
 __all__ = ["EncodedIds", "Located", "SeriesIndex"]
 
@@ -37,40 +32,11 @@ _FREE = np.uint64(2**64 - 1)
 _ROW = np.uint64(2**32 - 1)
 """The part of a slot that is a row; the other is a hash."""
 _HASH_AT = np.uint64(32)
-_HASH_BITS = 31
-"""One less than there is room for, so that no hash is that of a free slot."""
-_HASH = (1 << _HASH_BITS) - 1
 _LEAST_BITS = 10
 _AT_A_TIME = 1 << 16  # of a grown index: what it takes on the way stays small beside it
 _REMEMBERED = 1 << 14
 """Ids in a dictionary beside the columns: all of them while they are few, else the last found."""
-_WORD = 8
-_STEP = 2
-"""Words of an id that are looked at together."""
-_AT_ONCE = _STEP * _WORD
-_KEPT = np.array(
-    [
-        [(1 << 8 * min(max(n - at, 0), _WORD)) - 1 for at in range(0, _AT_ONCE, _WORD)]
-        for n in range(_AT_ONCE + 1)
-    ],
-    np.uint64,
-)
-"""What to look at of the words of which n bytes are of the id."""
-_LONGEST = 256
-"""Bytes of an id that there are factors for; of longer ones Python's own hash is taken."""
 _UINT64 = 2**64 - 1
-_LOWER, _UPPER = np.uint64(2**32 - 1), np.uint64(32)
-"""The two halves of a word."""
-
-# Python's hash of text differs in each process, so nobody can prepare ids that collide.
-# Not by numpy.random, which takes as long to import as all modules of this room.
-_FACTORS = np.array(
-    [hash(f"ewma_ops.table.index {i}") & _UINT64 for i in range(_LONGEST // 4 + 2)], np.uint64
-)
-_PLAIN_OF_WORDS, (_PLAIN_OF_SIZE, _PLAIN_ADDED) = _FACTORS[:-2].tolist(), _FACTORS[-2:].tolist()
-_OF_SIZE, _ADDED = _FACTORS[-2:]
-_OF_WORDS = _FACTORS[:-2].reshape(-1, _STEP, 2).swapaxes(1, 2)
-"""By step, lower and upper half of a word, and word of the step."""
 
 
 class EncodedIds(NamedTuple):
@@ -162,8 +128,8 @@ class SeriesIndex:
 
     def _probe_one(self, utf8: bytes) -> int | None:
         """Scalar twin of `_probe`."""
-        hashed, last = _hash_one(utf8), len(self._slots) - 1
-        slot, tried = hashed >> (_HASH_BITS - self._bits), 1
+        hashed, last = id_hashes.hash_one(utf8), len(self._slots) - 1
+        slot, tried = hashed >> (id_hashes.HASH_BITS - self._bits), 1
         while (entry := int(self._slots[slot])) != _UINT64:
             if entry >> int(_HASH_AT) == hashed:
                 row = entry & int(_ROW)
@@ -215,9 +181,9 @@ class SeriesIndex:
         StateError
             If one of them has a row already, or the sizes do not add up; nothing is changed then.
         """
-        told = int(sizes.sum(dtype=np.int64))
-        if told != len(ids):
-            raise StateError(f"there are {len(ids)} bytes of ids, not {told}: damaged state")
+        total = int(sizes.sum(dtype=np.int64))
+        if total != len(ids):
+            raise StateError(f"there are {len(ids)} bytes of ids, not {total}: damaged state")
         ends = np.cumsum(sizes, dtype=np.int64)
         texts = TextColumn(BytesColumn(ids + SPARE, ends - sizes, ends))
         if len(set(texts.utf8)) < len(texts) or (self._probe(texts) >= 0).any():
@@ -260,9 +226,8 @@ class SeriesIndex:
         known = len(self)
         self._utf8[-len(SPARE) :] = fresh.utf8.packed() + SPARE
         self._ends.extend(self._ends.values[-1] + np.cumsum(fresh.utf8.sizes))
-        entries = (
-            np.arange(known, len(self), dtype=np.uint64) | _hashes(fresh, _heads(fresh)) << _HASH_AT
-        )
+        hashes = id_hashes.hashes_of(fresh, id_hashes.heads_of(fresh))
+        entries = np.arange(known, len(self), dtype=np.uint64) | hashes << _HASH_AT
         if 2 * len(self) > len(self._slots):
             entries = np.concatenate([self._slots[self._slots != _FREE], entries])
             self._bits = (2 * len(self)).bit_length()
@@ -281,7 +246,7 @@ class SeriesIndex:
             entries, slot = entries[left], slot[left] + tried & last
 
     def _first_slots(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        return (hashes >> np.uint64(_HASH_BITS - self._bits)).astype(np.int64)
+        return (hashes >> np.uint64(id_hashes.HASH_BITS - self._bits)).astype(np.int64)
 
     def _probe(self, texts: TextColumn) -> NDArray[np.intp]:
         """Return the row of each id, or -1."""
@@ -291,9 +256,7 @@ class SeriesIndex:
         utf8 = np.frombuffer(self._utf8, np.uint8)
         library.kernels.probe(
             *texts.utf8.arrays(),
-            _FACTORS[:-2],
-            _PLAIN_OF_SIZE,
-            _PLAIN_ADDED,
+            *id_hashes.FACTORS,
             self._slots,
             self._bits,
             utf8,
@@ -306,8 +269,8 @@ class SeriesIndex:
         return rows
 
     def _probe_by_columns(self, texts: TextColumn) -> NDArray[np.intp]:
-        heads = _heads(texts)
-        hashes = _hashes(texts, heads)
+        heads = id_hashes.heads_of(texts)
+        hashes = id_hashes.hashes_of(texts, heads)
         last = len(self._slots) - 1
         slot = self._first_slots(hashes)
         found = self._slots.take(slot)
@@ -340,72 +303,18 @@ class SeriesIndex:
         left, start = others.utf8.sizes, others.utf8.starts
         ends = self._ends.values
         own_start = ends[rows]
-        own = words_at(self._utf8, own_start, _STEP) & _of_id(left)
+        step, at_once = id_hashes.STEP, id_hashes.AT_ONCE
+        own = words_at(self._utf8, own_start, step) & id_hashes.bytes_of_id(left)
         equal: NDArray[np.bool_] = ends[rows + 1] - own_start == left
         equal &= (own[:, 0] == heads[:, 0]) & (own[:, 1] == heads[:, 1])
-        on = at = np.flatnonzero(equal & (left > _AT_ONCE))
+        on = at = np.flatnonzero(equal & (left > at_once))
         while len(at):
-            left, start, own_start = (
-                left[on] - _AT_ONCE,
-                start[on] + _AT_ONCE,
-                own_start[on] + _AT_ONCE,
-            )
-            own = words_at(self._utf8, own_start, _STEP)
-            differ = (own ^ words_at(others.utf8.data, start, _STEP)) & _of_id(left)
+            left, start = left[on] - at_once, start[on] + at_once
+            own_start = own_start[on] + at_once
+            differ = words_at(self._utf8, own_start, step) ^ words_at(others.utf8.data, start, step)
+            differ &= id_hashes.bytes_of_id(left)
             same = differ[:, 0] | differ[:, 1] == 0
             equal[at] = same
-            on = np.flatnonzero(same & (left > _AT_ONCE))
+            on = np.flatnonzero(same & (left > at_once))
             at = at[on]
         return equal
-
-
-def _of_id(left: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Mask of the bytes that belong to the id, given the number of bytes left."""
-    return _KEPT.take(np.minimum(left, _AT_ONCE), axis=0)
-
-
-def _heads(texts: TextColumn) -> NDArray[np.uint64]:
-    """Return the first words of each id."""
-    return words_at(texts.utf8.data, texts.utf8.starts, _STEP) & _of_id(texts.utf8.sizes)
-
-
-def _hashes(texts: TextColumn, heads: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    left, at = texts.utf8.sizes, texts.utf8.starts
-    long = np.flatnonzero(left > _LONGEST)
-    total = left.astype(np.uint64) * _OF_SIZE + _ADDED
-    total += _products(heads, 0)
-    on = rows = np.flatnonzero(left > _AT_ONCE)
-    for step in range(1, len(_OF_WORDS)):
-        if not len(rows):
-            break
-        left, at = left[on] - _AT_ONCE, at[on] + _AT_ONCE
-        words = words_at(texts.utf8.data, at, _STEP) & _of_id(left)
-        total[rows] += _products(words, step)
-        on = np.flatnonzero(left > _AT_ONCE)
-        rows = rows[on]
-    hashes: NDArray[np.uint64] = _mixed(total >> np.uint64(64 - _HASH_BITS))
-    for row in long.tolist():
-        hashes[row] = _hash_one(utf8_of(texts[row]))
-    return hashes
-
-
-def _products(words: NDArray[np.uint64], step: int) -> NDArray[np.uint64]:
-    of_lower, of_upper = _OF_WORDS[step]
-    products = (words & _LOWER) * of_lower + (words >> _UPPER) * of_upper
-    summed: NDArray[np.uint64] = products[:, 0] + products[:, 1]
-    return summed
-
-
-def _hash_one(utf8: bytes) -> int:
-    """Do as `_hashes`, for one id in plain Python."""
-    if len(utf8) > _LONGEST:
-        return hash(utf8) & _HASH
-    words = memoryview(utf8 + bytes(4 - len(utf8) % 4)).cast("I")
-    total = sum(map(mul, words, _PLAIN_OF_WORDS), len(utf8) * _PLAIN_OF_SIZE + _PLAIN_ADDED)
-    return int(_mixed((total & _UINT64) >> 64 - _HASH_BITS))
-
-
-def _mixed(hashed: Any) -> Any:
-    """Mix the bits: sequential ids would otherwise land in neighbouring slots."""
-    hashed = (hashed ^ hashed >> 16) * 0x7FEB352D & _HASH
-    return hashed ^ hashed >> 15

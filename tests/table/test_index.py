@@ -14,6 +14,7 @@ from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.murmur2 import murmur2_column
 from ewma_ops.compiled import library
 from ewma_ops.errors import StateError
+from ewma_ops.table import id_hashes
 from ewma_ops.table import index as module
 from ewma_ops.table.index import SeriesIndex
 
@@ -100,7 +101,7 @@ def test_an_id_that_is_there_already_changes_nothing(ids: list[str]) -> None:
 
 
 def hashes_of(texts: TextColumn) -> NDArray[np.uint64]:
-    return module._hashes(texts, module._heads(texts))
+    return id_hashes.hashes_of(texts, id_hashes.heads_of(texts))
 
 
 @pytest.fixture
@@ -119,8 +120,8 @@ def few_hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     def hashes(texts: TextColumn, _: object) -> NDArray[np.uint64]:
         return np.array([hash_one(utf8_of(text)) for text in texts], np.uint64)
 
-    monkeypatch.setattr(module, "_hash_one", hash_one)
-    monkeypatch.setattr(module, "_hashes", hashes)
+    monkeypatch.setattr(id_hashes, "hash_one", hash_one)
+    monkeypatch.setattr(id_hashes, "hashes_of", hashes)
     monkeypatch.setattr(library, "kernels", None)  # they have hashes of their own
 
 
@@ -257,7 +258,7 @@ def test_ids_that_share_a_hash_grow_the_index(lay: Lay) -> None:
 
 @given(st.lists(LONG_TEXT, max_size=20))
 def test_an_id_has_one_hash_alone_and_in_any_column(ids: list[str]) -> None:
-    alone = [module._hash_one(utf8_of(series_id)) for series_id in ids]
+    alone = [id_hashes.hash_one(utf8_of(series_id)) for series_id in ids]
     assert hashes_of(TextColumn.of(ids)).tolist() == alone
     assert hashes_of(abutting(ids)).tolist() == alone
     assert all(0 <= hashed < 2**31 for hashed in alone)
@@ -267,7 +268,7 @@ def test_an_id_has_one_hash_alone_and_in_any_column(ids: list[str]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_ids_of_any_size_have_one_hash(lay: Callable[[list[str]], TextColumn], size: int) -> None:
     ids = alike(size)
-    alone = [module._hash_one(utf8_of(series_id)) for series_id in ids]
+    alone = [id_hashes.hash_one(utf8_of(series_id)) for series_id in ids]
     assert hashes_of(lay(ids)).tolist() == alone
     assert hashes_of(lay(["a" * 40, *ids, ""])).tolist()[1:-1] == alone
 
