@@ -140,15 +140,15 @@ class Alarms:
                 f"{shown(series_id)})"
             )
 
-    def take(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
-        """Do :meth:`advance`, or for a few readings the same one by one, which is quicker then."""
-        few = len(batch.rows) < _FEW_READINGS
-        return self.step_through(batch) if few else self.advance(batch)
+    def advance(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
+        """Update the state by a batch; return the scores by name, and what happened."""
+        few = 0 < len(batch.rows) < _FEW_READINGS
+        return self.one_by_one(batch) if few else self.by_columns(batch)
 
     # A batch as columns ------------------------------------------------------------------------
 
-    def advance(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
-        """Update the state by a batch; return the scores by name, and what happened."""
+    def by_columns(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
+        """Do :meth:`advance` with all readings at once."""
         if len(self._marks) < self.state.size:
             self._marks = np.zeros(self.state.size, np.bool_)
         scores = {name: np.full(len(batch.rows), _NAN) for name in self.names}
@@ -325,8 +325,8 @@ class Alarms:
                 scores += _shown(one, self.rules.parts, read, NUMBERS).values()
         return scores, sorted(events, key=lambda event: event[0])
 
-    def step_through(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
-        """Do what :meth:`advance` does, one reading after the other: quicker for a few."""
+    def one_by_one(self, batch: Batch) -> tuple[dict[str, NDArray[np.float64]], list[Happened]]:
+        """Do :meth:`advance` with one or more readings, each by :meth:`step`: quicker for a few."""
         rows, n = batch.rows.tolist(), len(batch.rows)
         weights = batch.readings.weights
         ids, times = batch.readings.series_ids, batch.times_ms

@@ -259,13 +259,7 @@ class SeriesTable(Revisable):
         found: dict[str, NDArray[np.float64]] = {}
         for state in self._states:
             found |= state.advance(laid_out, values, times, weights, causes)
-        if self._alarms is not None:
-            batch = Batch(
-                admitted.readings, admitted.values, admitted.times_ms, admitted.rows, before
-            )
-            scores, more = self._alarms.advance(batch)
-            happened += more
-            found |= scores
+        found |= self._scores(admitted, before, happened)
         return {name: found[name] for name in self.names}
 
     def step(
@@ -398,9 +392,15 @@ class SeriesTable(Revisable):
         )
         columns = np.array(list(steps), np.float64).reshape(n, len(self._names)).T
         found = dict(zip(self._names, columns.copy(), strict=True))
-        if self._alarms is None or not n:
-            return found
+        return found | self._scores(admitted, before, happened)
+
+    def _scores(
+        self, admitted: Admitted, before: Mapping[int, int], happened: list[Happened]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Let the rules of alarms judge admitted readings; return scores, and add what happened."""
+        if self._alarms is None:
+            return {}
         batch = Batch(admitted.readings, admitted.values, admitted.times_ms, admitted.rows, before)
-        scores, more = self._alarms.take(batch)
+        scores, more = self._alarms.advance(batch)
         happened += more
-        return found | scores
+        return scores

@@ -124,7 +124,7 @@ def small(sizes: Sequence[int] = (8, 16, 32, 64), times: int = 100) -> Mapping[i
             for own, values in zip(rows, draw.normal(20, 1, (times, size)), strict=True)
         ]
         found[size] = []
-        for way in (alarms.step_through, alarms.advance):
+        for way in (alarms.one_by_one, alarms.by_columns):
             began = time.thread_time()
             for batch in batches:
                 way(batch)

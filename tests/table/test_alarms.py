@@ -434,6 +434,15 @@ def test_false_alarms_come_as_often_as_they_are_designed_to() -> None:
     assert raised / (judged / 500) == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.parametrize("name", ["count", "volume"])
+def test_a_batch_of_which_every_reading_is_rejected_has_all_scores(name: str) -> None:
+    one = SeriesTable(SMOOTHINGS[name], alarms=RULES)
+    odd = Readings.of(["s"], [math.inf], [0], [1.0], finite=False)
+    smoothed = one.update(odd, collect_rejected=True)
+    assert len(smoothed) == 0
+    assert tuple(smoothed.statistics) == one.names
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Level, Spike, Spread])
 def test_a_season_keeps_the_rate_where_series_follow_the_hour(kind: Any) -> None:
