@@ -59,6 +59,18 @@ class Read(NamedTuple):
     seen: Any
     offset: Any = 0.0
 
+    def take(self, at: Any) -> Read:
+        """Return some of a batch: those at places intp[m]."""
+        seen = None if self.seen is None else type(self.seen)(*(one[at] for one in self.seen))
+        offset = self.offset if isinstance(self.offset, float) else self.offset[at]
+        return Read(self.value[at], seen, offset)
+
+    def single(self, at: int) -> Read:
+        """Return one reading of a batch, in numbers."""
+        value, seen, offset = self.take(at)
+        seen = None if seen is None else type(seen)(*(one.item() for one in seen))
+        return Read(float(value), seen, float(offset))
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -17,36 +17,22 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError, ReadingError, shown
 from ewma_ops.monitor.globs import matcher
 from ewma_ops.monitor.machine import Event, Scored, Trigger
-from ewma_ops.monitor.rules import AlarmRules, ChartRule, Rule
+from ewma_ops.monitor.rules import AlarmRules, ChartRule
 from ewma_ops.monitor.scores import Read, read_of
 from ewma_ops.monitor.tracking import COLUMNS, LARGEST, NUMBERS, Arrivals
 from ewma_ops.stats.states import NEVER
+from ewma_ops.table.alarm_counts import AlarmCounts, Judged
 from ewma_ops.table.alarm_state import AlarmState, BoundRule
 from ewma_ops.table.happened import Happened, triggers_at
 from ewma_ops.table.overdue import Overdue, hear, hear_one
 from ewma_ops.table.smoothing_set import SmoothingSet
 
-__all__ = ["AlarmCounts", "Alarms", "Batch"]
+__all__ = ["Alarms", "Batch"]
 
 _NAN = float("nan")
 
 # Fewer readings than this are judged faster one by one than as columns (measured).
 _FEW_READINGS = 16
-
-
-class AlarmCounts(NamedTuple):
-    """What a table has counted of one rule.
-
-    ``run_length`` is how many readings there are for each false alarm that the rule is designed
-    for; ``None`` where it is not. ``judged`` are the readings that it had a score of, since the
-    table was made, and ``active`` the series that are in alarm, by severity.
-    """
-
-    rule: str
-    limit: float | None
-    run_length: float | None
-    judged: int
-    active: Mapping[str, int]
 
 
 class Batch(NamedTuple):
@@ -102,8 +88,10 @@ class Alarms:
         self._concerns = [matcher(one.rule.series) for one in self.state.bound]
         self._charts = [one for one in self.state.bound if isinstance(one.rule, ChartRule)]
         self._marks = np.zeros(0, np.bool_)
-        self._judged = [0] * len(self.state.bound)
-        self._run_lengths = [_run_length(one.rule) for one in self.state.bound]
+        self._judged = [
+            Judged(one.rule, concerns)
+            for one, concerns in zip(self.state.bound, self._concerns, strict=True)
+        ]
         self.overdue = {
             one.number: Overdue(
                 self.state, one, self._concerns[one.number], smoothing_set.forget_after
@@ -115,14 +103,8 @@ class Alarms:
     def counts(self) -> list[AlarmCounts]:
         """Return what was counted of each rule; any thread may ask."""
         return [
-            AlarmCounts(
-                one.name,
-                one.rule.limit if isinstance(one.rule, ChartRule) else None,
-                self._run_lengths[one.number],
-                self._judged[one.number],
-                one.machine.active(),
-            )
-            for one in self.state.bound
+            AlarmCounts(one.name, of.limit, of.run_length, of.n, one.machine.active())
+            for one, of in zip(self.state.bound, self._judged, strict=True)
         ]
 
     def check_times(self, series_id: str, times_ms: object) -> None:
@@ -215,7 +197,7 @@ class Alarms:
             else:
                 score = one.kind.rough(read, COLUMNS)
                 beyond = machine.beyond(score, score)
-            self._count(one, batch.readings.series_ids, rows, order, score)
+            self._judged[one.number].add(score, rows, order, batch.readings.series_ids)
         if not len(beyond) and not machine.episodes:
             return []
         for_now = np.concatenate([rows[beyond], np.fromiter(machine.episodes, np.intp)])
@@ -223,29 +205,6 @@ class Alarms:
         chosen = np.flatnonzero(self._marks[rows])
         self._marks[for_now] = False
         return list(self._step_through(one, batch, order[chosen], read, chosen))
-
-    def _count(
-        self,
-        one: BoundRule,
-        series_ids: Sequence[str],
-        rows: NDArray[np.intp],
-        order: NDArray[np.intp],
-        scores: NDArray[np.float64],
-    ) -> None:
-        """Count the readings that a rule has a score of, of the series that it is for."""
-        if self._run_lengths[one.number] is None:
-            return
-        scored = scores == scores
-        if not one.rule.series:
-            self._judged[one.number] += int(np.count_nonzero(scored))
-            return
-        concerns, scored = self._concerns[one.number], np.flatnonzero(scored)
-        _, firsts, counts = np.unique(rows[scored], return_index=True, return_counts=True)
-        self._judged[one.number] += sum(
-            n
-            for at, n in zip(order[scored[firsts]].tolist(), counts.tolist(), strict=True)
-            if concerns(series_ids[at])
-        )
 
     def _step_through(
         self,
@@ -257,7 +216,7 @@ class Alarms:
     ) -> list[Happened]:
         """Judge chosen readings one by one, in order of arrival, and clear what is reset."""
         found: list[Happened] = []
-        few = _chosen(read, chosen)
+        few = read.take(chosen)
         marks = [(at, k) for k, at in enumerate(arrived.tolist())]
         if batch.resets:
             marks = sorted([*marks, *((at, -1) for at in batch.resets)])
@@ -315,8 +274,7 @@ class Alarms:
             read = read_of(values[one.place], known[one.place].get(one.tracker))
             scored = one.kind.score(read, NUMBERS)
             if one.number not in ended and self._concerns[one.number](series_id):
-                if self._run_lengths[one.number] is not None:
-                    self._judged[one.number] += scored.score == scored.score
+                self._judged[one.number].add_one(scored.score)
                 look = partial(_evidence, one, read)
                 event = one.machine.judge(row, scored, trigger, look)
                 if event is not None:
@@ -394,18 +352,9 @@ class Alarms:
         return events
 
 
-def _run_length(rule: Rule) -> float | None:
-    """Return the readings for each false alarm that a rule is designed for."""
-    if not isinstance(rule, ChartRule) or rule.false_alarms is None:
-        return None
-    return rule.run_length()
-
-
 def _evidence_at(one: BoundRule, few: Read, k: int) -> Mapping[str, float]:
     """Return the evidence about one reading of several."""
-    seen = None if few.seen is None else type(few.seen)(*(column[k].item() for column in few.seen))
-    offset = few.offset if isinstance(few.offset, float) else few.offset[k].item()
-    return _evidence(one, Read(float(few.value[k]), seen, offset))
+    return _evidence(one, few.single(k))
 
 
 def _evidence(one: BoundRule, read: Read) -> Mapping[str, float]:
@@ -423,9 +372,3 @@ def _shown(one: BoundRule, parts: Sequence[str], read: Read, o: Any) -> dict[str
     if not known.keys() >= set(parts):
         known.update(one.kind.evidence(read, one.rule, o))
     return {f"{one.name}_{name}": known[name] for name in parts}
-
-
-def _chosen(read: Read, at: NDArray[np.intp]) -> Read:
-    seen = None if read.seen is None else type(read.seen)(*(column[at] for column in read.seen))
-    offset = read.offset if isinstance(read.offset, float) else read.offset[at]
-    return Read(read.value[at], seen, offset)

@@ -104,8 +104,8 @@ class Overdue:
         looked = ~quiet if lingers else ~quiet & ~busy
         for at in np.flatnonzero(looked).tolist():
             row = int(rows[at])
-            told = {"expected": float(usual[row]), "limit": float(reach[at])}
-            event, later = self._look(row, int(due[at]), beat.time, told, id_of)
+            evidence = {"expected": float(usual[row]), "limit": float(reach[at])}
+            event, later = self._look(row, int(due[at]), beat.time, evidence, id_of)
             if event is not None:
                 yield row, event
             until = min(until, later)
@@ -116,7 +116,7 @@ class Overdue:
         row: int,
         due: int,
         now: int,
-        told: Mapping[str, float],
+        evidence: Mapping[str, float],
         id_of: Callable[[int], str],
     ) -> tuple[Event | None, int]:
         """Return what comes of a series at a time, and when something may come of it again."""
@@ -125,7 +125,7 @@ class Overdue:
             ends = min(machine.since(row) + self._forget_after, _LATEST)
             if now > ends:
                 return machine.give_up(row, ends), _LATEST
-            event = machine.reminder(row, now, told)
+            event = machine.reminder(row, now, evidence)
             return event, min(machine.next_reminder(row), ends)
         due = machine.cooled(row, due)
         if due >= now:
@@ -133,7 +133,7 @@ class Overdue:
         if not self._is_for(row, id_of):
             return None, _LATEST
         heard = [column[row].item() for column in self._state.heard[self._one.place].columns]
-        event = machine.raise_alarm(row, due, Heard(*heard), told)
+        event = machine.raise_alarm(row, due, Heard(*heard), evidence)
         ends = min(machine.since(row) + self._forget_after, _LATEST)
         return event, min(machine.next_reminder(row), ends)
 

@@ -18,7 +18,8 @@ from ewma_ops.monitor.machine import Event
 from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.stats.revise import check_mergeable
 from ewma_ops.table.admission import Admission
-from ewma_ops.table.alarms import AlarmCounts, Alarms
+from ewma_ops.table.alarm_counts import AlarmCounts
+from ewma_ops.table.alarms import Alarms
 from ewma_ops.table.composite_state import (
     CompositeState,
     build_state,
@@ -233,15 +234,10 @@ class SeriesState:
             smoothing_state.merge(more, rows)
         self._admission.merge(other._admission, rows)
         if self._alarms is not None:
-            self._merge_alarms(other, rows, known)
-
-    def _merge_alarms(self, other: SeriesState, rows: NDArray[np.intp], known: int) -> None:
-        if self._alarms is None:
-            return
-        theirs = None if other._alarms is None else other._alarms.state
-        if theirs is not None and theirs.rules != self._alarms.rules:
-            theirs = None
-        self._alarms.state.merge(theirs, rows, known)
+            alarms = other._alarms
+            if alarms is not None and alarms.rules != self._alarms.rules:
+                alarms = None
+            self._alarms.state.merge(None if alarms is None else alarms.state, rows, known)
 
     def ids(self, first: int = 0) -> TextColumn:
         """Return the ids from row ``first`` on; valid until a series is added."""
