@@ -255,6 +255,7 @@ def _run(options: argparse.Namespace) -> int:
         extend_beginning=lookups.extend_beginning,
         changes=lookups.changes,
         fence=lookups.fence,
+        leaders_answered=lookups.leaders_answered,
         grace_s=options.grace,
         wait_s=options.wait,
         log_format=options.log_format,

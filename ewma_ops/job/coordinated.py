@@ -139,14 +139,17 @@ def coordinated(cluster: Cluster, own: Hello, store: RecoveryStore) -> Iterator[
         yield Coordinated(coordinator, store)
 
 
-def go_on_alone(store: RecoveryStore, fence: Callable[[], str]) -> None:
+def go_on_alone(store: RecoveryStore, fence: Callable[[], str]) -> bool:
     """Fence hosts off that were in the last run, where the next one has none of them.
 
-    Their workers may be alive, as nothing has proven the contrary; errors as of ``fence``.
+    Their workers may be alive, as nothing has proven the contrary; errors as of ``fence``. Returns
+    whether there were any.
     """
-    if _noted_machines(store.directory):
-        fence()
-        _note_machines(store.directory, [])
+    if not _noted_machines(store.directory):
+        return False
+    fence()
+    _note_machines(store.directory, [])
+    return True
 
 
 def _noted_machines(directory: Path) -> list[str]:

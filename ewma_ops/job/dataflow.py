@@ -71,6 +71,7 @@ def build_job(
     *,
     only_worker: bool = False,
     fence: Fence | None = None,
+    answered_at: float | None = None,
 ) -> Job:
     """Build the dataflow of a configuration.
 
@@ -88,7 +89,7 @@ def build_job(
         What the job is, if that was looked up in this process; None to do it now.
     only_worker
         As of `KafkaSource`.
-    fence
+    fence, answered_at
         As of `KafkaSink`.
 
     Raises
@@ -122,17 +123,13 @@ def build_job(
         only_worker=only_worker,
         interval=_interval(settings),
     )
-    sink = partial(_sink, settings, offsets, routed, fence)
+    sink = partial(_sink, settings, offsets, routed, fence, answered_at)
     events = sink(settings.output.topic, identity)
     dead_letters = sink(settings.dead_letters.topic, identity)
     report = Report(lambda line: _log.warning("%s", line))
+    given = settings, source, events, dead_letters, identity.history, identity.inputs
     flow = join(
-        settings,
-        source,
-        events,
-        dead_letters,
-        identity.history,
-        identity.inputs,
+        *given,
         Partitions(events.partitions, dead_letters.partitions),
         _letter_bytes(settings),
         report,
@@ -274,6 +271,7 @@ def _sink(
     start_offsets: Mapping[int, int],
     routed: Mapping[str, int],
     fence: Fence | None,
+    answered_at: float | None,
     topic: str,
     identity: JobIdentity,
 ) -> KafkaSink:
@@ -287,6 +285,7 @@ def _sink(
         input_topics=identity.inputs.by_number,
         view=identity.written[topic],
         fence=fence,
+        answered_at=answered_at,
         interval=_interval(settings),
     )
 

@@ -82,6 +82,7 @@ def launch(
     extend_beginning: ExtendBeginning = as_it_was,
     changes: Overtaken | None = None,
     fence: Callable[[], str] = lambda: "",
+    leaders_answered: Callable[[], float | None] = lambda: None,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
     log_format: LogFormat = "text",
@@ -125,6 +126,9 @@ def launch(
     fence : callable
         Fences earlier runs off, and says what the workers of the next one write with; asked where
         there is a ``cluster``, or one was cut short.
+    leaders_answered : callable
+        Asks the leaders of what the workers write to, and says when they had answered; called
+        before each run of this machine alone, when no earlier worker is alive.
     grace_s : float
         Seconds a graceful stop may take, > 0.
     wait_s : float
@@ -160,28 +164,26 @@ def launch(
         command = partial(_worker_command, config_path, log_format, verbosity)
         try:
             if cluster is not None and cluster.place:
-                given = signals, grace_s, wait_s, measurements.lines, start
-                return _follow(settings, cluster, command, *given)
+                own = signals, grace_s, wait_s, measurements.lines, start
+                return _follow(settings, cluster, command, *own)
             opened = _opened(stack, settings, cluster, identify, signals, wait_s)
         except StoppedError:
             return 1
+        given = signals, find_beginning, grace_s, wait_s, check_pickle, extend_beginning
         return _keep_running(
             partial(command, None),
             workers,
-            *opened[:2],
+            opened.store,
+            opened.identity,
             identify,
-            signals,
-            find_beginning,
-            grace_s,
-            wait_s,
-            check_pickle,
-            extend_beginning,
+            *given,
             None if opened.store is None else _discovery(settings, changes),
             until_end=settings.input.stop == "end",
             measurements=measurements,
             start=start,
             together=opened.together,
             fence=fence,
+            leaders_answered=leaders_answered,
         )
 
 
@@ -324,21 +326,22 @@ def _keep_running(
     start: Start = spawn,
     together: Coordinated | None = None,
     fence: Callable[[], str] = lambda: "",
+    leaders_answered: Callable[[], float | None] = lambda: None,
 ) -> int:
     """Run until the end, a stop, or a failure that another run would not fix."""
     failures, report = _Failures(), Report()
     measurements = Measurements(Lines(), "") if measurements is None else measurements
-    prepared = _preparing(store, signals, find_beginning, extend_beginning, sound, together, fence)
-    prepare_again = partial(_prepared_again, prepared, identify, signals)
+    asks = identify, find_beginning, extend_beginning, sound, fence, leaders_answered
+    prepared = _preparing(command, store, signals, together, *asks)
     try:
         _gather(together, signals)
-        point = once_ready(lambda: prepared(identity), signals, wait_s)
+        point, orders = once_ready(lambda: prepared(identity), signals, wait_s)
         while True:
             began = time.monotonic()
             with contextlib.nullcontext() if discovery is None else discovery() as found:
                 overtaken = _never if found is None else found.reason
                 given = signals, grace_s, overtaken, measurements.lines
-                run = partial(run_once, command, workers, store, point, *given, start=start)
+                run = partial(run_once, orders, workers, store, point, *given, start=start)
                 outcome = run() if together is None else together.run(run, signals, grace_s)
             _conclude(outcome.notes, report)
             in_vain = report.nothing_readable and outcome.code == 0 and until_end and not signals
@@ -352,9 +355,16 @@ def _keep_running(
                 pause(max(1, failures.count), signals)
             measurements.restarted(outcome.reason)
             _gather(together, signals)
-            point = once_ready(prepare_again, signals, failures=failures.count)
+            point, orders = once_ready(prepared, signals, failures=failures.count)
     except StoppedError:
         return 1
+
+
+def _orders(command: Command, answered_at: float | None) -> Command:
+    """Return what makes the command line of a worker, with what only this run has."""
+    if answered_at is None:
+        return command
+    return lambda place, addresses: [*command(place, addresses), f"--answered-at={answered_at!r}"]
 
 
 def _ended(together: Coordinated | None, code: int, signals: Sequence[int]) -> int:
@@ -393,12 +403,11 @@ def _gather(together: Coordinated | None, signals: Sequence[int]) -> None:
         raise StoppedError
 
 
-def _prepared_again(
-    prepared: Callable[[Identity], ResumePoint | None],
-    identify: Callable[[], Identity],
-    signals: Sequence[int],
-) -> ResumePoint | None:
-    return prepared(unless_stopped(identify, signals))
+class _Prepared(NamedTuple):
+    """Where a run begins, and what makes the command line of a worker of that run."""
+
+    point: ResumePoint | None
+    orders: Command
 
 
 def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
@@ -419,30 +428,37 @@ def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
 
 
 def _preparing(
+    command: Command,
     store: RecoveryStore | None,
     signals: Sequence[int],
+    together: Coordinated | None,
+    identify: Callable[[], Identity],
     find_beginning: FindBeginning,
     extend_beginning: ExtendBeginning,
     sound: Sound | None,
-    together: Coordinated | None,
     fence: Callable[[], str],
-) -> Callable[[Identity], ResumePoint | None]:
+    leaders_answered: Callable[[], float | None],
+) -> Callable[..., _Prepared]:
     """Return what prepares the store, where there is one; a stop signal leaves brokers behind."""
     begin = partial(unless_stopped, find_beginning, signals)
 
     def extend(noted: Beginning) -> Beginning:
         return unless_stopped(partial(extend_beginning, noted), signals)
 
-    def prepared(identity: Identity) -> ResumePoint | None:
+    def prepared(found: Identity | None = None) -> _Prepared:
+        identity = unless_stopped(identify, signals) if found is None else found
+        answered_at = None
         if together is not None:
             together.check_store()
+        elif store is not None:  # whose lock every earlier worker held as long as it lived
+            answered_at = unless_stopped(leaders_answered, signals)
         point = None if store is None else store.prepare(identity, begin, sound, extend)
         raised = partial(unless_stopped, fence, signals)
         if together is not None:
             together.raise_fence(raised)
-        elif store is not None:
-            go_on_alone(store, raised)
-        return point
+        elif store is not None and go_on_alone(store, raised):
+            answered_at = None  # workers elsewhere may have sent something since
+        return _Prepared(point, _orders(command, answered_at))
 
     return prepared
 

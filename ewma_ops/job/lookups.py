@@ -12,6 +12,7 @@ from ewma_ops.columns.murmur2 import murmur2
 from ewma_ops.connectors.client.fencing import raise_fence
 from ewma_ops.connectors.client.topic_configs import refuse_or_warn
 from ewma_ops.connectors.inputs import InputTopics
+from ewma_ops.connectors.sink.readback import leaders_answered
 from ewma_ops.connectors.sink.routing import Route, by_key, by_source, routed_partitions
 from ewma_ops.connectors.source.offsets import start_offsets
 from ewma_ops.errors import BrokerError
@@ -72,6 +73,23 @@ class JobLookups:
         partitions = {topic: view.partitions for topic, view in self.found.written.items()}
         name = f"ewma-{murmur2(self.found.events.encode()):08x}"
         return str(raise_fence(self._settings.kafka, name, partitions))
+
+    def leaders_answered(self) -> float | None:
+        """Ask all leaders of the topics that are written to; return when they had answered.
+
+        Ask when no earlier worker is alive: what those had sent is waited for from then on. None
+        where nothing is waited for.
+
+        Raises
+        ------
+        BrokerError, ConfigError
+            If one does not answer, or the brokers refuse the user.
+        """
+        assert self.found is not None, "identify is called first"
+        if self._settings.output.delivery == "at-least-once":
+            return None
+        partitions = {topic: view.partitions for topic, view in self.found.written.items()}
+        return leaders_answered(self._settings.kafka, partitions)
 
     def find_beginning(self) -> Beginning:
         """Return where a job begins that begins now.

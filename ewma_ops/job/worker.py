@@ -252,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--addresses", required=True, help="host:port of each, joined by ';'")
     parser.add_argument("--store", type=Path, help="the store, if not where the file says")
     parser.add_argument("--fence", default="", help="producer id and epoch that records get")
+    parser.add_argument("--answered-at", type=float, help="when all leaders of outputs answered")
     parser.add_argument("--launcher", type=int, required=True, help="process id of the parent")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--verbosity", choices=("quiet", "normal", "verbose"), default="normal")
@@ -262,10 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         die_with_parent(options.launcher)
         keep_freed_memory()
         answer_questions(gathered)
-        addresses = options.addresses.split(";")
-        return _run_configured(
-            options.config, options.process_id, addresses, options.store, options.fence
-        )
+        return _run_configured(options)
 
 
 def _say_what_is_missing() -> None:
@@ -276,9 +274,7 @@ def _say_what_is_missing() -> None:
         )
 
 
-def _run_configured(
-    config: Path, process_id: int, addresses: Sequence[str], directory: Path | None, fence: str
-) -> int:
+def _run_configured(options: argparse.Namespace) -> int:
     with importing():
         from ewma_ops.connectors.client.fencing import Fence
         from ewma_ops.job.dataflow import build_job
@@ -286,13 +282,14 @@ def _run_configured(
         from ewma_ops.metrics.families import INPUT_PARTITIONS
         from ewma_ops.settings.load import load
 
-    if process_id == 0:
+    if options.process_id == 0:
         _say_what_is_missing()
-    settings = load(config)
+    settings = load(options.config)
+    addresses = options.addresses.split(";")
     recovery = settings.recovery
     store = None
     if recovery is not None:
-        store = RecoveryStore(recovery.directory if directory is None else directory)
+        store = RecoveryStore(recovery.directory if options.store is None else options.store)
     jobs: list[Job] = []
 
     def build(stopping: threading.Event) -> Dataflow:
@@ -302,11 +299,12 @@ def _run_configured(
                 stopping,
                 store,
                 only_worker=len(addresses) == 1,
-                fence=Fence.parsed(fence) if fence else None,
+                fence=Fence.parsed(options.fence) if options.fence else None,
+                answered_at=options.answered_at,
             )
         )
         parts = jobs[0].source.list_parts()  # which the engine gives to the workers in turn
-        INPUT_PARTITIONS.set(len(parts[process_id :: len(addresses)]))
+        INPUT_PARTITIONS.set(len(parts[options.process_id :: len(addresses)]))
         return jobs[0].flow
 
     # All that the engine lets this thread do is look, each millisecond, whether the flow has ended.
@@ -314,7 +312,7 @@ def _run_configured(
     widen_timer_slack_later(_STARTING_S)
     code = run_worker(
         build,
-        process_id=process_id,
+        process_id=options.process_id,
         addresses=addresses,
         interval=timedelta(seconds=10) if recovery is None else recovery.interval,
         parts=None if store is None else store.parts,

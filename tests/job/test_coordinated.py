@@ -143,11 +143,11 @@ def test_one_host_that_goes_on_alone_fences_the_others_off_once(tmp_path: Path) 
 
     with RecoveryStore(tmp_path / "state") as store:
         store.prepare({})
-        go_on_alone(store, fence)
+        assert not go_on_alone(store, fence)
         assert not raised, "there never was another host"
         (store.directory / "machines.json").write_text('["machine-1"]')
-        go_on_alone(store, fence)
-        go_on_alone(store, fence)
+        assert go_on_alone(store, fence)
+        assert not go_on_alone(store, fence)
     assert raised == [1]
 
 

@@ -14,6 +14,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.testing import run_main
 from kafka import KafkaAdminClient
 
+from ewma_ops.connectors import KafkaSink
 from ewma_ops.errors import BrokerError, ConfigError, StateError
 from ewma_ops.job import builders
 from ewma_ops.job.dataflow import build_job
@@ -144,3 +145,26 @@ def test_verify_loads_neither_the_dataflow_nor_what_runs_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_sinks_wait_from_when_the_launcher_was_answered(
+    embedded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(embedded, tmp_path)
+    lookups = JobLookups(load(job.path))
+    lookups.identify()
+    answered_at = lookups.leaders_answered()
+    assert answered_at is not None
+    given: list[object] = []
+
+    def noted(*arguments: Any, **named: Any) -> KafkaSink:
+        given.append(named["answered_at"])
+        return KafkaSink(*arguments, **named)
+
+    monkeypatch.setattr("ewma_ops.job.dataflow.KafkaSink", noted)
+    build_job(load(job.path), answered_at=answered_at)
+    assert given == [answered_at] * 2
+    job.configure(output={"delivery": "at-least-once"})
+    lookups = JobLookups(load(job.path))
+    lookups.identify()
+    assert lookups.leaders_answered() is None, "nothing is waited for"

@@ -408,6 +408,32 @@ def test_what_may_heal_is_waited_for_without_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_at_once")
+def test_leaders_are_asked_before_each_run_while_no_worker_is_alive(tmp_path: Path) -> None:
+    """What workers sent is settled only then; not where workers elsewhere may have sent more."""
+    seen, asked = tmp_path / "seen", 0
+    program = (
+        "import os, pathlib, sys; path = pathlib.Path(sys.argv[1]); "
+        "path.open('a').write(f'{os.getpid()} {sys.argv[2:]}\\n'); sys.exit(1)"
+    )
+
+    def answered() -> float:
+        nonlocal asked
+        asked += 1
+        pids = [int(line.split()[0]) for line in seen.read_text().splitlines()]
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        return 0.25 * asked
+
+    seen.touch()
+    with RecoveryStore(tmp_path / "state") as store:
+        (store.directory / "machines.json").write_text('["machine-1"]')
+        command = [sys.executable, "-c", program, str(seen)]
+        given = lambda place, addresses: command  # noqa: E731
+        assert _keep_running(given, 1, store, {}, dict, [], leaders_answered=answered) == 1
+    orders = [line.split(maxsplit=1)[1] for line in seen.read_text().splitlines()]
+    assert orders == ["[]", *(f"['--answered-at={0.25 * n}']" for n in range(2, 6))]
+
+
+@pytest.mark.usefixtures("_at_once")
 def test_a_broker_that_is_away_between_two_runs_is_waited_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

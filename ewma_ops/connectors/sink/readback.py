@@ -22,15 +22,18 @@ from ewma_ops.connectors.client.connect import (
     translating_errors,
 )
 from ewma_ops.connectors.client.exchange import poll_records
+from ewma_ops.connectors.client.topics import listed
 from ewma_ops.errors import BrokerError, TopicError
 from ewma_ops.wire.records import Headers
 
-__all__ = ["QUIET_S", "Readback", "Reading", "Stretch"]
+__all__ = ["QUIET_S", "Readback", "Reading", "Stretch", "leaders_answered"]
 
 _log = logging.getLogger(__name__)
 
 QUIET_S = 1.0
 """A broker may append what a client sent just before it died, up to this much later."""
+_AFTER_AGAIN = 0.5
+"""Share of it that passes after the leaders have answered again: one may have hung meanwhile."""
 
 _POLL_S = 0.1
 _LOOK_UP_MS = 10_000
@@ -38,6 +41,31 @@ _PATIENCE_S = 60.0
 """How long a partition may stand still before its end, as it can while its leader moves."""
 _REPORT_S = 5.0
 _CLOSE_S = 5.0
+
+
+def leaders_answered(client: Mapping[str, object], partitions: Mapping[str, int]) -> float:
+    """Ask all leaders of some topics something; return when (monotonic) they had answered.
+
+    Parameters
+    ----------
+    client
+        The ``[kafka]`` table.
+    partitions
+        How many there are of each topic.
+
+    Raises
+    ------
+    BrokerError, ConfigError
+        If one does not answer, or the broker refuses the user.
+    """
+    tps = [TopicPartition(topic, at) for topic, count in partitions.items() for at in range(count)]
+    consumer = connect_reader(client)
+    try:
+        with translating_errors(client, f"looking up the offsets of topic {listed(partitions)}"):
+            consumer.end_offsets(tps, _LOOK_UP_MS)
+        return time.monotonic()
+    finally:
+        close_consumer(consumer, _CLOSE_S)
 
 
 class Stretch(NamedTuple):
@@ -137,10 +165,19 @@ class Readback:
             self.closed = True
             close_consumer(self._consumer, _CLOSE_S)
 
-    def quiet_at(self, partitions: int) -> float:
+    def quiet_at(self, partitions: int, answered_at: float | None = None) -> float:
         """Hear from all leaders; return when (monotonic) what dead clients sent is settled.
 
         ``sizes`` then holds about how many records each partition has.
+
+        Parameters
+        ----------
+        partitions
+            How many the topic has.
+        answered_at
+            When all leaders had answered something that was asked after those clients had ended,
+            as of :func:`leaders_answered`: the settle time counts from there. ``None`` where that
+            is not known: it counts from the answers of now.
 
         Raises
         ------
@@ -148,9 +185,13 @@ class Readback:
             If one does not answer, or the broker refuses the user.
         """
         tps = [TopicPartition(self._topic, partition) for partition in range(partitions)]
+        asked_at = time.monotonic()
         begins, ends = self.look_up(*tps)
+        now = time.monotonic()
         self.sizes = {tp.partition: ends[tp] - begins[tp] for tp in tps}
-        return time.monotonic() + QUIET_S
+        if answered_at is None or now - asked_at > _AFTER_AGAIN * QUIET_S:  # one has hung
+            return now + QUIET_S
+        return max(answered_at + QUIET_S, now + _AFTER_AGAIN * QUIET_S)
 
     def look_up(self, *tps: TopicPartition) -> tuple[dict[TopicPartition, int], ...]:
         """Return the first and the next offset of each partition, as the brokers list them."""

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
-from kafka import TopicPartition
 from numpy.typing import NDArray
 
 from ewma_ops.columns.murmur2 import murmur2
@@ -79,12 +78,11 @@ def routed_partitions(
     reader = Readback(client, topic, committed=False)
     try:
         quiet_at = reader.quiet_at(partitions)
-        begins, ends = reader.look_up(*(TopicPartition(topic, p) for p in range(partitions)))
-        for tp in (tp for tp, end in ends.items() if end > begins[tp]):
-            for stretch in reader.read(tp.partition, 0, quiet_at=quiet_at):
+        for partition in (one for one, size in reader.sizes.items() if size):
+            for stretch in reader.read(partition, 0, quiet_at=quiet_at):
                 at, origins = origins_of(own, stretch.headers, topics)
                 numbers = np.unique(route([stretch.keys[i] for i in at.tolist()], origins))
-                fits = [n for n in fits if np.all(numbers % n == tp.partition)]
+                fits = [n for n in fits if np.all(numbers % n == partition)]
     finally:
         reader.close()
     if not fits:

@@ -105,6 +105,10 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     fence
         With ``"exactly-once"``: what this run writes with, so that brokers refuse what earlier ones
         still send; None where nothing but a lock keeps those away.
+    answered_at
+        When, by the monotonic clock, all leaders of the topic had answered something that was asked
+        after every earlier writer had ended: what those had sent is waited for from then on. None
+        where that is not known: it is waited for from when the topic is first used.
 
     Raises
     ------
@@ -139,6 +143,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         input_topics: Collection[int] = (0,),
         view: TopicView | None = None,
         fence: Fence | None = None,
+        answered_at: float | None = None,
     ) -> None:
         if delivery not in _DELIVERIES:
             raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
@@ -157,6 +162,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._input_topics = tuple(input_topics)
         self._given = view
         self._fence = fence
+        self._answered_at = answered_at
         self._view: TopicView | None = None
         self._quiet_at = 0.0
         self._producers: dict[int, Producer] = {}
@@ -197,7 +203,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
             if self._delivery != "at-least-once":
                 # Early, so that the settle time passes while the engine starts.
                 self._first_reader = reader = self._connect_reader()
-                self._quiet_at = reader.quiet_at(self._view.partitions)
+                self._quiet_at = reader.quiet_at(self._view.partitions, self._answered_at)
                 self._sizes = reader.sizes
         return self._view
 

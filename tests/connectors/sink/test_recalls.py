@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,6 +80,54 @@ def test_all_partitions_are_read_back_at_once(
     got = sorted(record.value for record in read_all(kafka, name, 25 * PARTITIONS))
     assert got == sorted(v for n in range(PARTITIONS) for v in made(0, 25, n).values if v)
     assert not [one for one in threading.enumerate() if one.name == "ewma_ops-readback"]
+
+
+@pytest.mark.parametrize(
+    ("answered_ago_s", "look_up_s", "waits_s"),
+    [
+        (None, 0.0, QUIET_S),
+        (0.3, 0.0, QUIET_S - 0.3),
+        (0.3, 0.1, QUIET_S - 0.4),
+        (60.0, 0.0, QUIET_S / 2),  # a leader may have hung in between
+        (0.3, 0.6, QUIET_S),  # one has
+    ],
+)
+def test_the_settle_time_counts_from_when_leaders_had_answered(
+    kafka: str,
+    topic: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    answered_ago_s: float | None,
+    look_up_s: float,
+    waits_s: float,
+) -> None:
+    name = topic(kafka, PARTITIONS)
+    answered_at = readback.leaders_answered({"bootstrap_servers": kafka}, {name: PARTITIONS})
+    assert answered_at <= time.monotonic()
+    reader = Readback({"bootstrap_servers": kafka}, name, committed=False)
+    look_up, clock = reader.look_up, [answered_at + (answered_ago_s or 0.0)]
+
+    def look_up_slowly(*tps: TopicPartition) -> object:
+        clock[0] += look_up_s
+        return look_up(*tps)
+
+    monkeypatch.setattr(reader, "look_up", look_up_slowly)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{readback.__name__}.time", SimpleNamespace(monotonic=lambda: clock[0]))
+        at = reader.quiet_at(PARTITIONS, None if answered_ago_s is None else answered_at)
+    reader.close()
+    assert at - clock[0] == pytest.approx(waits_s)
+    assert reader.sizes == dict.fromkeys(range(PARTITIONS), 0)
+
+
+def test_a_sink_counts_the_settle_time_from_when_it_is_told(
+    kafka: str, topic: Callable[..., str]
+) -> None:
+    answered_at = time.monotonic() + 60.0  # so that no slowness matters
+    client = {"bootstrap_servers": kafka}
+    to = KafkaSink(client, topic(kafka), job="job", answered_at=answered_at)
+    to.list_parts()
+    assert to._recalls.pop(0).quiet_at == answered_at + QUIET_S  # type: ignore[union-attr]
+    to._recalls.close()
 
 
 def test_what_may_come_late_is_waited_for_without_asking(
