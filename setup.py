@@ -56,7 +56,7 @@ class WithLoops(Distribution):
     """A package that is for one platform, where there is a compiler."""
 
     def has_ext_modules(self) -> bool:
-        """Tell whether there is anything compiled."""
+        """Return whether there is anything compiled."""
         return sources.compiler() is not None
 
 

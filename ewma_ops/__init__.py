@@ -3,8 +3,8 @@
     from ewma_ops import Decay, Smoothing
     import ewma_ops.operators as ew
 
-`ewma_ops.operators` holds the Bytewax operators; it is not imported here, so that the maths can
-be used without an engine.
+`ewma_ops.operators` holds the Bytewax operators; it is not imported here, so that the statistics
+can be used without Bytewax.
 """
 
 from __future__ import annotations

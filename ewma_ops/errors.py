@@ -28,7 +28,7 @@ START_OVER = (
     "start over with a new recovery directory: exactly once all the same, where the input topic "
     'still has every reading and input.start is not "latest"'
 )
-"""What helps where the state is lost."""
+"""What to do if the state is lost."""
 
 
 class EwmaError(Exception):

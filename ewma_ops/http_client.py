@@ -1,6 +1,6 @@
 """HTTP calls that are bounded: in the size of an answer, its time, and where they lead.
 
-Knows HTTP and TLS; must not know what is asked, nor whether a call is repeated.
+Knows HTTP and TLS; must not know what is requested, nor whether a call is repeated.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def opener(
     cert_file: Path | None = None,
     key_file: Path | None = None,
 ) -> Opener:
-    """Return what opens requests and follows no redirect: it would be sent the password.
+    """Return an opener that follows no redirect, whose target would be sent the password.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def basic_authorization(username: str, password: str | None) -> str:
 
 
 def secret_text(secret: str) -> str:
-    """Return what a secret stands for now: one from a file may have been replaced."""
+    """Return the current value of a secret: a file may have been replaced."""
     return str.__str__(secret.read_again() if isinstance(secret, Secret) else secret)
 
 
 def content_of(answer: http.client.HTTPResponse, limit_s: float, most_bytes: int) -> bytes:
-    """Return what was answered.
+    """Return the answer.
 
     Raises
     ------
@@ -108,7 +108,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _context(
     table: str, who: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None
 ) -> ssl.SSLContext:
-    """Return what HTTPS trusts and shows; `ConfigError` if a file cannot be read."""
+    """Return the TLS context; `ConfigError` if a file cannot be read."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
@@ -118,7 +118,7 @@ def _context(
         ) from None
     if cert_file is not None:
         try:
-            # Without a password: OpenSSL would ask for it on the terminal.
+            # An empty password, or OpenSSL would ask for one on the terminal.
             context.load_cert_chain(cert_file, key_file, password="")
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(

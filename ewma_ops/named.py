@@ -1,6 +1,6 @@
-"""What a configuration names as ``module:name``: an object of the user's own, imported.
+"""Imports what a configuration names as ``module:name``.
 
-Knows how it is imported and what to say where it cannot be; must not know what it is for.
+Knows how to import it, and the errors; must not know what it is for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["import_named"]
 
 
 def import_named(option: str, name: str) -> object:
-    """Import what ``module:name`` names; of a class return an object, made without arguments.
+    """Import what ``module:name`` names; return an instance if it is a class.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def import_named(option: str, name: str) -> object:
     Raises
     ------
     ConfigError
-        If it is no such name, or it cannot be imported; whatever the module raises is told in it.
+        If the name is malformed, or cannot be imported; the message has what the module raised.
 
     Examples
     --------
@@ -42,7 +42,7 @@ module 'math' has no attribute 'squirt'; put its directory into PYTHONPATH, and 
     written = f'{option} = "{name}"'
     if not module or not attribute:
         raise ConfigError(
-            f'{written}: it must be "module:function", as a Python module is imported'
+            f'{written}: write "module:function", with the module as in an import statement'
         )
     try:
         found = getattr(importlib.import_module(module), attribute)

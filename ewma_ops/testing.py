@@ -31,7 +31,7 @@ from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 __all__ = ["Record", "Result", "read_records", "run_dataflow", "run_job", "timed"]
 
 RecordLike: TypeAlias = "Record | bytes | str | Mapping[str, Any]"
-"""A record, or only its value: bytes, text, or what is to be written as JSON."""
+"""A record, or only its value: bytes, text, or an object to be written as JSON."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
@@ -39,11 +39,11 @@ _MS = timedelta(milliseconds=1)
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a job, in order.
+    """The output of a job, in order.
 
     ``events``, ``dead_letters`` and ``alarms`` are the records as they would stand on their topics
-    (without the header ``ewma``, which is the position on the broker); ``read`` is how many
-    messages came, and ``skipped`` how many of them, or of what is in them, were none of the job's.
+    (without the header ``ewma``, which is the position on the broker); ``read`` is the number of
+    messages, and ``skipped`` how many of them, or of the items in them, the job skipped.
     """
 
     events: list[Record]
@@ -72,7 +72,7 @@ def run_job(config: Path | str | Mapping[str, Any], records: Iterable[RecordLike
     """Run a job on some records, from the first to the last, without a broker.
 
     Decodes, smooths and encodes with the dataflow of ``ewma run``; neither topics nor the recovery
-    directory are touched. The same records give the same result: to go on with a job, run it again
+    directory are touched. The same records give the same result: to continue a job, run it again
     with more records, and look at the last events.
 
     Parameters
@@ -131,7 +131,7 @@ def timed(
     Parameters
     ----------
     records
-        As of `run_job`; timestamps that they have are replaced.
+        As for `run_job`; timestamps that they have are replaced.
     start
         An aware datetime, or milliseconds since the epoch.
     every
@@ -177,10 +177,10 @@ def read_records(path: Path | str) -> list[Record]:
 def run_dataflow(
     flow: Dataflow, inputs: Mapping[str, Iterable[Any]], *, batch_size: int = 1
 ) -> dict[str, list[Any]]:
-    """Run a dataflow of yours with other items than its sources have, and return what comes out.
+    """Run your dataflow on items that you give in place of its sources; return its outputs.
 
-    The dataflow is taken as it is, with its steps and their names; its sources and sinks are
-    neither read nor written. It may be run any number of times, each time from the start.
+    The dataflow runs with its own steps; its sources are not read, and its sinks not written. It
+    may be run any number of times, each time from the start.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def run_dataflow(
     Raises
     ------
     ConfigError
-        If an input is not named, or one is named that is not there.
+        If an input is missing or unknown.
     Exception
         What a step raises.
 
@@ -224,7 +224,7 @@ def run_dataflow(
 
 
 class _Ends:
-    """Puts sources and sinks of a test in the place of a dataflow's own."""
+    """Replaces the sources and sinks of a dataflow."""
 
     def __init__(self, ahead: str, inputs: Mapping[str, Iterable[Any]], batch_size: int) -> None:
         self._ahead, self._inputs, self._batch_size = ahead, inputs, batch_size
@@ -233,7 +233,7 @@ class _Ends:
         self.outputs: dict[str, list[Any]] = {}
 
     def steps(self, steps: Iterable[Any]) -> list[Any]:
-        """Return steps with others in the place of those that read and write."""
+        """Return steps in which those that read and write are replaced."""
         return [self._step(step) for step in steps]
 
     def _step(self, step: Any) -> Any:
@@ -254,7 +254,7 @@ class _Ends:
         return step
 
     def check(self) -> None:
-        """Refuse inputs that are not all of the dataflow's."""
+        """Refuse inputs other than those of the dataflow."""
         if set(self._found) != set(self._inputs):
             raise ConfigError(
                 f"inputs are given for {', '.join(self._inputs) or 'no step'}, and the dataflow "
@@ -262,7 +262,7 @@ class _Ends:
             )
 
     def collected(self, name: str) -> list[Any]:
-        """Return what came out of a step."""
+        """Return the items of an output."""
         items = self.outputs[name]
         if name not in self._of_kafka:
             return items

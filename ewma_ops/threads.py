@@ -1,4 +1,4 @@
-"""What the kernel and the interpreter do for a thread: how late it wakes, and that it stays known.
+"""Thread settings: how late the kernel may wake a thread, and its interpreter state.
 
 Knows calls of the Linux kernel and of Python; must not know who calls.
 """
@@ -15,16 +15,16 @@ __all__ = ["COARSE_S", "FINE_S", "pin_thread_state", "set_timer_slack", "widen_t
 
 COARSE_S = 0.05
 FINE_S = 0.00005
-"""What the kernel gives a thread by default."""
+"""The kernel's default."""
 
 _PR_SET_TIMERSLACK = 29
 _NS = 1_000_000_000
 
 
 def set_timer_slack(slack_s: float) -> None:
-    """Let the kernel end the sleeps of this thread up to ``slack_s`` seconds late, to save power.
+    """Let the kernel wake this thread up to ``slack_s`` seconds late, to save power.
 
-    Threads that it starts inherit that. Only Linux knows this; elsewhere nothing changes.
+    Threads that it starts inherit that. Linux only; elsewhere nothing changes.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(int(slack_s * _NS)))
@@ -44,10 +44,10 @@ def widen_timer_slack_later(after_s: float) -> None:
 
 
 def pin_thread_state() -> None:
-    """Have the interpreter keep what it knows of this thread until the thread ends.
+    """Keep this thread's interpreter state until the thread ends.
 
-    Of a thread that is not Python's own, as Bytewax's workers are, it makes a new state at each
-    call into Python, with memory from the kernel, and throws it away when the call is over: a
-    twentieth of a flow's CPU while readings trickle in. One more claim to that state keeps it.
+    For a thread that Python did not start, such as Bytewax's workers, the interpreter creates a
+    state at each call into Python, with memory from the kernel, and frees it after the call: a
+    twentieth of a flow's CPU while readings trickle in. One more reference keeps the state.
     """
     ctypes.pythonapi.PyGILState_Ensure()

@@ -18,7 +18,7 @@ DAYS = [("seattle", (day.time_ms, day.value)) for day in recorded_series()["seat
 
 
 def is_far(item: tuple[str, SmoothedReading]) -> bool:
-    """Tell whether a reading is more than two standard deviations from the average."""
+    """Return whether a reading is more than two standard deviations from the average."""
     _, reading = item
     assert isinstance(reading.value, float)
     assert isinstance(reading.ewma, float)

@@ -1,9 +1,9 @@
-"""`Heartbeats`: where in a run of readings the clock of a partition's log has moved on.
+"""`Heartbeats`: where in a run of readings the clock of a partition's log moves on.
 
 Knows places, positions and times as columns; must not know rules, series or how a clock is read.
 
-A series that sends nothing cannot be missed at a reading of its own. What says that time has passed
-is the log itself: the timestamps of all records of its partition.
+No reading of a silent series can reveal its silence. The log shows that time has passed, by the
+timestamps of all records of its partition.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Heartbeats:
     times
         int64[m], that second, in the ticks of the readings.
     shards
-        For which of ``of`` groups of series they are, by what `partition_for` makes of their hash.
+        Which of ``of`` groups of series they are for, by `partition_for` of the series' hash.
         Empty for all.
 
     Examples
@@ -66,7 +66,7 @@ class Heartbeats:
         return map(Heartbeat, *(column.tolist() for column in columns))
 
     def among(self, at: NDArray[np.intp], shards: Sequence[int], of: int) -> Heartbeats:
-        """Return them for some shards, where only the readings at ``at``, in order, are left."""
+        """Return them for some shards, placed among the readings at ``at``, in order."""
         places = np.searchsorted(at, self.places)
         return Heartbeats(
             places, self.partitions, self.offsets, self.times, tuple(sorted(shards)), of
@@ -74,7 +74,7 @@ class Heartbeats:
 
     @staticmethod
     def concat(parts: Sequence[Heartbeats | None], lengths: Sequence[int]) -> Heartbeats | None:
-        """Join those of runs of so many readings; all must be for the same shards."""
+        """Join those of runs of the given lengths; all must be for the same shards."""
         starts = np.append(0, np.cumsum(lengths)[:-1])
         found = [(part, start) for part, start in zip(parts, starts, strict=True) if part]
         if not found:

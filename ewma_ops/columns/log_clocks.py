@@ -1,6 +1,6 @@
 """`LogClocks`: clocks of input partitions by the timestamps of their records.
 
-Knows timestamps, and readings by their places; must not know what is computed of them.
+Knows timestamps, and readings by their places; must not know what is computed from them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["Log", "LogClocks"]
 
 _SECOND_MS = 1_000
 _HOUR_MS = 3_600_000
-"""A record further ahead than this is believed when the next one is too."""
+"""A record further ahead than this is believed only if the next one is too."""
 
 
 class Log(NamedTuple):
-    """Records of one partition, as they follow each other: int64[n] offsets and timestamps."""
+    """Consecutive records of one partition: int64[n] offsets and timestamps."""
 
     number: int
     offsets: NDArray[np.int64]
@@ -32,16 +32,16 @@ class Log(NamedTuple):
 
 
 class LogClocks:
-    """Clocks of input partitions by the timestamps of all records, whatever is in these.
+    """Clocks of input partitions by the timestamps of all records, whatever they contain.
 
     A clock is the newest timestamp so far. One that is more than an hour ahead of the clock is
-    believed when the next record is ahead as well: a producer with a wrong clock is not. What is
-    out of the years that a tick can count moves no clock.
+    believed when the next record is ahead as well: a producer with a wrong clock is not. A time
+    outside the years that a tick can count moves no clock.
 
     Parameters
     ----------
     tick
-        In what readings count times.
+        The unit in which readings count times.
 
     Examples
     --------
@@ -64,18 +64,18 @@ class LogClocks:
         return None if found is None else list(found)
 
     def resume(self, partition: int, state: Sequence[int | None] | None) -> None:
-        """Set the clock of a partition to what :meth:`state` said."""
+        """Set the clock of a partition to a result of :meth:`state`."""
         self._of.pop(partition, None)
         if state is not None and state[0] is not None:
             self._of[partition] = state[0], state[1]
 
     def mark(self, readings: Readings, kept: NDArray[np.intp], logs: Sequence[Log]) -> Readings:
-        """Return readings with what the clocks stood at, and with the heartbeats among them.
+        """Return readings with the times of the clocks, and with the heartbeats among them.
 
         Parameters
         ----------
         readings
-            What was read of the records.
+            The readings of the records.
         kept
             intp[n], in order, which record each reading is of, counted through all logs.
         logs
@@ -106,7 +106,7 @@ class LogClocks:
         return replace(readings, logged=logged, heartbeats=heartbeats)
 
     def _advance(self, log: Log) -> NDArray[np.int64]:
-        """Return what the clock of a partition stands at with each record, and keep the last."""
+        """Return the time of a partition's clock at each record, and keep the last."""
         times = log.timestamps_ms
         if times.min() < self._earliest_ms or times.max() > self._latest_ms:
             times = np.where(times > self._latest_ms, self._earliest_ms, times)

@@ -1,4 +1,4 @@
-"""The one stable hash of the project: Kafka's murmur2, one by one and by the column.
+"""The one stable hash of the project: Kafka's murmur2, for single keys and for columns.
 
 Knows bytes and text; must not know the purpose of a hash.
 Two machines, two releases and the Java client agree on it: state on disk depends on that.
@@ -31,7 +31,7 @@ _POSITIVE = 0x7FFFFFFF
 _FEW = 20
 """Below this many ids a call of NumPy costs more than the scalar loop."""
 _REMEMBERED = 1 << 13
-"""So many ids of trickles keep their hashes: one takes 3 us, and is asked for at each reading."""
+"""How many ids keep their hashes when readings trickle in: a hash takes 3 us."""
 _TAIL_MASKS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], np.uint32)
 
 

@@ -64,7 +64,7 @@ WEIGHTS = f"{SMALLEST_WEIGHT:.3g} and {LARGEST_WEIGHT:.3g}, or 0"
 
 
 def weighable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which weights are allowed: 0, and those within the bounds.
+    """Return which weights are allowed: 0, and those within the bounds.
 
     Examples
     --------
@@ -84,7 +84,7 @@ MAX_VALUE_BYTES = 1 << 20
 
 
 MAX_INCLUDE_BYTES = 4_096
-"""Bytes of the fields that are passed through to an event, by default."""
+"""Default limit of the bytes of the fields that are passed through to an event."""
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -117,7 +117,7 @@ class SmoothedReading(msgspec.Struct, frozen=True, gc=False):
 
 
 class Original(NamedTuple):
-    """The record that a reading was made of, byte for byte."""
+    """The record that a reading was made from, byte for byte."""
 
     key: bytes | None
     value: bytes | None
@@ -138,7 +138,7 @@ class Readings:
         a missing reading.
     times_ms
         int64[n] event times, UTC; ``None`` if there are none. Milliseconds since the epoch, or the
-        finer ticks of a job (`ewma_ops.columns.ticks`); so are the times of all that is made of it.
+        finer ticks of a job (`ewma_ops.columns.ticks`), as are all times derived from it.
     origins
         Input positions, which are passed on to the output; ``None`` outside Kafka.
     hashes
@@ -154,17 +154,17 @@ class Readings:
         int64[n], the newest event time of the reading's input partition up to and including it,
         if idle series are forgotten; else ``None``.
     tombstones
-        bool[n], which of them are no readings, but say that their series is to be forgotten;
+        bool[n], which of them are not readings, but ask to forget their series;
         ``None`` for none.
     appended_ms
         int64[n], the timestamp of the record of each reading, -1 where it has none, if latencies
         are measured; else ``None``.
     logged
-        int64[n], what the clock of each reading's input partition stood at, in ticks: the newest
+        int64[n], the time of the clock of each reading's input partition, in ticks: the newest
         timestamp of its records; ``None`` where no rule asks for it.
     heartbeats
-        Where among the readings such a clock came to another second; ``None`` for none. They are of
-        the whole run: :meth:`take` leaves them out.
+        The places where such a clock reached another second; ``None`` for none. They belong to the
+        whole run: :meth:`take` leaves them out.
 
     The constructor does not check the columns; :meth:`of` converts and checks.
     """
@@ -302,7 +302,7 @@ class Smoothed:
     tally
         Number of unusual readings by cause.
     transitions
-        What became of alarms; ``None`` without alarm rules, or if nothing did.
+        The transitions of alarms; ``None`` if there are none, or no rules.
     """
 
     readings: Readings
@@ -317,7 +317,7 @@ class Smoothed:
     def take(self, at: NDArray[np.intp]) -> Smoothed:
         """Return the readings at positions ``at`` with their statistics, in that order.
 
-        Without rejected readings and transitions, which are of the whole run.
+        Without rejected readings and transitions, which belong to the whole run.
         """
         statistics = {name: column[at] for name, column in self.statistics.items()}
         return Smoothed(self.readings.take(at), statistics)
@@ -329,7 +329,7 @@ R = TypeVar("R", bound=Sized)
 def grouped(runs: Iterable[R], most: int = 8_192) -> Iterator[list[R]]:
     """Group short runs, in order: up to ``most`` items a group, or one run that is longer.
 
-    A step costs as much for a short run as for a group of them. The default is the number of
+    A step costs the same for one short run as for a group. The default is the number of
     readings that stay in the cache of a processor (measured).
 
     Examples
@@ -350,7 +350,7 @@ def grouped(runs: Iterable[R], most: int = 8_192) -> Iterator[list[R]]:
 
 
 def event_key(name: str) -> str:
-    """Return the name of a statistic in an event, where the mean is the ``ewma``.
+    """Return the name of a statistic in an event, in which the mean is ``ewma``.
 
     Examples
     --------
@@ -361,7 +361,7 @@ def event_key(name: str) -> str:
 
 
 def is_whole(name: str) -> bool:
-    """Tell whether a statistic is a whole number, by its name.
+    """Return whether a statistic is a whole number, by its name.
 
     Examples
     --------

@@ -78,7 +78,7 @@ class Rejections(Sequence[Rejection]):
         return Rejections(self.places[at], causes, details, ordinals)
 
     def merged(self, other: Rejections) -> Rejections:
-        """Return these and others, by place; one reading of a record is as good as several."""
+        """Return these and others, by place; records may hold one reading or several."""
         places = np.concatenate([self.places, other.places])
         ordinals = None
         if self.ordinals is not None or other.ordinals is not None:

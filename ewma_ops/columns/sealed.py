@@ -7,7 +7,7 @@ Knows numbers and arrays by name; must not know their meaning.
     columns: little-endian, each padded with zeros to 8 bytes
 
 All numbers are little-endian; the checksum is of everything behind it, and is verified before
-anything is decoded. No byte names code: Bytewax pickles the bytes as such, and `check_pickle`
+anything is decoded. The bytes name no code: Bytewax pickles them as bytes, and `check_pickle`
 refuses any other pickle.
 """
 

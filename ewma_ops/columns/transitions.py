@@ -1,4 +1,4 @@
-"""`Transitions`: what became of alarms, as columns: raised, changed, held, cleared.
+"""`Transitions` of alarms as columns: raised, changed, held, cleared.
 
 Knows shapes, dtypes and the words of the codes; must not know rules, formats or destinations.
 """
@@ -18,7 +18,7 @@ from ewma_ops.columns.origins import Origins
 __all__ = ["BY", "EVIDENCE", "SEVERITIES", "TRANSITIONS", "Transition", "Transitions"]
 
 TRANSITIONS = ("raised", "changed", "held", "cleared")
-"""What can become of an alarm. Changed: it became more severe, or turned to the other side."""
+"""The transitions of an alarm. Changed: it became more severe, or turned to the other side."""
 
 BY = ("", "back", "adopted", "reset", "resumed")
 """Why it was cleared: the series came back; the new level became the expected one; the series was
@@ -37,7 +37,7 @@ _SIDES = ("", "high", "low")  # by high: 0, 1, -1
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
-    """What became of an alarm of a series.
+    """A transition of an alarm of a series.
 
     ``rule`` is the rule's name, ``transition`` one of `TRANSITIONS`, ``by`` of `BY`, ``severity``
     of `SEVERITIES`; ``side`` is ``"high"``, ``"low"``, or empty. ``time_ms`` is the time of the
@@ -68,9 +68,9 @@ class Transitions:
     hashes
         uint32[m], the stable hash of each series id.
     times_ms
-        int64[m], event times of the triggers, in the ticks of the readings; of rules that go by the
-        log's clock what that stood at. ``None`` if they have no times; the least int64 for one
-        without, if others have.
+        int64[m], event times of the triggers, in the ticks of the readings; for rules that go by
+        the log's clock, its time. ``None`` if they have no times; the least int64 for one without,
+        if others have.
     origins
         Input positions of the triggers; ``None`` outside Kafka.
     rules

@@ -1,1 +1,1 @@
-"""The command line: `ewma run`, `check`, `verify`, `demo` and `feed`."""
+"""The command line, ``ewma``: a module for each command."""

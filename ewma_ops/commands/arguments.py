@@ -1,6 +1,6 @@
-"""Types of arguments: texts of a command line to numbers and times, or a sentence why not.
+"""Types of arguments: text of the command line to numbers and times, checked.
 
-Knows argparse; must not know which command an argument is of.
+Knows argparse; must not know which command an argument belongs to.
 """
 
 from __future__ import annotations

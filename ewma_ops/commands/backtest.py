@@ -1,6 +1,6 @@
-"""``ewma backtest``: what the rules of a job would have done to a history, as text or JSON.
+"""``ewma backtest``: the alarms that a job's rules would have raised in a history, as text or JSON.
 
-Knows arguments and layout; what is counted is known in `studies.backtest`.
+Knows arguments and layout; `studies.backtest` does the counting.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = ["backtest"]
 
 _DAY_MS = 86_400_000
 _MEMORY = 0.3
-"""A correlation beyond it: the theory of independent readings does not hold."""
+"""Beyond this correlation the theory of independent readings does not hold."""
 _SEASON = 0.2
-"""A share of the hours beyond it: a season is worth a try."""
+"""Beyond this share explained by the hour, a season is worth a try."""
 _MORE = 0.1
-"""By how much more the hour of the week has to say for it to be the season."""
+"""How much more the hour of the week has to explain to be chosen as the season."""
 _ROWS_ABOUT = 4
-"""Limits of the grid that are shown on each side of one that matters."""
+"""How many limits of the grid are shown on each side of one that matters."""
 
 
 def backtest(
@@ -57,11 +57,11 @@ def backtest(
     config
         Of a job with ``[alarms]``; its input is read, unless there is a ``file``.
     file, columns, span
-        As of ``ewma tune``.
+        As for ``ewma tune``.
     false_alarms
         The rate to calibrate for, of each rule: ``"1 per 500 readings"``, or by time, such as
-        ``"1 per week"``, which goes by how many readings the history has in that time. ``None``:
-        what each rule says.
+        ``"1 per week"``, converted by the number of readings in the history. ``None``:
+        the rate of each rule.
     write
         Whether calibrated limits are written into the file.
 
@@ -185,7 +185,7 @@ def _lines(
         span = f", {days:,.1f} days" if days >= 2 else f", {shown_duration(days * _DAY_MS)}"
     yield f"{past.name}: {counted(study.readings, 'reading')} of {study.series:,} series{span}"
     if rejected := past.rejected + study.rejected:
-        yield f"  left out: {rejected:,} that are no readings, or that a policy rejects"
+        yield f"  left out: {rejected:,} not readings, or rejected by a policy"
     yield from _habit_lines(settings, study)
     width = shutil.get_terminal_size().columns
     for one in found:
@@ -214,14 +214,14 @@ def _habit_lines(settings: Settings, study: Backtest) -> Iterator[str]:
         )
     if habits.correlation is not None and abs(habits.correlation) > _MEMORY:
         yield (
-            f"  a reading says much about the next one (correlation {habits.correlation:.2f}): "
-            "theory, which assumes that it does not, raises too many alarms; calibrate"
+            f"  a reading predicts the next one (correlation {habits.correlation:.2f}): "
+            "theory, which assumes independence, raises too many alarms; calibrate"
         )
 
 
 def _rule_lines(one: RuleFindings, days: float | None, width: int) -> Iterator[str]:
     if one.kind == "stale" and not one.judged:
-        yield f"rule {one.name} (stale): no series has readings and times enough to be judged"
+        yield f"rule {one.name} (stale): no series has enough readings with times to be judged"
         return
     if not one.counts:
         rate = f", {one.own.raised / days:.3g} a day" if days else ""
@@ -233,7 +233,7 @@ def _rule_lines(one: RuleFindings, days: float | None, width: int) -> Iterator[s
     if one.calibrated is not None:
         yield from _calibrated_lines(one.calibrated)
     elif one.every is None:
-        yield '  no rate to calibrate for: give --false-alarms, such as "1 per week"'
+        yield '  there is no rate to calibrate for: give --false-alarms, such as "1 per week"'
     elif one.counts[0].first < one.judged / 2 / one.every:
         yield (
             f"  even limit {one.counts[0].limit:g} raises fewer alarms than are wanted: there is "

@@ -1,6 +1,6 @@
 """``ewma backtest --forecast``: how good forecasts of a history would have been, as text or JSON.
 
-Knows arguments and layout; what is compared is known in `studies.forecasting`.
+Knows arguments and layout; `studies.forecasting` makes the comparison.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ewma_ops.studies.forecasting import (
 __all__ = ["WARM_UP", "backtest_forecasts"]
 
 WARM_UP = 50
-"""Readings of a series before the first forecast that is judged, if nothing is said."""
+"""Default number of readings of a series before the first forecast that is judged."""
 _AHEAD = (1, 2, 3, 6, 12, 24)
 _MOST_SHOWN = 10
 _SHOWN = {"last_value": "last value", "season_before": "season ago", "mean_so_far": "mean"}
@@ -65,7 +65,7 @@ def backtest_forecasts(
     config
         Of a job, whose first smoothing forecasts; its input is read, unless there is a ``file``.
     file, columns, span
-        As of ``ewma tune``.
+        As for ``ewma tune``.
     horizons
         How far ahead, with commas between: durations, or with decay per reading numbers of
         readings. ``None``: 1, 2, 3, 6, 12 and 24 readings, or as many usual gaps, and the
@@ -79,7 +79,7 @@ def backtest_forecasts(
     Raises
     ------
     EwmaError
-        If the past cannot be read, or a horizon or the season is none.
+        If the past cannot be read, or a horizon or the season is invalid.
     """
     settings = load(config)
     smoothing, tick = first_smoothing(settings, "backtest --forecast"), settings.input.tick
@@ -205,7 +205,7 @@ def _lines(
     of = f"{one.field} of {past.name}" if len(study.fields) > 1 else past.name
     yield f"{of}: {counted(one.readings, 'reading')} of {one.series:,} series"
     if rejected := past.rejected + study.rejected:
-        yield f"  left out: {rejected:,} that are no readings, or that a policy rejects"
+        yield f"  left out: {rejected:,} not readings, or rejected by a policy"
     if one.unseen:
         yield f"  left out: {one.unseen:,} readings of series beyond the first {MOST_SERIES:,}"
     yield (

@@ -1,6 +1,6 @@
 """``ewma check``: what a configuration amounts to, its topics, and what it finds in their messages.
 
-Knows the job's parts and what is printed; writes nothing, but topics where that is asked for.
+Knows the job's parts and what is printed; writes nothing, except topics if asked to.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MOST_COMPUTED = 1e6
 
 @dataclass
 class _Findings:
-    """What was found, to be printed as it comes or as JSON at the end."""
+    """The findings, printed as they come, or as JSON at the end."""
 
     as_json: bool
     document: dict[str, Any] = field(default_factory=dict)
@@ -51,12 +51,12 @@ class _Findings:
     errors: list[str] = field(default_factory=list)
 
     def say(self, text: str = "") -> None:
-        """Print text, unless all is to be JSON."""
+        """Print text, unless everything is printed as JSON."""
         if not self.as_json:
             print(text)
 
     def report(self, text: str, *, grave: bool) -> None:
-        """Note what is wrong, and say it on standard error."""
+        """Record a problem, and print it on standard error."""
         (self.errors if grave else self.warnings).append(text)
         if not self.as_json:
             sys.stdout.flush()
@@ -66,7 +66,7 @@ class _Findings:
             print(f"{head} {text}", file=sys.stderr)
 
     def conclude(self) -> int:
-        """Print the JSON, where it is wanted; return the exit code."""
+        """Print the JSON if asked for; return the exit code."""
         if self.as_json:
             lists = {"warnings": self.warnings, "errors": self.errors}
             print(msgspec.json.encode({**self.document, **lists}).decode())
@@ -89,11 +89,11 @@ def check(
     config
         The configuration file.
     offline
-        Whether to leave Kafka alone.
+        Whether not to connect to Kafka.
     create_topics
         Whether output topics that are missing are created.
     wait_s
-        Seconds that brokers may be away.
+        How many seconds to wait for brokers.
     sample
         How many of the newest messages are looked at; 0 for none.
     as_json
@@ -129,16 +129,16 @@ def check(
 
 
 def _doubtful_limits(settings: Settings) -> Iterator[str]:
-    """Say which limits were computed so far out that nobody's readings are normal there."""
+    """Warn of computed limits so far out that no real readings are normal there."""
     alarms = settings.alarms
     for name, rule in () if alarms is None else alarms.rules.rules:
         if alarms is None or name not in alarms.computed or not isinstance(rule, ChartRule):
             continue
         if rule.run_length() > _MOST_COMPUTED and not rule.least:
             yield (
-                f"alarms.{name}: a limit for {rule.designed} rests on the far end of the normal "
-                "distribution, where few real readings are: give the limit that history calls for, "
-                "or least = a deviation in your units"
+                f"alarms.{name}: a limit for {rule.designed} rests on the far tail of the normal "
+                "distribution, which few real readings follow: give a limit found from history, or "
+                "least = a deviation in your units"
             )
 
 
@@ -191,7 +191,7 @@ def _look(settings: Settings, inputs: InputTopics, most: int, findings: _Finding
 
 @contextmanager
 def _for_a_while() -> Iterator[threading.Event]:
-    """Yield an event that is set when a registry has been waited for long enough."""
+    """Yield an event that is set when the wait for a registry has lasted long enough."""
     stopping = threading.Event()
     timer = threading.Timer(_REGISTRY_S, stopping.set)
     timer.daemon = True

@@ -31,7 +31,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    with contextlib.ExitStack() as options.stack:  # what a command opens, open until it is reported
+    with contextlib.ExitStack() as options.stack:  # what a command opens, until errors are reported
         return _carried_out(options)
 
 
@@ -55,7 +55,7 @@ def _carried_out(options: argparse.Namespace) -> int:
 
 
 def _complain(text: str) -> None:
-    """Write what ended the command: to the log of ``ewma run``, or else as it is."""
+    """Print the error that ended the command: to the log of ``ewma run``, else as plain text."""
     with relayed_stderr():
         print_line(text, logging.ERROR)
 
@@ -77,15 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     looking_back.add_commands(commands)
 
     demo = commands.add_parser("demo", help="run a job on real data, with an embedded broker")
-    demo.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
-    demo.add_argument("--directory", type=Path, metavar="DIR", help="where to leave its files")
-    demo.add_argument("--no-watch", action="store_true", help="serve no live page")
+    demo.add_argument("--forever", action="store_true", help="continue with synthetic ticks")
+    demo.add_argument("--directory", type=Path, metavar="DIR", help="where to keep its files")
+    demo.add_argument("--no-watch", action="store_true", help="do not serve the live page")
     demo.set_defaults(command=_demo)
 
     feed = commands.add_parser("feed", help="send the demo's readings to a topic")
     feed.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT")
     feed.add_argument("--topic", default="readings")
-    feed.add_argument("--forever", action="store_true", help="go on with synthetic ticks")
+    feed.add_argument("--forever", action="store_true", help="continue with synthetic ticks")
     feed.set_defaults(command=_feed)
     return parser
 
@@ -128,14 +128,14 @@ def _add_jobs(commands: Commands) -> None:
         type=seconds,
         default="20s",
         metavar="TIME",
-        help="most that a graceful stop may take (20s)",
+        help="time limit of a graceful stop (20s)",
     )
     run.add_argument(
         "--wait",
         type=seconds,
         default="60s",
         metavar="TIME",
-        help="how long brokers may be away at the start (60s)",
+        help="how long to wait for brokers at the start (60s)",
     )
     run.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="of each line (text)"
@@ -143,7 +143,7 @@ def _add_jobs(commands: Commands) -> None:
     much = run.add_mutually_exclusive_group()
     for flags, verbosity, text in (
         (("-q", "--quiet"), "quiet", "log warnings and errors only"),
-        (("-v", "--verbose"), "verbose", "log what helps to find a fault"),
+        (("-v", "--verbose"), "verbose", "log details that help to find a fault"),
     ):
         much.add_argument(
             *flags, dest="verbosity", action="store_const", const=verbosity, help=text
@@ -157,7 +157,7 @@ def _add_jobs(commands: Commands) -> None:
         "--create-topics", action="store_true", help="create the output topics that are missing"
     )
     check.add_argument(
-        "--wait", type=seconds, default="0", metavar="TIME", help="how long brokers may be away"
+        "--wait", type=seconds, default="0", metavar="TIME", help="how long to wait for brokers"
     )
     check.add_argument(
         "--sample",
@@ -179,7 +179,7 @@ def _add_tools(commands: Commands) -> None:
     try_.add_argument("config", type=Path, metavar="CONFIG.toml")
     try_.add_argument("file", metavar="FILE", help="a message a line; - for standard input")
     try_.add_argument(
-        "--values", action="store_true", help="each line is the value of a message, as it is"
+        "--values", action="store_true", help="each line is the value of a message, verbatim"
     )
     try_.add_argument(
         "--json", action="store_true", help="print everything as JSON, one object a line"
@@ -203,7 +203,7 @@ def _add_tools(commands: Commands) -> None:
     redrive.add_argument(
         "--whole-messages",
         action="store_true",
-        help="also messages of which other readings have entered: those enter twice",
+        help="also messages of which other readings were accepted: those are counted twice",
     )
     redrive.add_argument("--json", action="store_true", help="print one JSON object")
     redrive.set_defaults(command=_redrive)
@@ -222,10 +222,10 @@ def _add_alarm_tools(commands: Commands) -> None:
 
 
 def one_thread_for_matrices() -> None:
-    """Have NumPy start no threads for matrices, here and in processes started from here.
+    """Keep NumPy from starting threads for matrices, here and in child processes.
 
-    It starts one for each core when it is imported, which is a quarter of what that takes. There
-    are no matrices in a flow. A setting of the user's own holds.
+    It starts one for each core when it is imported, a quarter of the cost of the import. A flow has
+    no matrices. A setting of the user's takes precedence.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -242,7 +242,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.log_format == "json":
         options.stack.enter_context(log)
         settings = load(options.config)
-    else:  # mistakes in the file are told as `ewma check` tells them
+    else:  # report mistakes in the file as `ewma check` does
         settings = load(options.config)
         options.stack.enter_context(log)
     start = options.stack.enter_context(workers_ahead(options.workers))
@@ -339,7 +339,7 @@ def _verify(options: argparse.Namespace) -> int:
     findings = verify(load(options.config), lambda line: print(line, file=sys.stderr))
     print(findings)
     known = findings.faults or not findings.unknowable
-    wrong = "NOT exactly once" if known else "exactly once as far as it can be known"
+    wrong = "NOT exactly once" if known else "exactly once, as far as can be known"
     print("exactly once" if findings.right else wrong)
     return 0 if findings.right else 1
 

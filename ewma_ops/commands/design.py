@@ -1,7 +1,7 @@
 """``ewma design``: the limit of an alarm for a wanted rate of false alarms, as text or JSON.
 
-Knows arguments and layout; the numbers come from `monitor`, which is imported when they are asked
-for, as the command line imports this module each time.
+Knows arguments and layout; the numbers come from `monitor`, imported when needed, because the
+command line always imports this module.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ def add_command(commands: Commands) -> None:
         metavar="RATE",
         help='the wanted rate, such as "1 per 500 readings" or "1 per week"',
     )
-    parser.add_argument(
-        "--readings", metavar="RATE", help='readings that come, such as "100 per s"'
-    )
+    parser.add_argument("--readings", metavar="RATE", help='rate of readings, such as "100 per s"')
     parser.add_argument(
         "--exact", action="store_true", help="limits that are exact from the first reading on"
     )

@@ -45,7 +45,7 @@ _ID = re.compile(
 )
 _NO_OFFSET = (1 << 63) - 1
 _LEFT_OUT = 1e-6
-"""Weight of the readings of the baseline that need not be read."""
+"""Total weight of the readings of the baseline that may be left unread."""
 _MOST_READ = 200_000
 _MOST_GAPS = 1_000
 """Readings from which on the usual gap is known: earlier ones hardly weigh, or no longer matter."""
@@ -67,7 +67,7 @@ def parse_alarm_id(text: str) -> AlarmId:
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is invalid.
 
     Examples
     --------
@@ -77,12 +77,12 @@ def parse_alarm_id(text: str) -> AlarmId:
     found = _ID.fullmatch(text.strip())
     if found is None:
         raise ConfigError(
-            f"{shown(text)} is not the id of an alarm: give what stands in alarm_id on the alarms "
+            f"{shown(text)} is not the id of an alarm: give the alarm_id of a record on the alarms "
             "topic, such as level-0-18231-9f3a51c2"
         )
     numbers = int(found["partition"]), int(found["offset"]), int(found["ordinal"] or 0)
     if numbers[1] >= _NO_OFFSET:
-        raise ConfigError(f"{shown(text)} is not the id of an alarm: no offset is so large")
+        raise ConfigError(f"{shown(text)} is not the id of an alarm: its offset is too large")
     return AlarmId(found["rule"], *numbers, int(found["job"], 16))
 
 
@@ -92,7 +92,7 @@ def explain_alarm(alarm_id: str, config: Path, *, as_json: bool = False) -> int:
     Raises
     ------
     ConfigError
-        If the id is none, there is no such rule, or the reading is gone.
+        If the id is invalid, there is no such rule, or the reading is gone.
     BrokerError
         If no broker answers.
     """
@@ -148,7 +148,7 @@ def _rule(settings: Settings, name: str) -> Rule:
 
 
 def _place(inputs: InputTopics, asked: AlarmId, job: int) -> tuple[str, bool]:
-    """Return the topic of the reading, and whether the alarm is of this very configuration."""
+    """Return the topic of the reading, and whether this configuration raised the alarm."""
     numbers = [
         number for number in inputs.numbers() if inputs.place(number).partition == asked.partition
     ]
@@ -157,8 +157,8 @@ def _place(inputs: InputTopics, asked: AlarmId, job: int) -> tuple[str, bool]:
             return inputs.place(number).topic, True
     if len(inputs.names) > 1:
         raise ConfigError(
-            "the alarm was raised with another configuration, and which of the topics its reading "
-            "is on is not known: give the configuration that raised it"
+            "the alarm was raised with another configuration, so the topic of its reading is "
+            "unknown: give the configuration that raised it"
         )
     if not numbers:
         raise ConfigError(f"topic {inputs} has no partition {asked.partition}")
@@ -188,12 +188,12 @@ def _series_of(message: Readings, asked: AlarmId, topic: str) -> str:
             return series_id
     raise ConfigError(
         f"the message at offset {asked.offset:,} of {topic}/{asked.partition} has no such reading: "
-        "the topic was created again, or the configuration reads it otherwise now"
+        "the topic was created again, or the configuration now reads it differently"
     )
 
 
 def _is_enough(readings: Readings, rule: Rule, per_ms: int) -> bool:
-    """Tell whether what lies before the readings hardly weighs."""
+    """Return whether readings before these have negligible weight."""
     if isinstance(rule, Stale):
         return len(readings) > max(rule.warm_up, _MOST_GAPS)
     if not isinstance(rule, ChartRule):
@@ -201,7 +201,7 @@ def _is_enough(readings: Readings, rule: Rule, per_ms: int) -> bool:
     n = len(readings)
     if n >= _MOST_READ:
         return True
-    if n <= rule.warm_up or isinstance(rule.baseline, Frozen):  # frozen: of the first readings
+    if n <= rule.warm_up or isinstance(rule.baseline, Frozen):  # learned from the first readings
         return False
     if rule.memory != "none" and n * 2.0 / (rule.memory_span + 1.0) < -math.log(_LEFT_OUT):
         return False
@@ -223,7 +223,7 @@ def _is_past(decay: Decay, n: int, times: NDArray[np.int64] | None) -> bool:
 
 
 def _admitted(settings: Settings, readings: Readings, asked: AlarmId) -> Readings:
-    """Return the readings up to the alarm's that policies let in, since the series was reset."""
+    """Return the admitted readings since the series was reset, up to that of the alarm."""
     assert readings.origins is not None
     beyond = (readings.origins.offsets == asked.offset) & (
         readings.origins.ordinals_or_zeros() > asked.ordinal

@@ -16,8 +16,8 @@ class Findings:
 
     ``missing`` are readings without an event although a later one of their input partition has
     one, ``behind`` those after the last one that has. ``orphaned`` are events whose readings
-    compaction has removed. ``unknowable`` says what cannot be known, where that is so. ``alarms``
-    is the same of the transitions of alarms, where there are any rules: ``readings`` are then
+    compaction has removed. ``unknowable`` says what cannot be known, if anything. ``alarms``
+    holds the same for transitions of alarms, if there are rules: ``readings`` are then
     transitions, and ``events`` their records.
     """
 
@@ -55,7 +55,7 @@ class Findings:
         return f"{whole}\n{self.alarms.of_alarms()}"
 
     def of_alarms(self) -> str:
-        """Return what is printed where these are the findings on alarms."""
+        """Return the lines to print if these are the findings on alarms."""
         if self.unknowable:
             return f"{self.events:,} records of alarms; cannot be known: {self.unknowable}"
         head = f"{self.readings:,} transitions of alarms, {self.events:,} records"

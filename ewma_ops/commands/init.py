@@ -1,6 +1,6 @@
 """``ewma init``: look at a topic, and write a configuration file that runs, with comments.
 
-Knows arguments and the text of the file; what is in the messages is found out elsewhere.
+Knows arguments and the text of the file; the messages are examined elsewhere.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def init(
     Parameters
     ----------
     servers
-        Where brokers are: ``host:port``, several joined with commas.
+        Addresses of brokers: ``host:port``, several joined with commas.
     topic
         The topic; it must exist.
     output
@@ -113,7 +113,7 @@ def _written(text: str) -> Iterator[Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that nobody else may read: a password may stand in it."""
+    """Write a file that nobody else may read, because it may hold a password."""
     try:
         with open(path, "w", encoding="utf-8", opener=_private) as file:
             file.write(text)
@@ -144,13 +144,14 @@ def file_text(found: Draft, client: Mapping[str, object], registry: str | None =
     outputs = settings_for(client, found.keys)
     lines += [
         "[smooth]",
-        _beside("beta = 0.9", "0.9: about the last 10 readings; in place of it by time:"),
-        _beside('# halflife = "5min"', "a reading counts half after so long"),
+        _beside("beta = 0.9", "0.9: about the last 10 readings; or by time:"),
+        _beside('# halflife = "5min"', "the weight of a reading halves in this time"),
         _beside('statistics = ["mean"]', 'more: "std", "sem", "n_eff", "settled" ...'),
         "",
         "[output]",
         _beside(
-            f"topic = {as_toml(outputs['output']['topic'])}", "ewma check --create-topics makes it"
+            f"topic = {as_toml(outputs['output']['topic'])}",
+            "made by ewma check --create-topics",
         ),
         "",
         "[dead_letters]",
@@ -175,7 +176,7 @@ def _key(key: str, value: object, notes: Mapping[str, str]) -> str:
 
 
 def as_key(name: str) -> str:
-    """Write the name of a key as TOML has it: bare, or in quotes.
+    """Write the name of a key in TOML: bare, or in quotes.
 
     Examples
     --------

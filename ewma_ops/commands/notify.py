@@ -1,6 +1,6 @@
 """``ewma notify``: alarms from their topic to Alertmanagers and a webhook, until it is stopped.
 
-Knows settings, signals and what is printed; how alarms are sent is known in `notify`.
+Knows settings, signals and what is printed; `notify` sends the alarms.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run_notify(config: Path) -> int:
     def stop(*_: object) -> None:
         first = not stopping.is_set()
         stopping.set()
-        if first and not connected.is_set():  # who waits for brokers looks at no event
+        if first and not connected.is_set():  # a wait for brokers checks no event
             raise _StoppedError
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -56,7 +56,7 @@ def run_notify(config: Path) -> int:
 
 
 class _StoppedError(BaseException):
-    """A signal has come before there was anything to end."""
+    """A signal came before there was anything to stop."""
 
 
 def notify(
@@ -74,7 +74,7 @@ def notify(
     tell
         Called with lines on progress and failures.
     on_connected
-        Called when the topic is open; from then on ``stopping`` is looked at.
+        Called when the topic is open; from then on ``stopping`` is checked.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _serving(bind: Bind | None, notifier: Notifier, tell: Callable[[str], None])
     if bind is None:
         yield
         return
-    # Here, as it takes a tenth of a second to import.
+    # Imported here, because it takes a tenth of a second.
     from ewma_ops.commands.notify_metrics import NotifyMeasurements
     from ewma_ops.job.endpoint import serving
 
@@ -116,13 +116,13 @@ def _serving(bind: Bind | None, notifier: Notifier, tell: Callable[[str], None])
 
 
 def _own_alarms(settings: Settings, tell: Callable[[str], None]) -> OwnAlarms | None:
-    """Return how the ids of the job's alarms end, one for each input topic, and these topics."""
+    """Return how ids of the job's alarms end, one for each input topic, and these topics."""
     if settings.alarms is None:
         return None
     try:
         identity = identify(settings, {}, letters=False)
     except EwmaError as error:
-        tell(f"alarms of earlier rules cannot be told from those of now: {error}")
+        tell(f"alarms of earlier rules cannot be distinguished from current ones: {error}")
         return None
     job = murmur2(identity.alarms.encode())
     endings = frozenset(f"{job ^ number:08x}" for number in identity.inputs.by_number)

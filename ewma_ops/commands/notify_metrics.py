@@ -1,4 +1,4 @@
-"""What ``ewma notify`` says of itself, as families of metrics, and whether it is ready.
+"""Metrics of ``ewma notify``, and whether it is ready.
 
 Knows counts of the notifier; must not know how they are served.
 """
@@ -16,7 +16,7 @@ __all__ = ["NotifyMeasurements"]
 _PREFIX = "ewma_ops_notify_"
 _COUNTS: dict[str, tuple[str, Callable[[Delivery], int]]] = {
     "sent_again": (
-        "Alarms that a receiver was sent again while they last.",
+        "Alarms that were sent again to a receiver while they last.",
         lambda one: one.sent_again,
     ),
     "refused": (
@@ -24,7 +24,7 @@ _COUNTS: dict[str, tuple[str, Callable[[Delivery], int]]] = {
         lambda one: one.refused,
     ),
     "failed_calls": (
-        "Calls that a receiver has not answered, or with an error; they are repeated.",
+        "Calls that a receiver did not answer, or answered with an error; they are repeated.",
         lambda one: one.failed,
     ),
 }
@@ -43,7 +43,7 @@ class NotifyMeasurements:
 
     def _why_not_ready(self) -> Iterator[str]:
         if not self._notifier.restored:
-            yield "the alarms topic is still read back"
+            yield "the alarms topic is still being read back"
         for one in self._notifier.deliveries:
             if away_s := one.away_s:
                 yield f"{one.receiver.name} has not taken alarms for {away_s:,.0f} s"
@@ -51,9 +51,9 @@ class NotifyMeasurements:
     def _own(self) -> Iterator[Family]:
         notifier, deliveries = self._notifier, self._notifier.deliveries
         yield _gauge("alarms_active", "Alarms that are on.", [({}, notifier.active)])
-        text = "Alarms of long ago that are held for a while."
+        text = "Old alarms that are held for a while."
         yield _gauge("alarms_held", text, [({}, notifier.held)])
-        text = "Records of the alarms topic that are no alarms."
+        text = "Records of the alarms topic that are not alarms."
         yield _counter("unreadable_records", text, [({}, notifier.unreadable)])
         sent = [
             ({"receiver": one.receiver.name, "transition": kind}, n)

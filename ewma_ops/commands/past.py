@@ -1,6 +1,6 @@
 """Readings of the past, for commands that look back: from a job's input topics, or from a file.
 
-Knows topics, files and the bounds of time; must not know what is computed of the readings.
+Knows topics, files and the bounds of time; must not know what is computed from the readings.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 ONE_SERIES = "all"
-"""The id of readings from a file without a column of series ids."""
+"""Series id of the readings in a file without a column of ids."""
 
 _MOST_IDLE_POLLS = 50
 _LOOKED_AT = 20_000
-"""Readings of which the usual gap is taken."""
+"""Readings that determine the usual gap."""
 
 
 class Span(NamedTuple):
@@ -63,9 +63,9 @@ class Past(Protocol):
     """Readings in batches, those of a series in order; to be iterated once."""
 
     name: str
-    """Where they are from, for people."""
+    """Their source, for people."""
     rejected: int
-    """Messages that are no readings."""
+    """Messages that are not readings."""
 
     @property
     def share(self) -> float:
@@ -87,11 +87,12 @@ def open_past(
     file
         ``.csv`` for a CSV file, whose first line names the columns; all else is read as Parquet.
     columns
-        Of the file; what it does not name is as the settings have it. Without a column of series
+        Of the file; for those not named, the settings apply. Without a column of series
         ids all readings are of the series `ONE_SERIES`, unless there is one named ``series_id``;
         without one of times those of ``time`` are taken, if there is one.
     span
-        Of event times, which a file then needs; of topics, of the times that messages were written.
+        Of event times, which a file then needs; for topics, of the times at which messages were
+        written.
 
     Raises
     ------

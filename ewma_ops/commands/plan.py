@@ -1,7 +1,7 @@
 """``ewma plan``: workers, shards, partitions, memory and disk for a rate and a number of series.
 
-Knows arguments and layout; the numbers come from `job.capacity`, which is imported when they are
-asked for, as the command line imports this module each time.
+Knows arguments and layout; the numbers come from `job.capacity`, imported when needed, because the
+command line always imports this module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["add_command", "as_json", "as_text"]
 
 _LONGEST_ID = 10_000
-"""Some thousand ids of this length are made, to measure what they take."""
+"""Thousands of ids of at most this length are made, to measure their memory."""
 
 
 def add_command(commands: Commands) -> None:
@@ -88,7 +88,7 @@ def as_text(found: Plan) -> str:
             f"{found.rate:,.0f} readings a second of {found.series:,} series",
             "",
             f"  workers           {found.workers:>10,}   each {found.busy:.0%} of a core",
-            f"  shards            {found.shards:>10,}   for good: set it before the first run",
+            f"  shards            {found.shards:>10,}   permanent: set it before the first run",
             f"  partitions        {found.partitions:>10,}   of the input, and of the output topic",
             f"  memory            {total_mb:>7,.0f} MB   {found.memory_mb:,.0f} a worker",
             f"  snapshot          {found.snapshot_mb:>7,.0f} MB   of all shards",

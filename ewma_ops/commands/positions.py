@@ -1,4 +1,4 @@
-"""Positions in the input, as ``ewma verify`` keeps them: without a counterpart, and the newest.
+"""Positions in the input, kept by ``ewma verify``: those without a counterpart, and the newest.
 
 Knows arrays; must not know topics, nor what is at a position.
 """
@@ -33,13 +33,13 @@ class Pending:
         return len(self.positions)
 
     def add(self, positions: Positions, digests: Offsets) -> None:
-        """Add positions that lie behind all that are there, with a digest each."""
+        """Add positions that come after all others, with a digest each."""
         ours, theirs = alike(self.positions, positions)
         self.positions = np.concatenate([ours, theirs])
         self.digests = np.concatenate([self.digests, digests])
 
     def find(self, positions: Positions) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Return the place of each, and whether it is there, once only for one that repeats."""
+        """Return the place of each, and whether it is there; a repeated one counts once."""
         if not len(self):
             return np.zeros(len(positions), np.intp), np.zeros(len(positions), np.bool_)
         ours, theirs = alike(self.positions, positions)
@@ -49,7 +49,7 @@ class Pending:
         return places, first & (ours[places] == theirs)
 
     def remove(self, places: NDArray[np.intp]) -> None:
-        """Remove what is at some places."""
+        """Remove the positions at some places."""
         stays = np.ones(len(self), np.bool_)
         stays[places] = False
         self.positions, self.digests = self.positions[stays], self.digests[stays]

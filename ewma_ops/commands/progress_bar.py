@@ -1,4 +1,4 @@
-"""How far a command that looks back has come: a bar on a terminal, a line now and then elsewhere.
+"""Progress of commands that read history: a bar on a terminal, else a line now and then.
 
 Knows shares and the time; must not know what is read.
 """
@@ -21,14 +21,14 @@ _WIDTH = 30
 
 
 def with_progress(past: Past, stream: TextIO | None = None) -> Iterator[Readings]:
-    """Yield readings of the past, and show on standard error how far that has come.
+    """Yield past readings, and show the progress on standard error.
 
     Parameters
     ----------
     past
         What is read.
     stream
-        Where it is shown; ``None`` for standard error.
+        Where to show it; ``None`` for standard error.
     """
     shown = sys.stderr if stream is None else stream
     bar = _Bar(past.name, shown)
@@ -73,7 +73,7 @@ class _Bar:
         return f"{'█' * done}{'░' * (_WIDTH - done)} {counts}"
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Erase the bar."""
         if self._tty and self._width:
             self._stream.write("\r" + " " * self._width + "\r")
             self._stream.flush()

@@ -1,12 +1,12 @@
 """``ewma redrive``: dead letters sent back to the topic that they came from, each at most once.
 
-Knows arguments and what is printed; what a letter is, and how records are sent, is known elsewhere.
+Knows arguments and what is printed; other modules know what a letter is and how records are sent.
 
     letters + receipts --read--> plan --(a transaction a batch)--> input topic + receipt
 
 A receipt stands on the dead-letter topic, behind the letters in their partition. A run that is
-killed leaves a transaction that nobody commits; the next run, which takes over its transactional
-id, has it aborted before it reads.
+killed leaves a transaction that nobody commits; the next run takes over its transactional id, and
+so aborts it, before it reads.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def redrive(
         When letters were written that are sent, in milliseconds since the epoch: from the first,
         up to before the second.
     again, whole_messages
-        As of `ewma_ops.job.letters.choose`.
+        As for `ewma_ops.job.letters.choose`.
     dry_run
         Whether to only print what would be sent.
     as_json
@@ -99,12 +99,12 @@ def redrive(
 
 _READ_TWICE = (
     "this job has no recovery store yet, and begins at the earliest message: it will read the "
-    "messages themselves, where the topic still has them, and then those that are sent again too"
+    "messages themselves, if the topic still has them, and then those that are sent again too"
 )
 
 
 def _will_read_messages(settings: Settings) -> bool:
-    """Tell whether the job has never run, so that it will read the letters' messages itself."""
+    """Return whether the job has never run, so that it will read the letters' messages itself."""
     recovery = settings.recovery
     has_run = recovery is not None and RecoveryStore(recovery.directory).noted is not None
     return settings.input.start == "earliest" and not has_run
@@ -125,7 +125,7 @@ class _Selection:
         self._since_ms, self._until_ms = since_ms, until_ms
 
     def plan(self, ends: Mapping[int, int] | None, **options: bool) -> Plan:
-        """Read the dead-letter topic up to its ends, and decide."""
+        """Read the dead-letter topic to its end, and decide which letters to send."""
         topic = self._settings.dead_letters.topic
         receipts, letters = Receipts(), list[Letter]()
         seen: Counter[str] = Counter()

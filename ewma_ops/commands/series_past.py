@@ -74,7 +74,7 @@ class SeriesPast:
         if offset < self._begin:
             self.close()
             raise ConfigError(
-                f"{tp.topic}/{tp.partition} begins at offset {self._begin:,} by now: retention has "
+                f"{tp.topic}/{tp.partition} now begins at offset {self._begin:,}: retention has "
                 f"removed the reading at {offset:,}; keep the input for longer than alarms matter"
             )
 

@@ -21,7 +21,7 @@ Colour = Literal["red", "green", "yellow", "bold", "dim"]
 
 
 def painted(text: str, colour: Colour, stream: TextIO) -> str:
-    """Return text in a colour, if the stream is a terminal that wants any.
+    """Return text in a colour, if the stream is a terminal with colours.
 
     ``NO_COLOR`` in the environment turns colours off, as does ``TERM=dumb``.
     """
@@ -34,7 +34,7 @@ def painted(text: str, colour: Colour, stream: TextIO) -> str:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, right: Container[int] = ()
 ) -> list[str]:
-    """Lay out a table; of cells that would make it too wide the last column's are cut first.
+    """Lay out a table; if it would be too wide, cells of the last column are cut first.
 
     Parameters
     ----------

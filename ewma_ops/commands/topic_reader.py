@@ -1,4 +1,4 @@
-"""Topics read back as they are now, and what retention and compaction have taken out of them.
+"""Topics read back, and what retention and compaction have removed from them.
 
 Knows consumers, offsets and ends; must not know jobs, nor what is in a record.
 """
@@ -41,7 +41,7 @@ class TopicReader:
     topics
         The topics.
     consumer
-        What reads it; :meth:`close` closes it.
+        The consumer that reads them; :meth:`close` closes it.
 
     Raises
     ------
@@ -74,10 +74,10 @@ class TopicReader:
         self.gone = 0
 
     def begin(self, start: object) -> dict[int, int]:
-        """Go to ``start``, or to what retention has left; return where that is by partition.
+        """Go to ``start``, or to what retention has left; return the offset of each partition.
 
-        A partition that a noted ``start`` does not name was added later, and begins at 0; one of
-        which it says None begins where its topic does.
+        A partition that a noted ``start`` does not name was added later, and begins at 0; one noted
+        as None begins where its topic begins.
         """
         firsts = dict(self.begins)
         with translating_errors(self._client, self._reading):
@@ -123,7 +123,7 @@ class TopicReader:
         return {partition: runs for partition, runs in found.items() if runs}
 
     def _note_gaps(self, partition: int, offsets: Offsets) -> None:
-        """Note offsets without a record: compaction has removed them, or they are a marker's."""
+        """Note offsets without a record: removed by compaction, or transaction markers."""
         before = np.concatenate([[self._next[partition]], offsets[:-1] + 1])
         at = np.flatnonzero(offsets > before)
         self._gaps.setdefault(partition, []).append(np.stack([before[at], offsets[at]], axis=1))
@@ -149,7 +149,7 @@ class TopicReader:
 
     @property
     def share(self) -> float:
-        """How much was read of what was there at the start, 0 to 1."""
+        """The share read of what was there at the start, 0 to 1."""
         reached = positions(self._consumer)
         firsts = {tp: self._firsts.get(self._number(tp), 0) for tp in self.tps}
         every = sum(max(0, self._ends[tp] - firsts[tp]) for tp in self.tps)

@@ -37,7 +37,7 @@ __all__ = ["try_job"]
 _CHUNK_BYTES = 1 << 16
 _PAUSE = timedelta(milliseconds=20)
 _MOST_BAD_LINES = 5
-"""More are counted; a file that begins with as many is not read on."""
+"""Further ones are only counted; a file that begins with this many is not read any further."""
 
 
 def try_job(config: Path | str, file: str, *, values: bool = False, as_json: bool = False) -> int:
@@ -50,9 +50,9 @@ def try_job(config: Path | str, file: str, *, values: bool = False, as_json: boo
     file
         Path of the messages, or ``"-"``: each line is one, as `ewma_ops.job.message_lines` has it.
     values
-        Whether a line is a value as it stands.
+        Whether each line is a value, verbatim.
     as_json
-        Whether all that comes out is printed as JSON.
+        Whether to print everything as JSON.
 
     Returns
     -------
@@ -114,7 +114,7 @@ class _Trial:
         return list(in_runs(records, usual_topic(self._settings))), None
 
     def _records(self, lines: list[bytes]) -> Iterator[Record]:
-        # A timestamp that nobody gave is compared with no time in the payload.
+        # A made-up timestamp is not compared with times in the payload.
         now_ms = int(time.time() * 1000) if self._settings.input.time is None else None
         for line in lines:
             self._number += 1
@@ -129,7 +129,7 @@ class _Trial:
                 yield record
             except LineError as error:
                 self._tell_bad(str(error))
-                if self._bad == _MOST_BAD_LINES == self._number:  # there is none that is good
+                if self._bad == _MOST_BAD_LINES == self._number:  # no good line yet
                     self._ended = True
                     return
 
@@ -167,8 +167,10 @@ class _Trial:
                 self._put({"type": "alarm", "line": line, **_parts(record)})
             else:
                 alarm = record.json()
-                told = f"line {line}: {alarm['rule']} {alarm['transition']} ({alarm['severity']}):"
-                where = painted(told, "yellow", sys.stderr)
+                message = (
+                    f"line {line}: {alarm['rule']} {alarm['transition']} ({alarm['severity']}):"
+                )
+                where = painted(message, "yellow", sys.stderr)
                 self._say(f"{where} {shown_text(alarm['summary'], 400)}")
         self._flush()
 
@@ -194,7 +196,7 @@ class _Trial:
         rules = () if self._settings.alarms is None else self._settings.alarms.rules.by_log
         if rules and not self._timed:
             found.append(
-                f"alarms.{rules[0]} goes by the timestamps of the messages, and none has its own: "
+                f"alarms.{rules[0]} goes by the timestamps of the messages, and none has one: "
                 'give "timestamp" beside "value"'
             )
         return found
@@ -225,7 +227,7 @@ class _Trial:
 
 
 def _event_text(value: bytes | None) -> str:
-    """Return an event as it is, if it is text."""
+    """Return an event unchanged, if it is text."""
     try:
         return shown_json((value or b"").decode())
     except UnicodeDecodeError:
@@ -238,7 +240,7 @@ def _lines_of(made: ProducerRecords) -> list[int]:
 
 
 def _parts(record: Record) -> dict[str, Any]:
-    """Return key and value for JSON: documents as they are, text as text, others as base64."""
+    """Return key and value for JSON: documents unchanged, text as text, other bytes as base64."""
     parts: dict[str, Any] = {}
     for name, content in (("key", record.key), ("value", record.value)):
         try:

@@ -1,6 +1,6 @@
 """``ewma tune``: the decay that would have predicted a history best, as text or JSON.
 
-Knows arguments and layout; what predicts best is known in `studies.tuning`.
+Knows arguments and layout; `studies.tuning` finds it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def tune(
 
 
 def first_smoothing(settings: Settings, command: str) -> Smoothing:
-    """Return the first smoothing of a job, which a command of that name looks at.
+    """Return the first smoothing of a job, which a command examines.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _season_lines(one: Tuned) -> Iterator[str]:
     if one.season.at_edge == "longest":
         yield "  the season has not changed in this time: any slow half-life will do"
     if one.season.at_edge == "shortest":
-        yield "  the newest period predicts best: the season changes from each to the next"
+        yield "  the newest period predicts best: the season changes from one period to the next"
 
 
 def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Iterator[str]:
@@ -180,7 +180,7 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
     how += "" if one.season is None else ", with a season"
     yield f"{of}: {one.readings:,} readings of {one.series:,} series predicted {how}"
     if past.rejected:
-        yield f"  left out: {past.rejected:,} messages that are no readings"
+        yield f"  left out: {past.rejected:,} messages that are not readings"
     if one.unseen:
         yield f"  left out: {one.unseen:,} readings of series beyond the first {MOST_SERIES:,}"
     low, high = (_shown(one, end) for end in one.interval)

@@ -2,11 +2,12 @@
 
 And whether each transition of an alarm has exactly one record.
 
-Knows the job's settings and reads its topics back; writes nothing, and trusts nothing but the
-input: every event is computed again.
+Knows the job's settings and reads its topics back; writes nothing, and trusts only the input: every
+event is computed again.
 
-Both topics are read side by side. What is still without its counterpart is kept as a position and
-a digest, 16 bytes, so that the memory is bounded by how far the two are apart, and by the series.
+Both topics are read side by side. A record without its counterpart is kept as a position and a
+digest, 16 bytes, so memory is bounded by how far the two topics are apart, and by the number of
+series.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from ewma_ops.settings.model import Settings
 __all__ = ["Findings", "verify"]
 
 MOST_APART = 2_000_000
-"""Positions without a counterpart that are kept: with more, the topics do not belong together."""
+"""Limit of positions without a counterpart: with more, the topics do not belong together."""
 
 _IDLE_POLLS = 20
 _REPORT_S = 2.0
@@ -58,7 +59,7 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
     Raises
     ------
     ConfigError
-        If the job does not write down where its events are from, or where it began is not known.
+        If the job does not record the origins of its events, or where it began is unknown.
     BrokerError
         If the topics cannot be read.
     """
@@ -73,7 +74,7 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
         start = noted.beginning.offsets
     if start in ("latest", "committed"):
         raise ConfigError(
-            f'input.start is "{start}", and where that was is not known any more: only a flow that '
+            f'input.start is "{start}", and that position is no longer known: only a flow that '
             'began at "earliest" or at a time, or whose recovery store is here, can be verified'
         )
     identity = identify(settings, {} if noted is None else noted.job, letters=False)
@@ -101,13 +102,13 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
         comparison = _Comparison(settings, identity, source, targets, start)
         if gone:
             comparison.tell_unknowable(
-                f"topic {', '.join(map(repr, gone))} was deleted: neither what its events said, "
-                "nor values of series that had readings of it"
+                f"topic {', '.join(map(repr, gone))} was deleted: neither its events, nor the "
+                "values of series with readings on it"
             )
         if noted is not None and noted.beginning.alarms != alarms_name(identity.alarms):
             comparison.tell_unknowable(
-                "the rules were changed while the job went on with its store: which alarms those "
-                "before raised, and when these began",
+                "the rules were changed while the job went on with its store: which alarms the "
+                "earlier rules raised, and when the current ones began",
                 of_alarms=True,
             )
         return comparison.run(tell)
@@ -122,7 +123,7 @@ def _reader(
 
 
 class _Comparison:
-    """The input, computed again, against the topics that were written."""
+    """Compares the input, computed again, with the topics that were written."""
 
     def __init__(
         self,
@@ -161,7 +162,7 @@ class _Comparison:
         self.found.alarms = found
 
     def tell_unknowable(self, why: str, *, of_alarms: bool = False) -> None:
-        """Note what cannot be known of the values of events; and of alarms, or of these alone."""
+        """Record what cannot be known about the values of events and alarms, or of alarms alone."""
         for one in self._written[1:] if of_alarms else self._written:
             one.found.unknowable = one.found.unknowable or why
 
@@ -203,8 +204,8 @@ class _Comparison:
         polled = self._source.poll()
         if self._source.gone:
             self.tell_unknowable(
-                "the input topic is compacted and some of its readings are gone: neither what "
-                "their events said, nor values that depend on them"
+                "the input topic is compacted and some of its readings are gone: neither their "
+                "events, nor the values that depend on them"
             )
         for partition, runs in polled.items():
             decoded = self._decoder.decode(runs)
@@ -221,14 +222,14 @@ class _Comparison:
             one.look_again()
 
     def _expect(self, partition: int, smoothed: Smoothed) -> None:
-        """Note what should have been written of some readings."""
+        """Record what should have been written for some readings."""
         origins = smoothed.readings.origins
         assert origins is not None
         ids = map(utf8_of, smoothed.readings.series_ids)
         self._events.expect(partition, origins, digests_of(ids, self._encoder.encode(smoothed)))
 
     def _expect_alarms(self, partition: int, happened: Sequence[Transitions]) -> None:
-        """Do the same for alarms; a message is in one call, which puts what came of it in order."""
+        """Do the same for alarms; all transitions of a message come in one call, in order."""
         if len(self._written) < 2 or not happened:
             return
         digests, origins = [], []

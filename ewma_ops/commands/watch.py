@@ -1,6 +1,6 @@
 """`ewma watch`, `ewma top` and `ewma plot`: a job in the browser, in the terminal, as a file.
 
-Knows the arguments and what is told; must not know how a page is served.
+Knows the arguments and what is printed; must not know how a page is served.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def add_command(commands: Commands) -> None:
     top.add_argument("config", type=Path, metavar="CONFIG.toml", nargs="?")
     top.add_argument(
         "--connect", metavar="URL",
-        help="instead of a file: the address of an ewma watch that runs elsewhere; its token from "
+        help="instead of a file: the address of another ewma watch; its token from "
         f"{_TOKEN}, or behind #token=",
     )  # fmt: skip
     _add_history(top)
-    top.add_argument("--filter", default="", metavar="TEXT", help="a text in ids, or a pattern")
+    top.add_argument("--filter", default="", metavar="TEXT", help="text within ids, or a pattern")
     top.add_argument("--sort", choices=_SORTS, default="name", help="what to sort by (name)")
     top.add_argument("--once", action="store_true", help="print a plain table, and end")
     top.add_argument(
@@ -118,15 +118,15 @@ def _watch(options: argparse.Namespace) -> int:
             token=own.token,
             history_s=_history_s(options, settings),
         )
-    except KeyboardInterrupt:  # uvicorn hands on what ended it
+    except KeyboardInterrupt:  # uvicorn passes on the signal that ended it
         return 0
 
 
 def _hold_little() -> None:
-    """Have memory given back once it is free: before threads are started.
+    """Return memory to the system once it is free; call it before threads start.
 
-    Of what is loaded nothing becomes garbage, so that collections need not look at it: they are
-    short then, and come before much has gathered.
+    Nothing loaded so far becomes garbage, so collections skip it: they are short, and run before
+    much garbage has gathered.
     """
     return_freed_memory()
     gc.collect()
@@ -170,7 +170,9 @@ def _top_elsewhere(options: argparse.Namespace, view: View) -> int:
     from ewma_ops.watch.remote import page_address, watching_page
 
     if options.history is not None:
-        raise ConfigError("--history goes with a file: what --connect shows, began with the page")
+        raise ConfigError(
+            "--history goes with a file: a page that runs already decides how far back it begins"
+        )
     address = page_address(options.connect, os.environ.get(_TOKEN))
     with watching_page(address, view) as looker:
         while options.once and looker.head()["state"] == "reading":
@@ -180,7 +182,7 @@ def _top_elsewhere(options: argparse.Namespace, view: View) -> int:
 
 
 def _look(looker: Looks, name: str, view: View, *, once: bool) -> None:
-    """Print what is seen now, or show it as it changes."""
+    """Print the current state, or show it as it changes."""
     if once:
         _print(looker, view)
         return
@@ -190,7 +192,7 @@ def _look(looker: Looks, name: str, view: View, *, once: bool) -> None:
 
 
 def _wait(watched: Watching) -> None:
-    """Wait until all is read that was there."""
+    """Wait until everything that was there is read."""
     status = watched.status
     while not status.is_caught_up:
         if status.trouble:

@@ -1,6 +1,6 @@
-"""A topic that a job has written, held against what it should have: record by record.
+"""Compares a topic that a job has written with what it should contain, record by record.
 
-Knows positions, digests and order; must not know how what should be there is computed.
+Knows positions, digests and order; must not know how the expected records are computed.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ _MOST_EXAMPLES = 5
 
 
 class WrittenTopic:
-    """What is still without its counterpart: what should be there, and what is there early.
+    """Records without a counterpart: those that should be there, and those that are there early.
 
     Parameters
     ----------
     target, source
         Readers of the topic and of the input.
     job
-        Hash by which the records are known as the job's.
+        Hash that identifies records of the job.
     found
-        What is found is noted here.
+        Findings are recorded here.
     reached
-        Offset up to which each input partition was read; whoever reads it keeps it up to date.
+        Offset up to which each input partition was read; the caller keeps it up to date.
     of_alarms
-        Whether the records are transitions of alarms. Of a reading there may be several, with
-        ordinals in no order; and where values of readings cannot be known, neither can which
-        transitions there were.
+        Whether the records are transitions of alarms. A reading may have several, with ordinals in
+        no order; if values of readings cannot be known, neither can their transitions.
     """
 
     def __init__(
@@ -64,16 +63,16 @@ class WrittenTopic:
 
     @property
     def apart(self) -> int:
-        """How many records should be there and are not yet."""
+        """How many expected records are not there yet."""
         return sum(map(len, self._pending.values()))
 
     @property
     def early(self) -> int:
-        """How many records are of readings that were not read yet."""
+        """How many records belong to readings that were not read yet."""
         return sum(len(positions) for held in self._early.values() for _, positions, _ in held)
 
     def expect(self, partition: int, origins: Origins, digests: Offsets) -> None:
-        """Note what should be there of an input partition, behind all that was noted of it."""
+        """Add the records expected of an input partition, after all that were added before."""
         if self._of_alarms and self.found.unknowable:
             return
         positions = packed(origins.offsets, origins.ordinals)
@@ -83,7 +82,7 @@ class WrittenTopic:
         self._pending[partition].add(positions, digests)
 
     def look_again(self) -> None:
-        """Compare what was early, as more of the input was read."""
+        """Compare early records, now that more of the input was read."""
         for partition in list(self._early):
             for held in self._early.pop(partition):
                 self._match(partition, *held)
@@ -108,11 +107,11 @@ class WrittenTopic:
             return
         early = unpacked(positions)[0] >= self._reached[partition]
         waiting = partition in self._early
-        if self._source.ended:  # what is early now is of readings that came while this ran
+        if self._source.ended:  # early records now belong to readings that came since
             kept = np.flatnonzero(~early)
             keys, positions, digests = [keys[i] for i in kept], positions[kept], digests[kept]
         elif waiting or early.any():
-            # The rest waits too: what is of one series must be looked at in its order.
+            # The rest waits too: records of a series must be compared in order.
             at = 0 if waiting else int(np.flatnonzero(early)[0])
             held = (keys[at:], positions[at:], digests[at:])
             self._early.setdefault(partition, []).append(held)
@@ -145,7 +144,7 @@ class WrittenTopic:
             pending.remove(places[kept])
 
     def _in_order(self, positions: Positions) -> Positions:
-        """Return positions whose ordinals tell an order: of alarms, that in which they came."""
+        """Return positions whose ordinals give an order: for alarms, their order of arrival."""
         if not self._of_alarms:
             return positions
         offsets, _ = unpacked(positions)
@@ -169,7 +168,7 @@ class WrittenTopic:
             )
 
     def _place(self, partition: int, position: Positions) -> str:
-        """Say where in the input a reading is; by its topic too, if there are several."""
+        """Describe where in the input a reading is; with its topic, if there are several."""
         topics = self._source.topics
         tp = topics.place(partition)
         topic = f"{tp.topic}/" if len(topics.names) > 1 else ""
@@ -181,7 +180,7 @@ class WrittenTopic:
             self.found.examples.append(text)
 
     def close(self) -> None:
-        """Note what is missing at the end."""
+        """Record what is missing at the end."""
         if self.target.gone:
             self._tell_records_gone()
         for partition, pending in self._pending.items():
@@ -196,13 +195,13 @@ class WrittenTopic:
             self.found.missing += len(missing)
             for i in range(min(len(missing), _MOST_EXAMPLES)):
                 self._example(f"missing: {self._place(partition, missing[i : i + 1])}")
-        if not self._of_alarms:  # it is told of the events
+        if not self._of_alarms:  # already reported for the events
             self.found.spread = len(self._order.spread)
 
     def _tell_records_gone(self) -> None:
         gap = (
             "the output topic is compacted and some of its events are gone: which readings had "
-            "one; set cleanup.policy=delete for a topic of events"
+            "one; set cleanup.policy=delete on a topic of events"
         )
         if self._of_alarms:
             gap = "the alarms topic is compacted and some of its records are gone"

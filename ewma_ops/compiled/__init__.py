@@ -1,1 +1,1 @@
-"""Loops in C for what takes most of the time in bulk, each beside a reference in Python."""
+"""Loops in C for the costliest work in bulk, each beside a reference in Python."""

@@ -1,7 +1,7 @@
 """Loops in C, where they were compiled: loaded once, called with arrays.
 
 Knows where the library is, and the types of what each kernel takes; must not know what a kernel is
-for. Whoever calls one has a way without: `kernels` is ``None`` where there is no library, and
+for. Every caller also works without them: `kernels` is ``None`` where there is no library, and
 `missing` says why.
 
 A kernel is called with NumPy arrays and numbers. Each array goes as its address and its length, and
@@ -27,7 +27,7 @@ SWITCH = "EWMA_COMPILED"
 """The environment variable that leaves the library alone: ``EWMA_COMPILED=off``."""
 
 DOUBT = -1
-"""What a kernel returns where the way without it is to decide."""
+"""What a kernel returns if its reference has to decide."""
 
 _SIGNATURES = {
     "decode_records": "u1 i8 i8 i8 i8 i8 u1 >i8 >i8 >i8 >i8 >i8 >i8 >i8 >i8 >i8",
@@ -51,7 +51,7 @@ _SIGNATURES = {
     "adjust_season": "i8 i8 int int i8 f8 u1 f8 f8 u1" + 8 * " f8" + 12 * " >f8",
     "write_floats": "f8 >u1 >i8 >i8",
 }
-"""What each kernel takes: arrays by their type, ``>`` before what it writes to; whole numbers."""
+"""What each kernel takes: arrays by type, ``>`` before those that it writes; whole numbers."""
 
 _Array = NDArray[Any]
 
@@ -110,7 +110,7 @@ def _bind(library: ctypes.CDLL, name: str) -> Callable[..., int]:
             assert isinstance(one, np.ndarray)
             flags = one.flags
             if one.dtype != dtype or not flags.c_contiguous or (written and not flags.writeable):
-                raise TypeError(f"{name} takes no {one.dtype} of this layout: {dtype} is due")
+                raise TypeError(f"{name} takes no {one.dtype} of this layout: give {dtype}")
             arguments += (one.__array_interface__["data"][0], one.size)
         found = int(function(*arguments))
         if found < DOUBT:
@@ -135,7 +135,7 @@ def load(
         if of != digest(folder):
             return None, "they were compiled from other sources"
         return Kernels(library), ""
-    except (AttributeError, OSError) as error:  # of another platform, or damaged
+    except (AttributeError, OSError) as error:  # for another platform, or damaged
         return None, str(error)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["powers_header"]
 
 _LOWEST, _HIGHEST = -292, 324
-"""10^-k for every k that a float64 is a multiple of."""
+"""Exponents of the powers of ten that numbers.c needs."""
 
 
 def powers_header() -> str:

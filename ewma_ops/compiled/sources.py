@@ -1,4 +1,4 @@
-"""The sources of the compiled loops, and how they become a library.
+"""The sources of the compiled loops, and their compilation.
 
 Runs before the package is installed: must not import any other package, not even NumPy.
 
@@ -32,7 +32,7 @@ def library_path(folder: Path = FOLDER) -> Path:
 
 
 def digest(folder: Path = FOLDER) -> str:
-    """Return a short text that is another one for other sources."""
+    """Return a digest of the sources, as short text."""
     crc = size = 0
     for path in sorted([*folder.glob("*.c"), *folder.glob("*.h")]):
         source = path.read_bytes()
@@ -51,7 +51,7 @@ def compiler() -> list[str] | None:
     if shutil.which("cc"):
         return ["cc"]
     if find_spec("ziglang"):
-        # It would compile for the processor of this machine alone.
+        # It would compile for the processor of this machine only.
         return [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]
     return None
 
@@ -59,7 +59,7 @@ def compiler() -> list[str] | None:
 def compile_to(target: Path, folder: Path = FOLDER, flags: tuple[str, ...] = FLAGS) -> str | None:
     """Compile the sources of a folder; return why that failed, or ``None``.
 
-    What was at ``target`` is replaced in one step: a process that has it loaded keeps the old one.
+    ``target`` is replaced atomically: a process that has it loaded keeps the old one.
     """
     # A job that loads the library starts without these.
     import shlex
@@ -78,7 +78,7 @@ def compile_to(target: Path, folder: Path = FOLDER, flags: tuple[str, ...] = FLA
         )
         sources = [str(path) for path in sorted(folder.glob("*.c"))]
         command = [*command, *flags, "-o", str(made), *sources, str(stamp)]
-        # zig keeps what it has built; a build must work where the home cannot be written to.
+        # zig keeps a cache; a build must work if the home directory cannot be written to.
         environment = {"ZIG_GLOBAL_CACHE_DIR": str(Path(scratch) / "zig"), **os.environ}
         try:
             done = subprocess.run(
@@ -104,7 +104,7 @@ def compile_to(target: Path, folder: Path = FOLDER, flags: tuple[str, ...] = FLA
 
 
 def main() -> int:
-    """Compile the library in place; say what came of it, and return an exit code."""
+    """Compile the library in place; print the result, and return an exit code."""
     failure = compile_to(library_path())
     print(f"{library_path()}: {failure or 'compiled'}", file=sys.stderr)
     return 1 if failure else 0

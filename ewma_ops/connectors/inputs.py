@@ -2,9 +2,9 @@
 
 Knows names, ids and partition counts; must not know how they are looked up, or what is read.
 
-The number is part of each event's identity and of the recovery store, so it must stay what it is
-however many topics come and go, and be found again without the store. So it is made of the topic's
-id and the partition, and of nothing else. A topic that is created again is another topic.
+The number is part of each event's identity and of the recovery store, so it must not depend on the
+other topics, and must be found again without the store. So it is made of the topic's id and the
+partition only. A topic that is created again is another topic.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _DIGITS = 8
 
 
 class InputTopic(NamedTuple):
-    """A topic, its number (31 bits, 0 for one that is read alone), and what brokers say of it."""
+    """A topic, its number (31 bits, 0 for one that is read alone), and its description by
+    brokers."""
 
     name: str
     number: int
@@ -51,7 +52,7 @@ class InputTopics:
     by_number
         The topics.
     optional
-        Whether they may go and come while they are read, as those of a pattern.
+        Whether they may come and go while they are read, as the topics of a pattern may.
 
     Examples
     --------
@@ -65,26 +66,26 @@ class InputTopics:
 
     @staticmethod
     def alone(name: str, view: TopicView) -> InputTopics:
-        """Return a topic that is the only one, for good: its partitions' numbers are their own."""
+        """Return a topic that is always the only one: its partitions keep their own numbers."""
         return InputTopics({0: InputTopic(name, 0, view)})
 
     @staticmethod
     def of(views: Mapping[str, TopicView], *, optional: bool = False) -> InputTopics:
-        """Return topics by what brokers say of them.
+        """Return topics from their descriptions.
 
         Raises
         ------
         ConfigError
-            If two have the same number: of a thousand topics, once in ten thousand times.
+            If two have the same number: for a thousand topics one case in ten thousand.
         """
         found: dict[int, InputTopic] = {}
         for name, view in sorted(views.items()):
-            # Brokers before 2.8 have no topic ids: there a topic created again passes for the old.
+            # Brokers before 2.8 have no topic ids: a topic created again counts as the old one.
             number = (murmur2((view.topic_id or name).encode()) & 0x7FFFFFFF) or 1
             if number in found:
                 raise ConfigError(
                     f"topics {found[number].name!r} and {name!r} cannot be read together, as their "
-                    "ids have the same hash: create one of them again, or give it a job of its own"
+                    "ids have the same hash: create one of them again, or read it in a separate job"
                 )
             found[number] = InputTopic(name, number, view)
         return InputTopics(found, optional)
@@ -110,7 +111,7 @@ class InputTopics:
         return [self.number(tp.topic, tp.partition) for tp in self]
 
     def number(self, topic: str, partition: int) -> int:
-        """Return the number of a partition; of a topic that is read alone, whatever its name."""
+        """Return the number of a partition; for a topic that is read alone, whatever its name."""
         return partition if 0 in self.by_number else numbered(self.names[topic].number, partition)
 
     def place(self, number: int) -> TopicPartition:
@@ -118,7 +119,7 @@ class InputTopics:
         return TopicPartition(self.by_number[topic_of(number)].name, partition_of(number))
 
     def offsets_by_place(self, offsets: Mapping[int, int]) -> dict[TopicPartition, int]:
-        """Return offsets by partition that were by number; those of other topics are left out."""
+        """Convert offsets by number to offsets by partition; those of other topics are left out."""
         return {
             self.place(number): offset
             for number, offset in offsets.items()
@@ -135,7 +136,7 @@ class InputTopics:
 class UnlistedTopics(InputTopics):
     """Topics that are not known in advance: each is numbered when its first record comes.
 
-    For records that no broker keeps: the numbers are those of one run.
+    For records without a broker: the numbers hold for one run.
 
     Examples
     --------
@@ -157,7 +158,7 @@ class UnlistedTopics(InputTopics):
 
 
 def source_part(number: int) -> str:
-    """Return the name of the source's part for an input partition: never change it.
+    """Return the name of the source's part for an input partition, which must never change.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The newest records of topics, to look at: read once, by whoever asks, and nothing is committed.
+"""Reads the newest records of topics, for inspection: once, without committing anything.
 
 Knows Kafka; must not know what is in a record.
 """
@@ -37,8 +37,8 @@ def read_newest(
 ) -> list[ConsumerRecords]:
     """Return up to ``most`` of the newest records of a topic, in runs of one partition each.
 
-    Each partition gives about as many as the others, if it has them; within a partition they are
-    in order.
+    Each partition gives about the same number, if it has them; within a partition they are in
+    order.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def read_newest(
     most
         At least 1.
     limit_s
-        Seconds that reading may take, > 0; what was read until then is returned.
+        Seconds that reading may take, > 0; the result is what was read by then.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_newest(
             consumer.assign(tps)
             begins = consumer.beginning_offsets(tps, _LOOK_UP_MS)
             ends = consumer.end_offsets(tps, _LOOK_UP_MS)
-            for tp in tps:  # gaps of compaction and transactions leave fewer; so twice as many
+            for tp in tps:  # compaction and transactions leave gaps, so ask for twice as many
                 consumer.seek(tp, max(begins[tp], ends[tp] - 2 * most))
             deadline, idle = time.monotonic() + limit_s, 0
             while time.monotonic() < deadline and idle < _IDLE_POLLS:
@@ -89,7 +89,7 @@ def read_newest(
 
 
 def _shares(sizes: list[int], most: int) -> list[int]:
-    """Return how many to take of each, as evenly as there are any, ``most`` in all.
+    """Return how many to take of each, as evenly as possible, ``most`` in all.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""What Kafka's partitions are called as Bytewax's parts.
+"""The names of Kafka's partitions as Bytewax's parts.
 
-Knows the names only. They are keys of the recovery store: never change them.
+Knows only the names. They are keys of the recovery store, and must never change.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _DIGITS = 6
 def part_key(partition: int) -> str:
     """Return the name of a partition's part.
 
-    Bytewax sorts parts as text, and ``"10" < "2"``: the zeros keep their order that of the
-    numbers, which routing to ``int(part_key)`` relies on.
+    Bytewax sorts parts as text, and ``"10" < "2"``: zeros in front keep the order of the numbers,
+    which routing to ``int(part_key)`` relies on.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Records of one topic sent to another, and a note of it beside the first: in one transaction.
+"""Sends records of one topic to another, with a note on the first, in one transaction.
 
-Knows Kafka and transactions; must not know what is in a record. Whoever takes a transactional id
-over fences off the one before, and what that one had not committed is taken back. So what the
-notes say is complete, and nothing is sent twice.
+Knows Kafka and transactions; must not know what is in a record. A producer that takes over a
+transactional id fences off the former one, whose open transaction is aborted. So the notes are
+complete, and nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Timed(NamedTuple):
 def read_topic(
     client: Mapping[str, object], topic: str, ends: Mapping[int, int] | None = None
 ) -> Iterator[Any]:
-    """Yield all records of a topic that are committed, as kafka-python has them.
+    """Yield all committed records of a topic, as kafka-python's objects.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ def read_topic(
     topic
         The topic; it must exist.
     ends
-        Up to where each partition is read; ``None``: up to where it ends now, as brokers list it.
+        The offset up to which each partition is read; ``None`` for its end now, as brokers list it.
 
     Raises
     ------
     BrokerError
-        If no broker answers, there is no such topic, or an end is not reached within a minute, as
-        where somebody's transaction stays open.
+        If no broker answers, there is no such topic, or an end is not reached within a minute, for
+        example because of an open transaction.
     """
     tps = [TopicPartition(topic, p) for p in range(partition_count(client, topic))]
     consumer = connect_reader(client, committed=True)
@@ -99,16 +99,16 @@ def read_topic(
 
 
 class Resender:
-    """Send records to topics, each batch together with notes on another one, or not at all.
+    """Send records to topics, each batch atomically with notes on another topic.
 
     Parameters
     ----------
     client
         The ``[kafka]`` table.
     targets, notes
-        The topics: of the records, and of the notes.
+        The topics of the records, and of the notes.
     name
-        The transactional id: two that run at the same time with one name cannot both commit.
+        The transactional id: of two runs at the same time only one can commit.
 
     Raises
     ------
@@ -141,7 +141,7 @@ class Resender:
     def ends(self) -> dict[int, int]:
         """Return where each partition of the notes' topic ends.
 
-        By a record that is written there and taken back: some brokers list too low an end.
+        Writes a record there and aborts it, because some brokers list too low an end.
         """
         found = {}
         with self._translated(self._notes):

@@ -142,7 +142,7 @@ def free_port() -> int:
 
 
 def speaks_kafka(address: str, timeout_s: float = 2.0) -> bool:
-    """Tell whether a plaintext Kafka broker answers at ``address`` (``host:port``)."""
+    """Return whether a plaintext Kafka broker answers at ``address`` (``host:port``)."""
     host, _, port = address.rpartition(":")
     with contextlib.suppress(OSError):
         with socket.create_connection((host, int(port)), timeout=timeout_s) as connection:

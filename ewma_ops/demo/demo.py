@@ -117,8 +117,8 @@ class Demo:
         self._say(f"which logs to {log}", wrap=False)
         if self._page is not None:
             address = self._page.address()
-            told = self._page.why if address is None else f"see it live: {address}"
-            self._say(told, "" if address is None else "bold", wrap=False)
+            message = self._page.why if address is None else f"see it live: {address}"
+            self._say(message, "" if address is None else "bold", wrap=False)
         if not self._console.is_terminal:
             self._say("")
 
@@ -205,14 +205,14 @@ class Demo:
             )
         self._console.print("", table, "", sep="\n")
         causes = Counter(cause for _, cause in tally.causes)
-        told = ", ".join(f"{cause} {n}" for cause, n in causes.most_common())
+        counts = ", ".join(f"{cause} {n}" for cause, n in causes.most_common())
         self._say(
             f"{self._feeder.sent:,} readings in, {tally.events.total():,} events out; "
             f"{_timing(list(tally.latencies_s))}."
         )
         self._say(
             f"{self._feeder.malformed} malformed messages in, {len(tally.causes)} dead letters out"
-            + (f": {told}." if told else ".")
+            + (f": {counts}." if counts else ".")
         )
         self._summarise_alarms()
         for fault in faults:

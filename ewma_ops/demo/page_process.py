@@ -56,8 +56,8 @@ class Page:
             return None
         deadline = time.monotonic() + _READY_S
         while time.monotonic() < deadline:
-            told = self._log.read_text(encoding="utf-8", errors="replace")
-            if (found := _ADDRESS.search(told)) is not None:
+            log = self._log.read_text(encoding="utf-8", errors="replace")
+            if (found := _ADDRESS.search(log)) is not None:
                 return found[0]
             if self._process.poll() is not None:
                 break

@@ -146,7 +146,7 @@ def _are_base64(texts: Sequence[str], sample: Sample) -> bool:
 
 
 def is_base64_number(text: str) -> bool:
-    """Tell whether text could be the unscaled bytes of a decimal in base64, and is no number.
+    """Return whether text could be the unscaled bytes of a decimal in base64, and is no number.
 
     Examples
     --------

@@ -34,7 +34,7 @@ _OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Let this process keep memory that it frees, for its next batch; tell whether it does.
+    """Let this process keep memory that it frees, for its next batch; return whether it does.
 
     Only where the C library is glibc, and unless the environment says otherwise: by `SWITCH`, or by
     a variable of glibc's own. Costs up to 64 MB of address space, of which only what was used once
@@ -44,7 +44,7 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def return_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Let this process give large blocks back as soon as they are free; tell whether it does.
+    """Let this process give large blocks back as soon as they are free; return whether it does.
 
     Before threads are started, and under the same conditions as `keep_freed_memory`.
     """

@@ -62,8 +62,8 @@ def build_decoder(settings: Settings, stopping: threading.Event | None = None) -
     Raises
     ------
     ConfigError
-        If a path of ``[input]`` is none, or two lead to the same field; or if what the format needs
-        is not installed, or cannot be imported; or if the file of a schema cannot be used.
+        If a path of ``[input]`` is invalid, or two lead to the same field; if something that the
+        format needs is not installed or cannot be imported; or if a schema file cannot be used.
     """
     reads, options = settings.input, _decoder_options(settings)
     schemas = build_schemas(settings, stopping)

@@ -29,7 +29,7 @@ class Contents:
     settings
         ``[input]`` of them; paths do not count, but for ``records``.
     stopping
-        As of `build_decoder`.
+        As for `build_decoder`.
     """
 
     def __init__(self, settings: Settings, stopping: threading.Event | None = None) -> None:

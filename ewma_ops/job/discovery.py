@@ -70,6 +70,6 @@ class Discovery:
                 self._failing = False
             except EwmaError as error:
                 if not self._failing and not self._ended.is_set():
-                    told = f"looking for new topics and partitions failed: {error}"
-                    print_line(told, logging.WARNING)
+                    message = f"looking for new topics and partitions failed: {error}"
+                    print_line(message, logging.WARNING)
                 self._failing = True

@@ -48,11 +48,11 @@ def follow(
     command
         Makes the command line of a worker.
     store
-        As of `ewma_ops.job.place.member_store`, locked.
+        As for `ewma_ops.job.place.member_store`, locked.
     signals
         Stop signals as they come.
     grace_s, wait_s
-        As of `ewma_ops.job.launcher.launch`; the latter is how long this place may not fit to the
+        As for `ewma_ops.job.launcher.launch`; the latter is how long this place may not fit to the
         others.
     lines
         Through which the workers are asked.

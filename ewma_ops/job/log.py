@@ -133,8 +133,8 @@ def _log_fault(
     kind: type[BaseException], error: BaseException | None, _: TracebackType | None
 ) -> None:
     if not issubclass(kind, (KeyboardInterrupt, SystemExit)):
-        told = kind.__name__ if error is None else masked_traceback(error)
-        _log.error("a fault in the program\n%s", told)
+        message = kind.__name__ if error is None else masked_traceback(error)
+        _log.error("a fault in the program\n%s", message)
 
 
 def _log_fault_of_thread(failed: threading.ExceptHookArgs) -> None:

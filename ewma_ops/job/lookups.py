@@ -48,7 +48,7 @@ class JobLookups:
         Raises
         ------
         BrokerError, ConfigError
-            As of :func:`ewma_ops.job.identity.identify`; and if the configuration of a topic
+            As for :func:`ewma_ops.job.identity.identify`; and if the configuration of a topic
             breaks what the job promises, or the file of the warm start has other columns.
         """
         self.found = identity = identify(self._settings)

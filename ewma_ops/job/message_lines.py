@@ -52,7 +52,7 @@ def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
     Raises
     ------
     LineError
-        If it is none.
+        If it is invalid.
 
     Examples
     --------

@@ -81,7 +81,7 @@ class Record:
         Raises
         ------
         ValueError
-            If it is none.
+            If it is invalid.
         """
         return None if self.value is None else msgspec.json.decode(self.value)
 

@@ -46,11 +46,11 @@ class Progress:
         made = self._since_before(taken)
         letters = {cause: n for (name, cause), n in made.items() if name == "dead_letters" and n}
         read = made.get(("readings", ""), 0)
-        told = counted(sum(letters.values()), "dead letter")
+        message = counted(sum(letters.values()), "dead letter")
         parts = [
             f"in {seconds:.0f} s: {counted(read, 'reading')} ({_rate(read / seconds)}/s)",
             counted(made.get(("events", ""), 0), "event"),
-            told + (f" ({by_cause(letters.items())})" if letters else ""),
+            message + (f" ({by_cause(letters.items())})" if letters else ""),
         ]
         lags = taken.values("ewma_ops_consumer_lag")
         state = [f"lag {int(sum(lags)):,}" if lags else "lag unknown"]

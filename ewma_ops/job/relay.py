@@ -134,8 +134,8 @@ class Relay(io.TextIOBase):
                     return
             with self._changed:
                 dropped, self._dropped = self._dropped, 0
-            told = f"ewma: {dropped} lines of the log were dropped: its reader was too slow"
-            if dropped and not self._written(f"{self._framed(told)}\n".encode()):
+            message = f"ewma: {dropped} lines of the log were dropped: its reader was too slow"
+            if dropped and not self._written(f"{self._framed(message)}\n".encode()):
                 return
 
     def _written(self, line: bytes) -> bool:

@@ -1,1 +1,1 @@
-"""What flows measure of themselves, as Prometheus families: `families` has all of this room."""
+"""Metrics of a flow as Prometheus families; `families` has those that several rooms fill."""

@@ -1,4 +1,4 @@
-"""Families that are computed when somebody asks: time by stage, snapshots, the size of tables.
+"""Families that are computed when scraped: time by stage, snapshots, the size of tables.
 
 Knows durations, sizes and the time; must not know what is timed, or what a table holds.
 """
@@ -20,7 +20,7 @@ __all__ = ["Snapshots", "Stage", "Stages", "Tables"]
 
 
 class Stage:
-    """The time that one stage of the flow has taken in this process; one thread adds."""
+    """The time spent in one stage of the flow in this process; one thread adds to it."""
 
     __slots__ = ("seconds",)
 
@@ -28,7 +28,7 @@ class Stage:
         self.seconds = 0.0
 
     def add(self, seconds: float) -> None:
-        """Add what a batch has taken."""
+        """Add the time of a batch."""
         self.seconds += seconds
 
 
@@ -88,7 +88,7 @@ class Snapshots:
         self._bytes[step, shard] = size
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families; without samples what is not known yet."""
+        """Yield the families; without samples if a value is not known yet."""
         yield from self._took.collect()
         size = GaugeMetricFamily(
             "ewma_ops_snapshot_bytes", "Size of the newest snapshots of all shards together."
@@ -124,10 +124,10 @@ class LateGauge:
 
 
 class RuleCounts(Protocol):
-    """What a table has counted of one rule of alarms.
+    """What a table has counted for one alarm rule.
 
-    ``judged`` are the readings that it was asked of; ``run_length`` is how many readings there
-    are per false alarm that it is designed for, ``None`` where it is not.
+    ``judged`` is the number of readings it was applied to; ``run_length`` is how many readings per
+    false alarm it is designed for, ``None`` without a design.
     """
 
     @property
@@ -159,14 +159,14 @@ class Tables:
         self._tables: weakref.WeakValueDictionary[int, _Table] = weakref.WeakValueDictionary()
 
     def add(self, table: _Table) -> None:
-        """Count a table in for as long as it lives."""
+        """Include a table for as long as it lives."""
         self._tables[id(table)] = table
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
         tables = list(self._tables.values())
         texts: Mapping[str, tuple[str, int]] = {
-            "ewma_ops_series": ("Series that state is kept of.", sum(map(len, tables))),
+            "ewma_ops_series": ("Series whose state is kept.", sum(map(len, tables))),
             "ewma_ops_state_bytes": (
                 "Memory of the state of all series, with their ids.",
                 sum(table.nbytes for table in tables),
@@ -178,13 +178,13 @@ class Tables:
 
 
 def _of_alarms(counts: Sequence[RuleCounts]) -> Iterator[Metric]:
-    """Yield what is on now, and what the design of the rules lets expect."""
+    """Yield the alarms that are on now, and how many false ones the rules are designed for."""
     active = GaugeMetricFamily(
         "ewma_ops_alarms_active", "Alarms that are on.", labels=["rule", "severity"]
     )
     expected = CounterMetricFamily(
         "ewma_ops_expected_false_alarms",
-        "False alarms that the design of a rule lets expect by now.",
+        "False alarms to expect so far, by the design of a rule.",
         labels=["rule"],
     )
     limit = GaugeMetricFamily(

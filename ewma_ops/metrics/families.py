@@ -48,7 +48,7 @@ TABLES = Tables()
 
 _EVENT_LAG = ColumnHistogram(
     "ewma_ops_event_lag_seconds",
-    "How old readings are, by their event times, when their events are written.",
+    "Age of readings, by their event times, when their events are written.",
     _LAG_BOUNDS_MS,
 )
 _LATENCY = ColumnHistogram(
@@ -68,7 +68,7 @@ for _collector in (INPUT_PARTITIONS, STAGES, SNAPSHOTS, TABLES, _EVENT_LAG, _LAT
 
 
 def written(times: NDArray[np.int64], per_ms: int) -> None:
-    """Measure the lag of events that are written now.
+    """Measure the lag of events that are being written.
 
     Parameters
     ----------
@@ -81,12 +81,12 @@ def written(times: NDArray[np.int64], per_ms: int) -> None:
 
 
 def acknowledged(appended_ms: NDArray[np.int64], _: object = None) -> None:
-    """Measure the latency of events that were acknowledged just now.
+    """Measure the latency of events that were just acknowledged.
 
     Parameters
     ----------
     appended_ms
-        int64[n] timestamps of the records that they were made of; -1 where one has none.
+        int64[n] timestamps of the records that they were made from; -1 where one has none.
     """
     _LATENCY.observe_since(_now_ms(), appended_ms)
 

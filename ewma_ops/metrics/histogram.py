@@ -18,10 +18,11 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 __all__ = ["ColumnHistogram", "NewestMoment"]
 
 _MOST_WAITING = 16_384
-"""Moments that are counted together, in the cache of a processor: few cost as much as some."""
+"""Moments that are counted together, within the processor's cache: a call costs the same for
+few."""
 _SHORT = 2**15 - 1
 _UNKNOWN_MS = 1_500_000_000_000
-"""So long ago is -1, which stands for no moment."""
+"""Longer ones come of -1, which stands for no moment."""
 
 
 class ColumnHistogram:
@@ -35,7 +36,7 @@ class ColumnHistogram:
         Upper bounds of the buckets in milliseconds, whole and increasing; one without a bound
         follows.
     some_unknown
-        Whether a moment of -1 ms is none, and left out.
+        Whether -1 ms means no moment, and is left out.
 
     Examples
     --------
@@ -144,7 +145,7 @@ class ColumnHistogram:
 
 
 class NewestMoment:
-    """The newest of the moments that a histogram was given last, as a family of its own."""
+    """The newest of the moments that a histogram was last given, as a separate family."""
 
     def __init__(self, name: str, documentation: str, histogram: ColumnHistogram) -> None:
         self._name, self._documentation, self._histogram = name, documentation, histogram

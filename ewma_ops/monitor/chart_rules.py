@@ -407,7 +407,7 @@ class Spread(_AverageRule):
     Parameters
     ----------
     gap
-        As of `Level`.
+        As for `Level`.
 
     Raises
     ------

@@ -74,12 +74,12 @@ class Thresholds(NamedTuple):
         return 0
 
     def is_back(self, score: float, deviation: float) -> bool:
-        """Tell whether a score has come back."""
+        """Return whether a score has come back."""
         within = self.back_low <= score <= self.back_high
         return within or abs(deviation) < self.least_back
 
     def is_critical(self, score: float) -> bool:
-        """Tell whether a score is so far beyond that the alarm is critical."""
+        """Return whether a score is so far beyond that the alarm is critical."""
         return score >= self.critical_high or score <= self.critical_low
 
 

@@ -115,7 +115,7 @@ def limit_for(run_length: float, alpha: float, *, exact: bool = False) -> float:
     run_length
         Readings per false alarm: from 2 to `LONGEST_RUN`.
     alpha, exact
-        As of :func:`average_run_length`.
+        As for :func:`average_run_length`.
 
     Returns
     -------

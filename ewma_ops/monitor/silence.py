@@ -178,12 +178,12 @@ class Silences(Machine):
         return bool(self._remind or self._cooldown)
 
     def lasts(self, row: int) -> bool:
-        """Tell whether a series is in alarm."""
+        """Return whether a series is in alarm."""
         episode = self.episodes.get(row)
         return episode is not None and episode.phase == LASTING
 
     def is_gone(self, row: int) -> bool:
-        """Tell whether a series was given up."""
+        """Return whether a series was given up."""
         episode = self.episodes.get(row)
         return episode is not None and episode.phase == GONE
 

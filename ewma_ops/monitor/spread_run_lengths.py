@@ -53,7 +53,7 @@ def spread_run_length(limit: float, alpha: float, growth: float = 1.0) -> float:
         > 0: the chart's upper limit is 1 + limit * sqrt(2 alpha / (2 - alpha)), which is so many
         standard deviations of it above its mean.
     alpha
-        As of :func:`ewma_ops.monitor.run_lengths.average_run_length`.
+        As for :func:`ewma_ops.monitor.run_lengths.average_run_length`.
     growth
         > 0: how many times as large the standard deviation of readings is as expected, from the
         first one on. With 1 the result is the readings per false alarm.

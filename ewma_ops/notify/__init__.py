@@ -1,1 +1,1 @@
-"""Alarms taken from their topic to those who are to know: Alertmanagers and webhooks."""
+"""Sends alarms from their topic to Alertmanagers and webhooks."""

@@ -1,4 +1,4 @@
-"""An alarm's transition as it stands on the alarms topic, read back.
+"""A transition of an alarm, read back from the alarms topic.
 
 Knows the document; must not know Kafka, HTTP or the receivers.
 """
@@ -36,7 +36,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def job(self) -> str:
-        """Of which job and topic it is: the last part of its id."""
+        """The hash of its job and topic: the last part of its id."""
         return self.alarm_id.rpartition("-")[2]
 
     @property
@@ -51,7 +51,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         return own if self.transition in ("raised", "cleared") else f"{own}/{self.time}"
 
     def ended(self, time: int | None) -> Transition:
-        """Return its end where no record says so: another alarm has taken its place."""
+        """Return a transition that ends it without a record, because another alarm replaced it."""
         ends = {"transition": "cleared", "by": "reset", "time": time}
         document = msgspec.json.encode(msgspec.json.decode(self.document) | ends)
         return msgspec.structs.replace(self, transition="cleared", time=time, document=document)

@@ -1,6 +1,6 @@
-"""The alarms topic as a notifier reads it: all partitions, from their beginnings, with a group.
+"""Reads the alarms topic for a notifier: all partitions, from the beginning, with a group.
 
-Knows Kafka; must not know what is in a record. The group is for commits only, nobody joins it.
+Knows Kafka; must not know what is in a record. The group is for commits only; no member joins it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CLOSE_S = 5.0
 
 
 class TopicRecord(NamedTuple):
-    """A record: where it is, and its value."""
+    """A record: its position and value."""
 
     partition: int
     offset: int
@@ -42,8 +42,8 @@ class TopicRecord(NamedTuple):
 class AlarmsTopic:
     """Read a topic from its beginning on, and commit how far its records are done.
 
-    ``targets`` is where each partition was when this began: up to there its records were done
-    before, or, with ``first_start``, are older than the notifier, which sends none of them.
+    ``targets`` is the position of each partition at the start: records before it were handled
+    earlier, or, with ``first_start``, are older than the notifier, which sends none of them.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class AlarmsTopic:
                     yield TopicRecord(tp.partition, offset, value)
 
     def passed_targets(self) -> bool:
-        """Tell whether everything was read that lies before the targets."""
+        """Return whether everything before the targets was read."""
         reached = positions(self._consumer)
         return not self._unfetched and all(
             reached.get(TopicPartition(self._topic, partition), 0) >= target
@@ -128,7 +128,7 @@ class AlarmsTopic:
         )
 
     def commit(self, reached: Mapping[int, int]) -> None:
-        """Have offsets committed, by partition, with the next :meth:`poll`."""
+        """Commit offsets, by partition, with the next :meth:`poll`."""
         for partition, offset in reached.items():
             self._commits.durable(TopicPartition(self._topic, partition), offset)
 
@@ -141,7 +141,7 @@ class AlarmsTopic:
         self._consumer.assign([TopicPartition(self._topic, one) for one in partitions])
 
     def _look_for_partitions(self) -> None:
-        """Take up partitions that were added: they are read from their first record."""
+        """Add partitions that are new on the topic: they are read from their first record."""
         if time.monotonic() < self._looked_at + _LOOK_AGAIN_S:
             return
         self._looked_at = time.monotonic()

@@ -2,9 +2,9 @@
 
 Knows the API and its traps; must not know Kafka or when something is sent again.
 
-An Alertmanager knows an alert by its labels, so no value, time or id is among them. An alert ends
-by itself where nobody sends it again: so a notifier that has died leaves none behind. Of a list
-with one bad alert it takes the others and answers 400.
+An Alertmanager knows an alert by its labels, so no value, time or id is among them. An alert that
+is not sent again expires, so a notifier that dies leaves none behind. If one alert of a list is
+bad, it accepts the others and answers 400.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Alert", "Alertmanager", "Labels", "labels_of"]
 
 _PATH = "/api/v2/alerts"
 _EXPIRES_AFTER = 5
-"""So many times the interval of sending again an alert lasts without."""
+"""How many resend intervals an alert lasts without being sent again."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EMPTY = "(empty)"
 _NOTED = ("value", "ewma", "expected", "lower", "upper", "score", "limit", "designed", "by")
@@ -59,11 +59,11 @@ class Alertmanager:
     link
         An address for people, with ``{series}`` in it.
     ticks_per_ms
-        In what event times are counted.
+        How many ticks of event times are a millisecond.
     """
 
     together = 64
-    """How many transitions a call takes."""
+    """How many transitions one call takes."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Alertmanager:
         self._labels: dict[str, Labels] = {}
 
     def restore(self, active: Sequence[Transition]) -> None:
-        """Take alarms that are on: they are sent at the next :meth:`send_again`."""
+        """Add alarms that are on: the next :meth:`send_again` sends them."""
         for one in active:
             self._note(one)
 
@@ -100,7 +100,7 @@ class Alertmanager:
                 found[alert.labels] = alert
         try:
             refused = self._post(list(found.values()))
-        except BaseException:  # the same transitions come once more
+        except BaseException:  # the caller sends the same transitions again
             self._firing, self._labels = before
             raise
         for alert, _ in refused:
@@ -116,7 +116,8 @@ class Alertmanager:
         return len(firing)
 
     def _note(self, one: Transition) -> list[Alert]:
-        """Note a transition; return what it changes: also an end, where the labels are others."""
+        """Record a transition; return the alerts to post: with new labels, also the old one's
+        end."""
         labels = labels_of(one, self._job)
         before = self._labels.get(one.alarm_id)
         changes = []
@@ -140,7 +141,7 @@ class Alertmanager:
         except RefusedCallError as error:
             if len(alerts) == 1:
                 return [(alerts[0], str(error))]
-            # Nobody says which one it is, nor whether the others were taken.
+            # The answer does not say which one is bad, nor whether the others were accepted.
             return [refusal for one in alerts for refusal in self._post([one])]
         return []
 
@@ -181,7 +182,7 @@ class Alertmanager:
 
 
 def labels_of(one: Transition, job: str) -> Labels:
-    """Return what an Alertmanager knows an alarm by.
+    """Return the labels by which an Alertmanager identifies an alarm.
 
     Examples
     --------
@@ -201,7 +202,7 @@ def labels_of(one: Transition, job: str) -> Labels:
         "series": one.series_id,
         "severity": one.severity,
     }
-    # An empty label is none, and two series without one would be one alert.
+    # An empty label counts as absent, and two series without one would be one alert.
     return tuple((name, value or _EMPTY) for name, value in labels.items())
 
 

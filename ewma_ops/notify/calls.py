@@ -17,12 +17,12 @@ from ewma_ops.secrets.masking import masked
 __all__ = ["AwayError", "RefusedCallError", "post"]
 
 _REFUSALS = frozenset({400, 413, 414, 415, 422})
-"""Answers about what was sent: the same again would be refused again."""
+"""Answers that concern the content: sending it again would fail again."""
 _MOST_SAID = 200
 
 
 class AwayError(Exception):
-    """A receiver cannot be reached or takes nothing now; ``after_s`` is what it asks to wait."""
+    """A receiver cannot be reached or accepts nothing now; ``after_s`` is the wait it asks for."""
 
     def __init__(self, why: str, after_s: float = 0.0) -> None:
         super().__init__(why)
@@ -36,14 +36,14 @@ class RefusedCallError(Exception):
 def post(
     opens: Opener, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
 ) -> None:
-    """Send a document of JSON; return when it was taken (2xx).
+    """Send a JSON document; return once it is accepted (2xx).
 
     Raises
     ------
     AwayError
-        If it may be taken later.
+        If it may be accepted later.
     RefusedCallError
-        If it never will.
+        If it never will be.
     """
     own = {"Content-Type": "application/json", **headers}
     request = urllib.request.Request(url, body, own, method="POST")

@@ -1,6 +1,6 @@
-"""A thread for each receiver: notices in order, again until they are taken, and what is counted.
+"""A thread for each receiver: sends notices in order, retries, and counts.
 
-Knows when something is sent; must not know Kafka, nor what a receiver makes of a notice.
+Knows when something is sent; must not know Kafka, nor what a receiver does with a notice.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ class Receiver(Protocol):
     """How many transitions one call takes."""
 
     def restore(self, active: Sequence[Transition]) -> None:
-        """Take alarms that are on, and that it was sent before."""
+        """Add alarms that are on and were sent before."""
 
     def send(self, transitions: Sequence[Transition]) -> dict[str, str]:
         """Send transitions; return why some are refused for good, by their key."""
 
     def send_again(self) -> int:
-        """Send what has to be repeated; return how much."""
+        """Send again what has to be repeated; return how many."""
 
 
 class Delivery(threading.Thread):
-    """Send notices to one receiver, in order, each until it is taken or refused for good.
+    """Send notices to one receiver, in order, each until it is accepted or refused for good.
 
     Parameters
     ----------
     receiver
         Where to send.
     resend_s
-        Seconds between two times that it is sent again what has to be repeated.
+        Seconds between repetitions of alarms that are on.
     on_done
         Called with the records of notices that are done.
     tell
@@ -67,7 +67,7 @@ class Delivery(threading.Thread):
         super().__init__(name=f"deliver to {receiver.name}", daemon=True)
         self.receiver = receiver
         self.sent: Counter[str] = Counter()
-        """Transitions that were taken, by their kind."""
+        """Accepted transitions, by kind."""
         self.sent_again = self.refused = self.failed = 0
         self._resend_s, self._on_done, self._tell = resend_s, on_done, tell
         self._queue: deque[Notice] = deque()
@@ -89,13 +89,13 @@ class Delivery(threading.Thread):
         return 0.0 if since is None else time.monotonic() - since
 
     def put(self, notices: Iterable[Notice]) -> None:
-        """Add notices behind those that wait."""
+        """Append notices to the queue."""
         with self._changed:
             self._queue.extend(notices)
             self._changed.notify()
 
     def stop(self) -> None:
-        """Have it end after the call that is under way."""
+        """Stop after the current call."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -149,7 +149,7 @@ class Delivery(threading.Thread):
             self._said_at = now
             waiting = f"; {len(self._queue):,} wait" if self._queue else ""
             self._tell(f"{self.receiver.name} {why}; trying again{waiting}")
-        # Not in step with others that wait for the same server.
+        # Jitter: others may be waiting for the same server.
         until = now + max(after_s, self._pause_s * random.uniform(0.75, 1.25))
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         with self._changed:

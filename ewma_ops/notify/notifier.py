@@ -1,9 +1,9 @@
-"""The notifier: reads the alarms topic, sends to every receiver, and commits what all have.
+"""The notifier: reads the alarms topic, sends to every receiver, commits what all have.
 
 Knows how the parts meet; must not know configuration files.
 
-At its start it reads the topic back, so that it knows which alarms are on. A record is committed
-when every receiver has taken it, or refused it for good: after a crash it is sent again.
+At its start it reads the topic back, to know which alarms are on. A record is committed when every
+receiver has accepted it, or refused it for good; else it is sent again after a crash.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ewma_ops.notify.progress import Progress
 __all__ = ["Notifier"]
 
 _MOST_WAITING = 10_000
-"""Notices that wait for one receiver, beyond which the topic is not read on."""
+"""Most notices that may wait for one receiver before reading of the topic pauses."""
 _SAY_EACH_S = 60.0
 _STOP_S = 15.0
 
@@ -36,13 +36,13 @@ class Notifier:
     receivers
         Where to send, all transitions to each.
     ongoing
-        Which alarms are on: none yet.
+        Tracks which alarms are on; empty at first.
     resend_s
-        Seconds until a receiver is sent again what has to be repeated.
+        Seconds between repetitions of alarms that are on.
     tell
         Called with lines for people.
     own
-        What tells the job's alarms: those of earlier rules that are on when this begins are ended.
+        Recognizes the job's alarms: those of earlier rules that are on at the start are ended.
         ``None`` if it is not known.
     """
 
@@ -65,12 +65,12 @@ class Notifier:
 
     @property
     def deliveries(self) -> Sequence[Delivery]:
-        """One for each receiver; any thread may look at what they have counted."""
+        """One for each receiver; any thread may read their counts."""
         return self._deliveries
 
     @property
     def restored(self) -> bool:
-        """Whether the topic was read back, and receivers are told what is new."""
+        """Whether the topic was read back, so that new transitions are sent."""
         return self._restored
 
     @property
@@ -80,12 +80,12 @@ class Notifier:
 
     @property
     def held(self) -> int:
-        """How many alarms of long ago are held."""
+        """How many old alarms are held."""
         return self._ongoing.held
 
     @property
     def unreadable(self) -> int:
-        """How many records were no alarms."""
+        """How many records were not alarms."""
         return self._unreadable
 
     def run(self, stopping: threading.Event) -> None:
@@ -104,12 +104,12 @@ class Notifier:
             self._topic.close()
 
     def summary(self) -> str:
-        """Return what was done so far, in one line."""
+        """Return a summary of the work so far, in one line."""
         n = len(self._ongoing)
         parts = ["1 alarm is on" if n == 1 else f"{n:,} alarms are on"]
         for delivery in self._deliveries:
             kinds = [f"{name} {n:,}" for name, n in sorted(delivery.sent.items())]
-            line = f"told {delivery.receiver.name} of {sum(delivery.sent.values()):,}"
+            line = f"sent {delivery.receiver.name} {sum(delivery.sent.values()):,}"
             line += f" ({', '.join(kinds)})" if kinds else ""
             more = {
                 "sent again": delivery.sent_again,
@@ -121,7 +121,7 @@ class Notifier:
         if self._ongoing.held:
             parts.append(f"{self._ongoing.held:,} old ones held")
         if self._unreadable:
-            parts.append(f"{self._unreadable:,} records that are no alarms")
+            parts.append(f"{self._unreadable:,} records that are not alarms")
         return "; ".join(parts)
 
     def _turn(self, stopping: threading.Event) -> None:
@@ -142,7 +142,7 @@ class Notifier:
             self._said = (line, time.monotonic())
 
     def _read(self, record: TopicRecord) -> None:
-        """Take in the records that were sent before, and once all are read, those that were not."""
+        """Handle records that were sent before, and after these the new ones."""
         if self._restored:
             self._take(record)
         elif record.offset >= self._topic.targets.get(record.partition, 0):
@@ -164,13 +164,13 @@ class Notifier:
             self._unreadable += 1
             if self._unreadable == 1:
                 self._tell(
-                    f"offset {record.offset:,} of partition {record.partition} is no alarm, and is "
-                    "left out: let nothing else write to the alarms topic"
+                    f"offset {record.offset:,} of partition {record.partition} is not an alarm, "
+                    "and is skipped: let nothing else write to the alarms topic"
                 )
         return transition
 
     def _begin_to_tell(self) -> None:
-        """Begin: at the first start with the alarms that are on, later with what is new."""
+        """Begin to send: at the first start the alarms that are on, later only new transitions."""
         ended = [] if self._own is None else self._ongoing.end_others(self._own)
         if ended:
             self._tell(f"alarms of earlier rules, ended: {len(ended):,}")
@@ -180,7 +180,7 @@ class Notifier:
             for partition, offset in places:
                 self._progress.add(partition, offset, len(self._deliveries) if known else 0)
             notices = [Notice(one, ()) for one in known]
-            if notices:  # they are taken in order
+            if notices:  # they are sent in order
                 notices[-1] = Notice(notices[-1].transition, tuple(places))
             self._put(notices)
         else:

@@ -21,16 +21,16 @@ class Notice(NamedTuple):
 
 
 class OwnAlarms(NamedTuple):
-    """What tells a job's alarms: how their ids end, and which input topics their readings are on.
+    """How to recognize a job's alarms: the endings of their ids, and the input topics.
 
-    An alarm of a reading on one of these topics whose id ends otherwise is of earlier rules.
+    An alarm of a reading on one of these topics with another ending belongs to earlier rules.
     """
 
     endings: Collection[str]
     topics: Collection[str]
 
     def has_left(self, one: Transition) -> bool:
-        """Tell whether an alarm is of rules that the job no longer has."""
+        """Return whether an alarm belongs to rules that the job no longer has."""
         of_job = one.topic is None or one.topic in self.topics
         return of_job and one.job not in self.endings
 
@@ -38,17 +38,17 @@ class OwnAlarms(NamedTuple):
 class Ongoing:
     """Follow alarms from transition to transition.
 
-    A transition that is old, by its event time, is of a job that reads the past again. It is held
+    A transition with an old event time comes from a job that reads history again. It is held
     for a while; if its alarm clears in the meantime, neither is sent.
 
     Parameters
     ----------
     old_after_ms
-        How long ago the event time of an old transition is, in milliseconds.
+        From what age, in milliseconds, the event time of a transition is old.
     hold_ms
         How long it is held.
     ticks_per_ms
-        In what event times are counted.
+        How many ticks of event times are a millisecond.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Ongoing:
         return iter(self._active.values())
 
     def restore(self, transition: Transition) -> None:
-        """Take a transition that every receiver was sent before."""
+        """Record a transition that was sent to every receiver before."""
         self._replace_earlier(transition)
         if transition.active:
             self._active[transition.alarm_id] = transition
@@ -93,7 +93,7 @@ class Ongoing:
             self._forget_place(transition)
 
     def take(self, transition: Transition, record: Hashable, now_ms: int) -> list[Notice]:
-        """Take the next transition; return the notices to send now."""
+        """Record the next transition; return the notices to send now."""
         ended = self._replace_earlier(transition)
         return [*ended, *self._take(transition, record, now_ms)]
 
@@ -128,9 +128,9 @@ class Ongoing:
         return [Notice(self._active[one], tuple(self._held.pop(one)[1])) for one in over]
 
     def end_others(self, own: OwnAlarms) -> list[Notice]:
-        """End the alarms that are on and of rules that the job no longer has; return the notices.
+        """End the alarms of rules that the job no longer has; return the notices.
 
-        A job with other rules begins with no alarms, so nothing clears those of the job before.
+        A job with other rules begins with no alarms, so nothing clears the former ones.
         """
         others = [one for one in self._active.values() if own.has_left(one)]
         for one in others:
@@ -151,8 +151,8 @@ class Ongoing:
     def _replace_earlier(self, transition: Transition) -> list[Notice]:
         """End an alarm of the same rule and series that nothing has cleared.
 
-        A job with other rules begins with none: nobody clears those of the job before. What it
-        raises of the time before leaves an alarm that began later as it is.
+        A job with other rules begins with none: nothing clears the former ones. An alarm that it
+        raises with an older time does not end one that began later.
         """
         place = _place(transition)
         before = self._active.get(self._of_place.get(place, ""))

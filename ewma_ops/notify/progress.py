@@ -1,4 +1,4 @@
-"""Up to which offset every record of a partition is done, whatever the order that they end in.
+"""Tracks up to which offset all records of a partition are done, in whatever order.
 
 Knows offsets; must not know Kafka or alarms.
 """
@@ -13,7 +13,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Count down what each record still needs; any thread may.
+    """Counts down what each record still needs; any thread may call it.
 
     Examples
     --------
@@ -35,14 +35,14 @@ class Progress:
         self._lock = threading.Lock()
 
     def add(self, partition: int, offset: int, needs: int) -> None:
-        """Add a record that is behind all others of its partition, done after ``needs`` calls."""
+        """Add the next record of its partition; it is done after ``needs`` calls."""
         with self._lock:
             self._open.setdefault(partition, deque()).append(offset)
             self._needs[partition, offset] = needs
             self._advance(partition)
 
     def done(self, records: Iterable[Hashable], times: int = 1) -> None:
-        """Note that records, each its partition and offset, have got one more of their needs."""
+        """Count one call for each of some records, given by partition and offset."""
         with self._lock:
             for record in records:
                 self._needs[record] -= times
@@ -50,7 +50,7 @@ class Progress:
                 self._advance(record[0])
 
     def reached(self) -> dict[int, int]:
-        """Return, once, by partition the offset before which all is done, where that is new."""
+        """Return, by partition, the offset before which all is done, if it has moved."""
         with self._lock:
             reached, self._reached = self._reached, {}
         return reached

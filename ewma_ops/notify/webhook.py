@@ -1,4 +1,4 @@
-"""A webhook: each transition as it stands on the alarms topic, signed.
+"""A webhook: posts each transition as it is on the alarms topic, signed.
 
 Knows the headers; must not know Kafka or when something is sent again.
 """
@@ -27,7 +27,7 @@ class Webhook:
     Parameters
     ----------
     url
-        Where to.
+        The address.
     secret
         The key of the HMAC; ``None`` for no signature.
     timeout_s
@@ -43,7 +43,7 @@ class Webhook:
         self._open = opener("notify", "the webhook")
 
     def restore(self, active: Sequence[Transition]) -> None:
-        """Take alarms that are on and were sent before: there is nothing to do."""
+        """Do nothing: a webhook has no state."""
 
     def send(self, transitions: Sequence[Transition]) -> dict[str, str]:
         """Post transitions; return why some are refused, by their key."""
@@ -61,5 +61,5 @@ class Webhook:
         return refused
 
     def send_again(self) -> int:
-        """Send what has to be repeated: of a webhook nothing."""
+        """Send nothing: a webhook repeats nothing."""
         return 0

@@ -225,14 +225,14 @@ def watch(
     step_id
         Unique id of the step.
     up
-        As of `smooth`.
+        As for `smooth`.
     rules
         The rules; no stale rule, as for `smooth`.
     decay
         That of the rules which have none of their own; ``None`` where each has its own, or none
         needs one, as bounds do not.
     shards, fields, warm_start
-        As of `smooth_batches`.
+        As for `smooth_batches`.
 
     Returns
     -------

@@ -140,11 +140,11 @@ class RegistryClient:
             raise RegistryError(f"{at}: {error}") from None
         except ValueError:
             raise RegistryError(
-                f"{at} answered with something else than JSON: correct registry.url"
+                f"{at} answered with something other than JSON: correct registry.url"
             ) from None
 
     def _refuse(self, at: str, error: urllib.error.HTTPError, *, posts: bool) -> None:
-        """Raise what an answer means that is none of 200."""
+        """Raise the error that an answer other than 200 means."""
         with error:
             said = masked(error.read(200).decode(errors="replace")).strip()
         if error.code == 404 and "error_code" in said:

@@ -42,7 +42,7 @@ class Client(Protocol):
 
 
 class RegistrySchemas:
-    """The schemas of a registry, each asked for once.
+    """The schemas of a registry, each requested once.
 
     A registry that is away is waited for, however long that takes, with a line in the log at
     first and then each minute. An id that it does not know may be one that has not reached the
@@ -108,7 +108,7 @@ class RegistrySchemas:
         Raises
         ------
         RegistryError, ConfigError
-            As of :meth:`schema`; also where the registry refuses the schema.
+            As for :meth:`schema`; also where the registry refuses the schema.
         """
         answer = self._once_there(
             lambda: self._client.post(f"/subjects/{segment(subject)}/versions", {"schema": schema})
@@ -121,7 +121,7 @@ class RegistrySchemas:
         Raises
         ------
         RegistryError, ConfigError
-            As of :meth:`schema`.
+            As for :meth:`schema`.
         """
         try:
             answer = self._once_there(

@@ -1,1 +1,1 @@
-"""What must never be shown: values that hold a secret, and the options that may be shown."""
+"""Secrets: masking values that hold one, and which options may be shown."""

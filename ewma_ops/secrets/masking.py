@@ -36,12 +36,12 @@ _remembered: dict[str, str] = {}
 
 
 class Secret(str):
-    """Text made from ``${...}``: used as what it stands for, and shown as it was written.
+    """Text made from ``${...}``: used with its value, shown as it was written.
 
     Parameters
     ----------
     value
-        What it stands for now.
+        Its value now.
     template
         How it is written in the configuration file.
 
@@ -73,13 +73,15 @@ class Secret(str):
         return f"${{{_FILE}" in self.template
 
     def read_again(self) -> Secret:
-        """Return what the template stands for now; the same as before where that cannot be read."""
+        """Return the current value of the template; the former one if it cannot be read."""
         if not self.from_file:
             return self
         try:
             return Secret(_expand(self.template), self.template)
         except (KeyError, OSError, ValueError) as error:
-            _log.warning("%s cannot be read again: %s; using what it held", self.template, error)
+            _log.warning(
+                "%s cannot be read again: %s; using the former value", self.template, error
+            )
             return self
 
 
@@ -133,7 +135,7 @@ def _stands_for(name: str) -> str:
 
 
 def remember(value: str, shown: str = "***") -> None:
-    """Have :func:`masked` replace ``value`` from now on; under three characters it does not."""
+    """Make :func:`masked` replace ``value`` from now on, if it has three characters or more."""
     if len(value) > 2 and value != shown:
         _remembered[value] = shown
 

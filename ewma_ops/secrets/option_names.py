@@ -46,7 +46,7 @@ SHOWN = frozenset(_SHOWN.split())
 SECRETS = frozenset({"sasl_plain_password", "ssl_password", "sasl_oauthbearer_client_secret"})
 
 DEFAULT_ISOLATION = "read_committed"
-"""Which records of the input are read: what a transaction took back is no reading."""
+"""Which records of the input are read: aborted transactions are not."""
 
 _CHOICES = {
     "security_protocol": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
@@ -128,7 +128,7 @@ _OTHER_VALUES = {
 
 
 class Foreign(NamedTuple):
-    """An option by the name that librdkafka, the Java clients or an older guide have for it."""
+    """An option by its name in librdkafka, the Java clients or an older guide."""
 
     name: str | None
     line: str
@@ -138,7 +138,7 @@ class Foreign(NamedTuple):
 
 
 def foreign(option: str, value: object) -> Foreign | None:
-    """Return what to write in place of an option by another client's name; None if it is not one.
+    """Return what to write instead of another client's option; None if it is not one.
 
     Parameters
     ----------
@@ -181,8 +181,8 @@ def refused_choice(option: str, value: object) -> str | None:
         return None
     words = {word.lower(): word for word in choices}
     near = difflib.get_close_matches(str(value).lower(), words, 1, 0.5)
-    mend = f"; did you mean {words[near[0]]}?" if near else ""
-    return f"{option} = {shown(option, value)}: it must be one of {', '.join(choices)}{mend}"
+    fix = f"; did you mean {words[near[0]]}?" if near else ""
+    return f"{option} = {shown(option, value)}: it must be one of {', '.join(choices)}{fix}"
 
 
 def shown(option: str, value: object) -> str:
@@ -203,7 +203,7 @@ def shown(option: str, value: object) -> str:
 
 
 def remember_secrets(option: str, value: object) -> None:
-    """Have what must not be shown of a value masked in whatever is printed or logged later."""
+    """Register the secret parts of a value: everything printed or logged later masks them."""
     if isinstance(value, (list, tuple)):
         for part in value:
             remember_secrets(option, part)

@@ -46,7 +46,7 @@ class BareDecoder(Decoder):
     Raises
     ------
     ConfigError
-        If a path is none, or leads into the payload.
+        If a path is invalid, or leads into the payload.
 
     Examples
     --------

@@ -78,7 +78,7 @@ class SpanReader:
         numbers: AbstractSet[str | None],
         constants: AbstractSet[str | None] = frozenset(),
     ) -> bool:
-        """Tell whether payloads that have texts, numbers and constants at these paths are read."""
+        """Return whether payloads with texts, numbers and constants at these paths are read."""
         if not texts | numbers | constants >= set(self.include):
             return False
         both = numbers | texts if self._reads_text else numbers

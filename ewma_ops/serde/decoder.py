@@ -53,7 +53,7 @@ _FEW = 1_536
 
 
 def are_many(pieces: Sequence[bytes | None], fewest: int | None = None) -> TypeGuard[BytesColumn]:
-    """Tell whether byte strings are a column, and enough of them to be worth keeping columnar.
+    """Return whether byte strings are a column, and enough of them to be worth keeping columnar.
 
     ``fewest`` is how many that takes, where it is not as usual.
     """
@@ -104,7 +104,7 @@ class Decoder:
     Raises
     ------
     ConfigError
-        If a path is none, or two lead to the same field.
+        If a path is invalid, or two lead to the same field.
     """
 
     def __init__(self, format_: Format | None, options: DecoderOptions = _DEFAULTS) -> None:
@@ -281,7 +281,7 @@ class Decoder:
         Raises
         ------
         Refused
-            If it is none.
+            If it is invalid.
         """
         if self._format is None:
             return []

@@ -72,7 +72,7 @@ FORMATS = {
 
 
 def is_own(name: str) -> bool:
-    """Tell whether a name is that of a user's own format.
+    """Return whether a name is that of a user's own format.
 
     Examples
     --------

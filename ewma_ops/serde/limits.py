@@ -77,5 +77,5 @@ def items_where(column: NDArray[Any], where: NDArray[np.bool_]) -> Iterator[tupl
 
 
 def are_within(column: NDArray[Any], low: float, high: float) -> bool:
-    """Tell whether all are within bounds; a NaN is not."""
+    """Return whether all are within bounds; a NaN is not."""
     return not len(column) or bool(low <= column.min() and column.max() <= high)

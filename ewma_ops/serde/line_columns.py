@@ -224,7 +224,7 @@ class _Shape:
 
 
 def _is_number(spans: BytesColumn, kind: str, alike: Mask, *, is_read: bool) -> Mask:
-    """Tell which spans are numbers, but for what shows when one is read as a float."""
+    """Return which spans are numbers, but for what shows when one is read as a float."""
     data = np.frombuffer(spans.data, np.uint8)
     first = data[spans.starts]
     last = data[np.maximum(spans.stops - 1, spans.starts)]

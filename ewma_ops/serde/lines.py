@@ -257,7 +257,7 @@ class LinesDecoder(Decoder):
 
 
 def _are_long(payloads: Sequence[bytes | None]) -> TypeGuard[BytesColumn]:
-    """Tell whether messages are a column, and so long that it is worth to stay with it."""
+    """Return whether messages are a column, and so long that it is worth to stay with it."""
     if are_many(payloads):
         return True
     return isinstance(payloads, BytesColumn) and payloads.nbytes >= _MANY_BYTES

@@ -88,7 +88,7 @@ def parse_path(text: str) -> Path:
     Raises
     ------
     ConfigError
-        If it is none; the message says what to write.
+        If it is invalid; the message says what to write.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def parse_records(text: str) -> tuple[Path, ...]:
     Raises
     ------
     ConfigError
-        If it is none; the message says what to write.
+        If it is invalid; the message says what to write.
 
     Examples
     --------
@@ -247,7 +247,7 @@ class Paths(NamedTuple):
         return list(dict.fromkeys(names)) if len(names) == len(steps) else None
 
     def shares_fields(self) -> bool:
-        """Tell whether what is passed through is also read otherwise, or holds what is."""
+        """Return whether what is passed through is also read otherwise, or holds what is."""
         if not self.include:
             return False
         try:

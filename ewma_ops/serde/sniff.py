@@ -102,7 +102,7 @@ def _framed(pieces: Sequence[bytes]) -> Guess | None:
 
 
 def is_protobuf(piece: bytes) -> bool:
-    """Tell whether bytes could be fields of Protobuf, to the last one; at least one of them."""
+    """Return whether bytes could be fields of Protobuf, to the last one; at least one of them."""
     at, size, fields = 0, len(piece), 0
     while at < size:
         tag, at = _varint(piece, at)

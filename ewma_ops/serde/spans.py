@@ -69,7 +69,7 @@ _decode_float = msgspec.json.Decoder(float | None).decode
 
 
 def is_plain(texts: BytesColumn) -> bool:
-    """Tell whether texts stand in JSON as they are, and none is long.
+    """Return whether texts stand in JSON as they are, and none is long.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def is_plain(texts: BytesColumn) -> bool:
 
 
 def are_plain(texts: BytesColumn) -> Mask:
-    """Tell which texts stand in JSON as they are, and are not long."""
+    """Return which texts stand in JSON as they are, and are not long."""
     ends = until(texts.data, texts.starts, texts.stops, escaped)
     plain: Mask = ends == texts.stops
     return plain
@@ -89,7 +89,7 @@ def are_plain(texts: BytesColumn) -> Mask:
 def read_integers(
     spans: BytesColumn, most_digits: int | None = None
 ) -> tuple[NDArray[np.int64], Mask]:
-    """Read whole numbers >= 0; tell which of n spans are one.
+    """Read whole numbers >= 0; return which of n spans are one.
 
     Of at most 15 digits, as a float64 holds exactly, or of ``most_digits``, which may be up to 19.
 
@@ -125,7 +125,7 @@ def read_integers(
 
 
 def read_floats(spans: BytesColumn, asked: Mask) -> tuple[NDArray[np.float64], Mask]:
-    """Read the numbers among the spans that are asked for (bool[n]); tell which are numbers.
+    """Read the numbers among the spans that are asked for (bool[n]); return which are numbers.
 
     Null is one, and NaN.
 
@@ -201,7 +201,7 @@ def _decimals(spans: BytesColumn) -> tuple[NDArray[np.float64], Mask]:
 
 
 def _digits(words: Words, sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], Mask]:
-    """Read the number that the first 0 to 8 bytes of words spell; tell which are digits only."""
+    """Read the number that the first 0 to 8 bytes of words spell; return which are digits only."""
     half = (_WORD - sizes).astype(np.uint64) << np.uint64(2)  # of the bits, as 64 are too many
     digits = (words ^ _EVERY_ZERO) << half << half
     fine = ((digits + _ABOVE_NINE) | digits) & _TOPS == 0

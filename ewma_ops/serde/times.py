@@ -110,7 +110,7 @@ def times_of(texts: Sequence[str], tick: Tick = MILLISECOND) -> list[int | None]
 def read_times(
     spans: BytesColumn, tick: Tick = MILLISECOND
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Read times of the usual forms, in ticks within their bounds; tell which of n spans have one.
+    """Read times of the usual forms, in ticks within their bounds; say which spans have one.
 
     A date, or a date and a time of day to the minute, the second or up to nine decimals; with no
     offset, ``Z`` or ``+hh:mm``. Others may be times too: see :func:`read_time`.

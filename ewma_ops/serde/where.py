@@ -29,7 +29,7 @@ class Where:
     Raises
     ------
     ConfigError
-        If a path is none, or has no values.
+        If a path is invalid, or has no values.
 
     Examples
     --------

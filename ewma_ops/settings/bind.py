@@ -48,7 +48,7 @@ def bind_of(value: object) -> Bind:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is invalid.
     """
     found = _ADDRESS.fullmatch(msgspec.convert(value, str))
     if found is None or int(found["port"]) > _HIGHEST_PORT:

@@ -33,7 +33,7 @@ def format_name(value: object) -> str:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is invalid.
     """
     if not isinstance(value, str) or not (value in FORMATS or is_own(value)):
         raise ValueError(value)

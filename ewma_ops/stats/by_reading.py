@@ -234,7 +234,7 @@ class ReadingStepper:
         volume: float | None,
         causes: int,
     ) -> bool:
-        """Update times, count and sum of weights; tell whether the reading is observed."""
+        """Update times, count and sum of weights; return whether the reading is observed."""
         m, weighing = self._moments, self._weighing
         observed = all(map(float.__eq__, values, values))
         if self._by_volume:

@@ -207,7 +207,7 @@ def _slope_known(m: Any) -> Any:
 
 
 def _forecast_came(m: Any) -> Any:
-    """Tell whether the reading had been forecast: it is not late, and a line was there.
+    """Return whether the reading had been forecast: it is not late, and a line was there.
 
     With a season its phase was met before.
     """

@@ -194,13 +194,13 @@ class Policies:
 
     def describe(self) -> str:
         """Return one line for people: the policy for each cause but a missing value."""
-        told = self.by_cause
-        del told["missing"]
+        shown = self.by_cause
+        del shown["missing"]
         if math.isfinite(self.lowest) or math.isfinite(self.highest):
-            told["out-of-range"] += f" (beyond {self.lowest:g} and {self.highest:g})"
+            shown["out-of-range"] += f" (beyond {self.lowest:g} and {self.highest:g})"
         if self.max_lateness:
-            told["late"] += f" (by more than {self.max_lateness / self.ticks_per_ms / 1000:g} s)"
-        return ", ".join(f"{cause} {policy}" for cause, policy in told.items())
+            shown["late"] += f" (by more than {self.max_lateness / self.ticks_per_ms / 1000:g} s)"
+        return ", ".join(f"{cause} {policy}" for cause, policy in shown.items())
 
 
 @lru_cache(maxsize=1 << 10)

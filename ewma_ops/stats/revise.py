@@ -90,7 +90,7 @@ def check_revisable(smoothing: Smoothing | Composite) -> None:
 
 
 def depends_on_times(smoothing: Smoothing) -> bool:
-    """Tell whether a statistic depends on which reading is the newest."""
+    """Return whether a statistic depends on which reading is the newest."""
     names = {"sum", "rate", "settled", "revision"}
     return smoothing.min_weight > 0.0 or not names.isdisjoint(smoothing.statistics)
 

@@ -117,5 +117,5 @@ class State:
     correct: Callable[[Correction, Any, Any, Any], Any] = lambda _, one, *__: one
 
     def is_kept(self, options: Options, needs: Collection[str]) -> bool:
-        """Tell whether the column exists for these options and needs."""
+        """Return whether the column exists for these options and needs."""
         return self.name in needs if self.kept is None else self.kept(options, needs)

@@ -141,6 +141,6 @@ class Weighing:
         return value - (value - before) * self._ops.lean(self._ops.maximum(m.gap_ms, 0))
 
     def unbiased_defined(self, m: Moments) -> Any:
-        """Tell whether unbiased statistics are defined: more than one reading has a weight."""
+        """Return whether unbiased statistics are defined: more than one reading has a weight."""
         defined = m.weighed >= m.least_unbiased
         return defined if self._most is None else defined & (m.seen <= self._most)

@@ -106,16 +106,16 @@ def explain(
     scored = kind.score(read, NUMBERS)
     if math.isnan(scored.score):
         return None
-    told = kind.evidence(read, rule, NUMBERS)
+    evidence = kind.evidence(read, rule, NUMBERS)
     shares = _shares(rule, values, tracked)
     return Explanation(
-        values[-1] if rule.kind == "spike" else told["ewma"],
-        told["expected"],
-        told["lower"],
-        told["upper"],
+        values[-1] if rule.kind == "spike" else evidence["ewma"],
+        evidence["expected"],
+        evidence["lower"],
+        evidence["upper"],
         scored.score,
-        told["std"],
-        told["n_eff"],
+        evidence["std"],
+        evidence["n_eff"],
         shares,
     )
 

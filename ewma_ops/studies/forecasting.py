@@ -65,7 +65,7 @@ def horizon_of(text: str, smoothing: Smoothing, tick: Tick = MILLISECOND) -> Hor
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is invalid.
 
     Examples
     --------
@@ -194,7 +194,7 @@ class Forecasting:
 
 
 def _steps(smoothing: Smoothing) -> bool:
-    """Tell whether a missing reading is a step too: weights decay past it."""
+    """Return whether a missing reading is a step too: weights decay past it."""
     return not smoothing.decay.by_time and smoothing.missing == "decay"
 
 

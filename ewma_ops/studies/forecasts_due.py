@@ -52,7 +52,7 @@ class ForecastsDue:
     Parameters
     ----------
     horizons, season, warm_up
-        As of `Forecasting`.
+        As for `Forecasting`.
     by_time
         Whether horizons are times, and not numbers of readings.
     steps

@@ -139,7 +139,7 @@ class Admission(Bounds):
         self.newest_ms[row] = newest_ms
 
     def resets(self, causes: int) -> bool:
-        """Tell whether a reading with these causes resets its series."""
+        """Return whether a reading with these causes resets its series."""
         return self._policies[causes] == "reset"
 
     def values_of(
@@ -333,7 +333,7 @@ class Admission(Bounds):
     def _reset_if_idle(
         self, newest_ms: memoryview[int] | dict[int, int], row: int, clock_ms: int
     ) -> bool:
-        """Reset the newest time of a series that has been idle; tell whether it has."""
+        """Reset the newest time of a series that has been idle; return whether it has."""
         if self.idleness is None or not self.idleness.is_idle(newest_ms[row], clock_ms):
             return False
         newest_ms[row] = NEVER

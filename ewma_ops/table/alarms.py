@@ -60,7 +60,7 @@ class Alarms:
     Parameters
     ----------
     rules, smoothing_set
-        As of `AlarmState`.
+        As for `AlarmState`.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ _LATEST = int(np.iinfo(np.int64).max)
 
 
 class Idleness:
-    """Tell which series are idle.
+    """Return which series are idle.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class Idleness:
         self._newest_of: dict[int, int] = {}
 
     def is_idle(self, newest_ms: int, clock_ms: int) -> bool:
-        """Tell whether a series with this newest time is idle at this time of its source."""
+        """Return whether a series with this newest time is idle at this time of its source."""
         return newest_ms != NEVER and clock_ms - newest_ms > self._forget_after
 
     def none_idle(self, readings: Readings, newest_ms: NDArray[np.int64]) -> bool:
-        """Tell whether no reading can reset its series, by the extreme times alone.
+        """Return whether no reading can reset its series, by the extreme times alone.
 
         ``newest_ms`` (int64[n]) is the newest time of the series of each reading before the run.
         """

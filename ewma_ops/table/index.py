@@ -299,7 +299,7 @@ class SeriesIndex:
     def _equal(
         self, rows: NDArray[np.intp], others: TextColumn, heads: NDArray[np.uint64]
     ) -> NDArray[np.bool_]:
-        """Tell which ids of some rows are the same bytes as others, whose first words are known."""
+        """Return which ids equal others, byte for byte, whose first words are known."""
         left, start = others.utf8.sizes, others.utf8.starts
         ends = self._ends.values
         own_start = ends[rows]

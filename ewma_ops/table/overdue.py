@@ -38,7 +38,7 @@ class Overdue:
     one
         The rule.
     concerns
-        Tells whether it is for a series, by its id.
+        Says whether it is for a series, by its id.
     forget_after
         After how long, in ticks, idle series are forgotten; ``None`` for never. A silence that may
         be longer raises nothing, and after it an alarm ends: so nobody can tell when the memory of
@@ -63,7 +63,7 @@ class Overdue:
         self._changes = state.changes
 
     def may_be(self, beat: Heartbeat, shards: tuple[int, ...]) -> bool:
-        """Tell whether anything may come of a heartbeat for some shards."""
+        """Return whether anything may come of a heartbeat for some shards."""
         self._refresh()
         return beat.time > self._quiet_until.get((beat.partition, shards), NEVER)
 

@@ -35,8 +35,8 @@ class Sent:
     >>> sent = Sent()
     >>> sent.points("a", chart(1.0, 2.0, 3.0))["x"]
     [1.0, 2.0, 3.0]
-    >>> told = sent.points("a", chart(2.0, 3.0, 4.0))
-    >>> told["after"], told["drop"], told["keep"], told["x"]
+    >>> update = sent.points("a", chart(2.0, 3.0, 4.0))
+    >>> update["after"], update["drop"], update["keep"], update["x"]
     (1, 1, 2, [4.0])
     """
 
@@ -72,8 +72,8 @@ class Sent:
         self._has[series_id] = _Points(number, columns)
         if 2 * keep < len(seen.x):
             return {"number": number, **_named(names, columns)}
-        told = {"number": number, "after": before.number, "drop": drop, "keep": keep}
-        return {**told, **_named(names, columns[:, keep:])}
+        update = {"number": number, "after": before.number, "drop": drop, "keep": keep}
+        return {**update, **_named(names, columns[:, keep:])}
 
     def forget_all_but(self, series_ids: Collection[str]) -> None:
         """Forget charts that the page has closed."""

@@ -112,7 +112,7 @@ class Guard:
         return 401, "open the address with #token=… that `ewma watch` printed"
 
     def knows(self, headers: Headers) -> bool:
-        """Tell whether a request brings the token, or the cookie that stands for it."""
+        """Return whether a request brings the token, or the cookie that stands for it."""
         if self._token is None:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -123,7 +123,7 @@ class Guard:
         return hmac.compare_digest(cookie.encode(), self.cookie.encode())
 
     def is_token(self, given: str) -> bool:
-        """Tell whether a text is the token."""
+        """Return whether a text is the token."""
         return self._token is not None and hmac.compare_digest(
             given.encode(errors="replace"), self._token.encode()
         )

@@ -139,8 +139,8 @@ class Pages:
         looker = self._looker(name)
 
         def look() -> bytes:
-            told = {"now": time.time(), "head": looker.head(), "table": looker.table(view)}
-            return msgspec.json.encode(told)
+            page = {"now": time.time(), "head": looker.head(), "table": looker.table(view)}
+            return msgspec.json.encode(page)
 
         content = await asyncio.to_thread(look)
         headers = {"cache-control": "no-store"}

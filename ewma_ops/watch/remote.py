@@ -197,9 +197,9 @@ class RemoteLooker:
         PageError, ConfigError
             If nobody answers, or it is no page of `ewma watch`, or it asks for a token.
         """
-        told = self._answer(view)
-        ahead_s = time.time() - told.now
-        head, table = asdict(told.head), asdict(told.table)
+        answer = self._answer(view)
+        ahead_s = time.time() - answer.now
+        head, table = asdict(answer.head), asdict(answer.table)
         table["seen"] = [seen + ahead_s for seen in table["seen"]]
         with self._changed:
             self._head, self._table, self._answered = head, table, view

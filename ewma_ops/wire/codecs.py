@@ -62,7 +62,7 @@ def chunks(codec: int, records: memoryview) -> Iterator[bytes]:
     Raises
     ------
     ConfigError, CorruptBatch
-        As of :func:`decompress`.
+        As for :func:`decompress`.
     """
     return (_gzip_chunks, _snappy_chunks, _lz4_chunks, _zstd_chunks)[codec - 1](records)
 

@@ -72,7 +72,7 @@ class LikeHeaders(Sequence[Headers]):
         return ((self.name, self.contents[start : start + self.size]),)
 
     def like(self, other: LikeHeaders) -> bool:
-        """Tell whether another's headers are of the same name and size."""
+        """Return whether another's headers are of the same name and size."""
         return (other.name, other.size) == (self.name, self.size)
 
 

@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _live(rate: int, seconds: float, every: int) -> bool:
-    """Print what live flows take; tell whether alarms are too slow, or cost too much."""
+    """Print what live flows take; return whether alarms are too slow, or cost too much."""
     p99: dict[str, float] = {}
     cpu: dict[str, float] = {}
     for name, rules in {"no rules": "", "quiet rules": _QUIET, "alarms": _ALARMS}.items():

@@ -38,7 +38,7 @@ class Flow:
     interval_s
         Seconds between two snapshots.
     delivery
-        As of the output.
+        As for the output.
     root
         Whose code: this repository, or another copy of it to compare with.
     more

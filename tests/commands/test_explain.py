@@ -149,7 +149,7 @@ def test_an_alarm_of_other_rules_is_explained_by_these(job: Job, capsys: Out) ->
     _, offset = filled(job)
     assert main(["explain", f"level-1-{offset}-00000000", str(job.path)]) == 0
     said = capsys.readouterr().out
-    assert "the alarms topic has no record of it any more" in said
+    assert "the alarms topic no longer has its record" in said
     assert "it was raised with another configuration" in said
     assert main(["explain", f"level-1-{offset}-00000000", str(job.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["same_rules"] is False
@@ -178,7 +178,7 @@ def test_a_reading_that_a_rule_did_not_judge_is_said_so(job: Job, capsys: Out) -
         ("what", "is not the id of an alarm"),
         ("level-0-1", "is not the id of an alarm"),
         ("spike-1-5-00000000", "there is no rule 'spike' in [alarms]; there are level, hot"),
-        (f"level-1-{2**63 - 1}-00000000", "no offset is so large"),
+        (f"level-1-{2**63 - 1}-00000000", "its offset is too large"),
         ("level-7-5-00000000", "has no partition 7"),
         ("level-1-99999-00000000", "has no such reading"),
         ("level-1-5-3-00000000", "has no such reading"),

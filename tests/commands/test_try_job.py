@@ -74,7 +74,7 @@ def test_a_silence_needs_timestamps_and_without_them_it_says_so(
     assert told["alarms"] == 0
     (notice,) = told["notices"]
     assert notice == (
-        "alarms.silent goes by the timestamps of the messages, and none has its own: give "
+        "alarms.silent goes by the timestamps of the messages, and none has one: give "
         '"timestamp" beside "value"'
     )
 

@@ -200,7 +200,7 @@ def test_what_cannot_be_verified_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="do not say which reading they are of"):
         verify(load(config))
     config.write_text(text.replace('time = "ts"', 'start = "latest"'))
-    with pytest.raises(ConfigError, match="where that was is not known any more"):
+    with pytest.raises(ConfigError, match="that position is no longer known"):
         verify(load(config))
 
 
@@ -282,7 +282,7 @@ def test_what_compaction_has_removed_from_the_input_is_not_called_doubled_or_wro
     assert (found.missing, found.doubled, found.wrong, found.right) == (0, 0, 0, False), str(found)
     assert 0 < found.orphaned < 300
     assert "cannot be known: the input topic is compacted and some of its readings" in told.stdout
-    assert told.stdout.splitlines()[-1] == "exactly once as far as it can be known"
+    assert told.stdout.splitlines()[-1] == "exactly once, as far as can be known"
     assert told.returncode == 1
     event = read_all(kafka, job.output, 300)[-1]
     produce(kafka, job.output, [Record(event.value, event.key, tuple(event.headers))])

@@ -59,7 +59,7 @@ _LINUX = sys.platform == "linux"
 
 
 def can_fork(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Tell whether a command is ``python -m MODULE ...`` in an environment like the server's."""
+    """Return whether a command is ``python -m MODULE ...`` in an environment like the server's."""
     named = len(command) > 2 and list(command[:2]) == [sys.executable, "-m"]
     return _LINUX and named and _read_at_start(environment) == _server().read_at_start
 

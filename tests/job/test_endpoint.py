@@ -39,7 +39,7 @@ def parsed(text: str) -> dict[tuple[str, str], float]:
 
 
 def listening_everywhere(port: int) -> bool:
-    """Tell whether something listens on a port of all interfaces, by Linux's table."""
+    """Return whether something listens on a port of all interfaces, by Linux's table."""
     tables = [Path("/proc/net/tcp").read_text(), Path("/proc/net/tcp6").read_text()]
     return any(f" {zeros}:{port:04X} " in t for t in tables for zeros in ("0" * 8, "0" * 32))
 
@@ -74,7 +74,7 @@ def workers_of(launcher: int) -> list[int]:
 
 
 def is_forked(pid: int) -> bool:
-    """Tell whether a process runs the program that its parent ran, by Linux' flag of it."""
+    """Return whether a process runs the program that its parent ran, by Linux' flag of it."""
     flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6])
     return bool(flags & 0x40)  # PF_FORKNOEXEC
 

@@ -219,7 +219,7 @@ def series_of(kind: str, k: int) -> tuple[list[int], Floats, list[float]]:
 
 @cache
 def arrivals(kind: str, twins: int) -> list[tuple[int, int, int]]:
-    """Tell which reading of which series comes when: (series, twin, reading)."""
+    """Return which reading of which series comes when: (series, twin, reading)."""
     waiting = [(k, twin) for k in range(SERIES) for twin in range(twins)]
     turns = [which for which in waiting for _ in series_of(kind, which[0])[0]]
     random.Random(21).shuffle(turns)

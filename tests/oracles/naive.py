@@ -128,7 +128,7 @@ def sizes_of_z(series: Series, rules: Rules, volumes: ArrayLike | None = None) -
 
 
 def shown(series: Series, rules: Rules, volumes: ArrayLike | None = None) -> NDArray[np.bool_]:
-    """Tell where statistics are defined."""
+    """Return where statistics are defined."""
     return look_back(series, rules, volumes).shown
 
 

@@ -69,7 +69,7 @@ class _Clock:
     doubted: int | None = None
 
     def read(self, timestamp: int) -> bool:
-        """Take a record in; tell whether another second has begun."""
+        """Take a record in; return whether another second has begun."""
         if self.at is None:
             self.at = timestamp
             return False

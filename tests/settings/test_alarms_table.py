@@ -436,7 +436,7 @@ def test_check_doubts_a_limit_that_is_computed_far_out(
 ) -> None:
     path.write_text(f"{MINIMAL}[alarms.level]\n{rule}")
     assert check(path, offline=True) == 0
-    said = "alarms.level: a limit for 1 per 2e+06 readings rests on the far end of the normal"
+    said = "alarms.level: a limit for 1 per 2e+06 readings rests on the far tail of the normal"
     assert (said in capsys.readouterr().err) == told
 
 

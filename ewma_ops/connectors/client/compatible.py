@@ -1,6 +1,6 @@
-"""Whether the inside of kafka-python is still where our stand-ins expect it.
+"""Checks that the internals of kafka-python are still what our replacements expect.
 
-Knows how to look at code without running it; must not know what the stand-ins do.
+Knows how to inspect code without running it; must not know what the replacements do.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def incompatibilities(
     reads
         The names that the code of a method, or property, must still use.
     takes
-        The parameters with which a class is made.
+        The parameters of a class's constructor.
     stands_in
-        Which class of ours takes whose place, and so needs all its public names.
+        Which class of ours replaces which, and so needs all its public names.
     """
     found = []
     for (owner, name), wanted in reads.items():

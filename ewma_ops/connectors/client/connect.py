@@ -1,8 +1,8 @@
-"""Connections to Kafka: made, ended, and their errors put into words.
+"""Connections to Kafka: opening, closing, and their errors as ours.
 
 May touch kafka-python's inside, as may `network`, `exchange`, `frames`, `polling`, `sending`,
 `fencing`, `runs_in` and `runs_out`, and no other module; must not know what is read or written. Its
-test lists what it uses of the inside, and tells when an upgrade moved it.
+test lists the internals that it uses, and fails when an upgrade moves them.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -74,9 +74,9 @@ _NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class TopicView(NamedTuple):
-    """What brokers say of a topic; ``partitions`` 0 where it is missing.
+    """A topic as brokers describe it; ``partitions`` is 0 if it is missing.
 
-    ``topic_id`` tells it from a later topic of its name; None from brokers older than 2.8.
+    ``topic_id`` distinguishes it from a later topic of the same name; None before Kafka 2.8.
     """
 
     topic_id: str | None
@@ -84,13 +84,13 @@ class TopicView(NamedTuple):
 
     @classmethod
     def of(cls, topic_id: object, partitions: int) -> TopicView:
-        """Return a view from an id as kafka-python gives it: a UUID here, its text there."""
+        """Return a view from an id of kafka-python, which may be a UUID or its text."""
         text = None if topic_id is None else str(topic_id)
         return cls(None if text == _NO_ID else text, partitions)
 
 
 def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsumer:
-    """Connect a consumer that commits nothing, and resets nothing, by itself.
+    """Connect a consumer that neither commits nor resets offsets automatically.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def connect_consumer(client: Mapping[str, object], group_id: str) -> KafkaConsum
     Raises
     ------
     ConfigError
-        If an option is unknown, not the user's to set or wrong, or the broker refuses the user.
+        If an option is unknown, wrong, or not the user's to set, or the broker refuses the user.
     BrokerError
         If no broker answers in time.
     """
@@ -119,7 +119,7 @@ def connect_reader(client: Mapping[str, object], *, committed: bool = False) -> 
     Parameters
     ----------
     client
-        As of :func:`connect_consumer`, and so are the errors.
+        As for :func:`connect_consumer`, with the same errors.
     committed
         Whether to leave out what transactions have not committed.
     """
@@ -131,11 +131,11 @@ def connect_reader(client: Mapping[str, object], *, committed: bool = False) -> 
 def connect_follower(
     client: Mapping[str, object], *, committed: bool = False, fetch_bytes: int = 512 << 10
 ) -> KafkaConsumer:
-    """Connect a reader as :func:`connect_reader` does that goes on as its topics grow.
+    """Connect a reader as :func:`connect_reader` does, for topics that keep growing.
 
-    Its records come in whole runs; at the end of a topic it leaves the broker in peace until
-    something comes, unless ``client`` has a ``fetch_max_wait_ms`` of its own. A fetch brings about
-    ``fetch_bytes``, several times which are held at once.
+    Its records come in whole runs; at the end of a topic the broker waits until something comes,
+    unless ``client`` sets ``fetch_max_wait_ms``. A fetch brings about ``fetch_bytes``, several
+    times which are held at once.
     """
     isolation_level = "read_committed" if committed else "read_uncommitted"
     room = {
@@ -158,8 +158,8 @@ def connect_producer(
 ) -> KafkaProducer:
     """Connect an idempotent producer; errors as of :func:`connect_consumer`.
 
-    With a ``transactional_id`` whoever had it before is fenced off, and what that one left
-    unfinished is aborted, when this returns.
+    With a ``transactional_id``, the former producer is fenced off and its open transaction is
+    aborted when this returns.
     """
     if transactional_id is None:
         producer = _connect(KafkaProducer, client, "producer", PRODUCER)
@@ -168,7 +168,7 @@ def connect_producer(
     transactions: dict[str, object] = {
         "transactional_id": transactional_id,
         "transaction_timeout_ms": transaction_timeout_ms,
-        "retry_backoff_ms": 10,  # initialising waits for several answers, one after the other
+        "retry_backoff_ms": 10,  # initialising waits for several answers in turn
     }
     producer = _connect(KafkaProducer, client, "producer", {**PRODUCER, **transactions})
     try:
@@ -182,14 +182,14 @@ def connect_producer(
 
 
 def commit_transaction(producer: KafkaProducer, timeout_s: float) -> None:
-    """Commit; unlike ``KafkaProducer.commit_transaction`` this ends even if no broker answers.
+    """Commit; unlike ``KafkaProducer.commit_transaction`` this returns even if no broker answers.
 
     It also succeeds when a record of the transaction is lost: check every future before.
 
     Raises
     ------
     kafka.errors.KafkaError
-        If the transaction failed, or it is not known in time whether it did.
+        If the transaction failed, or its result is not known in time.
     """
     _end_transaction(producer, producer._transaction_manager.begin_commit(), timeout_s)
 
@@ -208,7 +208,7 @@ def _end_transaction(producer: KafkaProducer, result: Any, timeout_s: float) -> 
 
 
 def connect_input_reader(client: Mapping[str, object], *, runs: bool = False) -> KafkaConsumer:
-    """Connect a consumer without a group, to read again what a source reads with these options.
+    """Connect a consumer without a group that reads what a source reads with these options.
 
     With ``runs`` its records come in whole runs. Errors as of :func:`connect_consumer`.
     """
@@ -221,7 +221,7 @@ def connect_input_reader(client: Mapping[str, object], *, runs: bool = False) ->
 
 
 def _end_where_decided(consumer: KafkaConsumer) -> None:
-    """Have ``highwater`` end before the first transaction that is open, where it hides what is.
+    """Make ``highwater`` end before the first open transaction, if that hides what follows.
 
     Nothing is readable from there on, neither for a bounded source nor as a lag.
     """
@@ -252,9 +252,9 @@ def connect_admin(client: Mapping[str, object]) -> Iterator[KafkaAdminClient]:
 
 
 def _ask_another_broker(manager: Any) -> None:
-    """Have a question repeated whose broker cannot be reached: another one may answer it.
+    """Repeat a request whose broker cannot be reached: another one may answer it.
 
-    kafka-python asks any broker, also one that has just died, and leaves it at that.
+    kafka-python asks any broker, even one that has just died, and does not retry.
     """
     run = manager.run
 
@@ -317,13 +317,13 @@ def positions(consumer: KafkaConsumer) -> dict[TopicPartition, int]:
 
 
 def _serve_by_caller(consumer: KafkaConsumer) -> None:
-    """Have the thread that polls serve the sockets: it need not wait for another one's turn."""
+    """Let the thread that polls serve the sockets, so that it waits for no other thread."""
     consumer._net.stop()
-    consumer._net.wakeup = lambda: None  # whoever asks for something serves it too
+    consumer._net.wakeup = lambda: None  # the thread that asks for something serves it too
 
 
 def refreshed_at(client: KafkaConsumer) -> float:
-    """Return when the client was last told of its topics, in seconds of some clock."""
+    """Return when the client last got its topics' metadata, in seconds of some clock."""
     return float(client._cluster._last_successful_refresh_ms) / 1000
 
 
@@ -344,8 +344,8 @@ def close_consumer(consumer: KafkaConsumer, timeout_s: float) -> None:
 def close_producer(producer: KafkaProducer, timeout_s: float, *, abandon: bool = False) -> None:
     """Close a producer within about ``timeout_s``; never raises.
 
-    What is not sent by then, or nothing more at all with ``abandon``, will not be sent later
-    either: ``KafkaProducer.close`` alone would leave its thread at work after a failure.
+    Nothing is sent afterwards, and with ``abandon`` nothing from now on: ``KafkaProducer.close``
+    alone would leave its thread working after a failure.
     """
     for by_force in (True,) if abandon else (False, True):
         if by_force:
@@ -360,7 +360,7 @@ def close_producer(producer: KafkaProducer, timeout_s: float, *, abandon: bool =
 
 @contextlib.contextmanager
 def translating_errors(client: Mapping[str, object], doing: str) -> Iterator[None]:
-    """Put kafka-python's errors within the block into words: whose fault, and what mends it."""
+    """Translate kafka-python's errors within the block: whose fault, and the fix."""
     try:
         yield
     except EwmaError:
@@ -382,7 +382,7 @@ def to_ewma_error(error: Exception, client: Mapping[str, object], doing: str) ->
         )
     if isinstance(error, kafka_errors.AuthorizationError):
         return ConfigError(
-            f"{doing} at {servers} is not allowed: grant the user what it needs ({what})"
+            f"{doing} at {servers} is not allowed: grant the user the permission ({what})"
         )
     if isinstance(error, kafka_errors.InvalidTopicError):
         return ConfigError(

@@ -1,8 +1,8 @@
-"""Records from kafka-python's consumer and to its producer: in whole runs, or else one by one.
+"""Polls and sends records with kafka-python: in whole batches, or else one by one.
 
-May touch kafka-python's inside; must not know connections, or what is in a record. Runs need
-`runs_in` and `runs_out`, which enter deep into kafka-python. Where an upgrade has moved what they
-rely on, records go the way of every user of kafka-python: the same ones, many times slower.
+May touch kafka-python's inside; must not know connections, or what is in a record. Batches need
+`runs_in` and `runs_out`, which reach deep into kafka-python. If an upgrade has moved what they rely
+on, records go through its public interface: the same records, many times slower.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -28,10 +28,10 @@ __all__ = ["answers_shortly", "poll", "poll_records", "send", "serve", "take_run
 _log = logging.getLogger(__name__)
 
 _RECORD_OVERHEAD = 96
-"""Bytes of a batch's header and of a record's fields, at most."""
+"""Most bytes of a batch's header and a record's fields."""
 
 _LONGEST_WAIT_MS = 500
-"""How long a broker may take to find anything, where it takes longer than was asked of it."""
+"""How long a broker may wait for records, if it waits longer than it was asked to."""
 
 _in_runs: WeakSet[KafkaConsumer | KafkaProducer] = WeakSet()
 _often: WeakKeyDictionary[KafkaConsumer, Any] = WeakKeyDictionary()
@@ -41,12 +41,12 @@ _sendings: WeakKeyDictionary[KafkaProducer, Any] = WeakKeyDictionary()
 
 
 def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
-    """Have records go through a client in whole runs, if it is built as that needs."""
+    """Make records go through a client in whole batches, if its internals allow it."""
     why = _incompatibilities(client)
     if why:
         _log.warning(
             "records go through kafka-python %s one by one, which is many times slower: %s; "
-            "install a release that this one was tested with",
+            "install the release that the lock file names",
             kafka.__version__,
             "; ".join(why),
         )
@@ -66,7 +66,7 @@ def take_runs(client: KafkaConsumer | KafkaProducer) -> None:
 def _incompatibilities(client: KafkaConsumer | KafkaProducer) -> list[str]:
     try:
         from ewma_ops.connectors.client import polling, runs_in, runs_out, sending
-    except (ImportError, AttributeError) as moved:  # a module or a class that is no longer there
+    except (ImportError, AttributeError) as moved:  # a module or class that no longer exists
         return [str(moved)]
     return (
         runs_in.incompatibilities() + polling.incompatibilities()
@@ -84,16 +84,16 @@ def poll(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[
 
 
 def answers_shortly(consumer: KafkaConsumer) -> bool:
-    """Return whether a poll may be short: it asks no more, and takes no longer, than is needed."""
+    """Return whether the client has a short poll, which does no more than is needed."""
     polling = _often.get(consumer)
     return polling is not None and polling.is_connected()
 
 
 def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
-    """Return what was fetched, as the consumer has it.
+    """Return what was fetched, in the consumer's form.
 
-    A broker that is slow to find anything may take longer the next time: some answer with nothing
-    when the wait is over, and would do so for ever.
+    A broker that is slow gets longer the next time: some answer with nothing when the wait is over,
+    and would do so forever.
     """
     polling = _often.get(consumer)
     polled: dict[TopicPartition, list[Any]] = (
@@ -117,19 +117,19 @@ def send(
 ) -> tuple[list[Any], int]:
     """Hand records to the producer; return kafka-python's futures, and about how many bytes.
 
-    Each future stands for the records up to its own, from the one before; the last is the last
-    record's. The list may grow, but not once all in it are done. With ``wait_for_wake`` they may
-    be sent only when :func:`wake` is called. Records have the time of now, or
-    ``timestamps_ms``, which is for few: they go one by one. Goes past ``KafkaProducer.send``,
-    which refuses what Kafka takes (a record with neither key nor value, a header without a value)
-    and costs half as much again. So the producer must know the topic already.
+    Each future covers the records after the previous one; the last is that of the last record. The
+    list may grow, but not after all in it are done. With ``wait_for_wake`` they may be sent only
+    when :func:`wake` is called. Records have the time of now, or ``timestamps_ms``, which is for
+    few: they go one by one. Bypasses ``KafkaProducer.send``, which refuses some records that Kafka
+    accepts (without key and value, or with a header without a value) and costs half as much again.
+    So the producer must already know the topic.
 
     Raises
     ------
     kafka.errors.MessageSizeTooLargeError
         If a record is larger than ``max_request_size``.
     TypeError
-        If a key, a value or a header is not what Kafka takes.
+        If a key, a value or a header has a type that Kafka does not take.
     ValueError
         If the columns differ in length.
     """
@@ -145,14 +145,14 @@ def send(
 
 
 def wake(producer: KafkaProducer) -> None:
-    """Have a producer send what it was handed, and take the answers as they come."""
+    """Make a producer send its records, and take the answers as they come."""
     producer._sender.wakeup()
 
 
 def serve(producer: KafkaProducer) -> bool:
-    """Have a producer send what it was handed, in this thread where little is written.
+    """Make a producer send its records, in this thread if little is written.
 
-    Returns whether to call this again soon, as only this thread will take the answers.
+    Returns whether to call this again soon, because only this thread takes the answers.
     """
     sending = _sendings.get(producer)
     if sending is None:
@@ -197,7 +197,7 @@ def _send_one_by_one(
         if size > limit:
             raise kafka_errors.MessageSizeTooLargeError(f"the record has about {size} bytes")
         future, _, opened, _ = append(tp, time_ms, key, value, headers)
-        if opened:  # the one before is full, or there was none: time to send
+        if opened:  # the previous batch is full, or there was none: time to send
             producer._sender.wakeup()
         futures.append(future)
         total += size

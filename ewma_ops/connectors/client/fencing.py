@@ -1,11 +1,10 @@
-"""A fence before runs of before: brokers refuse what their producers send, whatever they do.
+"""A fence against earlier runs of a job: brokers refuse what their producers send.
 
 May touch kafka-python's inside; must not know whose runs these are. Kafka fences producers with a
-transactional id: each new one of the same id has a higher epoch, and brokers take no record of a
-lower one. That holds for records outside of transactions too, once a partition has heard of the
-epoch, as it does by the end of a transaction without records. So all producers of a run write
-with one producer id and epoch, each to partitions of its own, and every reader sees what they
-write at once.
+transactional id: each new one of the same id has a higher epoch, and brokers refuse records with a
+lower one. That holds for records outside of transactions too, once a partition knows the epoch,
+which it learns from the end of an empty transaction. So all producers of a run write with one
+producer id and epoch, each to partitions of its own, and every reader sees what they write at once.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -35,7 +34,7 @@ _CLOSE_S = 5.0
 
 
 class Fence(NamedTuple):
-    """The producer id and epoch that a run writes with; those of the runs before are refused.
+    """The producer id and epoch that a run writes with; those of earlier runs are refused.
 
     Examples
     --------
@@ -51,7 +50,7 @@ class Fence(NamedTuple):
 
     @classmethod
     def parsed(cls, text: str) -> Fence:
-        """Return a fence from its text; `ConfigError` if it is none."""
+        """Return a fence from its text; `ConfigError` if it is malformed."""
         producer_id, _, epoch = text.partition(":")
         if not (producer_id.isdecimal() and epoch.isdecimal()):
             raise ConfigError(f"fence = {text!r}: give a producer id and an epoch, as 4000:17")
@@ -61,7 +60,7 @@ class Fence(NamedTuple):
 def raise_fence(
     client: Mapping[str, object], transactional_id: str, partitions: Mapping[str, int]
 ) -> Fence:
-    """Return what a new run writes with, when no record of an earlier one can be appended any more.
+    """Return the fence of a new run, once no record of an earlier run can be appended.
 
     Parameters
     ----------
@@ -70,7 +69,7 @@ def raise_fence(
     transactional_id
         The same for all runs of a job.
     partitions
-        How many there are of each topic that is written to.
+        The number of partitions of each topic that is written to.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def raise_fence(
             commit_transaction(first, _PATIENCE_S)
     finally:
         close_producer(first, _CLOSE_S)
-    # The next one of this id is let in when the end of the transaction is in every partition.
+    # The next producer of this id is admitted when every partition has the end of the transaction.
     second = connect_producer(client, transactional_id)
     try:
         given = second._transaction_manager.producer_id_and_epoch
@@ -102,9 +101,9 @@ def raise_fence(
 
 
 def stand_behind(producer: KafkaProducer, fence: Fence) -> None:
-    """Have an idempotent producer that has sent nothing write with what a fence gives.
+    """Make an idempotent producer that has sent nothing write with a fence.
 
-    It never takes another producer id in its place, as it would after an error: it fails for good.
+    After an error it fails for good, instead of taking another producer id.
     """
     manager = producer._transaction_manager
     given = ProducerIdAndEpoch(fence.producer_id, fence.epoch)
@@ -121,9 +120,9 @@ _READS = {
     (TransactionManager, "_begin_completing_transaction"): ("_new_partitions_in_transaction",),
     (TransactionManager, "is_send_to_partition_allowed"): ("has_fatal_error",),
 }
-"""The code that meets what is put in its place here, and what it uses of it."""
+"""The code that uses our replacements, and the names it uses."""
 
 
 def incompatibilities() -> list[str]:
-    """Return one sentence for each thing in kafka-python that is not where it was."""
+    """Return one sentence for each part of kafka-python that has moved."""
     return compatible.incompatibilities(_READS, {ProducerIdAndEpoch: ["producer_id", "epoch"]}, {})

@@ -1,8 +1,8 @@
-"""Short requests and answers of Kafka's protocol, by their bytes: fetches, and what was produced.
+"""Short fetch and produce requests of Kafka's protocol, encoded and decoded as bytes.
 
 Knows the layout of two requests; must not know connections, sessions or sequence numbers. For a
-request of a few records kafka-python takes longer to make objects of it, and bytes of those, than
-for everything else. What is not as usual in an answer is left to kafka-python's own classes.
+request of a few records, converting it to objects and these to bytes takes kafka-python longer than
+all the rest. Unusual answers are left to kafka-python's own classes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 FETCH_VERSION, PRODUCE_VERSION = 12, 9
 _FETCH, _PRODUCE = 1, 0
 _SHORT_BYTES = 64 << 10
-"""Longer answers are kafka-python's: there the records count, not what is around them."""
+"""Longer answers are left to kafka-python: there the records dominate the cost."""
 
 _REQUEST = struct.Struct(">hhih")  # api, version, correlation id, length of the client's id
 _FETCH_HEAD = struct.Struct(">iiiibii")
@@ -49,14 +49,14 @@ _NO_REPLICA = b"\xff\xff\xff\xff"
 _EMPTY, _NULL = 1, 0
 _CORRELATION_END = 4
 BODY_AT = _CORRELATION_END + 1
-"""Where an answer begins behind its correlation id, where there are no tags."""
+"""Where an answer begins after its correlation id, without tags."""
 _CONTINUES = 0x80
 
 
 class Frame:
     """A request whose body is bytes, as kafka-python's connections take it.
 
-    It is its own header and the reader of its answer, which is all that they ask of a request.
+    It is its own header and the reader of its answer, which is all that connections need.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Frame:
 
     @property
     def header(self) -> Frame:
-        """What the connection keeps until the answer comes."""
+        """The key under which the connection waits for the answer."""
         return self
 
     def with_header(self, correlation_id: int, client_id: str) -> None:
@@ -95,20 +95,20 @@ class Frame:
         return True
 
     def get_response_class(self) -> Frame:
-        """Return what reads the answer."""
+        """Return the reader of the answer."""
         return self
 
     def parse_header(self, buffer: Any) -> Any:
-        """Return an object with the correlation id that the answer begins with."""
+        """Return an object with the correlation id at the start of the answer."""
         if buffer[_CORRELATION_END]:  # there are tags
             return ResponseHeader.decode(buffer, flexible=True)
         buffer.seek(BODY_AT)
         return _Answers(_INT32.unpack_from(buffer)[0])
 
     def decode(self, buffer: Any) -> Any:
-        """Return the answer; ValueError if it is damaged, as kafka-python expects it here.
+        """Return the answer; ValueError if it is damaged, as kafka-python expects.
 
-        After an error of another type nobody would read from the connection, nor close it.
+        After an error of another type the connection would be neither read nor closed.
         """
         try:
             return self._read(buffer)
@@ -121,7 +121,7 @@ class _Answers(NamedTuple):
 
 
 class Session(NamedTuple):
-    """What a fetch says beside its partitions."""
+    """The fields of a fetch request besides its partitions."""
 
     max_wait_ms: int
     min_bytes: int
@@ -135,7 +135,7 @@ class Session(NamedTuple):
 def encode_fetch(
     session: Session, topics: Mapping[str, Sequence[Any]], read: Callable[[Any], Any]
 ) -> Frame:
-    """Return the request that goes on with a fetch session, for the partitions that changed."""
+    """Return the request that continues a fetch session, with the partitions that changed."""
     pieces = [
         _FETCH_HEAD.pack(
             -1, session.max_wait_ms, session.min_bytes, session.max_bytes, session.committed,
@@ -158,7 +158,7 @@ def encode_fetch(
 
 
 class FetchedPart(NamedTuple):
-    """What was fetched of one partition; offsets as of the protocol, ``records`` as they came."""
+    """What was fetched of one partition; offsets as in the protocol, ``records`` as bytes."""
 
     topic: str
     partition: int
@@ -173,11 +173,11 @@ class Fetched(NamedTuple):
     session_id: int
     parts: list[FetchedPart]
     whole: Any
-    """The bytes of it, for :func:`kafka_fetched`."""
+    """Its bytes, for :func:`kafka_fetched`."""
 
 
 def read_fetched(buffer: Any) -> Any:
-    """Return a `Fetched`, or what kafka-python makes of an answer that is long or unusual."""
+    """Return a `Fetched`, or kafka-python's object for a long or unusual answer."""
     start = buffer.tell()
     if len(buffer) <= _SHORT_BYTES and (fetched := _usual_fetched(buffer, start)) is not None:
         return fetched
@@ -202,7 +202,7 @@ def _usual_fetched(buffer: Any, at: int) -> Fetched | None:
                 return None
             size, at = _read_uvarint(buffer, at + 5)
             size = max(0, size - 1)
-            if buffer[at + size]:  # tags: another leader, or another history
+            if buffer[at + size]:  # tags: another leader, or diverging logs
                 return None
             records = bytes(buffer[at : at + size])
             parts.append(FetchedPart(topic, partition, watermark, stable, records))
@@ -244,7 +244,7 @@ def encode_produce(
 
 @dataclass(frozen=True, slots=True)
 class ProducedPart:
-    """Where a batch was appended, as kafka-python's answers tell it."""
+    """Where a batch was appended, in the form of kafka-python's answers."""
 
     index: int
     error_code: int
@@ -265,7 +265,7 @@ class Produced(NamedTuple):
 
 
 def read_produced(buffer: Any) -> Any:
-    """Return a `Produced`, or what kafka-python makes of an answer that is unusual."""
+    """Return a `Produced`, or kafka-python's object for an unusual answer."""
     usual = _usual_produced(buffer, buffer.tell())
     return ProduceResponse[PRODUCE_VERSION].decode(buffer) if usual is None else usual
 

@@ -44,20 +44,20 @@ CREDENTIALS = (
     kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,
 )
-"""What says that a broker knows who asks, and will not have it."""
+"""Errors that mean that a broker identified the user, and refuses it."""
 
 
-_TRACE = 5  # its level for what it traces
+_TRACE = 5  # kafka-python's level for tracing
 
 
 class BadCertificateError(kafka_errors.KafkaError):  # type: ignore[misc]  # it has no types
-    """The certificate that a broker shows is not trusted, or is another one's."""
+    """The certificate of a broker is not trusted, or belongs to another host."""
 
 
 if not logging.getLogger(selector.__name__).isEnabledFor(_TRACE):
-    # Thirty calls a record, for what hardly anybody can see: below the level DEBUG.
+    # Thirty calls a record, for lines below the level DEBUG.
     selector.log_trace = lambda *_, **__: None
-_RECEIVED_BYTES = 1 << 20  # what a broker sends of one partition at a time
+_RECEIVED_BYTES = 1 << 20  # how much a broker sends of one partition at a time
 _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _EPOLL = {
@@ -75,7 +75,7 @@ def net_client(settings: Mapping[str, Any]) -> Any:
     client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**{**settings, "selector": Selector})
     manager = client._manager
     build_transport, connect = type(manager)._build_transport, manager._connect
-    received = memoryview(bytearray(_RECEIVED_BYTES))  # for all: each is done with it at once
+    received = memoryview(bytearray(_RECEIVED_BYTES))  # shared: each uses it only briefly
 
     async def receive_at_once(node: Any, timeout_at: float | None = None) -> Any:
         _read_secrets_again(manager.config)
@@ -88,12 +88,12 @@ def net_client(settings: Mapping[str, Any]) -> Any:
             transport = await build_transport(bounded, node, timeout_at=timeout_at)
         except kafka_errors.KafkaConnectionError as error:
             if isinstance(error.__context__, ssl.SSLCertVerificationError):
-                # As a refused password, it would be tried until the time-out.
+                # Like a refused password, it would be retried until the time-out.
                 manager._auth_failures[node.node_id] = BadCertificateError(error.__context__)
             raise
         transport._net = manager._net
         transport._sock_recv = receiver(transport, received)
-        if type(transport) is KafkaTCPTransport:  # TLS has its own reasons to wait
+        if type(transport) is KafkaTCPTransport:  # TLS may have to wait for more than the socket
             write_at_once(transport)
             client._net._selector.know(transport)
         return transport
@@ -105,14 +105,14 @@ def net_client(settings: Mapping[str, Any]) -> Any:
         def settle(_: Any) -> None:
             error = connection.init_future.exception
             _note(manager, node, connection, error)
-            # A refused password is forgotten at once, and tried until the time-out.
+            # kafka-python forgets that a password was refused, and retries until the time-out.
             if isinstance(error, (*CREDENTIALS, ConfigError)):
                 if trouble.patient(manager.config, error):
                     manager._auth_failures.pop(node.node_id, None)
                 else:
                     manager._auth_failures[node.node_id] = error
 
-        connection.init_future.add_both(settle)  # it may end a moment after this
+        connection.init_future.add_both(settle)  # the connection may end a moment later
 
     manager._build_transport = receive_at_once
     manager._connect = remember_a_refusal
@@ -164,7 +164,7 @@ def _read_secrets_again(config: dict[str, Any]) -> None:
 
 
 def _authenticate_with_what_holds_now(connection: Any) -> None:
-    """Have a connection read its secrets whenever it authenticates, also a second time."""
+    """Make a connection read its secrets at every authentication, including repeated ones."""
     authenticate = connection._sasl_authenticate
 
     async def authenticate_anew(*given: Any, **named: Any) -> None:
@@ -175,8 +175,8 @@ def _authenticate_with_what_holds_now(connection: Any) -> None:
 
 
 def _note(manager: Any, node: Any, connection: Any, error: Exception | None) -> None:
-    """Note how an attempt to connect ended, and whether the broker hangs up after its greeting."""
-    if manager.closed:  # an attempt that was given up says nothing, and hides the one before
+    """Record how an attempt to connect ended, and whether the broker closed it after greeting."""
+    if manager.closed:  # an abandoned attempt says nothing, and would hide the one before
         return
     servers = manager.config["bootstrap_servers"]
     bootstrap = manager.cluster.is_bootstrap(node.node_id)
@@ -195,12 +195,12 @@ def _note(manager: Any, node: Any, connection: Any, error: Exception | None) -> 
 
 
 def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
-    """Return what takes all that has come on a transport, up to the size of ``into``.
+    """Return a function that reads all that has come on a transport, up to the size of ``into``.
 
-    kafka-python takes 4 KiB at a time, and whoever waits for the interpreter gets it at each. It
-    also throws away what comes together with the end of a connection, as a refusal does. TLS opens
-    a record of 16 KiB as a whole: of what it has opened the kernel tells nobody, so that is taken
-    even where there is no more room.
+    kafka-python reads 4 KiB at a time, and may lose the interpreter at each read. It also drops
+    bytes that come together with the end of a connection, such as a refusal. TLS decrypts a record
+    of 16 KiB as a whole: the kernel does not report decrypted bytes, so they are taken even beyond
+    the size of ``into``.
     """
 
     def receive() -> Received:
@@ -213,7 +213,7 @@ def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
                     raise ConnectionError("socket disconnected")
                 size += came
                 if came < len(room) and not isinstance(transport._sock, ssl.SSLSocket):
-                    return into[:size], None  # that was all; an end of the connection comes alone
+                    return into[:size], None  # nothing more; an end comes separately
             if isinstance(transport._sock, ssl.SSLSocket) and (opened := transport._sock.pending()):
                 return memoryview(b"".join((into, transport._sock.recv(opened)))), None
         except _NOT_NOW:
@@ -227,10 +227,10 @@ def receiver(transport: Any, into: memoryview) -> Callable[[], Received]:
 
 
 def write_at_once(transport: Any) -> None:
-    """Have a transport send what it is given to write, if the socket takes it.
+    """Make a transport send at once what it is given, if the socket accepts it.
 
-    kafka-python makes a task of it that waits until the socket can be written to, which takes two
-    calls of the kernel, a turn of its loop, and longer than the sending itself.
+    kafka-python creates a task that waits until the socket is writable: two system calls and a turn
+    of its loop, which take longer than the sending.
     """
     write = transport.write
 
@@ -250,25 +250,25 @@ def write_at_once(transport: Any) -> None:
 
 
 class Selector(selectors.DefaultSelector):
-    """Tells that a socket is not registered without asking the kernel four times who it is.
+    """A selector that knows that a socket is not registered without four system calls.
 
-    kafka-python asks that before each time it waits for one. And it takes back what it waits for
-    when that comes, and asks for it again at once: the kernel is told of changes only when
-    somebody is about to wait, and not of those that cancel each other out.
+    kafka-python asks that before each wait. It also unregisters a socket after each event and
+    registers it again at once: the kernel is informed of changes only before the next wait, and not
+    of those that cancel out.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[int, tuple[Any, int]] = {}  # what the kernel knows, by file descriptor
+        self._registered: dict[int, tuple[Any, int]] = {}  # known to the kernel, by descriptor
         self._changed: set[int] = set()
         self._transports: dict[int, Any] = {}
 
     def know(self, transport: Any) -> None:
-        """Remember whose a plain socket is."""
+        """Remember the owner of a plain socket."""
         self._transports[transport._sock.fileno()] = transport
 
     def transport_of(self, fd: int) -> Any:
-        """Return whose a plain socket is, if that one waits to read from it, and no more."""
+        """Return the owner of a plain socket, if it waits to read and for nothing else."""
         key = self._fd_to_key.get(fd)  # type: ignore[attr-defined]
         transport = self._transports.get(fd)
         if key is None or transport is None or key.events != selectors.EVENT_READ:
@@ -278,19 +278,19 @@ class Selector(selectors.DefaultSelector):
         return transport
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """Return the key that the socket was registered with; KeyError if it was not."""
+        """Return the key of a registered socket; KeyError if it is not registered."""
         return self._fd_to_key[self._fileobj_lookup(fileobj)]  # type: ignore[attr-defined,no-any-return]
 
     if hasattr(selectors, "EpollSelector"):
 
         def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-            """Register a socket for events; ValueError if it is."""
+            """Register a socket for events; ValueError if it is registered."""
             key = selectors._BaseSelectorImpl.register(self, fileobj, events, data)
             self._changed.add(key.fd)
             return key
 
         def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-            """Take a socket back; KeyError if it is not registered."""
+            """Unregister a socket; KeyError if it is not registered."""
             key = selectors._BaseSelectorImpl.unregister(self, fileobj)
             self._changed.add(key.fd)
             return key
@@ -303,13 +303,13 @@ class Selector(selectors.DefaultSelector):
             return key
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-            """Wait for events of what is registered."""
+            """Wait for events of registered sockets."""
             if self._changed:
                 self._tell()
             return super().select(timeout)
 
         def came(self, timeout_s: float) -> list[tuple[int, int]]:
-            """Wait for what the kernel says of what is registered: file descriptor and events."""
+            """Wait for the kernel's events of registered sockets: file descriptor and events."""
             if self._changed:
                 self._tell()
             kernel = self._selector  # type: ignore[attr-defined]
@@ -321,19 +321,19 @@ class Selector(selectors.DefaultSelector):
 
         def _tell(self) -> None:
             kernel = self._selector  # type: ignore[attr-defined]
-            while self._changed:  # who closes a connection may do so in another thread
+            while self._changed:  # a connection may be closed in another thread
                 fd = self._changed.pop()
                 key = self._fd_to_key.get(fd)  # type: ignore[attr-defined]
-                told = self._told.get(fd)
+                known = self._registered.get(fd)
                 wanted = None if key is None else (key.fileobj, key.events)
-                if wanted == told:
+                if wanted == known:
                     continue
-                if told is not None and (wanted is None or wanted[0] is not told[0]):
-                    del self._told[fd]
+                if known is not None and (wanted is None or wanted[0] is not known[0]):
+                    del self._registered[fd]
                     with contextlib.suppress(OSError):  # closed since: the kernel has forgotten it
                         kernel.unregister(fd)
                 if wanted is not None:
-                    tell = kernel.modify if fd in self._told else kernel.register
-                    with contextlib.suppress(OSError):  # closed: its owner has been told
+                    tell = kernel.modify if fd in self._registered else kernel.register
+                    with contextlib.suppress(OSError):  # closed: its owner knows
                         tell(fd, _EPOLL[wanted[1]])
-                        self._told[fd] = wanted
+                        self._registered[fd] = wanted

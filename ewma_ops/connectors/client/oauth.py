@@ -1,4 +1,4 @@
-"""Tokens for ``sasl_mechanism = "OAUTHBEARER"``: of a function, or of an OAuth 2 token endpoint.
+"""Tokens for ``sasl_mechanism = "OAUTHBEARER"``: from a function or an OAuth 2 token endpoint.
 
 Knows how a token is fetched, kept and renewed; must not know kafka-python's inside.
 """
@@ -31,7 +31,7 @@ OWN_OPTIONS = {
     "sasl_oauthbearer_client_secret": "",
     "sasl_oauthbearer_scope": "",
 }
-"""Options that kafka-python has not: librdkafka's, with underscores."""
+"""Options that kafka-python lacks: librdkafka's, with underscores."""
 
 _PREFIX = "sasl_oauthbearer_"
 _URL = "sasl_oauthbearer_token_endpoint_url"
@@ -39,7 +39,7 @@ _TIMEOUT_S = 10.0
 _LONGEST_ANSWER = 1 << 20
 _DEFAULT_LIFETIME_S = 300.0
 _RENEW_AT = 0.8
-"""A token is renewed when this part of its life is over."""
+"""A token is renewed when this share of its lifetime is over."""
 _RETRY_S = 10.0
 _HOW = (
     'set sasl_oauth_token_provider = "module:function", or sasl_oauthbearer_token_endpoint_url, '
@@ -48,14 +48,14 @@ _HOW = (
 
 
 class Provider(NamedTuple):
-    """What gives the token, and the extensions, whenever a connection authenticates."""
+    """Provides the token and the extensions, at every authentication of a connection."""
 
     token: Callable[[], str]
     extensions: Callable[[], dict[str, str]] = dict
 
 
 def provider_of(client: Mapping[str, object]) -> Provider | None:
-    """Return the provider that the options ask for; None where another mechanism is asked for.
+    """Return the provider that the options ask for; None for another mechanism.
 
     Raises
     ------
@@ -74,13 +74,13 @@ def provider_of(client: Mapping[str, object]) -> Provider | None:
         return None
     if named is not None and own:
         raise ConfigError(
-            f"kafka.sasl_oauth_token_provider and kafka.{own[0]} both give the token: remove one"
+            f"kafka.sasl_oauth_token_provider and kafka.{own[0]} both provide the token: remove one"
         )
     if named is not None:
         return _imported(named) if isinstance(named, str) else _wrapped(named, "the provider")
     missing = [option for option in list(OWN_OPTIONS)[:3] if client.get(option) is None]
     if missing:
-        raise ConfigError(f"kafka.{missing[0]} is missing, which OAUTHBEARER needs: {_HOW}")
+        raise ConfigError(f"kafka.{missing[0]} is missing, which OAUTHBEARER requires: {_HOW}")
     values = {option.removeprefix(_PREFIX): client.get(option) for option in OWN_OPTIONS}
     return Provider(Endpoint(**values).token)  # type: ignore[arg-type]  # text, checked as such
 
@@ -88,13 +88,13 @@ def provider_of(client: Mapping[str, object]) -> Provider | None:
 class Endpoint:
     """An OAuth 2 token endpoint, asked with client credentials (RFC 6749, section 4.4).
 
-    The token is kept, and renewed when four fifths of its life are over; while the endpoint does
-    not answer, the old one is used for as long as it is valid.
+    The token is cached, and renewed after four fifths of its lifetime; while the endpoint does not
+    answer, the old one is used as long as it is valid.
 
     Parameters
     ----------
     token_endpoint_url
-        Of ``https``; ``http`` for tests and sidecars.
+        An ``https`` address; ``http`` for tests and sidecars.
     client_id, client_secret
         The client's credentials, sent by HTTP Basic; a secret from a file is read again each time.
     scope
@@ -121,14 +121,14 @@ class Endpoint:
         self._renew_at = self._valid_until = 0.0
 
     def token(self) -> str:
-        """Return a token that is valid; asks the endpoint where the one that is kept is old.
+        """Return a valid token; asks the endpoint if the cached one is old.
 
         Raises
         ------
         ConfigError
             If the endpoint refuses the client.
         BrokerError
-            If it does not answer within ten seconds, or not with a token.
+            If it does not answer with a token within ten seconds.
         """
         with self._lock:
             now = time.monotonic()
@@ -171,7 +171,7 @@ class Endpoint:
                 raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError):
             raise BrokerError(
-                f"{at} answered with something else than a token: correct kafka.{_URL}"
+                f"{at} answered with something other than a token: correct kafka.{_URL}"
             ) from None
         remember(token)
         return token, lifetime_s

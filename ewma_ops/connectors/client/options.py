@@ -1,6 +1,6 @@
 """Options of kafka-python's clients: the user's own checked, and merged with ours.
 
-Knows every option by its name; must not know what is done with a client.
+Knows every option by its name; must not know what a client is used for.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _EVERY = {
     "metrics_enabled": False,  # nobody reads them, and they cost a tenth of the throughput
 }
 CONSUMER = {
-    "isolation_level": DEFAULT_ISOLATION,  # what a transaction took back is no reading
+    "isolation_level": DEFAULT_ISOLATION,  # aborted records are not read
     "metadata_max_age_ms": 30_000,  # how soon a vanished or grown topic is noticed
     "max_poll_records": 64_000,  # what a fetch brings of four partitions
     "fetch_max_bytes": 16 << 20,
@@ -58,10 +58,10 @@ READER = {
 }
 PRODUCER: dict[str, float] = {
     "metadata_max_age_ms": 30_000,
-    "linger_ms": 0.3,  # what is written to several partitions together goes as one request
-    "batch_size": 900 << 10,  # a little less than a topic takes
+    "linger_ms": 0.3,  # writes to several partitions at once go as one request
+    "batch_size": 900 << 10,  # a little less than a topic accepts
     "max_block_ms": 30_000,
-    "max_request_size": 4 << 20,  # above what topics take: let the topic's own limit rule
+    "max_request_size": 4 << 20,  # above what topics accept: let the topic's own limit decide
 }
 _OURS: dict[str, dict[str, object]] = {
     "consumer": {"enable_auto_commit": False, "auto_offset_reset": "none"},
@@ -74,12 +74,12 @@ _TEXTS = SECRETS | {
     "compression_type", "proxy_url", "sasl_mechanism", "sasl_plain_username", "socks5_proxy",
     "ssl_cafile", "ssl_certfile", "ssl_ciphers", "ssl_crlfile", "ssl_keyfile",
 }  # fmt: skip
-"""Options that are text, where kafka-python's default is none."""
+"""Options that are text, although kafka-python's default is None."""
 _OLDEST_BROKER = (2, 7)
 _OWNED = {
     **dict.fromkeys(
         ("enable_auto_commit", "auto_commit_interval_ms", "default_offset_commit_callback"),
-        "offsets are committed when what was read is durable",
+        "offsets are committed once what was read is durable",
     ),
     **dict.fromkeys(
         ("group_id", "group_instance_id", "partition_assignment_strategy"),
@@ -93,7 +93,7 @@ _OWNED = {
     ),
     **dict.fromkeys(
         ("acks", "enable_idempotence", "retries", "max_in_flight_requests_per_connection"),
-        "no record may be lost or change its place",
+        "no record may be lost or reordered",
     ),
     **dict.fromkeys(
         ("transactional_id", "transaction_timeout_ms"), "how to deliver is an option of the output"
@@ -110,7 +110,7 @@ def options_of(
     role: str,
     defaults: Mapping[str, object],
 ) -> dict[str, object]:
-    """Return what of ``client`` and of our own this kind of client takes."""
+    """Return the options from ``client`` and our own that this kind of client takes."""
     check_options(client)
     known = factory.DEFAULT_CONFIG  # type: ignore[attr-defined]  # each of the three has it
     name = f"{client.get('client_id', 'ewma_ops')}-{role}"
@@ -143,7 +143,7 @@ def check_options(client: Mapping[str, object]) -> None:
 
 
 def _check_user(client: Mapping[str, object]) -> None:
-    """Refuse a protocol that asks for a user, without one: kafka-python tries until a time-out."""
+    """Refuse a protocol that needs a user, without one: kafka-python retries until a time-out."""
     if not str(client.get("security_protocol")).startswith("SASL"):
         return
     mechanism = client.get("sasl_mechanism")
@@ -213,13 +213,13 @@ def _check_version(value: object) -> None:
     if not numbers or any(type(n) is not int for n in numbers) or numbers < _OLDEST_BROKER:
         raise ConfigError(
             f"kafka.api_version = {shown('api_version', value)}: it must be a list of numbers, and "
-            "at least [2, 7], as older requests leave out headers and transactions; remove it, and "
-            "the broker is asked"
+            "at least [2, 7], as older requests leave out headers and transactions; remove it, to "
+            "ask the broker"
         )
 
 
 def _check_servers(value: object) -> None:
-    """Refuse what is not an address: kafka-python would print it, and a password in it."""
+    """Refuse malformed addresses: kafka-python would print them, and passwords in them."""
     servers = value.split(",") if isinstance(value, str) else value
     for server in servers if isinstance(servers, (list, tuple)) else ():
         if not is_address(str(server)):

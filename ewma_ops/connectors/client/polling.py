@@ -1,9 +1,9 @@
-"""``KafkaConsumer.poll`` for a consumer that polls often: its upkeep now and then, not each time.
+"""``KafkaConsumer.poll`` for frequent polls: housekeeping now and then, not each time.
 
 May touch kafka-python's inside; must not know connections, or what is in a record. Requests,
-answers, positions and errors stay the consumer's own. What it does besides at every poll, as asking
-for the group's coordinator and comparing leader epochs, takes longer than fetching one record:
-it is done when the cluster's metadata has changed, and otherwise at intervals.
+answers, positions and errors stay the consumer's own. Its housekeeping at every poll, such as
+looking up the group's coordinator and comparing leader epochs, takes longer than fetching one
+record: it is done when the cluster's metadata has changed, and otherwise at intervals.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -44,22 +44,22 @@ _UPKEEP_S = 0.5
 
 
 class _Reader(NamedTuple):
-    """A fetch session that goes on: on which connection, of which partitions as they were told."""
+    """An open fetch session: its connection, and its partitions as the broker knows them."""
 
     connection: KafkaConnection
     handler: FetchSessionHandler
     parts: list[tuple[TopicPartition, Any, Any]]
-    """Each with the consumer's state of it, and what was last asked of it."""
+    """Each with the consumer's state, and the last request for it."""
 
 
 class Polling:
-    """Polls a consumer whose sockets are served by the thread that polls.
+    """Polls a consumer whose sockets the polling thread serves.
 
     Parameters
     ----------
     consumer
-        The consumer. It must not have been told to subscribe: a group that members join has more
-        upkeep than this knows.
+        The consumer. It must not have subscribed: membership in a group needs more housekeeping
+        than this does.
     """
 
     def __init__(self, consumer: KafkaConsumer) -> None:
@@ -71,23 +71,24 @@ class Polling:
         self._upkeep_at = 0.0
         self._refreshed_at: float | None = None
         self._nodes: dict[TopicPartition, int] = {}
-        """Where each partition is read: at its leader, or at a replica that this one has named."""
+        """The node that each partition is read from: its leader, or a replica named by the
+        leader."""
         self._asked: set[int] = set()
-        """The nodes among them."""
+        """Those nodes."""
         self._anew: set[int] = set()
-        """Nodes whose next request is kafka-python's: with partitions or leaders of now."""
+        """Nodes whose next request kafka-python makes, because partitions or leaders changed."""
         self._readers: dict[int, _Reader] | None = None
-        """The sessions of all nodes, as long as nothing but positions has changed."""
+        """The sessions of all nodes, while only positions change."""
         self._answers: deque[tuple[dict[TopicPartition, int], Fetched]] = deque()
 
     def poll(self, timeout_ms: int) -> dict[Any, list[Any]]:
-        """Return what ``KafkaConsumer.poll`` would; errors as of that."""
+        """Return what ``KafkaConsumer.poll`` would, with the same errors."""
         until = time.monotonic() + timeout_ms / 1000
         while True:
             now = time.monotonic()
             if self._answers:
-                # The next fetch is sent when the caller is back: by then records have gathered
-                # that it brings at once, and not the first of them alone.
+                # The next fetch is sent at the next call: by then several records have gathered,
+                # and it brings all of them at once.
                 records = self._drain()
             elif now >= self._upkeep_at or self._refreshed_at != self._refreshed():
                 records = self._keep_up(now)
@@ -98,9 +99,9 @@ class Polling:
             sockets.serve(self._net, max(0.0, min(until, self._upkeep_at) - now))
 
     def is_connected(self) -> bool:
-        """Return whether all partitions are read on connections that are there.
+        """Return whether all partitions are read on open connections.
 
-        To connect may hold whoever polls for seconds, where a name has to be looked up.
+        Connecting may block the caller for seconds while a name is looked up.
         """
         connections = self._fetcher._manager._conns
         found = [connections.get(node) for node in self._asked]
@@ -108,14 +109,14 @@ class Polling:
         return bool(there) and all(there)
 
     def _keep_up(self, now: float) -> dict[Any, list[Any]]:
-        """Do what ``KafkaConsumer._poll_once`` does besides fetching; then go on."""
+        """Do the housekeeping of ``KafkaConsumer._poll_once``."""
         refreshed = self._refreshed()
         self._locate()
         if refreshed != self._refreshed_at:
             self._anew = set(self._asked)
         self._upkeep_at, self._refreshed_at = now + _UPKEEP_S, refreshed
         consumer = self._consumer()
-        assert consumer is not None  # it is its caller who polls
+        assert consumer is not None  # its caller polls
         if not consumer._coordinator.poll(timeout_ms=0):
             return {}
         consumer._refresh_committed_offsets(timeout_ms=0)
@@ -125,7 +126,7 @@ class Polling:
         return self._go_on()
 
     def _go_on(self) -> dict[Any, list[Any]]:
-        """Return what kafka-python has fetched, and fetch on where nothing of that is left."""
+        """Return what kafka-python has fetched, and fetch again once nothing of it is left."""
         records: dict[Any, list[Any]] = {}
         partial = False
         if self._holds():
@@ -135,7 +136,7 @@ class Polling:
         return records
 
     def _holds(self) -> bool:
-        """Return whether kafka-python has fetched something, or an error, that is not taken yet."""
+        """Return whether kafka-python holds fetched records, or an error, not taken yet."""
         fetcher = self._fetcher
         return bool(
             fetcher._completed_fetches
@@ -157,7 +158,7 @@ class Polling:
     def _fetch(self) -> None:
         """Send what ``Fetcher.send_fetches`` would, without a coroutine for it."""
         busy = self._fetcher._nodes_with_pending_fetch_requests
-        if self._fetcher.config["client_rack"]:  # the last answer may have named a replica nearby
+        if self._fetcher.config["client_rack"]:  # the last answer may have named a nearby replica
             self._locate()
         if busy and self._asked <= busy:
             return
@@ -182,9 +183,9 @@ class Polling:
             future.add_errback(self._failed, node)
 
     def _short_requests(self, busy: set[int]) -> list[_Request] | None:
-        """Return what goes on with the sessions of all nodes that are not busy.
+        """Return the requests that continue the sessions of all nodes that are not busy.
 
-        ``None`` where that is not all there is to ask: kafka-python does it then.
+        ``None`` if that does not cover all partitions: kafka-python does it then.
         """
         assignment = self._subscription.assignment
         if self._readers is None:
@@ -217,7 +218,7 @@ class Polling:
         return requests
 
     def _find_readers(self) -> dict[int, _Reader] | None:
-        """Return the sessions that are of just the partitions of now, on connections that serve."""
+        """Return the sessions with exactly the current partitions, on working connections."""
         fetcher = self._fetcher
         readers: dict[int, _Reader] = {}
         for tp, state in self._subscription.assignment.items():
@@ -278,9 +279,9 @@ class Polling:
         self._fetcher._handle_fetch_error(node, error)
 
     def _drain(self) -> dict[Any, list[Any]]:
-        """Return the records of short answers, as ``Fetcher.fetched_records`` does those of others.
+        """Return the records of short answers, as ``Fetcher.fetched_records`` does for others.
 
-        An answer is short enough to be taken as a whole.
+        A short answer is taken as a whole.
         """
         assignment = self._subscription.assignment
         drained: dict[Any, list[Any]] = defaultdict(list)
@@ -290,7 +291,7 @@ class Polling:
                 part = answer.parts.pop(0)
                 tp = TopicPartition(part.topic, part.partition)
                 state = assignment.get(tp)
-                # Since it was asked for it may have been left, paused, or sought elsewhere.
+                # Since the request the partition may have been unassigned, paused, or repositioned.
                 if state is None or not state.is_fetchable():
                     continue
                 if state._position.offset != offsets[tp]:
@@ -307,7 +308,7 @@ class Polling:
         offset = state._position.offset
         runs: list[Columns] = []
         if len(records) > MAGIC_AT and records[MAGIC_AT] == MAGIC:
-            with contextlib.suppress(CorruptBatch):  # it is met again, and told
+            with contextlib.suppress(CorruptBatch):  # it is met again, and reported
                 runs = list(decode_batches(records, offset, check_crc=self._check_crcs))
         if runs:
             epoch = runs_in.last_epoch(records)
@@ -363,9 +364,9 @@ _READS = {
     ),
     (NetworkSelector, "poll"): ("_poll_once",),
 }  # fmt: skip
-"""The code that `Polling` does the work of, and what it uses."""
+"""The code that `Polling` replaces, and the names it uses."""
 
 
 def incompatibilities() -> list[str]:
-    """Return one sentence for each thing in kafka-python that is not where it was."""
+    """Return one sentence for each part of kafka-python that has moved."""
     return sockets.incompatibilities() + compatible.incompatibilities(_READS, {}, {})

@@ -1,8 +1,8 @@
-"""Whole runs of records out of kafka-python's consumer, as columns.
+"""Fetches whole batches from kafka-python's consumer, as columns.
 
-May touch kafka-python's inside; must not know connections, or who wants the records. Fetch
-sessions, retries, leader changes and positions stay the consumer's own: only the class that takes
-one partition's answer to a fetch apart has another in its place.
+May touch kafka-python's inside; must not know connections, or the receiver of the records. Fetch
+sessions, retries, leader changes and positions stay the consumer's own: only the class that unpacks
+one partition's part of a fetch response is replaced.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -28,13 +28,13 @@ __all__ = ["incompatibilities", "last_epoch", "read_runs"]
 _EPOCH_AT = PREFIX.size
 _EPOCH_BYTES = 4
 _USUAL_BYTES = 256
-"""Up to here a record counts as one."""
+"""Records up to this size count as one."""
 
 
 def read_runs(consumer: KafkaConsumer) -> None:
-    """Have a consumer's ``poll`` return `Columns` in place of records.
+    """Make a consumer's ``poll`` return `Columns` instead of records.
 
-    Partitions whose fetch begins with batches of the old formats still come as records.
+    Partitions whose fetch begins with batches in old formats still come as records.
     """
     fetcher = consumer._fetcher
     fetcher.PartitionRecords = _maker(fetcher.PartitionRecords)
@@ -51,9 +51,9 @@ def _maker(record_by_record: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Taken:
-    """Some records of a fetch: as long as they are many, and a single item to go through.
+    """Some records of a fetch: has the length of many, but is iterated as one item.
 
-    Long ones count for several, so that a poll ends when enough bytes have come.
+    Long records count as several, so that a poll ends when enough bytes have come.
     """
 
     __slots__ = ("_columns", "_len")
@@ -71,7 +71,7 @@ class _Taken:
 
 
 class PartitionRuns:
-    """In place of ``Fetcher.PartitionRecords``: one partition's answer to a fetch."""
+    """Replaces ``Fetcher.PartitionRecords``: one partition's part of a fetch response."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class PartitionRuns:
         return self._runs is not None
 
     def take(self, n: int) -> _Taken | tuple[()]:
-        """Return up to ``n`` records, fewer where a run ends; all that follows is left."""
+        """Return up to ``n`` records, fewer at the end of a run; the rest is kept."""
         if self._runs is None:
             return ()
         try:
@@ -128,7 +128,7 @@ class PartitionRuns:
         return _Taken(run)
 
     def drain(self) -> None:
-        """Let go of what is left."""
+        """Drop what is left."""
         if self._runs is not None:
             self._runs = self._rest = None
             if self._metric_aggregator is not None:
@@ -152,7 +152,7 @@ def _epochs(buffer: bytes) -> Iterator[tuple[int, int]]:
         epoch_at = at + _EPOCH_AT
         epoch = int.from_bytes(buffer[epoch_at : epoch_at + _EPOCH_BYTES], "big", signed=True)
         yield base_offset, epoch
-        at += max(PREFIX.size + length, HEADER.size)  # a lying length is decode_batches' to tell
+        at += max(PREFIX.size + length, HEADER.size)  # decode_batches reports a wrong length
 
 
 def last_epoch(buffer: bytes) -> int:
@@ -171,7 +171,7 @@ _READS = {
     (Fetcher, "_on_partition_records_drain"): ("bytes_read", "topic_partition"),
     (MemoryRecords, "size_in_bytes"): ("_buffer",),
 }
-"""The code that meets `PartitionRuns` and `_Taken`, and what it uses of them."""
+"""The code that uses `PartitionRuns` and `_Taken`, and the names it uses."""
 
 _TAKES = {
     Fetcher.PartitionRecords: (
@@ -182,5 +182,5 @@ _TAKES = {
 
 
 def incompatibilities() -> list[str]:
-    """Return one sentence for each thing in kafka-python that is not where it was."""
+    """Return one sentence for each part of kafka-python that has moved."""
     return compatible.incompatibilities(_READS, _TAKES, {Fetcher.PartitionRecords: PartitionRuns})

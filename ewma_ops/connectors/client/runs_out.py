@@ -1,8 +1,8 @@
-"""Whole runs of records into kafka-python's producer, as columns.
+"""Appends whole batches to kafka-python's producer, as columns.
 
 May touch kafka-python's inside; must not know connections, or where the records come from. Retries,
 idempotence, transactions and the splitting of batches stay the producer's own: only the class that
-fills a batch has another in its place, which holds columns until the batch is sent.
+fills a batch is replaced, by one that holds columns until the batch is sent.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -36,8 +36,8 @@ from ewma_ops.wire.records import (
 __all__ = ["append", "incompatibilities"]
 
 _RECORD_BYTES = 16
-"""What a record takes beside key, value and headers: up to 21, mostly 7 to 12."""
-_SPREAD = 1.1  # equal numbers of records differ a little in size
+"""Bytes of a record besides key, value and headers: up to 21, mostly 7 to 12."""
+_SPREAD = 1.1  # batches of equal counts differ a little in size
 
 _newest: WeakKeyDictionary[RecordAccumulator, RunBatch] = WeakKeyDictionary()
 """The batch that was opened last in each accumulator."""
@@ -48,16 +48,16 @@ def append(
 ) -> tuple[list[Any], int]:
     """Queue records to be sent; return kafka-python's futures, and about how many bytes.
 
-    There is one future for each batch that some of the records are in: that of the last of them.
+    Each batch with some of the records has one future: that of the last of them.
     If a batch has to be split, the futures of the others are added to the list before that one
-    is done. Without ``wake`` they are sent when the sender is woken, and do not linger then.
+    is done. Without ``wake`` they are sent, without lingering, when the sender is woken.
 
     Raises
     ------
     MessageSizeTooLargeError
         If a record is larger than ``max_request_size``.
     TypeError
-        If a key, a value or a header is not what Kafka takes.
+        If a key, a value or a header has a type that Kafka does not take.
     ValueError
         If the columns differ in length.
     """
@@ -88,7 +88,7 @@ def _append(
     size: int,
     futures: list[Any],
 ) -> bool:
-    """Put records into the last batch of the queue, or into a new one; tell whether to wake."""
+    """Add records to the last batch of the queue, or to a new one; return whether to wake."""
     with accumulator._tp_lock(tp):
         if accumulator._closed:
             raise kafka_errors.IllegalStateError("RecordAccumulator is closed")
@@ -109,14 +109,14 @@ def _append(
 
 
 def _lingers(batch: RunBatch | None, linger_s: float) -> bool:
-    """Tell whether a batch lingers: when that is over, the sender looks at all there is by now."""
+    """Return whether a batch lingers: afterwards the sender looks at everything that has come."""
     if batch is None or batch.drained is not None or batch.attempts:
         return False
     return bool(time.monotonic() - batch.last_attempt < linger_s)
 
 
 def _pieces(records: ProducerRecords, limit: int) -> Iterator[tuple[ProducerRecords, int]]:
-    """Cut records so that each piece takes up to ``limit`` bytes, or is a single record."""
+    """Split records into pieces of up to ``limit`` bytes, or of a single record."""
     n = len(records)
     size = _size(records)
     if size <= limit or n == 1:
@@ -131,7 +131,7 @@ def _pieces(records: ProducerRecords, limit: int) -> Iterator[tuple[ProducerReco
 
 
 def _size(records: ProducerRecords) -> int:
-    """Return about how many bytes the records take; refuse what could not be encoded later."""
+    """Return about how many bytes the records take; refuse those that cannot be encoded."""
     n = len(records.values)
     if len(records.keys) != n or (records.headers is not None and len(records.headers) != n):
         raise ValueError(f"columns differ in length: {len(records.keys)} keys, {n} values")
@@ -159,7 +159,7 @@ def _header_size(headers: Headers) -> int:
 
 
 class RunRecords:
-    """In place of ``MemoryRecordsBuilder``: columns until the batch is taken off its queue."""
+    """Replaces ``MemoryRecordsBuilder``: columns until the batch leaves its queue."""
 
     producer_id = producer_epoch = base_sequence = -1
 
@@ -174,10 +174,10 @@ class RunRecords:
         self._batch: bytearray | None = None
 
     def append(self, *_: object) -> None:
-        """Take no single record: kafka-python then opens a batch of its own kind."""
+        """Refuse single records: kafka-python then opens a batch of its own."""
 
     def skip(self, _: int) -> None:
-        """Do nothing: it is there for kafka-python's own tests."""
+        """Do nothing: it exists for kafka-python's own tests."""
 
     def try_extend(self, records: ProducerRecords, size: int) -> bool:
         """Add records if there is room."""
@@ -191,7 +191,7 @@ class RunRecords:
     def set_producer_state(
         self, producer_id: int, producer_epoch: int, base_sequence: int, is_transactional: bool
     ) -> None:
-        """Remember for whom, and after what, the batch is sent."""
+        """Set the producer id, epoch and sequence number of the batch."""
         if self._batch is not None:
             raise kafka_errors.IllegalStateError("the batch has been encoded")
         self.producer_id, self.producer_epoch = producer_id, producer_epoch
@@ -219,7 +219,7 @@ class RunRecords:
         return self._batch
 
     def records(self) -> MemoryRecords:
-        """Return the encoded batch as kafka-python reads it."""
+        """Return the encoded batch as kafka-python's records."""
         return MemoryRecords(self.buffer())
 
     def next_offset(self) -> int:
@@ -227,15 +227,15 @@ class RunRecords:
         return self._count
 
     def size_in_bytes(self) -> int:
-        """Return the size of the batch: about, until it is encoded."""
+        """Return the size of the batch; an estimate until it is encoded."""
         return self._size
 
     def is_full(self) -> bool:
-        """Tell whether the batch had better be sent now."""
+        """Return whether the batch is full enough to be sent now."""
         return self._batch is not None or self._size >= self._limit_bytes // 2
 
     def compression_rate(self) -> float:
-        """Return the size sent as a share of the size before compression, about."""
+        """Return the approximate ratio of compression."""
         return self._size / self._whole
 
 
@@ -263,7 +263,7 @@ class RunBatch(ProducerBatch):  # type: ignore[misc]  # kafka-python has no type
 
     @property
     def _record_futures(self) -> list[Any]:
-        # Asked for only to split the batch: then each record may have a fate of its own.
+        # Called only to split the batch: then records may succeed or fail separately.
         if self._every is None:
             self._every = []
             for end, last, futures in self._runs:
@@ -274,7 +274,7 @@ class RunBatch(ProducerBatch):  # type: ignore[misc]  # kafka-python has no type
 
     @_record_futures.setter
     def _record_futures(self, _: list[Any]) -> None:
-        """Leave it: kafka-python's constructor begins with an empty list."""
+        """Do nothing: kafka-python's constructor sets an empty list."""
 
     def _future(self, index: int) -> Any:
         now_ms = time.time_ns() // 1_000_000
@@ -298,7 +298,7 @@ _READS = {
     (KafkaProducer, "send"): ("_accumulator", "_sender", "wakeup"),
     (Sender, "_produce_request"): ("buffer",),
 }  # fmt: skip
-"""The code that meets `RunBatch` and `RunRecords`, and what it uses of them."""
+"""The code that uses `RunBatch` and `RunRecords`, and the names it uses."""
 
 _TAKES = {
     ProducerBatch: ("tp", "records", "now"),
@@ -310,7 +310,7 @@ _TAKES = {
 
 
 def incompatibilities(producer: KafkaProducer) -> list[str]:
-    """Return one sentence for each thing in kafka-python that is not where it was."""
+    """Return one sentence for each part of kafka-python that has moved."""
     found = compatible.incompatibilities(_READS, _TAKES, {MemoryRecordsBuilder: RunRecords})
     if found:
         return found

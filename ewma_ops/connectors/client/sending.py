@@ -1,12 +1,12 @@
-"""The sender of ``KafkaProducer`` with short ways for what it does at every request.
+"""The sender of ``KafkaProducer`` with shortcuts for what it does at every request.
 
 May touch kafka-python's inside; must not know connections, or what is in a record. Queues,
 sequence numbers, retries and time-outs stay the producer's own.
 
-While little is written the thread that writes does what the sender's own thread would, which only
-looks in once a second: to wake that one for each request, and again for the answer, costs more than
-the requests. Where somebody waits for answers, or much is written, the thread is called back; and
-where the loop has several steps to take, as to connect or to authenticate again.
+While little is written, the writing thread does the work of the sender's own thread, which only
+checks once a second: waking it for each request, and again for the answer, costs more than the
+requests. The sender's thread takes over when somebody waits for answers, when much is written, and
+when the loop has several steps to take, such as to connect or to authenticate again.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -40,11 +40,11 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAIT_MS = 1000.0
 _LOOKS_IN_S = 1.0
 _SENDS = (TransactionState.READY, TransactionState.UNINITIALIZED)
-"""States in which records are sent; the second where a producer was given its id by somebody."""
+"""States in which records are sent; the second one for a producer whose id was given to it."""
 
 
 class Sending:
-    """Has a producer's sender make requests of bytes, in one of two threads.
+    """Makes a producer's sender build requests as bytes, in one of two threads.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Sending:
         self._net, self._cluster = self._client._net, sender._metadata
         self._acks, self._timeout_ms = sender.config["acks"], sender.config["request_timeout_ms"]
         self._transactions = sender._transaction_manager
-        self._serving = threading.Lock()  # held by whoever serves the sockets
+        self._serving = threading.Lock()  # held by the thread that serves the sockets
         self._asked = self._lent = self._at_once = False
         self._called_back = threading.Event()
         self._served: dict[int | None, tuple[KafkaConnection, bool]] = {}
@@ -73,16 +73,16 @@ class Sending:
         self._client.send, self._client.poll = self._send_request, self._poll
 
     def serve(self) -> bool:
-        """Send what there is, and take what answers have come, in this thread if that may be.
+        """Send what there is and take the answers that have come, in this thread if possible.
 
-        Else the sender's own thread is woken. Returns whether this is to be called again, since
-        answers are still to come.
+        Else wake the sender's own thread. Returns whether to call this again, because answers are
+        pending.
         """
         if not self._lent:
             self._asked = True
             self._wake()
             return False
-        if self._serving.acquire(blocking=False):  # else its own thread looks in: let it go on
+        if self._serving.acquire(blocking=False):  # else its own thread is at work: let it continue
             try:
                 if self._lent and self._guarded(self._serve_here):
                     return bool(self._client.in_flight_request_count())
@@ -92,23 +92,23 @@ class Sending:
         return False
 
     def _serve_here(self) -> bool:
-        """Do what there is to do now; return whether nothing is left but to wait for answers."""
+        """Do the work that is due; return whether only answers are pending."""
         if self._serve_shortly():
             return True
         if self._accumulator.has_undrained():
             self._serve_at_once()
         else:
             sockets.serve(self._net, 0.0)
-        if self._has_steps_to_take():  # as where TLS waits until it can write
+        if self._has_steps_to_take():  # for example, TLS waits until it can write
             sockets.serve(self._net, 0.0)
         return self._is_done()
 
     def _serve_shortly(self) -> bool:
-        """Take answers and send what was written, if all is as usual; return whether it was.
+        """Take answers and send what was written, in the usual case; return whether it applied.
 
-        The sender's round looks at every partition several times, mostly for what is seldom there:
-        batches that are tried again or have expired, brokers that are not ready. Its own thread
-        makes that round when it looks in, and at once where something is not as usual.
+        The sender's full round visits every partition several times, mostly for rare things:
+        batches that are retried or expired, brokers that are not ready. Its own thread makes that
+        round once a second, and at once in an unusual case.
         """
         for connection in list(self._client._manager._conns.values()):
             if connection.in_flight_requests and not sockets.take(connection):
@@ -172,7 +172,7 @@ class Sending:
             heapq.heappush(self._sender._in_flight_batches[tp], (batch.created, batch))
 
     def call_back(self) -> None:
-        """Have the sender's own thread serve, at once."""
+        """Make the sender's own thread serve, at once."""
         self._asked = False
         if self._lent:
             self._lent = False
@@ -181,7 +181,7 @@ class Sending:
             self._wake()
 
     def _run(self) -> None:
-        """Do what is the sender's to do: called by its own thread, again and again."""
+        """Do the sender's work: called by its own thread in a loop."""
         if self._lent and not self._called_back.wait(_LOOKS_IN_S):
             with self._serving:
                 if not self._guarded(self._serve_at_once):
@@ -191,11 +191,11 @@ class Sending:
         self._called_back.clear()
         with self._serving:
             self._run_once()
-        # What this thread has sent it takes the answer to: nobody else was told of that.
+        # This thread takes the answers to its own requests: no other knows of them.
         waits = self._has_steps_to_take() or self._client.in_flight_request_count()
         if self._asked and not self._transactional and not waits:
             self._lent = True
-            # Whoever has come since saw that it was not, and leaves it to this thread.
+            # Threads that came meanwhile saw that it was not, and leave the work to this one.
             if not self._asked or self._accumulator.has_undrained():
                 self._lent = False
 
@@ -204,7 +204,7 @@ class Sending:
         return self._transactions is not None and self._transactions.is_transactional()
 
     def _has_steps_to_take(self) -> bool:
-        """Return whether the loop is to go on soon, and perhaps several times."""
+        """Return whether the loop has to run again soon, perhaps several times."""
         return bool(self._net._ready) or any(
             connection.initializing
             or connection._reauth.is_reauthenticating
@@ -213,7 +213,7 @@ class Sending:
         )
 
     def _serve_at_once(self) -> bool:
-        """Do a round of the sender without waiting; return whether that was all there is to do."""
+        """Do one round of the sender without waiting; return whether no work is left."""
         self._at_once = True
         try:
             self._run_once()
@@ -235,7 +235,7 @@ class Sending:
         wait_ms: float = self._send_data(now)
         if self._at_once:
             return 0.0
-        # It would look a second time whether there is more to send, each time.
+        # It would check a second time for more to send, at every round.
         if wait_ms > 0 or self._accumulator.has_undrained():
             return min(wait_ms, _LONGEST_WAIT_MS)
         due_ms = self._accumulator.next_expiry_time_ms - time.monotonic() * 1000
@@ -305,9 +305,9 @@ _READS = {
     (KafkaConnection, "send_request"): ("initializing", "_reauth", "is_reauthenticating"),
     (KafkaTCPTransport, "write"): ("_write_buffer",),
 }  # fmt: skip
-"""The code that meets what is put in its place here, and what it uses of it."""
+"""The code that uses our replacements, and the names it uses."""
 
 
 def incompatibilities() -> list[str]:
-    """Return one sentence for each thing in kafka-python that is not where it was."""
+    """Return one sentence for each part of kafka-python that has moved."""
     return sockets.incompatibilities() + compatible.incompatibilities(_READS, {}, {})

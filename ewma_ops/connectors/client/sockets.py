@@ -1,9 +1,9 @@
-"""What kafka-python's loop does for a request of bytes and its answer, without a task for each.
+"""Sends requests of bytes and takes their answers, without a task of kafka-python's loop.
 
-May touch kafka-python's inside; must not know what is asked or answered. While records trickle in,
-its tasks, timers and buffers take longer than all that is done with the records. What is not as
-usual, as a part of an answer, a connection that is being made or TLS, is left to its own loop,
-which finds everything as if it had been there all the time.
+May touch kafka-python's inside; must not know the content. While records trickle in, the loop's
+tasks, timers and buffers take longer than all work on the records. Unusual cases, such as a partial
+answer, a connection that is being opened, or TLS, are left to the loop, which finds the state that
+it would have left itself.
 """
 
 # ruff: noqa: SLF001 - kafka-python's inside
@@ -37,7 +37,7 @@ _HAS_EPOLL = hasattr(selectors, "EpollSelector")
 
 _NO_TIMER = Task(lambda: None)
 _NO_TIMER.state = TaskState.DONE
-"""In the place of the timer of each request: one timer of a connection looks after all of them."""
+"""Replaces the timer of each request: one timer for all requests of a connection."""
 
 
 def send(connection: KafkaConnection, frame: Frame) -> Any:
@@ -71,7 +71,7 @@ def send(connection: KafkaConnection, frame: Frame) -> Any:
 
 
 def _look_after(connection: KafkaConnection) -> None:
-    """End a connection whose oldest answer is overdue; else look again when that would be."""
+    """Close a connection whose oldest answer is overdue; else check again when it would be."""
     if connection.closed:
         return
     oldest = next(iter(connection.in_flight_requests), None)
@@ -87,7 +87,7 @@ def _look_after(connection: KafkaConnection) -> None:
 
 
 def serve(net: NetworkSelector, timeout_s: float) -> None:
-    """Wait for answers and take them, as a turn of the loop does; for up to ``timeout_s``."""
+    """Wait up to ``timeout_s`` for answers and take them, as a turn of the loop does."""
     selector = net._selector
     if net._ready or not _HAS_EPOLL or not isinstance(selector, Selector):
         net._poll_once(timeout_s)
@@ -101,14 +101,14 @@ def serve(net: NetworkSelector, timeout_s: float) -> None:
     came = selector.came(timeout_s)
     transports = [selector.transport_of(fd) if event == _EPOLLIN else None for fd, event in came]
     if None in transports:
-        net._poll_once(0)  # the kernel tells it the same
+        net._poll_once(0)  # the kernel reports it the same way
         return
     for transport in transports:
         _receive(transport)
 
 
 def take(connection: KafkaConnection) -> bool:
-    """Take what answers have come; return False, having done nothing, where that is the loop's."""
+    """Take the answers that have come; return False, with nothing done, to leave it to the loop."""
     transport = connection.transport
     if type(transport) is not KafkaTCPTransport or not connection.connected:
         return False
@@ -119,7 +119,7 @@ def take(connection: KafkaConnection) -> bool:
 
 
 def _receive(transport: Any) -> None:
-    """Take what has come on a connection, as its task does that waits for it, and goes on to."""
+    """Take what has come on a connection, as its waiting task would."""
     data, error = transport._sock_recv()
     if error is not None:
         transport.abort(error=error)
@@ -137,7 +137,7 @@ def _receive(transport: Any) -> None:
 
 
 def _take_answer(connection: KafkaConnection, data: memoryview) -> bool:
-    """Take an answer that is whole and alone, to a request of bytes; return whether it was."""
+    """Take a single whole answer to a request of bytes; return whether it was one."""
     parser, in_flight = connection.parser, connection.in_flight_requests
     asked = parser.in_flight_requests
     if parser._receiving or parser._header.tell() or not asked or not in_flight:
@@ -156,7 +156,7 @@ def _take_answer(connection: KafkaConnection, data: memoryview) -> bool:
     answer.seek(BODY_AT)
     try:
         found = frame.decode(answer)
-    except (ValueError, struct.error):  # it is met again, and told
+    except (ValueError, struct.error):  # it is met again, and reported
         return False
     asked.popleft()
     _, future, _, _, timer = in_flight.popleft()
@@ -193,9 +193,9 @@ _READS = {
     (NetworkSelector, "_schedule_tasks"): ("_scheduled",),
     (NetworkSelector, "cancel"): ("DONE",),
 }  # fmt: skip
-"""The code that is done the work of here, and what it uses."""
+"""The code that is replaced here, and the names it uses."""
 
 
 def incompatibilities() -> list[str]:
-    """Return one sentence for each thing in kafka-python that is not where it was."""
+    """Return one sentence for each part of kafka-python that has moved."""
     return compatible.incompatibilities(_READS, {}, {})

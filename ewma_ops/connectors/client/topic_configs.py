@@ -1,6 +1,6 @@
-"""How topics are configured, and what of it takes away what the flow promises.
+"""Configuration of topics, and the settings that break the flow's promises.
 
-Knows the settings of topics that bear on delivery; must not know what is read or written.
+Knows the settings of topics that affect delivery; must not know what is read or written.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ __all__ = ["Concern", "Use", "concerns", "refuse_or_warn"]
 _log = logging.getLogger(__name__)
 
 SHORT_RETENTION_MS = 3_600_000
-"""A restart may take an hour: somebody has to notice, and to repair something."""
+"""A restart may take an hour: somebody has to notice the failure and repair it."""
 
 _HOUR_MS = 3_600_000
 _warned: set[str] = set()
 
 
 class Use(NamedTuple):
-    """What a topic is for; ``exact`` is whether its events must be there once.
+    """The use of a topic; ``exact`` is whether its events must be there exactly once.
 
-    ``largest_bytes`` is what the largest record needs, and ``smaller`` how to need less.
+    ``largest_bytes`` is what the largest record needs, and ``smaller`` how to reduce that.
     """
 
     topic: str
@@ -43,17 +43,17 @@ class Use(NamedTuple):
 
 
 class Concern(NamedTuple):
-    """Something about a topic; ``grave`` breaks a promise, the rest weakens one."""
+    """A problem of a topic; a ``grave`` one breaks a promise, others weaken one."""
 
     text: str
     grave: bool = False
 
 
 def concerns(client: Mapping[str, object], uses: list[Use]) -> list[Concern]:
-    """Ask for the settings of topics, and return what is wrong with them.
+    """Ask for the settings of topics, and return the problems with them.
 
-    Where a broker does not say, as it may not let the user ask or not know the question, one
-    concern says what was not checked. A topic that does not exist is not the subject here.
+    If a broker does not answer, because the user lacks permission or it does not know the request,
+    one concern says what was not checked. Missing topics are not reported here.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def concerns(client: Mapping[str, object], uses: list[Use]) -> list[Concern]:
 
 
 def refuse_or_warn(client: Mapping[str, object], uses: list[Use]) -> None:
-    """Raise what is grave, and log the rest once in this process; errors as of :func:`concerns`."""
+    """Raise grave problems, and log the rest once per process; errors as for :func:`concerns`."""
     for concern in sorted(concerns(client, uses), key=lambda concern: not concern.grave):
         if concern.grave:
             raise ConfigError(concern.text)
@@ -97,8 +97,8 @@ def _unknown(uses: list[Use], why: str) -> Concern:
     topics = ", ".join(use.topic for use in uses)
     return Concern(
         f"the settings of {topics} are not checked (cleanup.policy, retention.ms, "
-        "min.insync.replicas), as the broker does not say them; a user needs the permission "
-        f"DescribeConfigs on topics ({why})"
+        "min.insync.replicas), because the broker does not report them; grant the user "
+        f"DescribeConfigs on these topics ({why})"
     )
 
 
@@ -109,8 +109,9 @@ def _of_cleanup(
     if compacted and use.exact:
         table = use.role.replace(" ", "_")
         yield Concern(
-            f"topic {use.topic!r} ({table}.topic) is compacted: events vanish from it, and cannot "
-            "be told from missing ones after a restart. Run kafka-configs.sh --bootstrap-server "
+            f"topic {use.topic!r} ({table}.topic) is compacted: events are removed from it, and "
+            "cannot be distinguished from missing ones after a restart. Run kafka-configs.sh "
+            "--bootstrap-server "
             f"{servers_of(client)} --alter --entity-type topics --entity-name {use.topic} "
             "--add-config cleanup.policy=delete, or name another topic, or set output.delivery = "
             '"at-least-once" for a job that starts over',
@@ -131,9 +132,9 @@ def _of_cleanup(
         )
     if use.record_time and settings.get("message.timestamp.type") == "LogAppendTime":
         yield Concern(
-            f"topic {use.topic!r} has message.timestamp.type = LogAppendTime: the time of a "
-            "reading is when the broker got it, as input.time is left out; name the payload field "
-            "with the time of the event in input.time"
+            f"topic {use.topic!r} has message.timestamp.type = LogAppendTime: because input.time "
+            "is left out, the time of a reading is when the broker received it; set input.time to "
+            "the field with the time of the event"
         )
 
 
@@ -150,8 +151,8 @@ def _of_replicas(
         )
     elif replicas == 1 and brokers > 1:
         yield Concern(
-            f"topic {use.topic!r} has one replica on a cluster of {brokers} brokers: what is on a "
-            "disk that fails is lost; create it with --replication-factor 3"
+            f"topic {use.topic!r} has one replica on a cluster of {brokers} brokers: a disk that "
+            "fails loses data; create it with --replication-factor 3"
         )
     elif writes and replicas > 1 and needed == 1:
         yield Concern(
@@ -161,7 +162,7 @@ def _of_replicas(
     elif writes and replicas > 1 and needed == replicas:
         yield Concern(
             f"topic {use.topic!r} has min.insync.replicas = {needed} of {replicas} replicas: "
-            "nothing can be written while one broker is away; set min.insync.replicas to "
+            "nothing can be written while one broker is down; set min.insync.replicas to "
             f"{replicas - 1}"
         )
     if settings.get("unclean.leader.election.enable") == "true":

@@ -1,4 +1,4 @@
-"""Look topics up, create them, and notice that one that is read was deleted.
+"""Look topics up, create them, and notice when one in use was deleted.
 
 Knows what brokers say of topics; must not know what is read or written.
 """
@@ -48,7 +48,7 @@ KEEPS_TO_THEM = (
     "where the records that it has written are; to write to all, start with a new recovery "
     "directory and another output topic"
 )
-"""Why a flow does not write to partitions that were added to its topic, and how it would."""
+"""Why a flow does not write to partitions added to its topic, and how to make it."""
 _WRITE_AGAIN = (
     "To write all of them again and in order, empty it (delete it and create it once more) and "
     "start with a new recovery directory: the flow then begins where input.start says"
@@ -57,7 +57,7 @@ _WRITE_AGAIN = (
 _ANSWER_TIMEOUT_S = 10.0
 _MOST_LISTED = 5
 _VANISHED_S = 10.0
-"""How long a topic may be missing, as it can be while brokers start, before it has vanished."""
+"""How long a topic may be missing, as happens while brokers start, before it counts as deleted."""
 
 
 def partition_count(client: Mapping[str, object], topic: str) -> int:
@@ -66,7 +66,7 @@ def partition_count(client: Mapping[str, object], topic: str) -> int:
 
 
 def describe_topic(client: Mapping[str, object], topic: str) -> TopicView:
-    """Look a topic up: its partitions, and its id, which a later topic of its name does not have.
+    """Look a topic up: its partitions, and its id, which a later topic of that name lacks.
 
     Never creates it.
 
@@ -81,7 +81,7 @@ def describe_topic(client: Mapping[str, object], topic: str) -> TopicView:
 
 
 def listed(topics: Iterable[str]) -> str:
-    """Return the names of topics for a message, of many the first ones.
+    """Return the names of topics for a message; if there are many, the first ones.
 
     Examples
     --------
@@ -126,14 +126,14 @@ def describe_topics(
 
 
 def matching_topics(client: Mapping[str, object], pattern: str) -> list[str]:
-    """Return the topics whose whole name matches a regular expression, none of Kafka's own.
+    """Return the topics whose whole name matches a regular expression, except Kafka's own.
 
     Raises
     ------
     TopicError
         If there is none.
     BrokerError, ConfigError
-        As of :func:`describe_topic`.
+        As for :func:`describe_topic`.
     """
     with connect_admin(client) as admin, translating_errors(client, "listing the topics"):
         names = admin.list_topics()
@@ -141,7 +141,7 @@ def matching_topics(client: Mapping[str, object], pattern: str) -> list[str]:
     if not found:
         raise TopicError(
             f"no topic at {servers_of(client)} matches input.topic_pattern = {pattern!r}: create "
-            "one, correct the pattern, or have the user granted Describe on the topics"
+            "one, correct the pattern, or grant the user Describe on the topics"
         )
     return sorted(found)
 
@@ -171,7 +171,7 @@ def largest_record(client: Mapping[str, object], topic: str) -> int | None:
     """Return how many bytes a record of a topic may have: key, value and headers together.
 
     That is the topic's ``max.message.bytes``, or ``kafka.max_request_size`` where that is less,
-    without what a batch of one record has beside it. Whether it is compressed does not count.
+    minus the overhead of a batch of one record. Whether it is compressed does not count.
     ``None`` where the brokers do not report it. Errors as of :func:`topic_configs`.
     """
     limit = topic_configs(client, topic, "max.message.bytes").get("max.message.bytes", "")
@@ -193,12 +193,12 @@ _NOT_TOLD = (
 
 
 def create_topic(client: Mapping[str, object], topic: str, partitions: int) -> None:
-    """Create a topic, replicated as the broker does by default; do nothing if it exists.
+    """Create a topic with the broker's default replication; do nothing if it exists.
 
     Raises
     ------
     BrokerError, ConfigError
-        As of :func:`partition_count`.
+        As for :func:`partition_count`.
     """
     new = NewTopic(topic, partitions, -1)
     with connect_admin(client) as admin, translating_errors(client, f"creating topic {topic!r}"):
@@ -219,7 +219,7 @@ class TopicWatch:
     written
         Whether the flow writes to it, rather than reads it.
     optional
-        Whether the flow goes on without it where it vanishes, or is another one of its name.
+        Whether the flow goes on without it if it is deleted or replaced.
     """
 
     def __init__(
@@ -235,17 +235,17 @@ class TopicWatch:
 
     @property
     def missing(self) -> bool:
-        """Whether brokers said when last looked at that there is no such topic."""
+        """Whether brokers last said that there is no such topic."""
         return self._missing_since is not None
 
     def look(self, view: TopicView, now: float) -> None:
-        """Take notice of what brokers say of it at a time in seconds, of any clock.
+        """Check what brokers say of it at a time in seconds, of any clock.
 
         Raises
         ------
         TopicError
-            If it has been missing for long, or is another topic of the same name; one that is
-            optional is ``gone`` then, for good.
+            If it has been missing for long, or is another topic of the same name; an optional one
+            is then ``gone`` for good.
         """
         try:
             self._look(view, now)
@@ -255,11 +255,11 @@ class TopicWatch:
             self.leave()
 
     def leave(self) -> None:
-        """Have the flow go on without it, and say so."""
+        """Mark it as gone, and log that the flow continues without it."""
         self.gone = True
         _log.warning(
-            "topic %r was deleted: the flow goes on without it; what was not read of it is lost, "
-            "and one that is created again is read as a new topic",
+            "topic %r was deleted: the flow continues without it; its unread records are lost, and "
+            "a topic created again is read as a new one",
             self._topic,
         )
 
@@ -283,7 +283,7 @@ class TopicWatch:
             self._partitions = view.partitions
 
     def replaced(self) -> TopicError:
-        """Return what to raise where the topic is another one of the same name."""
+        """Return the error for a topic that was replaced by another one of the same name."""
         if self._written:
             return TopicError(
                 f"topic {self._topic!r} was deleted and created again, or truncated, while the "

@@ -1,4 +1,4 @@
-"""Why a connection to a broker failed: what was seen on the way, and which sentence says it.
+"""Why a connection to a broker failed: records the failures, and explains them.
 
 Knows the last failure of each broker's address in this process; must not know what is sent, nor
 kafka-python's inside.
@@ -20,7 +20,7 @@ from ewma_ops.secrets.masking import Secret, masked
 __all__ = ["Attempt", "clear", "explain", "note", "patient", "refusal"]
 
 PATIENCE_S = 120.0
-"""How long a refused user is tried again, where the password may be about to change."""
+"""How long a refused user is retried, if the password may be about to change."""
 
 _TELLING_S = 60.0
 _OUT_OF_TIME = (kafka_errors.RequestTimedOutError, kafka_errors.KafkaTimeoutError)
@@ -29,7 +29,7 @@ _HTTP = b"HTTP"
 
 
 class Attempt(NamedTuple):
-    """A connection that failed; ``bootstrap`` tells a configured address from an advertised one.
+    """A connection that failed; ``bootstrap`` marks a configured address, not an advertised one.
 
     ``greeted`` is whether the broker had answered before it closed the connection.
     """
@@ -49,8 +49,8 @@ _refused_since: dict[tuple[str, ...], float] = {}
 def note(servers: object, node: object, attempt: Attempt) -> None:
     """Remember that a connection failed.
 
-    An attempt that ran out of time does not replace one shortly before it that says more: the last
-    one before a time-out is cut short by it.
+    An attempt that timed out does not replace a recent one that says more, because the time-out
+    cuts the last attempt short.
     """
     failed, now = _failed.setdefault(_key(servers), {}), time.monotonic()
     before, noted_at = failed.get(node, (None, 0.0))
@@ -64,7 +64,7 @@ def note(servers: object, node: object, attempt: Attempt) -> None:
 
 
 def clear(config: Mapping[str, object], node: object) -> None:
-    """Forget the failure of an address that answers, and that the user was refused."""
+    """Forget the failure of an address that answers, and a refusal of the user."""
     _failed.get(_key(config["bootstrap_servers"]), {}).pop(node, None)
     user = _user(config)
     _accepted.add(user)
@@ -72,10 +72,10 @@ def clear(config: Mapping[str, object], node: object) -> None:
 
 
 def patient(config: Mapping[str, object], error: BaseException) -> bool:
-    """Return whether a user who was refused just now, with this error, is to be tried again.
+    """Return whether to retry a user who was just refused with this error.
 
-    For two minutes after the first refusal, if this process was let in before or if a secret is
-    read from a file: then another password may have been given out, and not everywhere yet.
+    For two minutes after the first refusal, if this process was accepted before or reads a secret
+    from a file: a new password may not have reached every broker yet.
     """
     if isinstance(error, _REFUSED[1:]):
         return False
@@ -88,12 +88,12 @@ def patient(config: Mapping[str, object], error: BaseException) -> bool:
 
 
 def refusal(error: BaseException, client: Mapping[str, object], *, final: bool = True) -> EwmaError:
-    """Return what to raise where a broker knows who asks, and refuses."""
+    """Return the error for a broker that refuses the user."""
     servers, what = servers_of(client), _text(error)
     if isinstance(error, kafka_errors.IllegalSaslStateError):
         tls = "SSL" in str(client.get("security_protocol"))
         return ConfigError(
-            f"the listener at {servers} does not ask for a user: set kafka.security_protocol = "
+            f"the listener at {servers} does not authenticate users: set kafka.security_protocol = "
             f'"{"SSL" if tls else "PLAINTEXT"}", or connect to the port of its SASL listener '
             f"({what})"
         )
@@ -116,11 +116,11 @@ def refusal(error: BaseException, client: Mapping[str, object], *, final: bool =
 
 
 def explain(client: Mapping[str, object], doing: str) -> EwmaError | None:
-    """Return what to raise where no broker answered in time; None if nothing is known of it."""
+    """Return the error if no broker answered in time; None if nothing is known about the cause."""
     failed = _failed.get(_key(client.get("bootstrap_servers")), {})
     attempts = [attempt for attempt, _ in failed.values()]
     for attempt in attempts:
-        if isinstance(attempt.error, EwmaError):  # a token could not be had
+        if isinstance(attempt.error, EwmaError):  # no token could be fetched
             return attempt.error
         if isinstance(attempt.error, _REFUSED):
             return refusal(attempt.error, client, final=False)
@@ -129,9 +129,9 @@ def explain(client: Mapping[str, object], doing: str) -> EwmaError | None:
         if not attempt.bootstrap and not _mismatch(attempt, client):
             at = f"{attempt.host}:{attempt.port}"
             return BrokerError(
-                f"{doing}: the cluster at {servers} says that a broker of it is at {at}, and "
-                f"that cannot be reached from here ({_text(attempt.error)}): start that broker; if "
-                "it runs, correct its advertised.listeners to an address that its clients can reach"
+                f"{doing}: the cluster at {servers} advertises a broker at {at}, which cannot be "
+                f"reached from here ({_text(attempt.error)}): start that broker; if "
+                "it runs, set its advertised.listeners to an address that clients can reach"
             )
     for attempt in attempts:
         if (mismatch := _mismatch(attempt, client)) is not None:
@@ -147,7 +147,7 @@ _REFUSED = (
 
 
 def _mismatch(attempt: Attempt, client: Mapping[str, object]) -> str | None:
-    """Say which protocol was spoken to a listener of another one."""
+    """Describe a protocol that the listener does not speak."""
     protocol = str(client.get("security_protocol", "PLAINTEXT"))
     sasl, tls = protocol.startswith("SASL"), protocol.endswith("SSL")
     at = f"the listener at {attempt.host}:{attempt.port}"
@@ -159,7 +159,7 @@ def _mismatch(attempt: Attempt, client: Mapping[str, object]) -> str | None:
             "the file of its authority; or connect to the port of a listener without TLS"
         )
     if start == _HTTP:
-        return f"{at} is a web server and no Kafka broker: correct kafka.bootstrap_servers"
+        return f"{at} is a web server, not a Kafka broker: correct kafka.bootstrap_servers"
     if tls and isinstance(attempt.error.__context__, ssl.SSLError):
         wanted = "SASL_PLAINTEXT" if sasl else "PLAINTEXT"
         return (
@@ -169,7 +169,8 @@ def _mismatch(attempt: Attempt, client: Mapping[str, object]) -> str | None:
     if attempt.greeted and not sasl:
         wanted = "SASL_SSL" if tls else "SASL_PLAINTEXT"
         return (
-            f"{at} answered and then closed the connection, as one does that asks for a user: set "
+            f"{at} answered and then closed the connection, as a listener that authenticates users "
+            "does: set "
             f'kafka.security_protocol = "{wanted}", sasl_mechanism, sasl_plain_username and '
             "sasl_plain_password"
         )
@@ -177,7 +178,7 @@ def _mismatch(attempt: Attempt, client: Mapping[str, object]) -> str | None:
 
 
 def _frame_start(error: BaseException) -> bytes:
-    """Return the first bytes of an answer that kafka-python took for the length of a frame."""
+    """Return the first bytes of an answer, which kafka-python read as the length of a frame."""
     number = str(error).rpartition("frame length: ")[2].rstrip(")'")
     return int(number).to_bytes(4, "big", signed=True) if number.lstrip("-").isdigit() else b""
 
@@ -187,7 +188,7 @@ def _key(servers: object) -> str:
 
 
 def _user(config: Mapping[str, object]) -> tuple[str, ...]:
-    """Return who connects where; of a secret from a file only where it is read from."""
+    """Return user and servers; for a secret from a file only its path."""
     names = ("bootstrap_servers", "sasl_plain_username", "sasl_plain_password")
     return tuple(repr(config.get(name)) for name in names)
 

@@ -1,8 +1,9 @@
-"""The turns of a worker: what it writes in one of them is sent when the turn is over.
+"""The turns of a worker: what it writes in one turn is sent at the end of the turn.
 
 Knows threads and calls; must not know who reads or writes. A worker writes to several partitions in
-a turn. Whoever sends each at once makes a request of each; whoever waits a while for more is late,
-and woken once more. The source is asked once a turn, before anything else: it tells when one ends.
+a turn. Sending each write at once would make a request of each; waiting a while for more would add
+latency and a wake-up. The source is called first in each turn, so it knows when the previous one
+ended.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Callable
 __all__ = ["at_end", "at_next_end", "end", "is_awaited", "tell", "tell_no_more"]
 
 _due: dict[int, dict[Callable[[], None], None]] = {}
-"""What is to be called at the end of the turn, by the thread that tells of its turns."""
+"""Calls due at the end of the turn, by the thread that announces its turns."""
 _due_next: dict[int, dict[Callable[[], None], None]] = {}
 _awaited: set[int] = set()
-"""Threads whose turn had better not last long, as something is measured until it ends."""
+"""Threads whose turn should be short, because a measurement lasts until it ends."""
 
 
 def tell() -> None:
@@ -25,14 +26,14 @@ def tell() -> None:
 
 
 def tell_no_more() -> None:
-    """Note that this thread ends no more turns; calls what is due."""
+    """Note that this thread ends no more turns; make the calls that are due."""
     end()
     _due.pop(threading.get_ident(), None)
     _due_next.pop(threading.get_ident(), None)
 
 
 def at_end(call: Callable[[], None]) -> bool:
-    """Have something called once when this turn ends; return False if nobody will tell."""
+    """Call something once when this turn ends; return False if this thread announces no turns."""
     due = _due.get(threading.get_ident())
     if due is None:
         return False
@@ -41,7 +42,7 @@ def at_end(call: Callable[[], None]) -> bool:
 
 
 def at_next_end(call: Callable[[], None], *, soon: bool = False) -> None:
-    """Have something that is called at the end of a turn called at the end of the next one too.
+    """From within a call at the end of a turn: repeat it at the end of the next one.
 
     ``soon`` asks for that to come soon, should there be nothing to do.
     """
@@ -52,12 +53,12 @@ def at_next_end(call: Callable[[], None], *, soon: bool = False) -> None:
 
 
 def is_awaited() -> bool:
-    """Return whether the end of this turn is to come soon."""
+    """Return whether this turn should end soon."""
     return threading.get_ident() in _awaited
 
 
 def end() -> None:
-    """Call what is due, as the turn is over, or is about to take long."""
+    """Make the calls that are due: the turn is over, or is about to take long."""
     thread = threading.get_ident()
     due = _due.get(thread)
     _awaited.discard(thread)

@@ -1,19 +1,19 @@
-"""Which records an output partition has already: what makes a delivery exactly once.
+"""Which records an output partition already has: what makes delivery exactly once.
 
 Knows where records came from in the input and where they are in the output; must not know
-sockets, Bytewax or what is in a record. Every step is a pure change of a few arrays.
+sockets, Bytewax or what is in a record. Every step changes a few arrays and has no other effect.
 
-Each record carries its identity in a header: the job, and where in the input it is from, which is
-a message and which one of its readings. After a crash the flow goes on from its last durable epoch
-and makes some records again, bit for bit. Those that the topic has are recalled by reading the end
-of the topic back; they are left out, and only the others are sent.
+Each record carries its identity in a header: the job, and its origin in the input, a message and
+which of its readings. After a crash the flow resumes from its last durable epoch and makes some
+records again, bit for bit. Those that the topic has are recalled by reading the end of the topic
+back; only the others are sent.
 
     base      where to read back from: everything before it is of epochs that are durable
     pending   identities from before ``base`` which the flow has not made again yet
     recalled  pending, and what was read back from ``base`` on
 
-The set is exact. The highest offset of each source partition would not do: records of different
-series overtake one another on their way, so that one is there and an earlier one is not.
+The set is exact. The highest offset of each source partition would not suffice: records of
+different series overtake one another, so one can be there while an earlier one is missing.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from ewma_ops.wire.records import Headers, LikeHeaders
 __all__ = ["IDENTITY_HEADER", "Ledger", "LedgerState", "identities", "origin_of", "origins_of"]
 
 IDENTITY_HEADER = "ewma"
-"""Short, as it is on every event."""
+"""Short, because every event has it."""
 
 _VERSION = 2
 _KIND = "sink partition"
 _ORDINALS = " ordinals"
-"""Ends the name of a column of ordinals in a sealed state."""
+"""Suffix of the names of columns of ordinals in a sealed state."""
 _FEW = 16
-"""Up to here one by one is quicker than NumPy's calls."""
+"""Up to this many, one by one is faster than NumPy's calls."""
 _PACKED = struct.Struct(">IiqQ")
 _IDENTITY = np.dtype([("job", ">u4"), ("partition", ">i4"), ("offset", ">i8"), ("ordinal", ">u8")])
 
@@ -57,8 +57,8 @@ _IDENTITY = np.dtype([("job", ">u4"), ("partition", ">i4"), ("offset", ">i8"), (
 class LedgerState(NamedTuple):
     """A ledger between two epochs.
 
-    ``pending`` holds a sorted column of what is from each source partition, as `packed` makes it.
-    ``fenced`` is whether a transaction kept others out who would write after the read-back.
+    ``pending`` holds a sorted column for each source partition, as `packed` makes it.
+    ``fenced`` is whether a transaction kept others from writing after the read-back.
     """
 
     version: int
@@ -67,7 +67,7 @@ class LedgerState(NamedTuple):
     fenced: bool = False
 
     def sealed(self) -> bytes:
-        """Return it as Bytewax keeps it."""
+        """Return it as bytes for Bytewax."""
         columns: dict[str, NDArray[Any]] = {}
         for partition, column in self.pending.items():
             columns[str(partition)], ordinals = unpacked(column)
@@ -79,7 +79,7 @@ class LedgerState(NamedTuple):
 
     @classmethod
     def opened(cls, data: object) -> LedgerState:
-        """Make a state of what :meth:`sealed` returned; `StateError` if it is damaged."""
+        """Restore a state from :meth:`sealed`; `StateError` if it is damaged."""
         numbers, columns = open_sealed(data, _KIND)
         pending = {
             int(name): packed(offsets, columns.get(name + _ORDINALS))
@@ -90,16 +90,16 @@ class LedgerState(NamedTuple):
 
 
 class Ledger:
-    """What one output partition has of the records that the flow is going to make.
+    """Which of the records that the flow will make one output partition already has.
 
     Parameters
     ----------
     state
         What :meth:`close_epoch` returned at the end of the epoch before the resumed one.
     start_offsets
-        Where the flow began, by source partition: it makes nothing of what is before.
+        Where the flow began, by source partition: it makes no records of earlier input.
     fenced
-        As of :class:`LedgerState`.
+        As for :class:`LedgerState`.
 
     Examples
     --------
@@ -138,7 +138,7 @@ class Ledger:
         return sum(map(len, self._recalled.values()))
 
     def recall(self, origins: Origins) -> None:
-        """Note records that the topic has; sorted when they are first asked for."""
+        """Record what the topic has; sorted when first asked for."""
         ordinals = origins.ordinals
         for partition, places in origins.by_partition():
             offsets = origins.offsets[places]
@@ -148,11 +148,11 @@ class Ledger:
                 self._unsorted.setdefault(partition, []).append(packed(offsets[ahead], own))
 
     def reached(self, end: int) -> None:
-        """Note that the topic was read back up to ``end``, or written up to it."""
+        """Record that the topic was read back, or written, up to ``end``."""
         self.end = max(self.end, end)
 
     def admit(self, origins: Origins) -> NDArray[np.bool_]:
-        """Note records that the flow has made; return which of them the topic does not have."""
+        """Record what the flow has made; return which of these records the topic lacks."""
         if self._unsorted:
             self._sort()
         offsets, ordinals = origins.offsets, origins.ordinals
@@ -204,7 +204,7 @@ class Ledger:
         return LedgerState(_VERSION, self.base, dict(self._recalled), self._fenced)
 
     def _sort(self) -> None:
-        """Take in what was recalled since the last time: all of it at once."""
+        """Merge what was recalled since the last call, all at once."""
         for partition, found in self._unsorted.items():
             if partition in self._recalled:
                 found.append(self._recalled[partition])
@@ -263,7 +263,7 @@ def _few_identities(job: int, origins: Origins) -> bytes:
 def origins_of(
     job: int, headers: Sequence[Headers], topics: Collection[int] = (0,)
 ) -> tuple[NDArray[np.intp], Origins]:
-    """Return which records are of a job, by place, and where in the input each is from.
+    """Return the places of the records that belong to a job, and the origin of each.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def origins_of(
     headers
         Those of each record.
     topics
-        Numbers of the input topics: a record of another topic is not the job's.
+        Numbers of the input topics: records of other topics are not the job's.
     """
     at, found = [], []
     for i, named in enumerate(headers):
@@ -296,7 +296,7 @@ def origins_of(
 
 
 def origin_of(headers: Headers) -> tuple[int, int] | None:
-    """Return partition and offset, in the input, that the identity in some headers names.
+    """Return the input partition and offset that an identity in some headers names.
 
     None without one. The topic is not among it: it is in the job's hash.
     """

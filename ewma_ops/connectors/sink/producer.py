@@ -1,4 +1,4 @@
-"""One producer and what it has not had acknowledged yet, for the parts of one worker.
+"""One producer and its unacknowledged records, for the parts of one worker.
 
 Knows the producer's futures and transactions; must not know Bytewax, nor what is in a record.
 """
@@ -40,9 +40,9 @@ _IN_FLIGHT_FUTURES = 16_384
 """Kept small: a future is some ten objects that the garbage collector visits."""
 _IN_FLIGHT_BYTES = 16 << 20
 _MANY_RECORDS = 1_000
-"""From here on records are sent while the worker writes to other partitions."""
+"""From this size on, records are sent while the worker writes to other partitions."""
 _PATIENCE_S = 10.0
-"""What is waited beyond kafka-python's own delivery time-out, should that fail to fire."""
+"""How long to wait beyond kafka-python's own delivery time-out, should that fail to fire."""
 _CLOSE_S = 10.0
 _FENCED = (
     kafka_errors.ProducerFencedError,
@@ -66,20 +66,20 @@ _REFUSALS: dict[type[Exception] | tuple[type[Exception], ...], str] = {
         "grant the user Write on topic {topic!r}, and IdempotentWrite where brokers want it"
     ),
     kafka_errors.PolicyViolationError: (
-        "ask who runs the brokers what their policy for topic {topic!r} wants"
+        "ask the operators of the brokers for their policy for topic {topic!r}"
     ),
     (kafka_errors.UnsupportedForMessageFormatError, kafka_errors.UnsupportedCompressionTypeError): (
         "remove message.format.version from topic {topic!r}, or set another "
         "kafka.compression_type (now {compression_type})"
     ),
-    kafka_errors.InvalidTopicError: "write to a topic whose name Kafka takes, not {topic!r}",
+    kafka_errors.InvalidTopicError: "write to a topic with a valid name, not {topic!r}",
 }
-"""What a broker refuses for good, and what has to be changed so that it does not."""
+"""Errors for which a broker always refuses a record, and the fix of each."""
 
 
 class _Sent(NamedTuple):
     futures: list[Any]
-    n_futures: int  # at first: a batch that is split adds some
+    n_futures: int  # at first: splitting a batch adds some
     partition: int
     size: int
 
@@ -87,21 +87,21 @@ class _Sent(NamedTuple):
 class Producer:
     """Write to some partitions of a topic with one producer.
 
-    ``ends`` holds, for each partition, the offset after the last record acknowledged; and
-    ``partitions`` which ones use the outlet: the last one to release it closes it.
+    ``ends`` holds, for each partition, the offset after the last acknowledged record, and
+    ``partitions`` the ones that use the outlet: the last to release it closes it.
 
     Parameters
     ----------
     client, topic
-        As of the sink.
+        As for the sink.
     view
-        What brokers said of the topic when the flow started.
+        The topic as brokers described it when the flow started.
     transactional_id
         Makes everything between two calls of :meth:`wait_for_acks` one transaction.
     transaction_s
         Seconds after which the brokers abort a transaction that is not committed.
     fence
-        What all producers of a run write with, without transactions; None for an id of its own.
+        The fence that all producers of a run write with, without transactions; None for none.
     """
 
     def __init__(
@@ -129,14 +129,14 @@ class Producer:
         if fence is not None:
             stand_behind(self._kafka, fence)
         self._options: dict[str, Any] = self._kafka.config
-        # Who lets records linger longer than that has a reason to.
+        # A user's longer linger time is kept.
         self._gathers = self._options["linger_ms"] <= PRODUCER["linger_ms"]
         self._patience_s = self._options["delivery_timeout_ms"] / 1000 + _PATIENCE_S
         with translating_errors(client, f"looking up topic {topic!r}"):
             self._kafka.partitions_for(topic)
 
     def write(self, partition: int, records: ProducerRecords) -> None:
-        """Hand records to the producer; wait while too much is not acknowledged."""
+        """Hand records to the producer; wait while too much is unacknowledged."""
         self._raise_failure()
         if not len(records):
             return
@@ -151,7 +151,7 @@ class Producer:
             raise self._fail(partition, error, sent=False) from error
         futures[-1].add_errback(partial(self._note, partition))
         if records.appended_ms is not None:
-            self._measured = True  # by when its acknowledgement is taken
+            self._measured = True  # when its acknowledgement is overdue
             futures[-1].add_callback(partial(acknowledged, records.appended_ms))
         self._sent.append(_Sent(futures, len(futures), partition, size))
         self._futures += len(futures)
@@ -163,11 +163,11 @@ class Producer:
             turns.at_next_end(self._serve, soon=self._measured)
 
     def true_end(self, partition: int) -> int:
-        """Return where a partition ends, by a record that is written there and never seen.
+        """Return where a partition ends, by writing a record there that nobody sees.
 
-        Brokers may list too low an end, and fetch as if it were. But when they acknowledge a
-        record, what is before it can be read, or soon; and with a transactional id nothing of an
-        older run can come after it. The record is taken back: its transaction is aborted.
+        Brokers may list too low an end, and fetch as if it were. But once they acknowledge a
+        record, everything before it can be read, or soon can; and with a transactional id nothing
+        of an older run can follow it. Its transaction is then aborted.
         """
         try:
             self._kafka.begin_transaction()
@@ -179,7 +179,7 @@ class Producer:
         return int(offset)
 
     def wait_for_acks(self) -> None:
-        """Wait until everything is acknowledged, and committed where that is asked, or raise."""
+        """Wait until everything is acknowledged, and committed if asked, or raise."""
         self._wait_down_to(0, 0)
         if self._in_transaction:
             (partition,) = self.partitions
@@ -191,7 +191,7 @@ class Producer:
         self._topic_watch.look(view_of(self._kafka, self.topic), time.monotonic())
 
     def reached(self, partition: int, end: int) -> None:
-        """Note that a partition goes on to ``end`` at least: what is written comes after it."""
+        """Record that a partition reaches ``end`` at least: what is written comes after it."""
         self.ends[partition] = max(end, self.ends.get(partition, 0))
 
     def release(self, partition: int) -> None:
@@ -201,13 +201,13 @@ class Producer:
             self.close()
 
     def close(self) -> None:
-        """Wait, for a short while, for what is under way; never raises."""
+        """Wait briefly for unacknowledged records; never raises."""
         if self.closed:
             return
         self.closed = True
         self._patience_s = _CLOSE_S
         try:
-            # Only a snapshot may commit a transaction; and what was raised has been reported.
+            # Only a snapshot may commit a transaction; and the errors were reported.
             if not self._in_transaction and not self._raised:
                 self.wait_for_acks()
         except Exception as error:  # noqa: BLE001 - a raise in close aborts the process
@@ -239,10 +239,10 @@ class Producer:
                     raise future.exception
             except Exception as error:
                 raise self._fail(oldest.partition, error, sent=True) from error
-        # -1 where the broker does not tell; a batch that was split has put others behind the last.
+        # -1 if the broker does not say; a split batch has put others after the last.
         offsets = [future.value.offset for future in oldest.futures]
         if 0 <= min(offsets) < self.ends.get(oldest.partition, 0):
-            # Before what the topic had already: it is another one, which the client may not know.
+            # Before earlier records: the topic was replaced, and the client may not know yet.
             self._failure = self._topic_watch.replaced()
             self._raise_failure()
         self.reached(oldest.partition, max(offsets) + 1)
@@ -251,7 +251,7 @@ class Producer:
         self._bytes -= oldest.size
 
     def _note(self, partition: int, error: Exception) -> None:
-        # Called by the producer's thread. The first failure is the cause of those that follow.
+        # Called by the producer's thread. The first failure causes those that follow.
         if self._failure is None:
             self._failure = self._worded(partition, error, sent=True)
 
@@ -277,8 +277,8 @@ class Producer:
                 refusal = "raise kafka.max_request_size (now {max_request_size} bytes)"
             fix = refusal.format(topic=self.topic, **self._options)
             return RefusedError(
-                f"{what}. The broker will not take it later either: {fix}, then start the flow "
-                "again, which goes on with this record"
+                f"{what}. The broker will not accept it later either: {fix}, then start the flow "
+                "again, which continues with this record"
             )
         if isinstance(error, _FENCED):
             fix = "another run of this job has taken over: let only one run at a time"
@@ -290,7 +290,5 @@ class Producer:
                 f"(now {self._options['delivery_timeout_ms']})"
             )
         else:
-            fix = "see what the broker says of it" if sent else "it cannot be sent as it is"
-        return DeliveryError(
-            f"{what}; {fix}. The flow stops here, and writes it again when it is started again"
-        )
+            fix = "see the broker's log" if sent else "it cannot be sent in this form"
+        return DeliveryError(f"{what}; {fix}. The flow stops, and writes it again when restarted")

@@ -1,4 +1,4 @@
-"""Read the end of an output partition back, to see what the run before this one left there.
+"""Reads the end of an output partition back, to find what the previous run wrote.
 
 Knows offsets, high watermarks and how long a dead client's last request may linger; must not know
 Bytewax, or what is done with the records.
@@ -38,7 +38,7 @@ _AFTER_AGAIN = 0.5
 _POLL_S = 0.1
 _LOOK_UP_MS = 10_000
 _PATIENCE_S = 60.0
-"""How long a partition may stand still before its end, as it can while its leader moves."""
+"""How long reading may make no progress before the end, as happens while a leader moves."""
 _REPORT_S = 5.0
 _CLOSE_S = 5.0
 
@@ -77,7 +77,7 @@ class Stretch(NamedTuple):
 
 
 class Reading:
-    """How far one partition was read back; ``error`` is what ended that early, if anything did."""
+    """How far one partition was read back; ``error`` is what ended it early, if anything."""
 
     def __init__(self, tp: TopicPartition, first: int, end: int, quiet_at: float) -> None:
         self.tp = tp
@@ -93,7 +93,7 @@ class Reading:
     def move(
         self, records: Sequence[Any], position: int, watermark: int | None, now: float
     ) -> Stretch | None:
-        """Note what a poll has brought; return it, if it was anything."""
+        """Record the result of a poll; return it if it is not empty."""
         self._watermark = watermark
         self.end = max(self.end, watermark or 0)
         if position > self.reached or records:
@@ -102,11 +102,12 @@ class Reading:
         return None
 
     def settle(self, began: float, now: float) -> float | None:
-        """End the reading if a poll that ``began`` then shows that; return when to look up its end.
+        """End the reading if a poll that began at ``began`` shows it; return when to look up its
+        end.
 
         ``None`` where the end is not reached, or was looked up after the settle time.
         """
-        # A watermark that lags hides what is there; beyond the end none is told.
+        # A lagging watermark hides records; beyond the end none is reported.
         if self.reached < self.end or self._watermark is None or self._watermark < self.reached:
             self.stuck = now > self._moved_at + _PATIENCE_S
             return None
@@ -115,7 +116,7 @@ class Reading:
         return None if self._quiet else self._quiet_at
 
     def looked_up(self, end: int, now: float) -> None:
-        """Note the end that brokers list.
+        """Record the end that brokers list.
 
         Some list too low an end, others fetch with an old watermark: both are asked.
         """
@@ -125,7 +126,7 @@ class Reading:
             self.error = _short(self.tp, self.reached, self.end, max(end, self._watermark or 0))
 
     def report(self, now: float) -> None:
-        """Log from time to time how far it is."""
+        """Log the progress now and then."""
         if now > self._reported_at + _REPORT_S:
             self._reported_at = now
             _log.info(
@@ -182,7 +183,7 @@ class Readback:
         Raises
         ------
         BrokerError, ConfigError
-            If one does not answer, or the broker refuses the user.
+            If a leader does not answer, or refuses the user.
         """
         tps = [TopicPartition(self._topic, partition) for partition in range(partitions)]
         asked_at = time.monotonic()
@@ -210,9 +211,9 @@ class Readback:
     def read(
         self, partition: int, base: int, *, until: int = 0, quiet_at: float = 0.0
     ) -> Iterator[Stretch]:
-        """Yield what there is from ``base`` on; ends when nothing more can be on its way.
+        """Yield the records from ``base`` on; ends when no more can come.
 
-        That is not before ``until``, which is known to be there, and not before the moment
+        That is neither before offset ``until``, which is known to exist, nor before the moment
         ``quiet_at``.
 
         Raises
@@ -230,7 +231,7 @@ class Readback:
                 raise reading.error
 
     def begin(self, partition: int, base: int, *, until: int = 0, quiet_at: float = 0.0) -> Reading:
-        """Have :meth:`poll` read a partition too, as :meth:`read` does; errors as of that."""
+        """Make :meth:`poll` read a partition too, as :meth:`read` does, with the same errors."""
         tp = TopicPartition(self._topic, partition)
         begins, ends = self.look_up(tp)
         begin, end = begins[tp], ends[tp]
@@ -251,7 +252,8 @@ class Readback:
         return reading
 
     def poll(self) -> Iterator[tuple[Reading, Stretch]]:
-        """Yield what has come of the readings that were begun; tells those apart that end."""
+        """Yield what has come for the partitions that were begun, and which of them are
+        complete."""
         if self._idle_until and not self._idled():
             return
         with translating_errors(self._client, f"reading topic {self._topic!r} back"):
@@ -273,13 +275,13 @@ class Readback:
                 self._consumer.assign(list(self._readings))
 
     def _idled(self) -> bool:
-        """Sleep a little where nothing is to be done but to wait; return whether that is over."""
+        """Sleep a little if there is nothing to do but wait; return whether the wait is over."""
         idle_s = self._idle_until - time.monotonic()
         if idle_s > 0:
             time.sleep(min(_POLL_S, idle_s))
             return False
         self._idle_until = 0.0
-        # Now, and not after another poll, which at the end of a topic takes its time.
+        # Now, not after another poll, which blocks at the end of a topic.
         self._note_ends([*self._readings.values()], time.monotonic())
         return True
 
@@ -293,7 +295,7 @@ class Readback:
         times = [at for at in due.values() if at is not None]
         stuck = [reading for reading in due if reading.stuck]
         if len(times) == len(due) and min(times, default=now) > now:
-            self._idle_until = min(times)  # all wait for what may come late
+            self._idle_until = min(times)  # all wait for late appends
             return
         asked = [reading for reading, at in due.items() if at is not None and at <= now] + stuck
         if asked:
@@ -303,7 +305,7 @@ class Readback:
         try:
             return poll_records(self._consumer, int(_POLL_S * 1000))
         except kafka_errors.OffsetOutOfRangeError:
-            # Beyond a watermark that lags, or beyond the end: patience tells which.
+            # Beyond a lagging watermark, or beyond the end: waiting shows which.
             time.sleep(_POLL_S)
         except kafka_errors.RetriableError:
             time.sleep(_POLL_S)
@@ -315,10 +317,10 @@ def _short(tp: TopicPartition, reached: int, end: int, now_ends: int) -> BrokerE
     if now_ends >= end:
         return BrokerError(
             f"{where} cannot be read back beyond offset {reached}, and it goes on to {end}: a "
-            "broker is away, or another program keeps a transaction open on it"
+            "broker is down, or another program keeps a transaction open on it"
         )
     return TopicError(
-        f"{where} ends at offset {now_ends}, and the flow had written up to {end}: the topic was "
-        "truncated, or deleted and created again; what it had is lost, and to write all of it "
-        "again start with a new recovery directory and a new output topic"
+        f"{where} ends at offset {now_ends}, but the flow had written up to {end}: the topic was "
+        "truncated, or deleted and created again; its records are lost; to write them again, start "
+        "with a new recovery directory and a new output topic"
     )

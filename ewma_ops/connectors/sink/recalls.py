@@ -1,7 +1,7 @@
-"""What the partitions of an output topic have already, read back side by side in a thread.
+"""Reads the partitions of an output topic back, side by side in a thread.
 
-Knows when a partition's ledger is begun and when it is complete; must not know Bytewax, or what is
-done with a ledger then.
+Knows when a partition's ledger is begun and when it is complete; must not know Bytewax, or the use
+of a ledger.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from ewma_ops.wire.records import Headers
 __all__ = ["Recall", "Recalls"]
 
 _FRESH_S = 5.0
-"""How old a complete ledger may be when its part is built: another run, of which this one cannot
-know, may have written since."""
+"""How old a complete ledger may be when its part is built: another run may have written since."""
 _CLOSE_S = 10.0
 
 
 class Recall:
-    """The ledger of one partition, complete some time after it was begun."""
+    """The ledger of one partition, complete some time after its read-back began."""
 
     def __init__(self, partition: int, ledger: Ledger, until: int, quiet_at: float) -> None:
         self.partition = partition
@@ -35,7 +34,7 @@ class Recall:
         self._ended = threading.Event()
 
     def wait(self) -> Ledger:
-        """Return the complete ledger; raise what has ended the reading of its partition."""
+        """Return the complete ledger; raise the error that ended the reading, if any."""
         self._ended.wait()
         if self._error is not None:
             raise self._error
@@ -43,37 +42,37 @@ class Recall:
 
     @property
     def base(self) -> int:
-        """Where to read from."""
+        """The offset to read from."""
         return self._ledger.base
 
     @property
     def fresh(self) -> bool:
-        """Whether it is under way, or complete since a short while only."""
+        """Whether it is under way, or has just completed."""
         if self.ended_at is None:
             return True
         return self._error is None and time.monotonic() < self.ended_at + _FRESH_S
 
     def take(self, origins: Origins, end: int) -> None:
-        """Recall what was read."""
+        """Add what was read."""
         self._ledger.recall(origins)
         self._ledger.reached(end)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Have :meth:`wait` return."""
+        """Make :meth:`wait` return."""
         if self.ended_at is None:
             self.ended_at, self._error = time.monotonic(), error
             self._ended.set()
 
 
 class Recalls:
-    """Reads back the partitions that are asked for, with one consumer, while the engine starts.
+    """Reads back requested partitions, with one consumer, while the engine starts.
 
     Parameters
     ----------
     connect
-        Makes the reader: when there is something to read, and not before.
+        Makes the reader, once there is something to read.
     origins_of
-        The origins of the job's own records among those with some headers.
+        Returns the origins of the job's own records, by their headers.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class Recalls:
     ) -> None:
         self._connect = connect
         self._origins_of = origins_of
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._new: list[Recall] = []
         self._by_partition: dict[int, Recall] = {}
         self._thread: threading.Thread | None = None
@@ -92,7 +91,7 @@ class Recalls:
     def begin(
         self, partition: int, ledger: Ledger, *, until: int = 0, quiet_at: float = 0.0
     ) -> Recall:
-        """Begin to read a partition back, from the base of its ledger on; see `Readback.read`."""
+        """Begin to read a partition back, from the base of its ledger; see `Readback.read`."""
         recall = Recall(partition, ledger, until, quiet_at)
         with self._lock:
             self._by_partition[partition] = recall
@@ -106,13 +105,13 @@ class Recalls:
         return recall
 
     def pop(self, partition: int) -> Recall | None:
-        """Return what was begun for a partition, once, unless it is too old to be relied upon."""
+        """Return the recall begun for a partition, once, unless it is too old to rely on."""
         with self._lock:
             recall = self._by_partition.pop(partition, None)
         return recall if recall is not None and recall.fresh else None
 
     def close(self) -> None:
-        """Forget what was begun, and end the thread; never raises."""
+        """Drop everything, and end the thread; never raises."""
         with self._lock:
             self._by_partition = {}
             self._closing = True
@@ -124,7 +123,7 @@ class Recalls:
         under_way: dict[Reading, Recall] = {}
         new: list[Recall] | None = []
         reader: Readback | None = None
-        error: BaseException = RuntimeError("the partition is read back no longer")
+        error: BaseException = RuntimeError("the partition is no longer read back")
         try:
             while (new := self._adopt(under_way)) is not None:
                 reader = reader or self._connect()
@@ -140,7 +139,7 @@ class Recalls:
             error = raised
         left = [*under_way.values(), *(new or ())]
         with self._lock:
-            if self._thread is threading.current_thread():  # else another one reads what is new
+            if self._thread is threading.current_thread():  # else another thread reads what is new
                 self._thread = None
                 left += self._new
                 self._new = []
@@ -150,7 +149,7 @@ class Recalls:
             reader.close()
 
     def _adopt(self, under_way: dict[Reading, Recall]) -> list[Recall] | None:
-        """Return what was begun since the last call; ``None`` when there is nothing to do."""
+        """Return the recalls begun since the last call; ``None`` if there is nothing to do."""
         with self._lock:
             if self._closing:
                 return None

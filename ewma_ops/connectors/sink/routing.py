@@ -1,4 +1,4 @@
-"""By how many partitions a job routed its records to a topic, deduced from the records.
+"""Deduces from the records of a topic by how many partitions a job routed them.
 
 Knows positions, keys and identities; must not know what is in a record, nor how one is routed.
 """
@@ -23,17 +23,18 @@ __all__ = ["Route", "by_key", "by_source", "routed_partitions"]
 _log = logging.getLogger(__name__)
 
 Route = Callable[[Sequence["bytes | None"], Origins], "NDArray[np.int64]"]
-"""Numbers of records, by key and origin: modulo the partitions, each says which one it is for."""
+"""Hashes of records, by key and origin: modulo the number of partitions, each gives its
+partition."""
 
 
 def by_key(keys: Sequence[bytes | None], origins: Origins) -> NDArray[np.int64]:  # noqa: ARG001
-    """Return the hash of each key, as Kafka's default partitioner takes it."""
+    """Return the hash of each key, as Kafka's default partitioner computes it."""
     hashes = {key: murmur2(key or b"") & 0x7FFFFFFF for key in set(keys)}
     return np.array([hashes[key] for key in keys], np.int64)
 
 
 def by_source(keys: Sequence[bytes | None], origins: Origins) -> NDArray[np.int64]:  # noqa: ARG001
-    """Return the partition that each record was made of, of whichever topic."""
+    """Return the partition of each record's origin, whatever its topic."""
     return partition_of(origins.partitions.astype(np.int64))
 
 
@@ -45,20 +46,20 @@ def routed_partitions(
     route: Route,
     topics: Collection[int] = (0,),
 ) -> int:
-    """Return how many partitions a job must write to, so that it finds again what is there.
+    """Return how many partitions a job must write to, to find its records again.
 
-    As many as the topic has, where nothing of the job is there that says otherwise. A topic that
-    has grown since shows fewer: a record is in the partition that it was written to then, and
-    only the same number leads back to it. Reads the whole topic, some 100,000 records a second.
+    As many as the topic has, if no record of the job says otherwise. If the topic has grown since,
+    it is fewer: a record is in the partition that it was routed to, and only the same number leads
+    back to it. Reads the whole topic, some 100,000 records a second.
 
     Parameters
     ----------
     client
         The ``[kafka]`` table.
     topic, view
-        The topic, and what brokers said of it.
+        The topic, and its description by brokers.
     job
-        Names whose records count, as of the sink.
+        Names the job whose records count, as for the sink.
     route
         How the job chooses partitions.
     topics
@@ -88,7 +89,7 @@ def routed_partitions(
     if not fits:
         raise TopicError(
             f"topic {topic!r} has records of this job in partitions that no single number of "
-            "partitions explains, so that none can be told from what is missing: start with a new "
+            "partitions explains, so missing records cannot be recognized: start with a new "
             "recovery directory and another topic"
         )
     return fits[-1]

@@ -1,7 +1,7 @@
-"""A Kafka topic as a Bytewax sink: every record acknowledged, or the flow stops; and only once.
+"""A Kafka topic as a Bytewax sink: every record acknowledged once, or the flow stops.
 
-Knows Bytewax's parts and epochs, and joins the ledger of a partition with what sends and what
-reads back; must not know what is in a record, nor which partition a key belongs to.
+Knows Bytewax's parts and epochs, and joins a partition's ledger with the producer and the
+read-back; must not know what is in a record, nor which partition a key belongs to.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _log = logging.getLogger(__name__)
 _NEVER = 1 << 62
 _WRITE = STAGES["write"]
 _SMALL = 100_000
-"""Up to so many records a partition is read back before it is known whether it will be written to:
-about a second."""
+"""Partitions with up to this many records, about a second, are read back before it is known whether
+they will be written to."""
 
 Delivery = Literal["exactly-once", "transactional", "at-least-once"]
 
@@ -60,8 +60,8 @@ _TRANSACTION_S = 60.0
 _LONGEST_TRANSACTION_S = 900.0
 """What brokers allow by default (transaction.max.timeout.ms)."""
 _ON_GUARD_S = 120.0
-"""How long a topic is watched for writes of others when others' are all that comes: as long as
-kafka-python by default keeps trying to deliver what it was given."""
+"""How long a topic is watched for writes of others: as long as kafka-python, by default, retries a
+delivery."""
 
 
 class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
@@ -76,32 +76,32 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     ----------
     client
         The ``[kafka]`` table: kafka-python's connection options by their own names.
-        ``delivery_timeout_ms`` (120,000) is how long brokers may be away.
+        ``delivery_timeout_ms`` (120,000) is how long brokers may be down.
     topic
         The topic; it must exist.
     delivery
-        ``"exactly-once"``: records carry their origin in a header, and what the topic has already
-        after a crash is not written again. ``"transactional"``: the same, and each epoch is a
+        ``"exactly-once"``: records carry their origin in a header; after a crash, those that the
+        topic has are not written again. ``"transactional"``: the same, and each epoch is a
         transaction, visible to read_committed readers when it is complete; an older run that is
         still alive is fenced off. A flow may change from ``"exactly-once"`` to this, and not back:
         a run that resumes with ``"exactly-once"`` is refused. ``"at-least-once"``: no header, and
-        records of an epoch that was not durable come twice.
+        after a crash, records of an epoch that was not durable come twice.
     job
-        Names whose records these are, where several jobs share the topic; needed for all but
-        at-least-once. Another name means other records, which are all written.
+        Names the job of these records, if several jobs share the topic; needed except for
+        at-least-once. With another name all records count as new, and are written.
     interval
         Time between two snapshots: how long a transaction stays open.
     start_offsets
-        Where the flow began, by input partition: records of before are not looked out for.
+        Where the flow began, by input partition: records of earlier input are not expected.
     partitions
-        How many of the topic's partitions are written to, the first ones; None for all there are.
-        A flow that resumes must be given the same number, however much the topic has grown: what
-        is in a partition is recalled for that partition alone.
+        How many of the topic's partitions, from the first, are written to; None for all. A flow
+        that resumes must be given the same number, however much the topic has grown: records are
+        recalled for each partition separately.
     input_topics
-        Numbers of the topics that records are made of, where those are several: the upper half of
-        the partitions' numbers in their origins.
+        Numbers of the input topics, if there are several: the upper half of the partitions' numbers
+        in origins.
     view
-        What brokers say of the topic; None to ask them when it is first used.
+        The topic as brokers describe it; None to ask them at first use.
     fence
         With ``"exactly-once"``: what this run writes with, so that brokers refuse what earlier ones
         still send; None where nothing but a lock keeps those away.
@@ -117,8 +117,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     BrokerError
         If no broker answers, or there is no such topic.
     TopicError
-        From the parts: the topic no longer has what was written to it, as after it was deleted
-        and created again.
+        From the parts: the topic lost what was written to it, for example by being deleted and
+        created again.
     StateError
         From the parts: the flow was transactional, and is to resume as exactly-once.
     DeliveryError
@@ -148,7 +148,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         if delivery not in _DELIVERIES:
             raise ConfigError(f"delivery is {delivery!r}: use one of {', '.join(_DELIVERIES)}")
         if not job and delivery != "at-least-once":
-            raise ConfigError(f'job is empty: name the job, as "{delivery}" tells records by it')
+            raise ConfigError(f'job is empty: name the job: "{delivery}" identifies records by it')
         self._client = dict(client)
         self._topic = topic
         self._delivery = delivery
@@ -170,7 +170,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         self._first_reader: Readback | None = None
         self._recalls = Recalls(self._recalls_reader, self._origins_of)
         self._sizes: dict[int, int] = {}
-        for counter in (_RECALLED, _DOUBLED):  # 0 from the start, so that the first one is a change
+        for counter in (_RECALLED, _DOUBLED):  # starts at 0, so that the first count is a change
             counter.labels(topic)
 
     def __repr__(self) -> str:
@@ -183,14 +183,14 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
 
     @property
     def view(self) -> TopicView:
-        """What brokers said of the topic when it was first looked up."""
+        """The topic as brokers described it at first."""
         if self._view is None:
             self._view = self._given or describe_topic(self._client, self._topic)
             if self.partitions > self._view.partitions:
                 raise TopicError(
                     f"topic {self._topic!r} has {self._view.partitions} partitions, and the flow "
                     f"has written to {self.partitions}: it was deleted and created again; empty "
-                    "it and start with a new recovery directory"
+                    "it, and start with a new recovery directory"
                 )
             if self.partitions < self._view.partitions:
                 _log.warning(
@@ -201,15 +201,15 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
                     KEEPS_TO_THEM,
                 )
             if self._delivery != "at-least-once":
-                # Early, so that the settle time passes while the engine starts.
+                # Early, so that the wait for late appends passes while the engine starts.
                 self._first_reader = reader = self._connect_reader()
                 self._quiet_at = reader.quiet_at(self._view.partitions, self._answered_at)
                 self._sizes = reader.sizes
         return self._view
 
     def list_parts(self) -> list[str]:
-        """Return a part name for each partition; begin to read back what is short."""
-        _ = self.view  # which looks the sizes up, also where the number of partitions is given
+        """Return a part name for each partition; begin to read back the short ones."""
+        _ = self.view  # looks up the sizes, even if the number of partitions is given
         partitions = range(self.partitions)
         if self._delivery == "exactly-once":
             # A part without a snapshot is built when its first record waits to be written.
@@ -227,7 +227,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         for_part: str,
         resume_state: bytes | None,
     ) -> _Part:
-        """Begin to write to a partition, having read back what an earlier run left there."""
+        """Begin to write to a partition, after reading back what an earlier run wrote."""
         partition = int(for_part)
         if self._transactional:
             producer = self._transactional_producer(partition)
@@ -251,8 +251,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
             raise
 
     def _shared_producer(self, partition: int) -> Producer:
-        # One outlet for each worker: the worker's thread calls. A part that is there already is
-        # left from an execution that was aborted.
+        # One outlet for each worker: the worker's thread calls. An existing part is left over from
+        # an aborted execution.
         thread = threading.get_ident()
         producer = self._producers.get(thread)
         if producer is not None and partition in producer.partitions:
@@ -288,7 +288,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         return origins_of(self._job, headers, self._input_topics)[1]
 
     def _recalls_reader(self) -> Readback:
-        """Return what has looked the sizes up, or when that is closed another one."""
+        """Return the reader that looked up the sizes, or if it is closed, another one."""
         reader, self._first_reader = self._first_reader, None
         return reader or self._connect_reader()
 
@@ -296,7 +296,7 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         return Readback(self._client, self._topic, committed=self._transactional)
 
     def _reader(self) -> Readback:
-        # One for each worker, connected when it is needed: another one has written to the topic.
+        # One for each worker, connected when needed: when others have written to the topic.
         thread = threading.get_ident()
         reader = self._readers.get(thread)
         if reader is None or reader.closed:
@@ -329,7 +329,7 @@ class _Part(StatefulSinkPartition[ProducerRecords, "bytes | None"]):
 
 
 class _OncePart(_Part):
-    """Exactly once: the ledger says what the partition has already."""
+    """Exactly once: the ledger says what the partition already has."""
 
     def __init__(
         self, producer: Producer, partition: int, recall: Recall, job: int, recalls: Recalls
@@ -341,9 +341,9 @@ class _OncePart(_Part):
         self._recalls = recalls
 
     def wait(self) -> Ledger:
-        """Return the ledger, when the partition is read back; raise what prevents that."""
+        """Return the ledger once the partition is read back, or raise."""
         if self._complete is None:
-            turns.end()  # what others wrote need not wait for this
+            turns.end()  # the search for others' writes need not wait for this
             self._complete = self._recall.wait()
             self._producer.reached(self._partition, self._complete.end)
         return self._complete
@@ -376,10 +376,10 @@ class _OncePart(_Part):
 
 
 class _UnfencedPart(_OncePart):
-    """Exactly once without a fence: looks out for what others append after the read-back.
+    """Exactly once without a fence: watches for appends of others after the read-back.
 
-    Where more offsets are gone than records were sent, somebody else has written. What that was
-    is read: records that this run has not made yet are left out, the others are there twice.
+    If more offsets are used than records were sent, somebody else has written. These records are
+    read: the ones that this run has not made yet are left out, the others are there twice.
     """
 
     def __init__(
@@ -423,7 +423,7 @@ class _UnfencedPart(_OncePart):
         end = self._producer.ends.get(self._partition, 0)
         if end - self._known > self._sent:
             self._look_again(end)
-        elif end - self._known == self._sent:  # else a broker did not tell an offset: wait
+        elif end - self._known == self._sent:  # a broker did not report an offset: wait
             self._known, self._sent = end, 0
         return super().snapshot()
 
@@ -440,7 +440,7 @@ class _UnfencedPart(_OncePart):
         if ours > self._sent:
             _warn_of_doubles(self._producer.topic, self._partition, made - self._sent, ours - made)
         elif time.monotonic() > self._on_guard_until:
-            self._known = _NEVER  # a topic that others write to for good
+            self._known = _NEVER  # a topic that others write to all the time
         self._sent = 0
 
 
@@ -458,7 +458,7 @@ def _warn_of_doubles(topic: str, partition: int, doubled: int, left_out: int) ->
 
 
 def identified(records: ProducerRecords, job: int) -> ProducerRecords:
-    """Return the records with their identity as one more header."""
+    """Return the records with their identity as an additional header."""
     assert records.origins is not None
     own = identities(job, records.origins)
     headers: Sequence[Headers] = own

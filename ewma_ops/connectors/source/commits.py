@@ -1,6 +1,6 @@
-"""Offsets that are durable, committed to the consumer group for those who watch the lag.
+"""Commits durable offsets to the consumer group, for monitoring of the lag.
 
-Knows the consumer's commits; nothing depends on them, so a failure is only logged.
+Nothing depends on these commits, so a failure is only logged.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _LAST_MS = 1000
 
 
 class Commits:
-    """Commit what is durable of topics, with the consumer that reads them, and never wait.
+    """Commits durable offsets of topics with the consumer that reads them; never waits.
 
     Parameters
     ----------
     consumer
         Of the group that offsets are committed to.
     group_id
-        As of the source.
+        As for the source.
     """
 
     def __init__(self, consumer: KafkaConsumer, group_id: str) -> None:
@@ -48,12 +48,12 @@ class Commits:
         self._not_before = 0.0
 
     def durable(self, tp: TopicPartition, offset: int) -> None:
-        """Note that everything before ``offset`` is durable."""
+        """Record that everything before ``offset`` is durable."""
         with self._lock:
             self._durable[tp] = offset
 
     def send(self) -> None:
-        """Commit what was noted, if no commit is under way."""
+        """Commit the recorded offsets, if no commit is under way."""
         if self._committing or time.monotonic() < self._not_before:
             return
         offsets = self._due()
@@ -65,7 +65,7 @@ class Commits:
                 self._on_answer(offsets, error)
 
     def send_last(self) -> None:
-        """Commit what was noted, and wait for a second at most; never raises."""
+        """Commit the recorded offsets, and wait for a second at most; never raises."""
         offsets = self._due()
         if offsets:
             try:
@@ -97,7 +97,8 @@ class Commits:
             )
 
     def _again(self, offsets: Mapping[TopicPartition, Any], error: Exception) -> bool:
-        """Return whether a failure is not logged yet, as while the group's coordinator starts."""
+        """Return whether a failure is not logged yet, because the group's coordinator may be
+        starting."""
         if not isinstance(error, kafka_errors.RetriableError):
             return False
         now = time.monotonic()

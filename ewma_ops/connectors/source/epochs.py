@@ -1,10 +1,10 @@
-"""When an epoch of a worker is about to end, and how long no part has to be asked then.
+"""Predicts when an epoch of a worker ends, and how long parts need not be polled then.
 
 Knows the engine's clock; must not know what is read, or from where.
 
-Until the snapshots of an epoch are durable on all workers the engine asks no part, but looks all
-the time whether it may: a worker that waits for another one keeps a core busy, which the other may
-need. Where a part has said before when it wants to be asked again, the engine sleeps until then.
+Until the snapshots of an epoch are durable on all workers, the engine polls no part, but checks in
+a busy loop whether it may: a worker that waits for another occupies a core, which the other may
+need. If a part said beforehand when it wants to be polled again, the engine sleeps until then.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from datetime import datetime, timedelta, timezone
 __all__ = ["Epochs"]
 
 _SHARE = 0.75
-"""Of the time that the last epoch took to close, which is no less than was slept: with all of it,
-that could never become less."""
+"""Share of the time that the last epoch took to close. That time includes the sleep: with a share
+of 1 it could never decrease."""
 _LEAST_S = 0.001
-"""The engine by itself sleeps as long."""
+"""The engine's own longest sleep."""
 _LONGEST_S = 0.5
-"""One epoch that took long says little about the next one, and nothing is read meanwhile."""
+"""One long epoch says little about the next one, and nothing is read meanwhile."""
 
 
 class Epochs:
-    """The epochs of one worker, as it learns of them from the engine's calls.
+    """The epochs of one worker, inferred from the engine's calls.
 
     Parameters
     ----------
     interval
         Time between two snapshots; ``None`` where there is no other worker to wait for.
     clock
-        Seconds since 1970, by the wall clock: the engine goes by it.
+        Seconds since 1970, by the wall clock: as used by the engine.
     """
 
     def __init__(self, interval: timedelta | None, clock: Callable[[], float] = time.time) -> None:
@@ -45,7 +45,7 @@ class Epochs:
         self._is_last = False
 
     def turn_begins(self) -> None:
-        """Note that the engine asks all parts, before the first of them waits for anything."""
+        """Record that the engine begins to poll all parts, before the first one waits."""
         self._turn, self._awake = self._clock(), None
         self._is_last = (
             self._interval_s is not None
@@ -54,9 +54,9 @@ class Epochs:
         )
 
     def next_awake(self) -> datetime | None:
-        """Return when to ask parts again if the epoch ends with this turn, else None.
+        """Return when to poll parts again if the epoch ends with this turn, else None.
 
-        It is the same for all parts of a turn, so that the next one asks them all.
+        It is the same for all parts of a turn, so that the next turn polls them all.
         """
         if self._is_last and self._awake is None:
             until = self._clock() + self._pause_s
@@ -64,13 +64,13 @@ class Epochs:
         return self._awake
 
     def ends(self) -> None:
-        """Note that the engine has ended an epoch: it does so within the turn."""
+        """Record that the engine has ended an epoch, within the turn."""
         self._began = self._turn
         if self._ended is None:
             self._ended = self._clock()
 
     def is_durable(self) -> None:
-        """Note that the epoch that has ended is durable everywhere."""
+        """Record that the ended epoch is durable everywhere."""
         if self._ended is not None:
             took_s, self._ended = self._clock() - self._ended, None
             self._pause_s = min(_SHARE * took_s, _LONGEST_S)

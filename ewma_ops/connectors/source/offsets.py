@@ -1,6 +1,6 @@
-"""Where the partitions of topics begin and end, and where in each of them reading begins.
+"""Where the partitions of topics begin and end, and where reading of each begins.
 
-Knows a consumer's questions about offsets; must not know threads, or what is read.
+Knows how a consumer looks up offsets; must not know threads, or what is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Start = Literal["earliest", "latest", "committed"] | int
 """Where to begin without a snapshot; a number is a time in milliseconds since the epoch, UTC."""
 
 OnLost = Literal["fail", "earliest"]
-"""What is done where retention has removed records before they were read."""
+"""What to do if retention removed records before they were read."""
 
 _LOST = Counter(
     "ewma_ops_lost_offsets",
@@ -40,12 +40,12 @@ _CLOSE_S = 5.0
 def start_offsets(
     client: Mapping[str, object], inputs: InputTopics, group_id: str, start: Start
 ) -> dict[int, int]:
-    """Return the offset of each partition, by its number, at which a flow begins that begins now.
+    """Return the offset of each partition, by its number, at which a new flow begins.
 
     Parameters
     ----------
     client, group_id, start
-        As of the source.
+        As for the source.
     inputs
         The topics.
 
@@ -74,9 +74,9 @@ class Offsets:
     tps
         The partitions.
     group_id, start, on_lost
-        As of the source.
+        As for the source.
     start_offsets
-        As of the source, by partition.
+        As for the source, by partition.
 
     Raises
     ------
@@ -107,7 +107,7 @@ class Offsets:
             self._ends = consumer.end_offsets(tps, _ANSWER_MS)
             if isinstance(start, int):
                 at = consumer.offsets_for_times(dict.fromkeys(tps, start), _ANSWER_MS)
-                # Without a record that late there is no offset, or one without a time.
+                # If no record is that late, there is no offset, or one without a time.
                 self._timed = {tp: o.offset for tp, o in at.items() if o and o.timestamp >= 0}
 
     def first(self, tp: TopicPartition, resume_state: int | None) -> int:
@@ -116,10 +116,10 @@ class Offsets:
         Raises
         ------
         TopicError
-            If the partition no longer has that offset, unless ``on_lost`` allows for it. That it
-            does not have it yet is known from :meth:`end`.
+            If the partition no longer has that offset, unless ``on_lost`` allows for it.
+            :meth:`end` finds out if it does not have it yet.
         """
-        _LOST.labels(tp.topic, str(tp.partition))  # 0 from the start: the first is then a change
+        _LOST.labels(tp.topic, str(tp.partition))  # starts at 0: the first count is then a change
         begin = self._begins[tp]
         first = self.start(tp) if resume_state is None else resume_state
         if first >= begin:
@@ -129,9 +129,9 @@ class Offsets:
         return _skip(tp, first, begin)
 
     def start(self, tp: TopicPartition) -> int:
-        """Return where a partition begins that was never read: as the source says."""
+        """Return where an unread partition begins, by the options of the source."""
         if self._start_offsets is not None:
-            # A partition that was added later is newer than the job: all of it is to be read.
+            # A partition that was added later is newer than the job: it is read as a whole.
             return self._start_offsets.get(tp, 0)
         if isinstance(self._start, int):
             return int(self._timed.get(tp, self._ends[tp]))
@@ -153,9 +153,9 @@ class Offsets:
         return int(self._begins[tp])
 
     def end(self, tp: TopicPartition, first: int) -> int | None:
-        """Return where a partition ended that is read from ``first``; ``None`` before a fetch.
+        """Return the end of a partition that is read from ``first``; ``None`` before a fetch.
 
-        Not every broker lists its true end: a fetch tells it.
+        Not every broker lists the true end: a fetch reveals it.
 
         Raises
         ------
@@ -171,7 +171,8 @@ class Offsets:
         return end
 
     def skipped(self, error: kafka_errors.OffsetOutOfRangeError) -> bool:
-        """Go on at the beginning of a partition, where that is what happened and is wanted."""
+        """Continue at the beginning of a partition, if retention removed records and ``on_lost``
+        allows it."""
         if self._on_lost == "fail" or not error.args:
             return False
         ((tp, offset),) = error.args[0].items()
@@ -182,7 +183,7 @@ class Offsets:
         return True
 
     def lost(self, error: kafka_errors.OffsetOutOfRangeError) -> TopicError:
-        """Return what to raise where reading ended with such an error."""
+        """Return the error to raise if reading ended with a range error."""
         ((tp, offset),) = error.args[0].items()
         try:
             begin = self._consumer.beginning_offsets([tp])[tp]
@@ -196,7 +197,7 @@ def _skip(tp: TopicPartition, offset: int, begin: int) -> int:
     _LOST.labels(tp.topic, str(tp.partition)).inc(begin - offset)
     _log.warning(
         "retention removed %d offsets (%d to %d) of partition %d of topic %r before they were "
-        "read: going on without them, as input.on_lost says",
+        "read: continuing without them, as input.on_lost says",
         begin - offset,
         offset,
         begin,
@@ -210,7 +211,7 @@ def _lost(tp: TopicPartition, offset: int, begin: int, end: int) -> TopicError:
     if offset < begin:
         happened = (
             f"retention removed {begin - offset} offsets before they were read: lengthen the "
-            'topic\'s retention; to go on without them set input.on_lost = "earliest"'
+            'topic\'s retention; to continue without them set input.on_lost = "earliest"'
         )
     else:
         happened = (

@@ -1,4 +1,4 @@
-"""What was fetched of one partition and not taken yet.
+"""Records of one partition that were fetched and not taken yet.
 
 Knows columns and offsets; must not know who fetches, or who takes.
 """
@@ -24,9 +24,9 @@ _LAG = Gauge(
 
 
 class PartitionQueue:
-    """What one partition has ready, between the poller's thread and the part.
+    """The queue of one partition, between the poller's thread and the part.
 
-    ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` where
+    ``fetched`` is the offset up to which everything is in ``runs`` or was taken, ``end`` is where
     the partition ended when the flow started, ``None`` until a fetch has reported it.
     """
 
@@ -41,12 +41,12 @@ class PartitionQueue:
         self.bytes = 0
 
     def note_lag(self, records: int) -> None:
-        """Export how many records are to be taken; before the first call the lag is not known."""
+        """Export how many records are left to take; before the first call the lag is unknown."""
         _LAG.labels(self.tp.topic, str(self.tp.partition)).set(max(0, records))
 
     def close(self) -> None:
         """Stop exporting the lag metric."""
-        with contextlib.suppress(KeyError):  # older releases complain of one that is not there
+        with contextlib.suppress(KeyError):  # older releases raise if there is none
             _LAG.remove(self.tp.topic, str(self.tp.partition))
 
 

@@ -1,4 +1,4 @@
-"""One consumer and its thread, read ahead for the parts of one worker, in bounded memory.
+"""One consumer and its thread, reading ahead for the parts of one worker in bounded memory.
 
 Knows when to fetch, and the consumer's life; must not know Bytewax, nor what is in a record.
 """
@@ -43,33 +43,33 @@ _BUFFER_BYTES = 64 << 20
 _POLL_S = 0.25
 _GATHER_SHARE = 0.25
 _LONGEST_GATHER_S = 0.004
-"""At the end of the topic records gather from one fetch to the next, since a fetch costs as much,
-all the way to the output, for one record as for fifty: so long that this takes about a quarter of a
-core, but not so long that it is what a record waits for most."""
+"""At the end of the topic records gather between fetches, because a fetch costs the same, all the
+way to the output, for one record as for fifty: long enough to take about a quarter of a core, but
+short enough not to dominate the latency."""
 _STEADY = 0.9
 _WATCH_S = 1.0
 _CLOSE_S = 5.0
 _TURNS_BEFORE_REST = 3
 _SHORT_REST_S = 0.002
 _TURNS_BEFORE_LONG_REST = 32
-"""More than a flow has steps: with each turn, whatever is under way between workers, or is done at
-the end of an epoch, gets a step further. Records go through a worker that is alone in one turn."""
+"""More than a flow has steps: with each turn, data between workers and the end of an epoch advance
+by one step. In a single worker, records pass through in one turn."""
 _REST_S = 0.01
 _LONG_REST_S = 0.05
 _TURNS_BEFORE_IDLE_REST = _TURNS_BEFORE_LONG_REST + 40
 _IDLE_REST_S = 0.2
-"""After two seconds without a record. What comes wakes the worker; a stop waits as long."""
+"""After two seconds without a record. New records wake the worker; a stop waits this long."""
 
 
 class Poller:
-    """Poll one consumer for any number of partitions.
+    """Polls one consumer for any number of partitions.
 
     Parameters
     ----------
     client, group_id
-        As of the source.
+        As for the source.
     inputs
-        The topics, and what brokers said of them when the flow started.
+        The topics, as brokers described them when the flow started.
     start
         Where a partition without a snapshot begins.
     bounded
@@ -77,13 +77,13 @@ class Poller:
     buffer_records
         Stop reading ahead while more records than this are buffered, all partitions together.
     on_lost
-        What is done where retention has removed records before they were read.
+        What to do if retention removed records before they were read.
     start_offsets
-        As of the source, by partition.
+        As for the source, by partition.
     only_worker
-        As of the source.
+        As for the source.
     interval
-        As of the source.
+        As for the source.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Poller:
         self._records = self._bytes = 0
         self._room = threading.Event()
         self._arrived = threading.Event()
-        self._turns = 0  # of the worker, since something was taken
+        self._turns = 0  # turns of the worker since something was taken
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
@@ -144,11 +144,11 @@ class Poller:
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, or is about to be."""
+        """Whether it is closed or closing."""
         return self._closing.is_set()
 
     def add(self, tp: TopicPartition, resume_state: int | None) -> PartitionQueue:
-        """Begin to read a partition where :meth:`Offsets.first` says; errors as of that."""
+        """Begin to read a partition where :meth:`Offsets.first` says, with the same errors."""
         queue = PartitionQueue(tp, self._offsets.first(tp, resume_state))
         turns.tell()
         with self._lock:
@@ -163,12 +163,12 @@ class Poller:
         return self._turns > _TURNS_BEFORE_REST
 
     def rest(self, queue: PartitionQueue) -> None:
-        """Wait for records of any partition, if none came for some turns.
+        """Wait for records of any partition, if none came for several turns.
 
-        The first partition waits for all: up to 2 ms at first, as the worker may have more to do
-        than this; then up to 10 ms, or 50 and later 200 ms if it reads all there is. A worker that
-        is alone has more to do only at the end of an epoch. This wakes it when something comes,
-        and seldom else; the engine by itself looks a thousand times a second.
+        The first partition waits for all: up to 2 ms at first, because the worker may have other
+        work; then up to 10 ms, or 50 and later 200 ms if it reads everything there is. A single
+        worker has other work only at the end of an epoch. New records wake it; without this, the
+        engine would poll a thousand times a second.
         """
         if queue is not next(iter(self._queues.values()), None):
             return
@@ -188,7 +188,7 @@ class Poller:
         return _LONG_REST_S if self._turns <= _TURNS_BEFORE_IDLE_REST else _IDLE_REST_S
 
     def _poll_here(self) -> bool:
-        """Poll in the thread of the worker, if it is its turn; return whether it was."""
+        """Poll in the worker's thread, if it is its turn; return whether it was."""
         who = self._who_polls
         if not who.is_worker or not who.lock.acquire(blocking=False):
             return False
@@ -209,14 +209,14 @@ class Poller:
         Raises
         ------
         EwmaError
-            What ended the thread, if anything did.
+            The error that ended the thread, if any.
         """
         if self._error is not None:
             raise self._error
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="ewma_ops-poller", daemon=True)
             self._thread.start()
-        if queue.fetched == queue.taken:  # idle, as most are most of the time
+        if queue.fetched == queue.taken:  # idle, as most partitions are most of the time
             return []
         with self._lock:
             runs, queue.runs = queue.runs, []
@@ -230,22 +230,22 @@ class Poller:
         return runs
 
     def epoch_ends(self) -> None:
-        """Note that the engine has more to do for some turns, whatever comes."""
+        """Note that the engine has work for some turns, whatever comes."""
         self._turns = 0
         self._epochs.ends()
 
     def next_awake(self) -> datetime | None:
-        """Return when to ask again if an epoch ends with this turn, else None."""
+        """Return when to poll parts again if an epoch ends with this turn, else None."""
         return self._epochs.next_awake()
 
     def durable(self, queue: PartitionQueue, offset: int) -> None:
-        """Have ``offset`` committed to the group: everything before it is durable."""
+        """Commit ``offset`` to the group: everything before it is durable."""
         self._epochs.is_durable()
         if not self.has_gone(queue):
             self._commits.durable(queue.tp, offset)
 
     def has_gone(self, queue: PartitionQueue) -> bool:
-        """Return whether the topic of a partition is no more, and the flow goes on without it."""
+        """Return whether the topic of a partition is gone, and the flow goes on without it."""
         return self._watches[queue.tp.topic].gone
 
     def remove(self, queue: PartitionQueue) -> None:
@@ -271,7 +271,7 @@ class Poller:
             return
         self._thread.join(2 * _CLOSE_S)
         if self._thread.is_alive():
-            _log.warning("the consumer of topic %s is still busy: left behind", self._inputs)
+            _log.warning("the consumer of topic %s is still busy: abandoned", self._inputs)
 
     # Called by the thread, and by the worker where it polls.
 
@@ -296,10 +296,10 @@ class Poller:
             worded = self._worded(error)
             worded.__cause__ = error
             self._error = worded
-        self._who_polls.be_thread()  # it is the thread that closes the consumer
+        self._who_polls.be_thread()  # the thread closes the consumer
 
     def _turn(self, wait_s: float) -> None:
-        """Poll once, for up to ``wait_s``, and do what is due besides."""
+        """Poll once, for up to ``wait_s``, and do other work that is due."""
         self._adopt()
         self._room.clear()
         if self._records > self._buffer_records or self._bytes > _BUFFER_BYTES:
@@ -320,7 +320,7 @@ class Poller:
             new, self._new = self._new, []
             queues = list(self._queues.values())
         for queue in filter(self.has_gone, queues):
-            queue.finished = queue.finished or self._bounded  # nothing more comes: this is its end
+            queue.finished = queue.finished or self._bounded  # nothing more comes: it ends here
             queue.close()
         queues = [queue for queue in queues if not self.has_gone(queue)]
         self._assigned = bool(queues)
@@ -331,9 +331,9 @@ class Poller:
                     self._consumer.seek(queue.tp, queue.fetched)
 
     def _gathered(self, wait_s: float) -> bool:
-        """Let records gather, for up to ``wait_s``; return whether it is time to fetch them.
+        """Let records gather for up to ``wait_s``; return whether it is time to fetch them.
 
-        The first one after a silence was waited for, and comes at once.
+        The first record after a silence is fetched at once.
         """
         rest_s = self._next_fetch - time.monotonic()
         if rest_s > 0:
@@ -358,14 +358,14 @@ class Poller:
             self._closing.wait(_POLL_S)
             return
         if polled and self._looked_at != refreshed_at(self._consumer):
-            self._look()  # before what is of another topic is taken for it
+            self._look()  # before records of another topic are taken for it
         reached = positions(self._consumer)
         for queue in list(self._queues.values()):
             still = queue.tp not in polled and reached.get(queue.tp) == queue.fetched
             if still and queue.end is not None and not self._bounded:
                 continue
             if queue.tp in polled and self._watches[queue.tp.topic].missing:
-                # It may be of a new topic of this name, which brokers have not told of yet.
+                # It may belong to a new topic of this name, which brokers have not announced yet.
                 self._consumer.seek(queue.tp, queue.fetched)
             elif queue.tp in reached and not queue.finished and not self.has_gone(queue):
                 self._deliver(queue, polled.get(queue.tp, ()), reached[queue.tp])
@@ -409,7 +409,7 @@ class Poller:
         self._look()
 
     def _look(self) -> None:
-        """Look at what the topics are by now: the client knows when its metadata is new."""
+        """Check the topics: the client knows when its metadata is new."""
         self._looked_at = refreshed_at(self._consumer)
         for topic, watch in self._watches.items():
             if not watch.gone:
@@ -418,7 +418,7 @@ class Poller:
                     self._changed = True
 
     def _lost_topic(self) -> bool:
-        """Return whether a topic that may go has gone: then offsets of it mean nothing more."""
+        """Return whether an optional topic is gone: its offsets then mean nothing."""
         there = [topic for topic, watch in self._watches.items() if not watch.gone]
         if not self._inputs.optional or not there:
             return False
@@ -454,7 +454,7 @@ class _Gathering:
         self._cost_s = 0.0  # CPU of all threads
 
     def next_s(self) -> float:
-        """Note that a fetch is done; return the time from one to the next."""
+        """Record that a fetch is done; return the time between fetches."""
         before, self._cpu_s = self._cpu_s, time.process_time()
         self._cost_s += (1 - _STEADY) * (self._cpu_s - before - self._cost_s)
         return min(self._cost_s / _GATHER_SHARE, _LONGEST_GATHER_S)

@@ -1,4 +1,4 @@
-"""A Kafka topic as a Bytewax source: at least once, without loss, without waiting.
+"""A Kafka topic as a Bytewax source: at least once, without loss, and never blocking.
 
 Knows Bytewax's epochs and hands offsets to the poller; must not know how kafka-python works.
 """
@@ -33,13 +33,13 @@ _AT_ONCE = datetime.fromtimestamp(0, timezone.utc)
 
 
 class Stage(Protocol):
-    """A step inside of the source, on each partition's records.
+    """A step inside the source, on each partition's records.
 
-    Its state of a partition is anything that JSON holds, such as a number.
+    Its state for a partition is any JSON value, such as a number.
     """
 
     def __call__(self, batch: list[ConsumerRecords]) -> Iterable[Any]:
-        """Return what becomes of the runs of a partition."""
+        """Return the output for the runs of a partition."""
 
     def state(self, number: int) -> Any:
         """Return the state of a partition, given by its number, to be kept with its offset."""
@@ -52,7 +52,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     """Read one or more topics, one part per Kafka partition, as runs of records in columns.
 
     A snapshot is the offset after the last record returned. Offsets are also committed to the
-    consumer group, once they are durable, for those who watch the lag; nothing depends on it.
+    consumer group, once they are durable, for monitoring; nothing depends on that.
     Each worker reads with one consumer and one thread, however many partitions it has.
 
     Parameters
@@ -63,7 +63,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         The topic, or a list of topics; they must exist. Changing from one topic
         to a list means starting over, because the parts are then named differently.
     start
-        Where a partition begins that has no snapshot: ``"earliest"``, ``"latest"``,
+        Where a partition without a snapshot begins: ``"earliest"``, ``"latest"``,
         ``"committed"`` (the group's offset, else the earliest), or a time in milliseconds since
         the epoch, UTC (the first record not older, else the end).
     stop
@@ -71,36 +71,35 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     group_id
         The group that offsets are committed to.
     on_lost
-        What is done where retention has removed records before they were read: ``"fail"``, or
-        ``"earliest"`` to go on with the first record there is, which is logged and counted.
+        What to do if retention removed records before they were read: ``"fail"``, or
+        ``"earliest"`` to continue with the first remaining record, which is logged and counted.
     stopping
         When set, every part ends within about 200 ms: Bytewax then takes a last snapshot.
     buffer_records
         >= 1. A worker stops reading ahead while it holds more records than this, or 64 MiB.
     start_offsets
-        Where the flow began when it first ran, as
-        :func:`~ewma_ops.connectors.source.offsets.start_offsets` said then, by the numbers of
-        partitions, in place of ``start``.
-        A partition that it does not name was added later, and is read from offset 0. Without it
-        nothing tells such a partition from one that was there: with another ``start`` than
-        ``"earliest"``, what it has before the flow runs again may not be read.
+        Where the flow began when it first ran, from
+        :func:`~ewma_ops.connectors.source.offsets.start_offsets`, by the numbers of partitions;
+        replaces ``start``. A partition that it does not name was added later, and is read from
+        offset 0. Without it such a partition cannot be distinguished from an original one: with
+        another ``start`` than ``"earliest"``, its records from before the next run may not be read.
     inputs
-        What brokers say of the topics; None to ask them from ``list_parts``.
+        The topics as brokers describe them; None to ask them from ``list_parts``.
     gone
-        Numbers of partitions that were read, of topics that were deleted: they end at once.
+        Numbers of partitions of topics that were deleted: these parts end at once.
     only_worker
-        Whether the flow has this one worker, which then need not look for what others send it.
+        Whether this is the only worker, which then need not check for data from others.
     interval
-        Time between two snapshots, if it is known: workers then sleep while one waits for others
-        at the end of an epoch.
+        Time between two snapshots, if known: a worker then sleeps while it waits for others at the
+        end of an epoch.
 
     Raises
     ------
     ConfigError
         If an option is wrong; from ``list_parts`` also if the broker refuses the user.
     BrokerError
-        From ``list_parts``: no broker, or no such topic. From the parts: an offset that is no
-        longer there, a topic that vanished. Brokers that go and come back are waited for.
+        From ``list_parts``: no broker, or no such topic. From the parts: an offset that no longer
+        exists, a topic that was deleted. Brokers that are down are waited for.
 
     Examples
     --------
@@ -151,17 +150,17 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         return f"{type(self).__name__}({', '.join(map(repr, self._names))})"
 
     def read_through(self, stage: Stage) -> None:
-        """Have each part return what a stage makes of its runs, and keep the stage's state.
+        """Make each part return a stage's output for its runs, and keep the stage's state.
 
-        A step behind the source cannot do that: the state of a partition and the offset must be
-        of one moment, and on the worker that reads the partition.
+        A step after the source cannot do that: the state of a partition must match the offset, on
+        the worker that reads the partition.
         """
         self._stage = stage
 
     def list_parts(self) -> list[str]:
         """Return a part name for each partition there is now."""
         self._inputs = self._given or self._look_up()
-        # Bytewax does not start if a part that it has a snapshot of is not listed.
+        # Bytewax does not start if a part with a snapshot is not listed.
         return [source_part(number) for number in [*self._inputs.numbers(), *sorted(self._gone)]]
 
     def _look_up(self) -> InputTopics:
@@ -177,7 +176,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
         resume_state: bytes | None,
     ) -> _Part:
         """Begin to read a partition, where ``resume_state`` says or else at ``start``."""
-        set_timer_slack(FINE_S)  # this is the worker's thread; the one that started it may doze
+        set_timer_slack(FINE_S)  # this is the worker's thread; the main thread may wake late
         pin_thread_state()
         inputs = self._inputs = self._inputs or self._look_up()
         number = source_part_number(for_part)
@@ -203,20 +202,20 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
     def commit(self) -> None:
         """Commit the offsets at which the parts of this process ended.
 
-        To be called once the flow has ended without an error. Bytewax closes the parts before
-        their last epoch is durable and does not tell when it is: only its caller knows. Without
-        this the group is behind by one epoch until the flow is started again.
+        To be called once the flow has ended without an error. Bytewax closes the parts before their
+        last epoch is durable, and does not report when it is: only its caller knows. Without this
+        call the group lags by one epoch until the next start.
 
         Raises
         ------
         BrokerError, ConfigError
-            If it fails; nothing is lost by that.
+            If it fails; nothing is lost.
         """
         commit_offsets(self._client, self._group_id, self._ended_at)
 
     def _poller(self, inputs: InputTopics, tp: TopicPartition) -> Poller:
-        # One for each worker: the worker's thread calls. A part that is there already is left
-        # from an execution that was aborted.
+        # One for each worker: the worker's thread calls. An existing part is left over from an
+        # aborted execution.
         thread = threading.get_ident()
         poller = self._pollers.get(thread)
         if poller is not None and tp in poller:
@@ -240,7 +239,7 @@ class KafkaSource(FixedPartitionedSource[ConsumerRecords, bytes]):
 
 
 def sealed_offset(offset: int, kept: Any = None) -> bytes:
-    """Return the state of a part as Bytewax keeps it, with that of a `Stage`."""
+    """Return the state of a part as bytes for Bytewax, with that of a `Stage`."""
     numbers = {"offset": offset} if kept is None else {"offset": offset, "kept": kept}
     return seal(_KIND, numbers)
 
@@ -277,7 +276,7 @@ class _Part(StatefulSourcePartition[Any, bytes]):
 
     def next_batch(self) -> Iterable[Any]:
         if self._snapshot is not None:
-            # Bytewax asks again only when the epoch of the snapshot is durable everywhere.
+            # Bytewax polls again only when the epoch of the snapshot is durable everywhere.
             SNAPSHOTS.durable()
             self._poller.durable(self._queue, self._snapshot)
             self._snapshot = None
@@ -297,9 +296,9 @@ class _Part(StatefulSourcePartition[Any, bytes]):
             return awake
         if not self._idle:
             return None
-        # Bytewax compares this with the wall clock, and so does the millisecond that it waits by
-        # itself for None: if that clock is set back, they wait until it has caught up. The pause
-        # of an idle part is taken in `Poller.rest`.
+        # Bytewax compares this with the wall clock, as it does for the millisecond that it waits
+        # after None: if that clock is set back, parts wait until it has caught up. Idle parts pause
+        # in `Poller.rest`.
         return _AT_ONCE
 
     def snapshot(self) -> bytes:

@@ -1,10 +1,10 @@
-"""Who polls a consumer: a thread that fetches ahead, or the worker itself.
+"""Decides who polls a consumer: a thread that fetches ahead, or the worker itself.
 
 Knows how much came and when; must not know who fetches, or from where.
 
 While records trickle in, waking one thread to fetch them and another to process them gains nothing,
-as nothing is read ahead. Where much is read, fetching and processing go on at the same time. And
-the thread polls where that may take long, as while a broker is away: the worker has more to do.
+as nothing is read ahead. When much is read, fetching and processing run concurrently. The thread
+also polls when that may take long, for example while a broker is down: the worker has other work.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ __all__ = ["WhoPolls"]
 
 _FEW_RECORDS, _MANY_RECORDS = 500, 2_000
 _QUIET_POLLS = 8
-"""After so many polls in a row that took all there was, and little each time, it is the worker."""
+"""After this many small polls in a row that took everything there was, the worker polls."""
 _LOOKS_IN_S = 1.0
-"""The thread does it all the same if the worker has not for so long: it may be busy, or waiting."""
+"""The thread polls anyway if the worker has not for this long: it may be busy or waiting."""
 
 
 class WhoPolls:
-    """Whether the worker polls, as long as nothing else is said the thread; both hold ``lock``."""
+    """Decides who polls, initially the thread; both hold ``lock``."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -32,9 +32,9 @@ class WhoPolls:
         self._called = threading.Event()
 
     def polled(self, records: int, *, rest: bool, may_be_worker: bool) -> None:
-        """Note what a poll brought, and whether it left some behind: that says who polls next.
+        """Record the size of a poll, and whether it left records: this decides who polls next.
 
-        ``may_be_worker`` tells whether a poll holds nobody up.
+        ``may_be_worker`` is whether a poll blocks nobody.
         """
         if rest or records > _MANY_RECORDS or not may_be_worker:
             self.be_thread()
@@ -43,18 +43,18 @@ class WhoPolls:
             self.is_worker = self.is_worker or self._quiet_polls >= _QUIET_POLLS
 
     def be_thread(self) -> None:
-        """Have the thread poll until it is quiet again."""
+        """Let the thread poll until traffic is low again."""
         self._quiet_polls = 0
         if self.is_worker:
             self.is_worker = False
             self._called.set()
 
     def note_turn(self) -> None:
-        """Note that whoever polls has had its turn."""
+        """Record that the current one has polled."""
         self._polled_at = time.monotonic()
 
     def thread_may(self) -> bool:
-        """Return whether the thread is to poll now; to be called with the lock."""
+        """Return whether the thread should poll now; call it with the lock."""
         if time.monotonic() - self._polled_at > _LOOKS_IN_S:
             self.is_worker = False
         return not self.is_worker

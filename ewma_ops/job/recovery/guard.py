@@ -38,7 +38,7 @@ def guard_parts(
         What ``bytewax.run -r`` is given. The ``parts`` of a ``RecoveryStore`` share its lock and
         its manifest.
     identity, find_beginning, sound, extend
-        As of ``RecoveryStore.prepare``.
+        As for ``RecoveryStore.prepare``.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def guarded_store(directory: Path | str, patience_s: float = 30.0) -> RecoverySt
     Parameters
     ----------
     directory : Path or str
-        As of ``guard_parts``, which one process of the run calls.
+        As for ``guard_parts``, which one process of the run calls.
     patience_s : float
         How long that process may take.
 

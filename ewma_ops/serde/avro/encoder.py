@@ -47,7 +47,7 @@ def events_schema(
     Raises
     ------
     ConfigError
-        If a name is none of Avro, or two would be the same.
+        If a name is not a valid one in Avro, or two would be the same.
 
     Examples
     --------
@@ -97,7 +97,7 @@ class AvroEncoder:
     Raises
     ------
     ConfigError
-        If a name is none of Avro, or two would be the same.
+        If a name is not a valid one in Avro, or two would be the same.
 
     Examples
     --------

@@ -53,7 +53,7 @@ class _Reader(NamedTuple):
         return cls(made.parsed, made.wanted, read, name, made.is_wrapped, made.dropped)
 
     def document(self, payload: bytes, start: int) -> Any:
-        """Return what is written from a place of a payload on; `Refused` if it is none."""
+        """Return the datum that starts at a place of a payload; `Refused` if it is invalid."""
         data = BytesIO(payload)
         data.seek(start)
         try:

@@ -96,7 +96,7 @@ def ready(
 
 
 def _defines(schema: Any) -> bool:
-    """Tell whether a schema is a type itself, not the name of one or a union of such.
+    """Return whether a schema is a type itself, not the name of one or a union of such.
 
     fastavro finds what these refer to inside of a record only.
     """
@@ -190,7 +190,7 @@ class _Types:
             left.extend(self._below(one))
 
     def is_many(self, schema: Any) -> bool:
-        """Tell whether a type holds arrays or maps."""
+        """Return whether a type holds arrays or maps."""
         kinds = (one["type"] for one in self._every(schema) if isinstance(one, dict))
         return any(kind in ("array", "map") for kind in kinds)
 
@@ -201,7 +201,7 @@ class _Types:
                 yield one["items"]
 
     def is_empty(self, schema: Any, seen: frozenset[str] = frozenset()) -> bool:
-        """Tell whether a value of a type may have no bytes at all."""
+        """Return whether a value of a type may have no bytes at all."""
         if isinstance(schema, str):
             return schema == "null" or (
                 schema in self._named and self.is_empty(self._named[schema], seen)
@@ -218,7 +218,7 @@ class _Types:
         )
 
     def is_recursive(self, schema: Any) -> bool:
-        """Tell whether a record may hold itself."""
+        """Return whether a record may hold itself."""
         for one in self._every(schema):
             if isinstance(one, dict) and one["type"] in ("record", "error"):
                 inside = (part for below in self._below(one) for part in self._every(below))

@@ -39,7 +39,7 @@ class JsonDecoder(Decoder):
     Raises
     ------
     ConfigError
-        If a path is none, or two lead to the same field.
+        If a path is invalid, or two lead to the same field.
 
     Examples
     --------

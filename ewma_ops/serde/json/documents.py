@@ -103,7 +103,7 @@ class JsonFormat(Format):
         Raises
         ------
         Refused
-            If it is none.
+            If it is invalid.
         """
         if payload is None:
             raise Refused("tombstone", "the value is null")
@@ -128,7 +128,7 @@ class JsonFormat(Format):
             raise Refused("not-utf8", not_utf8(error)) from None
 
     def settles(self, error: Exception, *, nested: bool) -> bool:
-        """Tell whether a struct's error says all: it is not JSON, or no object at all.
+        """Return whether a struct's error says all: it is not JSON, or no object at all.
 
         Of nested objects this reads what structs skip.
         """

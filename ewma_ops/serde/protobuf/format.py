@@ -43,7 +43,7 @@ class _Reader(NamedTuple):
         return cls(parse, Converter(unit).of(descriptor, heads), descriptor.full_name)
 
     def document(self, datum: bytes) -> Any:
-        """Return what a message holds; `Refused` if it is none."""
+        """Return the document of a message; `Refused` if it is invalid."""
         try:
             return self.convert(self.parse(datum))
         except DecodeError as error:

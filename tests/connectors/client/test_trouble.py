@@ -52,7 +52,7 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
             "",
             {"security_protocol": "SASL_PLAINTEXT", **PLAIN_USER},
             ConfigError,
-            'does not ask for a user: set kafka.security_protocol = "PLAINTEXT"',
+            'does not authenticate users: set kafka.security_protocol = "PLAINTEXT"',
         ),
         (
             "sasl_",

@@ -71,7 +71,7 @@ def differs(
     start: dict[int, int],
     make: Callable[..., Origins] = origins,
 ) -> bool:
-    """Tell whether the ledger and the model answer differently at any step."""
+    """Return whether the ledger and the model answer differently at any step."""
     ledger, model = Ledger(None, start), Model(start)
     for at, (step, positions) in enumerate(steps):
         asked = make(positions, written=at % 2 == 0)

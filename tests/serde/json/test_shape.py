@@ -203,7 +203,7 @@ COMPLETE = SOUND | {"number": SOUND["number"].replace(rb"[ \t\r\n]*", b"")}
 
 
 def has_shape(parts: Template, payload: bytes | None, values: dict[str, bytes]) -> bool:
-    """Tell whether a payload is a template with some values, by a regular expression."""
+    """Return whether a payload is a template with some values, by a regular expression."""
     pattern = b"".join(
         re.escape(part) if isinstance(part, bytes) else values.get(part.kind, values["number"])
         for part in parts
