@@ -1,6 +1,6 @@
 """`Tick`: the unit in which a job counts event times, and the times in it; how times are shown.
 
-Knows units and bounds; must not know where a time comes from, nor what is computed of it.
+Knows units and bounds; must not know where a time comes from, nor what is computed from it.
 
 Times are int64. So that the gap between any two of them is one too, times in nanoseconds have less
 than half of its range on either side: the whole years 1900 to 2191.
@@ -29,14 +29,14 @@ _SHOWN_MS = (
     *(("weeks", 604_800_000.0, 2), ("d", 86_400_000.0, 1), ("h", 3_600_000.0, 1)),
     *(("min", 60_000.0, 1), ("s", 1_000.0, 1), ("ms", 1.0, 1), ("us", 1e-3, 1)),
 )
-"""Units with their milliseconds, and from how many of them on a duration is told in them."""
+"""Units with their milliseconds, and the least number of them in which a duration is shown."""
 
 
 @dataclass(frozen=True)
 class Tick:
     """A unit of event times.
 
-    ``unit`` is its name as in ``input.time_unit``, ``name`` the word for many of it; ``per_ms`` how
+    ``unit`` is its name as in ``input.time_unit``, ``name`` its plural; ``per_ms`` how
     many are a millisecond. Event times, since the epoch, are from ``earliest`` to ``latest``, which
     are the whole ``years``.
     """
@@ -49,7 +49,7 @@ class Tick:
     years: str
 
     def of_ms(self, times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return milliseconds, as int64[n] ticks; what is out of bounds as just out of them.
+        """Return milliseconds as int64[n] ticks; those out of bounds as just out of bounds.
 
         Examples
         --------
@@ -60,7 +60,7 @@ class Tick:
         return np.clip(times_ms, earliest - 1, latest + 1) * self.per_ms
 
     def cut(self, time: int) -> int:
-        """Return a time of any size in ticks; what is out of bounds within int64.
+        """Return a time of any size in ticks; clipped to int64.
 
         Examples
         --------
@@ -106,7 +106,7 @@ NANOSECOND = Tick(
 
 
 def tick_of(time_unit: str | None) -> Tick:
-    """Return in what a job counts whose times are in a unit: milliseconds, if it is no finer.
+    """Return the tick of a job whose times are in a unit: the millisecond, or a finer one.
 
     Examples
     --------

@@ -48,7 +48,7 @@ _LEFT_OUT = 1e-6
 """Total weight of the readings of the baseline that may be left unread."""
 _MOST_READ = 200_000
 _MOST_GAPS = 1_000
-"""Readings from which on the usual gap is known: earlier ones hardly weigh, or no longer matter."""
+"""How many readings determine the usual gap: earlier ones hardly weigh, or do not matter."""
 
 
 class AlarmId(NamedTuple):

@@ -81,9 +81,9 @@ class Explained:
         if self.record is not None:
             yield f"  {shown_text(str(self.record.get('summary', '')), 400)}"
         else:
-            yield "  the alarms topic has no record of it any more"
+            yield "  the alarms topic no longer has its record"
         if not self.same_rules:
-            yield "  it was raised with another configuration; what follows is by this one"
+            yield "  it was raised with another configuration; what follows uses this one"
         if isinstance(self.rule, Stale):
             yield from self._silence_lines()
         elif self.explanation is None:

@@ -36,7 +36,7 @@ def add_commands(commands: Commands) -> None:
     backtest.add_argument(
         "--false-alarms",
         metavar="RATE",
-        help='what to calibrate for, such as "1 per week" (what each rule says)',
+        help='the rate to calibrate for, such as "1 per week" (the rate of each rule)',
     )
     backtest.add_argument(
         "--write", action="store_true", help="write the calibrated limits into CONFIG.toml"
@@ -44,7 +44,7 @@ def add_commands(commands: Commands) -> None:
     backtest.add_argument(
         "--forecast",
         action="store_true",
-        help="compare forecasts with what came, by horizon, in place of alarms",
+        help="compare forecasts with the readings that followed, by horizon, instead of alarms",
     )
     backtest.add_argument(
         "--horizons",
@@ -66,7 +66,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_past(parser: argparse.ArgumentParser) -> None:
-    """Declare where readings of the past are from."""
+    """Declare the options that say where past readings come from."""
     parser.add_argument(
         "--file", type=Path, metavar="FILE", help="a Parquet or CSV file, not the input topic"
     )

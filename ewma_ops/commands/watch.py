@@ -58,7 +58,7 @@ def add_command(commands: Commands) -> None:
     _add_history(top)
     top.add_argument("--filter", default="", metavar="TEXT", help="text within ids, or a pattern")
     top.add_argument("--sort", choices=_SORTS, default="name", help="what to sort by (name)")
-    top.add_argument("--once", action="store_true", help="print a plain table, and end")
+    top.add_argument("--once", action="store_true", help="print a plain table, and exit")
     top.add_argument(
         "--rows", type=whole(1, _MOST_ROWS), default=40, metavar="N", help="with --once (40)"
     )

@@ -35,8 +35,7 @@ _DIGITS = 8
 
 
 class InputTopic(NamedTuple):
-    """A topic, its number (31 bits, 0 for one that is read alone), and its description by
-    brokers."""
+    """A topic, its number (31 bits, 0 for one that is read alone), and its description."""
 
     name: str
     number: int

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 FAULTY = "sea-surface-faulty"
-"""A copy of the first readings of the recorded series, with the faults in it."""
+"""A copy frozen: learned from the first readings of the recorded series, with the faults in it."""
 
 WATCHED = "sea-surface*"
 """The series that the rules are for."""

@@ -1,6 +1,6 @@
 """The newest event time of each input partition, up to each of its readings.
 
-Knows readings and where they are from; must not know what is computed of them.
+Knows readings and where they are from; must not know what is computed from them.
 """
 
 from __future__ import annotations

@@ -299,7 +299,7 @@ def _serving(settings: Settings, measurements: Measurements) -> Iterator[None]:
     if settings.metrics is None:
         yield
         return
-    # Here, as it takes a tenth of a second to import.
+    # Imported here, because it takes a tenth of a second.
     from ewma_ops.job.endpoint import serving
 
     with serving(settings.metrics.bind, measurements) as address:

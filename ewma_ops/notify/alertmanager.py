@@ -116,8 +116,7 @@ class Alertmanager:
         return len(firing)
 
     def _note(self, one: Transition) -> list[Alert]:
-        """Record a transition; return the alerts to post: with new labels, also the old one's
-        end."""
+        """Record a transition; return the alerts to post, with new labels also an end."""
         labels = labels_of(one, self._job)
         before = self._labels.get(one.alarm_id)
         changes = []

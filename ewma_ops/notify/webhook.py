@@ -36,7 +36,7 @@ class Webhook:
 
     name = "webhook"
     together = 1
-    """How many transitions a call takes."""
+    """How many transitions one call takes."""
 
     def __init__(self, url: str, secret: str | None, timeout_s: float) -> None:
         self._url, self._secret, self._timeout_s = url, secret, timeout_s

@@ -116,7 +116,7 @@ class Tuning:
     usual_gap_ms
         Of by-time decays: half-lives are tried from a quarter of it to about 7,000 times as long.
     tick
-        In what event times are counted.
+        How many ticks of event times are a millisecond.
 
     Raises
     ------

@@ -46,7 +46,7 @@ def test_every_way_gives_the_same_bits(tracker: Tracker, seed: int, series: int)
     values = random.normal(0, 1, n) * np.where(random.random(n) < 0.02, 1e9, 1.0)
     values[rows == 1] = 5.0
     gaps = random.integers(-2_000, 20_000, n) * np.where(random.random(n) < 0.01, 10**9, 1)
-    gaps[np.unique(rows, return_index=True)[1]] = 0  # of the first readings
+    gaps[np.unique(rows, return_index=True)[1]] = 0  # frozen: learned from the first readings
     given_gaps = gaps if tracker.by_time else None
 
     singly = [[initial] * series for _, _, initial in tracker.columns]

@@ -60,7 +60,7 @@ _REFUSALS: dict[type[Exception] | tuple[type[Exception], ...], str] = {
     ),
     kafka_errors.InvalidTimestampError: (
         "set message.timestamp.before.max.ms and message.timestamp.after.max.ms of topic "
-        "{topic!r} to their defaults, and this machine's clock right"
+        "{topic!r} to their defaults, and correct this machine's clock"
     ),
     kafka_errors.AuthorizationError: (
         "grant the user Write on topic {topic!r}, and IdempotentWrite where brokers want it"

@@ -102,8 +102,7 @@ class Reading:
         return None
 
     def settle(self, began: float, now: float) -> float | None:
-        """End the reading if a poll that began at ``began`` shows it; return when to look up its
-        end.
+        """End the reading if a poll from ``began`` on shows it; return when to look up its end.
 
         ``None`` where the end is not reached, or was looked up after the settle time.
         """
@@ -252,8 +251,7 @@ class Readback:
         return reading
 
     def poll(self) -> Iterator[tuple[Reading, Stretch]]:
-        """Yield what has come for the partitions that were begun, and which of them are
-        complete."""
+        """Yield what has come for the partitions, and which of them are complete."""
         if self._idle_until and not self._idled():
             return
         with translating_errors(self._client, f"reading topic {self._topic!r} back"):

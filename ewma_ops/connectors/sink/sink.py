@@ -277,8 +277,8 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
         fenced = state is not None and state.fenced
         if fenced and not self._transactional:
             raise StateError(
-                f"topic {self._topic!r} was written to with transactions, and what those that were "
-                'aborted left would now pass for written: set delivery = "transactional" again, or '
+                f"topic {self._topic!r} was written to with transactions, and records of aborted "
+                'ones would now count as written: set delivery = "transactional" again, or '
                 "start with a new recovery directory and another output topic"
             )
         quiet_at = 0.0 if fenced else self._quiet_at

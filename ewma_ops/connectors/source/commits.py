@@ -97,8 +97,7 @@ class Commits:
             )
 
     def _again(self, offsets: Mapping[TopicPartition, Any], error: Exception) -> bool:
-        """Return whether a failure is not logged yet, because the group's coordinator may be
-        starting."""
+        """Return whether not to log a failure yet: the group's coordinator may be starting."""
         if not isinstance(error, kafka_errors.RetriableError):
             return False
         now = time.monotonic()

@@ -171,8 +171,7 @@ class Offsets:
         return end
 
     def skipped(self, error: kafka_errors.OffsetOutOfRangeError) -> bool:
-        """Continue at the beginning of a partition, if retention removed records and ``on_lost``
-        allows it."""
+        """Continue at the beginning of a partition, if ``on_lost`` allows it."""
         if self._on_lost == "fail" or not error.args:
             return False
         ((tp, offset),) = error.args[0].items()

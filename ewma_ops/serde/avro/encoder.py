@@ -92,7 +92,7 @@ class AvroEncoder:
         Returns the id of a schema, that of `events_schema`; called for the first events, and may
         wait.
     tick
-        In what event times are counted.
+        How many ticks of event times are a millisecond.
 
     Raises
     ------

@@ -164,14 +164,14 @@ def test_a_function_or_a_class_gives_the_token() -> None:
     ("options", "says"),
     [
         (OAUTH, 'set sasl_oauth_token_provider = "module:function"'),
-        ({**OAUTH, "sasl_oauth_token_provider": "json"}, 'must be "module:function"'),
+        ({**OAUTH, "sasl_oauth_token_provider": "json"}, 'write "module:function"'),
         ({**OAUTH, "sasl_oauth_token_provider": "no.such:thing"}, "cannot be imported.*PYTHONPATH"),
         ({**OAUTH, "sasl_oauth_token_provider": "json:nothing"}, "cannot be imported"),
         ({**OAUTH, "sasl_oauth_token_provider": "math:pi"}, "must be a function"),
         ({**OAUTH, "sasl_oauthbearer_client_id": "id"}, "token_endpoint_url is missing"),
         (
             {**OAUTH, "sasl_oauth_token_provider": "a:b", "sasl_oauthbearer_client_id": "id"},
-            "both give the token",
+            "both provide the token",
         ),
         ({"sasl_oauthbearer_client_id": "id"}, "OAUTHBEARER"),
     ],
