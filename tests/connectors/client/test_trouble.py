@@ -130,7 +130,7 @@ def test_an_advertised_address_that_cannot_be_reached(kafka_of_properties: Apach
         client = {"bootstrap_servers": address, "request_timeout_ms": enough_ms}
         with pytest.raises(BrokerError) as caught:
             partition_count(client, "topic")
-        assert f"a broker of it is at {advertised}" in str(caught.value)
+        assert f"advertises a broker at {advertised}" in str(caught.value)
         assert "advertised.listeners" in str(caught.value)
 
 
