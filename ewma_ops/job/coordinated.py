@@ -102,7 +102,8 @@ class Coordinated:
             self._end(outcome, signals, grace_s)
             ended = coordinator.over()
         if None not in ended.values():
-            _note_machines(self._store.directory, [])
+            with contextlib.suppress(EwmaError):  # what stays noted delays the next start a little
+                _note_machines(self._store.directory, [])
         return joined(
             outcome, [None if one is None else _as_outcome(one) for one in ended.values()]
         )

@@ -43,7 +43,7 @@ from ewma_ops.job.recovery.manifest import (
 from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
-from ewma_ops.job.report import Counts, Report, total
+from ewma_ops.job.report import Counts, Report, counted, total
 from ewma_ops.job.signs import UNAVAILABLE
 from ewma_ops.job.supervisor import (
     GRACE_S,
@@ -255,7 +255,8 @@ def _follow(
     store = member_store(kept)
     with ExitStack() as stack:
         once_ready(partial(stack.enter_context, store), signals, wait_s)
-        own = hello(settings, cluster, machine_of(store), epoch_kept(settings, kept))
+        machine = once_ready(partial(machine_of, store), signals, wait_s)
+        own = hello(settings, cluster, machine, epoch_kept(settings, kept))
         command = partial(command, store.directory)
         return follow(cluster, own, command, store, signals, grace_s, wait_s, lines, start)
 
@@ -412,7 +413,15 @@ class _Prepared(NamedTuple):
 
 def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
     """Say what the workers of a run have read and made, and add it to that of the runs before."""
-    counts = [msgspec.json.decode(note, type=Counts) for note in notes]
+    counts = []
+    for note in notes:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            counts.append(msgspec.json.decode(note, type=Counts))
+    if unreadable := len(notes) - len(counts):
+        missing = counted(unreadable, "worker")
+        print_line(
+            f"ewma: the counts of {missing} cannot be read, and are missing", logging.WARNING
+        )
     if not counts:
         return
     report, unfound = total(counts)

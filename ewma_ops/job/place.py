@@ -11,6 +11,7 @@ from ewma_ops import __version__
 from ewma_ops.errors import ConfigError, StateError
 from ewma_ops.job.cluster.layout import Cluster
 from ewma_ops.job.cluster.messages import Hello
+from ewma_ops.job.recovery.faults import named_errors
 from ewma_ops.job.recovery.files import replace_file
 from ewma_ops.job.recovery.manifest import refuse_other_job
 from ewma_ops.job.recovery.store import RecoveryStore
@@ -65,12 +66,19 @@ def member_store(kept: RecoveryStore) -> RecoveryStore:
 
 
 def machine_of(store: RecoveryStore) -> str:
-    """Return the id of this machine, which it has as long as it has the store's directory."""
+    """Return the id of this machine, which it has as long as it has the store's directory.
+
+    Raises
+    ------
+    EwmaError
+        If it can be neither read nor written.
+    """
     path = store.directory / _MACHINE
     _ = store.lock_fd
-    if not path.exists():
-        replace_file(path, os.urandom(8).hex().encode())
-    return path.read_text()
+    with named_errors(store.directory):
+        if not path.exists():
+            replace_file(path, os.urandom(8).hex().encode())
+        return path.read_text()
 
 
 def epoch_kept(settings: Settings, store: RecoveryStore) -> int:

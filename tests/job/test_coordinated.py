@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ewma_ops.errors import StateError
+from ewma_ops.errors import EwmaError, StateError
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
@@ -197,7 +197,13 @@ def test_a_disk_that_fails_ends_the_run_at_each_place_and_no_launcher(
             assert outcome.code == UNAVAILABLE
             assert f"'{tmp_path / 'state'}' cannot be used now: Is a directory" in outcome.text
             here.rmdir()
-            outcome = together.run(until_lost, [], 1.0)
+
+            def without_room_at_its_end(*, others: Others) -> Outcome:
+                here.mkdir()
+                return until_lost(others=others)
+
+            outcome = together.run(without_room_at_its_end, [], 1.0)
+            here.rmdir()
             assert outcome.code == UNAVAILABLE
             assert f"'{store.directory}' cannot be used now: Is a directory" in outcome.text
             assert together.gather(never)
@@ -217,6 +223,10 @@ def test_a_machine_keeps_its_name_with_its_directory(tmp_path: Path) -> None:
         name = machine_of(store)
     with member_store(kept) as store:
         assert machine_of(store) == name
+        (store.directory / "machine").unlink()
+        (store.directory / "machine.new").mkdir()  # as no file of this name can be written
+        with pytest.raises(EwmaError, match="cannot be used now: Is a directory"):
+            machine_of(store)
     with member_store(RecoveryStore(tmp_path / "other")) as store:
         assert machine_of(store) != name
 

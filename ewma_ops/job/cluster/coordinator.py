@@ -268,12 +268,16 @@ class Coordinator:
                     connection.close()
                     continue
                 self._connections.add(connection)
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._serve,
                 args=(connection, address[0]),
                 name="ewma_ops-place",
                 daemon=True,
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # as where no more threads may be started at the moment
+                self._forget(connection)
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
         """Take one launcher's messages, until it is gone or silent for longer than its lease."""
@@ -284,12 +288,12 @@ class Coordinator:
             hello = receive(connection, LARGEST_HELLO)
             if not isinstance(hello, Hello):
                 raise ProtocolError(f"a {type(hello).__name__} before a Hello")
+            place = hello.place
             refused, session = self._seat(hello)
             send(connection, Answer(refused=refused))
             if refused:
                 self._say_refused(refused)
                 return
-            place = hello.place
             connection.settimeout(LEASE_S)
             while True:
                 beat = receive(connection)
@@ -305,9 +309,12 @@ class Coordinator:
         finally:
             if session:
                 self._vacate(place, session)
-            with self._lock:
-                self._connections.discard(connection)
-            connection.close()
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+        connection.close()
 
     def _seat(self, hello: Hello) -> tuple[str, int]:
         """Give a place to who asks for it; return why not, or else the number of the session."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 __all__ = [
     "BEAT_S",
@@ -41,6 +41,10 @@ _LARGEST = 64 << 20
 LARGEST_HELLO = 4 << 20
 """What is read of a connection before it is known who is at its other end, in bytes."""
 
+_ExitCode: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
+_Again: TypeAlias = Annotated[str, Meta(pattern="^(new-input|clock|host|)$")]
+_Fence: TypeAlias = Annotated[str, Meta(pattern="^([0-9]+:[0-9]+|)$")]
+
 
 class ProtocolError(Exception):
     """Something other than a message of this protocol was received."""
@@ -50,9 +54,9 @@ class Ended(Struct, frozen=True):
     """How a run ended at one place."""
 
     run: str
-    code: int
+    code: _ExitCode
     text: str
-    again: str = ""
+    again: _Again = ""
     notes: list[bytes] = []
 
 
@@ -65,7 +69,7 @@ class Run(Struct, frozen=True):
 
     id: str
     manifest: bytes
-    fence: str = ""
+    fence: _Fence = ""
 
 
 class Beat(Struct, frozen=True, tag=True):
@@ -103,7 +107,7 @@ class Answer(Struct, frozen=True, tag=True):
     start: Run | None = None
     stop: str = ""
     kill: str = ""
-    exit_code: int | None = None
+    exit_code: _ExitCode | None = None
     waits_for: list[str] = []
 
 

@@ -359,6 +359,26 @@ def test_places_are_let_in_after_files_have_run_out(
     assert failed
 
 
+def test_a_place_is_free_again_where_its_first_answer_cannot_be_sent(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[bool] = []
+
+    def broken(connection: socket.socket, message: Answer) -> None:
+        if not failed:
+            failed.append(True)
+            raise ConnectionResetError
+        send(connection, message)
+
+    monkeypatch.setattr("ewma_ops.job.cluster.coordinator.send", broken)
+    with Coordinator(cluster, hello(cluster, 0)):
+        with socket.create_connection(cluster.socket_address(0)) as gone:
+            send(gone, hello(cluster, 1))
+            assert gone.recv(1) == b""
+        with linked(cluster, 1, "another machine") as link:
+            wait_until(lambda: link.waits_for() == cluster.name(2))
+
+
 def test_a_beat_without_a_hello_is_refused(cluster: Cluster) -> None:
     with (
         Coordinator(cluster, hello(cluster, 0)),
