@@ -5,7 +5,8 @@ Knows arguments and layout; `studies.tuning` finds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.studies.tuning import MOST_SERIES, Tuned, Tuning
+from ewma_ops.studies.tuning import MOST_SERIES, Optimum, Tuned, Tuning
 
 __all__ = ["first_smoothing", "tune"]
 
@@ -115,11 +116,6 @@ def _tuned(past: Past, smoothing: Smoothing, fields: Sequence[str], tick: Tick) 
 
 
 def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
-    def decay(one: Tuned, halflife: float) -> dict[str, float]:
-        return {"halflife_ms": halflife} if one.by_time else {
-            "halflife": halflife, "beta": 0.5 ** (1.0 / halflife)
-        }  # fmt: skip
-
     return {
         "source": past.name,
         "rejected": past.rejected,
@@ -130,44 +126,47 @@ def _document(past: Past, found: Sequence[Tuned]) -> dict[str, Any]:
                 "readings": one.readings,
                 "series": one.series,
                 "readings_left_out": one.unseen,
-                "suggested": decay(one, one.suggested),
-                "best": decay(one, one.best),
-                "within_1_percent": [decay(one, end) for end in one.interval],
-                "at_edge": one.at_edge,
                 "cost_of_given": one.given,
                 "cost_of_last_value": one.last_value,
-                "candidates": [{**decay(one, h), "cost": cost} for h, cost in one.candidates],
-                **_season_of(one),
+                **_optimum(one.decay, partial(_decay, one)),
+                **_season(one),
             }
             for one in found
         ],
     }
 
 
-def _season_of(one: Tuned) -> dict[str, Any]:
+def _halflife(one: Tuned, halflife: float) -> dict[str, float]:
+    return {"halflife_ms" if one.by_time else "halflife": halflife}
+
+
+def _decay(one: Tuned, halflife: float) -> dict[str, float]:
+    beta = {} if one.by_time else {"beta": 0.5 ** (1.0 / halflife)}
+    return {**_halflife(one, halflife), **beta}
+
+
+def _season(one: Tuned) -> dict[str, Any]:
     """Return what was found of the season, if there is one."""
-    if one.season is None:
-        return {}
-    unit = "halflife_ms" if one.by_time else "halflife"
+    return {} if one.season is None else {"season": _optimum(one.season, partial(_halflife, one))}
+
+
+def _optimum(found: Optimum, shown: Callable[[float], dict[str, float]]) -> dict[str, Any]:
     return {
-        "season": {
-            "suggested": {unit: one.season.suggested},
-            "best": {unit: one.season.best},
-            "within_1_percent": [{unit: end} for end in one.season.interval],
-            "at_edge": one.season.at_edge,
-            "candidates": [{unit: h, "cost": cost} for h, cost in one.season.candidates],
-        }
+        "suggested": shown(found.suggested),
+        "best": shown(found.best),
+        "within_1_percent": [shown(end) for end in found.interval],
+        "at_edge": found.at_edge,
+        "candidates": [{**shown(halflife), "cost": cost} for halflife, cost in found.candidates],
     }
 
 
 def _season_lines(one: Tuned) -> Iterator[str]:
     if one.season is None:
         return
-    low, high = (_shown(one, end) for end in one.season.interval)
     found = one.season.suggested
     written = f'"{shown_duration(found)}"' if one.by_time else f"{found:.3g}"
     yield f"  season, with the decay as it is: take season_halflife = {written}"
-    yield f"  best: {_shown(one, one.season.best)}; from {low} to {high} costs at most 1 %"
+    yield _best(one, one.season)
     if one.season.at_edge == "longest":
         yield "  the season has not changed in this time: any slow half-life will do"
     if one.season.at_edge == "shortest":
@@ -183,18 +182,16 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
         yield f"  left out: {past.rejected:,} messages that are not readings"
     if one.unseen:
         yield f"  left out: {one.unseen:,} readings of series beyond the first {MOST_SERIES:,}"
-    low, high = (_shown(one, end) for end in one.interval)
-    if one.at_edge != "shortest":
-        yield f"  take: {_key(one, one.suggested)}"
-    yield f"  best: {_shown(one, one.best)}; from {low} to {high} costs at most 1 %"
+    if one.decay.at_edge != "shortest":
+        yield f"  take: {_key(one, one.decay.suggested)}"
+    yield _best(one, one.decay)
     compared = (
         [(f"{given.describe().partition(':')[0]} (now)", one.given)] if given is not None else []
     )
     for name, cost in [*compared, ("the last value, not smoothed", one.last_value)]:
-        if cost is not None:
-            more = f"{cost - 1:.1%} more" if cost >= 1 else f"{1 - cost:.1%} less"
-            yield f"  {name}: {more} error than the best"
-    if one.at_edge == "shortest":
+        more = f"{cost - 1:.1%} more" if cost >= 1 else f"{1 - cost:.1%} less"
+        yield f"  {name}: {more} error than the best"
+    if one.decay.at_edge == "shortest":
         best = (
             "the line through the newest two predicts"
             if one.of_line
@@ -202,7 +199,7 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
         )
         yield f"  {best} best: the level moves more than readings scatter, and"
         yield "  smoothing costs accuracy; choose the decay by how long what you look for lasts"
-    if one.at_edge == "longest":
+    if one.decay.at_edge == "longest":
         moved = "trend has not changed" if one.of_line else "level has not moved"
         yield f"  the {moved} in this time: any slow decay will do"
     yield from _season_lines(one)
@@ -215,10 +212,15 @@ def _lines(past: Past, one: Tuned, given: Decay | None, *, named: bool) -> Itera
             "" if one.by_time else f"{0.5 ** (1 / halflife):.6f}",
             f"{cost:.4f}",
         ]
-        for halflife, cost in one.candidates[::_EVERY]
+        for halflife, cost in one.decay.candidates[::_EVERY]
     ]
     heads = ["half-life", "beta", "error (best = 1)"]
     yield from (f"  {line}" for line in table(heads, rows, 78, right={0, 1, 2}))
+
+
+def _best(one: Tuned, found: Optimum) -> str:
+    low, high = (_shown(one, end) for end in found.interval)
+    return f"  best: {_shown(one, found.best)}; from {low} to {high} costs at most 1 %"
 
 
 def _key(one: Tuned, halflife: float) -> str:

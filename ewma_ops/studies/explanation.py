@@ -98,11 +98,11 @@ def explain(
     >>> round(found.newest(3), 2), [round(one.weight, 3) for one in found.shares[:3]]
     (1.01, [0.5, 0.25, 0.125])
     """
-    tracker = KINDS[rule.kind].tracker(rule, ticks_per_ms)
+    kind = KINDS[rule.kind]
+    tracker = kind.tracker(rule, ticks_per_ms)
     assert tracker is not None
     tracked = _track(tracker, values, gaps, times)
     read = tracked.reads[-1]
-    kind = KINDS[rule.kind]
     scored = kind.score(read, NUMBERS)
     if math.isnan(scored.score):
         return None

@@ -6,6 +6,7 @@ Knows the Poisson distribution; must not know alarms.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 __all__ = ["at_least", "at_most", "interval", "tail"]
 
@@ -83,9 +84,8 @@ def interval(mean: float, share: float = 0.95) -> tuple[int, int]:
     return least, most
 
 
-def _first(true: object, low: int, high: int) -> int:
+def _first(true: Callable[[int], bool], low: int, high: int) -> int:
     """Return the first count in a range from which on something is true."""
-    assert callable(true)
     while low < high:
         middle = (low + high) // 2
         if true(middle):

@@ -57,7 +57,11 @@ class Candidate(NamedTuple):
 
 
 class Optimum(NamedTuple):
-    """The half-life with the least error among candidates, as `Tuned` has it."""
+    """The half-life with the least error among candidates, in readings or in milliseconds.
+
+    ``interval`` costs at most 1 %; ``at_edge`` is which end of the candidates the best one is:
+    ``""``, ``"shortest"`` or ``"longest"``.
+    """
 
     best: float
     interval: tuple[float, float]
@@ -66,7 +70,7 @@ class Optimum(NamedTuple):
 
     @property
     def suggested(self) -> float:
-        """The half-life to take."""
+        """The half-life to take: the smoother end of what is as good."""
         return self.interval[1]
 
 
@@ -74,32 +78,22 @@ class Optimum(NamedTuple):
 class Tuned:
     """What was found for one field.
 
-    Half-lives are in readings, or, with decay by time, in milliseconds. ``interval`` costs at most
-    1 %; ``suggested`` is its smoother end, ``at_edge`` which end of the candidates the best one is
-    (``""``, ``"shortest"`` or ``"longest"``). ``given`` is the cost of the decay that is in use,
-    ``last_value`` that of no smoothing at all. ``unseen`` counts the readings of series beyond the
-    first `MOST_SERIES`, which were not looked at. ``of_line`` tells whether a line predicted, and
-    not a mean. ``season`` is the half-life of its season, with the decay that is in use.
+    Half-lives are in milliseconds if ``by_time``, else in readings. ``given`` is the cost of the
+    decay that is in use, ``last_value`` that of no smoothing at all. ``unseen`` counts the readings
+    of series beyond the first `MOST_SERIES`, which were not looked at. ``of_line`` tells whether a
+    line predicted, and not a mean. ``season`` is of its season, with the decay that is in use.
     """
 
     field: str
     by_time: bool
     readings: int
     series: int
-    best: float
-    interval: tuple[float, float]
-    at_edge: str
-    candidates: tuple[Candidate, ...]
-    given: float | None
+    decay: Optimum
+    given: float
     last_value: float
     unseen: int = 0
     of_line: bool = False
     season: Optimum | None = None
-
-    @property
-    def suggested(self) -> float:
-        """The half-life to take."""
-        return self.interval[1]
 
 
 class Tuning:
@@ -130,7 +124,7 @@ class Tuning:
     >>> tuning = Tuning(Smoothing(Decay(beta=0.9)))
     >>> tuning.take(Readings(["a"] * 20_000, level + random.normal(0, 1, 20_000)))
     >>> (found,) = tuning.result()
-    >>> round(1 - 0.5 ** (1 / found.best), 2)  # the weight of a reading; theory says 0.18
+    >>> round(1 - 0.5 ** (1 / found.decay.best), 2)  # the weight of a reading; theory says 0.18
     0.18
     """
 
@@ -216,7 +210,7 @@ class Tuning:
             self._by_time,
             readings,
             series,
-            *optimum,
+            optimum,
             float(np.exp(given - least)),
             float(np.exp(last_value - least)),
             self.unseen,

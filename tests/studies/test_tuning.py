@@ -37,13 +37,13 @@ def tuned(values: Floats, ids: list[str] | None = None, batch: int = 5_000) -> T
 def test_theory_of_a_level_that_is_a_random_walk(q: float) -> None:
     """Muth 1960: alpha = (sqrt(q^2 + 4 q) - q) / 2."""
     found = tuned(walk(q, 60_000))
-    alpha = 1 - 0.5 ** (1 / found.best)
+    alpha = 1 - 0.5 ** (1 / found.decay.best)
     theory = (math.sqrt(q * q + 4 * q) - q) / 2
     assert alpha == pytest.approx(theory, rel=0.12)
-    low, high = found.interval
-    assert low < found.best < high == found.suggested
+    low, high = found.decay.interval
+    assert low < found.decay.best < high == found.decay.suggested
     assert low < math.log(0.5) / math.log(1 - theory) < high
-    assert found.at_edge == ""
+    assert found.decay.at_edge == ""
     assert found.last_value > 1.05
 
 
@@ -53,10 +53,10 @@ def test_costs_are_those_of_plain_one_step_errors() -> None:
     found = tuned(values, batch=333)
     series = pd.Series(values)
     rmse = []
-    for halflife, _ in found.candidates:
+    for halflife, _ in found.decay.candidates:
         errors = series - series.ewm(halflife=halflife).mean().shift(1)
         rmse.append(float(np.sqrt((errors**2).mean())))
-    costs = [cost for _, cost in found.candidates]
+    costs = [cost for _, cost in found.decay.candidates]
     np.testing.assert_allclose(np.array(costs) / min(costs), np.array(rmse) / min(rmse), rtol=1e-9)
     assert found.given == pytest.approx(
         float(np.sqrt(((series - series.ewm(alpha=0.1).mean().shift(1)) ** 2).mean()))
@@ -76,8 +76,8 @@ def test_scales_of_series_do_not_matter() -> None:
     found = tuned(np.array([next(each[one]) for one in mixed]), mixed)
     alone = tuned(small)
     assert found.series == 2
-    assert found.best == pytest.approx(alone.best, rel=0.35)
-    assert found.best < alone.best
+    assert found.decay.best == pytest.approx(alone.decay.best, rel=0.35)
+    assert found.decay.best < alone.decay.best
 
 
 def test_missing_readings_are_no_errors() -> None:
@@ -87,15 +87,15 @@ def test_missing_readings_are_no_errors() -> None:
     found = tuned(holed, batch=100)
     dense = tuned(holed[~np.isnan(holed)])
     assert found.readings == dense.readings
-    assert found.best == pytest.approx(dense.best)
+    assert found.decay.best == pytest.approx(dense.decay.best)
     assert found.last_value == pytest.approx(dense.last_value)
 
 
 def test_a_random_walk_and_a_constant_level_are_at_the_edges() -> None:
     random = np.random.default_rng(6)
-    assert tuned(np.cumsum(random.normal(size=4_000))).at_edge == "shortest"
+    assert tuned(np.cumsum(random.normal(size=4_000))).decay.at_edge == "shortest"
     still = tuned(random.normal(size=2_000))
-    assert still.suggested > 200
+    assert still.decay.suggested > 200
 
 
 def test_by_time_finds_the_same_as_by_reading_where_gaps_are_even() -> None:
@@ -105,7 +105,7 @@ def test_by_time_finds_the_same_as_by_reading_where_gaps_are_even() -> None:
     tuning.take(Readings(["a"] * len(values), values, times))
     (found,) = tuning.result()
     assert found.by_time
-    assert found.best == pytest.approx(500.0 * tuned(values).best, rel=1e-6)
+    assert found.decay.best == pytest.approx(500.0 * tuned(values).decay.best, rel=1e-6)
 
 
 def test_several_fields_are_tuned_apart() -> None:
@@ -114,7 +114,7 @@ def test_several_fields_are_tuned_apart() -> None:
     tuning.take(Readings(["s"] * len(values), np.asfortranarray(values)))
     first, second = tuning.result()
     assert (first.field, second.field) == ("a", "b")
-    assert first.best < 2 < 6 < second.best
+    assert first.decay.best < 2 < 6 < second.decay.best
 
 
 @pytest.mark.parametrize("values", [[5.0] * 50, [1.0], [math.nan] * 9])
@@ -147,7 +147,7 @@ def test_the_line_is_tuned_where_a_trend_is_asked_for(beta: float) -> None:
         part = values[first : first + 3_000]
         tuning.take(Readings(["a"] * len(part), np.array(part)))
     (found,) = tuning.result()
-    low, high = found.interval
+    low, high = found.decay.interval
     assert low < math.log(0.5) / math.log(beta) < high
     assert found.of_line
     assert found.last_value > 1.05
