@@ -1,11 +1,11 @@
-"""Tables of the configuration file that name servers: addresses, users, passwords, PEM files.
+"""Tables of the configuration file about servers: addresses, users, passwords, PEM files.
 
 Knows how such values are read and which of them are secret; must not know which tables there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ Reader = tuple[Callable[[object], Any], str]
 Readers = Mapping[str, Reader]
 """The readers of a table, by key."""
 
-_SECRET = ("password", "username", "secret", "webhook")
+_SECRET = ("password", "username", "secret", "webhook", "token")
 """Keys whose values are never shown."""
 
 _Struct = TypeVar("_Struct", bound=Struct)
@@ -50,7 +50,7 @@ def read_server_table(
     values: Mapping[str, Any],
     readers: Readers,
     mistakes: list[str],
-    incomplete: Callable[[Mapping[str, Any]], Iterator[str]],
+    incomplete: Callable[[Mapping[str, Any]], Iterable[str]] = lambda _: (),
 ) -> _Struct | None:
     """Read a table; every ``${NAME}`` and ``${file:PATH}`` in a value is replaced.
 

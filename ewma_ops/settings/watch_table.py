@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from msgspec import Struct, ValidationError
+from msgspec import Struct
 
-from ewma_ops.secrets.masking import Secret, remember, substituted
 from ewma_ops.settings.bind import Bind, bind_of
-from ewma_ops.settings.kafka_table import noted_secrets
-from ewma_ops.stats.durations import duration_ms
+from ewma_ops.settings.servers import Readers, password, read_server_table, span
 
 __all__ = ["Watch", "read_watch"]
 
@@ -35,7 +33,7 @@ class Watch(Struct, frozen=True, kw_only=True):
         return f"Watch(bind={self.bind!r})"
 
 
-def read_watch(values: Mapping[str, Any], mistakes: list[str]) -> Watch:
+def read_watch(values: Mapping[str, Any], mistakes: list[str]) -> Watch | None:
     """Read the table; every ``${NAME}`` and ``${file:PATH}`` in a value is replaced.
 
     Parameters
@@ -45,17 +43,7 @@ def read_watch(values: Mapping[str, Any], mistakes: list[str]) -> Watch:
     mistakes
         What is wrong is added here; the token is never shown in it.
     """
-    kept: dict[str, Any] = {}
-    for key in (key for key in Watch.__struct_fields__ if key in values):
-        read, bound = _READERS[key]
-        with noted_secrets(f"watch.{key}", mistakes):
-            value = substituted(values[key])
-            try:
-                kept[key] = read(value)
-            except (ValueError, TypeError, OverflowError, ValidationError):
-                shown = "" if key == "token" else f" = {values[key]!r}"
-                mistakes.append(f"watch.{key}{shown} must be {bound}")
-    return Watch(**kept)
+    return read_server_table(Watch, "watch", values, _READERS, mistakes)
 
 
 def _hosts(value: object) -> tuple[str, ...]:
@@ -67,24 +55,15 @@ def _hosts(value: object) -> tuple[str, ...]:
 
 
 def _token(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    if not isinstance(value, Secret):
-        remember(value)
-    if len(value) < _SHORTEST_TOKEN:
+    token = password(value)
+    if len(token) < _SHORTEST_TOKEN:
         raise ValueError
-    return value
+    return token
 
 
-def _history(value: object) -> timedelta:
-    if not isinstance(value, str):
-        raise TypeError
-    return timedelta(milliseconds=duration_ms(value))
-
-
-_READERS: dict[str, tuple[Any, str]] = {
+_READERS: Readers = {
     "bind": (bind_of, 'a host and a port, such as "127.0.0.1:8765"'),
     "hosts": (_hosts, 'a list of host names, such as ["watch.example.org"]'),
     "token": (_token, 'at least 16 characters, such as "${EWMA_WATCH_TOKEN}"'),
-    "history": (_history, 'a duration such as "1h"'),
+    "history": (span, 'a duration such as "1h"'),
 }
