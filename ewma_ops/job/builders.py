@@ -29,7 +29,7 @@ from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.own import OwnFormat
 from ewma_ops.serde.parquet import History, file_digest
-from ewma_ops.serde.paths import Paths, parse_path
+from ewma_ops.serde.paths import parse_path
 from ewma_ops.settings.model import Settings
 from ewma_ops.table.table import SeriesTable
 
@@ -72,7 +72,7 @@ def build_decoder(settings: Settings, stopping: threading.Event | None = None) -
         options = replace(options, key_format=keys)
     if entry_of(reads.format).has_schema:
         own = None if reads.schema is not None else schemas
-        heads = Paths.of(options).heads()
+        heads = options.paths().heads()
         format_ = _with_schema(reads.format, settings, own, "input.format", heads)
         return Decoder(format_, options)
     return _BUILDERS[OWN if is_own(reads.format) else reads.format](settings, options)

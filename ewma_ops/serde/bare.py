@@ -18,7 +18,6 @@ from ewma_ops.serde.decoder import Decoder, are_many
 from ewma_ops.serde.fields import Fields, Format, Refused, text_of
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.spans import Mask, read_text_floats
 
 __all__ = ["BareDecoder", "BareName"]
@@ -60,7 +59,7 @@ class BareDecoder(Decoder):
         words = frozenset(one for one in options.missing_values if isinstance(one, str))
         bare: Format = _Text(words) if name == "number" else _Binary(name)
         super().__init__(bare, options)
-        paths = Paths.of(options)
+        paths = options.paths()
         self._dtype = None if name == "number" else np.dtype(_BINARY[name])
         self._infinite = options.infinite
         self._number_reader = NumberReader(options)

@@ -72,7 +72,7 @@ class CsvDecoder(LinesDecoder):
         options = replace(options, numbers="text")
         if options.time_unit is None and options.time_format is None:
             options = replace(options, time_unit="ms")
-        paths = Paths.of(options)
+        paths = options.paths()
         names = None if columns == FIRST_LINE else list(columns)
         table = None
         if names is not None and all(_is_column(path, names) for path in paths.every):

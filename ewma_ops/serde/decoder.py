@@ -38,7 +38,6 @@ from ewma_ops.serde.limits import (
 )
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.several import split
 from ewma_ops.serde.spans import Mask
 from ewma_ops.serde.watch import PathWatch, TimeWatch
@@ -108,7 +107,7 @@ class Decoder:
     """
 
     def __init__(self, format_: Format | None, options: DecoderOptions = _DEFAULTS) -> None:
-        self._paths = Paths.of(options)
+        self._paths = options.paths()
         self._format = format_
         self._documents = DocumentReader(self._paths, options)
         self._keys = KeyReader(options.key, options.key_format)

@@ -38,7 +38,7 @@ class DocumentReader:
     --------
     >>> import numpy as np
     >>> from ewma_ops.serde.options import DecoderOptions
-    >>> paths = Paths.of(DecoderOptions(value="p[0]", series_id=["@topic", "id"]))
+    >>> paths = DecoderOptions(value="p[0]", series_id=["@topic", "id"]).paths()
     >>> record = RecordFields([None], np.array([5]), topics=["t"])
     >>> rejected: Reasons = {}
     >>> DocumentReader(paths).read([[{"id": 7, "p": [1.5]}]], [0], record, rejected)[:3]

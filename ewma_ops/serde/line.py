@@ -71,7 +71,7 @@ class LineDecoder(LinesDecoder):
     def __init__(self, options: DecoderOptions) -> None:
         if options.time_unit is None:
             options = replace(options, time_unit="ns")
-        paths = Paths.of(options)
+        paths = options.paths()
         columns = PointColumns(paths, options, _POINT)
         super().__init__(_Points(paths), columns if columns.is_quick else None, options)
 

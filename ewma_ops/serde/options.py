@@ -18,6 +18,7 @@ from ewma_ops.columns.readings import (
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.serde.fields import Format
 from ewma_ops.serde.formats import KeyKind
+from ewma_ops.serde.paths import Paths
 
 __all__ = ["DecoderOptions"]
 
@@ -113,3 +114,13 @@ class DecoderOptions:
     ahead: Literal["dead-letter", "clip"] = "dead-letter"
     include: Sequence[str] = ()
     max_include_bytes: int = MAX_INCLUDE_BYTES
+
+    def paths(self) -> Paths:
+        """Return the paths, read.
+
+        Raises
+        ------
+        ConfigError
+            If one is none, or two lead to the same field.
+        """
+        return Paths.of(self, self.include)

@@ -25,7 +25,6 @@ from ewma_ops.errors import ConfigError
 __all__ = [
     "KEY",
     "TIMESTAMP",
-    "AskedPaths",
     "Path",
     "Paths",
     "parse_path",
@@ -173,21 +172,6 @@ class Asked(Protocol):
     @property
     def records(self) -> str | None: ...
 
-    @property
-    def include(self) -> Sequence[str]: ...
-
-
-class AskedPaths(NamedTuple):
-    """The paths of several tables of a configuration, as they are written."""
-
-    value: str | Sequence[str]
-    series_id: str | Sequence[str] | None
-    time: str | None
-    weight: str | None
-    where: Mapping[str, object]
-    records: str | None
-    include: Sequence[str]
-
 
 class Paths(NamedTuple):
     """Where each thing stands in a message; what has no path is the record's own.
@@ -207,8 +191,8 @@ class Paths(NamedTuple):
     include: tuple[Path, ...] = ()
 
     @classmethod
-    def of(cls, options: Asked) -> Paths:
-        """Read the paths of some options.
+    def of(cls, options: Asked, include: Sequence[str] = ()) -> Paths:
+        """Read the paths of some options, and those of what is passed through.
 
         Raises
         ------
@@ -226,16 +210,16 @@ class Paths(NamedTuple):
         time = None if options.time is None else parse_path(options.time)
         where = tuple(map(parse_path, options.where))
         records = () if options.records is None else parse_records(options.records)
-        include = tuple(map(parse_path, options.include))
+        through = tuple(map(parse_path, include))
         read = [*numbers, *id_paths, *(() if time is None else (time,))]
-        _check(read, [*where, *include], records)
+        _check(read, [*where, *through], records)
         return cls(
             () if id_paths == (KEY,) else id_paths,
             None if time == TIMESTAMP else time,
             numbers,
             where,
             records,
-            include,
+            through,
         )
 
     def heads(self) -> list[str] | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.formats import FORMATS, entry_of, is_own
-from ewma_ops.serde.paths import AskedPaths, Path, Paths
+from ewma_ops.serde.paths import Path, Paths
 from ewma_ops.settings.model import Input
 
 __all__ = ["completed", "csv_columns", "csv_mark", "format_name", "refuse_paths", "refuse_unread"]
@@ -96,17 +96,8 @@ def refuse_unread(reads: Input, written: Mapping[str, Any], mistakes: list[str])
 
 def refuse_paths(reads: Input, include: Sequence[str], mistakes: list[str]) -> None:
     """Note paths that cannot be read together, or that lead nowhere in the format."""
-    asked = AskedPaths(
-        reads.value,
-        reads.series_id,
-        reads.time,
-        reads.weight,
-        reads.where,
-        reads.records,
-        include,
-    )
     try:
-        paths = Paths.of(asked)
+        paths = Paths.of(reads, include)
     except ConfigError as error:
         mistakes.append(f"[input] {error}")
         return

@@ -23,7 +23,6 @@ from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.json.encoder import JsonEncoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.own import OwnFormat
-from ewma_ops.serde.paths import Paths
 
 WAYS = ["documents", "structs", "columns"]
 
@@ -40,7 +39,7 @@ def decode(way: str, *payloads: bytes | None, **options: Any) -> Decoded:
     values: Any = BytesColumn.of(payloads) if way == "columns" else payloads
     decoder: Decoder = JsonDecoder(asked)
     if way == "documents":
-        decoder = Decoder(JsonFormat(Paths.of(asked), infinite=False), asked)
+        decoder = Decoder(JsonFormat(asked.paths(), infinite=False), asked)
     return decoder.decode([None] * n, values, [0] * n)
 
 

@@ -18,7 +18,6 @@ from ewma_ops.serde.json.by_shape import ColumnReader
 from ewma_ops.serde.json.documents import JsonFormat, without_schema_ids
 from ewma_ops.serde.json.one_by_one import RowReader
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.spans import Mask
 
 __all__ = ["JsonDecoder"]
@@ -50,7 +49,7 @@ class JsonDecoder(Decoder):
     """
 
     def __init__(self, options: DecoderOptions = _DEFAULTS) -> None:
-        paths = Paths.of(options)
+        paths = options.paths()
         json = JsonFormat(paths, infinite=options.infinite)
         super().__init__(json, options)
         is_quick = all(path.is_plain for path in paths.every)

@@ -24,7 +24,6 @@ from ewma_ops.serde.avro import schema as schema_module
 from ewma_ops.serde.avro.format import AvroFormat
 from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import Paths
 from ewma_ops.serde.schemas import WrittenSchema
 from tests.helpers.fuzzing import fuzz, in_runs
 from tests.helpers.outcomes import outcomes_of
@@ -116,7 +115,7 @@ def options_of(draw: random.Random) -> DecoderOptions:
             numbers=draw.choice(["strict", "text"]),
         )
         with suppress(ConfigError):  # two paths lead to the same field
-            Paths.of(options)
+            options.paths()
             return options
 
 
@@ -154,7 +153,7 @@ def check(draw: random.Random, n: int) -> Counter[str]:
     options = options_of(draw)
     unit = options.time_unit
     decoded = Decoder(AvroFormat(kept, unit), options).decode([b"k"] * n, payloads, [5] * n)
-    heads = Paths.of(options).heads()
+    heads = options.paths().heads()
     with patch.object(schema_module, "_MANY", 1):
         part = Decoder(AvroFormat(kept, unit, heads), options)
         by_part = part.decode([b"k"] * n, payloads, [5] * n)

@@ -24,7 +24,6 @@ from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import Paths
 from tests.helpers.fuzzing import fuzz, in_runs
 
 UNREAD = ("not-utf8", "not-json", "out-of-range")
@@ -143,7 +142,7 @@ def check(draw: random.Random, n: int) -> Counter[str]:
     headers = [draw.choice([[], [("v", b"1.5"), ("t", b"5")], [("v", b"\xff")]]) for _ in range(n)]
     times = [draw.choice([1_700_000_000_000, -1, 5]) for _ in range(n)]
     beside = times, headers, np.zeros(n, np.int32), ["t"] * n
-    json_format = JsonFormat(Paths.of(options), infinite=options.infinite)
+    json_format = JsonFormat(options.paths(), infinite=options.infinite)
     by_documents = Decoder(json_format, options).decode(keys, payloads, *beside)
     by_structs = JsonDecoder(options).decode(keys, payloads, *beside)
     with patch.object(decoder_module, "_FEW", 1):

@@ -18,7 +18,6 @@ from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.json.by_shape import ColumnReader
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
-from ewma_ops.serde.paths import Paths
 from tests.helpers.payloads import TELLING, mutated, plain, run_of, surrounded, template
 
 Payloads = Sequence[bytes | None]
@@ -130,13 +129,13 @@ def test_others_among_them_are_read_or_rejected_by_themselves() -> None:
 
 def test_few_payloads_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_module, "_FEW", 5)
-    reader = ColumnReader(Paths.of(DecoderOptions("value", "series_id")))
+    reader = ColumnReader(DecoderOptions("value", "series_id").paths())
     assert reader.read(BytesColumn.of([GOOD] * 4)) is None
     assert reader.read(BytesColumn.of([GOOD] * 5)) is not None
 
 
 def test_ids_of_several_fields_are_read_one_by_one() -> None:
-    reader = ColumnReader(Paths.of(DecoderOptions("value", ["series_id", "site"])))
+    reader = ColumnReader(DecoderOptions("value", ["series_id", "site"]).paths())
     assert reader.read(BytesColumn.of([b'{"series_id":"a","site":"b","value":1}'])) is None
 
 
@@ -169,7 +168,7 @@ def test_what_serves_as_no_example_is_read_one_by_one(payload: bytes | None) -> 
 
 
 def test_an_example_is_looked_for_among_the_first() -> None:
-    reader = ColumnReader(Paths.of(DecoderOptions("value", "series_id")))
+    reader = ColumnReader(DecoderOptions("value", "series_id").paths())
     read = reader.read(BytesColumn.of([None, b'{"series_id":1,"value":1}', GOOD, GOOD]))
     assert read is not None
     assert read[0].tolist() == [False, False, True, True]
@@ -235,7 +234,7 @@ def test_a_payload_is_not_read_beyond_its_ends() -> None:
 
 
 def test_another_shape_is_learned_anew() -> None:
-    reader = ColumnReader(Paths.of(DecoderOptions("x", "id")))
+    reader = ColumnReader(DecoderOptions("x", "id").paths())
     first, second = b'{"id":"a","x":1}', b'{"x":2,"id":"b"}'
     assert reader.read(BytesColumn.of([first] * 3)) is not None
     assert reader.read(BytesColumn.of([second] * 3)) is None
@@ -253,7 +252,7 @@ SHAPED = BytesColumn.of([b'{"id":"a","x":1}'] * 3)
 
 @pytest.mark.parametrize("runs", [*range(10), 15, 16, 63, 64, 127, 128, 192, 193, 200])
 def test_what_has_no_shape_is_left_alone_for_ever_more_runs(runs: int) -> None:
-    reader = ColumnReader(Paths.of(DecoderOptions("x", "id")))
+    reader = ColumnReader(DecoderOptions("x", "id").paths())
     assert [reader.read(SHAPELESS) for _ in range(runs)] == [None] * runs
     left_alone = 0
     while reader.read(SHAPED) is None:
