@@ -21,7 +21,7 @@ from ewma_ops.commands.tune import first_smoothing
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.report import counted
 from ewma_ops.job.showing import shown_text
-from ewma_ops.monitor.chart_rules import HOURS
+from ewma_ops.monitor.chart_rule import HOURS
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 from ewma_ops.stats.smoothing import Smoothing

@@ -25,7 +25,7 @@ from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.resend import read_topic
 from ewma_ops.errors import ConfigError, shown
 from ewma_ops.job.identity import identify
-from ewma_ops.monitor.chart_rules import HOURS
+from ewma_ops.monitor.chart_rule import HOURS
 from ewma_ops.monitor.rules import ChartRule, Frozen, Rule, Stale
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings

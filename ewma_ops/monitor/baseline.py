@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.compiled import library
-from ewma_ops.monitor.chart_rules import LEAST_N_EFF
+from ewma_ops.monitor.chart_rule import LEAST_N_EFF
 from ewma_ops.monitor.rule import COUNTED
 from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay

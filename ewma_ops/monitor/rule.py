@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 
 from ewma_ops.columns.transitions import SEVERITIES
 from ewma_ops.errors import ConfigError
-from ewma_ops.stats.checks import one_of, whole
+from ewma_ops.stats.checks import number, one_of, whole
+from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 
-__all__ = ["COUNTED", "DIRECTIONS", "NS_PER_MS", "Rule"]
+__all__ = ["COUNTED", "NS_PER_MS", "Rule", "check_decay", "check_sides"]
 
-DIRECTIONS = ("both", "high", "low")
+_DIRECTIONS = ("both", "high", "low")
 NS_PER_MS = 1_000_000
 COUNTED = 1 << 31
 """Readings of a series are counted up to here: there are counters of 32 bits."""
@@ -114,6 +115,20 @@ class Rule:
         every = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "runbook"]
         given = [f"{name}={_plain(value)}" for name, value in every if value not in (None, ())]
         return f"{self.kind}({', '.join(given)})"
+
+
+def check_sides(direction: object, clear: object, critical: object) -> None:
+    """Refuse what cannot be ``direction``, ``clear`` and ``critical`` of a rule with a limit."""
+    one_of("direction", direction, _DIRECTIONS)
+    number("clear", clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
+    if critical is not None:
+        number("critical", critical, ">= 1, in limits", lambda x: x >= 1)
+
+
+def check_decay(decay: object) -> None:
+    """Refuse what is neither a decay nor ``None``."""
+    if decay is not None and not isinstance(decay, Decay):
+        raise ConfigError(f"decay is {decay!r}: give a Decay, such as Decay(beta=0.9)")
 
 
 def _plain(value: Any) -> str:

@@ -15,10 +15,11 @@ from datetime import timedelta
 from typing import ClassVar
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.chart_rules import ChartRule, Frozen, Given, Level, Spike, Spread
-from ewma_ops.monitor.rule import COUNTED, DIRECTIONS, NS_PER_MS, Rule
+from ewma_ops.monitor.chart_rule import ChartRule, Frozen, Given
+from ewma_ops.monitor.chart_rules import Level, Spike, Spread
+from ewma_ops.monitor.rule import COUNTED, NS_PER_MS, Rule, check_sides
 from ewma_ops.monitor.stale_rule import Stale
-from ewma_ops.stats.checks import number, one_of, whole
+from ewma_ops.stats.checks import number, whole
 from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 
@@ -145,10 +146,7 @@ class Change(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         number("limit", self.limit, "> 0", lambda x: x > 0)
-        one_of("direction", self.direction, DIRECTIONS)
-        number("clear", self.clear, "> 0 and <= 1: a share of the limit", lambda x: 0 < x <= 1)
-        if self.critical is not None:
-            number("critical", self.critical, ">= 1, in limits", lambda x: x >= 1)
+        check_sides(self.direction, self.clear, self.critical)
         if self.per is not None and not whole_ticks("per", self.per, NS_PER_MS):
             raise ConfigError(f'per is {self.per!r}: it must be a duration > 0, such as "1min"')
 

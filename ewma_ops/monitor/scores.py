@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ewma_ops.monitor.baseline import Baseline
-from ewma_ops.monitor.chart_rules import Outlook
+from ewma_ops.monitor.chart_rule import Outlook
 from ewma_ops.monitor.forecast import Forecast
 from ewma_ops.monitor.machine import Machine, Scored, Thresholds
 from ewma_ops.monitor.memory import Memory

@@ -32,7 +32,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ewma_ops.monitor.baseline import CLIP
-from ewma_ops.monitor.chart_rules import HOURS
+from ewma_ops.monitor.chart_rule import HOURS
 from ewma_ops.monitor.tracking import Tracker
 from ewma_ops.stats.ahead import SEASON_KEPT
 from ewma_ops.stats.ops import Ops

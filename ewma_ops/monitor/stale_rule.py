@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.rule import COUNTED, NS_PER_MS, Rule
+from ewma_ops.monitor.rule import COUNTED, NS_PER_MS, Rule, check_decay
 from ewma_ops.stats.checks import number, whole
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
@@ -88,8 +88,7 @@ class Stale(Rule):
                 "clock of a log is read once a second"
             )
         whole("warm_up", self.warm_up, 2, COUNTED)
-        if self.decay is not None and not isinstance(self.decay, Decay):
-            raise ConfigError(f"decay is {self.decay!r}: give a Decay, such as Decay(beta=0.9)")
+        check_decay(self.decay)
 
     def with_limit(self, smoothing: Smoothing | None) -> Stale:
         """Return the rule with its decay."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.monitor.chart_rules import HOURS
+from ewma_ops.monitor.chart_rule import HOURS
 from ewma_ops.studies.segments import Segments, grown
 
 __all__ = ["Habits"]

@@ -8,7 +8,7 @@ import pytest
 
 from ewma_ops.commands.check import check
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.chart_rules import Outlook
+from ewma_ops.monitor.chart_rule import Outlook
 from ewma_ops.monitor.rules import Bounds, Change, Flat, Frozen, Given, Level, Spike, Spread, Stale
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.settings.describe import describe
