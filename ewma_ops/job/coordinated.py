@@ -28,7 +28,7 @@ __all__ = ["Coordinated", "coordinated", "go_on_alone"]
 
 _SLOW_END_S = 5.0
 _FIRST_HAND_S = 1.0
-"""How long a place whose workers failed has to say so, before it is told to kill the others."""
+"""How long a place whose workers failed may take to say so, before it has to kill the rest."""
 _MACHINES = "machines.json"
 
 

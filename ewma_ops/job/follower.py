@@ -90,7 +90,7 @@ def follow(
             notes = list(outcome.notes)
             link.end(Ended(run.id, outcome.code, outcome.text, outcome.again, notes))
             if signals:
-                link.await_told()
+                link.await_delivery()
                 return outcome.code
 
 

@@ -57,7 +57,7 @@ def recovery_of(settings: Settings) -> Recovery:
 
 
 def member_store(kept: RecoveryStore) -> RecoveryStore:
-    """Return where a place other than 0 keeps its lock, and what it is told of the job.
+    """Return where a place other than 0 keeps its lock, and what it learns of the job.
 
     It has no part files: what the engine keeps is kept by the workers that have some, and those
     are at place 0.

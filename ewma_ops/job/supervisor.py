@@ -25,7 +25,7 @@ from ewma_ops.job.processes import Process, Start, blocked_signals, spawn
 from ewma_ops.job.recovery.checkpoints import checkpointing
 from ewma_ops.job.recovery.part_files import ResumePoint
 from ewma_ops.job.recovery.store import RecoveryStore
-from ewma_ops.job.relay import Relay, relayed_stderr
+from ewma_ops.job.relay import Relay
 from ewma_ops.job.signs import LOST_PEER, caught_signals
 from ewma_ops.job.waiting import POLL_S, Deadline
 
@@ -36,7 +36,6 @@ __all__ = [
     "Overtaken",
     "collecting_signals",
     "run_once",
-    "supervise",
 ]
 
 
@@ -76,39 +75,6 @@ class Others(Protocol):
         """Say why the workers here must be killed; or ""."""
 
 
-def supervise(
-    command: Command,
-    workers: int,
-    store: RecoveryStore | None = None,
-    point: ResumePoint | None = None,
-    *,
-    grace_s: float = GRACE_S,
-) -> int:
-    """Start processes, wait for their end and say how it came about.
-
-    Parameters
-    ----------
-    command : callable
-        Command line of one worker.
-    workers : int
-        Processes, >= 1.
-    store : RecoveryStore or None
-        Locked store, whose lock every worker inherits.
-    point : ResumePoint or None
-        Where the run begins, for the first line printed.
-    grace_s : float
-        Seconds a graceful stop may take, > 0.
-
-    Returns
-    -------
-    int
-        0 after the end of the input or a graceful stop; a failed worker's own code; 1 when one was
-        killed or did not stop in time; 128 + n after a second signal n.
-    """
-    with relayed_stderr(), collecting_signals() as signals:
-        return run_once(command, workers, store, point, signals, grace_s).code
-
-
 def run_once(
     command: Command,
     workers: int,
@@ -121,11 +87,36 @@ def run_once(
     others: Others | None = None,
     start: Start = spawn,
 ) -> Outcome:
-    """Run the workers from start to end under signals that are caught already; see `supervise`.
+    """Run worker processes from start to end, and say how that came about.
 
-    When ``overtaken`` returns a reason, they are stopped gracefully, to start again. Through
-    ``lines`` they can be asked meanwhile. They are joined with those of ``others``. ``start`` makes
-    a process of a command line.
+    Parameters
+    ----------
+    command : callable
+        Command line of one worker.
+    workers : int
+        Processes, >= 1.
+    store : RecoveryStore or None
+        Locked store, whose lock every worker inherits.
+    point : ResumePoint or None
+        Where the run begins, for the first line printed.
+    signals : sequence of int
+        Stop signals as they come: see `collecting_signals`.
+    grace_s : float
+        Seconds a graceful stop may take, > 0.
+    overtaken : callable
+        If it returns a reason, the workers are stopped gracefully, to start again.
+    lines : Lines or None
+        Through which the workers can be asked meanwhile.
+    others : Others or None
+        With whose workers these form one flow.
+    start : callable
+        Makes a process of a command line.
+
+    Returns
+    -------
+    Outcome
+        Its code is 0 after the end of the input or a graceful stop; a failed worker's own; 1 when
+        one was killed or did not stop in time; 128 + n after a second signal n.
     """
     began = time.monotonic()
     addresses, first = _places(workers, others)

@@ -120,7 +120,8 @@ def worker_program(directory: str, place: str, addresses: str, limit: str, mode:
 
 
 def launcher_program(directory: str, options: str) -> int:
-    from ewma_ops.job.supervisor import supervise
+    from ewma_ops.job.relay import relayed_stderr
+    from ewma_ops.job.supervisor import collecting_signals, run_once
 
     workers, limit, mode, grace_s = json.loads(options)
 
@@ -129,9 +130,12 @@ def launcher_program(directory: str, options: str) -> int:
         print(place, flush=True)
         return line
 
-    with RecoveryStore(Path(directory) / "state") as store:
-        point = store.prepare({})
-        return supervise(worker, workers, store, point, grace_s=grace_s)
+    with (
+        RecoveryStore(Path(directory) / "state") as store,
+        relayed_stderr(),
+        collecting_signals() as signals,
+    ):
+        return run_once(worker, workers, store, store.prepare({}), signals, grace_s).code
 
 
 def lines(directory: Path) -> dict[str, list[int]]:

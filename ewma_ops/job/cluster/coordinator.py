@@ -7,7 +7,6 @@ workers are gone, or is again the machine that it was, or its lease has expired.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
@@ -18,9 +17,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import final
 
-from ewma_ops.job.cluster.addresses import bound
-from ewma_ops.job.cluster.errors import ClusterError
 from ewma_ops.job.cluster.layout import Cluster
+from ewma_ops.job.cluster.listener import Listener
 from ewma_ops.job.cluster.messages import (
     BEAT_S,
     LARGEST_HELLO,
@@ -42,9 +40,6 @@ __all__ = ["Coordinator"]
 _log = logging.getLogger(__name__)
 
 _HELLO_S = 5.0
-_BACKLOG = 16
-_ACCEPT_AGAIN_S = 0.1
-_MOST_CONNECTIONS = 1_024
 _SILENT_S = 4 * BEAT_S
 
 _TAKEN = "{} is taken by another machine: give each host a --place of its own"
@@ -108,13 +103,10 @@ class Coordinator:
         self._exit_code: int | None = None
         self._sessions = 0
         self._refused: set[str] = set()
-        self._listener: socket.socket | None = None
-        self._closed = threading.Event()
-        self._connections: set[socket.socket] = set()
+        self._listener = Listener(cluster.addresses[0], self._serve)
 
     def __enter__(self) -> Coordinator:
-        self._listener = _listening(self.cluster)
-        threading.Thread(target=self._accept, name="ewma_ops-cluster", daemon=True).start()
+        self._listener.__enter__()
         return self
 
     def __exit__(
@@ -123,16 +115,7 @@ class Coordinator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._listener is not None
-        self._closed.set()
-        with contextlib.suppress(OSError):  # ends the thread that accepts
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        with self._lock:
-            connections = list(self._connections)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self._listener.__exit__(kind, error, traceback)
 
     def waits_for(self) -> list[str]:
         """Return what the next run has to wait for, place by place; nothing if it may begin."""
@@ -254,31 +237,6 @@ class Coordinator:
     def _is_here(seat: _Seat) -> bool:
         return seat.hello is not None and not seat.lost
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        while True:
-            try:
-                connection, address = self._listener.accept()
-            except OSError:
-                if self._closed.wait(_ACCEPT_AGAIN_S):
-                    return
-                continue  # as where no more files may be open at the moment
-            with self._lock:
-                if len(self._connections) >= _MOST_CONNECTIONS:
-                    connection.close()
-                    continue
-                self._connections.add(connection)
-            thread = threading.Thread(
-                target=self._serve,
-                args=(connection, address[0]),
-                name="ewma_ops-place",
-                daemon=True,
-            )
-            try:
-                thread.start()
-            except RuntimeError:  # as where no more threads may be started at the moment
-                self._forget(connection)
-
     def _serve(self, connection: socket.socket, peer: str) -> None:
         """Take one launcher's messages, until it is gone or silent for longer than its lease."""
         place = session = 0
@@ -309,12 +267,6 @@ class Coordinator:
         finally:
             if session:
                 self._vacate(place, session)
-            self._forget(connection)
-
-    def _forget(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._connections.discard(connection)
-        connection.close()
 
     def _seat(self, hello: Hello) -> tuple[str, int]:
         """Give a place to who asks for it; return why not, or else the number of the session."""
@@ -395,19 +347,3 @@ class Coordinator:
                 seat.started = run.id
                 return Answer(start=run, stop=self._stop, kill=self._kill)
             return Answer(stop=self._stop, kill=self._kill)
-
-
-def _listening(cluster: Cluster) -> socket.socket:
-    address = cluster.addresses[0]
-    with contextlib.ExitStack() as undo:
-        try:
-            listener = undo.enter_context(bound(address))
-            listener.listen(_BACKLOG)
-        except OSError as error:
-            raise ClusterError(
-                f"the address {address} of place 0, which this host is, cannot be listened on "
-                f"({error.strerror or error}): give an address of this host, and a port that is "
-                "free"
-            ) from None
-        undo.pop_all()
-    return listener

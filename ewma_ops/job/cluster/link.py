@@ -61,7 +61,7 @@ class Link:
         self._beat = Beat()
         self._answer = Answer()
         self._trouble = "no connection yet"
-        self._told: Beat | None = None
+        self._delivered: Beat | None = None
         self._lease_until = 0.0
         self._broken = False
         self._fence = ""
@@ -85,7 +85,7 @@ class Link:
 
     @property
     def beat(self) -> Beat:
-        """What place 0 is told next."""
+        """What is reported to place 0 next."""
         with self._lock:
             return self._beat
 
@@ -159,12 +159,12 @@ class Link:
             self._beat, self._answer = Beat(ended=ended), Answer(exit_code=self._answer.exit_code)
         self._soon.set()
 
-    def await_told(self, patience_s: float = _CLOSE_S) -> None:
+    def await_delivery(self, patience_s: float = _CLOSE_S) -> None:
         """Wait until place 0 has heard what was said last, for a short while."""
         until = self._now() + patience_s
         with self._lock:
             beat = self._beat
-        while self._now() < until and self._told is not beat and not self._trouble:
+        while self._now() < until and self._delivered is not beat and not self._trouble:
             time.sleep(0.01)
 
     def _run(self) -> None:
@@ -188,24 +188,24 @@ class Link:
         with self._lock:
             own = msgspec.structs.replace(self._own, beat=self._beat)
         send(connection, own)
-        self._hear(connection, own.beat)
+        self._take_answer(connection, own.beat)
         while not self._ended.is_set() and not self._answer.refused:
             with self._lock:
                 beat = self._beat
             sent_at = self._now()
             send(connection, beat)
-            self._hear(connection, beat)
+            self._take_answer(connection, beat)
             with self._lock:
                 self._lease_until = sent_at + LEASE_S
             self._soon.wait(BEAT_S)
             self._soon.clear()
 
-    def _hear(self, connection: socket.socket, beat: Beat) -> None:
+    def _take_answer(self, connection: socket.socket, beat: Beat) -> None:
         answer = receive(connection)
         if not isinstance(answer, Answer):
             raise ProtocolError(f"a {type(answer).__name__} in place of an Answer")
         with self._lock:
-            self._trouble, self._told = "", beat
+            self._trouble, self._delivered = "", beat
             # What was answered to an older beat is not about the run that is on by now.
             if beat.run == self._beat.run and beat.ended is self._beat.ended:
                 self._answer = answer
