@@ -19,7 +19,7 @@ from ewma_ops.job.sample import FieldFound, Sample, key_format, key_paths
 from ewma_ops.job.showing import shown_text
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.documents import found_at
-from ewma_ops.serde.fields import Refused
+from ewma_ops.serde.format import Refused
 from ewma_ops.serde.moments import likely_unit
 from ewma_ops.serde.outline import nearest, outline
 from ewma_ops.serde.paths import parse_path

@@ -21,7 +21,7 @@ from ewma_ops.serde.bare import BareDecoder, BareName
 from ewma_ops.serde.csv import CsvDecoder
 from ewma_ops.serde.decoder import Decoder
 from ewma_ops.serde.encoder import Encoder
-from ewma_ops.serde.fields import Format
+from ewma_ops.serde.format import Format
 from ewma_ops.serde.formats import FORMATS, OWN, entry_of, is_own
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.encoder import JsonEncoder

@@ -12,7 +12,7 @@ import msgspec
 
 from ewma_ops.job.builders import build_decoder
 from ewma_ops.serde.decoder import Decoder
-from ewma_ops.serde.fields import Refused
+from ewma_ops.serde.format import Refused
 from ewma_ops.serde.outline import outline
 from ewma_ops.serde.paths import parse_records
 from ewma_ops.serde.several import split

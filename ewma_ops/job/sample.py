@@ -18,7 +18,7 @@ import msgspec
 from ewma_ops.job.contents import Contents
 from ewma_ops.job.showing import shown_bytes, shown_text
 from ewma_ops.serde.documents import found_at
-from ewma_ops.serde.fields import Refused
+from ewma_ops.serde.format import Refused
 from ewma_ops.serde.formats import FORMATS
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.outline import outline

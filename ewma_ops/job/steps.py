@@ -29,9 +29,9 @@ from ewma_ops.job.decoding import RunDecoder, origins_of_records
 from ewma_ops.job.report import Report
 from ewma_ops.job.showing import shown_bytes, shown_text
 from ewma_ops.metrics.families import EVENTS, LAST_RECORD, STAGES, written
-from ewma_ops.serde.decoder import CAUSES as DECODE_CAUSES
 from ewma_ops.serde.decoder import Decoded
 from ewma_ops.serde.encoder import Encoder
+from ewma_ops.serde.format import CAUSES as DECODE_CAUSES
 from ewma_ops.stats.policies import CAUSES, Policies
 from ewma_ops.wire.records import ConsumerRecords, ProducerRecords
 

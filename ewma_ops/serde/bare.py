@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, words_at
 from ewma_ops.serde.decoder import Decoder, are_many
-from ewma_ops.serde.fields import Fields, Format, Refused, text_of
+from ewma_ops.serde.fields import Fields
+from ewma_ops.serde.format import Format, Refused, empty, text_of
 from ewma_ops.serde.numbers import NumberReader
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.spans import Mask, read_text_floats
@@ -97,7 +98,7 @@ class _Text(Format):
     def document(self, payload: bytes) -> str:
         text = text_of(payload).strip()
         if not text and not self._is_empty_known:
-            raise Refused("empty", "the value is empty")
+            raise empty()
         return text
 
 
@@ -110,7 +111,7 @@ class _Binary(Format):
 
     def document(self, payload: bytes) -> float:
         if not payload:
-            raise Refused("empty", "the value is empty")
+            raise empty()
         if len(payload) != self._struct.size:
             detail = f"the value has {len(payload)} bytes, and {self._name} has {self._struct.size}"
             raise Refused("wrong-size", detail)

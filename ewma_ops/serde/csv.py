@@ -20,7 +20,8 @@ import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde.by_span import SpanReader, Spans
-from ewma_ops.serde.fields import Fields, Refused, text_of
+from ewma_ops.serde.fields import Fields
+from ewma_ops.serde.format import Refused, text_of
 from ewma_ops.serde.lines import Lines, LinesDecoder, read_spans, usual_messages
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Path, Paths

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.rejections import Rejections
-from ewma_ops.serde.fields import SKIPPED, Fields, Reasons, distinct
+from ewma_ops.serde.fields import Fields, distinct
+from ewma_ops.serde.format import SKIPPED, Reasons
 
 __all__ = ["Decoded", "joined", "with_tombstones"]
 

@@ -17,15 +17,8 @@ from ewma_ops.columns.byte_columns import BytesColumn, taken
 from ewma_ops.columns.readings import WEIGHTS, Readings, weighable
 from ewma_ops.serde.decoded import Decoded, joined, with_tombstones
 from ewma_ops.serde.documents import DocumentReader
-from ewma_ops.serde.fields import (
-    SKIPPED,
-    Fields,
-    Format,
-    Headers,
-    Reasons,
-    RecordFields,
-    Refused,
-)
+from ewma_ops.serde.fields import Fields, Headers, RecordFields
+from ewma_ops.serde.format import SKIPPED, Format, Reasons, tombstone
 from ewma_ops.serde.include import reject_long
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.limits import (
@@ -42,7 +35,7 @@ from ewma_ops.serde.several import split
 from ewma_ops.serde.spans import Mask
 from ewma_ops.serde.watch import PathWatch, TimeWatch
 
-__all__ = ["CAUSES", "Decoded", "Decoder", "are_many"]
+__all__ = ["Decoded", "Decoder", "are_many"]
 
 
 _DEFAULTS = DecoderOptions()
@@ -58,36 +51,6 @@ def are_many(pieces: Sequence[bytes | None], fewest: int | None = None) -> TypeG
     """
     least = _FEW if fewest is None else min(fewest, _FEW)
     return isinstance(pieces, BytesColumn) and len(pieces) >= least
-
-
-CAUSES = (
-    "tombstone",
-    "empty",
-    "not-utf8",
-    "not-json",
-    "not-csv",
-    "not-line",
-    "not-decoded",
-    "not-avro",
-    "not-protobuf",
-    "unknown-schema",
-    "wrong-size",
-    "too-deep",
-    "wrong-type",
-    "missing",
-    "out-of-range",
-    "no-series-id",
-    "binary-key",
-    "too-many-readings",
-    "id-too-long",
-    "include-too-long",
-    "value-too-long",
-    "no-time",
-    "ahead",
-    "not-a-time",
-    "time-out-of-range",
-)
-"""Every cause a rejection can have."""
 
 
 class Decoder:
@@ -282,13 +245,10 @@ class Decoder:
         Refused
             If it is invalid.
         """
-        if self._format is None:
-            return []
-        rejected: Reasons = {}
-        documents = self._format.documents([payload], [0], rejected)
-        if rejected:
-            raise Refused(*rejected[0])
-        return documents
+        assert self._format is not None
+        if payload is None:
+            raise tombstone()
+        return [self._format.document(payload)]
 
     def _short(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Sequence[bytes | None]:
         """Return the payloads, nothing in the place of those that are too long."""

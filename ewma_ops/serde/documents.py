@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused, not_utf8
+from ewma_ops.serde.fields import Fields, RecordFields
+from ewma_ops.serde.format import Reasons, Refused, not_utf8
 from ewma_ops.serde.include import IncludeWriter
 from ewma_ops.serde.keys import KeyReader
 from ewma_ops.serde.moments import MomentReader

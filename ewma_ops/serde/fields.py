@@ -5,87 +5,18 @@ Knows columns; must not know how payloads are read, nor any bounds.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, taken
 
-__all__ = [
-    "SKIPPED",
-    "Fields",
-    "Format",
-    "Headers",
-    "Reasons",
-    "RecordFields",
-    "Refused",
-    "distinct",
-    "not_utf8",
-    "text_of",
-]
+__all__ = ["Fields", "Headers", "RecordFields", "distinct"]
 
-
-Reasons = dict[int, tuple[str, str]]
-"""Why payloads are no readings: cause and detail by place. The first one that is noted counts."""
 
 Headers = Sequence[tuple[str, bytes | None]]
-
-
-class Refused(Exception):
-    """A payload, or a field of it, is no reading: its arguments are cause and detail."""
-
-
-class Format(ABC):
-    """A format of payloads: what turns each of them into a document."""
-
-    @abstractmethod
-    def document(self, payload: bytes) -> Any:
-        """Return what a payload holds: dict, list, text, number, time, ``None``.
-
-        Raises
-        ------
-        Refused
-            If that is no document, with a cause of `ewma_ops.serde.decoder.CAUSES`. Whatever the
-            bytes are, nothing else is raised.
-        """
-
-    def documents(
-        self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
-    ) -> list[Any]:
-        """Return the document of each payload, of which the i-th is that at ``places[i]`` of a run.
-
-        Where one is refused, cause and detail are noted by place, and ``{}`` stands for it.
-        """
-        found: list[Any] = []
-        for place, payload in zip(places, payloads, strict=True):
-            try:
-                if payload is None:
-                    raise Refused("tombstone", "the value is null")
-                found.append(self.document(payload))
-            except Refused as refused:
-                found.append({})
-                rejected.setdefault(place, refused.args)
-        return found
-
-
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Say what is wrong with bytes that are no text."""
-    return f"not UTF-8: {error.reason} (byte {error.start})"
-
-
-def text_of(payload: bytes) -> str:
-    """Return the text that a payload is, or refuse it."""
-    try:
-        return payload.decode()
-    except UnicodeDecodeError as error:
-        raise Refused("not-utf8", not_utf8(error)) from None
-
-
-SKIPPED = ("", "")
-"""The cause of what the job does not want: it is dropped, without a letter."""
 
 
 class RecordFields(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import defstruct
 
 from ewma_ops.columns.byte_columns import BytesColumn, split
-from ewma_ops.serde.fields import Reasons
+from ewma_ops.serde.format import Reasons
 from ewma_ops.serde.numbers import shown
 from ewma_ops.serde.paths import Path
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
-from ewma_ops.serde.fields import Format, Reasons, Refused, not_utf8
+from ewma_ops.serde.format import Format, Reasons, Refused, not_utf8
 from ewma_ops.serde.formats import KeyKind
 
 __all__ = ["KeyReader"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.columns.ticks import MILLISECOND, Tick
-from ewma_ops.serde.fields import Reasons
+from ewma_ops.serde.format import Reasons
 
 __all__ = [
     "are_within",

@@ -17,7 +17,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ewma_ops.serde.fields import Refused, text_of
+from ewma_ops.serde.format import Refused, text_of
 from ewma_ops.serde.line_columns import PointColumns
 from ewma_ops.serde.lines import LinesDecoder
 from ewma_ops.serde.numbers import shown

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, copy_into, taken
 from ewma_ops.serde.by_span import SpanReader, Spans
 from ewma_ops.serde.decoder import Decoder, are_many
-from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused
+from ewma_ops.serde.fields import Fields, RecordFields
+from ewma_ops.serde.format import Reasons, Refused, empty, tombstone
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.patience import Patience
 from ewma_ops.serde.several import MOST_READINGS, too_many
@@ -246,9 +247,9 @@ class LinesDecoder(Decoder):
 
     def _found(self, payload: bytes | None) -> list[Any]:
         if payload is None:
-            return [Refused("tombstone", "the value is null")]
+            return [tombstone()]
         if not payload.strip():
-            return [Refused("empty", "the value is empty")]
+            return [empty()]
         try:
             found = self._lines.lines(payload)
         except Refused as refused:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.serde.fields import Reasons, Refused
+from ewma_ops.serde.format import Reasons, Refused
 from ewma_ops.serde.numbers import as_float, shown
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.times import read_time, ticks_of, times_of

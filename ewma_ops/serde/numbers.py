@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ewma_ops.serde.fields import Reasons, Refused
+from ewma_ops.serde.format import Reasons, Refused
 from ewma_ops.serde.options import DecoderOptions
 
 __all__ = ["NumberReader", "as_float", "shown"]

@@ -16,7 +16,7 @@ from ewma_ops.columns.readings import (
     MAX_VALUE_BYTES,
 )
 from ewma_ops.columns.ticks import MILLISECOND, Tick
-from ewma_ops.serde.fields import Format
+from ewma_ops.serde.format import Format
 from ewma_ops.serde.formats import KeyKind
 from ewma_ops.serde.paths import Paths
 

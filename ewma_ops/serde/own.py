@@ -18,7 +18,7 @@ from typing import Any
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.named import import_named
-from ewma_ops.serde.fields import Format, Refused
+from ewma_ops.serde.format import Format, Refused
 
 __all__ = ["OwnFormat"]
 

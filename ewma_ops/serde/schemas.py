@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from ewma_ops.serde.fields import Refused
+from ewma_ops.serde.format import Refused, empty
 
 __all__ = [
     "PREFIX_BYTES",
@@ -106,7 +106,7 @@ class Prepared(Generic[T]):
 def prefix_refusal(payload: bytes, cause: str) -> Refused:
     """Say why a payload has no schema's id before it."""
     if not payload:
-        return Refused("empty", "the value is empty")
+        return empty()
     if len(payload) < PREFIX_BYTES or payload[0] == 0:
         detail = f"{len(payload)} bytes: too short for the id of a schema"
     else:

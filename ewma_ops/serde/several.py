@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.serde.documents import found_at
-from ewma_ops.serde.fields import Reasons, Refused
+from ewma_ops.serde.format import Reasons, Refused
 from ewma_ops.serde.numbers import shown
 from ewma_ops.serde.paths import Path
 

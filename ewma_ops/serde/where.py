@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.fields import SKIPPED, Reasons
+from ewma_ops.serde.format import SKIPPED, Reasons
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.paths import Path, parse_path
 

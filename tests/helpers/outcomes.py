@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 from hypothesis import strategies as st
 
-from ewma_ops.serde.decoder import CAUSES, Decoded
+from ewma_ops.serde.decoder import Decoded
+from ewma_ops.serde.format import CAUSES
 
 ROWS = st.lists(
     st.tuples(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ewma_ops.job.contents import Contents
-from ewma_ops.serde.fields import Refused
+from ewma_ops.serde.format import Refused
 from ewma_ops.settings.load import load_tables
 
 LINE_PATHS = ["measurement", "tags.a", "fields.v", "fields.w", "time"]

@@ -22,7 +22,8 @@ from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde import decoder as decoder_module
 from ewma_ops.serde.bare import BareDecoder, BareName
 from ewma_ops.serde.csv import FIRST_LINE, CsvDecoder
-from ewma_ops.serde.decoder import CAUSES, Decoder
+from ewma_ops.serde.decoder import Decoder
+from ewma_ops.serde.format import CAUSES
 from ewma_ops.serde.line import LineDecoder
 from ewma_ops.serde.options import DecoderOptions
 from tests.helpers.fuzzing import fuzz, in_runs

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from ewma_ops.columns.rejections import Rejections
-from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
-from ewma_ops.serde.fields import Format
+from ewma_ops.serde.decoder import Decoded, Decoder
+from ewma_ops.serde.format import CAUSES, Format
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 

@@ -16,7 +16,8 @@ from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.readings import Readings, Smoothed
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde import decoder as decoder_module
-from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
+from ewma_ops.serde.decoder import Decoded, Decoder
+from ewma_ops.serde.format import CAUSES
 from ewma_ops.serde.json import encoder as encoder_module
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.documents import JsonFormat

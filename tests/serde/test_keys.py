@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
 from ewma_ops.serde import decoder as decoder_module
-from ewma_ops.serde.decoder import CAUSES, Decoded
+from ewma_ops.serde.decoder import Decoded
+from ewma_ops.serde.format import CAUSES
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 

@@ -15,7 +15,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.avro.schema import WRAPPED, ready
-from ewma_ops.serde.fields import Format, Refused, not_utf8
+from ewma_ops.serde.format import Format, Refused, not_utf8
 from ewma_ops.serde.schemas import (
     PREFIX_BYTES,
     BadSchemaError,

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ewma_ops.serde.decoder import Decoder
-from ewma_ops.serde.fields import Fields, Reasons, RecordFields
+from ewma_ops.serde.fields import Fields, RecordFields
+from ewma_ops.serde.format import Reasons
 from ewma_ops.serde.json.by_shape import ColumnReader
 from ewma_ops.serde.json.documents import JsonFormat, without_schema_ids
 from ewma_ops.serde.json.one_by_one import RowReader

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn
-from ewma_ops.serde.fields import Format, Reasons, Refused, not_utf8
+from ewma_ops.serde.format import Format, Reasons, Refused, empty, not_utf8, tombstone
 from ewma_ops.serde.paths import Paths
 
 __all__ = ["JsonFormat", "without_schema_ids"]
@@ -106,11 +106,11 @@ class JsonFormat(Format):
             If it is invalid.
         """
         if payload is None:
-            raise Refused("tombstone", "the value is null")
+            raise tombstone()
         if payload[:1] == b"\0" and len(payload) >= _SCHEMA_ID:
             payload, error = _without_schema_id(payload), None
         if not payload.strip():
-            raise Refused("empty", "the value is empty")
+            raise empty()
         try:
             if error is not None:
                 raise error

@@ -19,7 +19,8 @@ from msgspec import Struct, defstruct
 
 from ewma_ops.columns.byte_columns import taken
 from ewma_ops.serde.documents import DocumentReader
-from ewma_ops.serde.fields import Fields, Reasons, RecordFields, Refused
+from ewma_ops.serde.fields import Fields, RecordFields
+from ewma_ops.serde.format import Reasons, Refused
 from ewma_ops.serde.include import IncludeWriter
 from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.moments import MomentReader

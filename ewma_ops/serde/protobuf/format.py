@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.fields import Format, Refused
+from ewma_ops.serde.format import Format, Refused
 from ewma_ops.serde.protobuf.documents import Converter
 from ewma_ops.serde.protobuf.schema import file_of, message_at, message_class, set_of
 from ewma_ops.serde.schemas import (

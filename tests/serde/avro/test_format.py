@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.avro.format import AvroFormat, SingleAvroFormat
-from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
+from ewma_ops.serde.decoder import Decoded, Decoder
+from ewma_ops.serde.format import CAUSES
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.schemas import WrittenSchema

@@ -20,7 +20,8 @@ import numpy as np
 
 from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.serde import decoder as decoder_module
-from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
+from ewma_ops.serde.decoder import Decoded, Decoder
+from ewma_ops.serde.format import CAUSES
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.json.documents import JsonFormat
 from ewma_ops.serde.options import DecoderOptions

@@ -15,7 +15,8 @@ from ewma_ops.columns.byte_columns import BytesColumn
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde import decoder as decoder_module
-from ewma_ops.serde.decoder import CAUSES, Decoded
+from ewma_ops.serde.decoder import Decoded
+from ewma_ops.serde.format import CAUSES
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 from tests.serde.json import fuzz_decoder

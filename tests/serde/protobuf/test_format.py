@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.decoder import CAUSES, Decoded, Decoder
+from ewma_ops.serde.decoder import Decoded, Decoder
+from ewma_ops.serde.format import CAUSES
 from ewma_ops.serde.json.decoder import JsonDecoder
 from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.serde.protobuf import schema as schema_module
