@@ -246,13 +246,17 @@ def _fill_disk(scene: Scene, rng: random.Random) -> int | None:
 
 
 def _run_on_full_disk(scene: Scene, rng: random.Random, small: Path) -> None:
-    """Fill it under the flow, which may have room in its files; a new run has none."""
+    """Fill it under the flow, which may have room in its files; a new run has none.
+
+    A flow that stops empties its logs, which leaves half a megabyte: enough for minutes.
+    """
     job = scene.job
     scene.keep_running(1)
     job.await_writing()
     filler, since = fill(small), len(job.told())
     if not _says_full(scene, since, 10.0):
         scene.must_stop("on a full disk")
+        fill(small)
         if not _says_full(scene, since, PATIENCE_S):
             scene.verdict.fail(f"on a full disk there was no word of {DISK_IS_FULL!r}")
     time.sleep(rng.uniform(0, 3))

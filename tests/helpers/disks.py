@@ -40,7 +40,7 @@ def disk(path: Path, options: str) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Write a file that leaves no room on a disk; return it, to be deleted."""
+    """Write a file that leaves no room on a disk, or let it grow; return it, to be deleted."""
     filler = disk / "filler"
     fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
     try:
