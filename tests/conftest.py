@@ -62,9 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Start as many as there are cores; or eight, where most tests wait for programs."""
+    """Start four; or eight, where most tests wait for programs; or as many as there are cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) if "not broker" in config.option.markexpr else max(8, cores or 1)
+    return max(4 if "not broker" in config.option.markexpr else 8, cores or 1)
 
 
 @pytest.hookimpl(wrapper=True)

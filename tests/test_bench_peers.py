@@ -83,6 +83,7 @@ def test_a_build_that_fails_is_a_reason(tmp_path: Path) -> None:
             )
 
 
+@pytest.mark.slow
 def test_compilers_are_threads_of_their_names_only() -> None:
     script = """
 import ctypes, sys, threading, time

@@ -45,6 +45,7 @@ def test_arguments_are_read_without_what_the_commands_need() -> None:
         assert not HEAVY & modules, command
 
 
+@pytest.mark.slow
 def test_a_launcher_imports_no_more_of_the_engine_than_the_recovery_store_needs() -> None:
     (found,) = _imported(
         "import ewma_ops.job.launcher, ewma_ops.job.lookups, ewma_ops.settings.load"
@@ -53,6 +54,7 @@ def test_a_launcher_imports_no_more_of_the_engine_than_the_recovery_store_needs(
     assert not {"asyncio", "bytewax.inputs", "ewma_ops.operators", "ewma_ops.job.worker"} & found
 
 
+@pytest.mark.slow
 def test_a_package_looks_its_names_up_when_they_are_used() -> None:
     use = "import {0}; [getattr({0}, name) for name in {0}.__all__]"
     before, root, table, connectors = _imported(

@@ -192,12 +192,14 @@ cuts = st.lists(st.one_of(st.integers(1, 8), st.integers(1, 200)), max_size=60)
 # 1. Same bits ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(EVERY), cuts)
 def test_cuts_change_no_bit(stream: Readings, smoothing: Smoothing, lengths: list[int]) -> None:
     assert_same_bits(smooth(cut(stream, lengths), smoothing), smooth([stream], smoothing))
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(EVERY))
 def test_single_steps_change_no_bit(stream: Readings, smoothing: Smoothing) -> None:
@@ -211,6 +213,7 @@ def test_single_steps_change_no_bit(stream: Readings, smoothing: Smoothing) -> N
     assert_same_bits(columns, expected)
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(EVERY), st.sampled_from([1, 2, 7, 16]))
 def test_shards_change_no_bit(stream: Readings, smoothing: Smoothing, shards: int) -> None:
@@ -222,6 +225,7 @@ def test_shards_change_no_bit(stream: Readings, smoothing: Smoothing, shards: in
             assert_same_bits(smooth([alone], smoothing), together, shard == k)
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(EVERY), st.integers(0, 119))
 def test_other_series_change_no_bit(stream: Readings, smoothing: Smoothing, k: int) -> None:
@@ -230,6 +234,7 @@ def test_other_series_change_no_bit(stream: Readings, smoothing: Smoothing, k: i
     assert_same_bits(alone, smooth([stream], smoothing), own)
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(EVERY), cuts)
 def test_snapshots_change_no_bit(
@@ -243,6 +248,7 @@ def test_snapshots_change_no_bit(
     assert_same_bits(joined(parts, smoothing), smooth([stream], smoothing))
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(EVERY))
 def test_a_snapshot_is_a_pure_read(stream: Readings, smoothing: Smoothing) -> None:
@@ -257,6 +263,7 @@ def test_a_snapshot_is_a_pure_read(stream: Readings, smoothing: Smoothing) -> No
 # 2. Prefix ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(EVERY), st.integers(1, 500))
 def test_more_input_changes_no_earlier_output(
@@ -269,6 +276,7 @@ def test_more_input_changes_no_earlier_output(
 # Variances ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @law
 @given(streams(), st.sampled_from(SMOOTHINGS))
 def test_no_variance_is_negative(stream: Readings, smoothing: Smoothing) -> None:
@@ -355,6 +363,7 @@ def test_any_order_of_arrival_and_any_parts_end_in_the_same_state(
 # 4. Merge -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @law
 @given(
     streams(),

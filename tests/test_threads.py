@@ -43,6 +43,7 @@ def test_a_thread_has_its_own_and_hands_it_on() -> None:
     assert _slack_s() == ours
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows timer slack")
 def test_the_main_thread_dozes_later_and_what_it_starts_until_then_does_not() -> None:
     script = """

@@ -25,6 +25,7 @@ ARRAYS = st.sampled_from(["f8", "f4", "i8", "u4", "u2", "u1", "bool", ">i4"]).fl
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=5), ARRAYS, max_size=4))
 def test_arrays_come_back_as_they_were(columns: dict[str, np.ndarray]) -> None:
     numbers = {"a": 1, "b": ["text", 2**60, True]}

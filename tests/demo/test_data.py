@@ -32,6 +32,7 @@ def utc_ms(year: int, month: int, day: int, hour: int = 0) -> int:
     return int(datetime(year, month, day, hour, tzinfo=timezone.utc).timestamp() * 1000)
 
 
+@pytest.mark.slow
 def test_series_are_whole(series: Series) -> None:
     assert {series_id: len(readings) for series_id, readings in series.items()} == {
         "seattle-hourly": 8759,

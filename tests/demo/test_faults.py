@@ -39,6 +39,7 @@ def alarm_of(faulty: list[RecordedReading], k: int, rule: str, **more: Any) -> A
     }
 
 
+@pytest.mark.slow
 def test_only_the_faults_differ_from_what_was_recorded(faulty: list[RecordedReading]) -> None:
     recorded = recorded_series()["sea-surface"]
     other = [

@@ -32,6 +32,7 @@ def test_curves_are_those_of_the_formula(days: list[RecordedReading]) -> None:
     assert slow.uncorrected[-1] == pytest.approx(slow.corrected[-1])
 
 
+@pytest.mark.slow
 def test_picture_shows_every_curve(tmp_path: Path, days: list[RecordedReading]) -> None:
     path = tmp_path / "picture.png"
     draw(path, days, {})

@@ -80,6 +80,7 @@ def found(row: Row) -> tuple[RuleFindings, Calibrated]:
     return level, level.calibrated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}-{row.outlook}"
 )
@@ -95,6 +96,7 @@ def test_the_page_has_the_figures_that_are_computed(row: Row) -> None:
     assert line in PAGE.read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", ROWS, ids=lambda row: f"{row.kind}-{row.series}-{row.beta}-{row.season}-{row.outlook}"
 )
@@ -104,6 +106,7 @@ def test_a_calibrated_limit_holds_where_the_page_recommends_it(row: Row) -> None
     assert (low <= calibrated.second <= high) == row.recommended
 
 
+@pytest.mark.slow
 def test_the_picture_shows_what_is_computed(tmp_path: Path) -> None:
     """Where it was drawn: the sea's second half; the file is drawn by the committed script."""
     seen = make_alarms_picture.sea()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.docs.make_page_pictures import LINE, PICTURES, SEASON, temperatures
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_pictures_of_forecasts() -> None:
     text = " ".join(GUIDE.read_text("utf-8").split())
     chart, measure = temperatures(LINE, 3)

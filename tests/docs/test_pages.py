@@ -114,6 +114,7 @@ def test_python(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out, "the dataflow puts nothing out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if any(">>>" in block.text for block in _blocks_of(p))], ids=_name
 )

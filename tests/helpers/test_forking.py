@@ -72,6 +72,7 @@ print(*[signal.getsignal(number) == signal.SIG_IGN for number in stopping])
 """
 
 
+@pytest.mark.slow
 @linux
 def test_tests_in_the_background_hand_no_ignored_signals_on() -> None:
     line = [sys.executable, "-c", _AS_IN_THE_BACKGROUND]

@@ -42,6 +42,7 @@ def faults(**environment: str) -> tuple[str, int]:
     return kept, int(count)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_glibc(), reason="the C library is not glibc")
 def test_memory_that_was_freed_is_taken_again_without_page_faults(
     monkeypatch: pytest.MonkeyPatch,
@@ -82,6 +83,7 @@ print(held() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_glibc(), reason="the C library is not glibc")
 def test_memory_that_was_freed_is_given_back() -> None:
     said = subprocess.run(

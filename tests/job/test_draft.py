@@ -212,6 +212,7 @@ def test_any_documents_make_a_file_that_loads(documents: list[object], key: byte
     guessed(*documents, keys=key)
 
 
+@pytest.mark.slow
 @example([b"\t"])
 @given(
     st.lists(st.binary(min_size=1, max_size=40) | st.text(max_size=30).map(str.encode), max_size=4)

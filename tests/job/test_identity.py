@@ -136,6 +136,7 @@ def test_events_depend_on_neither_shards_nor_delivery(embedded: str, tmp_path: P
     assert identify(load(job.path)).events != before.events
 
 
+@pytest.mark.slow
 def test_verify_loads_neither_the_dataflow_nor_what_runs_it() -> None:
     unneeded = ["dataflow", "steps", "worker", "launcher", "supervisor", "lookups"]
     code = (

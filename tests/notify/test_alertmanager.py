@@ -158,6 +158,7 @@ def test_alarms_that_were_on_before_a_restart_are_sent_again(url: str) -> None:
     wait_until(lambda: alerts(url, "restart") == {})
 
 
+@pytest.mark.slow
 def test_an_alertmanager_that_is_away_changes_nothing_until_it_is_back(
     pages: Hook, tmp_path: Path
 ) -> None:

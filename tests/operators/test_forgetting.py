@@ -35,6 +35,7 @@ def run_of(round_number: int, *, clocked: bool) -> Readings:
     return Readings(ids, values, times, origins, clocks_ms=times if clocked else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clocked", [True, False], ids=["partition", "own times"])
 def test_series_that_come_once_take_no_more_room_with_time(*, clocked: bool) -> None:
     tables = Tables(SmoothingSet.of(COUNT, forget_after="1s"), 4)

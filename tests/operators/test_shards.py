@@ -250,6 +250,7 @@ def test_readings_of_one_message_have_ordinals_and_repeat_its_offset() -> None:
                 resumed.take_in(pieces_of(several))
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 2)), max_size=8),

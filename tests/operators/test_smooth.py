@@ -160,6 +160,7 @@ def test_columns_give_the_bits_of_items() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [ALL, MACD])
 @pytest.mark.parametrize(("n", "batch_size"), [(200, 1), (3000, 64), (3000, 1500)])
 def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
@@ -183,6 +184,7 @@ def test_an_aborted_flow_resumes_where_its_last_snapshot_was(
         assert list(dict.fromkeys(map(repr, found[series_id]))) == list(map(repr, readings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [ALL, MACD])
 def test_state_moves_between_one_and_two_workers(tmp_path: Path, smoothing: SmoothingLike) -> None:
     items: list[Any] = stream()
@@ -534,6 +536,7 @@ def test_what_is_no_value_of_several_fields_is_named(
     assert wanted in says([("a", value)] * 1000, batch_size=batch_size, fields=["bid", "ask"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 200, 2000])
 @pytest.mark.parametrize("fields", [1, 2])
 def test_some_values_may_have_a_time_and_others_none(batch_size: int, fields: int) -> None:

@@ -80,6 +80,7 @@ def test_every_cell_is_compared_or_impossible() -> None:
     assert all(any(map(reason, CELLS)) for reason in IMPOSSIBLE.values())
 
 
+@pytest.mark.slow
 def test_what_is_impossible_is_refused_and_nothing_else() -> None:
     for cell in CELLS:
         number = CLOCKS[cell.clock][0]

@@ -126,6 +126,7 @@ def test_numbers_in_every_form_by_columns_and_one_by_one(
     assert list(together.rejected) == list(one_by_one.rejected)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.sampled_from(FINE),

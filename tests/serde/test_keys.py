@@ -106,6 +106,7 @@ def test_many_keys_of_text_stay_a_column() -> None:
     assert isinstance(decoded.readings.series_ids, TextColumn)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.none() | st.binary(max_size=17), min_size=1, max_size=9),

@@ -191,6 +191,7 @@ def test_whole_numbers_are_converted_exactly(unit: str, moments: list[int]) -> N
 NUMBERS = st.integers(-(2**62), 2**62) | st.integers(0, 2 * 10**12) | st.floats(-1e13, 1e13)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.sampled_from([None, *UNITS]),

@@ -170,6 +170,7 @@ def test_a_number_in_quotes_has_the_bits_of_one_without(number: float) -> None:
 WRITTEN = st.text("0123456789+-.,eE_x nul", max_size=8)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(WRITTEN | st.floats() | st.none(), min_size=2, max_size=12), st.sampled_from(".,"))
 def test_by_columns_as_one_by_one(values: list[Any], decimal: str) -> None:

@@ -224,6 +224,7 @@ DOCUMENTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(DOCUMENTS, st.sampled_from([{}, {"^.e": ["x"]}, {"series_id": ["a"]}]))
 def test_a_message_is_decoded_as_if_alone(documents: list[Any], where: dict[str, Any]) -> None:

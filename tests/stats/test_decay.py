@@ -53,6 +53,7 @@ def test_exp2_at_the_ends() -> None:
     assert got.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_exp2_is_within_a_unit_in_the_last_place_or_so() -> None:
     got = exp2(SAMPLES)
     errors = [

@@ -166,6 +166,7 @@ def test_it_is_as_defined(clock: str, outlook: Any, factor: bool, missing: Any) 
 # Holt and Winters -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HOLT_WINTERS["cases"], ids=lambda c: f"{c['kind']}{c['season']}")
 def test_after_the_start_it_is_holt_winters(case: dict[str, Any]) -> None:
     """The numbers are of statsmodels, from ``ExponentialSmoothing``, gains and start known."""

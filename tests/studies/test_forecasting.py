@@ -197,6 +197,7 @@ def test_bounds_cover_what_they_say() -> None:
         assert own.mae < last.mae
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outlook", ["level", "trend"])
 def test_a_season_is_forecast_better_than_by_the_reading_a_period_before(outlook: Any) -> None:
     random = np.random.default_rng(6)

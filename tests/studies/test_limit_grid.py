@@ -37,6 +37,7 @@ class Plain:
         return False
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 3), SCORES), min_size=1, max_size=12), max_size=8),
     st.sampled_from([0.5, 0.75, 1.0]),

@@ -41,6 +41,7 @@ def test_tails_have_their_digits(count: int, mean: float) -> None:
     assert tail(count, mean) == pytest.approx(float(wanted), rel=1e-10)
 
 
+@pytest.mark.slow
 @given(MEANS, st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_interval(mean: float, share: float) -> None:
     low, high = interval(mean, share)

@@ -212,6 +212,7 @@ def test_columns_steps_and_any_cut_give_the_same_bits(
     assert_same(joined(table.smoothing_set.names, parts), expected)
 
 
+@pytest.mark.slow
 @law
 @given(cases([1, ["a", "b"]]))
 def test_a_step_gives_the_bits_and_the_words_of_a_column(
@@ -252,6 +253,7 @@ def test_a_smoothing_beside_others_gives_the_bits_that_it_gives_alone(
             assert_same(Outcome(own, together.rejected, alone.tally), alone)
 
 
+@pytest.mark.slow
 @law
 @given(cases([1, ["a", "b"], ["a", "b", "c"]]), st.sampled_from(["columns", "steps"]))
 def test_what_comes_out_is_as_defined(case: tuple[list[Drawn], Any, Readings], path: str) -> None:

@@ -145,6 +145,7 @@ kinds = st.sampled_from(list(SMOOTHINGS))
 # The laws -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @law
 @given(streams(), kinds, cuts)
 def test_cuts_change_no_bit(stream: Readings, name: str, lengths: list[int]) -> None:
@@ -231,6 +232,7 @@ def defined(name: str) -> oracle.Chart:
     return oracle.Chart(fast, slow, name == "time", warm_up=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["count", "time"])
 @pytest.mark.parametrize("odd", ["plain", "late", "gap", "constant", "wild"])
 def test_scores_are_those_of_the_definitions(name: str, odd: str) -> None:

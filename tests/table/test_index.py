@@ -154,6 +154,7 @@ def test_rows_of_ids_that_share_a_hash_are_too(lay: Lay, batches: list[list[str]
     rows_are_those_of_a_dictionary(batches, lay)
 
 
+@pytest.mark.slow
 @given(IDS, IDS, st.data())
 def test_rows_go_up_when_some_are_kept(
     first: list[str], second: list[str], data: st.DataObject
@@ -256,6 +257,7 @@ def test_ids_that_share_a_hash_grow_the_index(lay: Lay) -> None:
     assert index.find("s600") is None
 
 
+@pytest.mark.slow
 @given(st.lists(LONG_TEXT, max_size=20))
 def test_an_id_has_one_hash_alone_and_in_any_column(ids: list[str]) -> None:
     alone = [id_hashes.hash_one(utf8_of(series_id)) for series_id in ids]

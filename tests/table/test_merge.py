@@ -119,6 +119,7 @@ def series(draw: st.DrawFn, start: int, *, by_volume: bool) -> list[One]:
     return readings
 
 
+@pytest.mark.slow
 @law
 @given(st.data(), st.booleans(), st.booleans())
 def test_by_time_a_merge_is_exact_at_any_gap_and_weights(

@@ -143,6 +143,7 @@ def run(records: Sequence[Logged], ends: Sequence[int]) -> list[Smoothed]:
     return out
 
 
+@pytest.mark.slow
 @law
 @given(logs())
 def test_silences_are_what_their_definition_says(records: list[Logged]) -> None:

@@ -35,6 +35,7 @@ def test_the_worked_figures() -> None:
     assert means(table, Readings.of(["s", "s"], [30, 17])) == pytest.approx([3.0, 4.4], rel=1e-15)
 
 
+@pytest.mark.slow
 def test_series_are_kept_apart_through_growth() -> None:
     table = SeriesTable(HALF)
     ids = [f"s{i}" for i in range(100_000)]

@@ -48,6 +48,7 @@ def run(into: SeriesTable, readings: Readings) -> list[Any]:
 GAPS = st.integers(-30, 60) | st.integers(-(10**7), 10**9) | st.integers(0, 10**12)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from(SMOOTHINGS),

@@ -41,6 +41,7 @@ def by_definition(items: Sequence[Item], smoothing: Smoothing) -> list[tuple[flo
     return results
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.lists(

@@ -29,6 +29,7 @@ class Page:
         self.has = told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spans", [(np.inf,), (300.0,), (3_000.0,), (300.0, np.inf, 3_000.0)])
 @pytest.mark.parametrize("late_share", [0.0, 0.02])
 def test_a_page_has_what_is_drawn_and_is_told_little(

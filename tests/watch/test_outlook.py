@@ -260,6 +260,7 @@ def test_rows_have_a_trend_with_an_arrow_and_a_forecast_where_events_have_them()
     assert tank["forecast"] == pytest.approx(75.0)
 
 
+@pytest.mark.slow
 def test_terminals_show_them_here_and_elsewhere() -> None:
     async def heads_of(looker: Looks) -> list[str]:
         app = Top(looker, "job.toml", View())

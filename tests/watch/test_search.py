@@ -13,6 +13,7 @@ from ewma_ops.watch.search import Search, by_name, matching
 from tests.helpers.patience import slowness
 
 
+@pytest.mark.slow
 def test_texts_and_patterns_match_as_in_the_standard_library() -> None:
     chance = random.Random(1)
     made = (

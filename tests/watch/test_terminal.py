@@ -83,6 +83,7 @@ def test_the_title_of_a_picture_is_its_text(
     assert drawn == [r"$\alpha$"]
 
 
+@pytest.mark.slow
 def test_a_picture_marks_alarms_and_late_readings(tmp_path: Path) -> None:
     chart: dict[str, Any] = {"id": "a", "x": [1.7e9 + i for i in range(9)]}
     chart |= {name: [1.0] * 9 for name in ("value", "average", "lower", "upper")}
@@ -117,6 +118,7 @@ def test_an_alarm_of_a_silent_series_has_a_mark_of_its_own() -> None:
     assert cells(looker.table(View()))[1][-1] == cells(looker.table(View()))[0][-1]
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_searches_and_sorts() -> None:
     async def use() -> None:
         names = [f"room-{i:02}" for i in range(30)] + [HOSTILE]

@@ -96,6 +96,7 @@ def differs(
     return False
 
 
+@pytest.mark.slow
 @given(STEPS, st.dictionaries(st.sampled_from([0, 1]), st.integers(0, 6)))
 def test_a_ledger_answers_as_a_set_of_pairs_does(
     steps: list[tuple[str, list[Position]]], start: dict[int, int]

@@ -267,6 +267,7 @@ def test_an_output_topic_that_is_deleted_stops_the_flow(kafka: str, topic: MakeT
     assert written < 1_000
 
 
+@pytest.mark.slow
 @both_ways
 def test_a_dead_broker_stops_the_flow_and_closing_does_not_raise(topic: MakeTopic) -> None:
     with EmbeddedBroker() as broker:

@@ -378,6 +378,7 @@ def test_a_holder_that_died_before_its_workers_is_named_so(tmp_path: Path) -> No
             prepared(tmp_path)
 
 
+@pytest.mark.slow
 def test_parts_given_to_bytewax_itself_are_locked_and_cleaned(tmp_path: Path) -> None:
     prepared(tmp_path / "state")
     parts = tmp_path / "state" / "parts"

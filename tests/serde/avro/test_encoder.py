@@ -35,6 +35,7 @@ def read(event: bytes, schema: str) -> Any:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

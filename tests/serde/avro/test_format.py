@@ -85,6 +85,7 @@ def test_the_case_of_a_schema_registry() -> None:
     assert decoded.readings.values.tolist() == [21.5, 22.5]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(ROWS)
 def test_avro_reads_the_bits_that_json_reads(rows: list[tuple[str, int, float | None]]) -> None:
@@ -100,6 +101,7 @@ def test_avro_reads_the_bits_that_json_reads(rows: list[tuple[str, int, float | 
     assert list(by_avro.rejected) == list(by_json.rejected)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.integers(-(2**250), 2**250), st.integers(0, 80))
 def test_decimals_are_rounded_once(unscaled: int, scale: int) -> None:

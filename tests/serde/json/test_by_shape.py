@@ -337,6 +337,7 @@ def test_any_changes_come_to_the_same(
     check_as_by_rows([payloads], options, around)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.none() | st.binary(max_size=40), max_size=10), SEEDS)
 def test_any_bytes_come_to_the_same(binary: list[bytes | None], seed: int) -> None:

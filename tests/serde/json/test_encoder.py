@@ -60,6 +60,7 @@ def test_nothing_to_encode() -> None:
     assert JsonEncoder(["mean"]).encode(smoothed({"mean": []}, [], [])) == []
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

@@ -215,6 +215,7 @@ def has_shape(parts: Template, payload: bytes | None, values: dict[str, bytes]) 
     )
 
 
+@pytest.mark.slow
 def test_every_change_of_one_byte() -> None:
     parts: Template = [b'{"a":', Leaf("text"), b',"b":[', Leaf("number"), b',true],"c":']
     parts += [Leaf("number"), b"}"]

@@ -145,12 +145,14 @@ def test_an_enum_without_a_name_is_its_number() -> None:
     assert document(EVERY, b"\x08\x07", 1)["state"] == 7
 
 
+@pytest.mark.slow
 def test_indexes_lead_to_types_inside_of_others() -> None:
     for indexes in ((1, 0), (1, 1), (1, 1, 0)):
         datum = message(PLAIN, {"v": 2.5}, *indexes)
         assert document(PLAIN, datum, *indexes)["v"] == 2.5
 
 
+@pytest.mark.slow
 def test_a_schema_as_a_descriptor_with_references_and_what_a_registry_knows_itself() -> None:
     def described(text: str, **files: str) -> str:
         references = tuple(files.items())
@@ -250,6 +252,7 @@ def test_messages_nested_without_end_are_dead_letters() -> None:
     assert one.cause == "not-protobuf"
 
 
+@pytest.mark.slow
 def test_a_file_is_a_descriptor_set_or_text(tmp_path: Path) -> None:
     file = descriptor_pb2.FileDescriptorSet()
     file_of(WrittenSchema(PLAIN, "PROTOBUF")).CopyToProto(file.file.add())
