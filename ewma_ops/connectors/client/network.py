@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 import select
 import selectors
 import ssl
@@ -75,7 +76,8 @@ def net_client(settings: Mapping[str, Any]) -> Any:
     client = KafkaConsumer.DEFAULT_CONFIG["kafka_client"](**{**settings, "selector": Selector})
     manager = client._manager
     build_transport, connect = type(manager)._build_transport, manager._connect
-    received = memoryview(bytearray(_RECEIVED_BYTES))  # shared: each uses it only briefly
+    # Shared, as each connection uses it only briefly; mapped, so that unused pages cost nothing.
+    received = memoryview(mmap.mmap(-1, _RECEIVED_BYTES))
 
     async def receive_at_once(node: Any, timeout_at: float | None = None) -> Any:
         _read_secrets_again(manager.config)
