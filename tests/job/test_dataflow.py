@@ -282,11 +282,11 @@ def _counted(cause: str, policy: str) -> float:
 
 
 @linux
-def test_kills_lose_nothing_and_double_nothing(broker: str, tmp_path: Path) -> None:
-    job = Job(broker, tmp_path)
+def test_kills_lose_nothing_and_double_nothing(embedded: str, tmp_path: Path) -> None:
+    job = Job(embedded, tmp_path)
     job.configure(input={"stop": "never"}, recovery={"interval": "400ms"})
     kills = [("launcher", 1), ("worker", 2), ("launcher", 2), ("worker", 1)]
-    with Watch(broker, job.output) as watch:
+    with Watch(embedded, job.output) as watch:
         with job.sending(series=20) as sent:
             for victim, workers in kills:
                 with job.running(workers) as run:

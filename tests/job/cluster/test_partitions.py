@@ -36,6 +36,7 @@ def hosts(broker: str, machines: list[Namespace], tmp_path: Path) -> Iterator[Ho
     hosts.close()
 
 
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)  # which one does not matter
 def test_a_host_that_is_cut_off_ends_its_workers_and_the_others_wait(hosts: Hosts) -> None:
     job, (_, machine) = hosts.job, hosts.machines
     with job.sending(20) as sent:
