@@ -24,7 +24,9 @@ leaves nothing of the earlier weights, the warm-up begins again.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +34,9 @@ from numpy.typing import NDArray
 from ewma_ops.compiled import library
 from ewma_ops.monitor.chart_rule import LEAST_N_EFF
 from ewma_ops.monitor.rule import COUNTED
-from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.ops import Ops
-from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.weights import Weighing
+from ewma_ops.stats.weights import plain_factors
 
 __all__ = ["Baseline", "Factors", "Seen"]
 
@@ -77,6 +77,7 @@ class Seen(NamedTuple):
     judged: Any
 
 
+@dataclass(frozen=True)
 class Baseline:
     """The recurrences of a fast and a slow EWMA of the same series.
 
@@ -86,14 +87,9 @@ class Baseline:
         Both by reading, or both by time.
     warm_up
         Readings before the first that is judged.
-
-    Attributes
-    ----------
-    columns
-        Names of the state with the dtype and the initial value of each.
     """
 
-    columns = (
+    columns: ClassVar[tuple[tuple[str, str, float], ...]] = (
         ("fast", "float64", 0.0),
         ("slow", "float64", 0.0),
         ("variance", "float64", 0.0),
@@ -104,25 +100,29 @@ class Baseline:
         ("shared", "float64", 1.0),
         ("seen", "uint32", 0),
     )
+    """Names of the state with the dtype and the initial value of each."""
 
-    def __init__(self, fast: Decay, slow: Decay, warm_up: int) -> None:
-        self.by_time = fast.by_time
-        self._warm_up = warm_up
-        self._key = decays = fast, slow
-        self._of_columns = [Weighing(Smoothing(d), ops.of_columns(d)).factors for d in decays]
-        self._of_numbers = [Weighing(Smoothing(d), ops.of_numbers(d)).factors for d in decays]
+    fast: Decay
+    slow: Decay
+    warm_up: int
 
-    def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Baseline) and self._key == other._key
-        return same and isinstance(other, Baseline) and self._warm_up == other._warm_up
-
-    def __hash__(self) -> int:
-        return hash((self._key, self._warm_up))
+    @property
+    def by_time(self) -> bool:
+        """Whether it needs the gaps between readings."""
+        return self.fast.by_time
 
     def factors(self, gap: Any, *, columns: bool, time: Any = None) -> Factors:  # noqa: ARG002 - gaps matter
         """Return the factors after gaps in ticks, int64[n] or int; of decay by reading: numbers."""
         fast, slow = self._of_columns if columns else self._of_numbers
         return Factors(*fast(gap, None), *slow(gap, None))
+
+    @cached_property
+    def _of_columns(self) -> Any:
+        return plain_factors(self.fast)[0], plain_factors(self.slow)[0]
+
+    @cached_property
+    def _of_numbers(self) -> Any:
+        return plain_factors(self.fast)[1], plain_factors(self.slow)[1]
 
     def compiled(
         self,
@@ -139,7 +139,7 @@ class Baseline:
         found = [np.empty(n) for _ in range(6)]
         judged = np.empty(n, np.bool_)
         kernels.track_baseline(
-            rows, values, *factors, self._warm_up, *state, *found, judged.view(np.uint8)
+            rows, values, *factors, self.warm_up, *state, *found, judged.view(np.uint8)
         )
         return Seen._make([*found, judged])
 
@@ -163,7 +163,7 @@ class Baseline:
         shared = fast_r * r * shared + fast_p * p
         size = taken + slow
         judged = (
-            (seen >= self._warm_up)
+            (seen >= self.warm_up)
             & (o.maximum(u, slow_u) <= _MOST_U)
             & (variance > size * size * _ROUNDING)
         )

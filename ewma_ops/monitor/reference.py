@@ -13,15 +13,14 @@ readings, is no small matter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from ewma_ops.monitor.baseline import CLIP, Seen
 from ewma_ops.monitor.rule import COUNTED
-from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.ops import Ops
-from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.weights import Weighing
+from ewma_ops.stats.weights import plain_factors
 
 __all__ = ["Reference"]
 
@@ -71,8 +70,12 @@ class Reference:
 
     def factors(self, gap: Any, *, columns: bool, time: Any = None) -> _Factors:  # noqa: ARG002 - gaps matter
         """Return the factors after gaps in ticks, int64[n] or int; of decay by reading: numbers."""
-        operations = ops.of_columns(self.fast) if columns else ops.of_numbers(self.fast)
-        return _Factors(*Weighing(Smoothing(self.fast), operations).factors(gap, None))
+        of_columns, of_numbers = self._of_gap
+        return _Factors(*(of_columns if columns else of_numbers)(gap, None))
+
+    @cached_property
+    def _of_gap(self) -> Any:
+        return plain_factors(self.fast)
 
     def step(self, o: Ops, y: Any, x: Any, by: _Factors) -> tuple[tuple[Any, ...], Seen]:
         """Return the state after a reading x, and what is known about it."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -33,12 +34,10 @@ from ewma_ops.monitor.machine import (
 )
 from ewma_ops.monitor.rule import COUNTED
 from ewma_ops.monitor.stale_rule import Stale
-from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.ops import Ops
-from ewma_ops.stats.smoothing import Smoothing
-from ewma_ops.stats.weights import Weighing
+from ewma_ops.stats.weights import plain_factors
 
 __all__ = ["HEARD", "Heard", "Silences", "UsualGap", "usual_gap"]
 
@@ -115,8 +114,12 @@ class UsualGap:
 
     def factors(self, gap: Any, *, columns: bool, time: Any = None) -> _Factors:  # noqa: ARG002 - of any time
         """Return the factors after gaps >= 0 in ticks, int64[n] or int."""
-        o = ops.of_columns(self.decay) if columns else ops.of_numbers(self.decay)
-        return _Factors(gap, *Weighing(Smoothing(self.decay), o).factors(gap, None))
+        of_columns, of_numbers = self._of_gap
+        return _Factors(gap, *(of_columns if columns else of_numbers)(gap, None))
+
+    @cached_property
+    def _of_gap(self) -> Any:
+        return plain_factors(self.decay)
 
     def reach(self, o: Ops, usual: Any) -> Any:
         """Return how long a series with this usual gap may be silent, in ticks as float64."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.moments import Moments, starting_readings
-from ewma_ops.stats.ops import Ops
+from ewma_ops.stats.ops import Ops, of_columns, of_numbers
 from ewma_ops.stats.smoothing import Smoothing
 
-__all__ = ["Weighing"]
+__all__ = ["Weighing", "plain_factors"]
+
+_FactorsOf = Callable[[Any, Any], tuple[Any, Any]]
 
 TINY = 5e-324
 """Least divisor: 0 / 0 (no reading so far, and this one missing) is 0; no positive sum is below."""
@@ -51,7 +54,7 @@ class Weighing:
         self._most = self._start_n if not self.by_time and decay.beta == 0.0 else None
         self.factors = self._rule()
 
-    def _rule(self) -> Callable[[Any, Any], tuple[Any, Any]]:
+    def _rule(self) -> _FactorsOf:
         if not self.by_time:
             return self._by_count_from_start if self._start_n else self._by_count
         if not self._start_n:
@@ -144,3 +147,16 @@ class Weighing:
         """Return whether unbiased statistics are defined: more than one reading has a weight."""
         defined = m.weighed >= m.least_unbiased
         return defined if self._most is None else defined & (m.seen <= self._most)
+
+
+def plain_factors(decay: Decay) -> tuple[_FactorsOf, _FactorsOf]:
+    """Return `Weighing.factors` of readings that weigh alike: for columns, and for numbers.
+
+    Examples
+    --------
+    >>> of_columns, of_numbers = plain_factors(Decay(halflife="1s"))
+    >>> of_numbers(2000, None)
+    (0.25, 1.0)
+    """
+    alike = Smoothing(decay)
+    return Weighing(alike, of_columns(decay)).factors, Weighing(alike, of_numbers(decay)).factors
