@@ -1,4 +1,4 @@
-"""What to write in the configuration where messages and their description do not fit.
+"""What to write in the configuration if it does not match the messages.
 
 Knows the keys of ``[input]`` and what was found; must not know brokers or Bytewax.
 """
@@ -37,7 +37,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 def advise(
     settings: Settings, sample: Sample, fields: Sequence[FieldFound], decoded: Decoded | None
 ) -> tuple[str | None, list[str]]:
-    """Return what unreadable messages look like, and sentences on what to write."""
+    """Return the apparent format of unreadable messages, and sentences on what to write."""
     if decoded is None:
         return None, []
     looks_like, advice = None, list[str]()
@@ -58,7 +58,7 @@ def advise(
 
 
 def as_toml(value: object) -> str:
-    """Write a value as TOML has it: text, a number, true or false, or a list of such.
+    """Write a value in TOML: text, a number, true or false, or a list of these.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def as_toml(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(as_toml, value))}]"
     if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
-        return f"'{value}'"  # as it is, without escapes
+        return f"'{value}'"  # verbatim, without escapes
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
@@ -105,7 +105,7 @@ def _of_field(settings: Settings, sample: Sample, field: FieldFound) -> list[str
 
 
 def _nowhere(settings: Settings, sample: Sample, field: FieldFound) -> str:
-    """Say that no reading has a field, and which ones there are."""
+    """Say that no reading has a field, and list the fields that exist."""
     paths = [path for path in sample.paths() if path != field.path]
     meant = nearest(field.path, paths)
     if meant is not None:
@@ -137,7 +137,7 @@ def _unit(settings: Settings, field: FieldFound, values: Sequence[Any]) -> list[
 
 
 def _are_base64(texts: Sequence[str], sample: Sample) -> bool:
-    """Tell decimals of Debezium in base64 from words: short, and all of them decode."""
+    """Recognize Debezium decimals in base64, as opposed to words: short, and all decode."""
     if not all(map(is_base64_number, texts)):
         return False
     if any(re.search(r"[=+/0-9]|[a-z][A-Z]", text) for text in texts):
@@ -146,7 +146,7 @@ def _are_base64(texts: Sequence[str], sample: Sample) -> bool:
 
 
 def is_base64_number(text: str) -> bool:
-    """Return whether text could be the unscaled bytes of a decimal in base64, and is no number.
+    """Return whether text could be the unscaled bytes of a decimal in base64, and not a number.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def is_base64_number(text: str) -> bool:
 
 
 def _records(settings: Settings, sample: Sample) -> list[str]:
-    """Say where the arrays of readings are, in messages that are or hold some."""
+    """Say where the arrays of readings are, if messages are arrays or hold them."""
     if settings.input.records is not None:
         return []
     wanted = settings.input.value if isinstance(settings.input.value, str) else ""
@@ -186,7 +186,7 @@ def _has(document: object, wanted: str) -> bool:
 
 
 def arrays_of(document: object, wanted: str = "") -> str | None:
-    """Return where in a document there are several readings, as ``records`` has it.
+    """Return the path of ``records`` to the readings in a document.
 
     Examples
     --------
@@ -215,7 +215,7 @@ def arrays_of(document: object, wanted: str = "") -> str | None:
 
 
 def _keys(settings: Settings, sample: Sample) -> list[str]:
-    """Say what binary keys look like, where they are the series' ids."""
+    """Say which type binary keys seem to have, if they are the series' ids."""
     ids = settings.input.series_id
     asked = ids is None or any(
         text.startswith("@key") for text in ([ids] if isinstance(ids, str) else ids)
@@ -224,7 +224,7 @@ def _keys(settings: Settings, sample: Sample) -> list[str]:
     if not asked or settings.input.key is not None or not keys:
         return []
     if (kind := key_format(keys)) is not None:
-        of = f"the keys have {len(keys[0])} bytes that are no text"
+        of = f"the keys have {len(keys[0])} bytes that are not text"
         return [f'{of}: write key = "{kind}" in [input]']
     if all(key[:1] == b"{" for key in keys) and ids is None:
         path = f"@key.{next(iter(key_paths(keys[-1])), 'name')}"
@@ -245,7 +245,7 @@ def _where(settings: Settings, sample: Sample, decoded: Decoded) -> list[str]:
 
 
 def _letters(decoded: Decoded, *, is_explained: bool) -> list[str]:
-    """Say what is wrong with dead letters, once for each kind of a cause."""
+    """Say what is wrong with dead letters, once for each kind of cause."""
     rejected, lines = decoded.rejected, []
     by_cause: dict[str, dict[str, str]] = {}
     counts: Counter[str] = Counter()
@@ -256,7 +256,7 @@ def _letters(decoded: Decoded, *, is_explained: bool) -> list[str]:
         counts[one.cause] += 1
     for cause, n in counts.most_common():
         if is_explained and 2 * n > len(rejected):
-            continue  # the format says it all
+            continue  # the advice on the format covers them
         details = list(by_cause[cause].values())[:_ADVICE_OF_A_CAUSE]
         shown = "; ".join(shown_text(detail, 240) for detail in details)
         lines.append(f"{counted(n, 'dead letter')}, {cause}: {shown}")

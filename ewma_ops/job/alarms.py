@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _ALARMS = Counts(
     "ewma_ops_alarms",
-    "Transitions of alarms, by rule, by what became of the alarm, and by severity.",
+    "Transitions of alarms, by rule, transition and severity.",
     ["rule", "transition", "severity"],
 )
 
@@ -42,11 +42,11 @@ class AlarmRecords:
     rules
         The rules.
     identity
-        What the alarms depend on, as `JobIdentity.alarms`.
+        Identity of the alarms, as `JobIdentity.alarms`.
     inputs
-        The topics that are read: a record says which of them its reading is of.
+        The topics that are read: a record names the topic of its reading.
     ticks_per_ms
-        Of the job's event times.
+        Ticks of the job's event times in a millisecond.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class AlarmRecords:
         return [text.name for text in self._texts]
 
     def summary(self, transitions: Transitions) -> str:
-        """Return the sentence of the first transition, behind the name of its rule."""
+        """Return the sentence of the first transition, after the name of its rule."""
         (record, *_) = self._encoder.records(transitions)
         return f"{record['rule']}: {record['summary']}"
 
     def largest(self, max_id_bytes: int) -> int:
-        """Return how many bytes key and value of a record may have, at the most."""
+        """Return the most bytes that key and value of a record may have."""
         return self._encoder.largest(max_id_bytes)
 
     def of(self, transitions: Transitions) -> ProducerRecords:

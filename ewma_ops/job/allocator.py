@@ -2,10 +2,10 @@
 
 Knows glibc's `mallopt`; must not know what the memory is for.
 
-A batch of columns is some megabytes, taken and freed for each batch. By default glibc gives such
-blocks back to the kernel at once, and the next batch takes them again, a page fault for each 4 KiB:
-70,000 of them for a million messages, and a tenth of the worker's CPU. A process that shows what
-there is takes such blocks seldom: there it is the kept memory that costs.
+A batch of columns is some megabytes, taken and freed for each batch. By default glibc returns such
+blocks to the kernel at once, and the next batch allocates them again, with a page fault for each 4
+KiB: 70,000 for a million messages, a tenth of the worker's CPU. A process that displays a job
+seldom allocates such blocks: there the kept memory is the cost.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ _RETURN = {
     -8: 1,  # M_ARENA_MAX: one heap for all threads, which take turns in Python anyway
 }
 _OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
-"""What sets the same from outside."""
+"""Variables of glibc that set the same."""
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
     """Let this process keep memory that it frees, for its next batch; return whether it does.
 
-    Only where the C library is glibc, and unless the environment says otherwise: by `SWITCH`, or by
-    a variable of glibc's own. Costs up to 64 MB of address space, of which only what was used once
-    is memory.
+    Only with glibc, and unless the environment says otherwise, by `SWITCH` or a variable of glibc.
+    Costs up to 64 MB of address space; only pages that were used take memory.
     """
     return _set(_KEEP, environment)
 

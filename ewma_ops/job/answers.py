@@ -1,13 +1,12 @@
-"""How the launcher asks its workers what they have measured: a pair of Unix sockets for each.
+"""Asks the workers for their measurements: a pair of Unix sockets for each worker.
 
 Knows frames and time-outs; must not know what is in an answer. The sockets have no names: a worker
-inherits its end, so that nothing is left in a directory by one that was killed, and nobody else
-can ask.
+inherits its end, so a killed worker leaves nothing in a directory, and nobody else can ask.
 
     question: number                      answer: number, length, content
 
 A worker sends an answer numbered 0 as soon as it can take questions. An answer that comes too late
-is recognised by its number, and left out.
+is recognized by its number, and ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ LIMIT_S = 1.0
 
 
 class Line:
-    """The launcher's end of what connects it with one worker; not for several threads."""
+    """The launcher's end of the connection to one worker; not thread-safe."""
 
     def __init__(self) -> None:
         self.socket, self._theirs = socket.socketpair()
@@ -43,16 +42,16 @@ class Line:
 
     @property
     def fd(self) -> int:
-        """What the worker must inherit."""
+        """File descriptors that the worker must inherit."""
         return self._theirs.fileno()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the worker must have in its environment."""
+        """Environment variables for the worker."""
         return {_VARIABLE: str(self.fd)}
 
     def hand_over(self) -> None:
-        """Close the end of the worker, which has it now: when it ends, the line is closed."""
+        """Close the worker's end, which it has inherited: when it ends, the line is closed."""
         self._theirs.close()
 
     def ask(self) -> bool:
@@ -63,7 +62,7 @@ class Line:
         self._number += 1
         try:
             return self.socket.send(_QUESTION.pack(self._number)) == _QUESTION.size
-        except BlockingIOError:  # it has not taken the last thousands
+        except BlockingIOError:  # the worker has not read thousands of earlier ones
             return False
         except OSError:
             self.is_open = False
@@ -99,7 +98,7 @@ class Line:
 
 
 class Lines:
-    """The lines to the workers of the run that there is; any thread may ask."""
+    """The lines to the workers of the current run; any thread may ask."""
 
     def __init__(self) -> None:
         self._lines: list[Line] = []
@@ -125,7 +124,7 @@ class Lines:
         Returns
         -------
         list
-            By the workers' numbers; empty while none runs.
+            In the order of the workers' numbers; empty while none runs.
         """
         with self._lock:
             answers: list[bytes | None] = [None] * len(self._lines)

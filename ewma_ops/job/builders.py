@@ -43,10 +43,10 @@ __all__ = [
 ]
 
 _AWAY_S = 30.0
-"""How long a Schema Registry may be away where no job runs, as in a test or in `ewma verify`."""
+"""How long to wait for a Schema Registry if no job runs, as in a test or in `ewma verify`."""
 
 _LARGEST_SCHEMA = 16 << 20
-"""Bytes of a file with a schema."""
+"""Most bytes of a schema file."""
 
 
 def build_decoder(settings: Settings, stopping: threading.Event | None = None) -> Decoder:
@@ -81,10 +81,10 @@ def build_decoder(settings: Settings, stopping: threading.Event | None = None) -
 def build_schemas(
     settings: Settings, stopping: threading.Event | None = None
 ) -> RegistrySchemas | None:
-    """Build what asks the job's Schema Registry, if it has one; arguments as of `build_decoder`.
+    """Build the client of the job's Schema Registry, if any; arguments as for `build_decoder`.
 
-    Without ``stopping`` no job runs that could wait: a registry that is away for long is an error,
-    and an unknown id is asked for once.
+    Without ``stopping`` no job runs that could wait: a registry that is down for long is an error,
+    and an unknown id is requested once.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _with_schema(
     key: str,
     heads: list[str] | None,
 ) -> Format:
-    """Build a format that ``key`` of the file asks for, and whose payloads have a schema.
+    """Build a format with schemas, which the option ``key`` asks for.
 
     ``heads`` are the fields of a message that will be looked at, ``None`` for all.
     """
@@ -157,7 +157,7 @@ _WITH_SCHEMA: dict[str, _SchemaBuilder] = {
     "avro": _avro,
     "protobuf": _protobuf,
 }
-"""How formats with schemas are built, without a registry from a file; by late imports."""
+"""Builders of formats with schemas, from a registry or a file; imported late."""
 
 
 def _content(path: Path) -> bytes:
@@ -208,7 +208,7 @@ _BUILDERS: dict[str, Callable[[Settings, DecoderOptions], Decoder]] = {
     "int64": _bare("int64"),
     OWN: _own,
 }
-"""How the decoder of each format without schemas is built."""
+"""Builders of the decoders of formats without schemas."""
 
 
 def _decoder_options(settings: Settings) -> DecoderOptions:
@@ -245,7 +245,7 @@ def _decoder_options(settings: Settings) -> DecoderOptions:
 
 
 def open_history(settings: Settings, digest: str = "") -> History | None:
-    """Return the warm start: its file as it is now, or, with a digest, as it was then.
+    """Return the warm start: the current file, or, with a digest, the file of that digest.
 
     Raises
     ------
@@ -268,7 +268,7 @@ def open_history(settings: Settings, digest: str = "") -> History | None:
 
 
 def build_log_clocks(settings: Settings) -> LogClocks | None:
-    """Return what reads the clocks of the log; ``None`` if no rule of the job goes by them."""
+    """Return the clocks of the log; ``None`` if no rule of the job uses them."""
     if settings.alarms is None or not settings.alarms.rules.by_log:
         return None
     return LogClocks(settings.input.tick)
@@ -280,7 +280,7 @@ def warm_table(settings: Settings, history: History | None) -> tuple[SeriesTable
     Raises
     ------
     ConfigError
-        If the history cannot be read, or a row of it is no reading.
+        If the history cannot be read, or one of its rows is not a reading.
     """
     rules = None if settings.alarms is None else settings.alarms.rules
     table, readings = SeriesTable(settings.smoothing_set, alarms=rules), 0
@@ -302,12 +302,12 @@ def build_encoder(
     stopping
         When set, a Schema Registry that is away is waited for no longer.
     registers
-        Whether the schema of the events is registered for the first of them, or must be there.
+        Whether to register the schema with the first event; else it must exist.
 
     Raises
     ------
     ConfigError
-        If two keys of an event would be the same, or one is no name of the format.
+        If two keys of an event would be the same, or one is not a valid name in the format.
     """
     names, fields = settings.event_statistics, settings.smoothing_set.fields
     include = [parse_path(path).name for path in settings.output.include]
@@ -323,7 +323,7 @@ def build_encoder(
         if found is None:
             raise ConfigError(
                 f"the registry does not have the schema of these events under {subject!r}: they "
-                "were not written by this job, or not with this configuration"
+                "were written by another job, or with another configuration"
             )
         return found
 

@@ -1,7 +1,7 @@
 """How many workers, shards and partitions a job needs, and what memory and disk they take.
 
-Knows what was measured of a worker, and measures the state of a series; must not know topics or
-the engine. `docs/growing.md` says where each figure is from.
+Knows measurements of workers, and measures the state of a series; must not know topics or
+the engine. `docs/growing.md` gives the source of each figure.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ewma_ops.table.table import SeriesTable
 __all__ = ["Plan", "StateSizes", "plan", "state_sizes"]
 
 _CPU_US = ((3.0, 1.0), (5.0, 1.5), (6.0, 2.1))
-"""CPU microseconds a message, all threads of a worker, by the decimal logarithm of its series."""
+"""CPU microseconds per message, all threads of a worker, by log10 of its number of series."""
 
 _BUSY = 0.5
-"""Of a core: a worker can read twice as fast, and so catch up as long as it was away."""
+"""Share of a core: a worker can then read twice as fast, to catch up after a stop."""
 
 _MOST_WORKERS = 90
 _ALIGNED = tuple(n for n in range(1, _MOST_WORKERS + 1) if WORKERS % n == 0)
@@ -32,16 +32,16 @@ _ALIGNED = tuple(n for n in range(1, _MOST_WORKERS + 1) if WORKERS % n == 0)
 
 _LEAST_SHARDS = 16
 _ROOM = 4
-"""Partitions and shards are so many times the workers, so that these can grow to as many."""
+"""How many partitions and shards per worker, to leave room for more workers."""
 
 _WORKER_MB, _LAUNCHER_MB = 170.0, 80.0
-"""Of a worker with what it reads ahead, up to 64 MiB, and of the launcher."""
+"""Memory of a worker, with up to 64 MiB that it reads ahead, and of the launcher."""
 
 _MEMORY_FACTOR = 2.8
 """Resident memory for each byte of state: growth by doubling, snapshots, the allocator."""
 
 _STORE_FACTOR = 3.0
-"""The recovery directory holds two snapshots, and what SQLite has not given back."""
+"""The recovery directory holds two snapshots, and space that SQLite has not released."""
 
 _SAMPLE = 4_096
 
@@ -128,7 +128,7 @@ def plan(rate: float, series: int, sizes: StateSizes, interval_s: float = 10.0) 
 
 
 def _cpu_us(series: float) -> float:
-    """Interpolate what was measured, and go on as it rose at last: caches hold less and less."""
+    """Interpolate the measurements; beyond them extrapolate, because caches hold ever less."""
     logs, costs = zip(*_CPU_US, strict=True)
     at = log10(max(series, 1.0))
     if at > logs[-1]:
@@ -140,14 +140,14 @@ def _cpu_us(series: float) -> float:
 def state_sizes(
     smoothing_set: SmoothingSet, alarms: AlarmRules | None = None, id_bytes: int = 16
 ) -> StateSizes:
-    """Measure the state of a series on a table of some thousand, the ids not compressed.
+    """Measure the state of a series on a table of a few thousand, with uncompressed ids.
 
     Parameters
     ----------
     smoothing_set, alarms
         What is computed.
     id_bytes
-        Length of an id, >= 4. The ids of the sample end in numbers, and are the same otherwise.
+        Length of an id, >= 4. The ids of the sample differ only in the number at their end.
     """
     ids = [f"{i:0{id_bytes}d}" for i in range(_SAMPLE)]
     table = SeriesTable(smoothing_set, alarms=alarms)

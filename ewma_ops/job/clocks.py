@@ -35,13 +35,13 @@ class Clocks:
         return self._newest_ms.get(partition)
 
     def resume(self, partition: int, state: int | None) -> None:
-        """Set the clock of a partition to what it was."""
+        """Restore the clock of a partition."""
         self._newest_ms.pop(partition, None)
         if state is not None:
             self._newest_ms[partition] = state
 
     def stamp(self, readings: Readings) -> Readings:
-        """Return readings with their clocks, which move on."""
+        """Return readings with their clocks, and advance these."""
         times, origins = readings.times_ms, readings.origins
         assert times is not None
         assert origins is not None

@@ -1,6 +1,6 @@
-"""All fields of a message, also those that a job does not read: for commands that show them.
+"""All fields of a message, even those that a job does not read, for commands that show them.
 
-Knows settings and decoders; must not know brokers, or what is made of a field.
+Knows settings and decoders; must not know brokers, or the use of a field.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Contents"]
 
 
 class Contents:
-    """Read messages of a job's format as they are, none of their fields left out.
+    """Reads messages in a job's format, with all of their fields.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ class Contents:
         Raises
         ------
         Refused
-            If it holds none.
+            If it holds no reading.
         """
         return [levels[0] for levels in self.rows(payload)]
 
     def rows(self, payload: bytes | None) -> list[tuple[Any, ...]]:
-        """Return the document of each reading, and those that enclose it from the inside out.
+        """Return the document of each reading, and the enclosing ones from the inside out.
 
         Raises
         ------
         Refused
-            If there is none.
+            If there is no reading.
         """
         if self._decoder is None:
             # A path to the whole message makes every format read all fields.
@@ -74,7 +74,7 @@ class Contents:
         return list(zip(*rows.levels, strict=True))
 
     def paths(self, payload: bytes) -> list[str]:
-        """Return the paths of the first reading in a message; none, where it holds none."""
+        """Return the paths of the first reading in a message; none if it holds no reading."""
         try:
             return [path for one in self.readings(payload)[:1] for path in outline(one)]
         except Refused:

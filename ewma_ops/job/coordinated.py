@@ -1,4 +1,4 @@
-"""Runs of a job on several machines, as place 0 sees them: all places begin one, and all end it.
+"""Runs of a job on several machines, led by place 0: all places begin a run, and all end it.
 
 Knows the recovery store, which lies at place 0, and the coordinator; must not know sockets, nor
 how workers are started.
@@ -33,12 +33,12 @@ _MACHINES = "machines.json"
 
 
 class Coordinated:
-    """Begins the runs of place 0 together with those of the other places, and joins their ends.
+    """Begins the runs of all places together, and combines their outcomes.
 
     Parameters
     ----------
     coordinator
-        Of the places, in its ``with`` block.
+        The coordinator, in its ``with`` block.
     store
         The locked store of this job, which lies here.
     """
@@ -61,12 +61,12 @@ class Coordinated:
         return True
 
     def check_store(self) -> None:
-        """Refuse to go on without a store of this job that is newer than the one here.
+        """Refuse to run if another place has a newer store of this job.
 
         Raises
         ------
         StateError
-            If one lies at another place, as after the order of the hosts was changed.
+            If another place has one, for example because the order of the hosts was changed.
         """
         holding = self._coordinator.holding()
         own = self._store.epoch
@@ -78,15 +78,15 @@ class Coordinated:
             raise StateError(
                 f"the recovery directory of {name} has a store of this job of epoch {epoch}, and "
                 f"place 0, which keeps the state, has {has}: move that directory to the host of "
-                "place 0, or put that host first in --cluster; to go on without it, delete it"
+                "place 0, or put that host first in --cluster; to continue without it, delete it"
             )
 
     def raise_fence(self, fence: Callable[[], str]) -> None:
-        """Fence earlier runs off, and keep what the next one writes with; errors as of that."""
+        """Fence earlier runs off, and keep the fence of the next one; errors as of ``fence``."""
         self._fence = fence()
 
     def run(self, run: Callable[..., Outcome], signals: Sequence[int], grace_s: float) -> Outcome:
-        """Have all places begin a run, and return how it has ended at all of them."""
+        """Make all places begin a run, and return how it ended at all of them."""
         coordinator = self._coordinator
         if coordinator.waits_for():
             return Outcome(1, "a place was lost before the run began", again=LOST_HOST)
@@ -109,11 +109,11 @@ class Coordinated:
         )
 
     def exit(self, code: int) -> None:
-        """Have all places exit too, as the job has ended."""
+        """Make all places exit too, because the job has ended."""
         self._coordinator.exit(code)
 
     def _end(self, outcome: Outcome, signals: Sequence[int], grace_s: float) -> None:
-        """Wait until the run has ended at all places that are there; kill what does not end."""
+        """Wait until the run has ended at all connected places; kill what does not end."""
         patience_s = (
             _FIRST_HAND_S if outcome.code == LOST_PEER else 0.0 if outcome.code else grace_s
         )
@@ -141,9 +141,9 @@ def coordinated(cluster: Cluster, own: Hello, store: RecoveryStore) -> Iterator[
 
 
 def go_on_alone(store: RecoveryStore, fence: Callable[[], str]) -> bool:
-    """Fence hosts off that were in the last run, where the next one has none of them.
+    """Fence off the hosts of the last run, if none of them is in the next one.
 
-    Their workers may be alive, as nothing has proven the contrary; errors as of ``fence``. Returns
+    Their workers may still be alive; errors as of ``fence``. Returns
     whether there were any.
     """
     if not _noted_machines(store.directory):
@@ -161,6 +161,6 @@ def _noted_machines(directory: Path) -> list[str]:
 
 
 def _note_machines(directory: Path, machines: Sequence[str]) -> None:
-    """Note which machines may have workers of a run, before they have."""
+    """Record which machines may have workers of a run, before it begins."""
     with named_errors(directory):
         replace_file(directory / _MACHINES, json.dumps(list(machines)).encode())

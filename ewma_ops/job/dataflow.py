@@ -82,23 +82,24 @@ def build_job(
     stopping
         When set, the source ends and Bytewax takes a last snapshot.
     store
-        What this run goes on with, prepared with the answers of
+        The state that this run resumes from, prepared with the answers of
         :class:`~ewma_ops.job.lookups.JobLookups`. ``None`` for a job that keeps no state, and
         begins where its configuration says each time.
     identity
-        What the job is, if that was looked up in this process; None to do it now.
+        The job's identity, if this process has looked it up; None to do it now.
     only_worker
-        As of `KafkaSource`.
+        As for `KafkaSource`.
     fence, answered_at
-        As of `KafkaSink`.
+        As for `KafkaSink`.
 
     Raises
     ------
     BrokerError, ConfigError
-        If Kafka cannot be reached with the options given, or a topic does not exist; or if the
-        file of the warm start cannot be read.
+        If Kafka cannot be reached with the options given, or a topic does not exist; or if the file
+        of the warm start cannot be read.
     StateError
-        If the store belongs to another job, as where the configuration file was changed meanwhile.
+        If the store belongs to another job, for example because the configuration file was changed
+        meanwhile.
     """
     reads = settings.input
     stopping = threading.Event() if stopping is None else stopping
@@ -140,17 +141,17 @@ def build_job(
 
 
 class Partitions(NamedTuple):
-    """How many partitions the two output topics are written to by."""
+    """How many partitions of the two output topics are written to."""
 
     events: int = 1
     dead_letters: int = 1
 
 
 class AlarmsOut(NamedTuple):
-    """Where a job's alarms go: a sink of `Addressed` records, and what is known of its topic.
+    """Where a job's alarms go: a sink of `Addressed` records, and the properties of its topic.
 
-    ``identity`` is that of the alarms, and ``step`` the name of the step that writes them: what is
-    kept of a topic is of no use to another one.
+    ``identity`` is that of the alarms, and ``step`` the name of the step that writes them: state of
+    one topic is of no use to another.
     """
 
     sink: Sink[Any]
@@ -187,13 +188,13 @@ def join(
     inputs
         The topics that the source reads; ``None`` where a number alone identifies a partition.
     partitions
-        By how many each sink writes.
+        How many partitions each sink writes to.
     letter_bytes
-        Most bytes of a dead letter; ``None`` for what the settings say.
+        Most bytes of a dead letter; ``None`` for the limit in the settings.
     report
-        Counts what comes of the messages.
+        Counts the results of the messages.
     stopping
-        When set, a Schema Registry that is away is waited for no longer.
+        When set, ends the wait for a Schema Registry.
     alarms
         Where transitions of alarms go; needed where the settings have rules.
     """

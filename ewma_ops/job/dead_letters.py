@@ -1,8 +1,8 @@
-"""What could not be read or may not enter, kept whole: the original and why, from where and when.
+"""Dead letters: the unreadable or rejected originals, with cause, origin and time.
 
-Knows rejections and records; must not know formats, what becomes of the letters, or any socket.
-Many letters are written together, as columns; few one by one, which is quicker for them and gives
-the same bytes.
+Knows rejections and records; must not know formats, sockets, or where letters go. Many letters are
+written together, as columns; few are written one by one, which is faster for them and gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["MAX_BYTES", "build_dead_letters"]
 
 
 MAX_BYTES = 1_000_000
-"""What every topic takes whose ``max.message.bytes`` is Kafka's default, with room for a batch."""
+"""Fits a topic with Kafka's default ``max.message.bytes``, including the batch."""
 
 _FEW = 32
-"""Fewer letters than this are made more quickly one by one (measured)."""
+"""Fewer letters than this are made faster one by one (measured)."""
 _NAMES = (
     "ewma-cause",
     "ewma-detail",
@@ -38,7 +38,7 @@ _NAMES = (
 )
 _ORDINAL = "ewma-ordinal"
 _HEADER_BYTES = 8
-"""What a header counts beside name and content."""
+"""Bytes of a header besides name and content."""
 
 
 def build_dead_letters(
@@ -55,17 +55,17 @@ def build_dead_letters(
     reading that is rejected has a letter of the whole message. A letter that is rejected a second
     time has them twice: the last ones are the newest.
 
-    A letter above ``max_bytes`` would be refused by its topic and stop the flow. Of such a one the
-    value is cut, then the key, and the original headers are left out; ``ewma-cut`` says how many
-    bytes key and value had (8,388,609 for any more in a compressed batch, which are not read).
-    The whole record still stands where topic and offset say.
+    A letter above ``max_bytes`` would be refused by its topic and stop the flow. For such a letter
+    the value is cut, then the key, and the original headers are dropped; ``ewma-cut`` says how many
+    bytes key and value had (8,388,609 for longer ones in a compressed batch, which are not read).
+    The whole record is still at its topic and offset.
 
     Parameters
     ----------
     records
         The run that was read.
     rejected
-        Which of its records were rejected, by place, and why; `Rejections` are quickest.
+        Which of its records were rejected, by place, and why; `Rejections` are fastest.
     max_bytes
         Largest size of a letter: of key, value and headers together.
     """
@@ -90,19 +90,19 @@ def build_dead_letters(
 
 
 class _Columns(NamedTuple):
-    """What many letters are made of, by the column."""
+    """The parts of many letters, as columns."""
 
     rejected: Rejections
     keys: BytesColumn
     values: BytesColumn
     original: EncodedHeaders | None
     texts: tuple[BytesColumn, ...]
-    """Causes, details, offsets and timestamps; and ordinals, where there are any."""
+    """Causes, details, offsets and timestamps; and ordinals, if there are any."""
     sizes: NDArray[np.int64]
 
     @classmethod
     def of(cls, records: ConsumerRecords, rejected: Rejections) -> _Columns:
-        """Gather the columns; a size may be a little too large, by the numbers between headers."""
+        """Gather the columns; a size may be slightly too large, by the numbers between headers."""
         at = rejected.places
         keys, values = (
             BytesColumn.of(records.keys).take(at),
@@ -125,7 +125,7 @@ class _Columns(NamedTuple):
         return cls(rejected, keys, values, original, tuple(texts), sizes)
 
     def take(self, at: NDArray[np.intp]) -> _Columns:
-        """Return what some of the letters are made of."""
+        """Return the parts of some of the letters."""
         return _Columns(
             self.rejected.take(at),
             self.keys.take(at),
@@ -154,7 +154,7 @@ class _Columns(NamedTuple):
 
 
 def _ahead(name: str) -> bytes:
-    """Return what stands before the size of a header's content."""
+    """Return the bytes before the size of a header's content."""
     return encode_header(name, None)[:-1]
 
 

@@ -1,7 +1,7 @@
-"""Runs of a job's input to readings: each with its place there, and with what its clocks show.
+"""Runs of a job's input to readings, with their origins and clocks.
 
-Knows decoders, places and clocks; must not know dead letters or metrics. The flow reads so, and so
-does whatever reads a job's input once more.
+Knows decoders, places and clocks; must not know dead letters or metrics. The flow uses it, and
+every command that reads a job's input again.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class RunDecoder:
     Parameters
     ----------
     decoder
-        Of payloads.
+        The decoder of payloads.
     inputs
-        The topics that the records are of.
+        The topics of the records.
     clocks
-        Of event times; ``None`` where nothing goes by them.
+        Clocks of event times; ``None`` if nothing uses them.
     log
-        Of records' timestamps; ``None`` likewise.
+        Clocks of records' timestamps; ``None`` likewise.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class RunDecoder:
 
     @property
     def has_clocks(self) -> bool:
-        """Whether partitions have a state here, which is of one moment with their offsets."""
+        """Whether partitions have a state here, which must match their offsets."""
         return self._clocks is not None or self._log is not None
 
     def decode(self, runs: Sequence[ConsumerRecords]) -> Decoded:
-        """Decode runs as one; the readings have origins, and what clocks add."""
+        """Decode runs as one; the readings have origins, and the values of clocks."""
         decoded = decode_runs(self.decoder, runs)
         readings = decoded.readings
         if self._log is not None:
@@ -78,7 +78,7 @@ class RunDecoder:
         return newest if log is None else {"newest": newest, "log": log}
 
     def resume(self, number: int, state: Any) -> None:
-        """Set the clocks of a partition to what they were."""
+        """Restore the clocks of a partition."""
         newest, log = state, None
         if isinstance(state, dict):
             newest, log = state["newest"], state["log"]
@@ -91,13 +91,13 @@ class RunDecoder:
 def build_run_decoder(
     settings: Settings, inputs: InputTopics, stopping: threading.Event | None = None
 ) -> RunDecoder:
-    """Build what decodes a job's input; errors and ``stopping`` as of `build_decoder`."""
+    """Build the decoding of a job's input; errors and ``stopping`` as for `build_decoder`."""
     clocks = None if settings.smoothing_set.forget_after is None else Clocks()
     return RunDecoder(build_decoder(settings, stopping), inputs, clocks, build_log_clocks(settings))
 
 
 def decode_runs(decoder: Decoder, runs: Sequence[ConsumerRecords]) -> Decoded:
-    """Decode runs of records as one; of what is beside the payloads only what is asked for."""
+    """Decode runs of records as one; besides payloads, only requested columns."""
     sizes, beside = [len(run) for run in runs], decoder.beside
     headers = partitions = topics = None
     if "header" in beside and any(run.headers is not None for run in runs):
@@ -122,7 +122,7 @@ def origins_of_records(
     at: NDArray[np.intp],
     ordinals: NDArray[np.uint64] | None,
 ) -> Origins:
-    """Return where the records at ``at`` are from; one that holds several readings repeats."""
+    """Return the origins of the records at ``at``; a record with several readings repeats."""
     partitions = np.array([inputs.number(run.topic, run.partition) for run in runs], np.int64)
     every = Origins(
         partitions.repeat([len(run) for run in runs]),

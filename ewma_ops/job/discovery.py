@@ -1,6 +1,6 @@
-"""Check periodically whether a run should start again, and keep the reason.
+"""Checks periodically whether a run should start again, and keeps the reason.
 
-Knows a clock and a thread; must not know the question, nor what the answer causes.
+Knows a clock and a thread; must not know the question, nor the effect of the answer.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class Discovery:
     Parameters
     ----------
     ask
-        Returns why the workers should start again, or ``""``. The first of several `EwmaError` in
-        a row, as of brokers that are away, is logged; the function is called again in any case.
+        Returns why the workers should start again, or ``""``. The first of several `EwmaError` in a
+        row, for example while brokers are down, is logged; the function is called again in any
+        case.
     interval
         Between two calls, and before the first.
 
@@ -51,7 +52,7 @@ class Discovery:
         return self._reason
 
     def __enter__(self) -> Discovery:
-        # A broker may take its time to answer: nobody waits for this thread.
+        # A broker may be slow to answer: nobody waits for this thread.
         threading.Thread(target=self._run, name="ewma_ops-discovery", daemon=True).start()
         return self
 

@@ -1,7 +1,7 @@
 """A first ``[input]`` for a topic, guessed from its messages.
 
-Knows formats, paths and the names that people give to fields; must not know brokers, or how a file
-is written. A guess is there to be corrected: the fields that it passes over are named too.
+Knows formats, paths and common names of fields; must not know brokers, or how a file is written. A
+guess is meant to be corrected: the fields that it does not use are named too.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _MOST_OTHERS = 8
 
 @dataclass
 class Draft:
-    """Keys of ``[input]``, in order; a note for some of them; and what else could have been meant.
+    """Keys of ``[input]``, in order; a note for some of them; and the alternatives.
 
     ``guess`` is the format; ``None`` where the topic has no messages.
     """
@@ -84,7 +84,7 @@ def settings_for(
     reads: Mapping[str, object],
     registry: str | None = None,
 ) -> dict[str, Any]:
-    """Return the tables of a job that reads so."""
+    """Return the tables of a job that reads with these keys."""
     topic = str(reads["topic"])
     return {
         "kafka": dict(client),
@@ -98,14 +98,14 @@ def settings_for(
 
 
 def draft(topic: str, runs: Sequence[ConsumerRecords], registry: str | None = None) -> Draft:
-    """Guess what a job must know of a topic to read it.
+    """Guess the ``[input]`` of a job from a topic.
 
     Parameters
     ----------
     topic
         Its name.
     runs
-        Some of its messages; none, where it is empty.
+        Some of its messages; none if it is empty.
     registry
         The address of a Schema Registry, if there is one.
 
@@ -161,7 +161,7 @@ def _sample(
 
 
 def _any_value(keys: Mapping[str, object]) -> str:
-    """Return a path that the format takes, where nothing better is known."""
+    """Return a path that is valid in the format, as a placeholder."""
     columns = keys.get("columns")
     if isinstance(columns, list):
         return _quoted(columns[-1])
@@ -179,16 +179,16 @@ def _records(sample: Sample) -> str | None:
 
 
 def _of_record(found: Draft, runs: Sequence[ConsumerRecords]) -> None:
-    """Take the record's key as the series' id, or all of the topic as one series."""
+    """Use the record's key as the series' id, or the whole topic as one series."""
     keys = [key for run in runs for key in run.keys]
     present = [key for key in keys if key]
     if keys and not present:
         found.keys["series_id"] = "@topic"
-        found.notes["series_id"] = "the records have no keys: all of the topic is one series"
+        found.notes["series_id"] = "the records have no keys: the whole topic is one series"
         return
     if (kind := key_format(present)) is not None:
         found.keys["key"] = kind
-        found.notes["key"] = "the series' ids are the records' keys, which are no text"
+        found.notes["key"] = "the series' ids are the records' keys, which are not text"
     elif present and all(key[:1] == b"{" for key in present):
         names = key_paths(present[-1])
         if names:
@@ -201,7 +201,7 @@ def _last(path: str) -> str:
 
 
 def _best(paths: Iterable[str], names: re.Pattern[str]) -> str | None:
-    """Return the shortest path whose last name is of some kind."""
+    """Return the shortest path whose last name is among the given ones."""
     named = [path for path in paths if names.fullmatch(_last(path))]
     return min(named, key=lambda path: (path.count("."), len(path))) if named else None
 
@@ -250,7 +250,7 @@ class _Fields:
         ][:_MOST_OTHERS]
 
     def _of_changes(self, paths: list[str]) -> list[str]:
-        """Of changes in a table, as Debezium writes them, keep the new row."""
+        """For changes of a table, as Debezium writes them, keep the new row."""
         for ahead in ("", "payload."):
             rows = [path for path in paths if path.startswith(f"{ahead}after.")]
             if not rows or f"{ahead}op" not in paths:
@@ -344,7 +344,7 @@ class _Fields:
         missing = sorted({text for text in texts if text in _MISSING})
         if missing:
             keys["missing_values"] = missing
-            self._draft.notes["missing_values"] = "words that were found in the place of a number"
+            self._draft.notes["missing_values"] = "words that were found in place of a number"
 
 
 def _is_number(value: object) -> bool:

@@ -1,7 +1,7 @@
 """The HTTP endpoint of a job, in its launcher: ``/metrics``, ``/healthz`` and ``/readyz``.
 
-Knows HTTP and the text format of Prometheus; must not know what is measured. It reads only, and
-knows no series and no secret; who may connect is decided by the address that it listens on.
+Knows HTTP and the text format of Prometheus; must not know what is measured. It is read-only, and
+knows no series and no secret; the address that it listens on decides who may connect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Measured", "exposed", "serving"]
 _log = logging.getLogger(__name__)
 
 _CLIENT_S = 10.0
-"""How long a client may take to ask."""
+"""How long a client may take to send a request."""
 
 
 class _Reply(NamedTuple):
@@ -39,10 +39,10 @@ class _Reply(NamedTuple):
 
 
 class Measured(Protocol):
-    """What has something to say of itself: `Measurements` of a job, or of another process."""
+    """A source of metrics: the `Measurements` of a job, or those of another process."""
 
     def take(self) -> Taken:
-        """Return what is known at this moment."""
+        """Return the current measurements."""
 
 
 def exposed(families: list[Family]) -> bytes:
@@ -131,13 +131,13 @@ class _Server(ThreadingHTTPServer):
         super().__init__((bind.host, bind.port), _Handler)
 
     def server_bind(self) -> None:
-        # HTTPServer's own would look up the name of this machine, which may take seconds.
+        # HTTPServer's own method would look up the name of this machine, which may take seconds.
         socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """Log what went wrong, but for a client that has gone."""
+        """Log the error, unless the client has disconnected."""
         if not isinstance(sys.exc_info()[1], OSError):
-            _log.exception("a question of %s was not answered", client_address)
+            _log.exception("a request of %s was not answered", client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -163,4 +163,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its signature
-        """Log no request."""
+        """Do not log requests."""

@@ -1,4 +1,4 @@
-"""A place of a cluster other than 0: runs its workers when place 0 says so, and keeps no state.
+"""A place of a cluster other than 0: runs its workers on orders of place 0, and keeps no state.
 
 Knows the lock and the processes of this machine; must not know Kafka, nor when a run may begin.
 """
@@ -44,7 +44,7 @@ def follow(
     Parameters
     ----------
     cluster, own
-        All machines, and what this one says of itself.
+        All machines, and the description of this one.
     command
         Makes the command line of a worker.
     store
@@ -52,12 +52,12 @@ def follow(
     signals
         Stop signals as they come.
     grace_s, wait_s
-        As for `ewma_ops.job.launcher.launch`; the latter is how long this place may not fit to the
-        others.
+        As for `ewma_ops.job.launcher.launch`; the latter is how long this place may disagree with
+        the others.
     lines
-        Through which the workers are asked.
+        The lines to the workers.
     start
-        Makes a process of a worker's command line.
+        Starts a process from a worker's command line.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def follow(
     Raises
     ------
     ClusterError
-        If this place does not fit to place 0.
+        If this place does not match place 0.
     """
     print_line(f"place {cluster.place} of {len(cluster.addresses)}, led by {cluster.name(0)}")
     with Link(cluster, own) as link:
@@ -95,7 +95,7 @@ def follow(
 
 
 def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
-    """Wait for a run to begin; None if the job has ended, or this launcher is to stop."""
+    """Wait for a run to begin; None if the job has ended, or this launcher should stop."""
     waits, patience = Waits(), Deadline(wait_s)
     while not signals and link.exit_code is None:
         if (run := link.begin()) is not None:
@@ -112,9 +112,9 @@ def _await_run(link: Link, signals: Sequence[int], wait_s: float) -> Run | None:
 
 
 def _adopt(store: RecoveryStore, run: Run) -> Outcome | None:
-    """Write what place 0 notes of the job to where the workers here look for it.
+    """Write place 0's manifest of the job to where the workers here expect it.
 
-    Return how the run has ended here where that cannot be done.
+    Return the outcome of the run here if that fails.
     """
     try:
         with named_errors(store.directory):

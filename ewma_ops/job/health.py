@@ -1,6 +1,6 @@
 """Whether a job is ready on a host: its workers answer, it has read, and its state is saved.
 
-Knows what was measured; must not know HTTP.
+Knows measurements; must not know HTTP.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def why_not_ready(
     Parameters
     ----------
     taken
-        What the workers have said.
+        The workers' answers.
     interval_s
-        Time between two snapshots; None where none are taken.
+        Time between two snapshots; None if none are taken.
     """
     if not taken.answered:
         return ["no worker runs: the job is starting, or waits to start again"]
@@ -43,7 +43,7 @@ def why_not_ready(
         return why
     partitions = taken.values("ewma_ops_input_partitions")
     if len(partitions) == taken.answered.count(True) and not any(partitions):
-        return why  # one host of several, which has nothing to read
+        return why  # one host of several, with nothing to read
     lags = taken.values("ewma_ops_consumer_lag")
     if not any(taken.values("ewma_ops_readings_total")) and (not lags or any(lags)):
         why.append("nothing was read yet, and the input is not known to be at its end")

@@ -1,6 +1,6 @@
-"""What makes a job this job: looked up once, and handed to all that need it.
+"""The identity of a job: looked up once, and passed to everything that needs it.
 
-Knows settings and what brokers say of topics; must not know the dataflow, nor what is in a topic.
+Knows settings and descriptions of topics; must not know the dataflow, nor what is in a topic.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _NOT_IN_EVENTS = ("shards", "delivery", INPUT_TOPIC)
-"""No bit of an event depends on the first two; the third is in its position."""
+"""Events do not depend on the first two; the third is in their positions."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class JobIdentity:
     store
         What a recovery store belongs to: the settings' identity and that of the topics.
     events
-        Whose events these are: what they depend on beside the positions of the readings. Where
-        this changes, all events are new ones. The topics that are read are not in it, as they may
-        become more: a position names its topic, by its id.
+        Identity of the events: what they depend on besides the positions of the readings. If it
+        changes, all events are new ones. The input topics are not part of it, because topics may be
+        added: a position names its topic, by its id.
     inputs
         The topics that are read.
     written
-        What brokers said of each topic that is written to, by its name.
+        The description of each output topic, by its name.
     history
-        What the job starts from; None without a warm start.
+        The warm start; None without one.
     alarms
-        Whose alarms these are: the events' identity and the rules; empty without alarms. Neither
+        Identity of the alarms: that of the events, and the rules; empty without alarms. Neither
         `store` nor `events` depends on it, so that rules may be changed while a job goes on.
     """
 
@@ -76,9 +76,8 @@ def identify(
     settings
         The configuration.
     noted
-        What the recovery store belongs to, where a launcher has compared it with the file of the
-        warm start already: its digest is taken from there. The file is compared with it once
-        more when it is read.
+        The identity in the recovery store, if a launcher has already compared it with the file of
+        the warm start: its digest is taken from there. The file is compared again when it is read.
     letters
         Whether the dead-letter topic is part of the identity; events do not depend on it.
 
@@ -109,13 +108,13 @@ def identify(
 
 
 def alarms_identity(events: str, rules: AlarmRules) -> str:
-    """Return what the records of alarms depend on: what events do, the rules, their runbooks."""
+    """Return the identity of alarms: that of the events, the rules and their runbooks."""
     runbooks = [rule.runbook for _, rule in rules.rules]
     return f"{events} alarms {rules.fingerprint()} {runbooks!r}"
 
 
 def look_up_inputs(settings: Settings) -> InputTopics:
-    """Return the topics that a job reads as they are now; errors as of :func:`identify`."""
+    """Return the current topics of a job's input; errors as of :func:`identify`."""
     reads, client = settings.input, settings.kafka
     if reads.topic_pattern:
         names = matching_topics(client, reads.topic_pattern)
@@ -132,7 +131,7 @@ def look_up_inputs(settings: Settings) -> InputTopics:
 def inputs_as_noted(inputs: InputTopics, notes: Mapping[int, InputNote]) -> InputTopics:
     """Return the topics and partitions that this run reads: those that its launcher has seen.
 
-    What came since is taken up by the next run, with all its workers.
+    Newer ones are read by the next run, with all its workers.
 
     Raises
     ------
@@ -165,5 +164,5 @@ def gone_partitions(notes: Mapping[int, InputNote]) -> list[int]:
 
 
 def alarms_name(alarms: str) -> str:
-    """Return what names the rules of a job in its store, of `JobIdentity.alarms`; "" for none."""
+    """Return the name of a job's rules in its store, from `JobIdentity.alarms`; "" for none."""
     return alarms and f"{murmur2(alarms.encode()):08x}"

@@ -166,7 +166,7 @@ class Readback:
             close_consumer(self._consumer, _CLOSE_S)
 
     def quiet_at(self, partitions: int, answered_at: float | None = None) -> float:
-        """Hear from all leaders; return when (monotonic) what dead clients sent is settled.
+        """Reach all leaders; return when (monotonic) late appends of dead clients are over.
 
         ``sizes`` then holds about how many records each partition has.
 

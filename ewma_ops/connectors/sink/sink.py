@@ -103,12 +103,12 @@ class KafkaSink(FixedPartitionedSink[ProducerRecords, "bytes | None"]):
     view
         The topic as brokers describe it; None to ask them at first use.
     fence
-        With ``"exactly-once"``: what this run writes with, so that brokers refuse what earlier ones
-        still send; None where nothing but a lock keeps those away.
+        With ``"exactly-once"``: the fence that this run writes with, so that brokers refuse what
+        earlier runs still send; None if only a lock keeps those away.
     answered_at
-        When, by the monotonic clock, all leaders of the topic had answered something that was asked
-        after every earlier writer had ended: what those had sent is waited for from then on. None
-        where that is not known: it is waited for from when the topic is first used.
+        When, by the monotonic clock, all leaders of the topic had answered a request made after
+        every earlier writer had ended: the wait for late appends begins then. None if unknown: it
+        begins when the topic is first used.
 
     Raises
     ------
