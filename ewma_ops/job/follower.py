@@ -52,8 +52,7 @@ def follow(
     signals
         Stop signals as they come.
     grace_s, wait_s
-        As for `ewma_ops.job.launcher.launch`; the latter is how long this place may disagree with
-        the others.
+        As for `ewma_ops.job.launcher.launch`; the latter is how long place 0 may refuse this one.
     lines
         The lines to the workers.
     start
@@ -67,7 +66,7 @@ def follow(
     Raises
     ------
     ClusterError
-        If this place does not match place 0.
+        If place 0 refuses this one for longer than that.
     """
     print_line(f"place {cluster.place} of {len(cluster.addresses)}, led by {cluster.name(0)}")
     with Link(cluster, own) as link:

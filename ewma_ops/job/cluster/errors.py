@@ -8,9 +8,9 @@ __all__ = ["ClusterError"]
 
 
 class ClusterError(EwmaError):
-    """A machine does not fit to the others of its cluster, or its port is not free.
+    """A machine differs from the others of its cluster, or its port is not free.
 
-    It may fit a moment later, as while versions are upgraded one machine after the other.
+    That may change in a moment, as while versions are upgraded one machine after the other.
     """
 
     fault = "user"

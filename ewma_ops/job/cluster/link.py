@@ -142,15 +142,17 @@ class Link:
 
     def lost(self) -> str:
         """Say why the workers here must end at once; "" while there is no reason."""
+        name = self.cluster.name(0)
         with self._lock:
             if self._answer.kill:
-                return f"{self.cluster.name(0)} says: {self._answer.kill}"
+                return f"{name} says: {self._answer.kill}"
             if self._answer.exit_code is not None:
-                return f"{self.cluster.name(0)} has ended the job"
+                return f"{name} has ended the job"
             if self._broken:
-                return f"{self.cluster.name(0)} is lost ({self._trouble or 'it was for a moment'})"
+                trouble = self._trouble
+                return f"{name} is lost ({trouble})" if trouble else f"{name} was lost for a moment"
             if self._now() > self._lease_until:
-                return f"{self.cluster.name(0)} has not answered for {LEASE_S:g} s"
+                return f"{name} has not answered for {LEASE_S:g} s"
         return ""
 
     def end(self, ended: Ended) -> None:

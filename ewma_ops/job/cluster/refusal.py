@@ -11,7 +11,7 @@ __all__ = ["refusal"]
 
 
 def refusal(own: Hello, hello: Hello) -> str:
-    """Return why the launcher of a place does not fit to that of place 0; "" if it does."""
+    """Return why place 0, which is ``own``, refuses a launcher; "" if it does not."""
     name = f"place {hello.place}"
     if hello.version != own.version:
         return (
