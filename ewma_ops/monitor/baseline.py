@@ -148,8 +148,8 @@ class Baseline:
     ) -> tuple[tuple[Any, ...], Seen]:
         """Return the state after a reading x, and what is known about it.
 
-        ``y`` is the state before, in the order of `columns`; ``taken`` is what was subtracted from
-        the reading, so that rounding is in proportion to it too.
+        ``y`` is the state before, in the order of `columns`; ``taken`` is how large what was
+        subtracted from the reading is: rounding is in proportion to it too.
         """
         fast, slow, variance, fast_weight, slow_weight, fast_u, slow_u, shared, seen = y
         kept = fast_weight * by.fast_kept
@@ -161,7 +161,7 @@ class Baseline:
         fast_u = fast_r * fast_r * fast_u + fast_p * fast_p
         u = r * r * slow_u + p * p
         shared = fast_r * r * shared + fast_p * p
-        size = taken + slow
+        size = taken + abs(slow)
         judged = (
             (seen >= self.warm_up)
             & (o.maximum(u, slow_u) <= _MOST_U)

@@ -74,12 +74,17 @@ class Forecast:
         two = self.line.aged(gap, columns=columns)
         return _Factors(one.fast_kept, one.fast_added, one.slow_kept, one.slow_added, two)
 
-    def step(self, o: Ops, y: Any, x: Any, by: _Factors) -> tuple[tuple[Any, ...], Remembered]:
-        """Return the state after a reading x, and what is known about it."""
+    def step(
+        self, o: Ops, y: Any, x: Any, by: _Factors, taken: Any = 0.0
+    ) -> tuple[tuple[Any, ...], Remembered]:
+        """Return the state after a reading x, and what is known about it.
+
+        ``taken`` is how large what was subtracted from the reading is.
+        """
         inner, line = y[: len(self.inner.columns)], y[len(self.inner.columns) :]
         forecast = o.where(line[0] > 0.0, self.line.forecast(o, line, by.line), x)
         e = x - forecast
-        state, found = self.inner.step(o, inner, e, by.inner, forecast)
+        state, found = self.inner.step(o, inner, e, by.inner, taken + abs(forecast))
         reach = o.where(found.judged, o.sqrt(found.variance) * CLIP, float("inf"))
         e = o.minimum(o.maximum(e, found.before - reach), found.before + reach)
         line = self.line.step(o, line, forecast + e, by.line)

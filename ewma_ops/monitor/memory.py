@@ -86,7 +86,7 @@ class Memory:
     ) -> tuple[tuple[Any, ...], Remembered]:
         """Return the state after a reading x, and what is known about it.
 
-        ``taken`` is what was subtracted from the reading.
+        ``taken`` is how large what was subtracted from the reading is.
         """
         *inner, centre, c0, c1, last, seen = y
         known = c0 > _LEAST

@@ -77,7 +77,14 @@ class Reference:
     def _of_gap(self) -> Any:
         return plain_factors(self.fast)
 
-    def step(self, o: Ops, y: Any, x: Any, by: _Factors) -> tuple[tuple[Any, ...], Seen]:
+    def step(
+        self,
+        o: Ops,
+        y: Any,
+        x: Any,
+        by: _Factors,
+        taken: Any = 0.0,  # noqa: ARG002 - no season goes with it
+    ) -> tuple[tuple[Any, ...], Seen]:
         """Return the state after a reading x, and what is known about it."""
         fast, weight, u, mean, squares, seen = y
         kept = weight * by.fast_kept

@@ -33,7 +33,7 @@ from ewma_ops.monitor.standard import (
 )
 from ewma_ops.monitor.steps import Changes, Repeats
 from ewma_ops.monitor.student import t_of_normal
-from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.monitor.tracking import ChartTracker, Tracker
 from ewma_ops.monitor.variance_chart import VarianceChart
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
@@ -101,7 +101,7 @@ class Kind:
     machine: type[Machine] = Machine
 
 
-def _baseline(rule: ChartRule) -> Tracker:
+def _baseline(rule: ChartRule) -> ChartTracker:
     assert rule.decay is not None  # `with_limits` names both
     slow, fast = rule.baseline, rule.decay
     if isinstance(slow, Given):
@@ -119,7 +119,7 @@ def _seasonal(rule: ChartRule, ticks_per_ms: int) -> Tracker:
     return _of_season(rule, _baseline(rule), ticks_per_ms)
 
 
-def _of_season(rule: ChartRule, inner: Tracker, ticks_per_ms: int) -> Tracker:
+def _of_season(rule: ChartRule, inner: ChartTracker, ticks_per_ms: int) -> Tracker:
     if rule.season == "none":
         return inner
     return Seasonal.of(inner, rule.season, rule.offset_ms(), ticks_per_ms)

@@ -12,7 +12,8 @@ a line, and a reading at the share a of an hour h counts for both:
 n is how many days, or weeks, ago the hour was last met, and f = 0.9: the profile is learned from
 about 19 of them, each with the same weight at all hours. x' is the reading, clipped as the baseline
 clips it. An inner tracker sees what is left, x - expected, and nothing at all of an hour that was
-met on fewer than `LEAST_PERIODS` days, or weeks.
+met on fewer than `LEAST_PERIODS` days, or weeks. What is left varies by rounding at least, in proportion
+to what was subtracted: to the larger of the two hours, since between them a season may pass 0.
 
 The season of an outlook (`stats.season`) has the same phases and weights, but learns what readings
 are off a line, which forecasts need and clipping would hide; a rule has its level in the profile.
@@ -33,7 +34,7 @@ import numpy as np
 
 from ewma_ops.monitor.baseline import CLIP
 from ewma_ops.monitor.chart_rule import HOURS
-from ewma_ops.monitor.tracking import Tracker
+from ewma_ops.monitor.tracking import ChartTracker
 from ewma_ops.stats.ahead import SEASON_KEPT
 from ewma_ops.stats.ops import Ops
 from ewma_ops.stats.season import place
@@ -98,13 +99,13 @@ class Seasonal:
 
     by_time: ClassVar[bool] = True
 
-    inner: Tracker
+    inner: ChartTracker
     hours: int
     ticks_per_hour: int
     offset: int
 
     @classmethod
-    def of(cls, inner: Tracker, season: str, offset_ms: int, ticks_per_ms: int) -> Seasonal:
+    def of(cls, inner: ChartTracker, season: str, offset_ms: int, ticks_per_ms: int) -> Seasonal:
         """Return the tracker for a season, by its name."""
         return cls(inner, HOURS[season], _HOUR_MS * ticks_per_ms, offset_ms * ticks_per_ms)
 
@@ -147,7 +148,8 @@ class Seasonal:
             gap, late = self._since_seen(o, before, by.gap, late, known)
             unseen = [late]
         factors = self.inner.factors(gap, columns=isinstance(x, np.ndarray))
-        after, seen = self.inner.step(o, before, x - offset, factors)
+        near = o.maximum(abs(mean), abs(next_mean))  # the season may pass through 0
+        after, seen = self.inner.step(o, before, x - offset, factors, o.where(known, near, 0.0))
         state = [
             *(o.where(known, new, old) for new, old in zip(after, before, strict=True)),
             *unseen,

@@ -20,7 +20,7 @@ from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.ops import Ops
 from ewma_ops.stats.states import NEVER
 
-__all__ = ["COLUMNS", "LARGEST", "NUMBERS", "Arrivals", "Tracker"]
+__all__ = ["COLUMNS", "LARGEST", "NUMBERS", "Arrivals", "ChartTracker", "Tracker"]
 
 _ANY = Decay(beta=0.9)
 COLUMNS = ops.of_columns(_ANY)
@@ -74,6 +74,15 @@ class Tracker(Protocol):
 
         ``state`` has an element for each row, and is updated in place.
         """
+
+
+class ChartTracker(Tracker, Protocol):
+    """A tracker that may see what is left of readings when something was subtracted."""
+
+    def step(
+        self, o: Ops, y: Any, x: Any, by: Any, taken: Any = 0.0
+    ) -> tuple[tuple[Any, ...], Any]:
+        """`Tracker.step`; ``taken`` is how large what was subtracted is, as rounding goes by it."""
 
 
 class Arrivals:

@@ -28,7 +28,7 @@ from ewma_ops.compiled import library
 from ewma_ops.monitor.baseline import Baseline
 from ewma_ops.monitor.spread_run_lengths import MOST_SQUARE
 from ewma_ops.monitor.standard import reading_z
-from ewma_ops.monitor.tracking import COLUMNS, Tracker
+from ewma_ops.monitor.tracking import COLUMNS, ChartTracker
 from ewma_ops.stats.ops import Ops
 
 __all__ = ["VarianceChart", "Varied"]
@@ -62,7 +62,7 @@ class VarianceChart:
         where the variance is learned all the time.
     """
 
-    inner: Tracker
+    inner: ChartTracker
 
     @property
     def columns(self) -> tuple[tuple[str, str, float], ...]:
@@ -79,10 +79,15 @@ class VarianceChart:
         """Return the factors of the baseline."""
         return self.inner.factors(gap, columns=columns, time=time)
 
-    def step(self, o: Ops, y: Any, x: Any, by: Any) -> tuple[tuple[Any, ...], Varied]:
-        """Return the state after a reading x, and what is known about it."""
+    def step(
+        self, o: Ops, y: Any, x: Any, by: Any, taken: Any = 0.0
+    ) -> tuple[tuple[Any, ...], Varied]:
+        """Return the state after a reading x, and what is known about it.
+
+        ``taken`` is how large what was subtracted from the reading is.
+        """
         *before, excess, own, shared = y
-        state, seen = self.inner.step(o, before, x, by)
+        state, seen = self.inner.step(o, before, x, by, taken)
         fast, slow = self._weights
         p = by.fast_added / state[fast]
         r, q = 1.0 - p, 0.0 if slow is None else by.slow_added / state[slow]

@@ -699,6 +699,21 @@ def test_a_wild_reading_leaves_the_profile_as_it_was() -> None:
     assert np.abs(expected[0][after] - expected[1][after]).max() < 0.5
 
 
+def test_a_wave_without_noise_is_quiet() -> None:
+    """What is left of it is rounding, also of readings near 0, which it passes through."""
+    hours = np.arange(24 * 24)
+    rules = {
+        "level": Level(limit=3.0, season="day"),
+        "spike": Spike(limit=3.0, season="day"),
+        "memory": Spike(limit=3.0, season="day", memory="ar1"),
+        "spread": Spread(limit=3.0, season="day"),
+    }
+    table = SeriesTable(Smoothing(Decay(halflife="6h")), alarms=AlarmRules.of(rules))
+    values = [math.sin(2 * math.pi * hour / 24) for hour in hours]
+    found = table.update(Readings.of(["s"] * len(hours), values, hours * 3_600_000))
+    assert found.transitions is None
+
+
 def test_hours_that_were_not_met_on_three_days_are_not_judged() -> None:
     rules = AlarmRules.of({"level": Level(limit=3.0, warm_up=20, season="day")}, in_events=True)
     times, values = seasonal(30)
