@@ -1,8 +1,8 @@
-"""Start the workers of a job, pass signals on, end them all when one fails, and start again.
+"""Starts the workers of a job, passes signals on, ends all when one fails, and restarts them.
 
-Knows processes, the lock and the recovery store's life cycle. It must not know Kafka or what a
-flow does. Workers are never restarted inside a process: a new run is made of new ones, on a store
-that was cleaned, under a lock that is held from the first run to the last.
+Knows processes, the lock and the recovery store's life cycle. It must not know Kafka or what a flow
+does. Workers are never restarted inside a process: a new run has new processes, on a cleaned store,
+under a lock that is held from the first run to the last.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ _BYTEWAX_ENDPOINT = "BYTEWAX_DATAFLOW_API_ENABLED"
 
 _GIVING_UP = "giving up: {} consecutive runs failed without making progress"
 _MOST_FAILURES = 5
-"""In a row, without a position that moved in between: then it is no accident."""
+"""Consecutive failures without progress in positions: then it is no coincidence."""
 _LONG_LIFE_S = 60.0
-"""A run that lived this long made progress, also where there is no store to show it."""
+"""A run that lasted this long made progress, even if there is no store to show it."""
 
 
 def launch(
@@ -93,21 +93,21 @@ def launch(
 ) -> int:
     """Run the job of a configuration file with a number of worker processes; return an exit code.
 
-    A run that fails is followed by another one, from the last snapshot, after a pause that
-    doubles up to 30 s. Not where the fault is the user's, and not when five in a row failed
-    without making progress; what may recover, such as a broker that is away, is waited for: for
+    A run that fails is followed by another one, from the last snapshot, after a pause that doubles
+    up to 30 s. It is not repeated if the fault is the user's, or after five consecutive failures
+    without progress. Temporary failures, such as unreachable brokers, are waited for: for
     ``wait_s`` before the first run, indefinitely after it.
 
-    Where topics or partitions come to the input, the workers are stopped gracefully and started
-    again, once per ``input.discover`` at most; not without a recovery store, as they would then
+    If topics or partitions are added to the input, the workers are stopped gracefully and started
+    again, at most once per ``input.discover``; not without a recovery store, because they would
     start over.
 
-    With a ``cluster`` these are the workers of one machine of several, and a run begins when the
-    launchers of all are there. The first one keeps the state, and does what is said above.
+    With a ``cluster`` these are the workers of one of several machines, and a run begins when the
+    launchers of all are connected. The first one keeps the state, and does all of the above.
 
-    Nothing here waits for whoever reads standard error: `ewma_ops.job.relay`.
+    Nothing here waits for the reader of standard error: see `ewma_ops.job.relay`.
 
-    Call it from the main thread: signals and the life of the workers depend on that.
+    Call it from the main thread: signals and the lifetime of the workers depend on that.
 
     Parameters
     ----------
@@ -116,29 +116,29 @@ def launch(
     workers : int
         Processes, >= 1.
     identify : callable or None
-        Says before each run what the recovery store belongs to; None takes the settings' own.
+        Returns before each run the identity of the recovery store; None takes the settings' own.
     find_beginning : callable
-        Says where in the input a job begins whose recovery store is new.
+        Returns where in the input a job with a new recovery store begins.
     extend_beginning : callable
-        Adds what is new in the input to where a job began whose recovery store is not.
+        Adds new input to the beginning of a job whose recovery store is not new.
     changes : callable or None
-        Says what there is in the input that the run does not read; None never asks.
+        Returns which input the run does not read; None never asks.
     fence : callable
-        Fences earlier runs off, and says what the workers of the next one write with; asked where
-        there is a ``cluster``, or one was cut short.
+        Fences earlier runs off, and returns the fence of the next one; called with a ``cluster``,
+        or after a run was cut short.
     leaders_answered : callable
         Asks the leaders of what the workers write to, and says when they had answered; called
         before each run of this machine alone, when no earlier worker is alive.
     grace_s : float
         Seconds a graceful stop may take, > 0.
     wait_s : float
-        Seconds that brokers may be away at the first start, >= 0.
+        Seconds to wait for brokers at the first start, >= 0.
     log_format, verbosity
-        Of the workers' logs; that of this process is its caller's.
+        Of the workers' logs; the caller configures that of this process.
     report_every_s
         Seconds between two lines on rate, lag and dead letters, > 0.
     start
-        Makes a process of a worker's command line; see `workers_ahead`.
+        Starts a process from a worker's command line; see `workers_ahead`.
     cluster
         The machines of the job, with as many ``workers``; None for this one alone.
 
@@ -152,7 +152,7 @@ def launch(
     Raises
     ------
     ConfigError, StateError, BrokerError
-        Before anything was started.
+        Before anything is started.
     """
     if workers < 1:
         raise ConfigError(f"workers = {workers}: at least 1 process must run")
@@ -188,7 +188,7 @@ def launch(
 
 
 def workers_ahead(workers: int) -> AbstractContextManager[Start]:
-    """Fork the processes of the first workers, with all that a worker imports; for `launch`.
+    """Fork the processes of the first workers, with everything that a worker imports; for `launch`.
 
     Call it before this process has a second thread: `forked_ahead`.
     """
@@ -204,7 +204,7 @@ def _worker_program() -> Program:
 
 
 def _discovery(settings: Settings, changes: Overtaken | None) -> Callable[[], Discovery] | None:
-    """Return what looks for new topics and partitions, where that is asked for."""
+    """Return the search for new topics and partitions, if it is enabled."""
     every = settings.input.discover
     if changes is None or every is None or settings.input.stop == "end":
         return None
@@ -212,7 +212,7 @@ def _discovery(settings: Settings, changes: Overtaken | None) -> Callable[[], Di
 
 
 class _Opened(NamedTuple):
-    """What a job has before its first run."""
+    """The state of a job before its first run."""
 
     store: RecoveryStore | None
     identity: Identity
@@ -227,7 +227,7 @@ def _opened(
     signals: Sequence[int],
     wait_s: float,
 ) -> _Opened:
-    """Look the job up, lock its store, and begin to coordinate its places, where it has those."""
+    """Look the job up, lock its store, and begin to coordinate its places, if it has several."""
     identity = once_ready(lambda: unless_stopped(identify, signals), signals, wait_s)
     if settings.recovery is None and cluster is None:
         return _Opened(None, identity, None)
@@ -283,7 +283,7 @@ def _measurements(settings: Settings, cluster: Cluster | None) -> Measurements:
 
 @contextlib.contextmanager
 def _watched(settings: Settings, measurements: Measurements, every_s: float) -> Iterator[None]:
-    """Have metrics served, where they are asked for, and a line said every so many seconds."""
+    """Serve metrics if asked to, and log a line on progress at intervals."""
     with _serving(settings, measurements), reporting(measurements, every_s):
         yield
 
@@ -329,7 +329,7 @@ def _keep_running(
     fence: Callable[[], str] = lambda: "",
     leaders_answered: Callable[[], float | None] = lambda: None,
 ) -> int:
-    """Run until the end, a stop, or a failure that another run would not fix."""
+    """Run until the end, a stop, or a failure that another run would repeat."""
     failures, report = _Failures(), Report()
     measurements = Measurements(Lines(), "") if measurements is None else measurements
     asks = identify, find_beginning, extend_beginning, sound, fence, leaders_answered
@@ -369,14 +369,14 @@ def _orders(command: Command, answered_at: float | None) -> Command:
 
 
 def _ended(together: Coordinated | None, code: int, signals: Sequence[int]) -> int:
-    """Return the exit code, which the other places exit with too, unless this one only stops."""
+    """Return the exit code, which the other places use too, unless only this one stops."""
     if together is not None and not signals:
         together.exit(code)
     return code
 
 
 class _Failures:
-    """How many runs in a row have failed without making progress."""
+    """How many consecutive runs have failed without progress."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -385,7 +385,7 @@ class _Failures:
         self._last: int | None = None
 
     def are_enough(self, outcome: Outcome, point: ResumePoint | None, lived_s: float) -> bool:
-        """Count a run that is to be followed by another one; return whether to give up."""
+        """Count a run before it is repeated; return whether to give up."""
         positions = None if point is None else point.positions
         moved = None not in (positions, self._last) and positions != self._last
         got_on = moved or lived_s > _LONG_LIFE_S
@@ -412,7 +412,7 @@ class _Prepared(NamedTuple):
 
 
 def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
-    """Say what the workers of a run have read and made, and add it to that of the runs before."""
+    """Log what the workers of a run have read and written, added to the earlier runs."""
     counts = []
     for note in notes:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
@@ -448,7 +448,7 @@ def _preparing(
     fence: Callable[[], str],
     leaders_answered: Callable[[], float | None],
 ) -> Callable[..., _Prepared]:
-    """Return what prepares the store, where there is one; a stop signal leaves brokers behind."""
+    """Return the preparation of the store, if any; a stop signal does not wait for brokers."""
     begin = partial(unless_stopped, find_beginning, signals)
 
     def extend(noted: Beginning) -> Beginning:

@@ -1,4 +1,4 @@
-"""Dead letters read back: what they were before, which to send again, and which were sent already.
+"""Dead letters read back: their originals, which to send again, and which were already sent.
 
 Knows the headers of letters and a job's decoder; must not know sockets, nor how records are sent.
 """
@@ -30,7 +30,7 @@ _NEEDED = {"ewma-cause", "ewma-topic", "ewma-partition", "ewma-offset", "ewma-ti
 
 
 class Origin(NamedTuple):
-    """Where the message of a letter was."""
+    """The position of a letter's message."""
 
     topic: str
     partition: int
@@ -38,9 +38,9 @@ class Origin(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """A dead letter, and the record that it was: key, value, its own headers and timestamp.
+    """A dead letter, with its original record: key, value, its own headers and timestamp.
 
-    ``place`` is where the letter is; ``written_ms`` when it was written.
+    ``place`` is the position of the letter; ``written_ms`` the time it was written.
     """
 
     place: Origin
@@ -61,7 +61,7 @@ class Letter(NamedTuple):
         return any(name == REDRIVEN for name, _ in self.headers)
 
     def resent_headers(self) -> list[tuple[str, bytes | None]]:
-        """Return the headers of the record that is sent again: its own, and where its letter is."""
+        """Return the headers of the record to send again: its own, and its letter's position."""
         own = [one for one in self.headers if one[0] != REDRIVEN]
         topic, partition, offset = self.place
         return [*own, (REDRIVEN, f"{topic}/{partition}@{offset}".encode())]
@@ -74,7 +74,7 @@ def parse_letter(
     value: bytes | None,
     headers: Headers,
 ) -> Letter | None:
-    """Return the letter that a record is, or ``None`` where it is none.
+    """Return the letter in a record, or ``None`` if it is not one.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def parse_letter(
 
 
 def receipt(letters: Iterable[Letter]) -> tuple[bytes, list[tuple[str, bytes | None]]]:
-    """Return value and headers of a record that says which messages were sent again."""
+    """Return value and headers of a receipt for the messages that were sent again."""
     offsets: dict[str, dict[str, list[int]]] = {}
     for letter in letters:
         topic, partition, offset = letter.origin
@@ -114,7 +114,7 @@ def receipt(letters: Iterable[Letter]) -> tuple[bytes, list[tuple[str, bytes | N
 
 
 class Receipts:
-    """Which messages were sent again, as the receipts say.
+    """Which messages were sent again, according to the receipts.
 
     Examples
     --------
@@ -132,8 +132,8 @@ class Receipts:
         return origin in self._sent
 
     def take(self, value: bytes | None, headers: Headers) -> bool:
-        """Take a record in, and return whether it is a receipt."""
-        if [name for name, _ in headers] != [_RECEIPT]:  # a letter may be of a message with it
+        """Add a record if it is a receipt; return whether it is one."""
+        if [name for name, _ in headers] != [_RECEIPT]:  # a dead letter may have this header too
             return False
         try:
             found = msgspec.json.decode(value or b"", type=dict[str, dict[str, list[int]]])
@@ -149,7 +149,7 @@ class Receipts:
 class Plan:
     """Which letters are to be sent again, and why others are left, by cause.
 
-    ``again`` says what would be wrong with some of those that are left, by cause and detail.
+    ``again`` has the cause and detail of those that would fail again.
     """
 
     chosen: list[Letter] = field(default_factory=list)
@@ -168,7 +168,7 @@ class Plan:
 SENT_BEFORE = "sent again before"
 CUT = "cut to dead_letters.max_bytes: the message is no longer whole"
 CAME_BACK = "sent again before, and rejected again: --again sends them once more"
-IN_PART = "of a message with several readings: --whole-messages sends all of them"
+IN_PART = "part of a message with several readings: --whole-messages sends all of them"
 TWICE = "another letter of the same message is sent"
 STILL = "would be dead letters again"
 SKIPPED = "would be skipped by input.where or input.tombstones"
@@ -189,13 +189,13 @@ def choose(
     Parameters
     ----------
     settings
-        Of the job: what it cannot read as it is now is left.
+        Of the job: letters that it still cannot read are left.
     letters
         In the order in which they were written.
     receipts
         Messages that were sent again.
     partitions
-        How many partitions the input topic has, by name; letters of other topics are left out.
+        How many partitions the input topic has, by name; letters of other topics are left.
     again
         Whether letters that came back are sent once more.
     whole_messages

@@ -1,8 +1,8 @@
-"""The log of a job: each line with the time, a level and who says it, as text or as JSON.
+"""The log of a job: lines with time, level and process, as text or as JSON.
 
-Knows lines; must not know what they are about, nor who reads them. Text that came from outside
-cannot break a line or forge one: control characters and marks of direction are written as escapes,
-and what follows a line break gets the same head and a bar.
+Knows lines; must not know what they are about, nor who reads them. Text from outside cannot break
+or forge a line: control characters and directional marks are escaped, and text after a line break
+gets the same head and a bar.
 
     2026-11-29T10:07:13.123Z INFO    worker-0: read 5,000: 4,988 events, 12 dead letters
 """
@@ -37,10 +37,10 @@ LogFormat = Literal["text", "json"]
 Verbosity = Literal["quiet", "normal", "verbose"]
 
 MARKED = "EWMA_LOG_MARKED"
-"""Variable of the environment that has a worker begin its lines with a mark."""
+"""Environment variable that makes a worker begin its lines with a mark."""
 
 _MARK = "\x1e"
-"""Tells the launcher which lines of a worker's standard error are whole lines of its log."""
+"""Shows the launcher which lines of a worker's standard error are whole lines of its log."""
 
 _MOST_CHARACTERS = 16_000
 _NEVER = logging.CRITICAL + 1
@@ -49,14 +49,14 @@ _LEVELS: dict[Verbosity, dict[str, int]] = {
     "normal": {"ewma_ops": logging.INFO, "kafka": _NEVER, "": logging.WARNING},
     "verbose": {"ewma_ops": logging.DEBUG, "kafka": logging.INFO, "": logging.INFO},
 }
-"""By logger: what kafka-python says of each connection, our own errors say in one line."""
+"""Levels by logger: our own errors sum up kafka-python's lines on each connection."""
 
 _log = logging.getLogger(__name__)
 _configured: list[_Handler] = []
 
 
 class _Handler(logging.Handler):
-    """Write records to what ``sys.stderr`` is at the time, each at one go."""
+    """Writes records to the current ``sys.stderr``, each in a single write."""
 
     def __init__(self, speaker: str, form: LogFormat) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
     def lines(self, text: str, level: str, created: float, logger: str) -> list[str]:
-        """Return the lines that say something."""
+        """Return the lines of a message."""
         milliseconds = int(created * 1000) % 1000
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created)) + f".{milliseconds:03d}Z"
         if self.form == "json":
@@ -101,7 +101,7 @@ def configured(
     Parameters
     ----------
     speaker
-        Who says it: ``"launcher"``, or ``"worker-0"``.
+        The process: ``"launcher"``, or ``"worker-0"``.
     form
         ``"text"`` or ``"json"``: one object a line with ``time`` (UTC), ``level``, ``worker``,
         ``message`` and ``logger``.
@@ -142,29 +142,29 @@ def _log_fault_of_thread(failed: threading.ExceptHookArgs) -> None:
 
 
 def print_line(line: str, level: int = logging.INFO) -> None:
-    """Say something in the log where it is `configured`, or else on standard error, as it is.
+    """Write a line to the log if it is `configured`, else verbatim to standard error.
 
-    A line is written whole: other processes of the job may be speaking too.
+    A line is written whole, because other processes of the job may write too.
     """
     if _configured:
         _log.log(level, "%s", line)
         return
-    sys.stderr.write(f"{line}\n")  # print would write twice where Python is unbuffered
+    sys.stderr.write(f"{line}\n")  # print would write twice if Python is unbuffered
     sys.stderr.flush()
 
 
 def framed(text: str) -> str:
-    """Return a line of the log that says something, or without a log the text as it is."""
+    """Return text as a line of the log, or verbatim without a log."""
     if not _configured:
         return text
     return "\n".join(_configured[0].lines(text, "WARNING", time.time(), __name__))
 
 
 def wrapper(speaker: str) -> Callable[[bytes], bytes] | None:
-    """Return what makes lines of the log of a worker's standard error; None without a log.
+    """Return a function that makes log lines from a worker's standard error; None without a log.
 
-    A worker begins its own lines with a mark, which is taken off. What has none was written past
-    the log, such as a panic of the engine: it is logged as a warning of that worker.
+    A worker begins its own lines with a mark, which is removed. Lines without one bypassed the log,
+    such as a panic of the engine, and are logged as warnings of that worker.
     """
     if not _configured:
         return None

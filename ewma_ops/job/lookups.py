@@ -1,6 +1,6 @@
 """Lookups before and during each run of a job: its identity, where it begins, what is new.
 
-Knows brokers, files and settings; must not know processes, nor how the answers are kept.
+Knows brokers, files and settings; must not know processes, nor how the answers are stored.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class JobLookups:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.found: JobIdentity | None = None
-        """What the last call of :meth:`identify` found."""
+        """The result of the last call of :meth:`identify`."""
 
     def identify(self) -> Identity:
-        """Look the job up again, and check what it needs; return what its store belongs to.
+        """Look the job up again, and check what it needs; return the identity for its store.
 
         Raises
         ------
         BrokerError, ConfigError
             As for :func:`ewma_ops.job.identity.identify`; and if the configuration of a topic
-            breaks what the job promises, or the file of the warm start has other columns.
+            breaks a promise of the job, or the file of the warm start has other columns.
         """
         self.found = identity = identify(self._settings)
         if identity.history is not None:
@@ -58,9 +58,9 @@ class JobLookups:
         return identity.store
 
     def fence(self) -> str:
-        """Fence earlier runs of the job off; return what the next one writes with, as text.
+        """Fence earlier runs of the job off; return the fence of the next one, as text.
 
-        "" where that is not for the launcher to do: transactions do it, or nothing is promised.
+        "" if the launcher need not: transactions do it, or nothing is promised.
 
         Raises
         ------
@@ -92,13 +92,13 @@ class JobLookups:
         return leaders_answered(self._settings.kafka, partitions)
 
     def find_beginning(self) -> Beginning:
-        """Return where a job begins that begins now.
+        """Return the beginning of a new job.
 
-        Noted once, in the recovery store: a run that goes on with the job begins there too, also
-        after a crash before the first snapshot. An input partition that the note does not name was
-        added later, and is read from its first offset. The output topics are written to by as many
-        partitions as they have now; or had, where events of this job are there already, of a run
-        whose store is lost: else what it wrote would not be found, and be written again.
+        Recorded once, in the recovery store: later runs use it too, for example after a crash
+        before the first snapshot. An input partition that it does not name was added later, and is
+        read from its first offset. The number of written partitions of an output topic is its
+        current one; or, if it has events of this job from a run whose store is lost, the number at
+        that time: otherwise these events would not be found, and would be written again.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class JobLookups:
         return beginning._replace(routed={**routed, **self._alarms_routed(routed)})
 
     def _alarms_routed(self, noted: Mapping[str, int]) -> dict[str, int]:
-        """Return by how many partitions alarms are written, where that is not noted yet."""
+        """Return how many partitions alarms are written to, if that is not recorded yet."""
         alarms = self._settings.alarms
         if alarms is None or alarms.topic in noted:
             return {}
@@ -140,9 +140,9 @@ class JobLookups:
         )
 
     def extend_beginning(self, noted: Beginning) -> Beginning:
-        """Add the topics that are new to the job: it reads what they have, whatever its start.
+        """Add topics that are new to the job: they are read from the beginning, whatever its start.
 
-        Where the rules of its alarms are others than those that it began with, that is noted.
+        If the rules of its alarms differ from those that it began with, that is recorded.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class JobLookups:
         return Beginning(offsets, routed, {**gone, **_notes(inputs)}, alarms)
 
     def changes(self) -> str:
-        """Say which topics and partitions there are that this run does not read; "" for none.
+        """Return which topics and partitions this run does not read; "" for none.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""The Prometheus families of all processes of a job, as one set: with the worker as a label.
+"""The Prometheus families of all processes of a job, merged, with the worker as a label.
 
-Knows families and samples; must not know HTTP, or what is measured.
+Knows families and samples; must not know HTTP, or their meaning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["RESTARTS", "Family", "Measurements", "Sample", "Taken", "gathered", 
 
 _PREFIX = "ewma_ops_"
 RESTARTS = ("failed", "unavailable", "new-input", "clock", "host")
-"""Why workers are started again; those of all reasons are exported from the start, as 0."""
+"""Reasons for restarts of the workers; all of them are exported from the start, as 0."""
 
 
 class Sample(Struct, frozen=True, array_like=True):
@@ -62,7 +62,7 @@ def gathered() -> bytes:
 
 
 class Taken(Struct, frozen=True):
-    """What the workers have said at one time, which of them have answered, and why not ready."""
+    """The answers of the workers at one time, and why the job is not ready."""
 
     families: list[Family]
     answered: list[bool]
@@ -78,16 +78,16 @@ class Taken(Struct, frozen=True):
 
 
 class Measurements:
-    """What a job has measured: of its workers, by asking them, and of its launcher.
+    """The measurements of a job: of its workers, which are asked, and of its launcher.
 
     Parameters
     ----------
     lines
         To the workers.
     delivery
-        Of the configuration, for ``build_info``.
+        ``output.delivery``, for ``build_info``.
     interval_s
-        Time between two snapshots; None where none are taken.
+        Time between two snapshots; None if none are taken.
     first
         Number of the first worker of this machine, where the job has several machines.
     """
@@ -110,7 +110,7 @@ class Measurements:
             self._restarts[reason] += 1
 
     def take(self) -> Taken:
-        """Ask the workers; return all families, each sample with the worker that it is of."""
+        """Ask the workers; return all families, each sample labelled with its worker."""
         answers = self.lines.ask()
         merged: dict[str, Family] = {}
         for worker, answer in enumerate(answers, self._first):
@@ -124,7 +124,7 @@ class Measurements:
 
     def _own(self, answered: list[bool], *, ready: bool) -> Iterator[Family]:
         with self._lock:
-            # Workers that are gone for the moment are down, not unknown.
+            # Workers that are restarting are down, not unknown.
             self._most = max(self._most, len(answered))
             answered = answered + [False] * (self._most - len(answered))
             self._unanswered.update(i for i, up in enumerate(answered) if not up)
@@ -149,7 +149,7 @@ class Measurements:
 
 @cache
 def _build(delivery: str) -> dict[str, str]:
-    from importlib.metadata import version  # takes time, and is asked for once
+    from importlib.metadata import version  # takes time, and is computed once
 
     return {"version": __version__, "bytewax": version("bytewax"), "delivery": delivery}
 
@@ -168,7 +168,7 @@ def _labelled(
 
 
 def of_this_process(labels: Mapping[str, str]) -> Iterable[Family]:
-    """Return memory, CPU and files of this process, under the names that workers have them by."""
+    """Return memory, CPU and files of this process, under the same names as the workers'."""
     own: dict[str, Family] = {}
     families = msgspec.msgpack.decode(gathered(), type=list[Family])
     _merge(own, [one for one in families if one.name.startswith("process_")], labels)

@@ -37,8 +37,8 @@ class LineError(ValueError):
 def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
     """Read a line; its number, from 1 on, gives the record's offset, from 0 on.
 
-    ``value`` and ``key`` are text, which is taken as it is, ``null``, or any other JSON, which is
-    taken as it is written, to the digit.
+    ``value`` and ``key`` are text, which is taken verbatim, ``null``, or other JSON, which is kept
+    as it is written, to the digit.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
     number
         Of the line.
     now_ms
-        The timestamp of a message that names none.
+        The timestamp of a message without one.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
     >>> parse_line(b'{"vals": 1}', 1)
     Traceback (most recent call last):
     ...
-    ewma_ops.job.message_lines.LineError: vals is no field of a message; did you mean value?
+    ewma_ops.job.message_lines.LineError: vals is not a field of a message; did you mean value?
     """
     try:
         found = msgspec.json.decode(line, type=_Line)
@@ -74,7 +74,7 @@ def parse_line(line: bytes, number: int, now_ms: int | None = None) -> Record:
     fields = {_ALIASES.get(name, name): raw for name, raw in found.items()}
     for name in fields:
         if name.removesuffix("_base64") not in (*_FIELDS, *_FROM_KCAT):
-            raise LineError(f"{name} is no field of a message; {_suggestion(name)}")
+            raise LineError(f"{name} is not a field of a message; {_suggestion(name)}")
     if "value" not in fields and "value_base64" not in fields:
         raise LineError('value is missing; write "value": null for a tombstone')
     time_ms = now_ms if "timestamp" not in fields else _moment(fields["timestamp"])
@@ -110,7 +110,7 @@ def _bytes(name: str, fields: _Line) -> bytes | None:
 
 
 def _as_written(raw: msgspec.Raw) -> bytes | None:
-    """Return the bytes of text, ``None`` of null, and anything else as it is written."""
+    """Return the bytes of text, ``None`` for null, and anything else as it is written."""
     written = bytes(raw).strip()
     if written == b"null":
         return None

@@ -1,7 +1,7 @@
-"""Notes that workers leave for their launcher: a file in memory, which every worker inherits.
+"""Notes from workers to their launcher, in an in-memory file that every worker inherits.
 
-Knows file descriptors and lines; must not know what is in a note. Not a pipe: a note is written
-when a worker ends, and must not wait for anybody.
+Knows file descriptors and lines; must not know what is in a note. Not a pipe: a worker writes a
+note when it ends, and must not block.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _VARIABLE = "EWMA_NOTES_FD"
 
 
 class Notes:
-    """Where the workers of one run leave their notes."""
+    """The notes of the workers of one run."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """What a worker must inherit."""
+        """File descriptors that a worker must inherit."""
         return () if self._fd is None else (self._fd,)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a worker has as its environment: this process's, and where its notes go."""
+        """The environment of a worker: this process's, with the descriptor for notes."""
         own = {name: text for name, text in os.environ.items() if name != _VARIABLE}
         return own if self._fd is None else {**own, _VARIABLE: str(self._fd)}
 
@@ -45,7 +45,7 @@ class Notes:
 
 @contextlib.contextmanager
 def collected_notes() -> Iterator[Notes]:
-    """Yield where notes are left; nowhere, where no file can be had."""
+    """Yield the notes; without a file if none can be created."""
     with contextlib.ExitStack() as stack:
         fd: int | None = None
         with contextlib.suppress(OSError):
@@ -54,7 +54,7 @@ def collected_notes() -> Iterator[Notes]:
                 stack.callback(os.close, fd)
             else:
                 fd = stack.enter_context(tempfile.TemporaryFile()).fileno()
-            # The kernel moves the offset that processes share for one at a time, but not in memfd.
+            # Appending: the kernel serializes a shared offset, but not in memfd.
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
         yield Notes(fd)
 

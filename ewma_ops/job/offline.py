@@ -1,6 +1,6 @@
-"""A job without a broker: records in, events and dead letters out, through the flow that runs.
+"""A job without a broker: records in, events and dead letters out, through the real flow.
 
-Knows the job's dataflow and Bytewax; must not know files, lines or who looks at what comes out.
+Knows the job's dataflow and Bytewax; must not know files, lines or the receiver of the output.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Record:
     headers
         Names and contents, in order.
     timestamp_ms
-        Milliseconds since the epoch, UTC; ``None`` where it has none.
+        Milliseconds since the epoch, UTC; ``None`` for none.
     partition
         Of the topic, >= 0.
     topic
@@ -76,7 +76,7 @@ class Record:
     offset: int | None = None
 
     def json(self) -> Any:
-        """Return the value as the JSON document that it is.
+        """Return the value as a JSON document.
 
         Raises
         ------
@@ -92,14 +92,14 @@ class Record:
 
 
 def usual_topic(settings: Settings) -> str:
-    """Return the topic of records that name none: the first one that the job reads."""
+    """Return the default topic of records: the first one that the job reads."""
     return next(iter(settings.input.names), settings.input.source)
 
 
 def in_runs(records: Iterable[Record], topic: str) -> Iterator[ConsumerRecords]:
-    """Group records of one partition that follow each other, as a source would return them.
+    """Group consecutive records of one partition, as a source would return them.
 
-    Offsets that are not given go on from those before; ``topic`` is that of records without one.
+    Missing offsets continue the ones before; ``topic`` is the default for records without one.
     """
     ends: Counter[tuple[str, int]] = Counter()
     of_places = groupby(records, lambda one: (one.topic or topic, one.partition))
@@ -123,18 +123,18 @@ def in_runs(records: Iterable[Record], topic: str) -> Iterator[ConsumerRecords]:
 
 
 def as_records(made: ProducerRecords) -> list[Record]:
-    """Return what a job writes, one by one."""
+    """Return the written records, one by one."""
     headers: Iterable[Any] = [()] * len(made) if made.headers is None else made.headers
     columns = zip(made.keys, made.values, headers, strict=True)
     return [Record(value, key, tuple(own)) for key, value, own in columns]
 
 
 Poll = Callable[[], "tuple[list[ConsumerRecords], datetime | None]"]
-"""What is there now, and when to ask again; StopIteration at the end."""
+"""Returns the next runs, and when to poll again; StopIteration at the end."""
 
 
 class RunSource(DynamicSource[ConsumerRecords]):
-    """A source of runs that somebody polls."""
+    """A source that gets its runs from a function."""
 
     def __init__(self, poll: Poll) -> None:
         self._poll = poll
@@ -158,13 +158,13 @@ class _Part(StatelessSourcePartition[ConsumerRecords]):
 
 
 class Calls(DynamicSink[Addressed]):
-    """A sink that hands records on to a function."""
+    """A sink that passes records to a function."""
 
     def __init__(self, take: Callable[[ProducerRecords], None]) -> None:
         self._take = take
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _Caller:  # noqa: ARG002
-        """Return what makes the calls."""
+        """Return the part that makes the calls."""
         return _Caller(self._take)
 
 
@@ -185,10 +185,10 @@ def build_offline(
     report: Report | None = None,
     on_alarms: Callable[[ProducerRecords], None] | None = None,
 ) -> Dataflow:
-    """Build the dataflow of a job that reads what ``poll`` returns and calls back with the rest.
+    """Build the dataflow of a job that reads from ``poll`` and calls back with its output.
 
-    The records may be of any topics. Events are JSON, whatever ``output.format`` says: nothing is
-    registered for a trial.
+    The records may be of any topics. Events are JSON, whatever ``output.format`` says, because a
+    trial registers no schema.
     """
     as_json = msgspec.structs.replace(settings.output, format="json")
     settings = msgspec.structs.replace(settings, output=as_json)

@@ -1,4 +1,4 @@
-"""How a run of workers ended, here and on all machines of a job.
+"""The outcome of a run of workers, on one machine and on all machines of a job.
 
 Knows exit codes; must not know processes, nor how other machines report.
 """
@@ -16,20 +16,20 @@ from ewma_ops.job.signs import UNAVAILABLE
 __all__ = ["LOST_HOST", "Outcome", "failure", "joined"]
 
 LOST_HOST = "host"
-"""Why another run follows where a machine was lost, or stops."""
+"""The reason of another run after a machine was lost, or stopped."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run has ended."""
+    """The outcome of a run."""
 
     code: int
     text: str
     state: str = "the next start resumes from the last snapshot"
     again: str = ""
-    """Why another run is to follow although this one did not fail: "new-input", "clock", "host"."""
+    """Why another run follows although this one did not fail: "new-input", "clock", "host"."""
     notes: Sequence[bytes] = ()
-    """What the workers that ended by themselves have left."""
+    """The notes of the workers that were not killed."""
 
     @property
     def reason(self) -> str:
@@ -38,23 +38,23 @@ class Outcome:
 
 
 def failure(error: EwmaError) -> Outcome:
-    """Say what kept a run from beginning, and return that as its outcome."""
+    """Log what kept a run from beginning, and return that as its outcome."""
     print_line(f"ewma: {error}", logging.ERROR)
     return Outcome(2 if error.fault == "user" else UNAVAILABLE if error.retry else 1, str(error))
 
 
 def joined(own: Outcome, others: Sequence[Outcome | None]) -> Outcome:
-    """Return how a run has ended that several machines were in.
+    """Return the outcome of a run on several machines.
 
-    What failed first-hand counts, and a mistake of the user most; where workers only lost others,
-    one of which may be on a machine that is gone, the run is repeated as soon as all are there.
+    A first-hand failure counts, and a user error most; if workers only lost others, perhaps on a
+    machine that is gone, the run is repeated as soon as all are connected.
 
     Parameters
     ----------
     own
-        How it has ended on this machine.
+        The outcome on this machine.
     others
-        How it has ended on each other one; None where that is not known.
+        The outcome on each other one; None if unknown.
 
     Examples
     --------

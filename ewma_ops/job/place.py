@@ -1,4 +1,4 @@
-"""How one place of a cluster identifies itself to the others, and the files it keeps for that.
+"""The identity of one place in a cluster, and the files that hold it.
 
 Knows settings and the recovery directory; must not know sockets or processes.
 """
@@ -23,7 +23,7 @@ _MACHINE = "machine"
 
 
 def hello(settings: Settings, cluster: Cluster, machine: str = "", holds: int = -1) -> Hello:
-    """Return what a place says of itself, and what must be the same at all places."""
+    """Return the description of a place, with what must be the same at all places."""
     alarms = settings.alarms
     job = {
         **settings.identity(),
@@ -59,14 +59,13 @@ def recovery_of(settings: Settings) -> Recovery:
 def member_store(kept: RecoveryStore) -> RecoveryStore:
     """Return where a place other than 0 keeps its lock, and what it learns of the job.
 
-    It has no part files: what the engine keeps is kept by the workers that have some, and those
-    are at place 0.
+    It has no part files: the engine's state is kept by workers at place 0.
     """
     return RecoveryStore(kept.directory / "member")
 
 
 def machine_of(store: RecoveryStore) -> str:
-    """Return the id of this machine, which it has as long as it has the store's directory.
+    """Return the id of this machine, which lasts as long as the store's directory.
 
     Raises
     ------
@@ -82,7 +81,7 @@ def machine_of(store: RecoveryStore) -> str:
 
 
 def epoch_kept(settings: Settings, store: RecoveryStore) -> int:
-    """Return the epoch of a store of this job that lies at a place other than 0; -1 for none.
+    """Return the epoch of a store of this job at a place other than 0; -1 for none.
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""Start worker processes: as new interpreters, or forked before the launcher has threads.
+"""Starts worker processes: as new interpreters, or forked before the launcher has threads.
 
 Knows processes, signals and file descriptors; must not know what a worker does.
 
 A new interpreter imports again what its launcher has imported, which is two fifths of a start. A
 forked process has it already, but only a process of a single thread may fork: a lock that another
-thread holds at that moment would stay locked in the child. So as many processes as there
-will be workers are forked before the launcher starts its first thread, and wait for their orders.
-Workers that start again are new interpreters.
+thread holds at that moment would stay locked in the child. So a process for each worker is forked
+before the launcher starts its first thread, and waits for orders. Restarted workers are new
+interpreters.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ __all__ = [
 _LENGTH = struct.Struct(">I")
 _MOST_FDS = 16
 _ORDERS_S = 1.0
-"""How long a forked process may take to accept its orders, which fit into the socket's buffer."""
+"""How long a forked process may take to accept its orders, which fit the socket's buffer."""
 _STDIN, _STDERR = 0, 2
 
 
 class Process(Protocol):
-    """A child process, as `subprocess.Popen` shows it."""
+    """A child process, with the interface of `subprocess.Popen`."""
 
     @property
     def returncode(self) -> int | None:
-        """What `poll` has returned last."""
+        """The last result of `poll`."""
 
     def poll(self) -> int | None:
         """Return the exit code, or minus the signal that ended it; None while it runs."""
@@ -66,7 +66,7 @@ class Process(Protocol):
 
 
 Program = Callable[[Sequence[str]], int]
-"""What runs in a forked process: given a command line, it returns the exit code."""
+"""The program of a forked process: takes a command line, and returns the exit code."""
 
 
 class Start(Protocol):
@@ -79,7 +79,7 @@ class Start(Protocol):
         stderr: int | None,
         environment: Mapping[str, str],
     ) -> Process:
-        """Start it with some of our descriptors, under the same numbers; None is our stderr."""
+        """Start it with some of our descriptors, under the same numbers; None means our stderr."""
 
 
 def spawn(
@@ -96,11 +96,11 @@ def spawn(
 
 @contextlib.contextmanager
 def forked_ahead(count: int, load: Callable[[], Program]) -> Iterator[Start]:
-    """Fork processes that wait for what to do, for the length of a ``with`` block.
+    """Fork processes that wait for orders, for the length of a ``with`` block.
 
     Yields a `Start` that hands its command line to the next of them, or calls `spawn` when all are
-    in use. It is nothing but `spawn` where this process has several threads already, or where that
-    is not known (on Linux only it is). At the end of the block those that are left are ended.
+    in use. It is just `spawn` if this process already has several threads, or if that is unknown
+    (it is known only on Linux). At the end of the block the remaining processes are ended.
 
     Parameters
     ----------
@@ -125,10 +125,10 @@ def forked_ahead(count: int, load: Callable[[], Program]) -> Iterator[Start]:
 
 def _may_fork() -> bool:
     try:
-        threads = len(os.listdir("/proc/self/task"))  # also those that are not Python's
+        threads = len(os.listdir("/proc/self/task"))  # including threads that are not Python's
     except OSError:
         return False
-    # Where it is ignored, the kernel forgets how a child has ended.
+    # If SIGCHLD is ignored, the kernel discards the exit status of children.
     return threads == 1 and signal.getsignal(signal.SIGCHLD) != signal.SIG_IGN
 
 
@@ -155,7 +155,7 @@ class _Forked:
         return self.returncode
 
     def send_signal(self, sig: int, /) -> None:
-        if self.poll() is None:  # until it is waited for, no other process gets its number
+        if self.poll() is None:  # its pid is not reused before it is waited for
             os.kill(self.pid, sig)
 
     def kill(self) -> None:
@@ -185,13 +185,13 @@ class _Forks:
         stderr: int | None,
         environment: Mapping[str, str],
     ) -> Process:
-        """Start a program in the next process that waits; see `Start`."""
+        """Start a program in the next waiting process; see `Start`."""
         if not self._waiting:
             return spawn(command, fds, stderr, environment)
         one = self._waiting.pop(0)
         try:
             _send_orders(one.channel, command, fds, stderr, environment)
-        except OSError:  # somebody has killed or stopped it
+        except OSError:  # it was killed or stopped
             one.dismiss()
             return self.start(command, fds, stderr, environment)
         one.channel.close()
@@ -235,12 +235,12 @@ def _fork(program: Program, siblings: Sequence[socket.socket]) -> _Waiting:
 
 
 def _follow(channel: socket.socket, program: Program) -> NoReturn:
-    """Be the child: wait for orders, follow them, and end without a return to the parent's code."""
+    """Run as the child: wait for orders, follow them, and exit without returning to the caller."""
     code = 1
     try:
         received = _received(channel)
         channel.close()
-        if received is None:  # the launcher needs no more, or is gone
+        if received is None:  # the launcher needs no more workers, or is gone
             exit_now(0)
         orders, fds = received
         _become(orders, fds)
@@ -254,7 +254,7 @@ def _follow(channel: socket.socket, program: Program) -> NoReturn:
 
 
 def _received(channel: socket.socket) -> tuple[_Orders, list[int]] | None:
-    """Return the orders and what descriptors came with them; None where none will come."""
+    """Return the orders and the descriptors that came with them; None if none will come."""
     head, fds, *_ = socket.recv_fds(channel, _LENGTH.size, _MOST_FDS)
     if not head:
         return None
@@ -269,7 +269,7 @@ def _received(channel: socket.socket) -> tuple[_Orders, list[int]] | None:
 
 
 def _become(orders: _Orders, fds: Sequence[int]) -> None:
-    """Take on what a new interpreter would have been given."""
+    """Adopt the environment, arguments and descriptors of a new interpreter."""
     _close_inherited(fds)
     _renumber(fds, orders.numbers)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -282,9 +282,9 @@ def _become(orders: _Orders, fds: Sequence[int]) -> None:
 
 
 def _close_inherited(but: Sequence[int]) -> None:
-    """Close what the launcher was given by whoever started it; its own does not survive an exec.
+    """Close descriptors that the launcher inherited; its own would not survive an exec.
 
-    What Python opens is not inheritable, and belongs to an object that may close it later.
+    Descriptors opened by Python are not inheritable, and belong to objects that may close them.
     """
     for fd in map(int, os.listdir("/proc/self/fd")):
         if fd > _STDERR and fd not in but:
@@ -305,7 +305,7 @@ def _renumber(fds: Sequence[int], numbers: Sequence[int]) -> None:
 
 @contextlib.contextmanager
 def blocked_signals() -> Iterator[None]:
-    """Let children start with the stop signals held back until they are ready for them."""
+    """Start children with the stop signals blocked until they are ready for them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -314,13 +314,13 @@ def blocked_signals() -> Iterator[None]:
 
 
 def set_title(title: str) -> None:
-    """Show this process by a title in ``ps``, as far as it fits over its command line.
+    """Set the title of this process in ``ps``, as far as it fits over its command line.
 
-    Only Linux does; elsewhere nothing changes.
+    Linux only; elsewhere nothing changes.
     """
     with contextlib.suppress(OSError):
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        start, end = map(int, fields[45:47])  # arg_start and arg_end, of which proc(5) tells
+        start, end = map(int, fields[45:47])  # arg_start and arg_end, see proc(5)
         room = end - start - 1
         if start and room > 0:
             shown = title.encode(errors="replace")[:room]
@@ -328,12 +328,12 @@ def set_title(title: str) -> None:
 
 
 def exit_now(code: int) -> NoReturn:
-    """End this process at once: threads of a failed engine or of a client may never end."""
+    """Exit this process at once: threads of a failed engine or of a client may never end."""
     _flush()
     os._exit(code)
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # which it is where the descriptor was closed
+        if stream is not None:  # None if the descriptor was closed
             stream.flush()

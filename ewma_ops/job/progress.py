@@ -1,6 +1,6 @@
-"""A line now and then on how a job goes on: rate, lag, dead letters, snapshots.
+"""Logs the progress of a job at intervals: rate, lag, dead letters, snapshots.
 
-Knows what was measured, and the time; must not know where it is from.
+Knows measurements and the time; must not know their source.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CLOSE_S = 2.0
 
 
 class Progress:
-    """What has been counted since the last line."""
+    """Counts since the last line."""
 
     def __init__(self) -> None:
         self._before: dict[tuple[str, str, str], float] = {}
@@ -63,7 +63,7 @@ class Progress:
         return f"{', '.join(parts)}; {', '.join(state)}"
 
     def _since_before(self, taken: Taken) -> dict[tuple[str, str], int]:
-        """Return what was counted by name and cause; a worker that started again began at 0."""
+        """Return the increase by name and cause; a restarted worker began at 0."""
         made: dict[tuple[str, str], int] = {}
         for name in ("readings", "events", "dead_letters"):
             for sample in taken.samples(f"ewma_ops_{name}_total"):
@@ -82,7 +82,7 @@ def _rate(per_s: float) -> str:
 
 @contextlib.contextmanager
 def reporting(measurements: Measurements, every_s: float) -> Iterator[None]:
-    """Say how the job goes on, every so many seconds, for the length of a ``with`` block."""
+    """Log the progress of the job at intervals, for the length of a ``with`` block."""
     ended = threading.Event()
     thread = threading.Thread(
         target=_report, args=(measurements, every_s, ended), name="ewma_ops-progress", daemon=True

@@ -1,1 +1,1 @@
-"""One job on several machines: who is in it, and how their launchers agree on each run."""
+"""One job on several machines: their layout, and how their launchers agree on each run."""

@@ -1,4 +1,4 @@
-"""Addresses of hosts and ports, as sockets want them.
+"""Addresses of hosts and ports, for sockets.
 
 Knows sockets; must not know who listens.
 """

@@ -1,8 +1,8 @@
-"""Place 0: waits for the launchers of all places, and decides when a run begins and is over.
+"""Place 0: waits for the launchers of all places, and decides when a run begins and ends.
 
 Knows sockets, times and messages; must not know processes, nor what a run does. A run begins when
-every place is there and no worker of an earlier run can be alive: each place has said that its
-workers are gone, or is again the machine that it was, or its lease has expired.
+every place is connected and no worker of an earlier run can be alive: each place has reported that
+its workers ended, or is the same machine as before, or its lease has expired.
 """
 
 from __future__ import annotations
@@ -44,40 +44,41 @@ _SILENT_S = 4 * BEAT_S
 
 _TAKEN = "{} is taken by another machine: give each host a --place of its own"
 _COPIED = (
-    "the launcher at {} has the same machine id, as after a disk was cloned: delete the directory "
+    "the launcher at {} has the same machine id, perhaps because a disk was cloned: delete the "
+    "directory "
     '"member" in the recovery directory of one of the two hosts while its launcher is stopped'
 )
 
 
 @dataclass
 class _Seat:
-    """What is known of one other place."""
+    """The state of one other place."""
 
     hello: Hello | None = None
     session: int = 0
     beat: Beat = field(default_factory=Beat)
     seen_at: float = 0.0
     started: str = ""
-    """The last run that it was given."""
+    """The last run that was sent to it."""
     lost: bool = False
     """Whether it was lost since the run began."""
 
 
 @final
 class Coordinator:
-    """What place 0 knows of the other places while the ``with`` block runs; for several threads.
+    """Tracks the other places from place 0 while the ``with`` block runs; thread-safe.
 
     Parameters
     ----------
     cluster
         The machines; this one is place 0.
     own
-        What the other places must have in common with this one.
+        The description of this place, which the others must match.
     machines
-        Which machines were in the last run of this store: until they are here again, their workers
-        may be alive.
+        Machines of the last run of this store: until they connect again, their workers may be
+        alive.
     now
-        A monotonic clock, but for tests.
+        A monotonic clock; replaced in tests.
 
     Raises
     ------
@@ -94,7 +95,7 @@ class Coordinator:
     ) -> None:
         self.cluster = cluster
         self._own, self._now = own, now
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._seats = {place: _Seat() for place in cluster.places[1:]}
         # Machines that may still have workers of an earlier run, and until when.
         self._leases = dict.fromkeys(machines, now() + LEASE_S + MARGIN_S)
@@ -118,7 +119,7 @@ class Coordinator:
         self._listener.__exit__(kind, error, traceback)
 
     def waits_for(self) -> list[str]:
-        """Return what the next run has to wait for, place by place; nothing if it may begin."""
+        """Return what the next run waits for, place by place; nothing if it may begin."""
         with self._lock:
             return self._waits_for()
 
@@ -131,9 +132,7 @@ class Coordinator:
                 found.append(f"{self.cluster.name(place)} to end the workers of the last run")
         left_s = max(self._leases.values(), default=0.0) - self._now()
         if not found and left_s > 0:
-            found.append(
-                f"the end of workers on a machine that is not here any more, {left_s:.0f} s"
-            )
+            found.append(f"the end of workers on a machine that is gone, {left_s:.0f} s")
         return found
 
     def machines(self) -> list[str]:
@@ -150,12 +149,12 @@ class Coordinator:
 
     @property
     def fence(self) -> str:
-        """What the workers of the run write with."""
+        """The fence that the workers of the run write with."""
         with self._lock:
             return "" if self._run is None else self._run.fence
 
     def begin(self, manifest: bytes, fence: str = "") -> str:
-        """Have all places start a run; return what names it."""
+        """Make all places start a run; return its name."""
         with self._lock:
             self._run = Run(os.urandom(8).hex(), manifest, fence)
             self._stop = self._kill = ""
@@ -164,12 +163,12 @@ class Coordinator:
             return self._run.id
 
     def stop(self, reason: str) -> None:
-        """Have all places stop their workers gracefully."""
+        """Make all places stop their workers gracefully."""
         with self._lock:
             self._stop = self._stop or reason
 
     def stopping(self) -> str:
-        """Say which place stops its workers, and why; "" for none."""
+        """Return which place stops its workers, and why; "" for none."""
         with self._lock:
             for place, seat in self._seats.items():
                 if self._is_in_run(seat) and seat.beat.stopping:
@@ -177,7 +176,7 @@ class Coordinator:
         return ""
 
     def lost(self) -> str:
-        """Say which place is lost, or has failed; "" for none."""
+        """Return which place is lost, or has failed; "" for none."""
         with self._lock:
             for place, seat in self._seats.items():
                 ended = self._ended(seat)
@@ -188,12 +187,12 @@ class Coordinator:
         return ""
 
     def kill(self, reason: str) -> None:
-        """Have all places kill what is left of the run."""
+        """Make all places kill the remaining workers of the run."""
         with self._lock:
             self._kill = self._kill or reason
 
     def unfinished(self) -> list[str]:
-        """Return the places at which the run has not ended, as far as they can say it."""
+        """Return the connected places at which the run has not ended."""
         with self._lock:
             run = self._run
             return [
@@ -206,9 +205,9 @@ class Coordinator:
             ]
 
     def over(self) -> dict[int, Ended | None]:
-        """Note that the run is over, and return how it has ended at each place.
+        """Mark the run as over, and return its outcome at each place.
 
-        None where that is not known: the place is lost, or was killed before it began.
+        None if it is unknown: the place is lost, or was killed before it began.
         """
         with self._lock:
             ended = {place: self._ended(seat) for place, seat in self._seats.items()}
@@ -216,7 +215,7 @@ class Coordinator:
             return ended
 
     def exit(self, code: int, patience_s: float = 2.0) -> None:
-        """Have all places exit too; wait a short while until they have heard it."""
+        """Make all places exit too; wait briefly until they have received that."""
         with self._lock:
             self._exit_code = code
         until = self._now() + patience_s
@@ -238,7 +237,7 @@ class Coordinator:
         return seat.hello is not None and not seat.lost
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
-        """Take one launcher's messages, until it is gone or silent for longer than its lease."""
+        """Handle one launcher's messages, until it disconnects or its lease expires."""
         place = session = 0
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -259,7 +258,7 @@ class Coordinator:
                     raise ProtocolError(f"a {type(beat).__name__} in place of a Beat")
                 send(connection, self._answer(place, session, beat))
                 if not self._has(place, session):
-                    return  # what is closed connects again, and has its place back
+                    return  # a closed launcher connects again, and gets its place back
         except ProtocolError as error:
             _log.warning("%s has connected to the port of the cluster, and sent %s", peer, error)
         except OSError:
@@ -269,16 +268,16 @@ class Coordinator:
                 self._vacate(place, session)
 
     def _seat(self, hello: Hello) -> tuple[str, int]:
-        """Give a place to who asks for it; return why not, or else the number of the session."""
+        """Assign a place to a launcher; return why not, or the number of the session."""
         reason = refusal(self._own, hello)
         with self._lock:
             seat = self._seats.get(hello.place)
             if reason or seat is None:
-                return reason or f"place {hello.place} is not for others to take", 0
+                return reason or f"place {hello.place} is not open to others", 0
             if reason := self._taken(seat, hello):
                 return reason, 0
             self._sessions += 1
-            if seat.hello is not None:  # it connects again, or its launcher was killed
+            if seat.hello is not None:  # the same launcher again, or its former one was killed
                 seat.lost = True
             seat.hello, seat.session, seat.beat = hello, self._sessions, hello.beat
             seat.seen_at, seat.started = self._now(), ""
@@ -286,7 +285,7 @@ class Coordinator:
             return "", self._sessions
 
     def _taken(self, seat: _Seat, hello: Hello) -> str:
-        """Return who keeps a launcher from its place; "" for nobody."""
+        """Return which other launcher has a place; "" for none."""
         for place, other in self._seats.items():
             there = other.hello
             if there is None:
@@ -322,7 +321,7 @@ class Coordinator:
             if seat.started and (ended is None or ended.run != seat.started):
                 seat.lost = True
                 self._leases[seat.hello.machine] = seat.seen_at + LEASE_S + MARGIN_S
-            # How its run has ended stays known: it is asked for when the run is over.
+            # The outcome of its run is kept: it is needed when the run is over.
             seat.hello, seat.beat = None, Beat(ended=ended)
 
     def _answer(self, place: int, session: int, beat: Beat) -> Answer:
@@ -343,7 +342,8 @@ class Coordinator:
             if not beat.run:
                 if self._kill and seat.started != run.id:
                     return Answer()
-                # Who was given the run once may be about to begin it, and has to say how it ended.
+                # A launcher that received the run may be about to begin it, and has to report its
+                # outcome.
                 seat.started = run.id
                 return Answer(start=run, stop=self._stop, kill=self._kill)
             return Answer(stop=self._stop, kill=self._kill)

@@ -1,4 +1,4 @@
-"""Why a machine is refused by a cluster. Knows the errors of the package only."""
+"""The error of a machine that its cluster refuses. Knows only the errors of the package."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ewma_ops.job.cluster.addresses import host_and_port
 __all__ = ["DEFAULT_PORT", "Cluster", "find_cluster"]
 
 DEFAULT_PORT = 9101
-"""Where ``EWMA_CLUSTER_PORT`` is not set."""
+"""The port if ``EWMA_CLUSTER_PORT`` is not set."""
 _LAST_PORT = 65_535
 _MOST_PLACES = 256
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:;\[\]/]+):([0-9]{1,5})")
@@ -44,7 +44,7 @@ class Cluster:
     Raises
     ------
     ConfigError
-        If they do not fit together.
+        If they are inconsistent.
 
     Examples
     --------
@@ -73,8 +73,8 @@ class Cluster:
         if twice:
             raise ConfigError(
                 f"the cluster uses {twice[0]} twice: the workers of a host listen on the "
-                f"{self.workers} port{'s' * (self.workers != 1)} after its own; give each host an "
-                "address and ports of its own"
+                f"{self.workers} port{'s' * (self.workers != 1)} after its own; give each host a "
+                "separate address or ports"
             )
         if not 0 <= self.place < n:
             raise ConfigError(
@@ -85,13 +85,13 @@ class Cluster:
         match = _ADDRESS.fullmatch(address)
         if match is None:
             raise ConfigError(
-                f"{address!r} is no address of a host: write host:port, as in {_EXAMPLE}"
+                f"{address!r} is not an address of a host: write host:port, as in {_EXAMPLE}"
             )
         try:
-            match[1].encode("idna")  # as what resolves it does
+            match[1].encode("idna")  # as the resolver does
         except UnicodeError as error:
             raise ConfigError(
-                f"{address!r} is no address of a host: each part of its name must have 1 to 63 "
+                f"{address!r} is not an address of a host: each part of its name must have 1 to 63 "
                 f"characters ({error})"
             ) from None
         port = int(match[2])
@@ -117,11 +117,11 @@ class Cluster:
         return tuple(one for place in self.places for one in self._workers_of(place))
 
     def name(self, place: int) -> str:
-        """Return what a machine is called in the log."""
+        """Return the name of a machine in the log."""
         return f"place {place} ({self.addresses[place]})"
 
     def socket_address(self, place: int) -> tuple[str, int]:
-        """Return host and port of a launcher, as sockets want them."""
+        """Return host and port of a launcher, for sockets."""
         return host_and_port(self.addresses[place])
 
     def _workers_of(self, place: int) -> list[str]:
@@ -136,20 +136,20 @@ def find_cluster(
     environment: Mapping[str, str] = os.environ,
     hostname: str | None = None,
 ) -> Cluster | None:
-    """Return the cluster that options or else the environment describe; None for one machine.
+    """Return the cluster that options or the environment describe; None for one machine.
 
     Parameters
     ----------
     addresses
-        ``host:port`` of each machine, joined by ``;``. None takes ``EWMA_CLUSTER``; or, as a
-        StatefulSet of Kubernetes has it, ``EWMA_HEADLESS_SERVICE`` and ``EWMA_REPLICAS``: its pods
-        are ``name-0``, ``name-1`` and so on, and this one is what its host name ends with.
+        ``host:port`` of each machine, joined by ``;``. None takes ``EWMA_CLUSTER``; or, in a
+        StatefulSet of Kubernetes, ``EWMA_HEADLESS_SERVICE`` and ``EWMA_REPLICAS``: its pods are
+        ``name-0``, ``name-1`` and so on, and the host name ends with the number of this one.
     place
         Which of them this is; None takes ``EWMA_PLACE``.
     workers
         Worker processes on each machine.
     environment, hostname
-        Of this process, but for tests.
+        Of this process; replaced in tests.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def _stateful_set(
     if place >= replicas:
         raise ConfigError(
             f"this is pod {place}, and EWMA_REPLICAS = {replicas} has the pods 0 to "
-            f"{replicas - 1}: set EWMA_REPLICAS to the replicas that the StatefulSet has"
+            f"{replicas - 1}: set EWMA_REPLICAS to the number of replicas of the StatefulSet"
         )
     pods: Sequence[str] = [f"{name}-{i}.{service}:{port}" for i in range(replicas)]
     return Cluster(tuple(pods), place, workers)

@@ -1,8 +1,8 @@
 """A place other than 0: its connection to the launcher of place 0, and its lease.
 
-Knows sockets, times and messages; must not know processes, nor what a run does. A thread sends a
-beat and keeps the answer, which the launcher reads. If no answer comes for the length of the lease,
-the workers must end: place 0 continues without them only after that.
+Knows sockets, times and messages; must not know processes, nor what a run does. A thread sends
+beats and keeps the latest answer for the launcher. If no answer comes for the length of the lease,
+the workers must end: only then does place 0 continue without them.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _CLOSE_S = 2.0
 
 @final
 class Link:
-    """What a place hears from place 0 while the ``with`` block runs; for several threads.
+    """The orders of place 0 to a place while the ``with`` block runs; thread-safe.
 
     Parameters
     ----------
     cluster
         The machines.
     own
-        Who this place is.
+        The description of this place.
     now
-        A monotonic clock, but for tests.
+        A monotonic clock; replaced in tests.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Link:
     ) -> None:
         self.cluster = cluster
         self._own, self._now = own, now
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._beat = Beat()
         self._answer = Answer()
         self._trouble = "no connection yet"
@@ -91,23 +91,23 @@ class Link:
 
     @property
     def exit_code(self) -> int | None:
-        """What to exit with, once the job has ended; None while it has not."""
+        """The exit code, once the job has ended; None before."""
         with self._lock:
             return self._answer.exit_code
 
     @property
     def refused(self) -> str:
-        """Why place 0 does not take this one; "" where it does, or cannot be asked."""
+        """Why place 0 refuses this one; "" if it does not, or cannot be asked."""
         with self._lock:
             return self._answer.refused
 
     @property
     def fence(self) -> str:
-        """What the workers of the run write with."""
+        """The fence that the workers of the run write with."""
         return self._fence
 
     def waits_for(self) -> str:
-        """Return what a run has to wait for, in words; "" if there is one to start."""
+        """Return what a run waits for, in words; "" if there is one to start."""
         with self._lock:
             answer = self._answer
             if self._trouble:
@@ -117,7 +117,7 @@ class Link:
             return "" if answer.start else ", ".join(answer.waits_for) or self.cluster.name(0)
 
     def begin(self) -> Run | None:
-        """Return the run to start, if there is one: its workers are in it from now on."""
+        """Return the run to start, if any: from now on its workers are part of it."""
         with self._lock:
             run = self._answer.start
             if run is None or self._trouble or self._now() > self._lease_until:
@@ -129,14 +129,14 @@ class Link:
         return run
 
     def stop(self, reason: str) -> None:
-        """Say that the workers here are being stopped gracefully."""
+        """Report that the workers here are being stopped gracefully."""
         with self._lock:
             beat = self._beat
             self._beat = Beat(beat.run, beat.stopping or reason, beat.ended)
         self._soon.set()
 
     def stopping(self) -> str:
-        """Say why all places stop their workers; "" while they do not."""
+        """Return why all places stop their workers; "" while they do not."""
         with self._lock:
             return f"{self.cluster.name(0)} {self._answer.stop}" if self._answer.stop else ""
 
@@ -156,13 +156,13 @@ class Link:
         return ""
 
     def end(self, ended: Ended) -> None:
-        """Say how the run has ended here: no worker of it is alive."""
+        """Report the outcome of the run here: no worker of it is alive."""
         with self._lock:
             self._beat, self._answer = Beat(ended=ended), Answer(exit_code=self._answer.exit_code)
         self._soon.set()
 
     def await_delivery(self, patience_s: float = _CLOSE_S) -> None:
-        """Wait until place 0 has heard what was said last, for a short while."""
+        """Wait briefly until place 0 has received the last report."""
         until = self._now() + patience_s
         with self._lock:
             beat = self._beat
@@ -208,7 +208,7 @@ class Link:
             raise ProtocolError(f"a {type(answer).__name__} in place of an Answer")
         with self._lock:
             self._trouble, self._delivered = "", beat
-            # What was answered to an older beat is not about the run that is on by now.
+            # The answer to an older beat is not about the current run.
             if beat.run == self._beat.run and beat.ended is self._beat.ended:
                 self._answer = answer
 

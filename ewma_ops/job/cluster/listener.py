@@ -77,7 +77,7 @@ class Listener:
             except OSError:
                 if self._closed.wait(_ACCEPT_AGAIN_S):
                     return
-                continue  # as where no more files may be open at the moment
+                continue  # for example, too many files are open at the moment
             with self._lock:
                 if len(self._connections) >= _MOST_CONNECTIONS:
                     connection.close()

@@ -1,9 +1,9 @@
 """Messages between the launchers of a cluster, and how they are framed on a socket.
 
-Knows frames and their bounds; must not know what follows from a message. The launcher of a place
+Knows frames and their bounds; must not know the consequences of a message. The launcher of a place
 identifies itself once (`Hello`), and then reports its state several times a second (`Beat`); each
-time that of place 0 answers what to do (`Answer`). All of them are states, not steps: whatever was
-missed, the next one says it again.
+time place 0 answers what to do (`Answer`). All messages are states, not steps: the next one repeats
+anything that was missed.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ BEAT_S = 0.25
 LEASE_S = 5.0
 """How long the workers of a place may go on without an answer from place 0."""
 MARGIN_S = 1.0
-"""How much longer place 0 waits before it counts them as ended: killing them takes a moment."""
+"""How much longer place 0 waits before it counts them as ended, because killing them takes time."""
 
 _LENGTH = struct.Struct(">I")
 _LARGEST = 64 << 20
 LARGEST_HELLO = 4 << 20
-"""What is read of a connection before it is known who is at its other end, in bytes."""
+"""Bytes read from a connection before its peer is identified."""
 
 _ExitCode: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
 _Again: TypeAlias = Annotated[str, Meta(pattern="^(new-input|clock|host|)$")]
@@ -63,8 +63,8 @@ class Ended(Struct, frozen=True):
 class Run(Struct, frozen=True):
     """A run of the job that all places are to start.
 
-    ``manifest`` is what its store notes of the job, ``fence`` what its workers write with, if that
-    is for the launcher to say.
+    ``manifest`` is the manifest of its store, ``fence`` the fence that its workers write with, if
+    the launcher made one.
     """
 
     id: str
@@ -73,7 +73,7 @@ class Run(Struct, frozen=True):
 
 
 class Beat(Struct, frozen=True, tag=True):
-    """The state of a place: the run its workers are in, whether they are being stopped, and why."""
+    """The state of a place: the run of its workers, whether they are being stopped, and why."""
 
     run: str = ""
     stopping: str = ""
@@ -81,7 +81,7 @@ class Beat(Struct, frozen=True, tag=True):
 
 
 class Hello(Struct, frozen=True, tag=True):
-    """Who a place is, and what must be the same at all of them.
+    """The identity of a place, and what must be the same at all places.
 
     ``machine`` stays with the recovery directory, whose lock the launcher holds: if the same one
     connects again, its former workers have ended. ``launcher`` names this start of the launcher.
@@ -101,7 +101,7 @@ class Hello(Struct, frozen=True, tag=True):
 
 
 class Answer(Struct, frozen=True, tag=True):
-    """What a place is to do: see a reason of refusal, start a run, stop it, kill it, or exit."""
+    """The orders to a place: accept a refusal, start a run, stop it, kill it, or exit."""
 
     refused: str = ""
     start: Run | None = None
@@ -129,7 +129,7 @@ def receive(connection: socket.socket, largest: int = _LARGEST) -> _Message:
     OSError
         If the connection is gone, or its time-out has passed.
     ProtocolError
-        If it is no message.
+        If it is not a message.
     """
     (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
     if length > largest:

@@ -1,4 +1,4 @@
-"""Why a launcher is refused by place 0: what must be the same on all hosts, and is not.
+"""Why place 0 refuses a launcher: what differs, but must be the same on all hosts.
 
 Knows messages; must not know who is connected.
 """

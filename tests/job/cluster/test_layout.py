@@ -43,9 +43,19 @@ def test_a_pod_finds_the_others_by_its_own_name() -> None:
     ("addresses", "place", "environment", "sentence"),
     [
         ("a:9101", 0, {}, "the cluster has 1 host: name 2 to 256"),
-        ("a;b:9101", 0, {}, "'a' is no address of a host: write host:port"),
-        ("a..b:9101;c:9101", 1, {}, "'a..b:9101' is no address of a host: each part of its name"),
-        (f"{'a' * 64}:1;c:1", 1, {}, "is no address of a host: each part of its name must have 1"),
+        ("a;b:9101", 0, {}, "'a' is not an address of a host: write host:port"),
+        (
+            "a..b:9101;c:9101",
+            1,
+            {},
+            "'a..b:9101' is not an address of a host: each part of its name",
+        ),
+        (
+            f"{'a' * 64}:1;c:1",
+            1,
+            {},
+            "is not an address of a host: each part of its name must have 1",
+        ),
         ("a:0;b:9101", 0, {}, "'a:0': the port must be from 1 to 65533"),
         ("a:65534;b:9101", 0, {}, "'a:65534': the port must be from 1 to 65533"),
         ("a:9101;a:9102", 0, {}, "uses a:9102 twice: the workers of a host listen on the 2 ports"),
