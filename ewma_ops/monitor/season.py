@@ -12,8 +12,8 @@ a line, and a reading at the share a of an hour h counts for both:
 n is how many days, or weeks, ago the hour was last met, and f = 0.9: the profile is learned from
 about 19 of them, each with the same weight at all hours. x' is the reading, clipped as the baseline
 clips it. An inner tracker sees what is left, x - expected, and nothing at all of an hour that was
-met on fewer than `LEAST_PERIODS` days, or weeks. What is left varies by rounding at least, in proportion
-to what was subtracted: to the larger of the two hours, since between them a season may pass 0.
+met on fewer than `LEAST_PERIODS` days, or weeks. What is left varies by rounding at least, in
+proportion to the larger of the two hours: between them a season may pass 0.
 
 The season of an outlook (`stats.season`) has the same phases and weights, but learns what readings
 are off a line, which forecasts need and clipping would hide; a rule has its level in the profile.
