@@ -217,7 +217,7 @@ class _Comparison:
             self._expect_alarms(partition, happened)
             self._reached[partition] = int(runs[-1].offsets[-1]) + 1
             self.found.readings += entered
-            self.found.rejected += len(decoded.rejected) + decoded.taken - entered
+            self.found.rejected += len(decoded.rejected) + decoded.n_readings - entered
         for one in self._written:
             one.look_again()
 

@@ -159,7 +159,7 @@ class Decode:
 
     def _decode(self, runs: list[ConsumerRecords]) -> Iterator[Readings | Addressed]:
         decoded = self._decoder.decode(runs)
-        n, taken, skipped = sum(map(len, runs)), decoded.taken, decoded.skipped
+        n, taken, skipped = sum(map(len, runs)), decoded.n_readings, decoded.skipped
         self._letters.report.add(read=n, readings=taken, skipped=skipped)
         if decoded.skipped:
             _SKIPPED.inc(decoded.skipped)

@@ -41,7 +41,7 @@ class Decoded(NamedTuple):
     clipped: int = 0
 
     @property
-    def taken(self) -> int:
+    def n_readings(self) -> int:
         """How many readings there are, without the tombstones among them."""
         marks = self.readings.tombstones
         return len(self.readings) - (0 if marks is None else int(np.count_nonzero(marks)))

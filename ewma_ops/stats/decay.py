@@ -136,7 +136,7 @@ class Decay:
 
     @property
     def ticks_per_ms(self) -> int:
-        """How many of the units in which gaps are counted are a millisecond: 1, if not told."""
+        """How many of the units in which gaps are counted are a millisecond: 1 by default."""
         return self._ticks_per_ms
 
     def _halflives(self, gap: Any) -> Any:

@@ -95,7 +95,7 @@ class Pending(NamedTuple):
         own = new.rows[at], origins, origins + horizon
         return cls(*own, forecast, lower, upper, new.values[at], no_season, mean[at])
 
-    def taken(self, kept: NDArray[np.bool_]) -> Pending:
+    def take(self, kept: NDArray[np.bool_]) -> Pending:
         """Return some of them."""
         return Pending._make(column[kept] for column in self)
 

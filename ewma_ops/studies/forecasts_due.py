@@ -78,10 +78,10 @@ class ForecastsDue:
         self._pending = [Pending.none() for _ in horizons]
         self._errors = ForecastErrors(len(horizons), with_season=season is not None)
 
-    def take(self, taken: Made) -> None:
+    def take(self, made: Made) -> None:
         """Take readings in, with what is forecast at each."""
-        self._waiting.append(taken)
-        self._waits += len(taken.rows)
+        self._waiting.append(made)
+        self._waits += len(made.rows)
         waits = [_TOGETHER, len(self._past.rows), *(len(one.rows) for one in self._pending)]
         if self._waits >= max(waits):
             self._flush()
@@ -132,7 +132,7 @@ class ForecastsDue:
         clocks = number if times is None else times
         series = segments.series
         newest = Clocked(series, self._clock[series], self._value[series])
-        newest = newest.taken(self._seen[series] > 0)
+        newest = newest.take(self._seen[series] > 0)
         before = segments.before(clocks, self._clock)
         last = segments.before(values, self._value)
         self._errors.scale(segments, np.where(number > 0, np.abs(values - last), np.nan))
@@ -161,7 +161,7 @@ class ForecastsDue:
         length = self._season.ahead
         back = -(-horizon.ahead // length) * length - horizon.ahead
         own = np.isin(self._past.rows, new.rows)
-        past = self._past.taken(own).followed_by(new)
+        past = self._past.take(own).followed_by(new)
         rows, moments = new.rows[origins], new.clocks[origins] - back
         reach = 0
         if self._by_time:
@@ -175,16 +175,16 @@ class ForecastsDue:
         length = self._season.ahead
         if self._by_time:
             window = max(length // _PER_SEASON, 1)
-            new = new.taken(new.clocks // window != before // window)
+            new = new.take(new.clocks // window != before // window)
         past = self._past.followed_by(new)
         since = self._clock[past.rows] - length - length // _REACH
-        self._past = past.taken(past.clocks >= since)
+        self._past = past.take(past.clocks >= since)
 
     def _settle(self, i: int, readings: Clocked, pending: Pending) -> None:
         """Compare forecasts whose moment has come; the others wait."""
         due = pending.due <= self._clock[pending.rows]
-        self._pending[i] = pending.taken(~due)
-        come = pending.taken(due)
+        self._pending[i] = pending.take(~due)
+        come = pending.take(due)
         reach = self._reach(self._horizons[i])
         values = readings.nearest(come.rows, come.due, come.origins + 1, reach)
         self._errors.take(i, come, values)

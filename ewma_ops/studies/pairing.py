@@ -29,7 +29,7 @@ class Clocked(NamedTuple):
         """Return no readings."""
         return cls(np.empty(0, np.intp), np.empty(0, np.int64), np.empty(0))
 
-    def taken(self, kept: NDArray[np.bool_]) -> Clocked:
+    def take(self, kept: NDArray[np.bool_]) -> Clocked:
         """Return some of them."""
         return Clocked(self.rows[kept], self.clocks[kept], self.values[kept])
 

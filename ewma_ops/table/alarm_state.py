@@ -240,7 +240,7 @@ class AlarmState:
         """
         if other is not None:
             new = np.flatnonzero(rows >= known)
-            self.load(other.taken(new), rows[new])
+            self.load(other.dump(new), rows[new])
         for row in rows[rows < known].tolist():
             self.forget(row)
 
@@ -254,7 +254,7 @@ class AlarmState:
         }
         return np.fromiter(rows, np.intp, len(rows))
 
-    def taken(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    def dump(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
         """Return a copy of the state of some rows, by name."""
         found: dict[str, NDArray[Any]] = {}
         for part in self.kept:
@@ -272,7 +272,7 @@ class AlarmState:
         return found
 
     def load(self, state: Mapping[str, NDArray[Any]], rows: NDArray[np.intp]) -> None:
-        """Put the state that :meth:`taken` gave into rows."""
+        """Put the state that :meth:`dump` gave into rows."""
         self.changes += 1
         for part in self.kept:
             for name, column in part.named():

@@ -267,7 +267,7 @@ class SeriesState:
         if self._alarms is None:
             return snapshot
         state = self._alarms.state
-        return snapshot._replace(rules=state.rules.fingerprint(), alarms=state.taken(where))
+        return snapshot._replace(rules=state.rules.fingerprint(), alarms=state.dump(where))
 
     def absorb(self, snapshot: TableSnapshot) -> None:
         """Add the series of a snapshot, none of which may be in the table yet.

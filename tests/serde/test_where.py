@@ -80,7 +80,11 @@ def test_tombstones(monkeypatch: pytest.MonkeyPatch, *, column: bool) -> None:
     letters = decode(good, None, good, column=column)
     assert [one.cause for one in letters.rejected] == ["tombstone"]
     forgetting = decode(good, None, good, tombstones="forget", column=column)
-    assert (forgetting.kept.tolist(), forgetting.skipped, forgetting.taken) == ([0, 1, 2], 1, 2)
+    assert (forgetting.kept.tolist(), forgetting.skipped, forgetting.n_readings) == (
+        [0, 1, 2],
+        1,
+        2,
+    )
     marks = forgetting.readings.tombstones
     assert marks is not None
     assert marks.tolist() == [False, True, False]
