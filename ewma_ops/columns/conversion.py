@@ -17,8 +17,12 @@ from ewma_ops.errors import ReadingError
 __all__ = ["refuse_beyond", "to_column"]
 
 
-def to_column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:
-    """Return a column, float64[n] or int64[n]; values also [n, k], in Fortran order.
+def to_column(
+    values: object, dtype: type[Any], name: str, *, of_values: bool = False
+) -> NDArray[Any]:
+    """Return a column, float64[n] or int64[n].
+
+    ``of_values``: ``None`` is NaN, and there may be k fields, [n, k], in Fortran order.
 
     Raises
     ------
@@ -30,21 +34,21 @@ def to_column(values: object, dtype: type[Any], name: str) -> NDArray[Any]:
         if column.dtype.kind in "iuf":
             column = column.astype(dtype, casting="same_kind" if column.size else "unsafe")
         else:
-            column = _numbers(column, dtype, name)
+            column = _numbers(column, dtype, nulls=of_values)
     except (TypeError, ValueError, OverflowError) as error:
         raise ReadingError(f"{name} must be numbers: {error}") from None
-    if column.ndim != 1 and not (name == "values" and column.ndim == 2):
+    if column.ndim != 1 and not (of_values and column.ndim == 2):
         raise ReadingError(f"{name} must be one-dimensional, not of shape {column.shape}")
     return column if column.ndim == 1 else np.asfortranarray(column)
 
 
-def _numbers(column: NDArray[Any], dtype: type[Any], name: str) -> NDArray[Any]:
-    flat = [_number(value, name) for value in column.ravel().tolist()]
+def _numbers(column: NDArray[Any], dtype: type[Any], *, nulls: bool) -> NDArray[Any]:
+    flat = [_number(value, nulls=nulls) for value in column.ravel().tolist()]
     return np.array(flat, dtype).reshape(column.shape)
 
 
-def _number(value: object, name: str) -> object:
-    if value is None and name == "values":
+def _number(value: object, *, nulls: bool) -> object:
+    if value is None and nulls:
         return np.nan
     if isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
         return value

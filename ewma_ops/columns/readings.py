@@ -214,7 +214,7 @@ class Readings:
         ids = list(series_ids)
         if not set(map(type, ids)) <= {str}:
             raise ReadingError("series ids must be str; convert them, for example with str()")
-        column = to_column(values, np.float64, "values")
+        column = to_column(values, np.float64, "values", of_values=True)
         times = None if times_ms is None else to_column(times_ms, np.int64, "times_ms")
         weight_column = None if weights is None else to_column(weights, np.float64, "weights")
         optional = [part for part in (times, weight_column) if part is not None]
