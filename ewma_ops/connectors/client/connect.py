@@ -59,7 +59,6 @@ __all__ = [
     "connect_producer",
     "connect_reader",
     "positions",
-    "refreshed_at",
     "to_ewma_error",
     "topic_settings",
     "translating_errors",
@@ -320,11 +319,6 @@ def _serve_by_caller(consumer: KafkaConsumer) -> None:
     """Let the thread that polls serve the sockets, so that it waits for no other thread."""
     consumer._net.stop()
     consumer._net.wakeup = lambda: None  # the thread that asks for something serves it too
-
-
-def refreshed_at(client: KafkaConsumer) -> float:
-    """Return when the client last got its topics' metadata, in seconds of some clock."""
-    return float(client._cluster._last_successful_refresh_ms) / 1000
 
 
 def view_of(client: KafkaConsumer | KafkaProducer, topic: str) -> TopicView:

@@ -36,6 +36,7 @@ __all__ = [
     "Selector",
     "net_client",
     "receiver",
+    "refreshed_at",
     "token_provider",
     "write_at_once",
 ]
@@ -157,6 +158,12 @@ def token_provider(
             return extensions()
 
     return TokenProvider()
+
+
+def refreshed_at(consumer: KafkaConsumer) -> float:
+    """Return when a consumer last got its topics' metadata, in seconds of some clock."""
+    at_ms: float = consumer._cluster._last_successful_refresh_ms
+    return at_ms / 1000
 
 
 def _read_secrets_again(config: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from ewma_ops.connectors.client.frames import (
     kafka_fetched,
     read_fetched,
 )
+from ewma_ops.connectors.client.network import refreshed_at
 from ewma_ops.errors import CorruptBatch
 from ewma_ops.wire.batch import Columns, decode_batches
 from ewma_ops.wire.layout import MAGIC, MAGIC_AT
@@ -65,7 +66,7 @@ class Polling:
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer = ref(consumer)
         self._fetcher, self._net = consumer._fetcher, consumer._net
-        self._cluster, self._subscription = consumer._cluster, consumer._subscription
+        self._subscription = consumer._subscription
         self._committed = consumer.config["isolation_level"] == "read_committed"
         self._check_crcs = consumer.config["check_crcs"]
         self._upkeep_at = 0.0
@@ -90,7 +91,7 @@ class Polling:
                 # The next fetch is sent at the next call: by then several records have gathered,
                 # and it brings all of them at once.
                 records = self._drain()
-            elif now >= self._upkeep_at or self._refreshed_at != self._refreshed():
+            elif now >= self._upkeep_at or self._refreshed_at != refreshed_at(self._consumer()):
                 records = self._keep_up(now)
             else:
                 records = self._go_on()
@@ -110,13 +111,13 @@ class Polling:
 
     def _keep_up(self, now: float) -> dict[Any, list[Any]]:
         """Do the housekeeping of ``KafkaConsumer._poll_once``."""
-        refreshed = self._refreshed()
+        consumer = self._consumer()
+        assert consumer is not None  # its caller polls
+        refreshed = refreshed_at(consumer)
         self._locate()
         if refreshed != self._refreshed_at:
             self._anew = set(self._asked)
         self._upkeep_at, self._refreshed_at = now + _UPKEEP_S, refreshed
-        consumer = self._consumer()
-        assert consumer is not None  # its caller polls
         if not consumer._coordinator.poll(timeout_ms=0):
             return {}
         consumer._refresh_committed_offsets(timeout_ms=0)
@@ -150,10 +151,6 @@ class Polling:
         where = self._fetcher._select_read_replica
         self._nodes = {tp: where(tp) for tp in self._subscription.assignment}
         self._asked, self._readers = set(self._nodes.values()), None
-
-    def _refreshed(self) -> float:
-        at: float = self._cluster._last_successful_refresh_ms
-        return at
 
     def _fetch(self) -> None:
         """Send what ``Fetcher.send_fetches`` would, without a coroutine for it."""

@@ -19,11 +19,11 @@ from ewma_ops.connectors.client.connect import (
     close_consumer,
     connect_consumer,
     positions,
-    refreshed_at,
     to_ewma_error,
     view_of,
 )
 from ewma_ops.connectors.client.exchange import answers_shortly, poll
+from ewma_ops.connectors.client.network import refreshed_at
 from ewma_ops.connectors.client.topics import TopicWatch, describe_topics
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.source.commits import Commits
