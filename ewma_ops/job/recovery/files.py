@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ewma_ops.job.recovery.lock import PRIVATE_FILE
 
-__all__ = ["replace_file", "sync_directory"]
+__all__ = ["replace_file", "sync_path"]
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -28,11 +28,11 @@ def replace_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    sync_directory(path.parent)
+    sync_path(path.parent)
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
+def sync_path(path: Path) -> None:
+    """Make a file durable, or the names in a directory."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

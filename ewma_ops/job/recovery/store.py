@@ -18,7 +18,7 @@ from bytewax.recovery import init_db_dir
 
 from ewma_ops.errors import StateError
 from ewma_ops.job.recovery.faults import named_errors, shortage
-from ewma_ops.job.recovery.files import sync_directory
+from ewma_ops.job.recovery.files import sync_path
 from ewma_ops.job.recovery.lock import PRIVATE_DIRECTORY, PRIVATE_FILE, lock_directory
 from ewma_ops.job.recovery.manifest import (
     MANIFEST,
@@ -174,9 +174,9 @@ class RecoveryStore:
         for path in part_files(draft):
             path.chmod(PRIVATE_FILE)  # SQLite gives the same to the logs beside it
         widen_pages(draft)
-        sync_directory(draft)
+        sync_path(draft)
         draft.rename(self.parts)
-        sync_directory(self.directory)
+        sync_path(self.directory)
 
 
 def _claim(
