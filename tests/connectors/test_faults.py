@@ -92,15 +92,19 @@ def test_an_acknowledgement_lost_with_its_client(runs: Runs, proxy: Proxy) -> No
     assert written(runs, 20) == values(0, 20)
 
 
+@pytest.mark.parametrize("by_launcher", [False, True], ids=["by sinks", "by their launcher"])
 def test_an_append_of_the_dead_within_the_settle_time(
-    runs: Runs, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, *, by_launcher: bool
 ) -> None:
+    """That counts from an answer to whoever asked when they were dead."""
     monkeypatch.setattr("ewma_ops.connectors.sink.readback.QUIET_S", 1.0)
     dead = runs.begin(None)
     hold_back(dead, proxy)
     runs.kill(dead)
     threading.Timer(0.5, proxy.release).start()
-    heir = runs.begin(None)
+    client = {"bootstrap_servers": proxy.address}
+    answered_at = readback.leaders_answered(client, {runs.topic: 1}) if by_launcher else None
+    heir = runs.begin(None, answered_at)
     heir.write_batch([made(0, 12)])
     heir.snapshot()
     assert written(runs, 12) == values(0, 12)

@@ -48,9 +48,12 @@ class Runs:
         self.bootstrap, self.topic, self.delivery = bootstrap, topic, delivery
         self.parts: list[Any] = []
 
-    def begin(self, state: LedgerState | bytes | None, **options: Any) -> Any:
+    def begin(
+        self, state: LedgerState | bytes | None, answered_at: float | None = None, **options: Any
+    ) -> Any:
         client = {"bootstrap_servers": self.bootstrap, **options}
-        sink = KafkaSink(client, self.topic, delivery=self.delivery, job="job")
+        given: dict[str, Any] = {"delivery": self.delivery, "answered_at": answered_at}
+        sink = KafkaSink(client, self.topic, job="job", **given)
         assert KEY in sink.list_parts()
         self.parts.append(
             sink.build_part("out", KEY, state.sealed() if isinstance(state, LedgerState) else state)
