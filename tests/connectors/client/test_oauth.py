@@ -24,8 +24,11 @@ OAUTH = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "OAUTHBEARER"}
 
 
 def unsecured_token(lifetime_s: float = 3600.0) -> str:
-    """Return a token that Kafka's own unsecured validator takes."""
-    now = time.time()
+    """Return a token that Kafka's own unsecured validator takes.
+
+    It counts milliseconds: to it, a token of the same one with a fraction is of the future.
+    """
+    now = int(time.time())
     claims = {"sub": "smoother", "iat": now, "exp": now + lifetime_s}
     parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
