@@ -6,6 +6,7 @@ Knows columns and colours; must not know what is shown.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Container, Sequence
 from typing import Literal, TextIO
 
@@ -43,7 +44,7 @@ def table(
     rows
         A cell for each head.
     width
-        Characters of a line, at most.
+        Cells of a line, at most: wide characters, such as those of Chinese, take two.
     right
         Places of columns that are aligned to the right.
 
@@ -53,7 +54,7 @@ def table(
     ['field  n  example', 'time   5  2023-11-14T22…']
     """
     every = [heads, *rows]
-    widths = [max(len(row[place]) for row in every) for place in range(len(heads))]
+    widths = [max(_cells(row[place]) for row in every) for place in range(len(heads))]
     for place in reversed(range(len(heads))):
         over = sum(widths) + _GAP * (len(heads) - 1) - width
         if over > 0 and place not in right:
@@ -61,8 +62,23 @@ def table(
     lines = []
     for row in every:
         cells = [
-            cell.rjust(size) if place in right else cut(cell, size).ljust(size)
+            cell.rjust(size) if place in right else _fitted(cell, size)
             for place, (cell, size) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append((" " * _GAP).join(cells).rstrip())
     return lines
+
+
+def _cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    drawn = (one for one in text if unicodedata.category(one) not in ("Mn", "Me", "Cf"))
+    return sum(1 + (unicodedata.east_asian_width(one) in "WF") for one in drawn)
+
+
+def _fitted(text: str, size: int) -> str:
+    text = cut(text, size)
+    while (cells := _cells(text)) > size:
+        text = f"{text.rstrip('…')[:-1]}…"
+    return text + " " * (size - cells)

@@ -6,6 +6,7 @@ Knows the arguments and what is printed; must not know how a page is served.
 from __future__ import annotations
 
 import argparse
+import difflib
 import gc
 import importlib.util
 import os
@@ -15,7 +16,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ewma_ops.columns.ticks import shown_duration
 from ewma_ops.commands.arguments import Commands, duration, whole
+from ewma_ops.commands.terminal import painted
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.job.allocator import return_freed_memory
 from ewma_ops.lazy import importing
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from ewma_ops.settings.bind import Bind
     from ewma_ops.settings.model import Settings
     from ewma_ops.watch.server import Watching
-    from ewma_ops.watch.view import Looks, View
+    from ewma_ops.watch.view import Looker, Looks, View
 
 __all__ = ["add_command"]
 
@@ -217,6 +220,17 @@ def _print(looker: Looks, view: View) -> None:
         print(f"and {found['matched'] - len(found['ids']):,} more")
 
 
+def _no_such_series(series_id: str, looker: Looker, history_s: float) -> ConfigError:
+    from ewma_ops.watch.view import View
+
+    near = difflib.get_close_matches(series_id, looker.table(View(rows=_MOST_ROWS))["ids"], 1)
+    fix = f"did you mean {near[0]!r}? Or" if near else "correct the name, or"
+    return ConfigError(
+        f"no event of series {series_id!r} within {shown_duration(1000 * history_s)}: {fix} "
+        "give a longer --history"
+    )
+
+
 def _plot(options: argparse.Namespace) -> int:
     with importing():
         from ewma_ops.settings.load import load
@@ -239,17 +253,16 @@ def _plot(options: argparse.Namespace) -> int:
         while True:
             charts = looker.charts(view)
             if unknown := [one["id"] for one in charts if not one["known"]]:
-                raise ConfigError(
-                    f"no event of series {unknown[0]!r} within {history_s:g} s: correct the name, "
-                    "or give a longer --history"
-                )
+                raise _no_such_series(unknown[0], looker, history_s)
             if all(one["is_read"] for one in charts):
                 break
             time.sleep(_LOOK_S)
         measure = about(settings, options.config, history_s)["measures"][0]
     title = ", ".join(asked)
     if target.suffix == ".png":
-        as_png(charts, measure, title, target)
+        if not as_png(charts, measure, title, target):
+            message = "the font of the picture lacks characters of the ids: a .html file has them"
+            print(painted(f"warning: {message}", "yellow", sys.stderr), file=sys.stderr)
     else:
         try:
             target.write_text(as_html(charts, measure, title), encoding="utf-8")

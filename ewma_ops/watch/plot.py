@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import warnings
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -46,8 +47,8 @@ def as_html(charts: list[dict[str, Any]], measure: dict[str, Any], title: str) -
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)
 
 
-def as_png(charts: list[dict[str, Any]], measure: dict[str, Any], title: str, target: Path) -> None:
-    """Draw charts into a PNG.
+def as_png(charts: list[dict[str, Any]], measure: dict[str, Any], title: str, target: Path) -> bool:
+    """Draw charts into a PNG; return whether the font has all characters of the ids.
 
     Raises
     ------
@@ -85,13 +86,27 @@ def as_png(charts: list[dict[str, Any]], measure: dict[str, Any], title: str, ta
         _draw_forecasts(axes, charts[0], measure["outlook"])
     if len(charts) == 1:
         _mark(axes, charts[0])
+    _show_times(axes)
     axes.set_title(_label(title))
     axes.grid(color="#dde2e8")
     axes.legend()
-    try:
-        figure.savefig(target)
-    except OSError as error:
-        raise ConfigError(f"cannot write {target}: {error.strerror}") from None
+    with warnings.catch_warnings(record=True) as lacking:
+        warnings.simplefilter("always")
+        try:
+            figure.savefig(target)
+        except OSError as error:
+            raise ConfigError(f"cannot write {target}: {error.strerror}") from None
+    return not any("missing from font" in str(one.message) for one in lacking)
+
+
+def _show_times(axes: Any) -> None:
+    """Write the day and UTC once, below the hours."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    places = AutoDateLocator()
+    axes.xaxis.set_major_locator(places)
+    once = ["UTC", "%Y UTC", "%b %Y UTC", "%d %b %Y UTC", "%d %b %Y UTC", "%d %b %Y %H:%M UTC"]
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(places, offset_formats=once))
 
 
 def _moments(seconds: Sequence[float]) -> Any:

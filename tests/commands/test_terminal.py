@@ -36,6 +36,12 @@ def test_a_table_fits(rows: list[list[str]]) -> None:
         assert max(map(len, lines)) <= 40
 
 
+def test_wide_characters_take_two_cells() -> None:
+    lines = table(["series", "n"], [["日本", "1"], ["e\u0301a", "2"], ["日本日本", "3"]], 9, {1})
+    assert lines == ["series    n", "日本      1", "e\u0301a        2", "日本日本  3"]
+    assert table(["s"], [["日本日本日本"]], 8) == ["s", "日本日…"]
+
+
 def test_what_is_cut_is_the_last_column_first() -> None:
     row = ["value", "sensor.temperature", "10", '{"a": "long"}']
     assert table(["field", "path", "found", "example"], [row], 44, {2})[1] == (

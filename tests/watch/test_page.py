@@ -274,7 +274,7 @@ def test_an_alarm_turns_its_row_and_tells_what_was_expected(shown: Shown) -> Non
     assert state.get_attribute("data-kind") == "alarm high"
     page.locator("#extra").get_by_text("expected 20.0 <b>").wait_for()
     page.locator("#extra").get_by_text("designed for 1 per 1000 readings").wait_for()
-    page.locator("#legend", has_text="alarm, on now").wait_for()
+    page.locator("#legend", has_text="1 on now").wait_for()
     page.locator("[data-only=alarm]").click()
     page.locator("#range", has_text=re.compile("1.1 of 1 that match")).wait_for()
     page.keyboard.press("a")

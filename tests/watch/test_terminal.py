@@ -84,6 +84,29 @@ def test_the_title_of_a_picture_is_its_text(
 
 
 @pytest.mark.slow
+def test_a_picture_has_the_day_and_says_what_its_font_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[str] = []
+
+    save = Figure.savefig
+
+    def kept(figure: Figure, target: Path) -> None:
+        save(figure, target)
+        drawn.append(figure.axes[0].xaxis.get_offset_text().get_text())
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    chart: dict[str, Any] = {"id": "a", "x": [1.7e9 + i for i in range(9)]}
+    chart |= {name: [1.0] * 9 for name in ("value", "average", "lower", "upper")}
+    measure = {"average": "ewma", "band": ""}
+    assert as_png([chart], measure, "a", tmp_path / "a.png")
+    assert not as_png([chart], measure, "日本", tmp_path / "b.png")
+    assert drawn == ["14 Nov 2023 22:13 UTC"] * 2
+
+
+@pytest.mark.slow
 def test_a_picture_marks_alarms_and_late_readings(tmp_path: Path) -> None:
     chart: dict[str, Any] = {"id": "a", "x": [1.7e9 + i for i in range(9)]}
     chart |= {name: [1.0] * 9 for name in ("value", "average", "lower", "upper")}
@@ -222,7 +245,7 @@ def test_once_and_plot_read_the_topics_of_a_job(embedded: str, tmp_path: Path) -
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     done = ewma("plot", str(job.path), "--series", "kichen")
     assert done.returncode == 2
-    assert "no event of series 'kichen'" in done.stderr
+    assert "no event of series 'kichen' within 1 h: did you mean 'kitchen'?" in done.stderr
 
 
 def _data(page: Path) -> Any:

@@ -308,7 +308,10 @@ export class Chart {
       for (const more of this.extra) entries.push([more.colour.slice(2), more.name, number(more.values[at], digits)]);
       if (measure.band) entries.push(["band", measure.band, (one.lower[at] ?? null) === null ? "–" : `${number(one.lower[at], digits)} … ${number(one.upper[at], digits)}`]);
       if (hasForecasts(one)) entries.push(...legendAhead(one, measure.outlook, index ?? null));
-      if (one.alarms?.length) entries.push(["alarm", one.alarms.some((each) => each.end === null) ? "alarm, on now" : "alarms", String(one.alarms.length)]);
+      if (one.alarms?.length) {
+        const on = one.alarms.filter((each) => each.end === null).length;
+        entries.push(["alarm", "alarms", on ? `${one.alarms.length}, ${on} on now` : String(one.alarms.length)]);
+      }
       if (one.late) entries.push(["late", "late or corrected", whole(one.late)]);
       if (one.settled_from !== null) entries.push(["settling", "settling", ""]);
       if (index !== null && index !== undefined) entries.push(["", "at", moment(one.x[at] ?? ahead(one).x[at - one.x.length])]);

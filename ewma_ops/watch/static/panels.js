@@ -22,7 +22,7 @@ export function letters(count, causes, topic) {
     element("p", {}, `The newest, of ${one.place}, ${moment(one.at / 1000)} UTC: ${plain(one.detail, 500)}`),
     element("pre", {}, one.payload === null ? "null (a tombstone)" : plain(one.payload, 400) || "(empty)"),
   ]);
-  const hint = element("p", {}, "ewma redrive sends letters back to the input once their cause is mended.");
+  const hint = element("p", {}, "ewma redrive sends letters back to the input once their cause is fixed.");
   open(`Dead letters: ${whole(count)}`, ...found, hint);
 }
 
