@@ -147,6 +147,10 @@ def _described(settings: Settings) -> Iterator[tuple[str, str]]:
         yield line[:13].strip(), line[13:]
 
 
+def _partitions(count: int) -> str:
+    return f"{count} partition{'' if count == 1 else 's'}"
+
+
 def _check_topics(
     settings: Settings, findings: _Findings, wait_s: float, *, create_topics: bool
 ) -> InputTopics:
@@ -155,7 +159,7 @@ def _check_topics(
     partitions = max(counts.values())
     findings.say()
     for topic, count in counts.items():
-        findings.say(f"{topic}: {count} partitions")
+        findings.say(f"{topic}: {_partitions(count)}")
     written = [settings.output.topic, settings.dead_letters.topic]
     if settings.alarms is not None:
         written.append(settings.alarms.topic)
@@ -163,7 +167,7 @@ def _check_topics(
         if create_topics:
             create_topic(settings.kafka, topic, partitions)
         counts[topic] = partition_count(settings.kafka, topic)
-        findings.say(f"{topic}: {counts[topic]} partitions")
+        findings.say(f"{topic}: {_partitions(counts[topic])}")
     findings.document["partitions"] = counts
     _, why = letters_cut(settings)
     if why:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from ewma_ops import __version__
 from ewma_ops.commands import design, looking_back, plan, watch
 from ewma_ops.commands.arguments import Commands, moment, seconds, whole
+from ewma_ops.commands.terminal import escape_unwritable
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.log import configured, print_line
 from ewma_ops.job.relay import relayed_stderr
@@ -30,7 +32,17 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    escape_unwritable()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser, names = _declared()
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
+    if not given[0].startswith("-") and given[0] not in names:
+        near = difflib.get_close_matches(given[0], names, 1)
+        fix = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+        parser.error(f"there is no command {given[0]!r}; {fix}")
+    options = parser.parse_args(given)
     with contextlib.ExitStack() as options.stack:  # what a command opens, until errors are reported
         return _carried_out(options)
 
@@ -61,6 +73,11 @@ def _complain(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    return _declared()[0]
+
+
+def _declared() -> tuple[argparse.ArgumentParser, list[str]]:
+    """Return the parser, and the names of the commands."""
     parser = argparse.ArgumentParser(
         prog="ewma",
         description="Exponentially weighted statistics of Kafka topics, on Bytewax.",
@@ -87,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     feed.add_argument("--topic", default="readings")
     feed.add_argument("--forever", action="store_true", help="continue with synthetic ticks")
     feed.set_defaults(command=_feed)
-    return parser
+    return parser, [*commands.choices]
 
 
 def _add_init(commands: Commands) -> None:

@@ -5,20 +5,37 @@ Knows columns and colours; must not know what is shown.
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
+import sys
 import unicodedata
 from collections.abc import Container, Sequence
 from typing import Literal, TextIO
 
 from ewma_ops.job.showing import cut
 
-__all__ = ["painted", "table"]
+__all__ = ["escape_unwritable", "painted", "table"]
 
 _GAP = 2
 _NARROWEST = 8
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 Colour = Literal["red", "green", "yellow", "bold", "dim"]
+
+
+def escape_unwritable() -> None:
+    """Have characters that the encoding of the output lacks written as escapes of JSON."""
+
+    def escaped(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+    codecs.register_error("ewma-escaped", escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="ewma-escaped")
 
 
 def painted(text: str, colour: Colour, stream: TextIO) -> str:

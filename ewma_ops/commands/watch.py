@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ewma_ops.columns.ticks import shown_duration
 from ewma_ops.commands.arguments import Commands, duration, whole
 from ewma_ops.commands.terminal import painted
 from ewma_ops.errors import BrokerError, ConfigError
@@ -196,12 +195,14 @@ def _look(looker: Looks, name: str, view: View, *, once: bool) -> None:
 
 def _wait(watched: Watching) -> None:
     """Wait until everything that was there is read."""
+    from ewma_ops.watch.status import NO_TOPIC
+
     status = watched.status
     while not status.is_caught_up:
         if status.trouble:
             raise BrokerError(status.trouble)
         if status.is_missing:
-            raise BrokerError("the output topic does not exist yet: start the flow")
+            raise BrokerError(NO_TOPIC)
         time.sleep(_LOOK_S)
 
 
@@ -221,6 +222,7 @@ def _print(looker: Looks, view: View) -> None:
 
 
 def _no_such_series(series_id: str, looker: Looker, history_s: float) -> ConfigError:
+    from ewma_ops.columns.ticks import shown_duration
     from ewma_ops.watch.view import View
 
     near = difflib.get_close_matches(series_id, looker.table(View(rows=_MOST_ROWS))["ids"], 1)

@@ -298,7 +298,7 @@ class _Fields:
 
     def _id(self, time: str | None) -> str | None:
         keyed = any(key for run in self._runs for key in run.keys)
-        texts = [path for path in self._paths if path != time and self._are_ids(path)]
+        texts = [path for path in self._paths if path != time and self._are_ids(path, keyed=keyed)]
         if self._format == "line":
             return next((path for path in texts if path.startswith("tags.")), "measurement")
         named = _best(texts, _IDS)
@@ -309,14 +309,11 @@ class _Fields:
     def _is_everywhere(self, path: str | None) -> bool:
         return path is not None and len(self._there(path)) == self._n
 
-    def _are_ids(self, path: str) -> bool:
-        values = self._there(path)
-        if not values or len(values) < self._n:
-            return False
-        if all(isinstance(value, str) for value in values):
-            return not any(map(_is_number, values)) and all(0 < len(v) <= 200 for v in values)
+    def _are_ids(self, path: str, *, keyed: bool) -> bool:
+        """Return whether all values are ids, or nearly all where the name is one of an id."""
         named = _IDS.fullmatch(_last(path)) is not None
-        return named and all(type(value) is int for value in values)
+        fit = sum(_is_id(value, named=named) for value in self._there(path))
+        return fit > 0 and (10 * fit >= 9 * self._n if named and not keyed else fit == self._n)
 
     def _value(self, taken: set[str]) -> str | None:
         numbers = [
@@ -345,6 +342,12 @@ class _Fields:
         if missing:
             keys["missing_values"] = missing
             self._draft.notes["missing_values"] = "words that were found in place of a number"
+
+
+def _is_id(value: object, *, named: bool) -> bool:
+    if isinstance(value, str):
+        return 0 < len(value) <= 200 and (not _is_number(value) or (named and value.isdigit()))
+    return named and type(value) is int
 
 
 def _is_number(value: object) -> bool:

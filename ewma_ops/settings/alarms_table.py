@@ -25,6 +25,7 @@ from ewma_ops.settings.tables import (
     refuse_unknown_keys,
     suggestion,
 )
+from ewma_ops.stats.checks import refused_word
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
@@ -165,13 +166,11 @@ def _kind(name: str, table: Mapping[str, Any], mistakes: list[str]) -> type[Rule
     written = table.get("kind", name)
     if isinstance(written, str) and written in KINDS:
         return KINDS[written]
-    known = ", ".join(KINDS)
     if "kind" in table:
-        mistakes.append(
-            f"alarms.{name}.kind = {show_value('kind', written)} must be one of {known}"
-        )
+        why = refused_word(written, [*KINDS])
+        mistakes.append(f"alarms.{name}.kind = {show_value('kind', written)}: {why}")
     else:
-        mistakes.append(f"alarms.{name} has no kind; add kind, one of {known}")
+        mistakes.append(f"alarms.{name} has no kind; add kind, one of {', '.join(KINDS)}")
     return None
 
 
@@ -324,7 +323,13 @@ def _as_decay(
         named = dict(smoothing_set.smoothings).get(value)
         if isinstance(named, Smoothing):
             return named.decay
-        mistakes.append(f'{name} = "{value}" is not the name of a smoothing with one decay')
+        names = [name for name, one in smoothing_set.smoothings if isinstance(one, Smoothing)]
+        words = [*filter(None, names), *(["outlook"] if of_baseline else [])]
+        why = refused_word(value, words) if words else "there is no smoothing with a name"
+        mistakes.append(
+            f'{name} = "{value}": {why}; or give one parameter of a decay, such as '
+            '{ halflife = "1h" }'
+        )
     elif isinstance(value, dict):
         kind = _BASELINES.get(frozenset(value), Decay) if of_baseline else Decay
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta
@@ -132,7 +132,24 @@ def _read(key: str, written: object, mistakes: list[str]) -> object:
         mistakes.append(f"kafka.{refused}")
         return None
     try:
-        return convert(value, type=kind)
+        found = convert(value, type=kind)
+        if key == "bootstrap_servers" and (refused := _refused_port(found)):
+            mistakes.append(f"kafka.{key} = {shown(key, written)}: {refused}")
+            return None
+        return found
     except msgspec.ValidationError:
         mistakes.append(f"kafka.{key} = {shown(key, written)} must be {bound}")
         return None
+
+
+def _refused_port(servers: object) -> str | None:
+    """Return what is wrong with the port of a server, where it has one."""
+    for server in servers.split(",") if isinstance(servers, str) else cast("list[str]", servers):
+        host, colon, port = server.strip().rpartition(":")
+        if colon and not host.endswith(":") and "]" not in port and not _is_port(port):
+            return f"the port {port!r} must be a whole number from 1 to 65535, such as 9092"
+    return None
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535

@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from ewma_ops.errors import ConfigError
+from ewma_ops.stats.checks import refused_word
 from ewma_ops.stats.composites import COMPOSITES, Composite, macd
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
@@ -150,8 +151,8 @@ def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> Smoothin
     if composite is None:
         return _read_smoothing(name, values, mistakes)
     if not isinstance(composite, str) or composite not in COMPOSITES:
-        known = ", ".join(COMPOSITES)
-        mistakes.append(f"{name}.composite is {composite!r}: it must be one of {known}")
+        why = refused_word(composite, [*COMPOSITES])
+        mistakes.append(f"{name}.composite is {composite!r}: {why}")
         return None
     decays = [key for key in _DECAYS if key in values]
     if composite == "macd" and decays:

@@ -60,7 +60,7 @@ def read_smooth(
     if smoothings is None or input_ is None:
         return None
     paths = (input_.value,) if isinstance(input_.value, str) else input_.value
-    fields = [parse_path(path).name for path in paths]
+    fields = [parse_path(path).name for path in dict.fromkeys(paths)]  # twice: said of [input]
     try:
         smoothing_set = SmoothingSet.of(smoothings, fields, values.get("forget_after"), input_.tick)
     except ConfigError as error:

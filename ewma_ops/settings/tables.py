@@ -6,6 +6,7 @@ Knows the keys of every table and how to suggest one; must not know what keys me
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
@@ -160,7 +161,15 @@ def read_value(
     except PathError as error:
         mistakes.append(f"{name}.{key}: {error}")
     except (msgspec.ValidationError, ValueError, OverflowError):
-        mistakes.append(f"{name}.{key} = {show_value(key, values[key])} must be {bound}")
+        must_be = f"must be {bound}{_meant(values[key], bound or '')}"
+        mistakes.append(f"{name}.{key} = {show_value(key, values[key])} {must_be}")
+
+
+def _meant(value: object, bound: str) -> str:
+    """Suggest the nearest of the words in quotes, where these are all that is possible."""
+    words = [] if "such as" in bound else re.findall(r'"([^":]+)"', bound)
+    near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
+    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def _home(key: str) -> str:

@@ -32,6 +32,8 @@ def parse_file(path: Path | str) -> dict[str, Any]:
         text = _text(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; give the path of a TOML file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a directory; give the path of a TOML file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ Knows words and numbers; must not know what an option is for.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -12,7 +13,7 @@ from typing import Any
 
 from ewma_ops.errors import ConfigError
 
-__all__ = ["number", "one_of", "whole"]
+__all__ = ["number", "one_of", "refused_word", "whole"]
 
 
 def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -24,7 +25,22 @@ def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
         Naming the allowed words; the other checks name their bound.
     """
     if not isinstance(value, str) or value not in allowed:
-        raise ConfigError(f"{name} is {value!r}: it must be one of {', '.join(allowed)}")
+        raise ConfigError(f"{name} is {value!r}: {refused_word(value, allowed)}")
+
+
+def refused_word(value: object, allowed: Sequence[str]) -> str:
+    """Return what a word must be, the nearest first: a long list may be cut.
+
+    Examples
+    --------
+    >>> refused_word("stdev", ["mean", "std"])
+    'did you mean std? It must be one of mean, std'
+    >>> refused_word(7, ["mean", "std"])
+    'it must be one of mean, std'
+    """
+    near = difflib.get_close_matches(str(value), allowed, 1)
+    words = f"must be one of {', '.join(allowed)}"
+    return f"did you mean {near[0]}? It {words}" if near else f"it {words}"
 
 
 def whole(name: str, value: object, least: int, most: int | None = None) -> None:

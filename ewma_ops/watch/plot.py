@@ -103,10 +103,11 @@ def _show_times(axes: Any) -> None:
     """Write the day and UTC once, below the hours."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    places = AutoDateLocator()
+    places = AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(places)
     once = ["UTC", "%Y UTC", "%b %Y UTC", "%d %b %Y UTC", "%d %b %Y UTC", "%d %b %Y %H:%M UTC"]
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(places, offset_formats=once))
+    dates = ConciseDateFormatter(places, offset_formats=once)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(dates)
 
 
 def _moments(seconds: Sequence[float]) -> Any:

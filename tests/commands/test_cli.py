@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 import signal
@@ -76,16 +78,28 @@ def test_help_names_the_commands_and_their_options(here: Here) -> None:
     ("arguments", "says"),
     [
         ([], "COMMAND"),
-        (["rum"], "'rum'"),
+        (["rum"], "there is no command 'rum'; did you mean run?"),
         (["run"], "CONFIG.toml"),
         (["run", "x.toml", "--workers", "0"], "'0' is not a whole number of at least 1"),
         (["run", "x.toml", "--workers", "two"], "'two' is not a whole number of at least 1"),
         (["run", "no-such-file.toml"], "no-such-file.toml: there is no such file"),
-        (["check", "."], "cannot be read"),
+        (["check", "."], ".: a directory; give the path of a TOML file"),
     ],
 )
 def test_mistakes_in_the_command_line(here: Here, arguments: list[str], says: str) -> None:
     assert_told(here(*arguments), 2, says)
+
+
+def test_text_that_the_encoding_of_the_output_lacks_is_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "latin-1"))
+    assert main(["check", "--offline", "--json", "größe-日本.toml"]) == 2
+    print("größe-日本-\U0001f600")
+    sys.stdout.flush()
+    assert written.getvalue() == "größe-\\u65e5\\u672c-\\ud83d\\ude00\n".encode("latin-1")
+    assert json.loads(f'"{written.getvalue().decode("latin-1")[:-1]}"') == "größe-日本-\U0001f600"
 
 
 def test_a_reader_that_has_enough_is_no_fault(tmp_path: Path) -> None:

@@ -184,6 +184,17 @@ def test_a_kind_of_stream(values: list[object], keys: Any, expected: dict[str, o
         assert looked.dead_letters == {}
 
 
+def test_an_id_that_one_message_in_ten_lacks() -> None:
+    """The whole topic as one series would be worse than a dead letter."""
+    values: list[object] = [*({"id": "17", "v": n} for n in range(9)), {"id": None, "v": 1}]
+    assert draft("topic", [run_of(values, None)]).keys["series_id"] == "id"
+    assert draft("topic", [run_of(values, b"key")]).keys.get("series_id") is None
+    assert (
+        draft("topic", [run_of([{"id": None, "v": 1}, *values], None)]).keys["series_id"]
+        == "@topic"
+    )
+
+
 def test_the_fields_that_were_passed_over_are_named() -> None:
     found = draft("t", [run_of([{"value": 1, "humidity": 40.5, "unit": "C\n[kafka]"}], b"a")])
     text = file_text(found, CLIENT)

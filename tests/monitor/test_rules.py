@@ -181,7 +181,7 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
         (Level, {"limit": 4, "severity": "bad"}, "severity is 'bad': it must be one of info"),
         (Level, {"limit": 4, "series": "a/*"}, "series is 'a/\\*': give a list of globs"),
         (Level, {"limit": 4, "decay": 0.9}, "decay is 0.9: give a Decay"),
-        (Level, {"limit": 4, "memory": "ar2"}, "memory is 'ar2': it must be one of none, ar1"),
+        (Level, {"limit": 4, "memory": "ar2"}, "memory is 'ar2': did you mean ar1"),
         (Level, {"limit": 4, "memory_span": 9}, "memory_span is 9: it must be an integer >= 100"),
         (Level, {"limit": 4, "baseline": Frozen(readings=50)}, "is shorter than warm_up = 100"),
         (

@@ -197,7 +197,10 @@ def test_decays_of_a_rule_are_tables_or_named(path: Path) -> None:
         "that of [smooth] is composite"
     )
     said = refused(path, base + '[alarms.level]\nlimit = 4\ndecay = "quick"\n')
-    assert said == 'alarms.level.decay = "quick" is not the name of a smoothing with one decay'
+    assert said == (
+        'alarms.level.decay = "quick": it must be one of fast, slow; or give one parameter of a '
+        'decay, such as { halflife = "1h" }'
+    )
 
 
 def test_baselines_that_are_known_or_frozen(path: Path) -> None:
@@ -335,7 +338,7 @@ MISTAKES = [
         f"{LEVEL}decay = 0.9\n",
         'alarms.level.decay = 0.9 is no decay; give one parameter of it, such as { halflife = "1h"',
     ),
-    (f"{LEVEL}baseline = 'outlok'\n", 'alarms.level.baseline = "outlok" is not the name of a smoo'),
+    (f"{LEVEL}baseline = 'outlok'\n", 'alarms.level.baseline = "outlok": did you mean outlook?'),
     (
         f"{LEVEL}baseline = [10]\n",
         "alarms.level.baseline = [10] is no decay; give one parameter of it, such as { halflife =",
@@ -349,7 +352,10 @@ MISTAKES = [
         'alarms.level.baseline = {"mean":1,"std":0}: baseline: std is 0: it must be a number > 0',
     ),
     ("[alarms.hot]\nabove = 3\n", "alarms.hot has no kind; add kind, one of level, spike, bounds"),
-    ("[alarms.hot]\nkind = 'bound'\n", 'alarms.hot.kind = "bound" must be one of level, spike,'),
+    (
+        "[alarms.hot]\nkind = 'bound'\n",
+        'alarms.hot.kind = "bound": did you mean bounds? It must be one',
+    ),
     (
         "[alarms.hot]\nkind = 'bounds'\nabove = 28\nclear_above = 30\n",
         "alarms.hot: clear_above = 30 is beyond above = 28: an alarm would be cleared as it is",

@@ -126,6 +126,12 @@ def explain(client: Mapping[str, object], doing: str) -> EwmaError | None:
             return refusal(attempt.error, client, final=False)
     servers = servers_of(client)
     for attempt in attempts:
+        if attempt.bootstrap and "DNS Resolution failure" in str(attempt.error):
+            return BrokerError(
+                f"{doing}: no address is known here of the host {attempt.host!r} in "
+                "kafka.bootstrap_servers: correct the name, or have it resolved"
+            )
+    for attempt in attempts:
         if not attempt.bootstrap and not _mismatch(attempt, client):
             at = f"{attempt.host}:{attempt.port}"
             return BrokerError(
