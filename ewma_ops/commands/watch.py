@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ewma_ops.settings.bind import Bind
     from ewma_ops.settings.model import Settings
     from ewma_ops.watch.server import Watching
-    from ewma_ops.watch.view import Looker, Looks, View
+    from ewma_ops.watch.view import Looks, View
 
 __all__ = ["add_command"]
 
@@ -195,14 +195,12 @@ def _look(looker: Looks, name: str, view: View, *, once: bool) -> None:
 
 def _wait(watched: Watching) -> None:
     """Wait until everything that was there is read."""
-    from ewma_ops.watch.status import NO_TOPIC
-
     status = watched.status
     while not status.is_caught_up:
         if status.trouble:
             raise BrokerError(status.trouble)
         if status.is_missing:
-            raise BrokerError(NO_TOPIC)
+            raise BrokerError(status.NO_TOPIC)
         time.sleep(_LOOK_S)
 
 
@@ -221,20 +219,17 @@ def _print(looker: Looks, view: View) -> None:
         print(f"and {found['matched'] - len(found['ids']):,} more")
 
 
-def _no_such_series(series_id: str, looker: Looker, history_s: float) -> ConfigError:
-    from ewma_ops.columns.ticks import shown_duration
-    from ewma_ops.watch.view import View
-
-    near = difflib.get_close_matches(series_id, looker.table(View(rows=_MOST_ROWS))["ids"], 1)
+def _no_such_series(series_id: str, known: list[str], history: str) -> ConfigError:
+    near = difflib.get_close_matches(series_id, known, 1)
     fix = f"did you mean {near[0]!r}? Or" if near else "correct the name, or"
     return ConfigError(
-        f"no event of series {series_id!r} within {shown_duration(1000 * history_s)}: {fix} "
-        "give a longer --history"
+        f"no event of series {series_id!r} within {history}: {fix} give a longer --history"
     )
 
 
 def _plot(options: argparse.Namespace) -> int:
     with importing():
+        from ewma_ops.columns.ticks import shown_duration
         from ewma_ops.settings.load import load
         from ewma_ops.watch.plot import as_html, as_png
         from ewma_ops.watch.server import about, watching
@@ -255,7 +250,8 @@ def _plot(options: argparse.Namespace) -> int:
         while True:
             charts = looker.charts(view)
             if unknown := [one["id"] for one in charts if not one["known"]]:
-                raise _no_such_series(unknown[0], looker, history_s)
+                known = looker.table(View(rows=_MOST_ROWS))["ids"]
+                raise _no_such_series(unknown[0], known, shown_duration(1000 * history_s))
             if all(one["is_read"] for one in charts):
                 break
             time.sleep(_LOOK_S)

@@ -8,13 +8,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-__all__ = ["NO_TOPIC", "Health", "Said", "Status", "health"]
+__all__ = ["Health", "Said", "Status", "health"]
 
-NO_TOPIC = (
-    "the output topic does not exist yet: create it with ewma check CONFIG --create-topics, and "
-    "start the flow"
-)
 _SILENT_S = 3.0
 _QUIET_S = 5.0
 _AWAY = "the topics cannot be read: where ewma watch runs, its log says why; it tries again"
@@ -40,6 +37,10 @@ class Status:
     what the flow's metrics say, None where it does not answer; ``asked_s`` when it was asked.
     """
 
+    NO_TOPIC: ClassVar[str] = (
+        "the output topic does not exist yet: create it with ewma check CONFIG --create-topics, "
+        "and start the flow"
+    )
     trouble: str = ""
     is_missing: bool = False
     behind: int = 0
@@ -107,7 +108,7 @@ def health(
     if status.trouble:
         return Health("no broker", status.trouble if show_brokers else _AWAY)
     if status.is_missing:
-        return Health("starting", NO_TOPIC)
+        return Health("starting", status.NO_TOPIC)
     if not status.is_caught_up:
         done = max(status.total - status.behind, 0)
         return Health("reading", f"reading what was written before: {done:,} of {status.total:,}")
