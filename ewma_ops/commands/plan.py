@@ -29,7 +29,7 @@ def add_command(commands: Commands) -> None:
         type=Path,
         nargs="?",
         metavar="CONFIG.toml",
-        help="count the state of its statistics and rules; without it, that of a mean",
+        help="count the state and the CPU of its statistics and rules; without it, those of a mean",
     )
     for name, what in (
         ("rate", "readings a second, at the busiest time"),
@@ -51,13 +51,13 @@ def add_command(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Print the plan that was asked for."""
-    from ewma_ops.job.capacity import plan, state_sizes
+    from ewma_ops.job.capacity import further_us, plan, state_sizes
     from ewma_ops.settings.load import load
     from ewma_ops.stats.decay import Decay
     from ewma_ops.stats.smoothing import Smoothing
     from ewma_ops.table.smoothing_set import SmoothingSet
 
-    alarms, interval_s = None, 10.0
+    alarms, interval_s, further = None, 10.0, 0.0
     if options.config is None:
         smoothing_set = SmoothingSet.of(Smoothing(Decay(beta=0.9)))
     else:
@@ -66,8 +66,9 @@ def _run(options: argparse.Namespace) -> int:
         alarms = None if settings.alarms is None else settings.alarms.rules
         if settings.recovery is not None:
             interval_s = settings.recovery.interval.total_seconds()
+        further = further_us(smoothing_set, alarms, options.series)
     sizes = state_sizes(smoothing_set, alarms, options.id_bytes)
-    found = plan(options.rate, options.series, sizes, interval_s)
+    found = plan(options.rate, options.series, sizes, interval_s, further)
     print(as_json(found) if options.json else as_text(found))
     return 0
 
@@ -83,11 +84,15 @@ def as_text(found: Plan) -> str:
     """Return a plan as lines for people."""
     total_mb = found.workers * found.memory_mb + found.launcher_mb
     written = f"{found.written_mb_s:,.1f} MB a second written"
+    busy = f"{found.busy:.0%}" if found.busy >= 0.01 else "less than 1%"
+    per_worker = float(f"{found.most_per_worker:.2g}")
+    most = f"readings a second at most, of {found.cpu_us:.2g} us of CPU each"
     return "\n".join(
         [
             f"{found.rate:,.0f} readings a second of {found.series:,} series",
             "",
-            f"  workers           {found.workers:>10,}   each {found.busy:.0%} of a core",
+            f"  workers           {found.workers:>10,}   each {busy} of a core",
+            f"  one worker takes  {per_worker:>10,.0f}   {most}",
             f"  shards            {found.shards:>10,}   permanent: set it before the first run",
             f"  partitions        {found.partitions:>10,}   of the input, and of the output topic",
             f"  memory            {total_mb:>7,.0f} MB   {found.memory_mb:,.0f} a worker",
@@ -97,5 +102,13 @@ def as_text(found: Plan) -> str:
             "Shards and partitions leave room for two or four times as many workers. A worker is",
             "planned at half a core, to catch up. Measured with JSON in and out and one statistic,",
             "exactly once, on a shared machine: run a share of your load before you rely on it.",
+            *_beyond(found),
         ]
     )
+
+
+def _beyond(found: Plan) -> list[str]:
+    if found.further_us == 0.0:
+        return []
+    us = f"{found.further_us:.2g} us of the CPU"
+    return [f"Statistics and rules of the file add {us}, measured here on made-up readings."]

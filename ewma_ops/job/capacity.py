@@ -6,7 +6,8 @@ the engine. `docs/growing.md` gives the source of each figure.
 
 from __future__ import annotations
 
-from math import ceil, log10
+import time
+from math import ceil, inf, log10
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +16,12 @@ from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.rules import AlarmRules
 from ewma_ops.operators.placement import WORKERS
+from ewma_ops.stats.decay import Decay
+from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.table.table import SeriesTable
 
-__all__ = ["Plan", "StateSizes", "plan", "state_sizes"]
+__all__ = ["Plan", "StateSizes", "further_us", "plan", "state_sizes"]
 
 _CPU_US = ((3.0, 1.0), (5.0, 1.5), (6.0, 2.1))
 """CPU microseconds per message, all threads of a worker, by log10 of its number of series."""
@@ -44,6 +47,8 @@ _STORE_FACTOR = 3.0
 """The recovery directory holds two snapshots, and space that SQLite has not released."""
 
 _SAMPLE = 4_096
+_TIMED = 8_192
+_ROUNDS = 3
 
 
 class StateSizes(NamedTuple):
@@ -56,7 +61,9 @@ class StateSizes(NamedTuple):
 class Plan(NamedTuple):
     """What a job needs; megabytes are of 10^6 bytes.
 
-    ``busy`` is the share of a core that each worker keeps busy; ``memory_mb`` is of each worker;
+    ``busy`` is the share of a core that each worker keeps busy, and ``most_per_worker`` how many
+    readings a second one takes with all of a core, at ``cpu_us`` microseconds each, of which
+    ``further_us`` are for what is computed beyond a mean; ``memory_mb`` is of each worker;
     ``snapshot_mb`` of all shards together, ``store_mb`` the recovery directory, and
     ``written_mb_s`` what is written to it on average, if every shard has readings in every epoch.
     """
@@ -67,6 +74,9 @@ class Plan(NamedTuple):
     shards: int
     partitions: int
     busy: float
+    most_per_worker: float
+    cpu_us: float
+    further_us: float
     cores: float
     memory_mb: float
     launcher_mb: float
@@ -75,7 +85,13 @@ class Plan(NamedTuple):
     written_mb_s: float
 
 
-def plan(rate: float, series: int, sizes: StateSizes, interval_s: float = 10.0) -> Plan:
+def plan(
+    rate: float,
+    series: int,
+    sizes: StateSizes,
+    interval_s: float = 10.0,
+    further_us: float = 0.0,
+) -> Plan:
     """Return what a job needs.
 
     Parameters
@@ -88,6 +104,8 @@ def plan(rate: float, series: int, sizes: StateSizes, interval_s: float = 10.0) 
         Of the state of a series.
     interval_s
         Seconds between two snapshots, > 0.
+    further_us
+        CPU microseconds a reading for what is computed beyond a mean, >= 0.
 
     Raises
     ------
@@ -101,7 +119,8 @@ def plan(rate: float, series: int, sizes: StateSizes, interval_s: float = 10.0) 
     (3, 24, 12)
     """
     for workers in _ALIGNED:
-        cores = rate * _cpu_us(series / workers) / 1e6
+        cpu_us = _cpu_us(series / workers) + further_us
+        cores = rate * cpu_us / 1e6
         if cores <= _BUSY * workers:
             break
     else:
@@ -118,6 +137,9 @@ def plan(rate: float, series: int, sizes: StateSizes, interval_s: float = 10.0) 
         shards=partitions * ceil(_LEAST_SHARDS / partitions),
         partitions=partitions,
         busy=cores / workers,
+        most_per_worker=1e6 / cpu_us,
+        cpu_us=cpu_us,
+        further_us=further_us,
         cores=cores,
         memory_mb=_WORKER_MB + _MEMORY_FACTOR * series / workers * sizes.memory / 1e6,
         launcher_mb=_LAUNCHER_MB,
@@ -149,13 +171,53 @@ def state_sizes(
     id_bytes
         Length of an id, >= 4. The ids of the sample differ only in the number at their end.
     """
-    ids = [f"{i:0{id_bytes}d}" for i in range(_SAMPLE)]
     table = SeriesTable(smoothing_set, alarms=alarms)
-    shape = (_SAMPLE,) if smoothing_set.width == 1 else (_SAMPLE, smoothing_set.width)
     for minute in range(3):
-        values = np.random.default_rng(minute).normal(20.0, 1.0, shape)
-        times = np.full(_SAMPLE, minute * 60_000)
-        table.update(Readings(ids, values, times, weights=np.ones(_SAMPLE)))  # if any needs them
+        table.update(_made_up(smoothing_set, _SAMPLE, 1, minute, id_bytes))
     _, columns = table.snapshot().plain()
     stored = sum(len(c) if isinstance(c, bytes) else c.nbytes for c in columns.values())
     return StateSizes(table.nbytes / _SAMPLE, stored / _SAMPLE)
+
+
+def further_us(smoothing_set: SmoothingSet, alarms: AlarmRules | None, series: int) -> float:
+    """Measure, on this machine, what statistics and rules cost beyond a mean.
+
+    Parameters
+    ----------
+    smoothing_set, alarms
+        What is computed.
+    series
+        How many there are, >= 1: of few, many readings of each come together.
+
+    Returns
+    -------
+    CPU microseconds a reading; 0 for a mean.
+    """
+    mean = SmoothingSet.of(Smoothing(Decay(beta=0.9)))
+    return max(_update_us(smoothing_set, alarms, series) - _update_us(mean, None, series), 0.0)
+
+
+def _update_us(smoothing_set: SmoothingSet, alarms: AlarmRules | None, series: int) -> float:
+    """Return the CPU microseconds a reading of a table whose series are all there."""
+    count = min(series, _SAMPLE)
+    each = _TIMED // count
+    table, least = SeriesTable(smoothing_set, alarms=alarms), inf
+    for batch in range(1 + _ROUNDS):
+        readings = _made_up(smoothing_set, count, each, batch * each)
+        began = time.process_time()
+        table.update(readings)
+        if batch:  # the first one adds the series
+            least = min(least, time.process_time() - began)
+    return 1e6 * least / (count * each)
+
+
+def _made_up(
+    smoothing_set: SmoothingSet, series: int, each: int, minute: int, id_bytes: int = 16
+) -> Readings:
+    """Return readings of each series for some minutes from one on, within the bounds of values."""
+    count, width = series * each, smoothing_set.width
+    ids = [f"{i:0{id_bytes}d}" for i in range(series)] * each
+    shape = (count,) if width == 1 else (count, width)
+    values = np.clip(np.random.default_rng(minute).normal(20.0, 1.0, shape), *smoothing_set.bounds)
+    times = 60_000 * np.repeat(np.arange(minute, minute + each), series)
+    return Readings(ids, values, times, weights=np.ones(count))  # if any needs them

@@ -16,8 +16,8 @@ def test_the_plan_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(ASKED) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "500,000 readings a second of 2,000,000 series"
-    told = [line.split()[0] for line in lines[2:8]]
-    assert told == ["workers", "shards", "partitions", "memory", "snapshot", "recovery"]
+    told = [line.split()[0] for line in lines[2:9]]
+    assert told == ["workers", "one", "shards", "partitions", "memory", "snapshot", "recovery"]
 
 
 def test_json_has_the_same_numbers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,9 +25,11 @@ def test_json_has_the_same_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     main(ASKED)
     lines = capsys.readouterr().out.splitlines()
-    for line, name in zip(lines[2:7], ("workers", "shards", "partitions"), strict=False):
+    for line, name in zip(
+        (lines[2], *lines[4:6]), ("workers", "shards", "partitions"), strict=True
+    ):
         assert int(line.split()[1].replace(",", "")) == found[name]
-    assert f"{found['snapshot_mb']:,.0f} MB" in lines[6]
+    assert f"{found['snapshot_mb']:,.0f} MB" in lines[7]
 
 
 def test_a_file_says_what_a_series_keeps(
@@ -38,7 +40,7 @@ def test_a_file_says_what_a_series_keeps(
         """
         kafka.bootstrap_servers = "127.0.0.1:9092"
         input = { topic = "readings", series_id = "id", value = "x", time = "t" }
-        smooth = { halflife = "1min", statistics = ["mean", "std", "rate"] }
+        smooth = { halflife = "1min", statistics = ["mean", "std", "rate"], lowest = 100 }
         output.topic = "smoothed"
         dead_letters.topic = "letters"
         recovery = { directory = "state", interval = "2s" }
@@ -51,6 +53,8 @@ def test_a_file_says_what_a_series_keeps(
         found.append(json.loads(capsys.readouterr().out))
     mean, more = found
     assert more["snapshot_mb"] > 1.5 * mean["snapshot_mb"]
+    assert (more["further_us"] > 0.0, mean["further_us"]) == (True, 0.0)
+    assert more["most_per_worker"] == 1e6 / more["cpu_us"] < mean["most_per_worker"]
     assert more["written_mb_s"] == pytest.approx(more["snapshot_mb"] / 2)
 
 
