@@ -1,10 +1,10 @@
-# Two images: `runtime` runs flows, `feeder` adds what the demonstration needs.
+# Two images: `runtime` runs flows, `feeder` adds the demo's packages.
 
 FROM python:3.12-slim AS install
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/ewma
 WORKDIR /src
-# A C compiler, for the loops that the package compiles; it stays behind in this stage.
+# A C compiler for the package's loops; it is not part of the final images.
 COPY requirements-compiler.lock ./
 RUN python -m venv /opt/compiler \
  && /opt/compiler/bin/pip install --require-hashes --requirement requirements-compiler.lock
@@ -21,7 +21,7 @@ COPY requirements.lock ./
 RUN /opt/ewma/bin/pip install --require-hashes --requirement requirements.lock
 
 FROM python:3.12-slim AS base
-# The state directory is made here, so that a new volume on it belongs to the user too.
+# The state directory is created here, so that a new volume on it belongs to the user.
 RUN groupadd --system --gid 10001 ewma \
  && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/ewma --create-home ewma \
  && install -d -o ewma -g ewma /var/lib/ewma/state

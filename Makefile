@@ -1,6 +1,6 @@
-# Every command works on a fresh checkout: what it needs is installed into .venv first.
-# PYTHON=...  the Python to use (3.10, 3.11 or 3.12); found by itself when not given
-# ARGS=...    passed on, for example: make test ARGS="-k smoothing -x"
+# Every command works on a fresh checkout: it first installs what it needs into .venv.
+# PYTHON=...  the Python to use (3.10, 3.11 or 3.12); searched for if not given
+# ARGS=...    extra arguments, for example: make test ARGS="-k smoothing -x"
 
 SHELL := /bin/sh
 VENV := .venv
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PEERS := .peers
 RUN := $(VENV)/bin
 
-# Byte code is kept whatever the environment says: the tests start Python hundreds of times.
+# Keep byte code whatever the environment says: the tests start Python hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test chaos lint bench lock clean
@@ -22,10 +22,10 @@ setup: $(STAMP) ## install the locked versions into .venv
 demo: $(STAMP) ## real readings through a real flow, in this terminal, about 20 s
 	@$(RUN)/ewma demo $(ARGS)
 
-test: $(STAMP) ## all tests; Apache Kafka's where there is a JVM with Maven, or EWMA_KAFKA=host:port
+test: $(STAMP) ## all tests; those on Apache Kafka need a JVM with Maven, or EWMA_KAFKA=host:port
 	@$(RUN)/python -m pytest $(ARGS)
 
-chaos: $(STAMP) ## kill the flow more than 500 times, in every mode; or for long: ARGS="--soak 30"
+chaos: $(STAMP) ## kill the flow more than 500 times, in every mode; longer with ARGS="--soak 30"
 	@$(RUN)/python -m tests.chaos $(ARGS)
 
 lint: $(STAMP) ## style, format, spelling and types
@@ -34,7 +34,7 @@ lint: $(STAMP) ## style, format, spelling and types
 	@$(RUN)/codespell
 	@$(RUN)/mypy
 
-bench: $(STAMP) $(PEERS)/.installed ## the README's figures, measured against others; Java, Maven and Go add more of them
+bench: $(STAMP) $(PEERS)/.installed ## measure the README's figures; Java, Maven and Go add more peers
 	@EWMA_PEERS=$(PEERS)/bin/python $(RUN)/python -m tests.bench
 
 $(PEERS)/.installed: pyproject.toml
@@ -43,7 +43,7 @@ $(PEERS)/.installed: pyproject.toml
 	@$(PEERS)/bin/python -m pip install --quiet --group bench
 	@touch $@
 
-lock: $(STAMP) ## resolve the versions anew
+lock: $(STAMP) ## resolve the locked versions again
 	@$(RUN)/python -m pip install --quiet uv
 	@$(COMPILE) --extra test --output-file requirements.lock pyproject.toml
 	@echo setuptools | $(COMPILE) $(RUNTIME) --constraint requirements.lock \
@@ -72,7 +72,7 @@ $(STAMP): requirements.lock requirements-compiler.lock pyproject.toml setup.py
 		--no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Sets $$python to the first that will do, or says why none does.
+# Sets $$python to the first suitable one, or explains why none is.
 define FIND_PYTHON
 python=; why=; \
 for candidate in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.10 python3); do \
@@ -85,8 +85,8 @@ for candidate in $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.10 pyt
 	python=$$candidate; break; \
 done; \
 if [ -z "$$python" ]; then \
-	echo "ewma_ops needs Python 3.10, 3.11 or 3.12 with venv, and none will do$$why." >&2; \
-	echo "Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+	echo "ewma_ops needs Python 3.10, 3.11 or 3.12 with venv, and found none$$why." >&2; \
+	echo "Install one, or name its path: make setup PYTHON=/path/to/python3.12" >&2; \
 	exit 1; \
 fi
 endef

@@ -1,6 +1,6 @@
-"""Build the package with its compiled loops, or without where there is no C compiler.
+"""Build the package with its compiled loops, or without them if there is no C compiler.
 
-All else is in pyproject.toml. A wheel with the loops is for one platform, and any Python.
+Everything else is in pyproject.toml. A wheel with the loops is for one platform, and any Python.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOM = Path("ewma_ops", "compiled")
-ZIGLANG = "ziglang==0.17.1"  # a C compiler in a wheel; the one of requirements-compiler.lock
+ZIGLANG = "ziglang==0.17.1"  # a C compiler in a wheel; see requirements-compiler.lock
 
 
 def _sources() -> ModuleType:
@@ -53,10 +53,10 @@ class BdistWheel(bdist_wheel):
 
 
 class WithLoops(Distribution):
-    """A package that is for one platform, where there is a compiler."""
+    """A package for one platform, if there is a compiler."""
 
     def has_ext_modules(self) -> bool:
-        """Return whether there is anything compiled."""
+        """Return whether anything is compiled."""
         return sources.compiler() is not None
 
 

@@ -34,7 +34,7 @@ if hasattr(signal, "SIGHUP"):
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Byte code is kept whatever the environment says: the tests start Python hundreds of times.
+# Keep byte code whatever the environment says: the tests start Python hundreds of times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

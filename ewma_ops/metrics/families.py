@@ -1,6 +1,6 @@
 """The Prometheus families that several rooms fill; names and buckets are a contract.
 
-Importing this registers them. The table in docs/operations.md lists every family of the program,
+Importing this registers them. The tables in docs/metrics.md list every family of the program,
 those that one room alone fills too, and a test compares it with what is registered. No label may
 ever hold a series id: a million series would be a million time series in Prometheus.
 """

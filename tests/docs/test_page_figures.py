@@ -8,12 +8,12 @@ import pytest
 
 from tests.docs.make_page_pictures import LINE, PICTURES, SEASON, temperatures
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
+PAGE = Path(__file__).parents[2] / "docs" / "forecasting.md"
 
 
 @pytest.mark.slow
 def test_the_figures_of_the_pictures_of_forecasts() -> None:
-    text = " ".join(GUIDE.read_text("utf-8").split())
+    text = " ".join(PAGE.read_text("utf-8").split())
     chart, measure = temperatures(LINE, 3)
     assert measure["outlook"]["horizon"] == "3 readings"
     assert "Of 73 readings 79 % came within" in chart["outlook"]["sentence"]

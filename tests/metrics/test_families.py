@@ -1,4 +1,4 @@
-"""Families of metrics are a contract: what is registered is what docs/operations.md lists."""
+"""Families of metrics are a contract: what is registered is what docs/metrics.md lists."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ewma_ops.notify.delivery import Delivery
 from ewma_ops.notify.webhook import Webhook
 
 ROW = re.compile(r"\| `(ewma_ops_\w+)` \| (\w+) \|(.*?)\| .+ \|")
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 importlib.import_module("ewma_ops.job.dataflow")  # every room that registers any
 
