@@ -38,8 +38,6 @@ __all__ = [
     "Rejected",
     "Smoothed",
     "SmoothedReading",
-    "event_key",
-    "is_whole",
     "weighable",
 ]
 
@@ -347,28 +345,6 @@ def grouped(runs: Iterable[R], most: int = 8_192) -> Iterator[list[R]]:
         size += len(run)
     if group:
         yield group
-
-
-def event_key(name: str) -> str:
-    """Return the name of a statistic in an event, in which the mean is ``ewma``.
-
-    Examples
-    --------
-    >>> event_key("mean"), event_key("bid_fast_mean"), event_key("bid_fast_std")
-    ('ewma', 'bid_fast_ewma', 'bid_fast_std')
-    """
-    return name[:-4] + "ewma" if name == "mean" or name.endswith("_mean") else name
-
-
-def is_whole(name: str) -> bool:
-    """Return whether a statistic is a whole number, by its name.
-
-    Examples
-    --------
-    >>> is_whole("count"), is_whole("bid_fast_revision"), is_whole("mean")
-    (True, True, False)
-    """
-    return name.rpartition("_")[2] in ("count", "revision")
 
 
 def _concat(columns: list[NDArray[Any] | None]) -> NDArray[Any] | None:

@@ -19,6 +19,7 @@ import numpy as np
 from bytewax.operators import StatefulBatchLogic
 
 from ewma_ops.columns.byte_columns import utf8_of
+from ewma_ops.columns.event_names import event_key
 from ewma_ops.columns.murmur2 import partition_of_key
 from ewma_ops.columns.readings import (
     EARLIEST_MS,
@@ -30,7 +31,6 @@ from ewma_ops.columns.readings import (
     Readings,
     Smoothed,
     SmoothedReading,
-    event_key,
 )
 from ewma_ops.columns.transitions import Transition
 from ewma_ops.errors import ReadingError, shown

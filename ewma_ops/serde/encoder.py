@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
-from ewma_ops.columns.readings import Smoothed, event_key
+from ewma_ops.columns.event_names import own_keys
+from ewma_ops.columns.readings import Smoothed
 from ewma_ops.errors import ConfigError
 
-__all__ = ["Encoder", "Keyed", "event_keys", "in_event_order", "keyed"]
+__all__ = ["Encoder", "Keyed", "event_keys", "keyed"]
 
 Keyed = tuple[Sequence[bytes | None], Sequence[bytes | None]]
 """The keys and the values of events."""
@@ -44,11 +45,6 @@ def keyed(encoder: Encoder, order: NDArray[np.intp] | None, smoothed: Smoothed) 
     return list(map(str.encode, ids)), events
 
 
-def in_event_order(statistics: Sequence[str]) -> list[str]:
-    """Return the names of statistics in the order of an event: a mean is the first of them."""
-    return sorted(statistics, key=lambda name: name != "mean")
-
-
 def event_keys(
     statistics: Sequence[str], fields: Sequence[str], include: Sequence[str]
 ) -> list[str]:
@@ -64,8 +60,7 @@ def event_keys(
     >>> event_keys(["std", "mean"], [], ["unit"])
     ['series_id', 'time', 'value', 'ewma', 'std']
     """
-    names = map(event_key, in_event_order(statistics))
-    keys = ["series_id", "time", *(fields or ["value"]), *names]
+    keys = own_keys(statistics, fields)
     every = [*keys, *include]
     for key in every:
         if every.count(key) > 1:

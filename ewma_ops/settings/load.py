@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ewma_ops.columns.readings import event_key
+from ewma_ops.columns.event_names import own_keys
 from ewma_ops.errors import ConfigError
 from ewma_ops.secrets.masking import masked
 from ewma_ops.serde.paths import parse_path
@@ -152,7 +152,7 @@ def _refuse_twice(
     include: Sequence[str], smoothed: SmoothingSet, scores: Sequence[str], mistakes: list[str]
 ) -> None:
     """Note fields that are passed through, and scores, by a name that an event has already."""
-    taken = ["series_id", "time", *(smoothed.fields or ["value"]), *map(event_key, smoothed.names)]
+    taken = own_keys(smoothed.names, smoothed.fields)
     for name in scores:
         if name in taken:
             mistakes.append(f"alarms.in_events: an event has {name!r} already; rename the rule")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ewma_ops.columns.event_names import value_keys
 from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
@@ -184,7 +185,7 @@ class Forecasting:
         """Return what was found, for each field."""
         return [
             FieldForecasts(name, self._rows, len(self._index), self._unseen, study.found(None))
-            for name, study in zip(self.fields or ["value"], self._studies, strict=True)
+            for name, study in zip(value_keys(self.fields), self._studies, strict=True)
         ]
 
     def by_series(self, field: int) -> Iterator[tuple[str, tuple[HorizonForecasts, ...]]]:

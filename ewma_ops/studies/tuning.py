@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ewma_ops.columns.event_names import value_keys
 from ewma_ops.columns.readings import Readings
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
@@ -195,7 +196,7 @@ class Tuning:
         ConfigError
             If no series has two different values.
         """
-        names = self._fields or ["value"]
+        names = value_keys(self._fields)
         return [self._tuned(name, errors) for name, errors in zip(names, self._errors, strict=True)]
 
     def _tuned(self, field: str, errors: _Errors) -> Tuned:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ewma_ops.columns.readings import event_key
+from ewma_ops.columns.event_names import event_key, value_keys
 from ewma_ops.stats.composites import Composite
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.table.smoothing_set import SmoothingLike, SmoothingSet
@@ -62,8 +62,8 @@ def event_numbers(smoothing_set: SmoothingSet, scores: Sequence[str] = ()) -> li
     >>> event_numbers(SmoothingSet.of(one))
     ['value', 'ewma', 'std']
     """
-    fields = list(smoothing_set.fields) or ["value"]
-    return [*fields, *map(event_key, [*smoothing_set.names, *scores])]
+    statistics = map(event_key, [*smoothing_set.names, *scores])
+    return [*value_keys(smoothing_set.fields), *statistics]
 
 
 def measures(

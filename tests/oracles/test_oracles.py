@@ -28,13 +28,13 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 import ewma_ops.operators as ew
+from ewma_ops.columns.event_names import event_key
 from ewma_ops.columns.origins import Origins
 from ewma_ops.columns.readings import (
     Reading,
     Readings,
     Smoothed,
     SmoothedReading,
-    event_key,
 )
 from ewma_ops.errors import ConfigError
 from ewma_ops.stats.smoothing import Smoothing

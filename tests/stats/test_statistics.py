@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ewma_ops.columns.readings import Readings, is_whole
+from ewma_ops.columns.event_names import is_whole
+from ewma_ops.columns.readings import Readings
 from ewma_ops.stats import ops
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing

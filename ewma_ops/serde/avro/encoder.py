@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import SPARE, BytesColumn, TextColumn, lay_out, utf8_of
-from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, is_whole
+from ewma_ops.columns.event_names import in_event_order, is_whole, value_keys
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed
 from ewma_ops.columns.ticks import MILLISECOND, Tick
 from ewma_ops.errors import ConfigError
-from ewma_ops.serde.encoder import Keyed, event_keys, in_event_order, keyed
+from ewma_ops.serde.encoder import Keyed, event_keys, keyed
 from ewma_ops.serde.schemas import PREFIX_BYTES
 
 __all__ = ["AvroEncoder", "events_schema"]
@@ -119,7 +120,7 @@ class AvroEncoder:
         tick: Tick = MILLISECOND,
     ) -> None:
         self._statistics = in_event_order(statistics)
-        self._numbers = len(fields or ["value"]) + len(self._statistics)
+        self._numbers = len(value_keys(fields)) + len(self._statistics)
         self._schema_id = schema_id
         self._prefix: bytes | None = None
         self._include = include

@@ -14,9 +14,10 @@ from msgspec import defstruct
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, lay_out, split
-from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed, is_whole
+from ewma_ops.columns.event_names import in_event_order, is_whole
+from ewma_ops.columns.readings import MAX_INCLUDE_BYTES, Smoothed
 from ewma_ops.compiled import library
-from ewma_ops.serde.encoder import Keyed, event_keys, in_event_order, keyed
+from ewma_ops.serde.encoder import Keyed, event_keys, keyed
 from ewma_ops.serde.json.by_loop import Values, write_events
 from ewma_ops.serde.spans import is_plain
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn
-from ewma_ops.columns.readings import LARGEST_VALUE, Readings, Smoothed, event_key
+from ewma_ops.columns.event_names import event_key
+from ewma_ops.columns.readings import LARGEST_VALUE, Readings, Smoothed
 from ewma_ops.compiled import library
 from ewma_ops.errors import ConfigError
 from ewma_ops.serde.json import encoder as encoder_module
