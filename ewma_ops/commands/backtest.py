@@ -81,8 +81,6 @@ def backtest(
     study = Backtest(settings.smoothing_set, rules)
     for readings in with_progress(past):
         study.take(readings)
-    if not study.readings:
-        raise ConfigError(f"{past.name} has no readings in that time: there is nothing to test")
     every = _wanted(settings, rules, false_alarms, study)
     found = study.result(every)
     written = _write(config, found) if write else {}

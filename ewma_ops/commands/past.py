@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ewma_ops.columns.readings import LARGEST_VALUE, Readings
-from ewma_ops.columns.ticks import MILLISECOND, Tick
+from ewma_ops.columns.ticks import MILLISECOND, Tick, iso_moment
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.connectors.client.connect import connect_input_reader
 from ewma_ops.errors import ConfigError
@@ -100,6 +100,10 @@ def open_past(
         If no broker answers, or a topic does not exist; if the file cannot be read, or a column is
         missing.
     """
+    since_ms, until_ms = span
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        since, until = iso_moment(since_ms / 1000), iso_moment(until_ms / 1000)
+        raise ConfigError(f"--from {since} is not before --to {until}: give an earlier one")
     if file is None:
         assert settings is not None, "give settings or a file"
         return _TopicPast(settings, span)
@@ -203,6 +207,11 @@ class _FilePast:
             )
         self._table, self._single = table, series_id is None
         named = [columns.value] if isinstance(columns.value, str) else list(columns.value)
+        for column in named:
+            if "." not in column and column not in table.names:
+                fix = "name that of the values with --value; " * (columns == FileColumns())
+                there = ", ".join(table.names)
+                raise ConfigError(f"{path} has no column {column!r}; {fix}it has {there}")
         self._history = History(
             table.stream(constant=self._single),
             named,

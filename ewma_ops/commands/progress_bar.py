@@ -12,6 +12,7 @@ from typing import TextIO
 
 from ewma_ops.columns.readings import Readings
 from ewma_ops.commands.past import Past
+from ewma_ops.errors import ConfigError
 
 __all__ = ["with_progress"]
 
@@ -29,15 +30,27 @@ def with_progress(past: Past, stream: TextIO | None = None) -> Iterator[Readings
         What is read.
     stream
         Where to show it; ``None`` for standard error.
+
+    Raises
+    ------
+    ConfigError
+        At the end, if there was none.
     """
     shown = sys.stderr if stream is None else stream
-    bar = _Bar(past.name, shown)
+    bar, some = _Bar(past.name, shown), False
     try:
         for readings in past:
             yield readings
+            some = True
             bar.advance(past.share, len(readings))
     finally:
         bar.clear()
+    if not some:
+        wrong = f", and {past.rejected:,} messages that are none" if past.rejected else ""
+        raise ConfigError(
+            f"{past.name} has no readings in that time{wrong}: correct --from and --to, "
+            "or what is read"
+        )
 
 
 class _Bar:

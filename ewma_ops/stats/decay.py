@@ -243,7 +243,8 @@ class Decay:
         name, value = self._given
         shown = f"{name} = {value}"
         if self.by_time:
-            return f"{shown}: weights halve every {self.halflife_ms / 1000:.6g} s"
+            every = f"every {self.halflife_ms / 1000:.6g} s" if name == "tau" else "in that time"
+            return f"{shown}: weights halve {every}"
         return (
             f"{shown}: {self.beta:.6g} of a weight is kept per reading, "
             f"window about {1 / self.alpha:.6g} readings"

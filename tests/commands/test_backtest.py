@@ -150,7 +150,7 @@ def test_what_cannot_be_tested_is_a_sentence(tmp_path: Path, capsys: Out) -> Non
     path = written(tmp_path / "past.csv", "a", normal(300))
     own = [str(job.path), "--file", path]
     assert "is not a rate above 0" in sentence(capsys, *own, "--false-alarms", "often")
-    assert "there is nothing to test" in sentence(capsys, *own, "--from", "2050-01-01")
+    assert "has no readings in that time" in sentence(capsys, *own, "--from", "2050-01-01")
     job.configure()
     assert "has no rules to test; add [alarms]" in sentence(capsys, *own)
 

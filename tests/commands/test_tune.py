@@ -81,7 +81,7 @@ def test_a_job_is_tuned_from_its_topic(
     assert of_file["readings"] == of_topic["readings"]
 
     assert main(["tune", str(job.path), "--to", "2000-01-01"]) == 2
-    assert "there is nothing to tune" in capsys.readouterr().err
+    assert "has no readings in that time" in capsys.readouterr().err
 
 
 def test_real_temperatures_are_predicted_best_by_the_newest(
@@ -116,9 +116,16 @@ def test_what_cannot_be_read_is_a_sentence(
     assert "give a configuration file, or --file" in sentence(capsys)
     assert "there is no such file" in sentence(capsys, "--file", str(tmp_path / "not.csv"))
     assert "has no column 'x'; it has time, value" in sentence(capsys, *own, "--value", "x")
+    assert sentence(capsys, *own, "--value", "x").count("all") == 0  # a column of its own making
+    span = ["--from", "2020-01-02", "--to", "2020-01-01"]
+    assert "--from 2020-01-02T00:00:00.000Z is not before --to" in sentence(capsys, *own, *span)
+    late = sentence(capsys, *own, "--from", "2020-01-02", "--by-time")
+    assert "has no readings in that time: correct --from" in late
     path.with_suffix(".parquet").write_bytes(b"no parquet")
     wrong = sentence(capsys, "--file", str(path.with_suffix(".parquet")))
     assert "cannot be read as Parquet" in wrong
+    path.write_text("level\n1\n5\n2\n")
+    assert "'value'; name that of the values with --value; it has level" in sentence(capsys, *own)
     path.write_text("value\n1\n5\n2\n")
     assert "has no times, which decay by time needs" in sentence(capsys, *own, "--by-time")
     assert "has no column of times: name it" in sentence(capsys, *own, "--from", "2020-01-01")
