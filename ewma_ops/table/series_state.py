@@ -103,6 +103,7 @@ class SeriesState:
     ) -> None:
         self._states, self._separate_weights = states, separate_weights
         self._smoothing_states = smoothing_states(states)
+        self._effort = max(one.effort for one in self._smoothing_states)
         self._names = self.smoothing_set.names
         self._order = self.smoothing_set.order([state.group for state in states])
         self._fields = self.smoothing_set.fields

@@ -133,6 +133,13 @@ class SmoothingState:
         """Number of rows."""
         return len(self.state["count"])
 
+    @property
+    def effort(self) -> int:
+        """About how much more than a mean a reading by itself costs beside columns (measured)."""
+        if self._smoother.seasonal:
+            return 6
+        return 1 if tuple(self.group.smoothing.statistics) == ("mean",) else 2
+
     def _full(self, name: str, size: int) -> NDArray[Any]:
         dtype, initial, depth, _ = self._smoother.columns[name]
         return np.full((depth, size) if depth else size, initial, dtype)

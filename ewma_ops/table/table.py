@@ -31,8 +31,8 @@ from ewma_ops.table.snapshots import TableSnapshot
 
 __all__ = ["SeriesTable", "TableSnapshot"]
 
-# Fewer readings than this are faster one by one than as columns (measured).
-_SMALLEST_BATCH = 96
+# Fewer readings than this, of a mean alone, are faster one by one than as columns (measured).
+_SMALLEST_BATCH = 72
 
 
 class SeriesTable(Revisable):
@@ -242,7 +242,7 @@ class SeriesTable(Revisable):
 
         ``before`` holds the rows that series had which a reading resets, by its place.
         """
-        if len(admitted.rows) < _SMALLEST_BATCH and not self._vector:
+        if len(admitted.rows) * self._effort < _SMALLEST_BATCH and not self._vector:
             return self._step_through(admitted, before, happened)
         width = self.smoothing_set.width
         laid_out = plan_batch(admitted.rows, width)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -15,9 +16,11 @@ import numpy as np
 
 from ewma_ops.columns.readings import Readings
 from ewma_ops.errors import ConfigError
+from ewma_ops.job.allocator import keep_freed_memory
 from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.smoothing import Smoothing
 from ewma_ops.stats.statistics import PAIRED, STATISTICS
+from ewma_ops.table import table as table_module
 from ewma_ops.table.table import SeriesTable
 
 READINGS = 20_000
@@ -102,8 +105,34 @@ def _configurations(decay: Decay) -> Iterator[tuple[str, Smoothing]]:
             yield name, Smoothing(decay, **options)
 
 
+def _batches() -> None:
+    """Print the cost of small batches by columns, and of their readings one by one."""
+    hour, decay = 3_600_000, Decay(halflife="6h")
+    of_season: dict[str, Any] = {"horizon": "3h", "season": "day"}
+    asked = {
+        "mean": Smoothing(decay),
+        "mean and std": Smoothing(decay, statistics=["mean", "std"]),
+        "level and trend": Smoothing(decay, statistics=["mean", "level", "trend"]),
+        "season": Smoothing(decay, statistics=["mean", "season", "forecast"], **of_season),
+    }
+    for (name, smoothing), size in product(asked.items(), (8, 12, 16, 24, 36, 48, 72, 96)):
+        ids, found = [f"s{k}" for k in range(size)], []
+        for smallest in (1, 1 << 30):
+            table_module._SMALLEST_BATCH = smallest
+            table, times = SeriesTable(smoothing), []
+            for k in range(100):
+                readings = Readings.of(ids, np.sin(np.arange(size) + k), np.full(size, k * hour))
+                began = time.process_time_ns()
+                table.update(readings)
+                times.append((time.process_time_ns() - began) / size / 1e3)
+            found.append(median(times[50:]))
+        columns, single = found
+        print(f"  {name:16} {size:3} readings: {columns:5.1f} us each, {single:5.1f} one by one")
+
+
 def main() -> None:
     """Print the table."""
+    keep_freed_memory()  # as a worker does
     readings, pairs = _readings(), _readings(2)
     fields = ["a", "b"]
     for decay in (Decay(beta=0.9), Decay(halflife="5s")):
@@ -123,6 +152,8 @@ def main() -> None:
     apart = (list(three.values()), readings, 1)
     print("speed of one pass against three:")
     _tell("three decays", _against(apart, ([three], readings, 1)))
+    print("batches by columns:")
+    _batches()
 
 
 if __name__ == "__main__":

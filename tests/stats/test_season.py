@@ -285,9 +285,11 @@ def test_a_season_is_the_same_in_finer_ticks() -> None:
         np.testing.assert_allclose(got[name], column, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize("n", [90, 300])
-def test_each_field_has_a_season_of_its_own(n: int) -> None:
-    """Also after fields were missing by themselves, one by one and by columns."""
+@pytest.mark.parametrize("smallest", [1, 1 << 30])
+def test_each_field_has_a_season_of_its_own(smallest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after fields were missing by themselves, by columns and one by one."""
+    monkeypatch.setattr("ewma_ops.table.table._SMALLEST_BATCH", smallest)
+    n = 200
     values, times = hourly(n)
     both = np.column_stack([values, values[::-1]])
     both[40, 0] = np.nan
