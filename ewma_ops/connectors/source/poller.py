@@ -20,16 +20,15 @@ from ewma_ops.connectors.client.connect import (
     connect_consumer,
     positions,
     to_ewma_error,
-    view_of,
 )
 from ewma_ops.connectors.client.exchange import answers_shortly, poll
-from ewma_ops.connectors.client.network import refreshed_at
-from ewma_ops.connectors.client.topics import TopicWatch, describe_topics
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.connectors.source.commits import Commits
 from ewma_ops.connectors.source.epochs import Epochs
 from ewma_ops.connectors.source.offsets import Offsets, OnLost, Start
 from ewma_ops.connectors.source.partition_queue import PartitionQueue, run_of
+from ewma_ops.connectors.source.resting import Resting
+from ewma_ops.connectors.source.topics_watch import TopicsWatch
 from ewma_ops.connectors.source.who_polls import WhoPolls
 from ewma_ops.errors import BrokerError, EwmaError, TopicError
 from ewma_ops.wire.decode import Columns
@@ -49,16 +48,6 @@ short enough not to dominate the latency."""
 _STEADY = 0.9
 _WATCH_S = 1.0
 _CLOSE_S = 5.0
-_TURNS_BEFORE_REST = 3
-_SHORT_REST_S = 0.002
-_TURNS_BEFORE_LONG_REST = 32
-"""More than a flow has steps: with each turn, data between workers and the end of an epoch advance
-by one step. In a single worker, records pass through in one turn."""
-_REST_S = 0.01
-_LONG_REST_S = 0.05
-_TURNS_BEFORE_IDLE_REST = _TURNS_BEFORE_LONG_REST + 40
-_IDLE_REST_S = 0.2
-"""After two seconds without a record. New records wake the worker; a stop waits this long."""
 
 
 class Poller:
@@ -100,28 +89,25 @@ class Poller:
         only_worker: bool = False,
         interval: timedelta | None = None,
     ) -> None:
-        self._client, self._only_worker = client, only_worker
+        self._client = client
         self._epochs = Epochs(None if only_worker else interval)
         self._inputs, self._partitions = inputs, len(inputs)
         self._bounded, self._buffer_records = bounded, buffer_records
-        self._lock = threading.Lock()  # guards the feeds and the totals
+        self._lock = threading.Lock()  # guards the queues and the totals
         self._queues: dict[TopicPartition, PartitionQueue] = {}
         self._new: list[PartitionQueue] = []
         self._changed = self._assigned = False
         self._records = self._bytes = 0
         self._room = threading.Event()
         self._arrived = threading.Event()
-        self._turns = 0  # turns of the worker since something was taken
+        self._resting = Resting(only_worker=only_worker)
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: EwmaError | None = None
         self._who_polls, self._gathering = WhoPolls(), _Gathering()
-        self._next_fetch = self._next_watch = self._looked_at = 0.0
-        self._watches = {
-            name: TopicWatch(name, topic.view, optional=inputs.optional)
-            for name, topic in inputs.names.items()
-        }
+        self._next_fetch = self._next_watch = 0.0
         self._consumer = connect_consumer(client, group_id)
+        self._topics = TopicsWatch(client, self._consumer, inputs)
         self._commits = Commits(self._consumer, group_id)
         try:
             self._offsets = Offsets(
@@ -157,11 +143,6 @@ class Poller:
             self._changed = True
         return queue
 
-    @property
-    def rests(self) -> bool:
-        """Whether nothing has come for some turns, so that the worker waits in :meth:`rest`."""
-        return self._turns > _TURNS_BEFORE_REST
-
     def rest(self, queue: PartitionQueue) -> None:
         """Wait for records of any partition, if none came for several turns.
 
@@ -174,18 +155,15 @@ class Poller:
             return
         self._epochs.turn_begins()
         turns.end()
-        self._turns += 1
-        if self.rests and not self._poll_here():
+        self._resting.turn_begins()
+        if self._resting.is_due and not self._poll_here():
             self._arrived.clear()
             if self._records == 0:
                 self._arrived.wait(self._rest_s())
 
     def _rest_s(self) -> float:
-        if self._turns <= _TURNS_BEFORE_LONG_REST or turns.is_awaited():
-            return _SHORT_REST_S
-        if len(self._queues) < self._partitions:
-            return _REST_S
-        return _LONG_REST_S if self._turns <= _TURNS_BEFORE_IDLE_REST else _IDLE_REST_S
+        reads_all = len(self._queues) >= self._partitions
+        return self._resting.seconds(is_awaited=turns.is_awaited(), reads_all=reads_all)
 
     def _poll_here(self) -> bool:
         """Poll in the worker's thread, if it is its turn; return whether it was."""
@@ -222,7 +200,7 @@ class Poller:
             runs, queue.runs = queue.runs, []
             queue.taken = queue.fetched
             if runs:
-                self._turns = _TURNS_BEFORE_LONG_REST if self._only_worker else 0
+                self._resting.records_came()
                 self._records -= sum(map(len, runs))
                 self._bytes -= queue.bytes
                 queue.bytes = 0
@@ -231,7 +209,7 @@ class Poller:
 
     def epoch_ends(self) -> None:
         """Note that the engine has work for some turns, whatever comes."""
-        self._turns = 0
+        self._resting.epoch_ends()
         self._epochs.ends()
 
     def next_awake(self) -> datetime | None:
@@ -246,7 +224,7 @@ class Poller:
 
     def has_gone(self, queue: PartitionQueue) -> bool:
         """Return whether the topic of a partition is gone, and the flow goes on without it."""
-        return self._watches[queue.tp.topic].gone
+        return self._topics.is_gone(queue.tp.topic)
 
     def remove(self, queue: PartitionQueue) -> None:
         """Stop reading a partition; close with the last one."""
@@ -357,14 +335,14 @@ class Poller:
             self._who_polls.be_thread()
             self._closing.wait(_POLL_S)
             return
-        if polled and self._looked_at != refreshed_at(self._consumer):
+        if polled and self._topics.has_news:
             self._look()  # before records of another topic are taken for it
         reached = positions(self._consumer)
         for queue in list(self._queues.values()):
             still = queue.tp not in polled and reached.get(queue.tp) == queue.fetched
             if still and queue.end is not None and not self._bounded:
                 continue
-            if queue.tp in polled and self._watches[queue.tp.topic].missing:
+            if queue.tp in polled and self._topics.is_missing(queue.tp.topic):
                 # It may belong to a new topic of this name, which brokers have not announced yet.
                 self._consumer.seek(queue.tp, queue.fetched)
             elif queue.tp in reached and not queue.finished and not self.has_gone(queue):
@@ -409,29 +387,13 @@ class Poller:
         self._look()
 
     def _look(self) -> None:
-        """Check the topics: the client knows when its metadata is new."""
-        self._looked_at = refreshed_at(self._consumer)
-        for topic, watch in self._watches.items():
-            if not watch.gone:
-                watch.look(view_of(self._consumer, topic), time.monotonic())
-                if watch.gone:
-                    self._changed = True
+        if self._topics.look():
+            self._changed = True
 
     def _lost_topic(self) -> bool:
-        """Return whether an optional topic is gone: its offsets then mean nothing."""
-        there = [topic for topic, watch in self._watches.items() if not watch.gone]
-        if not self._inputs.optional or not there:
-            return False
-        found = describe_topics(self._client, there, optional=True)
-        for topic in there:
-            if topic in found:
-                self._watches[topic].look(found[topic], time.monotonic())
-            else:
-                self._watches[topic].leave()
-        if not any(self._watches[topic].gone for topic in there):
-            return False
-        self._changed = True
-        return True
+        if lost := self._topics.ask():
+            self._changed = True
+        return lost
 
     def _worded(self, error: Exception) -> EwmaError:
         if isinstance(error, kafka_errors.OffsetOutOfRangeError) and error.args:

@@ -19,7 +19,7 @@ from ewma_ops.connectors import KafkaSource, part_key
 from ewma_ops.connectors.client import exchange, topics
 from ewma_ops.connectors.client.connect import TopicView
 from ewma_ops.connectors.inputs import InputTopics, source_part
-from ewma_ops.connectors.source import poller
+from ewma_ops.connectors.source import poller, topics_watch
 from ewma_ops.connectors.source.source import opened_offset, sealed_offset
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.wire.records import ConsumerRecords
@@ -703,8 +703,8 @@ def test_what_comes_of_a_topic_that_is_missing_waits_until_it_is_known_which_one
 
     with monkeypatch.context() as changed:
         changed.setattr(consumer, "seek", noted)
-        changed.setattr(poller, "refreshed_at", lambda _: time.monotonic())
-        changed.setattr(poller, "view_of", lambda *_: TopicView(None, 0))
+        changed.setattr(topics_watch, "refreshed_at", lambda _: time.monotonic())
+        changed.setattr(topics_watch, "view_of", lambda *_: TopicView(None, 0))
         produce(kafka, name, numbers(30, 1)[20:])
         taken: list[Any] = []
 
