@@ -21,6 +21,7 @@ from ewma_ops.commands.terminal import painted
 from ewma_ops.errors import BrokerError, ConfigError
 from ewma_ops.job.allocator import return_freed_memory
 from ewma_ops.lazy import importing
+from ewma_ops.watch.choices import MOST_OPEN, MOST_ROWS, SORTS
 
 if TYPE_CHECKING:
     from ewma_ops.settings.bind import Bind
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["add_command"]
 
 _LOOK_S = 0.05
-_SORTS = ("name", "value", "average", "z", "change", "seen", "readings", "alarm")
 _WIDE = 1600
-_MOST_ROWS = 200
 _TOKEN = "EWMA_WATCH_TOKEN"
 
 
@@ -59,10 +58,10 @@ def add_command(commands: Commands) -> None:
     )  # fmt: skip
     _add_history(top)
     top.add_argument("--filter", default="", metavar="TEXT", help="text within ids, or a pattern")
-    top.add_argument("--sort", choices=_SORTS, default="name", help="what to sort by (name)")
+    top.add_argument("--sort", choices=SORTS, default="name", help="what to sort by (name)")
     top.add_argument("--once", action="store_true", help="print a plain table, and exit")
     top.add_argument(
-        "--rows", type=whole(1, _MOST_ROWS), default=40, metavar="N", help="with --once (40)"
+        "--rows", type=whole(1, MOST_ROWS), default=40, metavar="N", help="with --once (40)"
     )
     top.set_defaults(command=_top)
 
@@ -233,7 +232,7 @@ def _plot(options: argparse.Namespace) -> int:
         from ewma_ops.settings.load import load
         from ewma_ops.watch.plot import as_html, as_png
         from ewma_ops.watch.server import about, watching
-        from ewma_ops.watch.view import MOST_OPEN, View
+        from ewma_ops.watch.view import View
 
     target = options.output
     if target.suffix not in (".html", ".png"):
@@ -250,7 +249,7 @@ def _plot(options: argparse.Namespace) -> int:
         while True:
             charts = looker.charts(view)
             if unknown := [one["id"] for one in charts if not one["known"]]:
-                known = looker.table(View(rows=_MOST_ROWS))["ids"]
+                known = looker.table(View(rows=MOST_ROWS))["ids"]
                 raise _no_such_series(unknown[0], known, shown_duration(1000 * history_s))
             if all(one["is_read"] for one in charts):
                 break

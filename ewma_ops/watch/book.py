@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ewma_ops.columns.byte_columns import TextColumn, utf8_of
 from ewma_ops.table.index import SeriesIndex
 from ewma_ops.watch.alarms import Alarm, Alarms
-from ewma_ops.watch.columns import Batch, Columns
+from ewma_ops.watch.columns import Batch, Columns, MeasureColumns
 from ewma_ops.watch.deep import COLUMNS, WITH_FORECASTS, Deep, Part
 from ewma_ops.watch.measures import BAND_ERRORS, Measure
 from ewma_ops.watch.outlook import FORECASTS
@@ -225,6 +225,10 @@ class Book:
             )
         deep.used_at = time.monotonic()
         return deep, is_new
+
+    def measure(self, place: int) -> MeasureColumns:
+        """Return the columns of the measure at a place; of the last one if there are fewer."""
+        return self.columns.measures[min(place, len(self.measures) - 1)]
 
     def find(self, series_id: str) -> int | None:
         """Return the row of a series, if it was seen."""

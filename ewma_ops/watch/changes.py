@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.watch.deep import Drawn
+from ewma_ops.watch.finite import listed
 
-__all__ = ["POINTS", "Sent", "listed"]
+__all__ = ["POINTS", "Sent"]
 
 POINTS = ("x", "value", "average", "lower", "upper")
 """Columns of a chart that have a number for each point; ``past_forecast``, if there is one, too."""
@@ -93,17 +94,3 @@ def _kept(before: NDArray[np.float64], now: NDArray[np.float64]) -> tuple[int, i
 
 def _named(names: Sequence[str], columns: NDArray[np.float64]) -> dict[str, list[float | None]]:
     return dict(zip(names, map(listed, columns), strict=True))
-
-
-def listed(column: NDArray[np.floating[Any]]) -> list[float | None]:
-    """Return numbers as a list, None for each that is not finite.
-
-    Examples
-    --------
-    >>> listed(np.array([1.5, np.nan, np.inf]))
-    [1.5, None, None]
-    """
-    numbers: list[float | None] = column.tolist()
-    for i in np.flatnonzero(~np.isfinite(column)).tolist():
-        numbers[i] = None
-    return numbers

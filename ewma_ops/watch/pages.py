@@ -28,7 +28,8 @@ from starlette.staticfiles import StaticFiles
 
 from ewma_ops.watch.changes import Sent
 from ewma_ops.watch.guard import COOKIE, Guard
-from ewma_ops.watch.view import Looker, View
+from ewma_ops.watch.looker import Looker
+from ewma_ops.watch.view import View
 
 __all__ = ["Pages"]
 

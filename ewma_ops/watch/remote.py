@@ -1,4 +1,4 @@
-"""A job as the page of an `ewma watch` elsewhere knows it: what `view.Looker` answers, by HTTP.
+"""A job as the page of an `ewma watch` elsewhere knows it: what `looker.Looker` answers, by HTTP.
 
 Knows HTTP; must not know terminals, nor how the page knows.
 """
@@ -36,7 +36,7 @@ _TOKEN = re.compile(r"(?:^|&)token=([^&]*)")
 
 
 class _Head(msgspec.Struct):
-    """How a job is, as `view.Looker.head` has it."""
+    """How a job is, as `looker.Looker.head` has it."""
 
     state: str = ""
     why: str = ""
@@ -57,7 +57,7 @@ _State = Annotated[list[str], msgspec.Meta(min_length=2, max_length=2)]
 
 
 class _Table(msgspec.Struct):
-    """What a table shows, as `view.Looker.table` has it: lists of one length."""
+    """What a table shows, as `looker.Looker.table` has it: lists of one length."""
 
     series: int = 0
     matched: int = 0

@@ -24,9 +24,9 @@ from ewma_ops.watch.book import Book
 from ewma_ops.watch.flow_metrics import FlowMetrics
 from ewma_ops.watch.follower import Follower, InputEnds
 from ewma_ops.watch.history import History
+from ewma_ops.watch.looker import Looker
 from ewma_ops.watch.measures import Measure, measures
 from ewma_ops.watch.status import Status
-from ewma_ops.watch.view import Looker
 
 __all__ = ["Watching", "serve", "watching"]
 

@@ -14,8 +14,9 @@ from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Input, Static
 
+from ewma_ops.watch.choices import MOST_ROWS, SORTS
 from ewma_ops.watch.plain import cells, head_line, heads
-from ewma_ops.watch.view import MOST_ROWS, SORTS, Looks, View
+from ewma_ops.watch.view import Looks, View
 
 __all__ = ["Top"]
 

@@ -19,10 +19,11 @@ import numpy as np
 from ewma_ops import Decay, Smoothing
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.watch.book import Book
+from ewma_ops.watch.looker import Looker
 from ewma_ops.watch.measures import measures
 from ewma_ops.watch.outlook import NAMES
 from ewma_ops.watch.status import Status
-from ewma_ops.watch.view import Looker, View
+from ewma_ops.watch.view import View
 
 _BATCH = 20_000
 _ROUNDS = 3

@@ -23,11 +23,12 @@ from ewma_ops.settings.load import load_tables
 from ewma_ops.table import SeriesTable
 from ewma_ops.watch.book import Book
 from ewma_ops.watch.deep import Deep, Part
+from ewma_ops.watch.looker import Looker
 from ewma_ops.watch.outlook import NAMES
 from ewma_ops.watch.plot import as_html
 from ewma_ops.watch.server import about, measures_of
 from ewma_ops.watch.status import Status
-from ewma_ops.watch.view import Looker, View
+from ewma_ops.watch.view import View
 from tests.helpers.jobs import EWMA
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.servers import BROWSER, required

@@ -113,9 +113,9 @@ def served(
     import uvicorn
 
     from ewma_ops.watch.guard import Guard
+    from ewma_ops.watch.looker import Looker
     from ewma_ops.watch.pages import Pages
     from ewma_ops.watch.server import about
-    from ewma_ops.watch.view import Looker
 
     made = settings() if job is None else job
     book = Book(measures(made.smoothing_set)) if book is None else book

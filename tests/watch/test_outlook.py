@@ -19,6 +19,7 @@ from ewma_ops.settings.load import load_tables
 from ewma_ops.table import SeriesTable
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.watch.book import Book
+from ewma_ops.watch.looker import Looker
 from ewma_ops.watch.measures import measures
 from ewma_ops.watch.outlook import NAMES, Lead, Outlook, ahead, past_forecasts
 from ewma_ops.watch.plain import cells, heads
@@ -27,7 +28,7 @@ from ewma_ops.watch.remote import page_address, watching_page
 from ewma_ops.watch.server import about
 from ewma_ops.watch.status import Status
 from ewma_ops.watch.terminal import Top
-from ewma_ops.watch.view import Looker, Looks, View
+from ewma_ops.watch.view import Looks, View
 from tests.helpers.watched import served
 
 AT_S = 1.7e9

@@ -20,12 +20,13 @@ from ewma_ops.commands.cli import main
 from ewma_ops.table.smoothing_set import SmoothingSet
 from ewma_ops.watch.alarms import Alarms, parse_alarm
 from ewma_ops.watch.book import Book
+from ewma_ops.watch.looker import Looker
 from ewma_ops.watch.measures import measures
 from ewma_ops.watch.plain import cells
 from ewma_ops.watch.plot import as_png
 from ewma_ops.watch.status import Status
 from ewma_ops.watch.terminal import Top
-from ewma_ops.watch.view import Looker, View
+from ewma_ops.watch.view import View
 from tests.helpers.jobs import EWMA, Job, ewma, started
 from tests.helpers.patience import PATIENCE_S, slowness
 from tests.helpers.watched import Events
