@@ -11,35 +11,29 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import SimplePollingSource
 
 import ewma_ops.operators as ew
-from ewma_ops import Decay, SmoothedReading, Smoothing
+from ewma_ops import Decay, Smoothing
 
 INTERVAL = timedelta(milliseconds=50)
-Timed = tuple[datetime, float]
+LINE = "{0}: {1.value:.3f} ms late, smoothed {1.ewma:.3f}"
 
 
-class Wakeups(SimplePollingSource[tuple[str, Timed], None]):
+class Wakeups(SimplePollingSource[tuple[str, tuple[datetime, float]], None]):
     """Forty (time, value) readings, keyed by series id: milliseconds later than asked for."""
 
-    _expected: datetime | None = None
+    _due: datetime | None = None
     _left = 40
 
-    def next_item(self) -> tuple[str, Timed]:
+    def next_item(self) -> tuple[str, tuple[datetime, float]]:
         """Return the next reading; StopIteration ends the flow."""
         if self._left == 0:
             raise StopIteration
         now = datetime.now(timezone.utc)
-        late = timedelta(0) if self._expected is None else now - self._expected
-        self._expected, self._left = now + INTERVAL, self._left - 1
+        late = timedelta(0) if self._due is None else now - self._due
+        self._due, self._left = now + INTERVAL, self._left - 1
         return "wake-up", (now, late / timedelta(milliseconds=1))
-
-
-def line(item: tuple[str, SmoothedReading]) -> str:
-    """Format a smoothed reading."""
-    series_id, reading = item
-    return f"{series_id}: {reading.value:.3f} ms late, smoothed {reading.ewma:.3f}"
 
 
 flow = Dataflow("own_source")
 readings = op.input("wake-ups", flow, Wakeups(INTERVAL))
 smoothed = ew.smooth("smooth", readings, Smoothing(Decay(halflife="500ms")))
-op.output("out", op.map("line", smoothed, line), StdOutSink())
+op.output("out", op.map("line", smoothed, lambda item: LINE.format(*item)), StdOutSink())

@@ -124,7 +124,7 @@ ROOMS = {
     ),
     "testing": _row("errors stats wire connectors settings job", "bytewax msgspec"),
     "flows": _row("ewma_ops operators composites history demo", "bytewax pyarrow"),
-    "flows.smooth": _row("errors columns.sealed settings job job.recovery"),
+    "flows.smooth": _row("errors settings job"),
 }
 
 _PRIVATE = "connect network exchange frames polling runs_in runs_out sending sockets fencing"
