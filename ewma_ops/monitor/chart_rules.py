@@ -12,11 +12,10 @@ from typing import ClassVar
 
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.chart_rule import ChartRule
-from ewma_ops.monitor.rule import NS_PER_MS
 from ewma_ops.monitor.run_lengths import limit_for, spike_limit
 from ewma_ops.monitor.spread_run_lengths import highest_spread_limit, spread_limit_for
 from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.durations import NS_PER_MS, whole_ticks
 
 __all__ = ["Level", "Spike", "Spread"]
 

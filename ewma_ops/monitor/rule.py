@@ -17,10 +17,9 @@ from ewma_ops.stats.decay import Decay
 from ewma_ops.stats.durations import whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 
-__all__ = ["COUNTED", "NS_PER_MS", "Rule", "check_decay", "check_sides"]
+__all__ = ["COUNTED", "Rule", "check_decay", "check_sides"]
 
 _DIRECTIONS = ("both", "high", "low")
-NS_PER_MS = 1_000_000
 COUNTED = 1 << 31
 """Readings of a series are counted up to here: there are counters of 32 bits."""
 

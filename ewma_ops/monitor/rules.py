@@ -17,10 +17,10 @@ from typing import ClassVar
 from ewma_ops.errors import ConfigError
 from ewma_ops.monitor.chart_rule import ChartRule, Frozen, Given
 from ewma_ops.monitor.chart_rules import Level, Spike, Spread
-from ewma_ops.monitor.rule import COUNTED, NS_PER_MS, Rule, check_sides
+from ewma_ops.monitor.rule import COUNTED, Rule, check_sides
 from ewma_ops.monitor.stale_rule import Stale
 from ewma_ops.stats.checks import number, whole
-from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.durations import NS_PER_MS, whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 
 __all__ = [

@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import ClassVar
 
 from ewma_ops.errors import ConfigError
-from ewma_ops.monitor.rule import COUNTED, NS_PER_MS, Rule, check_decay
+from ewma_ops.monitor.rule import COUNTED, Rule, check_decay
 from ewma_ops.stats.checks import number, whole
 from ewma_ops.stats.decay import Decay
-from ewma_ops.stats.durations import whole_ticks
+from ewma_ops.stats.durations import NS_PER_MS, whole_ticks
 from ewma_ops.stats.smoothing import Smoothing
 
 __all__ = ["Stale"]

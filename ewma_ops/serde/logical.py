@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 
-__all__ = ["DAY_NS", "MOST_DECIMAL_DIGITS", "NS_PER_MS", "as_decimal", "in_unit"]
+from ewma_ops.columns.ticks import NANOSECOND
 
-NS_PER_MS = 1_000_000
-DAY_NS = 86_400_000 * NS_PER_MS
+__all__ = ["DAY_NS", "MOST_DECIMAL_DIGITS", "as_decimal", "in_unit"]
+
+DAY_NS = 86_400_000 * NANOSECOND.per_ms
 MOST_DECIMAL_DIGITS = 4_096
 
 _MOST_BYTES = 1_024
@@ -50,5 +51,5 @@ def in_unit(time_ns: int, unit: str | None) -> int | Decimal:
         return time_ns
     if unit == "us":
         return time_ns // 1_000
-    time_ms = time_ns // NS_PER_MS
+    time_ms = time_ns // NANOSECOND.per_ms
     return Decimal(time_ms) / 1_000 if unit == "s" else time_ms

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ewma_ops.columns.byte_columns import BytesColumn, TextColumn, words_at
-from ewma_ops.columns.ticks import MILLISECOND, Tick
+from ewma_ops.columns.ticks import MILLISECOND, NANOSECOND, Tick
 
 __all__ = ["read_time", "read_times", "ticks_of", "times_of"]
 
@@ -37,7 +37,6 @@ _FEW = 64
 _LONGEST = 32
 _MOST_DECIMALS = 9
 _POWERS = 10 ** np.arange(_MOST_DECIMALS - 1, -1, -1)
-_NS_PER_MS = 1_000_000
 _DAY_MS = 86_400_000
 _DAYS_TO_1970 = 719_468
 """From the first of March of year 0."""
@@ -70,7 +69,7 @@ def read_time(text: str, tick: Tick = MILLISECOND) -> int | None:
     except msgspec.ValidationError:
         return None
     fine = int(decimals[:_MOST_DECIMALS].ljust(_MOST_DECIMALS, "0"))
-    return ticks_of(moment, tick) + fine // (_NS_PER_MS // tick.per_ms)
+    return ticks_of(moment, tick) + fine // (NANOSECOND.per_ms // tick.per_ms)
 
 
 def _offset(written: str | None) -> str:
@@ -93,7 +92,7 @@ def ticks_of(moment: datetime, tick: Tick = MILLISECOND) -> int:
     """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
-    return (moment - _EPOCH) // _US * 1_000 // (_NS_PER_MS // tick.per_ms)
+    return (moment - _EPOCH) // _US * 1_000 // (NANOSECOND.per_ms // tick.per_ms)
 
 
 def times_of(texts: Sequence[str], tick: Tick = MILLISECOND) -> list[int | None]:
@@ -138,7 +137,7 @@ def read_times(
     if tick.per_ms > 1:  # the whole years of milliseconds are all within their bounds
         good &= (times_ms >= tick.earliest // tick.per_ms) & (times_ms < tick.latest // tick.per_ms)
     times = np.where(good, times_ms, 0) * tick.per_ms
-    return times + np.where(good, decimals_ns // (_NS_PER_MS // tick.per_ms), 0), good
+    return times + np.where(good, decimals_ns // (NANOSECOND.per_ms // tick.per_ms), 0), good
 
 
 class _Reader:

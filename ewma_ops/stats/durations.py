@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from ewma_ops.errors import ConfigError
 
-__all__ = ["duration_ms", "whole_ticks"]
+__all__ = ["NS_PER_MS", "duration_ms", "whole_ticks"]
 
 
 _UNITS_NS = {
@@ -21,7 +21,7 @@ _UNITS_NS = {
     **dict.fromkeys(("d", "day", "days"), 86_400 * 10**9),
     **dict.fromkeys(("w", "week", "weeks"), 604_800 * 10**9),
 }
-_NS_PER_MS = 1_000_000
+NS_PER_MS = 1_000_000
 _QUANTITY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([a-z]+)\s*")
 
 
@@ -40,7 +40,7 @@ def duration_ms(text: str) -> float:
     >>> duration_ms("1h30min")
     5400000.0
     """
-    return float(_duration_ns(text) / _NS_PER_MS)
+    return float(_duration_ns(text) / NS_PER_MS)
 
 
 def _duration_ns(text: str) -> Fraction:
@@ -83,4 +83,4 @@ def whole_ticks(name: str, duration: object, per_ms: int = 1) -> int:
             raise ConfigError(f"{name}: {error}") from None
     if duration_ns < 0:
         raise ConfigError(f'{name} is {duration!r}: it must be a duration >= 0, such as "10min"')
-    return int(duration_ns // (_NS_PER_MS // per_ms))
+    return int(duration_ns // (NS_PER_MS // per_ms))
