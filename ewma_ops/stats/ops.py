@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,12 +67,15 @@ def of_numbers(decay: Decay) -> Ops:
         maximum=_maximum,
         minimum=_minimum,
         all=bool,
-        exp2=exp2_of,
+        exp2=_exp2_of,
         retention=decay.retention_of,
         lapse=decay.lapse_of,
         lean=decay.lean_of,
         fading=lambda other: (other.retention_of, other.lapse_of),
     )
+
+
+_exp2_of = lru_cache(exp2_of)  # a season asks for few
 
 
 def _all(x: Any) -> bool:

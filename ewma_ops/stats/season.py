@@ -183,9 +183,8 @@ def weigh(m: Any) -> None:
     o, profile, halflife = m.ops, m.profile, m.ahead.season.halflife
     m.season_known, m.season_gains = m.season_started, []
     for phase, period, part in m.ahead.season.place(m.season_time).parts(o):
-        weight, last = (
-            profile.read(name, phase, ...) for name in ("season_weight", "season_period")
-        )
+        weight = profile.read("season_weight", phase, ...)
+        last = profile.read("season_period", phase, ...)
         met, counts = weight > 0.0, m.observed & (part > 0.0)
         since = o.where(met, period - last, 0.0)
         fading, on_time = o.exp2(-abs(since) / halflife), since >= 0.0
