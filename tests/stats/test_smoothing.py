@@ -62,7 +62,7 @@ def test_the_order_of_the_statistics_is_kept() -> None:
         ({"min_periods": True}, "min_periods is True"),
         ({"statistics": "mean"}, "list of names"),
         ({"statistics": None}, "list of names"),
-        ({"statistics": ["mean", "sd"]}, "'sd': it must be one of mean"),
+        ({"statistics": ["mean", "sd"]}, "'sd': did you mean std\\? It must be one of mean"),
         ({"statistics": ["mean", 3]}, "is 3"),
         ({"statistics": ["mean", "mean"]}, "twice"),
         ({"statistics": ["n_eff"]}, 'lacks "mean"'),
