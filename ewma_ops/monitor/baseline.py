@@ -1,8 +1,8 @@
 """`Baseline`: what is expected of a series, learned from the series itself.
 
-Knows the recurrences of one series, with operations only that give the same bits for a number and
-for a column (`stats.ops`), and for the loop in C, `compiled/alarms.c`; must not know rules, limits
-or series.
+Knows the recurrences of one series, using only operations that give the same bits for a number, for
+a column (`stats.ops`) and for the loop in C, `compiled/alarms.c`; must not know rules, limits or
+series.
 
 Two EWMAs with the proper weights (bias-corrected), a fast and a slow one:
 
@@ -13,13 +13,13 @@ Two EWMAs with the proper weights (bias-corrected), a fast and a slow one:
     V <- ((1 - U) V + p d^2) / (r (1 - U) + 2 p)     d = x' - slow; unbiased, of the slow one
     fast <- fast + p (x' - fast)                slow <- slow + p d
 
-The variance of fast - slow is V (U_fast + U_slow - 2 C), and that of x - slow before it is
-V (1 + U_slow). Clipping keeps a single wild reading out of both averages and out of V: without it,
-one would look like a shift of the level, and hide the next ones.
+The variance of fast - slow is V (U_fast + U_slow - 2 C), and that of x - slow before it is V (1 +
+U_slow). Clipping keeps a single outlier out of both averages and of V: without it, one would look
+like a shift of the level, and hide the next ones.
 
 A series is judged once it has had ``warm_up`` readings, its slow EWMA has an effective number of at
-least `LEAST_N_EFF`, and it has varied by more than rounding does. After a gap so long that it
-leaves nothing of the earlier weights, the warm-up begins again.
+least `LEAST_N_EFF`, and it has varied by more than rounding. After a gap so long that nothing of
+the earlier weights is left, the warm-up begins again.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from ewma_ops.stats.weights import plain_factors
 __all__ = ["Baseline", "Factors", "Seen"]
 
 CLIP = 4.0
-"""Readings are clipped at so many standard deviations."""
+"""Number of standard deviations at which readings are clipped."""
 
 _MOST_U = 1.0 / LEAST_N_EFF
 _ALONE = 0.75
-"""A U_slow above it: nothing but the newest reading is left."""
+"""Above this U_slow only the newest reading is left."""
 _ROUNDING = 2.0**-72
-"""A variance below this part of the squared mean, of readings as they came, is rounding."""
+"""A variance below this share of the squared mean of raw readings is rounding."""
 _TINY = 5e-324
 
 
@@ -84,7 +84,7 @@ class Baseline:
     Parameters
     ----------
     fast, slow
-        Both by reading, or both by time.
+        Decays, both by reading or both by time.
     warm_up
         Readings before the first that is judged.
     """

@@ -27,9 +27,9 @@ class Design(NamedTuple):
     """A limit and what it costs.
 
     ``limit`` is in standard errors of the EWMA; ``delays`` holds the average number of readings
-    until an alarm by the size of a lasting shift, in standard deviations of a reading; of a spread
-    rule by how many times as large the standard deviation has become. ``limits`` are ``"fixed"``,
-    ``"exact"``, or ``"upper"``, of a spread rule.
+    until an alarm by the size of a lasting shift, in standard deviations of a reading; for a spread
+    rule, by the ratio of the new standard deviation to the old. ``limits`` are ``"fixed"``,
+    ``"exact"``, or, for a spread rule, ``"upper"``.
     """
 
     beta: float
@@ -55,7 +55,7 @@ def design(
         From 2 to 1e9.
     exact
         Whether the limits are exact from the first reading on, as mean +- limit * std /
-        sqrt(n_eff) are, or those of the long run.
+        sqrt(n_eff) are, or those in the long run.
     kind
         Of the rule: ``"level"``, or ``"spread"``, whose limits are never exact.
 
@@ -79,7 +79,9 @@ def design(
     one_of("kind", kind, DESIGNED)
     if kind == "spread":
         if exact:
-            raise ConfigError("exact limits are those of a level rule; leave one of them out")
+            raise ConfigError(
+                "only a level rule has exact limits; leave one of the two options out"
+            )
         limit = spread_limit_for(readings_per_false_alarm, alpha)
         delays = {growth: spread_run_length(limit, alpha, growth) for growth in _GROWTHS}
         return Design(decay.beta, readings_per_false_alarm, "upper", limit, delays)

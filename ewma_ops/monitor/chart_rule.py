@@ -33,9 +33,9 @@ HOURS = {"day": 24, "week": 7 * 24}
 _SLOWER = 10.0
 """How much slower than the decay of a rule its baseline forgets, by default."""
 LEAST_N_EFF = 20.0
-"""Effective number of readings of a baseline from which on it is relied on."""
+"""Effective number of readings from which a baseline is used."""
 _LEAST_STEADY = 30.0
-"""What that number must be in the long run: gaps and late readings lower it for a while."""
+"""Least value of that number in the long run: gaps and late readings lower it for a while."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Given:
 class Frozen:
     """A baseline that is learned from the first ``readings`` of a series, and kept, >= 20.
 
-    What was learned from few readings stays wrong: prefer a slow EWMA, which keeps learning.
+    An error from few readings persists: prefer a slow EWMA, which keeps learning.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class Outlook:
     Parameters
     ----------
     smoothing
-        Whose outlook forecasts the readings.
+        The smoothing whose outlook forecasts the readings.
     errors
         How fast mean and variance of the errors of its forecasts forget.
     """
@@ -92,7 +92,7 @@ class Outlook:
     errors: Decay
 
     def __str__(self) -> str:
-        """Return what it depends on, for fingerprints."""
+        """Return its parameters, for fingerprints."""
         return f"outlook({self.smoothing.fingerprint()}, errors={self.errors!r})"
 
 
@@ -109,12 +109,12 @@ class ChartRule(Rule):
         The score beyond which an alarm is raised, > 0 and < 1e6, in standard errors. Rounded to 6
         decimals. Scores are cut at 1e6.
     false_alarms
-        In place of a limit: how often independent normal readings may raise an alarm for nothing,
+        Instead of a limit: how often independent normal readings may raise a false alarm,
         such as ``"1 per 100000 readings"``, or with ``readings``, ``"1 per week"``.
     readings
-        How many readings come, such as ``"100 per s"``.
+        The rate of readings, such as ``"100 per s"``.
     least
-        An alarm is never raised for a deviation of less than so many units, >= 0.
+        Least deviation for an alarm, in the units of the readings, >= 0.
     direction
         ``"both"``, ``"high"`` or ``"low"``.
     clear
@@ -124,29 +124,29 @@ class ChartRule(Rule):
     warm_up
         Readings of a series before it may raise an alarm, >= 20.
     decay
-        How fast the EWMA forgets that the rule looks at: that of the smoothing, if there is one.
+        The decay of the EWMA that the rule charts: that of the smoothing, if there is just one.
     baseline
         How much slower the expected mean forgets, > 1, or its own `Decay`; or `Given`, or `Frozen`.
         ``"outlook"``, for series with a trend: the forecast of the smoothing's outlook, one reading
         ahead; the rule then charts the errors of these forecasts.
     memory
         ``"none"``; or ``"ar1"`` for series whose readings resemble the one before them, as
-        temperatures do: what is charted then is the part of a reading that does not follow from the
+        temperatures do: then the rule charts the part of a reading that does not follow from the
         one before. It keeps the rate of false alarms, and finds lasting shifts later.
     memory_span
-        From how many readings, about, that resemblance is learned, >= 100.
+        About how many readings that resemblance is learned from, >= 100.
     season
         ``"none"``; or ``"day"`` or ``"week"`` for series that follow the hour of the day, or of the
-        week: what is charted then is what is left without what was usual at that hour on the last
-        19 days, or weeks, about. Readings need times.
+        week: then the rule charts the reading minus the usual level at that hour over about the
+        last 19 days, or weeks. Readings need times.
     utc_offset
         By how much the hours of a season are ahead of UTC, such as ``"+05:30"``; UTC, if not given.
 
     Raises
     ------
     ConfigError
-        If a value is out of its range, neither ``limit`` nor ``false_alarms`` is given, or they
-        and the baseline do not go together.
+        If a value is out of its range, neither ``limit`` nor ``false_alarms`` is given, or they are
+        incompatible with the baseline.
     """
 
     limit: float | None = None
@@ -220,7 +220,7 @@ class ChartRule(Rule):
             number("baseline", baseline, bound, lambda x: x > 1)
 
     def run_length(self) -> float:
-        """Return the readings per false alarm that are asked for."""
+        """Return the wanted number of readings per false alarm."""
         assert self.false_alarms is not None
         return readings_per_false_alarm(self.false_alarms, self.readings)
 
@@ -280,7 +280,7 @@ class ChartRule(Rule):
         return Outlook(line, errors)
 
     def in_ticks(self, per_ms: int) -> ChartRule:
-        """Return the rule of `with_limit` for gaps in ticks, of which so many are a millisecond."""
+        """Return the rule of `with_limit` for gaps in ticks, ``per_ms`` to a millisecond."""
         assert self.decay is not None
         baseline = self.baseline
         if isinstance(baseline, Decay):
@@ -292,7 +292,7 @@ class ChartRule(Rule):
         return replace(self, decay=self.decay.in_ticks(per_ms), baseline=baseline)
 
     def decays(self) -> list[Decay]:
-        """Return every decay that the rule of `with_limit` goes by."""
+        """Return every decay that the rule of `with_limit` uses."""
         assert self.decay is not None
         baseline, own = self.baseline, [self.decay]
         if isinstance(baseline, Decay):
@@ -308,7 +308,7 @@ class ChartRule(Rule):
         raise NotImplementedError
 
     def _of_both_sides(self, run_length: float) -> float:
-        """Return the run length of a chart with both sides: one alone has half of the alarms."""
+        """Return the run length of a two-sided chart: one side has half of the alarms."""
         return run_length * (1.0 if self.direction == "both" else 0.5)
 
 
@@ -317,14 +317,14 @@ def _is_score(x: float) -> bool:
 
 
 def _slower(decay: Decay, times: float) -> Decay:
-    """Return a decay that forgets so many times slower."""
+    """Return a decay that forgets the given number of times slower."""
     if decay.by_time:
         try:
             return Decay(halflife=timedelta(milliseconds=decay.halflife_ms * times))
         except OverflowError:
             raise ConfigError(
-                f"baseline is {times:g}: a half-life {times:g} times that of {decay!r} is longer "
-                "than can be told; give a smaller number"
+                f"baseline is {times:g}: a half-life {times:g} times that of {decay!r} is too long "
+                "to be represented; give a smaller number"
             ) from None
     return Decay(alpha=decay.alpha / times)
 

@@ -103,8 +103,8 @@ class Spread(_AverageRule):
     Each deviation counts in its own standard errors, up to 5. The score is how many standard errors
     that EWMA is above 1; ``least`` is about the standard deviation, in units of the readings.
 
-    There is an upper limit only. One as far below 1 would be negative for most decays, and quiet
-    stretches are what real series have most of: `Flat` finds a sensor that is stuck.
+    There is only an upper limit. One as far below 1 would be negative for most decays, and quiet
+    stretches are common in real series: `Flat` finds a stuck sensor.
 
     Parameters
     ----------
@@ -138,9 +138,9 @@ class Spread(_AverageRule):
         return spread_limit_for(run_length, self._alpha(decay))
 
     def highest(self) -> float:
-        """Return the limit that no score reaches, of `with_limit`; infinite if that is not known.
+        """Return the limit of `with_limit` that no score reaches; infinite if unknown.
 
-        It is not where the decay is by time, and ``gap`` is not given.
+        It is unknown if the decay is by time and ``gap`` is not given.
         """
         assert self.decay is not None
         if self.decay.by_time and self.gap is None:

@@ -1,6 +1,6 @@
-"""`Forecast`: what is expected of a series with a trend: what its outlook forecasts.
+"""`Forecast`: the expected value of a series with a trend, as forecast by its outlook.
 
-Knows the recurrences of one series, with operations only that give the same bits for a number and
+Knows the recurrences of one series, using only operations that give the same bits for a number and
 for a column (`stats.ops`); must not know rules, limits or series.
 
     e = x - forecast      of the outlook before the reading, for its time (`stats.outlook`)
@@ -8,8 +8,8 @@ for a column (`stats.ops`); must not know rules, limits or series.
 
 The errors of a forecast that fits are independent, with a mean of 0: `Baseline` learns their mean
 and variance, and charts of them raise as many false alarms as they are designed for. The outlook
-goes on with x', not with x: a single wild value would bend it, and make the next ones stand out.
-Where the errors still resemble each other, `Memory` takes what is left of that.
+continues with x', not with x: a single outlier would bend it, and make the next readings stand out.
+If the errors are still correlated, `Memory` removes the rest of that.
 
 The forecast follows a shift of the level, so the shift shows in the errors until it has caught up.
 """
@@ -49,9 +49,9 @@ class Forecast:
     Parameters
     ----------
     inner
-        What is known of the errors.
+        The tracker of the errors.
     line
-        What forecasts.
+        The forecasting line.
     """
 
     inner: Baseline | Memory
@@ -77,7 +77,7 @@ class Forecast:
     def step(
         self, o: Ops, y: Any, x: Any, by: _Factors, taken: Any = 0.0
     ) -> tuple[tuple[Any, ...], Remembered]:
-        """Return the state after a reading x, and what is known about it.
+        """Return the state after a reading x, and its evaluation.
 
         ``taken`` is how large what was subtracted from the reading is.
         """

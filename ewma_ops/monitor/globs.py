@@ -1,4 +1,4 @@
-"""Which series a rule is for: globs, against ids.
+"""Which series a rule is for: matches globs against ids.
 
 Knows text; must not know rules or series.
 """
@@ -31,9 +31,9 @@ def matcher(globs: Sequence[str]) -> Callable[[str], bool]:
 
 
 class GlobWatch:
-    """Find out which globs match no series, by the ids that the stream brings.
+    """Finds globs that match no series, by the ids in the stream.
 
-    Looks at the first readings of a stream until all have matched, and no further than so many.
+    Checks the first readings of a stream until all have matched, up to a maximum.
 
     Parameters
     ----------
@@ -56,23 +56,23 @@ class GlobWatch:
 
     @property
     def unmatched(self) -> dict[str, tuple[int, str]]:
-        """Of rules that match none: at how many readings was looked, and the id of one."""
+        """For rules that match none: how many readings were checked, and the id of one."""
         if not self._looked_at:
             return {}
         return dict.fromkeys(self._waiting, (self._looked_at, self._example))
 
     @property
     def settled(self) -> list[str]:
-        """Names of the rules that have matched, or of which it was said that they do not."""
+        """Names of the rules that have matched, or were reported as not matching."""
         return [*self.matched, *(self._waiting if self.is_over else ())]
 
     @property
     def is_over(self) -> bool:
-        """Whether no more will be looked at."""
+        """Whether the search is over."""
         return not self._waiting or self._looked_at >= _MOST_LOOKED_AT
 
     def look(self, series_ids: Iterable[str]) -> None:
-        """Look at the ids of some readings."""
+        """Check the ids of some readings."""
         if self.is_over:
             return
         ids = list(series_ids)

@@ -1,4 +1,4 @@
-"""`Machine`: from the scores of readings to alarms that are raised, changed, held and cleared.
+"""`Machine`: turns the scores of readings into alarms that are raised, changed, held and cleared.
 
 Knows thresholds, counts and times of one rule; must not know how a score is computed, series ids,
 or how readings are laid out. Nearly all series are quiet, and a quiet series has no entry here.
@@ -32,10 +32,11 @@ __all__ = [
 RAISED, CHANGED, HELD, CLEARED = range(len(TRANSITIONS))
 _CRITICAL = SEVERITIES.index("critical")
 _ADOPTED = 0.6
-"""An alarm that is cleared with more than this part of its largest deviation left, measured from
-what was expected as it was raised: the series has not come back, it is expected where it is."""
+"""If an alarm clears with more than this share of its largest deviation left, measured from the
+expected value when it was raised, the series has not come back: the expectation has followed it."""
 PENDING, LASTING, COOLING, GONE = range(4)
-"""What an episode is. Gone: silent for so long that nothing more is said until it sends again."""
+"""The phases of an episode. Gone: silent for so long that nothing more is reported until it
+sends."""
 _LATEST = (1 << 63) - 1
 
 EPISODE = (
@@ -52,7 +53,7 @@ class Thresholds(NamedTuple):
     """Which scores are beyond, and which are back. A score of NaN is neither.
 
     ``least`` is the deviation from which on a score counts as beyond, and ``least_back`` the one
-    below which it is back. ``sided``: whether high and low mean anything to people.
+    below which it is back. ``sided``: whether high and low are meaningful to people.
     """
 
     high: float = math.inf
@@ -109,9 +110,9 @@ class Trigger(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What became of an alarm; `Transitions` documents the parts.
+    """A transition of an alarm; `Transitions` documents the parts.
 
-    ``time`` is when, if that is not the time of the trigger: of rules that go by the log's clock.
+    ``time`` is its time, if that is not the trigger's: for rules that use the log's clock.
     """
 
     transition: int
@@ -151,7 +152,7 @@ class Episode:
 
     @classmethod
     def pending(cls, side: int, time: int) -> Episode:
-        """Return the episode of a series whose first reading beyond comes now."""
+        """Return a new episode of a series, at its first reading beyond."""
         return cls(PENDING, side, 0, 0, 0, 0, time, NEVER, NEVER, -1, -1, 0, 0.0, 0.0, 0.0)
 
     def numbers(self) -> tuple[float, ...]:
@@ -169,7 +170,7 @@ class Machine:
     Parameters
     ----------
     rule
-        The rule whose alarms it keeps.
+        The rule whose alarms it tracks.
     thresholds
         For its scores.
     per_ms
@@ -202,7 +203,7 @@ class Machine:
         return np.flatnonzero((up > self._thresholds.high) | (down > -self._thresholds.low))
 
     def judge(self, row: int, scored: Scored, trigger: Trigger, look: Look) -> Event | None:
-        """Take a reading's score; return what becomes of the alarm of its series.
+        """Handle a reading's score; return the transition of its series' alarm.
 
         Parameters
         ----------
@@ -249,7 +250,7 @@ class Machine:
         trigger: Trigger,
         look: Look,
     ) -> Event | None:
-        """Go on with an alarm."""
+        """Continue an alarm."""
         score, deviation, expected = scored
         episode.readings += 1
         episode.worst = (max if episode.side > 0 else min)(episode.worst, score)

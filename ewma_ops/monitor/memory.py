@@ -1,6 +1,6 @@
-"""`Memory`: what is expected of a series whose readings resemble the one before them.
+"""`Memory`: the expected value of a series whose readings resemble the one before them.
 
-Knows the recurrences of one series, with operations only that give the same bits for a number and
+Knows the recurrences of one series, using only operations that give the same bits for a number and
 for a column (`stats.ops`); must not know rules, limits or series.
 
     d = x - c       e = d - phi d'       d' the deviation of the reading before
@@ -32,7 +32,7 @@ _LEAST = 1e-300
 class Remembered(NamedTuple):
     """`Seen`, in the units of the readings but for ``variance``, which is that of the residuals.
 
-    ``gain`` is the deviation of the level that one of the residuals stands for, and ``foreseen``
+    ``gain`` is the deviation of the level per unit of residual, and ``foreseen``
     the part of the reading that follows from the one before it.
     """
 
@@ -84,7 +84,7 @@ class Memory:
     def step(
         self, o: Ops, y: Any, x: Any, by: Any, taken: Any = 0.0
     ) -> tuple[tuple[Any, ...], Remembered]:
-        """Return the state after a reading x, and what is known about it.
+        """Return the state after a reading x, and its evaluation.
 
         ``taken`` is how large what was subtracted from the reading is.
         """
@@ -92,7 +92,7 @@ class Memory:
         known = c0 > _LEAST
         phi = o.where(known, c1 / o.where(known, c0, 1.0), 0.0)
         phi = o.minimum(o.maximum(phi, -_MOST_PHI), _MOST_PHI)
-        first = seen == 0  # nothing is expected of it, and so it is no error
+        first = seen == 0  # nothing was expected, so it is not an error
         foreseen = o.where(first, x, centre + phi * last)
         state, found = self.inner.step(o, inner, x - foreseen, by, taken)
         reach = o.where(known & (seen >= self.warm_up), o.sqrt(c0) * CLIP, float("inf"))

@@ -1,4 +1,4 @@
-"""Rates of false alarms as people say them, such as "1 per week", in readings per false alarm.
+"""Converts rates of false alarms, such as "1 per week", to readings per false alarm.
 
 Knows words and durations; must not know charts or limits.
 """
@@ -19,7 +19,7 @@ _READINGS = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)?\s*readings?")
 
 
 def readings_per_false_alarm(false_alarms: str, readings: str | None = None) -> float:
-    """Return how many readings there are, on average, from one false alarm to the next.
+    """Return the average number of readings from one false alarm to the next.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def readings_per_false_alarm(false_alarms: str, readings: str | None = None) -> 
         return _checked(float(Fraction(by_reading[1] or 1) / alarms), false_alarms)
     if readings is None:
         raise ConfigError(
-            f"{false_alarms!r} is a rate by time: add how many readings come, such as "
+            f"{false_alarms!r} is a rate by time: add the rate of readings, such as "
             'readings = "100 per s", or write it by readings, such as "1 per 500 readings"'
         )
     came, within = _split(readings, "100 per s")
@@ -59,7 +59,7 @@ def readings_per_false_alarm(false_alarms: str, readings: str | None = None) -> 
 
 def _checked(found: float, text: str) -> float:
     if not 0.0 < found < math.inf:
-        raise ConfigError(f"{text!r} is not a rate: nothing comes between two alarms")
+        raise ConfigError(f"{text!r} is not a rate: it has no reading between two alarms")
     return found
 
 

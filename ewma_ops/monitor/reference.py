@@ -1,13 +1,13 @@
-"""`Reference`: what is expected of a series, given, or learned from its first readings and frozen.
+"""`Reference`: the expected value of a series, given, or frozen after its first readings.
 
-Knows the recurrences of one series, with operations only that give the same bits for a number and
+Knows the recurrences of one series, using only operations that give the same bits for a number and
 for a column (`stats.ops`); must not know rules, limits or series.
 
     n <- n + 1    m <- m + (x - m) / n    T <- T + (x - m before) (x - m)    the first readings only
     fast <- fast + p (x' - fast)          x' clipped at m +- 4 standard deviations, once judged
 
 The variance of fast - m is V (U_fast + 1 / n): the 1 / n, of a mean that was learned from n
-readings, is no small matter.
+readings, is not negligible.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Reference:
         by: _Factors,
         taken: Any = 0.0,  # noqa: ARG002 - no season goes with it
     ) -> tuple[tuple[Any, ...], Seen]:
-        """Return the state after a reading x, and what is known about it."""
+        """Return the state after a reading x, and its evaluation."""
         fast, weight, u, mean, squares, seen = y
         kept = weight * by.fast_kept
         weight = kept + by.fast_added

@@ -46,9 +46,9 @@ class Rule:
         Globs such as ``"plant1/*"``: the rule is for the series whose id matches one; all if there
         are none.
     field
-        The field that it is about, where readings have several.
+        The field that the rule is about, if readings have several.
     runbook
-        Address of what to do, for people.
+        Address of instructions, for people.
 
     Raises
     ------
@@ -58,9 +58,9 @@ class Rule:
 
     kind: ClassVar[str] = ""
     without: ClassVar[tuple[str, ...]] = ()
-    """Parameters of every kind that mean nothing for this one."""
+    """Common parameters that have no meaning for this kind."""
     by_log: ClassVar[bool] = False
-    """Whether it goes by the clocks of the input partitions, not by readings alone."""
+    """Whether it uses the clocks of the input partitions, not only readings."""
 
     for_: int = 1
     clear_for: int = 1
@@ -96,7 +96,7 @@ class Rule:
         return None
 
     def with_limit(self, smoothing: Smoothing | None) -> Rule:  # noqa: ARG002 - not every kind designs
-        """Return the rule with every number that follows from others.
+        """Return the rule with all derived numbers.
 
         Parameters
         ----------

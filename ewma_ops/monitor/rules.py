@@ -1,4 +1,4 @@
-"""The rules of alarms: the parameters of each kind of rule, checked. Here a rule is defined.
+"""The rules of alarms: the parameters of each kind of rule, checked.
 
 Those about standard errors are in `chart_rules`. Knows words and numbers; must not know series,
 state or how a score is computed (`scores`).
@@ -60,7 +60,7 @@ class Bounds(Rule):
     Raises
     ------
     ConfigError
-        If no bound is given, one is not finite, or no value can clear the alarm.
+        If no bound is given, one is not finite, or no value could clear the alarm.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class Change(Rule):
     clear
         The share of the limit, 0 < clear <= 1, below which the alarm is cleared.
     critical
-        The alarm is critical from so many limits on, >= 1; ``None`` for never.
+        The alarm is critical from this multiple of the limit on, >= 1; ``None`` for never.
 
     Raises
     ------
@@ -153,7 +153,7 @@ class Change(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Flat(Rule):
-    """The same value too many times in a row, as from a sensor that is stuck.
+    """The same value too many times in a row, as from a stuck sensor.
 
     Parameters
     ----------
@@ -188,16 +188,16 @@ KINDS: dict[str, type[Rule]] = {
 
 @dataclass(frozen=True)
 class AlarmRules:
-    """Rules by name, in order, as operators and tables take them.
+    """Rules by name, in order, for operators and tables.
 
     Parameters
     ----------
     rules
         Names and rules; :meth:`of` checks them.
     in_events
-        Whether the scores go along as statistics: `score_names`.
+        Whether to add the scores to the statistics: `score_names`.
     parts
-        What goes along of each score; a study asks for other parts than events have.
+        Which parts of each score to add; studies need other parts than events.
     """
 
     rules: tuple[tuple[str, Rule], ...]
@@ -239,12 +239,12 @@ class AlarmRules:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names, in order: a transition has the place of its rule's."""
+        """The names, in order: a transition refers to its rule by place."""
         return tuple(name for name, _ in self.rules)
 
     @property
     def by_log(self) -> tuple[str, ...]:
-        """Names of the rules that go by the clocks of the input partitions."""
+        """Names of the rules that use the clocks of the input partitions."""
         return tuple(name for name, rule in self.rules if rule.by_log)
 
     @property
@@ -260,7 +260,7 @@ class AlarmRules:
         return tuple(f"{name}_{part}" for name in charts for part in self.parts)
 
     def with_limits(self, smoothing: Smoothing | None) -> AlarmRules:
-        """Return the rules with every number that follows from others, such as the limits.
+        """Return the rules with all derived numbers, such as the limits.
 
         ``smoothing`` is that of the job; ``None`` if there are several, or a composite.
 

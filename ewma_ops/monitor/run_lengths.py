@@ -1,7 +1,7 @@
 """How long an EWMA chart runs until it raises an alarm, and the limit for a wanted run length.
 
-Knows charts of independent normal readings; must not know streams, series or configuration. Made
-for design, not for the stream: a call takes milliseconds, at small ``alpha`` up to seconds.
+Knows charts of independent normal readings; must not know streams, series or configuration. For
+design, not for the stream: a call takes milliseconds, at small ``alpha`` up to seconds.
 
 The EWMA z <- (1 - alpha) z + alpha x starts at the mean, here 0; readings have a standard deviation
 of 1. The chart raises an alarm as soon as abs(z) > limit * (standard deviation of z). The *run
@@ -52,10 +52,10 @@ __all__ = [
 ]
 
 SMALLEST_ALPHA = 1e-4
-"""Below it the equations have thousands of unknowns."""
+"""Below this alpha the equations have thousands of unknowns."""
 
 SMALLEST_ALPHA_EXACT = 5e-3
-"""Below it exact limits take minutes: the density is carried over more than 2,000 readings."""
+"""Below this alpha exact limits take minutes: the density is carried over 2,000 readings."""
 
 LONGEST_RUN = 1e9
 """Longest average run length that a limit is computed for: beyond it digits are lost."""
@@ -64,7 +64,7 @@ _Floats = NDArray[np.float64]
 _SETTLED = 1e-10
 """The share by which exact limits may still differ from fixed ones (of the variance)."""
 _ROUNDING = 2.0**-53
-"""Of the decimal beta that is 1 minus a bound: 1 - 0.9999 is below 0.0001."""
+"""Tolerance for a decimal beta of 1 minus a bound: 1 - 0.9999 is below 0.0001."""
 
 
 def average_run_length(
@@ -82,7 +82,7 @@ def average_run_length(
         By how much the mean differs from the expected one from the first reading on, in standard
         deviations of a reading. With 0 the result is the readings per false alarm.
     exact
-        Whether the limits are the exact ones at every reading, or those of the long run. Needs
+        Whether the limits are exact at every reading, or those in the long run. Needs
         ``alpha`` of at least `SMALLEST_ALPHA_EXACT`, where it takes seconds.
 
     Raises
@@ -108,7 +108,7 @@ def average_run_length(
 
 
 def limit_for(run_length: float, alpha: float, *, exact: bool = False) -> float:
-    """Return the limit with which a chart raises a false alarm every so many readings on average.
+    """Return the limit at which a chart has the given average run length without a shift.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def limit_for(run_length: float, alpha: float, *, exact: bool = False) -> float:
     2.81431
     """
     check_alpha(alpha, exact=exact)
-    most = spike_limit(run_length)  # averaging only ever lowers the limit
+    most = spike_limit(run_length)  # averaging only lowers the limit
     fixed = solve(lambda limit: average_run_length(limit, alpha), run_length, most, 0.9 * most)
     if not exact:
         return round(fixed, 6)
@@ -171,7 +171,7 @@ class _Remaining:
     def __init__(self, limit: float, alpha: float, shift: float) -> None:
         self._alpha, self._shift = alpha, shift
         self._half = limit * math.sqrt(alpha / (2.0 - alpha))
-        # p is a bell of width alpha: with fewer nodes than this the result is wrong in silence.
+        # p is a bell of width alpha: with fewer nodes the result is silently wrong.
         self._nodes, self._weights = quadrature(max(48, math.ceil(4 * self._half / alpha + 32)))
         self._z, widths = self._half * self._nodes, self._half * self._weights
         step = self._density(self._z, self._z) * widths
@@ -195,7 +195,7 @@ class _Remaining:
         total = 1.0
         while kept > _SETTLED:
             weighed = density * (half * self._weights)
-            total += float(weighed.sum())  # the chance to be still running
+            total += float(weighed.sum())  # the probability that the chart still runs
             kept *= beta * beta
             half = self._half * math.sqrt(1.0 - kept)
             ahead = half * self._nodes

@@ -1,10 +1,10 @@
-"""How each kind of rule scores a reading, and from which score on it is beyond: the one table.
+"""The table of kinds of rules: how each scores a reading, and which scores are beyond.
 
-Knows formulas, with operations only that give the same bits for a number and for a column; must not
-know series, state, or how alarms come and go (`machine`).
+Knows formulas, using only operations that give the same bits for a number and for a column; must
+not know series, state, or how alarms come and go (`machine`).
 
-To add a kind of rule: its class in `rules`, and an entry in `KINDS`, here. What it has to remember
-of a series is a `Tracker`; readings in a row, times and severities are the machine's.
+To add a kind of rule: its class in `rules`, and an entry in `KINDS`, here. Its memory of a series
+is a `Tracker`; the machine handles consecutive readings, times and severities.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from ewma_ops.stats.ops import Ops
 __all__ = ["KINDS", "Kind", "Read", "read_of"]
 
 _LEAST_EXCESS = 1e-9
-"""Below it the fast and the slow EWMA have the same weights."""
+"""Below this difference the fast and the slow EWMA have the same weights."""
 _NAN = math.nan
 _TINY = 1e-300
 _PER_MS = 1_000_000
 
 
 class Read(NamedTuple):
-    """A reading (numbers), or each of a batch (columns): its value, and what its tracker knows.
+    """A reading (numbers), or each of a batch (columns): its value, and what its tracker says.
 
-    ``offset`` is the part of the value that is usual at its hour, which the tracker did not see.
+    ``offset`` is the usual level at its hour, which the tracker did not see.
     """
 
     value: Any
@@ -79,18 +79,18 @@ class Kind:
     Parameters
     ----------
     tracker
-        (rule, ticks in a millisecond) -> what has to be known about a series; ``None`` for nothing.
+        (rule, ticks in a millisecond) -> the tracker of a series; ``None`` for none.
     score
-        (read, ops) -> the score of the reading, and what it is of.
+        (read, ops) -> the score of the reading, and its deviation.
     thresholds
         (rule) -> from which scores on a reading is beyond, back, and critical.
     evidence
         (read, rule, ops) -> numbers for people by name, as `Transitions` has them.
     rough
-        (read, ops) -> a magnitude that the score does not exceed, and quicker to compute; ``None``
-        for that of the score.
+        (read, ops) -> an upper bound of the score's magnitude that is cheaper to compute; ``None``
+        for the score's own.
     machine
-        What makes alarms of the scores.
+        Turns scores into alarms.
     """
 
     tracker: Callable[[Any, int], Tracker | None]
@@ -126,7 +126,7 @@ def _of_season(rule: ChartRule, inner: ChartTracker, ticks_per_ms: int) -> Track
 
 
 def read_of(value: Any, known: Any) -> Read:
-    """Return a reading, or a batch, with what its tracker knows of it."""
+    """Return a reading, or a batch, with the evaluation of its tracker."""
     if isinstance(known, Seasoned):
         return Read(value, known.inner, known.offset)
     return Read(value, known)
@@ -139,7 +139,7 @@ def _chart(rule: ChartRule) -> Thresholds:
 
 
 def _two_sided(limit: float, clear: float, critical: float | None, direction: str) -> Thresholds:
-    """Return thresholds that lie alike on both sides of 0, or on one side alone."""
+    """Return thresholds on both sides of 0 symmetrically, or on one side."""
     most = math.inf if critical is None else critical * limit
     high, low = (math.inf if direction == other else 1.0 for other in ("low", "high"))
     return Thresholds(

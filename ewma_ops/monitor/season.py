@@ -1,6 +1,6 @@
-"""`Seasonal`: what is usual for a series at this hour of the day, or of the week.
+"""`Seasonal`: the usual level of a series at each hour of the day, or of the week.
 
-Knows the recurrences of one series, with operations only that give the same bits for a number and
+Knows the recurrences of one series, using only operations that give the same bits for a number and
 for a column (`stats.ops`); must not know rules, limits or series.
 
 A profile has a number for each full hour of the day, or of the week. Between two full hours it is
@@ -42,13 +42,13 @@ from ewma_ops.stats.season import place
 __all__ = ["LEAST_PERIODS", "Phased", "Seasonal", "Seasoned"]
 
 LEAST_PERIODS = 3
-"""So many days, or weeks, an hour is met on before its readings are judged."""
+"""On how many days, or weeks, an hour must have occurred before its readings are judged."""
 
 _HOUR_MS = 3_600_000
 _POWER = list(accumulate(repeat(SEASON_KEPT, 63), operator.mul, initial=1.0))
 _POWERS = np.array(_POWER)
 _FORGOTTEN = 14
-"""An hour that was not met for so many days, or weeks, is as one that was met once."""
+"""After this many days, or weeks, without readings an hour counts as having occurred once."""
 _MOST_PERIOD = 2**31 - 1
 _COUNTED = 255
 _TINY = 1e-300
@@ -70,7 +70,7 @@ class Phased(NamedTuple):
 
 
 class Seasoned(NamedTuple):
-    """What the inner tracker knows, and the ``offset`` of the reading that it did not see.
+    """The evaluation of the inner tracker, and the ``offset`` that was subtracted.
 
     ``known``: whether it saw the rest, after a ``gap`` since the newest reading that it saw.
     """
@@ -83,7 +83,7 @@ class Seasoned(NamedTuple):
 
 @dataclass(frozen=True)
 class Seasonal:
-    """A tracker of what is left of readings without what is usual at their hour.
+    """A tracker of readings minus the usual level at their hour.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Seasonal:
     ticks_per_hour
         Of the times.
     offset
-        By how many ticks local time is ahead of UTC.
+        How many ticks local time is ahead of UTC.
     """
 
     by_time: ClassVar[bool] = True
@@ -122,7 +122,7 @@ class Seasonal:
 
     def factors(self, gap: Any, *, columns: bool, time: Any = None) -> Phased:  # noqa: ARG002
         """Return where in the season the times are."""
-        assert time is not None  # a table refuses readings without
+        assert time is not None  # a table refuses readings without times
         placed = place(time, self.ticks_per_hour, self.hours, self.offset)
         return Phased(
             gap,
@@ -134,7 +134,7 @@ class Seasonal:
         )
 
     def step(self, o: Ops, y: Any, x: Any, by: Phased) -> tuple[tuple[Any, ...], Seasoned]:
-        """Return the state after a reading x, and what is known about it.
+        """Return the state after a reading x, and its evaluation.
 
         Of the profile ``y`` has the numbers of the hour, and of the next one.
         """

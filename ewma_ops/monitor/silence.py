@@ -1,13 +1,13 @@
-"""Silences of series: what gap is usual, when a silence is too long, and the alarms about it.
+"""Silences of series: the usual gap, when a silence is too long, and the alarms about it.
 
-Knows clocks and gaps as numbers, with operations only that give the same bits for a number and for
+Knows clocks and gaps as numbers, using only operations that give the same bits for a number and for
 a column (`stats.ops`); must not know series ids, or how readings are laid out.
 
     g the gap before a reading   reach = max(gaps x usual, least)
     usual <- usual + p (g - usual)     not if g > reach; if the gap before was too, with g = reach
 
 So one silence does not make the next one usual, and a series that sends less often from then on is
-learned after some.
+learned after several silences.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ewma_ops.stats.weights import plain_factors
 __all__ = ["HEARD", "Heard", "Silences", "UsualGap", "usual_gap"]
 
 _MOST = float(1 << 60)
-"""No silence may be longer, in ticks: the end of one is an int64 then."""
+"""Longest silence in ticks, so that its end is an int64."""
 _NEVER = float(np.iinfo(np.int64).min)
 _LATEST = int(np.iinfo(np.int64).max)
 
@@ -50,12 +50,12 @@ HEARD = (
     *(("time", "int64", _NEVER), ("source", "int64", -1)),
     *(("offset", "int64", -1), ("ordinal", "uint64", 0)),
 )
-"""What is kept of the last reading of a series, with dtypes and initial values: what the clock of
-its partition stood at, that partition, and its position."""
+"""The stored fields of the last reading of a series, with dtypes and initial values: the time of
+its partition's clock, the partition, and its position."""
 
 
 class Heard(NamedTuple):
-    """The last reading of a series, or that of each: as `HEARD` has it."""
+    """The last reading of a series, or of each: the fields of `HEARD`."""
 
     time: Any
     source: Any
@@ -74,7 +74,7 @@ class _Factors(NamedTuple):
 class Known(NamedTuple):
     """The ``usual`` gap and the ``reach`` of a series before a reading, in ticks.
 
-    ``judged``: whether a gap of the series may be too long by now.
+    ``judged``: whether the rule judges gaps of the series yet.
     """
 
     usual: Any
@@ -93,7 +93,7 @@ class UsualGap:
     gaps
         How many usual gaps a series may be silent.
     least
-        How long it may be silent at least, in ticks.
+        Least silence for an alarm, in ticks.
     warm_up
         Readings before the first gap that may be too long.
     """
@@ -105,7 +105,7 @@ class UsualGap:
         ("silent", "uint8", 0),
     )
     by_time: ClassVar[bool] = False
-    """It needs the gaps between clocks of the log, not those between event times."""
+    """False: it uses gaps of the log's clock, not gaps between event times."""
 
     decay: Decay
     gaps: float
@@ -126,7 +126,7 @@ class UsualGap:
         return o.minimum(o.maximum(self.gaps * usual, float(self.least)), _MOST)
 
     def step(self, o: Ops, y: Any, x: Any, by: _Factors) -> tuple[tuple[Any, ...], Known]:  # noqa: ARG002 - of any value
-        """Return the state after a reading, and what was known before it."""
+        """Return the state after a reading, and its evaluation by the state before."""
         usual, weight, seen, silent = y
         reach = self.reach(o, usual)
         judged = seen >= self.warm_up
@@ -148,7 +148,7 @@ class UsualGap:
 
 
 def usual_gap(rule: Stale, ticks_per_ms: int) -> UsualGap:
-    """Return what has to be known about a series for a rule of `Rule.in_ticks`."""
+    """Return the tracker of a series for a rule of `Rule.in_ticks`."""
     assert rule.decay is not None  # `with_limit` names it
     least = whole_ticks("least", rule.least, ticks_per_ms)
     return UsualGap(rule.decay, float(rule.gaps), least, rule.warm_up)
@@ -161,7 +161,7 @@ class Silences(Machine):
     """
 
     def judge(self, row: int, scored: Scored, trigger: Trigger, look: Look) -> Event | None:  # noqa: ARG002 - any reading ends a silence
-        """Take a reading, which ends a silence; return what becomes of the alarm of its series."""
+        """Handle a reading, which ends a silence; return the transition of its series' alarm."""
         episode, trigger = self.episodes.get(row), trigger._replace(time=trigger.logged)
         if episode is None:
             return None
@@ -177,7 +177,7 @@ class Silences(Machine):
 
     @property
     def lingers(self) -> bool:
-        """Whether something may come of a series that was silent, as long as it is."""
+        """Whether something may still be reported about a silent series."""
         return bool(self._remind or self._cooldown)
 
     def lasts(self, row: int) -> bool:
@@ -191,13 +191,13 @@ class Silences(Machine):
         return episode is not None and episode.phase == GONE
 
     def give_up(self, row: int, time: int) -> Event:
-        """End the alarm of a series that is to be forgotten; return its end."""
+        """End the alarm of a series that is forgotten; return the transition."""
         episode = self.episodes[row]
         episode.phase = GONE
         return self._event(CLEARED, "reset", episode, Trigger(time), {})
 
     def cooled(self, row: int, due: int) -> int:
-        """Return when a silence is too long that is so at ``due`` without a cooldown."""
+        """Return when a silence is reported that is due at ``due`` without a cooldown."""
         episode = self.episodes.get(row)
         if episode is None:
             return due
@@ -225,7 +225,7 @@ class Silences(Machine):
         return self.episodes[row].since
 
     def next_reminder(self, row: int) -> int:
-        """Return up to when no reminder is due of a series in alarm."""
+        """Return until when no reminder of a series in alarm is due."""
         return self.episodes[row].noticed + self._remind - 1 if self._remind else _LATEST
 
     def _course(self, episode: Episode, trigger: Trigger) -> Mapping[str, float]:

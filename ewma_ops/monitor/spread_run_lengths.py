@@ -1,7 +1,7 @@
 """How long a spread chart runs until it raises an alarm, and the limit for a wanted run length.
 
-Knows charts of independent normal readings; must not know streams, series or configuration. Made
-for design, not for the stream: a call takes some 10 milliseconds.
+Knows charts of independent normal readings; must not know streams, series or configuration. For
+design, not for the stream: a call takes about 10 milliseconds.
 
 The chart is an EWMA of squared standardised readings, z <- (1 - alpha) z + alpha w, which starts at
 1, where w is clipped at 25. It raises an alarm as soon as z > 1 + limit * (standard deviation of z
@@ -31,12 +31,12 @@ from ewma_ops.monitor.run_lengths import check_alpha, check_limit, quadrature, s
 __all__ = ["MOST_SQUARE", "highest_spread_limit", "spread_limit_for", "spread_run_length"]
 
 MOST_SQUARE = 25.0
-"""Squared readings are clipped at it, that is readings at 5 standard deviations."""
+"""Squared readings are clipped here, that is, readings at 5 standard deviations."""
 
 _Floats = NDArray[np.float64]
 _DEGREE, _NODES = 48, 64
 _LOWEST = 12.0
-"""Standard deviations of the chart below 1 that it does not fall to; A is constant from there."""
+"""The chart does not fall this many standard deviations below 1; A is constant from there."""
 _LEAST = 1e-6
 """Limit of a chart that raises an alarm almost as soon as it is above 1."""
 _LONGEST = 1e12
@@ -50,7 +50,7 @@ def spread_run_length(limit: float, alpha: float, growth: float = 1.0) -> float:
     Parameters
     ----------
     limit
-        > 0: the chart's upper limit is 1 + limit * sqrt(2 alpha / (2 - alpha)), which is so many
+        > 0: the chart's upper limit is 1 + limit * sqrt(2 alpha / (2 - alpha)), which is ``limit``
         standard deviations of it above its mean.
     alpha
         As for :func:`ewma_ops.monitor.run_lengths.average_run_length`.
@@ -61,7 +61,7 @@ def spread_run_length(limit: float, alpha: float, growth: float = 1.0) -> float:
     Returns
     -------
     float
-        Infinite if clipped squares cannot reach the limit, or do so after 1e12 readings only.
+        Infinite if clipped squares cannot reach the limit, or only after 1e12 readings.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def spread_limit_for(run_length: float, alpha: float) -> float:
     Raises
     ------
     ConfigError
-        If an argument is out of range, or even clipped readings are beyond any limit more often.
+        If an argument is out of range, or clipped readings alone exceed any limit more often.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def spread_limit_for(run_length: float, alpha: float) -> float:
     1.661866
     """
     check_alpha(alpha)
-    spike_limit(run_length)  # refuses what is out of range for every kind
+    spike_limit(run_length)  # refuses arguments out of range for every kind
     least = spread_run_length(_LEAST, alpha)
     if run_length < least:
         raise ConfigError(

@@ -19,7 +19,7 @@ from ewma_ops.stats.smoothing import Smoothing
 __all__ = ["Stale"]
 
 _USUAL = Decay(beta=0.9)
-"""How fast the usual gap forgets where there are several smoothings, or a composite."""
+"""The decay of the usual gap if there are several smoothings, or a composite."""
 _SECOND_NS = 1_000_000_000
 
 
@@ -27,11 +27,11 @@ _SECOND_NS = 1_000_000_000
 class Stale(Rule):
     """A series that sends nothing for longer than it usually does.
 
-    The clock is that of the log: the timestamps of all records of the series' input partition, of
-    which each that begins another second is looked at. So an alarm is raised while other series of
-    the partition go on, and is the same when the log is read again. A partition that is silent as a
-    whole has no clock. The usual gap is an exponentially weighted mean of the series' own gaps; the
-    gap of a silence is not learned, unless the one before was a silence too.
+    The clock is that of the log: the timestamps of all records of the series' input partition,
+    checked once a second. So an alarm is raised while other series of the partition continue, and
+    is the same when the log is read again. A partition that is silent as a whole has no clock. The
+    usual gap is an exponentially weighted mean of the series' own gaps; the gap of a silence is not
+    learned, unless the one before was a silence too.
 
     It has no ``for_`` and ``clear_for``: there are no readings to count, and the next one clears
     the alarm, ``by`` ``"resumed"``.
@@ -41,7 +41,7 @@ class Stale(Rule):
     gaps
         How many usual gaps a series may be silent, >= 1; or 0 to go by ``least`` alone.
     least
-        How long it may be silent at least, such as ``"30s"``, >= 1 s.
+        Least silence for an alarm, such as ``"30s"``, >= 1 s.
     warm_up
         Readings of a series before it may raise an alarm, >= 2.
     decay
@@ -56,7 +56,7 @@ class Stale(Rule):
     Notes
     -----
     A rule for jobs (``[alarms.stale]``), and for readings with ``logged`` and ``heartbeats``: other
-    dataflows have no log whose clock could be read.
+    dataflows have no log with a clock.
 
     Examples
     --------
@@ -97,6 +97,6 @@ class Stale(Rule):
         return replace(self, decay=_USUAL if smoothing is None else smoothing.decay)
 
     def in_ticks(self, per_ms: int) -> Stale:
-        """Return the rule of `with_limit` for gaps in ticks, of which so many are a millisecond."""
+        """Return the rule of `with_limit` for gaps in ticks, ``per_ms`` to a millisecond."""
         assert self.decay is not None
         return replace(self, decay=self.decay.in_ticks(per_ms))

@@ -1,4 +1,4 @@
-"""How far a reading is from what was expected before it, in standard errors, as a normal score.
+"""The distance of a reading from its expected value, in standard errors, as a normal score.
 
 Knows formulas, for numbers and for columns to the same bits; must not know rules or series.
 """
@@ -14,7 +14,7 @@ from ewma_ops.stats.ops import Ops
 __all__ = ["MOST_SCORE", "inverse_degrees", "ratio", "reading_ratio", "reading_scale", "reading_z"]
 
 MOST_SCORE = 1e6
-"""Greatest magnitude of a score: beyond it, it says no more."""
+"""Greatest magnitude of a score."""
 
 
 def ratio(deviation: Any, scale: Any, judged: Any, o: Ops) -> Any:

@@ -1,6 +1,6 @@
-"""What rules about neighbouring values have to know: the value before, and how often it came.
+"""Trackers for rules about neighbouring values: the previous value, and its repetitions.
 
-Knows the recurrences of one series, with operations only that give the same bits for a number and
+Knows the recurrences of one series, using only operations that give the same bits for a number and
 for a column (`stats.ops`); must not know rules, limits or series.
 """
 
@@ -85,7 +85,7 @@ class Repeats:
         return _Gap(1)
 
     def step(self, o: Ops, y: Any, x: Any, by: _Gap) -> tuple[tuple[Any, ...], Repeated]:  # noqa: ARG002
-        """Return the state after a reading x, and how often it came in a row."""
+        """Return the state after a reading x, and how often it was repeated."""
         before, run = y
         run = o.where((x == before) & (run > 0), run + (run < COUNTED), 1)
         return (x, run), Repeated(run)

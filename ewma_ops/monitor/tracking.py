@@ -1,4 +1,4 @@
-"""`Arrivals`: run what a rule has to know about its series over the readings of a batch.
+"""`Arrivals`: runs the trackers of rules over the readings of a batch.
 
 Knows the layout of a batch; must not know formulas, rules or series.
 """
@@ -24,7 +24,7 @@ __all__ = ["COLUMNS", "LARGEST", "NUMBERS", "Arrivals", "ChartTracker", "Tracker
 
 _ANY = Decay(beta=0.9)
 COLUMNS = ops.of_columns(_ANY)
-"""Operations on columns; their decay is not used."""
+"""Operations on columns; their decay is unused."""
 NUMBERS = ops.of_numbers(_ANY)
 """The same on numbers."""
 
@@ -33,9 +33,9 @@ LARGEST = 2.0**500
 
 
 class Tracker(Protocol):
-    """What a rule has to know about a series: numbers of state, moved by each reading.
+    """A rule's memory of a series: numbers of state, updated by each reading.
 
-    Trackers that are equal share their state. A column whose dtype is that of a row, such as
+    Equal trackers share their state. A column whose dtype is that of a row, such as
     ``"(24,)f8"``, has a number for each hour of a season: a reading moves those of its ``hour`` and
     ``next_hour``, which then are in its factors.
     """
@@ -49,17 +49,17 @@ class Tracker(Protocol):
         """Whether it needs the gaps between readings."""
 
     def factors(self, gap: Any, *, columns: bool, time: Any = None) -> tuple[Any, ...]:
-        """Return what follows from the gap before a reading (int, ticks), or each of a batch.
+        """Return the factors for the gap before a reading (int, ticks), or before each of a batch.
 
         ``time`` is that of the reading, in ticks; ``None`` without.
         """
 
     def step(self, o: Ops, y: Any, x: Any, by: Any) -> tuple[tuple[Any, ...], Any]:
-        """Return the state after a reading of value ``x``, and a named tuple of what is known.
+        """Return the state after a reading of value ``x``, and its evaluation, a named tuple.
 
-        ``y`` is the state before it, ``by`` the factors. With operations ``o`` only, so that
-        numbers and columns give the same bits. Both numbers of a column for each hour follow each
-        other, behind those of the other columns.
+        ``y`` is the state before it, ``by`` the factors. It uses only the operations ``o``, so that
+        numbers and columns give the same bits. Both numbers of a column with hours are adjacent,
+        after those of the other columns.
         """
 
     def compiled(
@@ -131,12 +131,12 @@ class Arrivals:
         gaps: NDArray[np.int64] | None,
         times: NDArray[np.int64] | None = None,
     ) -> Any:
-        """Update the state of the series by the readings; return what is known about each.
+        """Update the state of the series by the readings; return the evaluation of each.
 
         Parameters
         ----------
         tracker
-            What to run.
+            The tracker to run.
         state
             Its columns, one element for each row; updated in place.
         values, gaps, times
@@ -205,7 +205,7 @@ def _by_rounds(
             hourly[at // 2][places[at % 2]] = after
         plain = moved[: len(state)]
         for column, after in zip(state, plain, strict=True):
-            column[ahead : hi - lo] = after[ahead:]  # series that have no further reading
+            column[ahead : hi - lo] = after[ahead:]  # series without further readings
         y = [after[:ahead] for after in plain]
     return _joined(found)
 
@@ -242,7 +242,7 @@ def _by_runs(
 
 
 def _singly(by: Any, n: int) -> list[Any]:
-    """Return the factors of each reading by itself."""
+    """Return the factors of each reading separately."""
     columns = (
         _singly(f, n)
         if isinstance(f, tuple)

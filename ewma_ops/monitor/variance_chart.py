@@ -1,6 +1,6 @@
-"""`VarianceChart`: how much a series varies of late, against how much it usually does.
+"""`VarianceChart`: how much a series has varied lately, relative to its usual variation.
 
-Knows the recurrences of one series, with operations only that give the same bits for a number and
+Knows the recurrences of one series, using only operations that give the same bits for a number and
 for a column (`stats.ops`); must not know rules, limits or series.
 
     w = min(z^2, 25)       z the normal score of a reading (`standard`), from the variance before it
@@ -10,9 +10,9 @@ for a column (`stats.ops`); must not know rules, limits or series.
     score = g / sqrt(2 A)
 
 1 + g is the EWMA of the squares. The variance that they are standardised by is an EWMA of squares
-itself, of relative variance 2 U: it has seen the readings before, so an error that it makes lasts,
-and what a burst adds to g it takes back later. A and B hold what that does, exactly to first order,
-at any spacing. Where nothing is judged, g falls back towards 0.
+itself, of relative variance 2 U: it has seen the same readings, so its errors persist, and what a
+burst adds to g it removes later. A and B account for that, exactly to first order, at any spacing.
+While nothing is judged, g falls back towards 0.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class VarianceChart:
     Parameters
     ----------
     inner
-        What the scores come from: a tracker whose state has ``fast_weight``, and ``slow_weight``
-        where the variance is learned all the time.
+        The source of the scores: a tracker whose state has ``fast_weight``, and ``slow_weight`` if
+        the variance keeps learning.
     """
 
     inner: ChartTracker
@@ -82,7 +82,7 @@ class VarianceChart:
     def step(
         self, o: Ops, y: Any, x: Any, by: Any, taken: Any = 0.0
     ) -> tuple[tuple[Any, ...], Varied]:
-        """Return the state after a reading x, and what is known about it.
+        """Return the state after a reading x, and its evaluation.
 
         ``taken`` is how large what was subtracted from the reading is.
         """

@@ -1,7 +1,7 @@
 """Table ``[alarms]`` of the configuration file: the rules, each a table in it, and their topic.
 
-Knows which keys there are and which stand for all rules; must not know the rest of the file, nor
-how a rule judges.
+Knows the keys and which of them apply to all rules; must not know the rest of the file, nor how a
+rule judges.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ _OF_KEYS: dict[str, tuple[Any, str]] = {
     "utc_offset": (str, 'how far local time is ahead of UTC, such as "+05:30"'),
     "gaps": _NUMBER,
 }
-"""What the value of a key must be, where it is not a number that the rule itself checks."""
+"""What the value of a key must be, unless it is a number that the rule itself checks."""
 
 _OF_KIND: dict[tuple[str, str], tuple[Any, str]] = {("stale", "least"): _DURATION}
-"""The same for a key that means something else for a kind."""
+"""The same for keys with another meaning for one kind."""
 
 _OF_ALL = ("topic", "in_events")
 
@@ -74,13 +74,13 @@ _BASELINES: dict[frozenset[str], Callable[..., Given | Frozen]] = {
     frozenset({"mean", "std"}): Given,
     frozenset({"readings"}): Frozen,
 }
-"""What a table in place of a baseline's decay is, by its keys."""
+"""The meaning of a table in place of a baseline's decay, by its keys."""
 
 _MOST_READINGS = 1e14
-"""Readings per false alarm that can be written in a rate; far more than a limit is computed for."""
+"""Most readings per false alarm in a rate; far more than a limit is computed for."""
 
 _OWN_KEYS = {"for": "for_"}
-"""Keys whose name is no name in Python."""
+"""Keys whose name is not valid in Python."""
 
 
 def used_by_rules(tables: Mapping[str, Any]) -> tuple[str, ...]:
@@ -96,8 +96,8 @@ def read_alarms(
 ) -> Alarms | None:
     """Read the table; ``None`` if it, or ``[smooth]``, which it depends on, has mistakes.
 
-    What stands in ``[alarms]`` itself holds for all of its rules, where they do not say otherwise;
-    but for ``false_alarms``, which they share.
+    Keys in ``[alarms]`` itself apply to all of its rules that do not set them; ``false_alarms`` is
+    shared among the rules.
     """
     values = find_table("alarms", tables, mistakes)
     if values is None:
@@ -175,7 +175,7 @@ def _kind(name: str, table: Mapping[str, Any], mistakes: list[str]) -> type[Rule
 
 
 class _Shares:
-    """What stands in ``[alarms]`` for all rules, and the share of each in its false alarms."""
+    """The keys of ``[alarms]`` for all rules, and the share of each rule in its false alarms."""
 
     def __init__(
         self,
@@ -191,12 +191,12 @@ class _Shares:
         )
 
     def of(self, kind: type[Rule], table: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of a rule: its own, and those that stand for all.
+        """Return the values of a rule: its own, and the common ones.
 
         Raises
         ------
         ConfigError
-            If the rate of all rules together is none.
+            If the common rate is invalid.
         """
         keys = _keys(kind)
         values = {key: value for key, value in self.given.items() if key in keys}
@@ -271,7 +271,7 @@ def _field_mistakes(rule: Rule, smoothing_set: SmoothingSet) -> Iterator[str]:
     names = smoothing_set.fields
     if rule.field is not None and rule.field not in names:
         there = f"there are {', '.join(names)}" if names else "there is one field: leave it out"
-        yield f'field = "{rule.field}" is none of the fields; {there}'
+        yield f'field = "{rule.field}" is not one of the fields; {there}'
     if rule.field is None and names:
         yield f'name the field that it is about, such as field = "{names[0]}"'
 
@@ -291,7 +291,7 @@ def _needed(kind: type[Rule]) -> list[str]:
 def _values(
     table: str, values: Mapping[str, Any], mistakes: list[str], of_kind: str = ""
 ) -> dict[str, Any]:
-    """Return the values of keys by their types; what is wrong is noted and left out."""
+    """Return the converted values of keys; mistakes are recorded and left out."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if key not in _OF_KEYS:
@@ -311,10 +311,10 @@ def _values(
 def _as_decay(
     name: str, value: object, smoothing_set: SmoothingSet | None, mistakes: list[str]
 ) -> Any:
-    """Return what stands for a decay: a table of one parameter, or the name of a smoothing.
+    """Return the value of a decay: a table of one parameter, or the name of a smoothing.
 
-    In place of a baseline's decay a table may hold a mean and a standard deviation that are known,
-    or from how many readings they are learned for good. Its number is how much slower it is.
+    For a baseline, a table may also hold a known mean and standard deviation, or the number of
+    readings that they are learned from once. A number is how many times slower it is.
     """
     of_baseline = name.endswith(".baseline")
     if of_baseline and value == "outlook":
@@ -348,7 +348,7 @@ def _as_decay(
             else ""
         )
         mistakes.append(
-            f"{name} = {show_value(name, value)} is no decay; give one parameter of it, such as "
+            f"{name} = {show_value(name, value)} is not a decay; give one parameter of it, such as "
             f'{{ halflife = "1h" }}, or the name of a smoothing{many}'
         )
     return value

@@ -1,4 +1,4 @@
-"""Addresses that a program listens on, as the file names them.
+"""Addresses that a program listens on, as written in the file.
 
 Knows hosts and ports; must not know what listens there.
 """
@@ -18,7 +18,7 @@ _HIGHEST_PORT = 65_535
 
 
 class Bind(NamedTuple):
-    """A host and a port; port 0 is any that is free.
+    """A host and a port; port 0 means any free port.
 
     Examples
     --------

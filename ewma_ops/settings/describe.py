@@ -1,6 +1,6 @@
-"""What a configuration amounts to, for people: ``ewma check``.
+"""Describes a configuration for people: ``ewma check``.
 
-Knows settings and how they read on one screen; must not know Kafka. Shows no secret.
+Knows settings and their layout on one screen; must not know Kafka. Shows no secret.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def describe(settings: Settings) -> str:
-    """Say what will run, on one screen, with secrets masked."""
+    """Return a description of the job on one screen, with secrets masked."""
     reads, recovery = settings.input, settings.recovery
     start: object = reads.start
     if isinstance(start, int):
@@ -119,7 +119,7 @@ def _alarms(asked: Alarms) -> Iterator[tuple[str, str]]:
 
 
 def _judges(rule: Rule, *, computed: bool) -> str:
-    """Say by which numbers a rule judges, and for which series."""
+    """Describe the numbers by which a rule judges, and its series."""
     parts = []
     if isinstance(rule, ChartRule):
         wanted = ", computed for" if computed else ", given; wanted"

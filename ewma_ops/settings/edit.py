@@ -1,4 +1,4 @@
-"""A configuration file with another number in it, and everything else as it was.
+"""Changes one number in a configuration file, and leaves everything else as it was.
 
 Knows lines of TOML and files; must not know what a key means.
 """
@@ -21,21 +21,21 @@ _ANY_HEADER = re.compile(r"\s*\[")
 
 
 def set_number(text: str, table: str, key: str, value: float) -> str:
-    r"""Return the text of a file in which a table has a number; comments and order are kept.
+    r"""Return the text of a file with a number set in a table; comments and order are kept.
 
     Parameters
     ----------
     text
         The file.
     table
-        The name of a table with a header of its own, such as ``"alarms.level"``.
+        The name of a table with its own header, such as ``"alarms.level"``.
     key
-        The key; where it is not in the table yet, it becomes the first line of it.
+        The key; if it is new in the table, it becomes the first line of it.
 
     Raises
     ------
     ConfigError
-        If the table has no header of its own: then the line to add is said.
+        If the table has no header of its own; the message has the line to add.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def write_number(path: Path, table: str, key: str, value: float) -> None:
     ConfigError
         If the table has no header of its own, or the file cannot be written.
     """
-    path = path.resolve()  # what a link leads to is replaced, not the link
+    path = path.resolve()  # the target of a link is replaced, not the link
     before = parse_file(path)
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -101,7 +101,7 @@ def _is_header(line: str, table: str) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put a new file in the place of one, with its permissions."""
+    """Replace a file with a new one, keeping its permissions."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:

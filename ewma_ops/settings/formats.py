@@ -1,6 +1,6 @@
 """What ``input.format`` requires of the other keys of ``[input]``.
 
-Knows the table of formats and the keys as they stand in the file; must not know what a format does.
+Knows the table of formats and the keys as written in the file; must not know what a format does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OF_SOME = frozenset[str]().union(*(entry.keys for entry in FORMATS.values()))
 
 
 def format_name(value: object) -> str:
-    """Return the name of a format that there is, or of a user's own.
+    """Return the name of an existing format, or of a user's own.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def csv_columns(value: object) -> str | tuple[str, ...]:
 
 
 def csv_mark(value: object, *, optional: bool) -> str:
-    """Return one ASCII character that is no line break; or none, if it is ``optional``.
+    """Return one ASCII character other than a line break; or none, if it is ``optional``.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def completed(reads: Input, written: Mapping[str, Any]) -> Input:
 
 
 def refuse_unread(reads: Input, written: Mapping[str, Any], mistakes: list[str]) -> None:
-    """Note keys that mean nothing to the format, and those it lacks."""
+    """Record keys that the format does not use, and keys that are missing."""
     entry = entry_of(reads.format)
     for key in sorted(_OF_SOME & written.keys() - entry.keys):
         others = [f'"{name}"' for name, other in FORMATS.items() if key in other.keys]
@@ -95,7 +95,7 @@ def refuse_unread(reads: Input, written: Mapping[str, Any], mistakes: list[str])
 
 
 def refuse_paths(reads: Input, include: Sequence[str], mistakes: list[str]) -> None:
-    """Note paths that cannot be read together, or that lead nowhere in the format."""
+    """Record paths that conflict, or that do not exist in the format."""
     try:
         paths = Paths.of(reads, include)
     except ConfigError as error:

@@ -65,7 +65,7 @@ def read_options(values: Mapping[str, Any], mistakes: list[str]) -> KafkaOptions
     values
         The table as it was parsed.
     mistakes
-        What is wrong is added here; a value is shown in it only where that is no secret.
+        Mistakes are added here; a value is shown only if it is not a secret.
     """
     options: dict[str, object] = {}
     found: set[str | None] = set()
@@ -107,7 +107,7 @@ def _leaves(value: object) -> Iterator[tuple[str, object]]:
 
 @contextlib.contextmanager
 def noted_secrets(key: str, mistakes: list[str]) -> Iterator[None]:
-    """Note why what ``${...}`` of a key stands for cannot be had."""
+    """Record why the ``${...}`` of a key cannot be replaced."""
     try:
         yield
     except KeyError as error:

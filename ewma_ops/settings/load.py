@@ -1,7 +1,7 @@
 """The configuration file: TOML in, typed `Settings` out, every mistake reported at once.
 
 Knows the keys, their bounds and how to correct them; must not know Kafka, payloads or dataflows.
-What a password is stays inside: neither `repr` nor `describe` nor an error shows one.
+Passwords stay hidden: neither `repr` nor `describe` nor an error shows one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def load(path: Path | str) -> Settings:
 
 
 def load_tables(tables: Mapping[str, Any]) -> Settings:
-    """Check a configuration that is given as its tables, as :func:`load` does a file's.
+    """Check a configuration given as tables, as :func:`load` does for a file.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _settings(tables: dict[str, Any], path: Path | str) -> Settings:
 
 
 def _of_alarms(notify: Notify | None, alarms: Alarms, tables: dict[str, Any]) -> Notify | None:
-    """Return ``[notify]`` with the job's own alarms topic, where it names no other."""
+    """Return ``[notify]`` with the job's own alarms topic, unless it names another."""
     if notify is None or "topic" in tables["notify"]:
         return notify
     return msgspec.structs.replace(notify, topic=alarms.topic)
@@ -155,19 +155,19 @@ def _refuse_twice(
     taken = own_keys(smoothed.names, smoothed.fields)
     for name in scores:
         if name in taken:
-            mistakes.append(f"alarms.in_events: an event has {name!r} already; rename the rule")
+            mistakes.append(f"alarms.in_events: an event already has {name!r}; rename the rule")
         taken.append(name)
     for path in include:
         if (name := parse_path(path).name) in taken:
-            mistakes.append(f"output.include: an event has {name!r} already; remove {path!r}")
+            mistakes.append(f"output.include: an event already has {name!r}; remove {path!r}")
         taken.append(name)
 
 
 def _refuse_long_transactions(recovery: Recovery, mistakes: list[str]) -> None:
     if recovery.interval > _LONGEST_TRANSACTION:
         mistakes.append(
-            f"recovery.interval is {recovery.interval}, and so long a transaction would stay "
-            f"open: it must be at most {_LONGEST_TRANSACTION} for transactional delivery"
+            f"recovery.interval is {recovery.interval}, and a transaction would stay open that "
+            f"long: it must be at most {_LONGEST_TRANSACTION} for transactional delivery"
         )
 
 

@@ -1,7 +1,7 @@
-"""The configuration as typed tables: keys, bounds and defaults, and what of it is a secret.
+"""The configuration as typed tables: keys, bounds and defaults, and which values are secret.
 
-Knows no files and no TOML. What a password is stays inside: neither `repr` nor `describe` nor an
-error shows one.
+Knows no files and no TOML. Passwords stay hidden: neither `repr` nor `describe` nor an error shows
+one.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ _FORMATS += f', or a function of your own as "{OWN}"'
 class Input(Struct, frozen=True, kw_only=True):
     """Table ``[input]``: which topics are read, from where to where, and what is in their payloads.
 
-    One of ``topic``, ``topics`` and ``topic_pattern`` is given, the others are empty.
-    ``start`` is a word, or a time in milliseconds since the epoch; ``series_id = None`` is the
-    record's key, and ``time = None`` the record's timestamp. ``on_lost`` says what is done where
-    retention has removed readings before they were read.
+    One of ``topic``, ``topics`` and ``topic_pattern`` is given, the others are empty. ``start`` is
+    a word, or a time in milliseconds since the epoch; ``series_id = None`` is the record's key, and
+    ``time = None`` the record's timestamp. ``on_lost`` says what to do if retention removed
+    readings before they were read.
     """
 
     topic: _Topic = ""
@@ -153,7 +153,7 @@ class Input(Struct, frozen=True, kw_only=True):
     ] = MAX_VALUE_BYTES
     on_lost: Annotated[
         Literal["fail", "earliest"],
-        Meta(description='"fail", or "earliest" to go on where the topic begins'),
+        Meta(description='"fail", or "earliest" to continue where the topic begins'),
     ] = "fail"
     group_id: Annotated[Text, Meta(description="the name of a consumer group, as text")] = ""
     topics: Annotated[
@@ -181,13 +181,13 @@ class Input(Struct, frozen=True, kw_only=True):
 
     @property
     def tick(self) -> Tick:
-        """In what the job counts event times; the timestamps of records are milliseconds."""
+        """The unit of the job's event times; timestamps of records are milliseconds."""
         of_record = self.time is None or parse_path(self.time).source == "timestamp"
         return MILLISECOND if of_record else tick_of(self.time_unit)
 
     @property
     def types(self) -> tuple[object, ...]:
-        """What decides how values, times and keys are read."""
+        """The keys that decide how values, times and keys are read."""
         return (
             self.numbers,
             self.decimal,
@@ -199,7 +199,7 @@ class Input(Struct, frozen=True, kw_only=True):
 
     @property
     def of_format(self) -> dict[str, str]:
-        """The format, and the keys that decide how it is read; nothing of plain JSON.
+        """The format, and the keys that decide how it is read; empty for plain JSON.
 
         The file of a schema may be moved, and may gain a comment.
         """
@@ -229,14 +229,14 @@ class Output(Struct, frozen=True, kw_only=True):
 
     @property
     def of_include(self) -> dict[str, str]:
-        """What is passed through to an event; nothing where there is none."""
+        """The fields copied into an event; empty for none."""
         if not self.include:
             return {}
         return {"include": repr((self.include, self.max_include_bytes))}
 
 
 class DeadLetters(Struct, frozen=True, kw_only=True):
-    """Table ``[dead_letters]``: where messages go that cannot be read."""
+    """Table ``[dead_letters]``: where unreadable messages go."""
 
     topic: _Topic = "dead-letters"
     max_bytes: Annotated[
@@ -276,7 +276,7 @@ class Alarms(Struct, frozen=True, kw_only=True):
 
     @property
     def of_events(self) -> dict[str, str]:
-        """What events have of it: the scores, where they were asked for."""
+        """The part that events depend on: the scores, if requested."""
         return {"alarms in events": self.rules.fingerprint()} if self.rules.in_events else {}
 
 
@@ -304,14 +304,14 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def event_statistics(self) -> tuple[str, ...]:
-        """The statistics of an event, with the scores of alarms where they were asked for."""
+        """The statistics of an event, with the scores of alarms if requested."""
         scores = () if self.alarms is None else self.alarms.rules.score_names
         return (*self.smoothing_set.names, *scores)
 
     def identity(self, warm_digest: str | None = None) -> dict[str, str]:
-        """Return what a recovery store belongs to: with another of these it must not resume.
+        """Return the identity for a recovery store, which must not resume with another one.
 
-        Of alarms only what events have of them: rules may be added and changed.
+        Of alarms only the part in events: rules may be added and changed.
 
         Parameters
         ----------
@@ -348,7 +348,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def show_value(key: str, value: object) -> str:
-    """Return a value as the file shows it, short, and secrets masked."""
+    """Return a value as written in the file, shortened, and with secrets masked."""
     if key in SHOWN:
         return shown(key, value)
     # JSON has no NaN, and no line break inside a text.

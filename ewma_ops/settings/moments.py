@@ -1,6 +1,6 @@
 """A moment written as text: ISO 8601 in, milliseconds since the epoch out.
 
-Knows the calendar's forms; must not know what the moment is for.
+Knows forms of dates and times; must not know what the moment is for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def moment_ms(text: str) -> int:
     Raises
     ------
     ValueError
-        If it is of another form, no day or time of the calendar, or before 1970.
+        If it has another form, is not a valid date or time, or is before 1970.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def moment_ms(text: str) -> int:
     )
     away = timedelta(hours=number.get("hours", 0), minutes=number.get("minutes", 0))
     if away >= timedelta(days=1) or number.get("minutes", 0) > 59:
-        raise ValueError(f"{text!r} has no time zone that there is")
+        raise ValueError(f"{text!r} has an unknown time zone")
     moment += away if found["sign"] == "-" else -away
     if moment < _EPOCH:
         raise ValueError(f"{text!r} is before 1970")

@@ -37,7 +37,7 @@ class Notify(Struct, frozen=True, kw_only=True):
 
     ``username``, ``password`` and ``ca_file`` are for the Alertmanagers, each of which gets all;
     ``secret`` signs what a webhook gets. A transition whose event time is older than ``old_after``
-    is held for one ``resend``, and dropped where its alarm clears meanwhile. ``link`` is an
+    is held for one ``resend``, and dropped if its alarm clears meanwhile. ``link`` is an
     address for people, with ``{series}`` in it. ``topic`` is where alarms are.
     ``bind`` is where metrics and health are served; ``None`` for nowhere.
     """
@@ -73,14 +73,14 @@ def read_notify(values: Mapping[str, Any], mistakes: list[str]) -> Notify | None
     values
         The table as parsed; unknown keys are reported elsewhere.
     mistakes
-        What is wrong is added here; neither a secret nor the address of a webhook is shown in it.
+        Mistakes are added here; they show neither secrets nor the address of a webhook.
     """
     return read_server_table(Notify, "notify", values, _READERS, mistakes, _incomplete)
 
 
 def _incomplete(values: Mapping[str, Any]) -> Iterator[str]:
     if "alertmanager" not in values and "webhook" not in values:
-        yield f'[notify] names nobody: add {NOTIFY_KEY} or webhook = "https://..."'
+        yield f'[notify] has no receiver: add {NOTIFY_KEY} or webhook = "https://..."'
     if "secret" in values and "webhook" not in values:
         yield 'notify.secret signs what a webhook gets; add webhook = "https://..." to [notify]'
     for key in ("username", "password", "ca_file"):

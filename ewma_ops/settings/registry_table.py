@@ -52,7 +52,7 @@ def read_registry(values: Mapping[str, Any], mistakes: list[str]) -> Registry | 
     values
         The table as parsed; unknown keys are reported elsewhere.
     mistakes
-        What is wrong is added here; a password is never shown in it.
+        Mistakes are added here; they never show a password.
     """
     return read_server_table(Registry, "registry", values, _READERS, mistakes, _incomplete)
 

@@ -1,6 +1,6 @@
-"""Where the schemas of a job are to come from.
+"""Checks where the schemas of a job come from.
 
-Knows the tables of the file; must not know how a schema is got or read.
+Knows the tables of the file; must not know how a schema is fetched or read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["refuse_schemas"]
 def refuse_schemas(
     reads: Input, output: Output | None, *, registry: bool, mistakes: list[str]
 ) -> None:
-    """Note where schemas are to come from two places, or none, or are not needed.
+    """Record schemas with two sources, without a source, or that are not needed.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def refuse_schemas(
     registry
         Whether there is a table ``[registry]``.
     mistakes
-        What is wrong is added here.
+        Mistakes are added here.
     """
     by_key = reads.key in FORMATS and entry_of(str(reads.key)).has_schema
     by_events = output is not None and output.format == "avro"
@@ -41,8 +41,8 @@ def refuse_schemas(
     if reads.format == "protobuf" and (reads.schema is None) != (reads.message is None):
         missing = "message" if reads.message is None else "schema"
         mistakes.append(
-            f"input.{missing} is missing: a file of Protobuf needs schema and message, and of a "
-            "registry neither of them is needed"
+            f"input.{missing} is missing: a Protobuf file needs schema and message; with a "
+            "registry neither is needed"
         )
     if by_key and not registry:
         mistakes.append(f'key = "{reads.key}" needs schemas: add [registry] with {REGISTRY_KEY}')

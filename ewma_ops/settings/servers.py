@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Reader = tuple[Callable[[object], Any], str]
-"""What reads a value (ValueError if it is wrong), and what the value must be."""
+"""The parser of a value (ValueError if it is wrong), and what the value must be."""
 
 Readers = Mapping[str, Reader]
 """The readers of a table, by key."""
@@ -63,9 +63,9 @@ def read_server_table(
     readers
         Of all keys.
     mistakes
-        What is wrong is added here; a secret is never shown in it.
+        Mistakes are added here; they never show a secret.
     incomplete
-        Yields what is wrong of the keys together.
+        Yields mistakes of the keys in combination.
     """
     known = len(mistakes)
     kept: dict[str, Any] = {}
@@ -83,7 +83,7 @@ def read_server_table(
 
 
 def server_urls(port: int) -> Reader:
-    """Return what reads the addresses of servers, which listen at some port by default."""
+    """Return the parser of server addresses with a default port."""
     example = f'"http://127.0.0.1:{port}"'
     return _urls, f"text such as {example}, several joined with commas, without a user in it"
 

@@ -1,6 +1,6 @@
 """Table ``[smooth]`` of the configuration file: one smoothing or composite, or several by name.
 
-Knows which keys there are and which stand for all; must not know the rest of the file.
+Knows the keys and which of them apply to all; must not know the rest of the file.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ _OF_FORECASTS = {
     "outlook": _EVERY,
     **dict.fromkeys(_SEASON, ("forecast", *(name for name in _EVERY if name != "forecast"))),
 }
-"""What asks for an option of an outlook; without any of it the option would do nothing."""
+"""The statistics that use an option of an outlook; without any of them it has no effect."""
 
 _DEFAULTS = {field.name: field.default for field in fields(Smoothing)}
 
 _BY_TIME = ("min_periods", "min_weight", "weighting", "statistics")
-"""Options that are tried under decay by time, where all go; the others go under both."""
+"""Options that are tried with decay by time, which allows all; the others allow both decays."""
 
 
 def read_smoothings(
@@ -92,18 +92,18 @@ def read_smoothings(
 ) -> dict[str, SmoothingLike] | None:
     """Read the keys of ``[smooth]`` and of the tables in it, such as ``[smooth.fast]``.
 
-    What stands in ``[smooth]`` itself holds for all of its tables, where they do not say otherwise.
+    Keys in ``[smooth]`` itself apply to all of its tables that do not set them.
 
     Parameters
     ----------
     values
         The table as it was parsed.
     mistakes
-        What is wrong is added here.
+        Mistakes are added here.
     nearest
-        Says what was meant by a word that is not among the known ones.
+        Suggests a known word for an unknown one.
     used
-        Options of an outlook that something else than the statistics depends on.
+        Options of an outlook that something other than the statistics depends on.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def _read(name: str, values: Mapping[str, Any], mistakes: list[str]) -> Smoothin
         mistakes.append(f'{name}.{decays[0]} does not go with "macd": give fast, slow and signal')
         return None
     default = {"macd": {"beta": 0.5}, "risk_metrics": {"beta": 0.94}}.get(composite, {})
-    if "statistics" not in values:  # a composite has no outlook: the one of others may stand above
+    if "statistics" not in values:  # a common outlook may be meant for others
         values = {key: value for key, value in values.items() if key not in _OUTLOOK}
     smoothing = _read_smoothing(name, values if decays else {**values, **default}, mistakes)
     if smoothing is None:
@@ -210,7 +210,7 @@ def _refuse_unused(
     used: Collection[str],
     mistakes: list[str],
 ) -> bool:
-    """Refuse options of an outlook that none of the smoothings they are given for asks for."""
+    """Refuse options of an outlook that none of their smoothings uses."""
     asked = list(read)
     statistics = {statistic for one in asked for statistic in one.statistics}
     has_own = all(isinstance(one, Composite) for one in asked)

@@ -1,6 +1,6 @@
 """Table ``[smooth]`` of the configuration file, and what it requires of the other tables.
 
-Knows the keys beside the smoothings themselves, which ``smooth.py`` reads; must not know Kafka.
+Knows the keys besides the smoothings, which ``smooth.py`` reads; must not know Kafka.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Ahead = Literal["dead-letter", "clip"]
 
 
 class SmoothTable(NamedTuple):
-    """What ``[smooth]`` says, by the attributes of :class:`~ewma_ops.settings.model.Settings`."""
+    """The values of ``[smooth]``, by attributes of `ewma_ops.settings.model.Settings`."""
 
     smoothing_set: SmoothingSet
     shards: int
@@ -76,7 +76,7 @@ def read_smooth(
 def _read_ahead(
     values: dict[str, Any], input_: Input | None, mistakes: list[str]
 ) -> tuple[int | None, _Ahead]:
-    """Return how far an event time may be ahead, and what is done with a later one."""
+    """Return how far an event time may be ahead, and the policy for a later one."""
     max_ahead: int | None = None
     ahead: _Ahead = "dead-letter"
     if "max_ahead" in values:
@@ -96,5 +96,5 @@ def _read_ahead(
 
 
 def _ticks(value: object, tick: Tick) -> int:
-    duration(value)  # refuses what is longer than any
+    duration(value)  # refuses a duration longer than any
     return whole_ticks("max_ahead", value, tick.per_ms)

@@ -1,4 +1,4 @@
-"""How a table of the configuration file is read: key by key, so that all mistakes are found.
+"""Reads tables of the configuration file key by key, so that all mistakes are found.
 
 Knows the keys of every table and how to suggest one; must not know what keys mean together.
 """
@@ -52,7 +52,7 @@ FIRST_KEYS = {
     "notify": NOTIFY_KEY,
     "metrics": 'bind = "127.0.0.1:9464"',
 }
-"""The line to add to a table that is missing, or lacks what it must have."""
+"""The line to add to a table that is missing, or lacks a required key."""
 
 SHARED_ALARM_KEYS = (
     "false_alarms",
@@ -66,7 +66,7 @@ SHARED_ALARM_KEYS = (
     "warm_up",
     "gap",
 )
-"""Keys that stand in ``[alarms]`` for all rules."""
+"""Keys of ``[alarms]`` that apply to all rules."""
 
 KEYS: dict[str, tuple[str, ...]] = {
     "kafka": ("bootstrap_servers",),
@@ -83,7 +83,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 
 _WITH_TABLES = ("smooth", "alarms")
-"""Tables that have tables in them, by names that the user gives."""
+"""Tables that contain tables, with names chosen by the user."""
 
 _Struct = TypeVar("_Struct", bound=Struct)
 
@@ -155,7 +155,7 @@ def read_value(
     bound: str | None,
     mistakes: list[str],
 ) -> Any:
-    """Parse one value; if it is wrong, note what it must be (``bound``) and return None."""
+    """Parse one value; if it is wrong, record what it must be (``bound``) and return None."""
     try:
         return parse(values[key])
     except PathError as error:

@@ -62,7 +62,7 @@ def parse_text(text: str, path: Path | str) -> dict[str, Any]:
 
 
 def _text(path: Path | str) -> str:
-    """Read a file that the parser can take in a moment: its time grows as the dots' square."""
+    """Read a file with few dots a line: the parser's time grows with their square."""
     with Path(path).open("rb") as file:
         content = file.read(_LARGEST_FILE + 1)
     if len(content) > _LARGEST_FILE:

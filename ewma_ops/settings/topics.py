@@ -1,6 +1,6 @@
-"""The keys that say which topics are read: what they may be, and what may not be together.
+"""The keys that say which topics are read: their bounds and conflicts.
 
-Knows names and patterns; must not know which topics there are.
+Knows names and patterns; must not know which topics exist.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ def topic_pattern(value: object) -> str:
 
 
 def topic_mistakes(reads: Input, example: str) -> Iterator[str]:
-    """Yield what is wrong with how the topics are given; ``example`` is a line that would do."""
+    """Yield mistakes in the topics; ``example`` is a line that would be right."""
     ways = [key for key in ("topic", "topics", "topic_pattern") if getattr(reads, key)]
     if not ways:
         yield f"input.topic is missing; add {example}"
     if len(ways) > 1:
         keys = " and ".join(f"input.{key}" for key in ways)
-        yield f"{keys} are set together; keep the one that says what is to be read"
+        yield f"{keys} are set together; keep the one that names what to read"
     if len(set(reads.topics)) < len(reads.topics):
         yield "input.topics names a topic twice; name each once"
 
 
 def loops(reads: Input, written: Mapping[str, str]) -> Iterator[str]:
-    """Yield where a topic that is written to would be read, or be written to as two.
+    """Yield output topics that the job also reads, or writes for two purposes.
 
     ``written`` are topics by their keys.
     """
@@ -64,9 +64,9 @@ def loops(reads: Input, written: Mapping[str, str]) -> Iterator[str]:
     for key, topic in written.items():
         if topic in reads.names:
             other = "input.topic" if reads.topic else "one of input.topics"
-            yield f'{key} = "{topic}" is also {other}; give it a topic of its own'
+            yield f'{key} = "{topic}" is also {other}; use a separate topic'
         elif topic in earlier:
-            yield f'{key} = "{topic}" is also {earlier[topic]}; give it a topic of its own'
+            yield f'{key} = "{topic}" is also {earlier[topic]}; use a separate topic'
         elif reads.topic_pattern and re.fullmatch(reads.topic_pattern, topic):
             yield (
                 f'{key} = "{topic}" matches input.topic_pattern, so that the job would read what '

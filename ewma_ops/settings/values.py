@@ -1,7 +1,7 @@
-"""What the value of a key may be, where more than its type decides.
+"""Parsers for values of keys, beyond checks of their type.
 
 Each parser takes a value as TOML has it, and raises ``ValueError`` or ``msgspec.ValidationError``
-if the value is wrong. Knows values one at a time; must not know what else stands in the file.
+if the value is wrong. Knows values one at a time; must not know the rest of the file.
 """
 
 from __future__ import annotations

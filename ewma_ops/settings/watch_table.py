@@ -41,7 +41,7 @@ def read_watch(values: Mapping[str, Any], mistakes: list[str]) -> Watch | None:
     values
         The table as parsed; unknown keys are reported elsewhere.
     mistakes
-        What is wrong is added here; the token is never shown in it.
+        Mistakes are added here; they never show the token.
     """
     return read_server_table(Watch, "watch", values, _READERS, mistakes)
 

@@ -36,7 +36,7 @@ def test_rates(rate: str, readings: str | None, every: float) -> None:
         ("1 per week", "100/s", "'100/s' is not a rate above 0: write it as '100 per s'"),
         ("1 per 0 s", "1 per s", "'1 per 0 s' is not a rate: nothing comes between"),
         ("1 per s", "1 per 0 s", "'1 per 0 s' is not a rate: its duration is 0"),
-        ("1 per 0 readings", None, "nothing comes between two alarms"),
+        ("1 per 0 readings", None, "it has no reading between two alarms"),
     ],
 )
 def test_what_is_no_rate(rate: str, readings: str | None, message: str) -> None:

@@ -293,7 +293,7 @@ MISTAKES = [
     (
         f'{RATE} "1 per week"\n',
         (
-            "alarms.level: '1 per week' is a rate by time: add how many readings come, such as "
+            "alarms.level: '1 per week' is a rate by time: add the rate of readings, such as "
             'readings = "100 per s", or write it by readings, such as "1 per 500 readings"'
         ),
     ),
@@ -336,12 +336,12 @@ MISTAKES = [
     ),
     (
         f"{LEVEL}decay = 0.9\n",
-        'alarms.level.decay = 0.9 is no decay; give one parameter of it, such as { halflife = "1h"',
+        "alarms.level.decay = 0.9 is not a decay; give one parameter of it, such as { halflife",
     ),
     (f"{LEVEL}baseline = 'outlok'\n", 'alarms.level.baseline = "outlok": did you mean outlook?'),
     (
         f"{LEVEL}baseline = [10]\n",
-        "alarms.level.baseline = [10] is no decay; give one parameter of it, such as { halflife =",
+        "alarms.level.baseline = [10] is not a decay; give one parameter of it, such as { halflife",
     ),
     (
         f"{LEVEL}baseline = {{ mean = 1 }}\n",
@@ -369,15 +369,15 @@ MISTAKES = [
     ("[alarms]\nin_events = 1\n" + LEVEL, "alarms.in_events = 1 must be true or false"),
     (
         "[alarms]\ntopic = 'readings'\n" + LEVEL,
-        'alarms.topic = "readings" is also input.topic; give it a topic of its own',
+        'alarms.topic = "readings" is also input.topic; use a separate topic',
     ),
     (
         "[alarms]\ntopic = 'smoothed'\n" + LEVEL,
-        'alarms.topic = "smoothed" is also output.topic; give it a topic of its own',
+        'alarms.topic = "smoothed" is also output.topic; use a separate topic',
     ),
     (
         "[alarms]\ntopic = 'dead-letters'\n" + LEVEL,
-        'alarms.topic = "dead-letters" is also dead_letters.topic; give it a topic of its own',
+        'alarms.topic = "dead-letters" is also dead_letters.topic; use a separate topic',
     ),
     ("[alarms.'a b']\nkind = 'level'\nlimit = 3\n", "'a b' is not the name of a rule: use up to"),
     ("alarms = 3\n", "alarms must be a table; write [alarms]"),

@@ -55,7 +55,7 @@ def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ("", '[notify] names nobody: add alertmanager = "http://127.0.0.1:9093"'),
+        ("", '[notify] has no receiver: add alertmanager = "http://127.0.0.1:9093"'),
         ('alertmanager = "a:9093"', "notify.alertmanager = 'a:9093' must be text such as"),
         ('alertmanager = "http://me:pw123@a"', "without a user in it"),
         ('webhook = "ftp://hook"', "notify.webhook must be text such as"),
