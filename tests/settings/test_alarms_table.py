@@ -320,7 +320,7 @@ MISTAKES = [
     (f"{LEVEL}remind = 'soon'\n", "alarms.level: remind: 'soon' is not a duration"),
     (f"{LEVEL}series = 'a*'\n", 'alarms.level.series = "a*" must be a list of globs'),
     (f"{LEVEL}severity = 'bad'\n", "alarms.level: severity is 'bad': it must be one of info,"),
-    (f"{LEVEL}field = 'bid'\n", 'alarms.level: field = "bid" is none of the fields; there is one'),
+    (f"{LEVEL}field = 'bid'\n", 'alarms.level: field = "bid" is not one of the fields; there'),
     (
         f"{LEVEL}baseline = {{ readings = 50 }}\n",
         "alarms.level: the baseline of 50 readings is shorter than warm_up = 100",
