@@ -23,13 +23,9 @@ from ewma_ops.serde.options import DecoderOptions
 from ewma_ops.settings.model import Settings
 from ewma_ops.watch.measures import event_numbers
 
-__all__ = ["EventReader", "NotOurs"]
+__all__ = ["EventReader"]
 
 _LONGEST_EVENT = 8 << 20
-
-
-class NotOurs(Exception):
-    """Records of the output topic that are no events of this configuration."""
 
 
 class EventReader:
@@ -65,7 +61,7 @@ class EventReader:
         )
         if all(key.isidentifier() for key in self.keys):  # then it is read by columns
             plain: dict[str, Any] = {"value": self.keys, "series_id": "series_id", "time": "time"}
-            options = _replaced(options, plain)
+            options = replace(options, **plain)
         self._decoder = _decoder(settings, options)
         self.unreadable = 0
         self.example = ""
@@ -91,10 +87,6 @@ class EventReader:
         """Return event times in seconds since the epoch."""
         assert readings.times_ms is not None
         return readings.times_ms / self._per_s
-
-
-def _replaced(options: DecoderOptions, changed: dict[str, Any]) -> DecoderOptions:
-    return replace(options, **changed)
 
 
 def _decoder(settings: Settings, options: DecoderOptions) -> Decoder:

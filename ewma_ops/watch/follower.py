@@ -14,11 +14,12 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
-from ewma_ops.connectors.client.connect import close_consumer, connect_consumer
+from ewma_ops.connectors.client.connect import close_consumer, connect_consumer, translating_errors
 from ewma_ops.connectors.client.topics import describe_topics, matching_topics
 from ewma_ops.connectors.sink.ledger import origin_of
 from ewma_ops.errors import EwmaError
 from ewma_ops.job.letters import Origin, parse_letter
+from ewma_ops.job.showing import shown_text
 from ewma_ops.settings.model import Settings
 from ewma_ops.watch.alarms import parse_alarm
 from ewma_ops.watch.book import Book, Example
@@ -165,7 +166,15 @@ class Follower:
     def _take_events(self, tp: TopicPartition, run: Columns) -> None:
         if not len(run.values):
             return
+        unreadable = self._events.unreadable
         kept, readings = self._events.read(run.keys, run.values, run.timestamps_ms)
+        if self._logs and not unreadable and self._events.unreadable:
+            _log.warning(
+                "topic %r has records that are no events of this configuration, which are left "
+                "out: %s",
+                tp.topic,
+                shown_text(self._events.example, 200),
+            )
         part = self.parts.index(tp)
         self._book.take(
             readings.series_ids,
@@ -204,22 +213,36 @@ class Follower:
 
 
 class InputEnds:
-    """Ask every second where the input ends, and what the job has committed, until stopped."""
+    """Ask every second where the input ends, and what the job has committed, until stopped.
 
-    def __init__(self, settings: Settings, status: Status) -> None:
-        self._settings, self._status = settings, status
+    Parameters
+    ----------
+    settings
+        Of the job.
+    status
+        Where the answers are noted.
+    logs
+        Whether a failure is logged, unless the `Follower` has one to report.
+    """
+
+    def __init__(self, settings: Settings, status: Status, *, logs: bool = True) -> None:
+        self._settings, self._status, self._logs = settings, status, logs
+        self._failure = ""
 
     def run(self) -> None:
         """Ask; where that is not allowed or not answered, the lag is not known."""
         status = self._status
         while not status.stopping.is_set():
             try:
-                with self._connected() as consumer:
+                doing = "looking up the end of the input"
+                with self._connected() as consumer, translating_errors(self._settings.kafka, doing):
                     tps = self._partitions()
                     while not status.stopping.wait(_ENDS_S):
                         self._ask(consumer, tps)
-            except Exception as error:  # noqa: BLE001 - it is only said
-                status.input_trouble = str(error)
+            except Exception as error:  # noqa: BLE001 - logged: the lag is then unknown
+                if self._logs and not status.trouble and self._failure != str(error):
+                    self._failure = str(error)
+                    _log.warning("the lag is unknown: %s", error)
                 status.ends = {}
                 status.stopping.wait(_AGAIN_S)
 
@@ -247,4 +270,4 @@ class InputEnds:
         status.committed = {
             (tp.topic, tp.partition): at for tp, at in committed.items() if at is not None
         }
-        status.ends, status.input_trouble = found, ""
+        status.ends = found

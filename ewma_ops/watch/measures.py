@@ -36,7 +36,6 @@ class Measure(NamedTuple):
     average_name: str
     sem: int | None = None
     std: int | None = None
-    n_eff: int | None = None
     settled: int | None = None
     lower: int | None = None
     upper: int | None = None
@@ -100,7 +99,6 @@ def measures(
                     event_key(average_name),
                     place.of("sem"),
                     place.of("std"),
-                    place.of("n_eff"),
                     place.of("settled"),
                     place.of("lower"),
                     place.of("upper"),
@@ -134,10 +132,7 @@ class _Places(NamedTuple):
     keys: Sequence[str]
     prefix: str
 
-    def of(self, *statistics: str) -> int | None:
-        """Return the place of the first of some statistics that an event has."""
-        for statistic in statistics:
-            key = event_key("_".join(filter(None, (self.prefix, statistic))))
-            if key in self.keys:
-                return self.keys.index(key)
-        return None
+    def of(self, statistic: str) -> int | None:
+        """Return the place of a statistic; None if events do not have it."""
+        key = event_key("_".join(filter(None, (self.prefix, statistic))))
+        return self.keys.index(key) if key in self.keys else None

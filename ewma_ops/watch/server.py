@@ -63,7 +63,11 @@ def watching(settings: Settings, history_s: float, *, logs: bool = True) -> Iter
     book, status = Book(measures_of(settings), _alarms(settings)), Status()
     follower = Follower(settings, book, status, history_s, logs=logs)
     history = History(settings, book, status, follower.parts, history_s, logs=logs)
-    runs: list[Callable[[], None]] = [follower.run, InputEnds(settings, status).run, history.run]
+    runs: list[Callable[[], None]] = [
+        follower.run,
+        InputEnds(settings, status, logs=logs).run,
+        history.run,
+    ]
     if settings.metrics is not None:
         runs.append(FlowMetrics(settings.metrics.bind, status).run)
     threads = [threading.Thread(target=run, daemon=True) for run in runs]

@@ -46,7 +46,6 @@ class Status:
     behind: int = 0
     total: int = 0
     is_caught_up: bool = False
-    input_trouble: str = ""
     input_moved_s: float = 0.0
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
