@@ -1,6 +1,6 @@
-"""Payloads that are one number and nothing else: as text, or in the bytes of Kafka's serializers.
+"""Payloads that are a single number: as text, or as bytes of Kafka's serializers.
 
-Knows what such bytes are; must not know topics or sockets.
+Knows these encodings; must not know topics or sockets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BareName = Literal["number", "float32", "float64", "int32", "int64"]
 
 _BINARY = {"float32": ">f", "float64": ">d", "int32": ">i", "int64": ">q"}
 _FEW = 64
-"""Fewer numbers than this are read more quickly one by one (measured)."""
+"""Fewer numbers than this are read faster one by one (measured)."""
 _DEFAULTS = DecoderOptions(value="@value", series_id=None)
 
 
@@ -40,8 +40,8 @@ class BareDecoder(Decoder):
         ``"number"`` for text, such as ``21.5``; or how Kafka's own serializers write one,
         big-endian.
     options
-        Where a reading stands: the value is ``"@value"``, all else beside the payload. Text is read
-        as ``numbers = "text"`` does.
+        Where a reading is: the value is ``"@value"``, everything else is beside the payload. Text
+        is read as with ``numbers = "text"``.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class BareDecoder(Decoder):
         return good, fields if good.all() else fields.take(np.flatnonzero(good))
 
     def _column(self, payloads: BytesColumn) -> tuple[NDArray[np.float64], Mask]:
-        """Return the numbers, and which of them are usual ones."""
+        """Return the numbers, and which of them are usual."""
         if self._dtype is None:
             return read_text_floats(payloads, payloads.stops > payloads.starts)
         good = payloads.sizes == self._dtype.itemsize
@@ -90,7 +90,7 @@ class BareDecoder(Decoder):
 
 
 class _Text(Format):
-    """Payloads to the text they are; one of ``words`` may be empty."""
+    """Payloads to text; one of ``words`` may be empty."""
 
     def __init__(self, words: frozenset[str]) -> None:
         self._is_empty_known = "" in words
@@ -103,7 +103,7 @@ class _Text(Format):
 
 
 class _Binary(Format):
-    """Payloads to the number that their bytes are."""
+    """Payloads to the number in their bytes."""
 
     def __init__(self, name: BareName) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""The fields of payloads whose values were found as spans of text, all of a column at once.
+"""Reads the fields of payloads whose values were found as spans of text, by columns.
 
 Knows paths and which types are read; must not know formats, nor how the spans were found.
 """
@@ -28,14 +28,14 @@ _NANOSECONDS = 19
 """Digits of today's nanoseconds."""
 _MINUS = ord("-")
 _MOST_WHOLE = 2.0**63
-"""Whole numbers from here on are written in more than one way."""
+"""From here on, whole numbers have more than one notation."""
 
 
 class Spans(NamedTuple):
-    """Where the values of n payloads stand, by path: as text, and as numbers.
+    """The positions of the values of n payloads, by path: texts and numbers.
 
-    ``constants`` are the JSON of what is the same in all of them, and ``floats`` the numbers that
-    are floats even if they are whole.
+    ``constants`` are the JSON of values common to all, and ``floats`` the numbers that are floats
+    even if they are whole.
     """
 
     texts: Mapping[str, BytesColumn]
@@ -45,7 +45,7 @@ class Spans(NamedTuple):
 
 
 class SpanReader:
-    """Read fields of spans; what is unusual is left to documents, which come to the same.
+    """Reads fields of spans; unusual values are left to documents, with the same result.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class SpanReader:
         return texts >= set(self.ids) and both >= set(self.numbers) and times_are
 
     def read(self, found: Spans, usual: Mask) -> Fields:
-        """Return the fields of those that are ``usual`` (bool[n]); others are taken out of it."""
+        """Return the fields of the ``usual`` payloads (bool[n]); others are removed from it."""
         ids = times_ms = None
         if self.ids:
             parts = [found.texts[path] for path in self.ids]
@@ -130,7 +130,7 @@ class SpanReader:
         return column, good | blank
 
     def _read_include(self, found: Spans, usual: Mask) -> BytesColumn:
-        """Return members of JSON objects, as `IncludeWriter` writes them."""
+        """Return members of JSON objects, in the form of `IncludeWriter`."""
         pieces: list[bytes | BytesColumn] = []
         for path, member in zip(self.include, self._members, strict=True):
             pieces += [b"," + member if pieces else member]
@@ -181,7 +181,7 @@ class SpanReader:
 
 
 def _json_numbers(spans: BytesColumn, usual: Mask, *, is_float: bool) -> BytesColumn:
-    """Return numbers as JSON has them that was read and written again."""
+    """Return numbers as in JSON that was read and written again."""
     n = len(usual)
     negative = np.frombuffer(spans.data, np.uint8)[spans.starts] == _MINUS
     bare = BytesColumn(spans.data, spans.starts + negative, spans.stops)
@@ -204,7 +204,7 @@ def _json_numbers(spans: BytesColumn, usual: Mask, *, is_float: bool) -> BytesCo
 
 
 def _joined(parts: list[BytesColumn], usual: Mask) -> BytesColumn:
-    """Return texts joined with "/", each of several parts; of those that are not usual anything."""
+    """Return texts joined with "/", each of several parts; arbitrary for unusual payloads."""
     if len(parts) == 1 or not len(usual):
         return parts[0]
     empty = np.zeros(1, np.int64)

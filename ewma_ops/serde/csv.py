@@ -2,9 +2,9 @@ r"""CSV: messages of one or more lines, whose fields are separated by a characte
 
 Knows lines, quotes and names of columns; must not know what a field means.
 
-Lines end with ``\n`` or ``\r\n``, and blank ones are none. A field may stand in quotes, as RFC 4180
-has it, with a quote inside of it doubled; it may hold delimiters and line breaks then. An empty
-field is absent. A line that is the names of the columns is a header, and no reading.
+Lines end with ``\n`` or ``\r\n``, and blank ones are ignored. A field may be quoted, as in RFC
+4180, with quotes inside doubled; it may then hold delimiters and line breaks. An empty field is
+absent. A line with the names of the columns is a header, not a reading.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ewma_ops.serde.spans import Mask
 __all__ = ["FIRST_LINE", "CsvDecoder"]
 
 FIRST_LINE = "first-line"
-"""Stands for the names of the columns where the first line of each message has them."""
+"""Means that the first line of each message names the columns."""
 
 _BOM = "\ufeff"
 _BOM_BYTE = 0xEF
@@ -43,11 +43,11 @@ class CsvDecoder(LinesDecoder):
     Parameters
     ----------
     columns
-        Names of the columns, all of them and in order; or ``"first-line"`` where the first line of
-        each message names them.
+        Names of all columns, in order; or ``"first-line"`` if the first line of each message names
+        them.
     options
-        Where a reading stands: a path is the name of a column. Numbers are text, and times that are
-        digits are milliseconds without a ``time_unit``.
+        Where a reading is: a path is the name of a column. Numbers are text, and times in digits
+        are milliseconds without a ``time_unit``.
     delimiter
         One ASCII character.
     quote
@@ -83,7 +83,7 @@ class CsvDecoder(LinesDecoder):
 
 
 class _Csv:
-    """Cut a message into lines and fields."""
+    """Split a message into lines and fields."""
 
     def __init__(
         self, names: list[str] | None, heads: list[str] | None, delimiter: str, quote: str
@@ -118,7 +118,7 @@ class _Csv:
         return (row for row in rows if len(row) > 1 or (row and row[0].strip()))
 
     def _quoted(self, lines: StringIO) -> Iterator[list[str]]:
-        if "\0" in lines.getvalue():  # which Python 3.10 refuses, and later ones do not
+        if "\0" in lines.getvalue():  # which only Python 3.10 refuses
             raise Refused("not-csv", "a message with quotes has a zero byte")
         reader = csv.reader(
             lines,
@@ -139,7 +139,7 @@ def _ragged(n: int, names: Sequence[str]) -> Refused:
 
 
 class _Table:
-    """Read lines of many messages that have as many fields as there are columns, by the column."""
+    """Read lines of many messages that have the right number of fields, by columns."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class _Table:
         self.is_quick = (
             not paths.where
             and self._reader.serves(every, frozenset())
-            # A header must not pass for a line.
+            # A header must not count as a reading.
             and not any(_is_number(str(path.steps[0])) for path in paths.numbers)
         )
 

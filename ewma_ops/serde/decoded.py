@@ -1,4 +1,4 @@
-"""What a run of payloads came to: readings, rejections and counts, joined in their order.
+"""The result of decoding a run of payloads: readings, rejections and counts, in order.
 
 Knows columns of readings; must not know how payloads are read, nor why one is rejected.
 """
@@ -19,18 +19,18 @@ from ewma_ops.serde.format import SKIPPED, Reasons
 __all__ = ["Decoded", "joined", "with_tombstones"]
 
 _NO_TIME_MS = int(np.iinfo(np.int64).min)
-"""Of a tombstone: no clock goes by it."""
+"""The time of a tombstone: no clock uses it."""
 
 
 class Decoded(NamedTuple):
-    """What a run of payloads came to.
+    """The result of decoding a run of payloads.
 
-    ``kept`` holds the positions (intp, ascending) of the payloads that became ``readings``, in
-    that order; ``rejected`` the others, by position. A payload may hold several readings: it is
-    there as many times, and ``ordinals`` (uint64, ascending within a payload) says which of its
-    readings each one is, as those of ``rejected`` do. ``None`` where a payload is one reading.
-    ``skipped`` is how many were none of ours, ``clipped`` how many times were too far ahead of
-    their record's and were taken as less.
+    ``kept`` holds the positions (intp, ascending) of the payloads that became ``readings``, in that
+    order; ``rejected`` the others, by position. A payload may hold several readings: it is there as
+    many times, and ``ordinals`` (uint64, ascending within a payload) says which of its readings
+    each one is, as those of ``rejected`` do. ``None`` where a payload is one reading. ``skipped``
+    is how many were not the job's, ``clipped`` how many times were too far ahead of their record's
+    and were clipped.
     """
 
     kept: NDArray[np.intp]
@@ -62,7 +62,7 @@ def joined(readings: Readings, rejected: Reasons, fields: Fields, n: int) -> Dec
         return Decoded(rows, readings.take(rows), letters, None, skipped)
     at = letters.places
     own = Rejections(owners[at], letters.causes, letters.details, ordinals[at])
-    skipped += fields.skipped + n - distinct(owners)  # payloads that hold none
+    skipped += fields.skipped + n - distinct(owners)  # payloads without readings
     return Decoded(owners[rows], readings.take(rows), own, ordinals[rows], skipped)
 
 
@@ -97,7 +97,7 @@ def with_tombstones(decoded: Decoded, nulls: NDArray[np.intp], forgotten: Decode
 
 
 def _parted(n: int, rejected: Reasons) -> tuple[NDArray[np.intp], Rejections]:
-    """Return the rows of readings, and what is rejected with a letter."""
+    """Return the rows of readings, and the rejections with a letter."""
     kept = np.ones(n, np.bool_)
     kept[list(rejected)] = False
     letters = {place: why for place, why in rejected.items() if why != SKIPPED}

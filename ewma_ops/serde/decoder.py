@@ -1,4 +1,4 @@
-"""What every decoder of payloads checks: bounds, ids and times, each rejection with its cause.
+"""The checks of every decoder: bounds, ids and times, with a cause for each rejection.
 
 Knows what a reading may be; must not know any format. A format turns payloads into documents; a
 decoder of its own may read usual ones more quickly, by `Decoder._by_columns`. Bytes never raise
@@ -41,27 +41,27 @@ __all__ = ["Decoded", "Decoder", "are_many"]
 _DEFAULTS = DecoderOptions()
 
 _FEW = 1_536
-"""Fewer payloads, or ids, than this are processed more quickly one by one (measured)."""
+"""Fewer payloads, or ids, than this are processed faster one by one (measured)."""
 
 
 def are_many(pieces: Sequence[bytes | None], fewest: int | None = None) -> TypeGuard[BytesColumn]:
     """Return whether byte strings are a column, and enough of them to be worth keeping columnar.
 
-    ``fewest`` is how many that takes, where it is not as usual.
+    ``fewest`` overrides the default minimum.
     """
     least = _FEW if fewest is None else min(fewest, _FEW)
     return isinstance(pieces, BytesColumn) and len(pieces) >= least
 
 
 class Decoder:
-    """Decode the records of a topic into readings; what is the same for every format.
+    """Decodes the records of a topic into readings; common to all formats.
 
     Parameters
     ----------
     format_
         Turns payloads into documents; ``None`` for a decoder with its own `_read` and `documents`.
     options
-        Where in a message a reading stands, and which readings are taken.
+        Where in a message a reading is, and which readings are accepted.
 
     Raises
     ------
@@ -76,11 +76,11 @@ class Decoder:
         self._keys = KeyReader(options.key, options.key_format)
         self._options = options
         self.beside = frozenset(path.source for path in self._paths.every)
-        """What is read of records beside their payloads: "header", "partition", "topic" ..."""
+        """Which parts of records besides payloads are read: "header", "partition", "topic" ..."""
         time = self._paths.time
         self._time_watch = None if time is None else TimeWatch(time.text, options)
         self.watch = PathWatch([path.text for path in self._paths.numbers])
-        """Tells which paths have led to no number yet."""
+        """Tracks which paths have not led to a number yet."""
         self._tombstones: Decoder | None = None
         if options.tombstones == "forget":
             self._tombstones = Decoder(_Empty(), _of_tombstones(options))
@@ -103,7 +103,7 @@ class Decoder:
         timestamps_ms
             int64[n], milliseconds since the epoch; -1 for none.
         headers
-            n header lists, or ``None`` where no record has any; looked at if ``beside`` has
+            n header lists, or ``None`` if no record has any; used if ``beside`` has
             "header".
         partitions, topics
             n of each; needed if ``beside`` has "partition" or "topic".
@@ -148,13 +148,13 @@ class Decoder:
         return with_tombstones(decoded, nulls, self._tombstones.of(record.take(nulls)))
 
     def of(self, record: RecordFields) -> Decoded:
-        """Decode records that have no value."""
+        """Decode records without a value."""
         n = len(record.keys)
         beside = record.headers, record.partitions, record.topics
         return self.decode(record.keys, [b""] * n, np.zeros(n, np.int64), *beside)
 
     def _nulls(self, payloads: Sequence[bytes | None]) -> NDArray[np.intp]:
-        """Return the places of null payloads, if these are no dead letters."""
+        """Return the places of null payloads, unless these are dead letters."""
         if self._options.tombstones == "dead-letter":
             return np.zeros(0, np.intp)
         return places_of_nulls(payloads)
@@ -163,7 +163,7 @@ class Decoder:
         if self._options.time_unit is not None:
             return ""
         unit = likely_unit(moment)
-        return f'; time_unit = "{unit}" in [input] reads it as such' if unit else ""
+        return f'; time_unit = "{unit}" in [input] reads it that way' if unit else ""
 
     def _read(
         self, payloads: Sequence[bytes | None], record: RecordFields, rejected: Reasons
@@ -213,7 +213,7 @@ class Decoder:
     def _guard(
         self, times_ms: NDArray[np.int64], of_records: NDArray[np.int64], rejected: Reasons
     ) -> int:
-        """Keep a fast clock from its series; return how many times were clipped, in place."""
+        """Reject or clip times too far ahead; return how many were clipped, in place."""
         most, name, tick = self._options.max_ahead, self._paths.time, self._options.tick
         if most is None or name is None:
             return 0
@@ -233,12 +233,12 @@ class Decoder:
         return 0
 
     def pop_notice(self) -> str | None:
-        """Return, once, what an operator should know of the messages read so far."""
+        """Return, once, a warning about the messages read so far."""
         of_times = [] if self._time_watch is None else self._time_watch.pop_notices()
         return "; ".join([*of_times, *self.watch.pop_notices()]) or None
 
     def documents(self, payload: bytes | None) -> list[Any]:
-        """Return what a payload holds: one document, or several where it has several of its own.
+        """Return the documents of a payload: one or several.
 
         Raises
         ------
@@ -251,7 +251,7 @@ class Decoder:
         return [self._format.document(payload)]
 
     def _short(self, payloads: Sequence[bytes | None], rejected: Reasons) -> Sequence[bytes | None]:
-        """Return the payloads, nothing in the place of those that are too long."""
+        """Return the payloads, with empty ones in place of those that are too long."""
         most = self._options.max_value_bytes
         if isinstance(payloads, BytesColumn):
             long = np.flatnonzero(payloads.sizes > most).tolist()
@@ -297,14 +297,14 @@ class Decoder:
 
 
 class _Empty(Format):
-    """The document of a message that has no value."""
+    """The document of a message without a value."""
 
     def document(self, payload: bytes) -> Any:  # noqa: ARG002 - of the interface
         return {}
 
 
 def _of_tombstones(options: DecoderOptions) -> DecoderOptions:
-    """Return what reads the id of a message without a value, and nothing else of it."""
+    """Return the reader of ids of messages without a value."""
     return DecoderOptions(
         value="@timestamp",
         series_id=options.series_id,

@@ -1,4 +1,4 @@
-"""Documents of any format to columns: the fields that paths lead to, and what is wrong with them.
+"""Documents of any format to columns: the fields at paths, and the errors in them.
 
 Knows paths, and plain Python objects (dict, list, str, int, float, None, Decimal, datetime ...);
 must not know bytes of payloads, bounds, topics or sockets.
@@ -26,12 +26,12 @@ _DEFAULTS = DecoderOptions()
 
 
 class DocumentReader:
-    """Read the fields of documents, whatever format they had.
+    """Reads the fields of documents of any format.
 
     Parameters
     ----------
     paths
-        Where in a document, or in the record beside it, each field stands.
+        The position of each field in a document, or in the record beside it.
     options
         Which types are read as numbers, times and keys.
 
@@ -66,17 +66,17 @@ class DocumentReader:
         Parameters
         ----------
         levels
-            The documents, and behind them those that enclose each, from the inside out.
+            The documents, followed by the enclosing ones, from the inside out.
         places
-            Where each stands in the run.
+            The place of each in the run.
         record
-            What the records of these documents have beside their payloads.
+            The parts of the records besides payloads.
         rejected
-            Cause and detail, by place, of what is not read: its documents may be anything, and so
-            is what is returned for it. What cannot be read is added.
+            Cause and detail by place of records that are not read: their documents and results are
+            arbitrary. Unreadable ones are added.
         broken
-            Cause and detail, by place, of what has no innermost document; added to ``rejected``,
-            unless ``where`` says of what encloses it that it is none of ours.
+            Cause and detail by place of items without an innermost document; added to ``rejected``,
+            unless ``where`` excludes the enclosing document.
         """
         broken = {} if broken is None else broken
         paths = self._paths
@@ -118,9 +118,9 @@ class DocumentReader:
         *,
         skip: bool = False,
     ) -> list[Any]:
-        """Return what a path leads to in each document; ``None`` where it is absent.
+        """Return the value at a path in each document; ``None`` if it is absent.
 
-        ``skip`` takes it as absent too where it leads nowhere.
+        With ``skip`` a path that leads nowhere counts as absent.
         """
         if path.source != "document":
             return self._beside(path, record, places, rejected)
@@ -162,7 +162,7 @@ class DocumentReader:
     def _beside(
         self, path: Path, record: RecordFields, places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
-        """Return what stands in the record beside the payload."""
+        """Return a part of the record beside the payload."""
         if path.source == "partition":
             assert record.partitions is not None
             return [int(partition) for partition in record.partitions]
@@ -180,7 +180,7 @@ class DocumentReader:
 
 
 def as_id(found: object, name: str) -> str:
-    """Return what is found as a part of an id, or refuse it."""
+    """Return a value as a part of an id, or refuse it."""
     if isinstance(found, (str, int)) and not isinstance(found, bool):
         try:
             text = str(found)
@@ -204,10 +204,10 @@ def _each(
     rejected: Reasons,
     blank: Any,
 ) -> list[Any]:
-    """Convert one by one; where that is refused note why, and put a blank."""
+    """Convert one by one; if a value is refused, record why, and use a blank."""
     column = []
     for place, one in zip(places, found, strict=True):
-        if place in rejected:  # it is known already what is wrong with it
+        if place in rejected:  # its error is already recorded
             column.append(blank)
             continue
         try:
@@ -219,7 +219,7 @@ def _each(
 
 
 def found_at(document: object, path: Path) -> Any:
-    """Return what a path leads to, ``None`` where it is absent; `Refused` where it leads nowhere.
+    """Return the value at a path, ``None`` if it is absent; `Refused` if it leads nowhere.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def found_at(document: object, path: Path) -> Any:
 
 def _headers(path: Path, record: RecordFields) -> list[bytes | None]:
     headers = [()] * len(record.keys) if record.headers is None else record.headers
-    # Of a header that stands twice the last counts.
+    # If a header occurs twice, the last one counts.
     return [dict(own).get(str(path.steps[0])) for own in headers]
 
 

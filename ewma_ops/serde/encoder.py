@@ -29,14 +29,14 @@ class Encoder(Protocol):
         """Encode each reading with its statistics, in order: the same ones to the same bytes."""
 
     def encode_in(self, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
-        """Encode the readings in an order, or as they are; return the keys too."""
+        """Encode the readings in a given order, or unchanged; return the keys too."""
 
     def largest(self, max_id_bytes: int) -> int:
-        """Return how many bytes key and value of an event may have, at the most."""
+        """Return the most bytes that key and value of an event may have."""
 
 
 def keyed(encoder: Encoder, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
-    """Do as `Encoder.encode_in`, by `Encoder.encode`."""
+    """Implement `Encoder.encode_in` with `Encoder.encode`."""
     if order is not None:
         smoothed = smoothed.take(order)
     events, ids = encoder.encode(smoothed), smoothed.readings.series_ids

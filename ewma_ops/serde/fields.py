@@ -1,4 +1,4 @@
-"""What comes beside the payloads of messages, and what was read of them.
+"""The parts of messages besides payloads, and the fields read from messages.
 
 Knows columns; must not know how payloads are read, nor any bounds.
 """
@@ -20,7 +20,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class RecordFields(NamedTuple):
-    """What records have beside their payloads, n of each; ``None`` for what was not asked for.
+    """The parts of n records besides payloads; ``None`` for those that are not needed.
 
     ``headers`` of a record are in order, and the last of a name counts.
     """
@@ -49,15 +49,14 @@ def distinct(owners: NDArray[np.intp]) -> int:
 
 
 class Fields(NamedTuple):
-    """What was read of n payloads, by the column: not looked at yet.
+    """The fields of n payloads, as columns, not checked yet.
 
     ``ids`` is ``None`` and ``times_ms`` (int64[n] ticks of the job, or float64[n] where those are
-    milliseconds, which a float holds exactly) are, where they are not asked for;
-    ``numbers`` is float64[n] for each path of them. Where payloads hold several readings, n is how
-    many those are, ``owners`` (intp[n], ascending) the places of their payloads, and ``ordinals``
-    (uint64[n]) count them within one. ``included`` is what is passed through to events, n members
-    of JSON objects, or ``None`` for nothing. ``skipped`` is how many readings were left out of
-    messages that hold others.
+    milliseconds, which a float holds exactly) are, where they are not asked for; ``numbers`` is
+    float64[n] for each path of them. Where payloads hold several readings, n is how many those are,
+    ``owners`` (intp[n], ascending) the places of their payloads, and ``ordinals`` (uint64[n]) count
+    them within one. ``included`` are the fields to copy into events, n members of JSON objects, or
+    ``None``. ``skipped`` is how many readings were left out of messages that hold others.
     """
 
     ids: Sequence[str] | None
@@ -69,7 +68,7 @@ class Fields(NamedTuple):
     skipped: int = 0
 
     def take(self, at: NDArray[np.intp]) -> Fields:
-        """Return what was read of some payloads."""
+        """Return the fields of some payloads."""
         return Fields(
             None if self.ids is None else TextColumn.of(self.ids).take(at),
             None if self.times_ms is None else self.times_ms[at],
@@ -78,7 +77,7 @@ class Fields(NamedTuple):
         )
 
     def merged(self, at: NDArray[np.intp], others: Fields, others_at: NDArray[np.intp]) -> Fields:
-        """Join with what was read of others, in the order of their places."""
+        """Join with the fields of others, in the order of their places."""
         order = np.argsort(np.concatenate([at, others_at]), kind="stable")
         ids = times_ms = None
         if self.ids is not None and others.ids is not None:

@@ -51,14 +51,14 @@ CAUSES = (
 """Every cause a rejection can have."""
 
 Reasons = dict[int, tuple[str, str]]
-"""Why payloads are no readings: cause and detail by place. The first one that is noted counts."""
+"""Why payloads are not readings: cause and detail by place. The first one recorded counts."""
 
 SKIPPED = ("", "")
-"""The cause of what the job does not want: it is dropped, without a letter."""
+"""The cause of messages that the job skips, without a letter."""
 
 
 class Refused(Exception):
-    """A payload, or a field of it, is no reading: its arguments are cause and detail."""
+    """A payload, or a field of it, is not a reading: its arguments are cause and detail."""
 
 
 class Format(ABC):
@@ -105,7 +105,7 @@ def empty() -> Refused:
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Say what is wrong with bytes that are no text."""
+    """Say what is wrong with bytes that are not text."""
     return f"not UTF-8: {error.reason} (byte {error.start})"
 
 

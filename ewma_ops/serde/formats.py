@@ -1,6 +1,6 @@
-"""The formats of payloads by name: which keys of ``[input]`` each reads, and what it needs.
+"""The formats of payloads by name: the keys of ``[input]`` that each uses, and its requirements.
 
-Knows names alone; `ewma_ops.job.builders` knows how a format is built.
+Knows only names; `ewma_ops.job.builders` builds the formats.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ OWN = "module:name"
 
 
 KeyKind = Literal["text", "int32", "int64", "uuid", "json", "avro", "protobuf"]
-"""What the bytes of a key can be."""
+"""The types of keys."""
 
 
 class FormatEntry(NamedTuple):
-    """What is to be known of a format before it is built.
+    """The description of a format.
 
     Parameters
     ----------
     keys
-        Keys of ``[input]`` that mean something to some formats only, and to this one.
+        Keys of ``[input]`` that only some formats use, including this one.
     needs
-        Those of them that it cannot do without.
+        Those of them that are required.
     is_bare
         Whether a payload is the value itself, so that ``value`` is ``"@value"`` where it is left
         out.
@@ -49,7 +49,7 @@ _DOCUMENT = frozenset({"records", "numbers", "decimal"})
 """Read by formats of nested documents."""
 
 _TEXT = frozenset({"decimal"})
-"""Read by formats in which every number is text: ``numbers = "text"`` goes without saying."""
+"""Used by formats in which every number is text: ``numbers = "text"`` is implied."""
 
 FORMATS = {
     "json": FormatEntry(keys=_DOCUMENT),
@@ -68,7 +68,7 @@ FORMATS = {
     ),
     OWN: FormatEntry(keys=_DOCUMENT),
 }
-"""Every format; a key of ``[input]`` that no entry has is read by all of them."""
+"""Every format; keys of ``[input]`` in no entry are used by all of them."""
 
 
 def is_own(name: str) -> bool:
@@ -83,5 +83,5 @@ def is_own(name: str) -> bool:
 
 
 def entry_of(name: str) -> FormatEntry:
-    """Return the entry of a format that there is."""
+    """Return the entry of an existing format."""
     return FORMATS[OWN if is_own(name) else name]

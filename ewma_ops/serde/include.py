@@ -1,6 +1,6 @@
-"""Fields of a reading that are passed through to its event, as the JSON members they will be.
+"""Fields of a reading that are copied into its event, as JSON members.
 
-Knows plain Python objects and JSON; must not know events, nor what else is read of a document.
+Knows plain Python objects and JSON; must not know events, nor other fields of a document.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _LINE_BREAK = ord("\n")
 
 
 class IncludeWriter:
-    """Write what was found in documents as members of objects.
+    """Writes values found in documents as members of objects.
 
     Parameters
     ----------
     paths
-        What is passed through; each is a member by the path's name.
+        The included fields; each is a member named after its path.
 
     Examples
     --------
@@ -47,9 +47,9 @@ class IncludeWriter:
     def column(
         self, found: Sequence[Sequence[Any]], places: Sequence[int], rejected: Reasons
     ) -> BytesColumn:
-        """Return the members of n readings, given what was found at each path.
+        """Return the members of n readings, given the values at each path.
 
-        What JSON cannot hold is ``null``, and cause and detail are noted by place.
+        Values that JSON cannot hold become ``null``, with cause and detail recorded by place.
         """
         rows = list(map(self._members, *found))
         try:
@@ -78,7 +78,7 @@ class IncludeWriter:
 
 
 def reject_long(column: BytesColumn, most: int, rejected: Reasons) -> None:
-    """Reject readings whose members have more bytes than an event may have of them."""
+    """Reject readings whose members have more bytes than allowed."""
     sizes = column.sizes
     for place in np.flatnonzero(sizes > most).tolist():
         detail = f"the included fields have {sizes[place]} bytes, at most {most}"

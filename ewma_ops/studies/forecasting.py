@@ -103,7 +103,7 @@ class Forecasting:
     warm_up
         Readings of a series, >= 3, before the first that a forecast is made at.
     tick
-        In what event times are counted.
+        The unit of event times.
 
     Raises
     ------

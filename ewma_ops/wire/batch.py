@@ -1,7 +1,7 @@
 """Kafka record batches (magic 2) to columns.
 
-Knows a batch's header, CRC, codec and transactions; must not know sockets or topics, nor what
-the payloads mean.
+Knows a batch's header, CRC, codec and transactions; must not know sockets or topics, nor the
+meaning of payloads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ewma_ops.wire.long import stretches
 
 __all__ = ["Columns", "decode_batches"]
 
-_SEGMENT_BYTES = 1 << 20  # batches are decoded together until they hold this much
+_SEGMENT_BYTES = 1 << 20  # batches are decoded together up to this size
 _MAX_INT64 = 2**63 - 1
 
 
@@ -55,9 +55,9 @@ def decode_batches(
     Parameters
     ----------
     buffer
-        Record batches one behind the other, in offset order.
+        Consecutive record batches, in offset order.
     from_offset
-        Records before it are left out: the first batch usually begins earlier.
+        Earlier records are left out: the first batch usually begins earlier.
     aborted
         (producer id, first offset) of the aborted transactions of the response, which a reader
         of committed records leaves out. Empty for a reader of everything.
@@ -67,14 +67,14 @@ def decode_batches(
     Yields
     ------
     Columns
-        With strictly increasing offsets; go on at the last one's ``next_offset``.
+        With strictly increasing offsets; continue at the last one's ``next_offset``.
         Nothing when the buffer does not hold one whole batch.
 
     Raises
     ------
     CorruptBatch
-        When the iteration arrives at bytes that are not a record batch of magic 2. All good
-        batches before it are yielded first.
+        When the iteration reaches bytes that are not a record batch of magic 2. All valid batches
+        before them are yielded first.
     ConfigError
         If the library of a codec is not installed.
 
@@ -137,7 +137,7 @@ def _from(columns: Columns, from_offset: int) -> Columns:
 def _batches(
     view: memoryview, aborted: Sequence[tuple[int, int]], check_crc: bool
 ) -> Iterator[Batch]:
-    """Walk the batches of a buffer; those to be left out come with no records."""
+    """Walk the batches of a buffer; skipped ones have no records."""
     transactions = _AbortedTransactions(aborted)
     at = 0
     next_offset = 0
@@ -182,7 +182,7 @@ def _batches(
 
 
 def _long_batch(batch: Batch, codec: int) -> Iterator[Batch]:
-    """Yield a batch that is very long uncompressed as several, each of a part of its records."""
+    """Yield a batch that is very long uncompressed as several batches."""
     left = batch.n_records
     with _corrupt_if_failing(batch.base_offset, "cannot be read"):
         for stretch in stretches(codecs.chunks(codec, memoryview(batch.records)), left):
@@ -210,7 +210,7 @@ def _check_frame(
         )
     if length < least:
         raise CorruptBatch(f"{where} claims {length} bytes; its header alone takes {least}")
-    raise CorruptBatch(f"{where} stands where offset {next_offset} or a later one is due")
+    raise CorruptBatch(f"{where} stands where offset {next_offset} or a later one is expected")
 
 
 def _decompress(codec: int, records: memoryview, base_offset: int) -> bytes | None:
@@ -236,7 +236,7 @@ def _corrupt_if_failing(base_offset: int, what: str) -> Iterator[None]:
 
 
 class _AbortedTransactions:
-    """Which batches a reader does not see, as they come by in offset order."""
+    """Decides which batches a reader does not see; fed in offset order."""
 
     def __init__(self, aborted: Sequence[tuple[int, int]]) -> None:
         self._later = sorted(aborted, key=lambda one: one[1], reverse=True)
@@ -245,7 +245,7 @@ class _AbortedTransactions:
     def hide(
         self, attributes: int, producer_id: int, last_offset: int, records: memoryview
     ) -> bool:
-        """Say whether to leave the next batch out: a control batch, or of an open aborted one."""
+        """Return whether to skip the next batch: a control batch, or an aborted one."""
         while self._later and self._later[-1][1] <= last_offset:
             self._open.add(self._later.pop()[0])
         if attributes & CONTROL:
@@ -258,5 +258,5 @@ class _AbortedTransactions:
 def _is_abort_marker(records: memoryview) -> bool:
     key = read_record(bytes(records) + SPARE, 0, len(records))[2]
     if key is None or len(key) < 4:
-        raise CorruptBatch(f"a control batch has the key {key!r}; at least 4 bytes are due")
+        raise CorruptBatch(f"a control batch has the key {key!r}; at least 4 bytes are expected")
     return key[2:4] == b"\0\0"

@@ -1,4 +1,4 @@
-"""Kafka's compression codecs, with a bound on what comes out.
+"""Kafka's compression codecs, with bounded output.
 
 Knows the framings Kafka uses; must not know what is compressed. The libraries are those of
 kafka-python's own extras, and are loaded when the first batch needs them.
@@ -17,8 +17,8 @@ from ewma_ops.wire.layout import CODEC_NAMES
 __all__ = ["LIMIT_BYTES", "chunks", "decompress"]
 
 LIMIT_BYTES = 16 << 20
-"""A producer's batch is at most ``max.request.size`` before compression: 1 MiB by default. Of a
-longer one `chunks` are taken one after the other."""
+"""A producer's batch is at most ``max.request.size`` before compression: 1 MiB by default. A longer
+one is decompressed in `chunks`."""
 
 _XERIAL = b"\x82SNAPPY\0"
 _XERIAL_HEADER_BYTES = 16
@@ -40,7 +40,7 @@ def decompress(codec: int, records: memoryview) -> bytes | None:
     Raises
     ------
     CorruptBatch
-        If the input ends early. The libraries raise their own errors on bytes that are not theirs.
+        If the input ends early. The libraries raise their own errors on invalid bytes.
     ConfigError
         If the library is not installed.
     """
@@ -57,7 +57,7 @@ def decompress(codec: int, records: memoryview) -> bytes | None:
 def chunks(codec: int, records: memoryview) -> Iterator[bytes]:
     """Decompress the records of a batch, up to about 1 MiB at a time, and never more than asked.
 
-    A block of snappy comes as a whole: that is at most 64 times what it takes compressed.
+    A snappy block is decompressed as a whole: at most 64 times its compressed size.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def chunks(codec: int, records: memoryview) -> Iterator[bytes]:
 def _gzip_chunks(records: memoryview) -> Iterator[bytes]:
     member = zlib.decompressobj(wbits=31)
     begun = False
-    for start in range(0, len(records), _PIECE_BYTES):  # what is left of a piece is copied
+    for start in range(0, len(records), _PIECE_BYTES):  # the rest of a piece is copied
         data: memoryview | bytes = records[start : start + _PIECE_BYTES]
         while len(data) or (begun and not member.eof):
             if member.eof:
@@ -123,7 +123,7 @@ def _library(module: str, package: str, codec: int) -> Any:
 
 
 def _snappy_blocks(data: bytes) -> Iterator[bytes]:
-    """Yield the blocks of xerial's framing; without it everything is one."""
+    """Yield the blocks of xerial's framing; without it everything is one block."""
     if not data.startswith(_XERIAL):
         yield data
         return
@@ -137,7 +137,7 @@ def _snappy_blocks(data: bytes) -> Iterator[bytes]:
 
 
 def _snappy_size(block: bytes) -> int:
-    """Return the size that a block claims, which the library allocates unseen."""
+    """Return the size that a block claims, which the library would allocate unchecked."""
     size = shift = 0
     for byte in block[:5]:
         size |= (byte & 0x7F) << shift

@@ -1,10 +1,10 @@
 """The records of checked batches to columns.
 
 Knows the record format inside a batch; must not know the batch's header, codecs or transactions.
-Many records are decoded together: where each record begins is guessed from the bytes that end the
-first one, and checked by the lengths, or else found by a loop; then every field of all of them is
-read at once. Few are read one by one, which is quicker for them, gives the same
-columns, and says what is wrong with a corrupt one.
+Many records are decoded together: the starts of records are guessed from the bytes that end the
+first one, and checked by the lengths, or else found by a loop; then each field of all records is
+read at once. Few records are read one by one, which is faster for them, gives the same columns, and
+explains what is wrong with a corrupt one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Batch", "Columns", "decode_records", "read_record"]
 
 _FEW_RECORDS = 80  # below this NumPy's cost per call outweighs the loop
 _FEW_COMPILED = 28
-"""The same, where there is a compiled loop."""
+"""The same, if there is a compiled loop."""
 _HEADER_ROUNDS = 8  # records with more headers than this are read one by one
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _SAFE_MS = 2**62  # a base this small and a delta of 8 varint bytes stay within 64 bits
@@ -41,7 +41,7 @@ _SAFE_MS = 2**62  # a base this small and a delta of 8 varint bytes stay within 
 class Columns(NamedTuple):
     """A run of records as the columns of ``ConsumerRecords``, and where to go on.
 
-    ``next_offset`` is behind everything that was looked at: also control batches, aborted
+    ``next_offset`` follows everything that was read, including control batches, aborted
     transactions and records that compaction removed. A run may be empty and still advance it.
     """
 
@@ -53,7 +53,7 @@ class Columns(NamedTuple):
     next_offset: int
 
     def cut(self, where: slice, next_offset: int) -> Columns:
-        """Return some of the records, and another place to go on."""
+        """Return some of the records, with another ``next_offset``."""
         headers = None if self.headers is None else self.headers[where]
         return Columns(
             self.offsets[where],
@@ -102,7 +102,7 @@ def decode_records(batches: list[Batch]) -> tuple[Columns | None, CorruptBatch |
             decode = _decode_many if kernels is None else partial(_decode_compiled, kernels)
             return decode(data, batches), None
         except (_DoubtError, LongVarintError):
-            pass  # one by one gives the columns after all, or says what is wrong
+            pass  # the loop gives the columns after all, or says what is wrong
     return _decode_few(data, batches)
 
 
@@ -114,7 +114,7 @@ def read_record(
 ) -> tuple[int, int, bytes | None, bytes | None, Headers, int]:
     """Return timestamp delta, offset delta, key, value, headers and where the record ends.
 
-    `data` must go on for at least 64 bytes behind `stop`, the end of the batch's records.
+    `data` must have at least 64 bytes after `stop`, the end of the batch's records.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _read_batch(data: bytes, at: int, stop: int, batch: Batch, rows: list[_Row])
             raise CorruptBatch(f"a timestamp of {timestamp_ms} ms is beyond 64 bits")
         rows.append((offset, timestamp_ms, key, value, headers))
     if at != stop:
-        raise CorruptBatch(f"{stop - at} bytes are left behind the last one")
+        raise CorruptBatch(f"{stop - at} bytes are left after the last one")
 
 
 def _transpose(rows: list[_Row], next_offset: int) -> Columns:
@@ -202,7 +202,7 @@ def _transpose(rows: list[_Row], next_offset: int) -> Columns:
 
 
 def _decode_compiled(kernels: library.Kernels, data: bytes, batches: list[Batch]) -> Columns:
-    """Decode by a compiled loop, which is in doubt where `_decode_many` is."""
+    """Decode by a compiled loop, which gives up in the same cases as `_decode_many`."""
     counts = np.array([batch.n_records for batch in batches], np.int64)
     out = np.empty((9, int(counts.sum())), np.int64)
     offsets, timestamps_ms, key_starts, key_stops, starts, stops, header_counts, *spans = out
@@ -223,7 +223,7 @@ def _decode_compiled(kernels: library.Kernels, data: bytes, batches: list[Batch]
 
 
 class _DoubtError(Exception):
-    """Something is out of the ordinary: read the records one by one."""
+    """Something is unusual: read the records one by one."""
 
 
 def _expect(good: np.bool[bool] | bool) -> None:
@@ -275,7 +275,7 @@ def _record_bounds(
 
 
 def _guessed_starts(data: bytes, total: int) -> _Places | None:
-    """Return where records start if all end as the first one does, and nothing else looks so.
+    """Return where records start if all end like the first one, and nothing else looks like that.
 
     That is the last byte of its value, such as a brace, and no headers.
     """
@@ -305,7 +305,7 @@ def _followed_starts(data: bytes, total: int) -> _Places:
 def _bodies(
     data: bytes, words: NDArray[np.uint64], starts: _Places
 ) -> tuple[_Places, _Places] | None:
-    """Return where records go on behind their lengths, and end; ``None`` if a length is another."""
+    """Return where records continue after their lengths, and end; ``None`` if a length differs."""
     ends = np.empty_like(starts)
     ends[:-1] = starts[1:]
     ends[-1] = len(data) - len(SPARE)
@@ -319,7 +319,7 @@ def _bodies(
 
 
 def _expect_at_batches(starts: _Places, batches: list[Batch], counts: NDArray[np.int64]) -> None:
-    """Have the first record of each batch start where the batch does."""
+    """Make the first record of each batch start where the batch does."""
     sizes = np.array([len(batch.records) for batch in batches])
     filled = counts > 0
     _expect((starts[(counts.cumsum() - counts)[filled]] == (sizes.cumsum() - sizes)[filled]).all())
@@ -345,9 +345,9 @@ def _starts(data: bytes, total: int) -> list[int]:
 def _spans(
     words: NDArray[np.uint64], at: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return where the byte strings begin and end whose sizes stand at the positions.
+    """Return where the byte strings with sizes at the positions begin and end.
 
-    A null ends before it begins. The last column holds the positions behind.
+    A null ends before it begins. The last column holds the positions after them.
     """
     sizes, at = read_varints(words, at)
     _expect((sizes <= ends - at).all())

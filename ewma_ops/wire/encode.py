@@ -1,8 +1,8 @@
 """Columns to Kafka record batches (magic 2).
 
-Knows the record batch format; must not know sockets, topics, or what the payloads mean.
-Many records are written together: where everything stands is computed as columns, and each field of
-all records is then written at once. Few are written one by one, which is quicker for them and gives
+Knows the record batch format; must not know sockets, topics, or the meaning of payloads. Many
+records are written together: the positions of all fields are computed as columns, and each field of
+all records is then written at once. Few are written one by one, which is faster for them and gives
 the same bytes.
 """
 
@@ -38,8 +38,8 @@ Compress = Callable[[int, memoryview], bytes]
 
 _FEW_RECORDS = 224  # below this NumPy's cost per call outweighs the loop
 _FEW_COMPILED = 28
-"""The same, where there is a compiled loop."""
-_RECORD_BYTES = 2 + 5 * 5  # at the most, beside key, value and headers: five varints of 32 bits
+"""The same, if there is a compiled loop."""
+_RECORD_BYTES = 2 + 5 * 5  # most bytes besides key, value and headers: five varints of 32 bits
 _NO_HEADERS = b"\x00"
 _NO_PRODUCER = -1
 
@@ -60,14 +60,14 @@ def encode_batch(
     Parameters
     ----------
     records
-        At least one, in one run or in several. The quick way is for none with headers,
-        `LikeHeaders` or `EncodedHeaders`.
+        At least one, in one run or in several. The fast path handles no headers, `LikeHeaders` and
+        `EncodedHeaders`.
     timestamp_ms
         The time of writing, milliseconds since the epoch, UTC: every record's timestamp.
     codec
         0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
     compress
-        Needed with a codec. What does not shrink is sent uncompressed.
+        Needed with a codec. A batch that does not shrink is sent uncompressed.
     producer_id, producer_epoch, base_sequence, transactional
         As the idempotent or transactional producer was given them.
 
@@ -111,7 +111,7 @@ def encode_batch(
 
 
 def _encode(runs: Sequence[ProducerRecords], count: int) -> bytearray:
-    """Encode records behind room for the header, in the way that is quickest for them."""
+    """Encode records after room for the header, in the way that is fastest for them."""
     kinds = (LikeHeaders, EncodedHeaders)
     columns = all(run.headers is None or isinstance(run.headers, kinds) for run in runs)
     kernels = library.kernels
@@ -159,7 +159,7 @@ def _header_bytes(headers: Headers) -> bytes:
 
 
 def _encode_many(records: ProducerRecords) -> bytearray:
-    """Compute where everything stands, then write each field of all records at once."""
+    """Compute all positions, then write each field of all records at once."""
     count = len(records)
     keys, values = BytesColumn.of(records.keys), BytesColumn.of(records.values)
     key_sizes, value_sizes = keys.sizes, values.sizes
@@ -239,7 +239,7 @@ def _encode_compiled(kernels: library.Kernels, runs: Sequence[ProducerRecords]) 
 def _write_tails(
     out: NDArray[np.uint8], at: NDArray[np.int64], first: bytes, headers: LikeHeaders
 ) -> None:
-    """Write headers at the positions: all like the first, but for their contents."""
+    """Write headers at the positions: all like the first, except for their contents."""
     tails = np.empty((len(at), len(first)), np.uint8)
     tails[:] = np.frombuffer(first, np.uint8)
     contents = np.frombuffer(headers.contents, np.uint8)

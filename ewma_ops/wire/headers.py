@@ -1,6 +1,6 @@
-"""The headers of records: of one, of many that are alike, and of many as the wire has them.
+"""The headers of records: of one, of many that are alike, and of many as encoded on the wire.
 
-Knows how headers are laid out inside a record; must not know the rest of it, nor what they mean.
+Knows how headers are laid out inside a record; must not know the rest of it, nor their meaning.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class LikeHeaders(Sequence[Headers]):
 
 
 class EncodedHeaders(Sequence[Headers]):
-    """The headers of n records as the wire has them; read when they are asked for.
+    """The headers of n records as encoded on the wire; decoded on access.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class EncodedHeaders(Sequence[Headers]):
         return EncodedHeaders(self.counts[at], self.encoded.take(at))
 
     def followed_by(self, last: LikeHeaders) -> EncodedHeaders:
-        """Return them with one more header each, behind the others."""
+        """Return them with one more header each, after the others."""
         if not len(self):
             return self
         size = last.size
@@ -151,7 +151,7 @@ class EncodedHeaders(Sequence[Headers]):
 
 def encode_header(name: str, content: bytes | None) -> bytes:
     """Encode one header."""
-    encoded = name.encode("utf-8", "surrogateescape")  # any bytes, and back the same
+    encoded = name.encode("utf-8", "surrogateescape")  # any bytes, reversibly
     size, piece = (NULL, b"") if content is None else (encode_varint(len(content)), content)
     return b"".join((encode_varint(len(encoded)), encoded, size, piece))
 
@@ -162,7 +162,7 @@ def encode_headers(headers: Headers) -> bytes:
 
 
 def sized(pieces: BytesColumn) -> list[bytes | BytesColumn]:
-    """Return what to lay out for byte strings, none of them null, with their sizes ahead."""
+    """Return the pieces of non-null byte strings, each after its size."""
     sizes = pieces.sizes
     widths = varint_sizes(sizes)
     ends = widths.cumsum()

@@ -1,4 +1,4 @@
-"""Where the fields of a Kafka record batch (magic 2) stand, and what its attribute bits mean.
+"""The layout of a Kafka record batch (magic 2), and the meaning of its attribute bits.
 
 Knows the fixed part of the format; must not know how records are read or written.
 Source: https://kafka.apache.org/documentation/#recordbatch

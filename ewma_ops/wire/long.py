@@ -1,7 +1,7 @@
-"""Batches that are very long once they are decompressed: a stretch at a time, long records cut.
+"""Batches that are very long when decompressed: read piece by piece, with long records cut.
 
 Knows the record format; must not know codecs, nor what is in a record. A few kilobytes on the wire
-may stand for gigabytes of blanks: never more of them is held than a stretch and one cut record.
+may expand to gigabytes of blanks: never more is held than one piece and one cut record.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ewma_ops.wire.varint import encode_varint, read_varint
 __all__ = ["KEPT_BYTES", "Stretch", "stretches"]
 
 KEPT_BYTES = (8 << 20) + 1
-"""What is kept of a key, of a value and of the headers of a record in such a batch: one byte more
-than a reader may ask for, so that a cut one is seen to be too long."""
+"""Most bytes kept of a key, a value or headers in such a batch: one more than a reader may allow,
+so that a cut one is recognized as too long."""
 
 _STRETCH_BYTES = 1 << 20
 _VARINT_BYTES = 10
 
 
 class Stretch(NamedTuple):
-    """Some records of a batch, and how far the offset of the last is from the batch's first."""
+    """Some records of a batch, and the offset delta of the last."""
 
     records: bytes
     n_records: int
@@ -32,15 +32,14 @@ class Stretch(NamedTuple):
 
 
 def stretches(chunks: Iterator[bytes], n_records: int) -> Iterator[Stretch]:
-    """Cut the records of a batch into stretches of about 1 MiB.
+    """Split the records of a batch into pieces of about 1 MiB.
 
-    Of a record whose key, value or headers are longer than `KEPT_BYTES`, key and value keep that
-    much, and such headers are left out.
+    Keys and values longer than `KEPT_BYTES` are cut to that, and longer headers are left out.
 
     Raises
     ------
     CorruptBatch
-        If the records are not what they should be; those before are yielded first.
+        If a record is malformed; those before it are yielded first.
     """
     stream = _Stream(chunks)
     out, n, delta = bytearray(), 0, 0
@@ -62,7 +61,7 @@ def stretches(chunks: Iterator[bytes], n_records: int) -> Iterator[Stretch]:
             yield Stretch(bytes(out), n, delta)
             out, n = bytearray(), 0
     if stream.take(1):
-        raise CorruptBatch("bytes are left behind the last record")
+        raise CorruptBatch("bytes are left after the last record")
     if n:
         yield Stretch(bytes(out), n, delta)
 
@@ -74,7 +73,7 @@ def _delta(body: bytes) -> int:
 
 
 def _cut(stream: _Stream, length: int) -> bytes:
-    """Read a record that is too long; return it with what is kept of it."""
+    """Read a record that is too long; return the kept part."""
     end = stream.at + length
     pieces = [stream.take(1), encode_varint(stream.varint()), encode_varint(stream.varint())]
     for _ in ("key", "value"):
@@ -86,7 +85,7 @@ def _cut(stream: _Stream, length: int) -> bytes:
         pieces += [encode_varint(-1 if size < 0 else len(kept)), kept]
     left = end - stream.at
     if left <= 0:
-        raise CorruptBatch("its fields end behind what its length says")
+        raise CorruptBatch("its fields end after its length")
     if left <= KEPT_BYTES:
         pieces.append(stream.take(left))
     else:
@@ -96,7 +95,7 @@ def _cut(stream: _Stream, length: int) -> bytes:
 
 
 class _Stream:
-    """Bytes that come in chunks; ``at`` is how many were read."""
+    """A stream of bytes in chunks; ``at`` is how many were read."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -111,7 +110,7 @@ class _Stream:
         return bool(self._chunk)
 
     def take(self, size: int) -> bytes:
-        """Return that many bytes, or what is left."""
+        """Return that many bytes, or the rest."""
         pieces: list[bytes] = []
         while size > 0 and self._more():
             piece = self._chunk[self._place : self._place + size]
@@ -122,7 +121,7 @@ class _Stream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def skip(self, size: int) -> None:
-        """Pass over bytes without keeping them."""
+        """Skip bytes without keeping them."""
         while size > 0:
             if not self._more():
                 raise CorruptBatch(f"its data ends {size} bytes early")

@@ -1,6 +1,6 @@
-"""Runs of Kafka records as columns: what connectors hand on and take.
+"""Runs of Kafka records as columns: the output and input of connectors.
 
-Knows the shape of a record; must not know where it came from, what is in it, or any socket.
+Knows the fields of a record; must not know its origin, its content, or sockets.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class ConsumerRecords:
     Parameters
     ----------
     topic, partition
-        Where they were read.
+        Their topic and partition.
     offsets
         int64[n], strictly increasing; gaps are usual (compaction, transactions).
     timestamps_ms
-        int64[n], milliseconds since the epoch, UTC; -1 where the record has none.
+        int64[n], milliseconds since the epoch, UTC; -1 if the record has none.
     keys, values
         n byte strings each; ``None`` is Kafka's null (a tombstone, for a value).
     headers
@@ -68,13 +68,14 @@ class ProducerRecords:
     headers
         n header lists, or ``None`` for none at all.
     origins
-        What each record was made of: its identity, by which it is delivered once. ``None`` where
-        that is not asked for.
+        The origin of each record: its identity, by which it is delivered once. ``None`` if that is
+        not needed.
     appended_ms
-        int64[n], the timestamps of the records that these were made of, if latencies are measured.
+        int64[n], the timestamps of the original records, if latencies are measured.
 
     The record's timestamp is the time of writing. The event time is in the payload: as a record
-    timestamp an old one would meet the topic's retention, and a future one the broker's refusal.
+    timestamp, an old one would expire by the topic's retention, and a future one would be refused
+    by the broker.
     """
 
     keys: Sequence[bytes | None]
@@ -114,8 +115,8 @@ class ProducerRecords:
 
 
 def bytes_of(pieces: Sequence[bytes | None]) -> int:
-    """Return how many bytes they are together; TypeError if one is neither bytes nor null."""
-    if type(pieces) is not list and isinstance(pieces, BytesColumn):  # an ABC takes long to say no
+    """Return their total number of bytes; TypeError if one is neither bytes nor null."""
+    if type(pieces) is not list and isinstance(pieces, BytesColumn):  # an ABC is slow to say no
         return pieces.nbytes
     try:
         return len(b"".join(pieces))  # type: ignore[arg-type]  # the quickest way to ask both

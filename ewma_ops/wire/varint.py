@@ -1,8 +1,8 @@
 """Zigzag varints, one at a time and a column at a time.
 
-Knows the number format of record batches (protocol buffers' sint64); must not know what the
-numbers mean. A column is read through a view of 8 bytes at every position, so that a varint is
-one gather and a few shifts, whatever its length.
+Knows the number format of record batches (protocol buffers' sint64); must not know the meaning of
+the numbers. A column is read through a view of 8 bytes at every position, so a varint of any length
+takes one gather and a few shifts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 ONE_BYTE = [(byte >> 1) ^ -(byte & 1) for byte in range(128)]
-"""The varints of one byte, to be looked up without a call."""
+"""The varints of one byte, for lookup without a call."""
 
 _MAX_BYTES = 10
 _STOPS = np.uint64(0x8080808080808080)
@@ -42,11 +42,11 @@ _GAPS = tuple(  # between groups of 7 bits, then of 14, then of 28: bits below a
 
 
 class LongVarintError(Exception):
-    """A varint of more than 8 bytes stands in the column: read it one at a time."""
+    """The column has a varint of more than 8 bytes: read it one at a time."""
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the zigzag varint at `at` and the position behind it.
+    """Return the zigzag varint at `at` and the position after it.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def _encode(value: int) -> bytes:
     return bytes(out)
 
 
-_CODES = [_encode(value) for value in range(1024)]  # what nearly all of them are
+_CODES = [_encode(value) for value in range(1024)]  # the usual case
 
 
 def words_of(data: bytes) -> NDArray[np.uint64]:
@@ -91,7 +91,7 @@ def words_of(data: bytes) -> NDArray[np.uint64]:
 def read_varints(
     words: NDArray[np.uint64], at: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the zigzag varints at the positions `at` and the positions behind them.
+    """Return the zigzag varints at the positions `at` and the positions after them.
 
     Every position must have 8 bytes of buffer.
 

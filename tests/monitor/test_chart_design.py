@@ -43,7 +43,7 @@ def test_a_spread_rule_is_designed_by_how_much_larger_the_deviation_is() -> None
     assert abs(first.mean() - found.delays[1.5]) < 4 * first.std() / math.sqrt(4_000)
     with pytest.raises(ConfigError, match="kind is 'spike': it must be one of level, spread"):
         design(Decay(alpha=0.1), 500, kind="spike")
-    with pytest.raises(ConfigError, match="exact limits are those of a level rule"):
+    with pytest.raises(ConfigError, match="only a level rule has exact limits"):
         design(Decay(alpha=0.1), 500, kind="spread", exact=True)
 
 

@@ -28,13 +28,13 @@ def test_rates(rate: str, readings: str | None, every: float) -> None:
 @pytest.mark.parametrize(
     ("rate", "readings", "message"),
     [
-        ("1 per week", None, "'1 per week' is a rate by time: add how many readings come"),
+        ("1 per week", None, "'1 per week' is a rate by time: add the rate of readings"),
         ("0 per week", "1 per s", "'0 per week' is not a rate above 0"),
         (1e-4, None, "0.0001 is not a rate above 0: write it as '1 per 500 readings'"),
         ("weekly", None, "'weekly' is not a rate above 0: write it as '1 per 500 readings'"),
         ("1 per fortnight", "1 per s", "'1 fortnight' is not a duration"),
         ("1 per week", "100/s", "'100/s' is not a rate above 0: write it as '100 per s'"),
-        ("1 per 0 s", "1 per s", "'1 per 0 s' is not a rate: nothing comes between"),
+        ("1 per 0 s", "1 per s", "'1 per 0 s' is not a rate: it has no reading"),
         ("1 per s", "1 per 0 s", "'1 per 0 s' is not a rate: its duration is 0"),
         ("1 per 0 readings", None, "it has no reading between two alarms"),
     ],

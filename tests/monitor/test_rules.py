@@ -40,7 +40,7 @@ def test_a_level_rule_has_the_published_limit() -> None:
 
 def test_a_baseline_has_a_half_life_that_can_be_told() -> None:
     for times in (1e300, 1e308):
-        with pytest.raises(ConfigError, match="longer than can be told; give a smaller number"):
+        with pytest.raises(ConfigError, match="too long to be represented; give a smaller number"):
             Level(limit=4.0, baseline=times).with_limit(Smoothing(Decay(halflife="5min")))
 
 
@@ -166,7 +166,7 @@ def _subclasses(of: type[Rule]) -> set[type[Rule]]:
         (Spike, {}, "the spike rule has neither limit nor false_alarms"),
         (Level, {"limit": 0}, "limit is 0: it must be a number > 0"),
         (Level, {"limit": "4"}, "limit is '4': it must be a number"),
-        (Level, {"false_alarms": "1 per week"}, "add how many readings come"),
+        (Level, {"false_alarms": "1 per week"}, "add the rate of readings"),
         (Level, {"limit": 4, "clear": 1.5}, "clear is 1.5: it must be a number > 0 and <= 1"),
         (Level, {"limit": 4, "critical": 0.5}, "critical is 0.5: it must be a number >= 1"),
         (Level, {"limit": 4, "least": -1}, "least is -1"),

@@ -283,13 +283,13 @@ def test_a_wrong_crc_is_refused_unless_told_not_to_look() -> None:
     ("fields", "message"),
     [
         ({"count": 4}, "record 3 of 4"),
-        ({"count": 2}, "bytes are left behind the last one"),
+        ({"count": 2}, "bytes are left after the last one"),
         ({"count": 0}, "claims 0 records in"),
         ({"count": -1}, "claims -1 records"),
         ({"count": 2**31 - 1, "last_delta": 2**31 - 1}, "a record takes at least 7"),
         ({"last_delta": 1}, "claims 3 records up to offset 11"),
         ({"last_delta": -1}, "claims 3 records up to offset 9"),
-        ({"base_offset": -1}, "offset -1, stands where offset 0 or a later one is due"),
+        ({"base_offset": -1}, "offset -1, stands where offset 0 or a later one is expected"),
         ({"base_offset": INT64_MAX}, "claims 3 records up to offset"),
         ({"base_ms": INT64_MAX}, "is beyond 64 bits"),
         ({"length": 48}, "its header alone takes 49"),
@@ -373,7 +373,7 @@ def test_batches_that_go_back() -> None:
     found, next_offset, error = outcome(buffer)
     assert (found, next_offset) == (simple(range(5)), 5)
     assert error is not None
-    assert "stands where offset 5 or a later one is due" in error
+    assert "stands where offset 5 or a later one is expected" in error
 
 
 def test_an_abort_marker_without_a_key() -> None:

@@ -1,7 +1,7 @@
-"""Smoothed readings to Avro events, behind the id of their schema.
+"""Smoothed readings to Avro events, after the id of their schema.
 
 Knows what an event looks like; must not know topics, registries or how statistics are computed.
-Many events are written by the column, as NumPy can: it needs no other package.
+Many events are written by columns with NumPy: no other package is needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["AvroEncoder", "events_schema"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_VARINT = 10
 _FEW = 96
-"""Fewer events than this are encoded more quickly one by one (measured)."""
+"""Fewer events than this are encoded faster one by one (measured)."""
 _pack = Struct("<d").pack
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _LOGICAL = {"ms": "timestamp-millis", "us": "timestamp-micros", "ns": "timestamp-nanos"}
@@ -59,8 +59,8 @@ def events_schema(
     for name in (*keys, *include):
         if not _NAME.fullmatch(name):
             raise ConfigError(
-                f"{name!r} is no name of a field in Avro: it must be of the letters A to Z, digits "
-                "and _; rename the field or the smoothing"
+                f"{name!r} is not a valid field name in Avro: use letters A to Z, digits and _; "
+                "rename the field or the smoothing"
             )
     listed: list[dict[str, Any]] = [
         {"name": "series_id", "type": "string"},
@@ -78,17 +78,17 @@ class AvroEncoder:
     r"""Encode smoothed readings as Avro in Confluent's wire format, one event each.
 
     A record of ``series_id``, ``time`` (timestamp-millis, or of the unit of ``tick``), the values
-    and the statistics, each of them null or a double, or a long where it counts.
+    and the statistics, each of them null or a double, or a long for counts.
 
     Parameters
     ----------
     statistics
         Names of the statistics to write; a mean is written as ``"ewma"``, and first.
     fields
-        Names of the fields where there are several: each is written by its name, not ``value``.
+        Names of the fields if there are several: each is written under its name, not ``value``.
     include, max_include_bytes
-        Names of what readings have beside that is written too, as their ``included`` says, and how
-        many bytes of it there may be: each null or text, what is no text as JSON.
+        Names of the included fields of readings, and how many bytes they may have: each null or
+        text, other values as JSON.
     schema_id
         Returns the id of a schema, that of `events_schema`; called for the first events, and may
         wait.
@@ -129,7 +129,7 @@ class AvroEncoder:
         """The schema of the events, as JSON."""
 
     def largest(self, max_id_bytes: int) -> int:
-        """Return how many bytes key and value of an event may have, at the most.
+        """Return the most bytes that key and value of an event may have.
 
         Examples
         --------
@@ -141,7 +141,7 @@ class AvroEncoder:
         return 2 * max_id_bytes + own
 
     def encode_in(self, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
-        """Encode the readings in an order, or as they are; return the keys too."""
+        """Encode the readings in a given order, or unchanged; return the keys too."""
         return keyed(self, order, smoothed)
 
     def encode(self, smoothed: Smoothed) -> Sequence[bytes]:
@@ -177,7 +177,7 @@ class AvroEncoder:
         return events  # type: ignore[no-any-return]
 
     def _texts(self, included: Sequence[bytes | None] | None, n: int) -> list[list[bytes]]:
-        """Write what is passed through: null or a string."""
+        """Write an included field: null or a string."""
         if not self._include:
             return []
         members = [b""] * n if included is None else [one or b"" for one in included]
@@ -216,7 +216,7 @@ def _present(number: float, *, whole: bool) -> bytes:
 
 
 def _varints(numbers: NDArray[np.int64], ahead: NDArray[np.uint8] | None = None) -> BytesColumn:
-    """Write whole numbers, zigzag, seven bits a byte; ``ahead`` (uint8[n]) stands before each."""
+    """Write whole numbers, zigzag, seven bits a byte, each after its ``ahead`` (uint8[n])."""
     first = 0 if ahead is None else 1
     rest = (numbers << 1 ^ numbers >> 63).view(np.uint64)
     written = np.zeros((len(numbers), first + _LONGEST_VARINT), np.uint8)

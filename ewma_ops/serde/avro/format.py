@@ -1,6 +1,6 @@
-"""Avro payloads to documents: with the id of a schema before them, or all of one schema.
+"""Avro payloads to documents: with the id of a schema before them, or all with one schema.
 
-Knows how a payload names its schema; must not know who keeps schemas, nor paths and bounds.
+Knows how a payload names its schema; must not know where schemas come from, nor paths and bounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FILE = b"Obj\x01"
 
 
 class _Reader(NamedTuple):
-    """How payloads of one schema are read."""
+    """Reads payloads of one schema."""
 
     schema: Any
     wanted: Any
@@ -64,11 +64,13 @@ class _Reader(NamedTuple):
             raise Refused("not-utf8", not_utf8(error)) from None
         except Exception as error:  # noqa: BLE001  # whatever bytes make of it
             why = "it ends too early" if isinstance(error, EOFError) else str(error)[:100]
-            raise Refused(_CAUSE, f"the value is not of {self.name}: {why}") from None
+            raise Refused(_CAUSE, f"the value does not match {self.name}: {why}") from None
         left = len(payload) - data.tell()
         if left:
-            raise Refused(_CAUSE, f"the value is not of {self.name}: {left} bytes are left over")
-        for field in self.dropped:  # not to hold those of a whole run
+            raise Refused(
+                _CAUSE, f"the value does not match {self.name}: {left} bytes are left over"
+            )
+        for field in self.dropped:  # avoid holding those of a whole run
             found.pop(field, None)
         return found[WRAPPED] if self.is_wrapped else found
 
@@ -76,12 +78,12 @@ class _Reader(NamedTuple):
 class AvroFormat(Format):
     """Read Avro with the id of its schema before it.
 
-    Each payload is read with the schema that it was written with: what that has not is absent.
+    Each payload is read with the schema that it was written with: fields that it lacks are absent.
 
     Parameters
     ----------
     schemas
-        Knows the schema of an id.
+        Returns the schema of an id.
     unit
         What times of a logical type are read in, as of ``DecoderOptions.time_unit``.
     heads
@@ -102,7 +104,7 @@ class AvroFormat(Format):
 
 
 class SingleAvroFormat(Format):
-    r"""Read Avro that is all of one schema, or its single-object encoding.
+    r"""Read Avro with one schema, or its single-object encoding.
 
     Parameters
     ----------
@@ -111,7 +113,7 @@ class SingleAvroFormat(Format):
     unit
         What times of a logical type are read in, as of ``DecoderOptions.time_unit``.
     name
-        What the schema is called in messages.
+        The name of the schema in messages.
     heads
         Names of the fields of a message that will be looked at; ``None`` for all.
 
@@ -155,7 +157,7 @@ class SingleAvroFormat(Format):
 
 
 def _likely(payload: bytes) -> str:
-    """Say what bytes look like that are no datum of the schema."""
+    """Return a hint on bytes that do not match the schema."""
     if payload.startswith(_MARKER) and len(payload) >= _HEADER_BYTES:
         return "; it looks like a single object of another schema"
     if payload.startswith(_FILE):

@@ -1,7 +1,7 @@
 """Logical types of Avro to plain Python objects.
 
-Knows what each of them means; must not know where it stands. fastavro's own reading is not used:
-it rounds a decimal to its precision, and fails on times outside of the years 1 to 9999.
+Knows what each of them means; must not know its position. fastavro's own conversion is not used: it
+rounds a decimal to its precision, and fails on times outside the years 1 to 9999.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _Reader = Callable[..., object]
 
 
 def translated(schema: Mapping[str, Any], unit: str | None) -> dict[str, Any]:
-    """Return a schema whose logical type fastavro reads as it is read here.
+    """Return a schema that makes fastavro read a logical type as here.
 
     Decimals become `Decimal`, exactly; times and dates numbers of ``unit`` (milliseconds for
-    ``None``), UUIDs text. All other logical types are read as the type that they stand on.
+    ``None``), UUIDs text. All other logical types are read as their underlying type.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ def _reader_of(
     if logical == "decimal" and kind in ("bytes", "fixed"):
         scale = schema.get("scale", 0)
         if not isinstance(scale, int) or not 0 <= scale <= MOST_DECIMAL_DIGITS:
-            return name, None  # of a decimal that is none, Avro reads the bytes
+            return name, None  # an invalid decimal is read as bytes, as Avro says
         return f"ewma-decimal-{scale}", partial(_decimal, scale)
     if logical == "date" and kind == "int":
         return name, partial(_date, unit)
     head, _, precision = str(logical).rpartition("-")
     if kind == "long" and head in ("timestamp", "local-timestamp") and precision in _IN_NS:
         if precision == "millis" and unit in (None, "ms"):
-            return name, None  # it is such a number already
+            return name, None  # it already is such a number
         return name, partial(_timestamp, _IN_NS[precision], unit)
     if logical == "uuid" and kind == "fixed" and schema.get("size") == 16:
         return name, _uuid

@@ -1,4 +1,4 @@
-"""Avro schemas, made ready to read with: what they refer to, their logical types, what is unsafe.
+"""Avro schemas, prepared for reading: references, logical types, checks for unsafe types.
 
 Knows schemas; must not know payloads, nor where a schema came from.
 """
@@ -20,16 +20,16 @@ __all__ = ["WRAPPED", "ReadySchema", "ready"]
 WRAPPED = "value"
 _COMPLEX = ("record", "error", "enum", "fixed", "array", "map")
 _MANY = 8
-"""So many fields are skipped more quickly than they are read (measured)."""
+"""From this many fields on, skipping is faster than reading (measured)."""
 
 
 class ReadySchema(NamedTuple):
-    """A schema as fastavro takes it.
+    """A schema in fastavro's form.
 
-    ``wanted`` is the part of it that is to be read, or ``None`` for all; ``is_recursive`` whether a
-    value of it may hold others without end; ``is_wrapped`` whether the value is the one of the one
-    field ``WRAPPED`` of a record, which adds no bytes. ``dropped`` are fields that are read and not
-    looked at, and that may take many times the memory that they have bytes.
+    ``wanted`` is the part of it to read, or ``None`` for all; ``is_recursive`` whether its values
+    may nest without limit; ``is_wrapped`` whether the value is inside a record with the single
+    field ``WRAPPED``, which adds no bytes. ``dropped`` are fields that are read but not needed, and
+    that may take many times more memory than bytes.
     """
 
     parsed: Any
@@ -49,14 +49,14 @@ def ready(
     written
         The schema and those it refers to.
     unit
-        What times are read in, as of ``DecoderOptions.time_unit``.
+        The unit of times, as for ``DecoderOptions.time_unit``.
     heads
-        Names of the fields that will be looked at; ``None`` for all. Many others are skipped.
+        Names of the fields that are needed; ``None`` for all. Many others are skipped.
 
     Raises
     ------
     BadSchemaError
-        If it is no Avro schema, or payloads of it could ask for any amount of memory.
+        If it is not an Avro schema, or its payloads could require any amount of memory.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def ready(
     ewma_ops.serde.schemas.BadSchemaError: an array of items without bytes can be of any length
     """
     if written.kind != "AVRO":
-        raise BadSchemaError(f"it is a schema of {written.kind}, not of Avro")
+        raise BadSchemaError(f"it is a {written.kind} schema, not Avro")
     try:
         own = _translated(json.loads(written.text), unit)
         others = [_translated(json.loads(text), unit) for _, text in written.references]
@@ -79,7 +79,7 @@ def ready(
         if any(types.is_empty(items) for items in types.items_of(parsed)):
             raise BadSchemaError("an array of items without bytes can be of any length")
         is_recursive, wanted = types.is_recursive(parsed), None
-        if heads is not None and not is_recursive:  # or records inside would be read in part too
+        if heads is not None and not is_recursive:  # or inner records would be read in part too
             wanted = _part(own, others, heads, parsed, types)
         dropped = () if heads is None else _many(parsed, heads, types)
         return ReadySchema(parsed, wanted, is_recursive, is_wrapped, dropped)
@@ -92,19 +92,19 @@ def ready(
     except RecursionError:
         raise BadSchemaError("it is nested too deeply") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadSchemaError(f"it is no Avro schema: {type(error).__name__} {error}") from None
+        raise BadSchemaError(f"it is not an Avro schema: {type(error).__name__} {error}") from None
 
 
 def _defines(schema: Any) -> bool:
     """Return whether a schema is a type itself, not the name of one or a union of such.
 
-    fastavro finds what these refer to inside of a record only.
+    fastavro resolves names only inside a record.
     """
     return isinstance(schema, dict) and schema.get("type") in _COMPLEX
 
 
 def _parsed(own: Any, others: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a schema as fastavro takes it, and all types by their names."""
+    """Return a schema in fastavro's form, and all types by their names."""
     named: dict[str, Any] = {}
     for other in others:
         parse_schema(other, named)
@@ -112,22 +112,22 @@ def _parsed(own: Any, others: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _part(own: Any, others: Sequence[Any], heads: Sequence[str], parsed: Any, types: _Types) -> Any:
-    """Return the schema of some fields of a record, if that is worth while."""
+    """Return the schema of some fields of a record, if that is worthwhile."""
     if not isinstance(own, dict) or own.get("type") != "record":
         return None
     kept = [field for field in own["fields"] if field["name"] in heads]
     skipped = [field for field in parsed["fields"] if field["name"] not in heads]
     try:
         part, _ = _parsed({**own, "fields": kept}, others)
-    except UnknownType:  # it is defined in what would be left out
+    except UnknownType:  # it is defined in a field that would be left out
         return None
-    # fastavro does not notice the end of the data where it skips: a count may be any.
+    # fastavro does not detect the end of the data while skipping: a count may be anything.
     is_safe = not any(types.is_many(field["type"]) for field in skipped)
     return part if is_safe and len(skipped) >= _MANY else None
 
 
 def _many(parsed: Any, heads: Sequence[str], types: _Types) -> tuple[str, ...]:
-    """Return the fields of a record that are not looked at and hold arrays or maps."""
+    """Return the unneeded fields of a record that hold arrays or maps."""
     if not isinstance(parsed, dict) or parsed["type"] != "record":
         return ()
     others = [field for field in parsed["fields"] if field["name"] not in heads]
@@ -140,7 +140,7 @@ def _translated(schema: Any, unit: str | None) -> Any:
         return [_translated(branch, unit) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.keys() == {"type"}:  # fastavro takes {"type": "x.Name"} for no name
+    if schema.keys() == {"type"}:  # fastavro does not accept {"type": "x.Name"} as a name
         return _translated(schema["type"], unit)
     made = dict(schema)
     if isinstance(made.get("type"), (dict, list)):
@@ -162,7 +162,7 @@ class _Types:
         self._named = named
 
     def _below(self, schema: Any) -> Iterator[Any]:
-        """Yield the types directly inside of one."""
+        """Yield the types directly inside one."""
         if isinstance(schema, list):
             yield from schema
         elif isinstance(schema, dict):
@@ -176,7 +176,7 @@ class _Types:
             yield self._named[schema]
 
     def _every(self, schema: Any) -> Iterator[Any]:
-        """Yield a type and all inside of it, a named one once."""
+        """Yield a type and all inside it, named ones once."""
         seen: set[str] = set()
         left = [schema]
         while left:
@@ -201,7 +201,7 @@ class _Types:
                 yield one["items"]
 
     def is_empty(self, schema: Any, seen: frozenset[str] = frozenset()) -> bool:
-        """Return whether a value of a type may have no bytes at all."""
+        """Return whether values of a type may have no bytes."""
         if isinstance(schema, str):
             return schema == "null" or (
                 schema in self._named and self.is_empty(self._named[schema], seen)
@@ -218,7 +218,7 @@ class _Types:
         )
 
     def is_recursive(self, schema: Any) -> bool:
-        """Return whether a record may hold itself."""
+        """Return whether a record may contain itself."""
         for one in self._every(schema):
             if isinstance(one, dict) and one["type"] in ("record", "error"):
                 inside = (part for below in self._below(one) for part in self._every(below))

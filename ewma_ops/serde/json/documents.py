@@ -74,7 +74,7 @@ class JsonFormat(Format):
     def documents(
         self, payloads: Sequence[bytes | None], places: Sequence[int], rejected: Reasons
     ) -> list[Any]:
-        """Return the document of each payload, and ``{}`` where cause and detail are noted."""
+        """Return the document of each payload; ``{}`` if cause and detail are recorded."""
         pieces = list(payloads)
         found: list[Any] = []
         left = map(self._decode, pieces)  # type: ignore[arg-type]  # None raises, as it should

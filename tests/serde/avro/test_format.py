@@ -272,7 +272,7 @@ def test_a_bare_number_and_a_key_with_a_schema() -> None:
          "not-avro", "1 bytes are left over"),
         (framed(7, b"\2\xff\0\0\0"), "not-utf8", "UTF-8"),
         (framed(9, b""), "not-avro", "schema 9 cannot be used"),
-        (framed(10, b""), "not-avro", "not of Avro"),
+        (framed(10, b""), "not-avro", "not Avro"),
     ],
 )  # fmt: skip
 def test_bad_payloads_are_dead_letters(payload: bytes | None, cause: str, words: str) -> None:
