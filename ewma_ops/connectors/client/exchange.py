@@ -23,7 +23,16 @@ from kafka import errors as kafka_errors
 from ewma_ops.wire.batch import Columns
 from ewma_ops.wire.records import ProducerRecords
 
-__all__ = ["answers_shortly", "poll", "poll_records", "send", "serve", "take_runs", "wake"]
+__all__ = [
+    "answers_shortly",
+    "forget_watermarks",
+    "poll",
+    "poll_records",
+    "send",
+    "serve",
+    "take_runs",
+    "wake",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -89,11 +98,19 @@ def answers_shortly(consumer: KafkaConsumer) -> bool:
     return polling is not None and polling.is_connected()
 
 
-def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+def forget_watermarks(consumer: KafkaConsumer, tps: Iterable[TopicPartition]) -> None:
+    """Make ``highwater`` None for assigned partitions until a poll takes a fetch of them."""
+    for tp in tps:
+        consumer._subscription.assignment[tp].highwater = None
+
+
+def poll_records(
+    consumer: KafkaConsumer, timeout_ms: int, *, at_end: bool = False
+) -> dict[TopicPartition, list[Any]]:
     """Return what was fetched, in the consumer's form.
 
     A broker that is slow gets longer the next time: some answer with nothing when the wait is over,
-    and would do so forever.
+    and would do so forever. Not ``at_end``, where nothing is expected.
     """
     polling = _often.get(consumer)
     polled: dict[TopicPartition, list[Any]] = (
@@ -102,7 +119,7 @@ def poll_records(consumer: KafkaConsumer, timeout_ms: int) -> dict[TopicPartitio
     asked_ms: int = consumer.config["fetch_max_wait_ms"]
     ruling = consumer._fetcher.config
     longer_ms = max(asked_ms, min(2 * ruling["fetch_max_wait_ms"], _LONGEST_WAIT_MS))
-    ruling["fetch_max_wait_ms"] = asked_ms if polled else longer_ms
+    ruling["fetch_max_wait_ms"] = asked_ms if polled or at_end else longer_ms
     return polled
 
 

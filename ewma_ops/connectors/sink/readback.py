@@ -21,7 +21,7 @@ from ewma_ops.connectors.client.connect import (
     positions,
     translating_errors,
 )
-from ewma_ops.connectors.client.exchange import poll_records
+from ewma_ops.connectors.client.exchange import forget_watermarks, poll_records
 from ewma_ops.connectors.client.topics import listed
 from ewma_ops.errors import BrokerError, TopicError
 from ewma_ops.wire.records import Headers
@@ -36,6 +36,8 @@ _AFTER_AGAIN = 0.5
 """Share of it that passes after the leaders have answered again: one may have hung meanwhile."""
 
 _POLL_S = 0.1
+_LAST_POLL_S = 0.01
+"""When all that is missing is an answer with nothing in it, which ends no poll."""
 _LOOK_UP_MS = 10_000
 _PATIENCE_S = 60.0
 """How long reading may make no progress before the end, as happens while a leader moves."""
@@ -87,6 +89,7 @@ class Reading:
         self.error: Exception | None = None
         self._quiet_at = quiet_at
         self._quiet = False
+        self._fetches = 0
         self._watermark: int | None = None
         self._moved_at = self._reported_at = time.monotonic()
 
@@ -101,8 +104,13 @@ class Reading:
             return Stretch([r.key for r in records], [r.headers for r in records], position)
         return None
 
-    def settle(self, began: float, now: float) -> float | None:
-        """End the reading if a poll from ``began`` on shows it; return when to look up its end.
+    @property
+    def ending(self) -> bool:
+        """Whether all that is missing is a fetch from after the settle time."""
+        return self._quiet and self.reached >= self.end
+
+    def settle(self, now: float) -> float | None:
+        """End the reading if the last poll shows it; return when to look up its end.
 
         ``None`` where the end is not reached, or was looked up after the settle time.
         """
@@ -110,9 +118,12 @@ class Reading:
         if self.reached < self.end or self._watermark is None or self._watermark < self.reached:
             self.stuck = now > self._moved_at + _PATIENCE_S
             return None
-        if self._quiet and began >= self._quiet_at:
-            self.done = True
-        return None if self._quiet else self._quiet_at
+        if not self._quiet:
+            return self._quiet_at
+        # One answer may be from before: until it is taken, no other fetch is sent.
+        self._fetches += 1
+        self.done = self._fetches > 1
+        return None
 
     def looked_up(self, end: int, now: float) -> None:
         """Record the end that brokers list.
@@ -255,7 +266,8 @@ class Readback:
         if self._idle_until and not self._idled():
             return
         with translating_errors(self._client, f"reading topic {self._topic!r} back"):
-            began = time.monotonic()
+            ending = [tp for tp, reading in self._readings.items() if reading.ending]
+            forget_watermarks(self._consumer, ending)
             polled = self._poll()
             now = time.monotonic()
             at = positions(self._consumer)
@@ -265,7 +277,7 @@ class Readback:
                 reading.report(now)
                 if stretch is not None:
                     yield reading, stretch
-            self._settle(began, now)
+            self._settle(now)
             ended = [tp for tp, one in self._readings.items() if one.done or one.error is not None]
             for tp in ended:
                 del self._readings[tp]
@@ -288,8 +300,8 @@ class Readback:
         for reading in readings:
             reading.looked_up(ends[reading.tp], now)
 
-    def _settle(self, began: float, now: float) -> None:
-        due = {reading: reading.settle(began, now) for reading in self._readings.values()}
+    def _settle(self, now: float) -> None:
+        due = {reading: reading.settle(now) for reading in self._readings.values()}
         times = [at for at in due.values() if at is not None]
         stuck = [reading for reading in due if reading.stuck]
         if len(times) == len(due) and min(times, default=now) > now:
@@ -301,7 +313,9 @@ class Readback:
 
     def _poll(self) -> dict[TopicPartition, list[Any]]:
         try:
-            return poll_records(self._consumer, int(_POLL_S * 1000))
+            last = all(reading.ending for reading in self._readings.values())
+            timeout_s = _LAST_POLL_S if last else _POLL_S
+            return poll_records(self._consumer, int(timeout_s * 1000), at_end=last)
         except kafka_errors.OffsetOutOfRangeError:
             # Beyond a lagging watermark, or beyond the end: waiting shows which.
             time.sleep(_POLL_S)
