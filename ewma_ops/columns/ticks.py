@@ -113,7 +113,8 @@ def tick_of(time_unit: str | None) -> Tick:
     >>> [tick_of(unit).unit for unit in (None, "s", "ms", "us", "ns")]
     ['ms', 'ms', 'ms', 'us', 'ns']
     """
-    return {"us": MICROSECOND, "ns": NANOSECOND}.get(time_unit or "ms", MILLISECOND)
+    finer = (MICROSECOND, NANOSECOND)
+    return next((tick for tick in finer if tick.unit == time_unit), MILLISECOND)
 
 
 def shown_duration(ms: float) -> str:

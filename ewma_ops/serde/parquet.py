@@ -107,7 +107,8 @@ class History:
         self._path = Path(source) if isinstance(source, str | Path) else None
         self._source, self._largest = source, largest
         self.digest, self._tick = digest, tick
-        self._name = name or str(self._path or "history")
+        own = "history" if self._path is None else str(self._path)
+        self._name = own if name is None else name
         self._values = [value] if isinstance(value, str) else list(value)
         self._ids = [series_id] if isinstance(series_id, str) else list(series_id)
         self._time, self._weight = time, weight
