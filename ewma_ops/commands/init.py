@@ -210,8 +210,10 @@ def _said(
     name = "smooth.toml" if output is None else str(output)
     if not runs:
         yield _warned("the topic is empty: the keys of [input] are only an example")
+    elif found.guess is None:
+        yield _warned("no message has a value: the keys of [input] are only an example")
     elif looked is None:
-        words = "of an unknown kind" if found.guess is None else found.guess.words
+        words = found.guess.words
         yield _warned(f"the messages are {words}: correct value, and the address of the registry")
     else:
         came = counted(looked.readings, "reading")
@@ -220,7 +222,8 @@ def _said(
             came += f", {counted(n, 'dead letter')} ({by_cause(looked.dead_letters.items())})"
         yield f"{counted(looked.messages, 'message')} read as this file says: {came}"
         yield from map(_warned, looked.advice)
-    yield f"next: ewma check {name} --create-topics; ewma run {name}"
+    first = "" if looked is not None and looked.readings else f"correct [input] of {name}; "
+    yield f"next: {first}ewma check {name} --create-topics; ewma run {name}"
 
 
 def _warned(text: str) -> str:

@@ -192,7 +192,8 @@ class RegistrySchemas:
                 if self._stopping.is_set() or time.monotonic() >= until:
                     raise
                 self._warn(f"{error}; trying again")
-            self._pause(pause_s)
+                if self._stopping.wait(pause_s):
+                    raise
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _pause(self, seconds: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,6 +22,9 @@ from ewma_ops.watch.view import Looks, View
 __all__ = ["Top"]
 
 _BEAT_S = 0.25
+_MOST_WANTED = ("series", "state", "average", "value", "z", "last")
+"""Columns that a narrow terminal shows, the first ones first; then those further left."""
+
 _COLOURS = {"live": "green", "settling": "yellow", "stale": "dim", "alarm": "bold red"}
 
 
@@ -38,7 +42,7 @@ class Top(App[None]):
     """
 
     CSS = """
-    #head { height: 1; padding: 0 1; background: $panel; }
+    #head { height: auto; padding: 0 1; background: $panel; }
     #search { display: none; height: 3; }
     #search.open { display: block; }
     DataTable { height: 1fr; }
@@ -55,12 +59,16 @@ class Top(App[None]):
         Binding("q", "quit", "quit"),
     ]
 
+    ENABLE_COMMAND_PALETTE = False
+
     def __init__(self, looker: Looks, name: str, view: View) -> None:
         super().__init__()
         self._looker, self._name, self._view = looker, name, view
         self._matched = 0
         self._rows = 0
-        self._numbers: list[int] = []
+        self._heads: dict[str, bool] = {}
+        self._widths: list[int] = []
+        self._places: list[int] = []
 
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
@@ -71,12 +79,9 @@ class Top(App[None]):
 
     def on_mount(self) -> None:
         """Begin."""
-        table = self.query_one(DataTable)
-        shown = heads(self._looker.table(self._view))
-        self._numbers = [place for place, is_number in enumerate(shown.values()) if is_number]
-        for head, is_number in shown.items():
-            table.add_column(Text(head, justify="right" if is_number else "left"), key=head)
-        table.focus()
+        self._heads = heads(self._looker.table(self._view))
+        self._widths = [*map(len, self._heads)]
+        self.query_one(DataTable).focus()
         self.set_interval(_BEAT_S, self.look)
         self.look()
 
@@ -86,18 +91,21 @@ class Top(App[None]):
         if not tables:  # a beat may come while the screen is being closed
             return
         table = tables.first()
-        room = max(self.size.height - 4, 1)
+        head = self.query_one("#head", Static)
+        room = max(self.size.height - 3 - max(head.size.height, 1), 1)
         asked = _changed(self._view, rows=min(room, MOST_ROWS))
         found = self._looker.table(asked)
         self._matched = found["matched"]
-        rows = cells(found)
+        rows = [self._narrowed(row) for row in cells(found)]
+        self._choose_columns(table, rows)
         for i, row in enumerate(rows):
             kind = found["state"][i][0]
             style = _COLOURS.get(kind.split(" ", 1)[0], "")
             shown = [Text(one) for one in row[:-1]] + [Text(row[-1], style=style)]
-            for column in self._numbers:
-                shown[column].justify = "right"
+            for text, is_number in zip(shown, self._heads.values(), strict=True):
+                text.justify = "right" if is_number else "left"
             shown[2].stylize("bold cyan")
+            shown = [shown[place] for place in self._places]
             if i >= self._rows:
                 table.add_row(*shown, key=str(i))
                 continue
@@ -111,7 +119,38 @@ class Top(App[None]):
         order = f"{self._view.sort}{' ↓' if self._view.desc else ''}"
         some = f"{self._matched:,} of {found['series']:,} by {order}"
         line = f"ewma  {self._name}   {head_line(self._looker.head())}   {some}"
-        self.query_one("#head", Static).update(line)
+        head.update(line)
+
+    def _narrowed(self, row: list[str]) -> list[str]:
+        """Return a row whose id and state take a third of the screen each, at most."""
+        room = max(self.size.width // 3, 12)
+        long = [place for place in (0, len(row) - 1) if cell_len(row[place]) > room]
+        for place in long:
+            row[place] = f"{set_cell_size(row[place], room - 1).rstrip()}…"
+        return row
+
+    def _choose_columns(self, table: DataTable[Text], rows: list[list[str]]) -> None:
+        """Show the columns that fit, so that the state is seen without scrolling."""
+        for row in rows:
+            self._widths = [*map(max, self._widths, map(cell_len, row))]
+        names, left, places = [*self._heads], self.size.width, list[int]()
+        for place in sorted(range(len(names)), key=lambda place: _rank(names[place])):
+            width = self._widths[place] + 2 * table.cell_padding
+            if width <= left or not places:
+                places.append(place)
+                left -= width
+        if sorted(places) == self._places:
+            return
+        self._places, self._rows = sorted(places), 0
+        table.clear(columns=True)
+        for place in self._places:
+            name = names[place]
+            justify: Any = "right" if self._heads[name] else "left"
+            table.add_column(Text(name, justify=justify), key=name)
+
+    def on_resize(self) -> None:
+        """Measure the columns anew."""
+        self._widths = [*map(len, self._heads)]
 
     def action_search(self) -> None:
         """Open the search."""
@@ -158,6 +197,10 @@ class Top(App[None]):
         """Move the cursor."""
         table = self.query_one(DataTable)
         (table.action_cursor_down if step > 0 else table.action_cursor_up)()
+
+
+def _rank(name: str) -> int:
+    return _MOST_WANTED.index(name) if name in _MOST_WANTED else len(_MOST_WANTED)
 
 
 def _changed(view: View, **fields: Any) -> View:

@@ -79,6 +79,12 @@ def test_an_empty_topic_gives_an_example(
 ) -> None:
     assert main(["init", "--bootstrap-servers", embedded, "--topic", topic]) == 0
     assert "warning: the topic is empty" in capsys.readouterr().err
+    produce(embedded, topic, [Record(None, b"a")])
+    assert main(["init", "--bootstrap-servers", embedded, "--topic", topic]) == 0
+    assert "warning: no message has a value" in capsys.readouterr().err
+    produce(embedded, topic, [Record(b"pending", b"a")] * 3)
+    assert main(["init", "--bootstrap-servers", embedded, "--topic", topic]) == 0
+    assert "next: correct [input] of smooth.toml; ewma check" in capsys.readouterr().err
 
 
 def test_a_file_that_exists_is_kept(embedded: str, topic: str, tmp_path: Path) -> None:

@@ -177,6 +177,25 @@ def test_the_terminal_shows_searches_and_sorts() -> None:
     asyncio.run(use())
 
 
+@pytest.mark.slow
+def test_a_narrow_terminal_shows_the_state_first() -> None:
+    async def use() -> None:
+        _, looker = a_looker(["a" * 60, "日本" * 20])
+        app = Top(looker, "job.toml", View())
+        async with app.run_test(size=(40, 12)) as pilot:
+            await pilot.pause()
+            first, second = shown(app)
+            assert first[0] == f"{'a' * 12}…"
+            assert second[0] == "日本日本日本…"
+            assert first[-1].endswith(("live", "settling", "silent"))
+            assert len(first) < 5
+            await pilot.resize_terminal(160, 12)
+            await pilot.pause(0.5)
+            assert len(shown(app)[0]) == 7
+
+    asyncio.run(use())
+
+
 def test_an_empty_job_is_shown_too() -> None:
     async def use() -> None:
         book = Book(measures(SmoothingSet.of(Smoothing(Decay(beta=0.9)))))
