@@ -94,7 +94,11 @@ def test_the_id_is_asked_for_once_and_not_before_there_are_events() -> None:
 
 
 def test_names_that_avro_has_not_are_refused() -> None:
-    for fields, said in ((["größe"], "is not a valid field name"), (["2x"], "is no name"), (["time"], "two keys")):
+    for fields, said in (
+        (["größe"], "is not a valid field name"),
+        (["2x"], "is not a valid field name"),
+        (["time"], "two keys"),
+    ):
         with pytest.raises(ConfigError, match=said):
             events_schema(["mean"], fields)
 
