@@ -634,7 +634,7 @@ def test_a_topic_of_a_pattern_that_vanishes_before_its_end_has_ended(
             except StopIteration:
                 left.remove(place)
                 parts[place].close()
-    assert "goes on without it" in caplog.text
+    assert "continues without it" in caplog.text
     assert found[0] == 500
     assert found[1] < 490
     reading.commit()
