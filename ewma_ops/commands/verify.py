@@ -27,7 +27,7 @@ from ewma_ops.columns.transitions import Transitions
 from ewma_ops.commands.findings import Findings
 from ewma_ops.commands.topic_reader import TopicReader
 from ewma_ops.commands.written import WrittenTopic, digests_of
-from ewma_ops.connectors.client.connect import connect_input_reader, connect_reader
+from ewma_ops.connectors.client.connect import connect_follower, connect_input_reader
 from ewma_ops.connectors.inputs import InputTopics
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.alarms import AlarmRecords
@@ -43,6 +43,7 @@ MOST_APART = 2_000_000
 """Limit of positions without a counterpart: with more, the topics do not belong together."""
 
 _IDLE_POLLS = 20
+_FETCH_BYTES = 4 << 20
 _REPORT_S = 2.0
 
 
@@ -94,7 +95,7 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
             _reader(
                 settings,
                 InputTopics.alone(topic, identity.written[topic]),
-                connect_reader(settings.kafka, committed=committed),
+                connect_follower(settings.kafka, committed=committed, fetch_bytes=_FETCH_BYTES),
                 stack,
             )
             for topic in topics
