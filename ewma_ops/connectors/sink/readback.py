@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 
 QUIET_S = 1.0
 """A broker may append what a client sent just before it died, up to this much later."""
-_AFTER_AGAIN = 0.5
-"""Share of it that passes after the leaders have answered again: one may have hung meanwhile."""
+_SOON = 0.5
+"""Share of it within which leaders must answer again: one that takes longer may have hung."""
 
 _POLL_S = 0.1
 _LAST_POLL_S = 0.01
@@ -187,8 +187,8 @@ class Readback:
             How many the topic has.
         answered_at
             When all leaders had answered something that was asked after those clients had ended,
-            as of :func:`leaders_answered`: the settle time counts from there. ``None`` where that
-            is not known: it counts from the answers of now.
+            as of :func:`leaders_answered`: the settle time counts from there, unless a leader may
+            have hung since. ``None`` where that is not known: it counts from the answers of now.
 
         Raises
         ------
@@ -196,13 +196,12 @@ class Readback:
             If a leader does not answer, or refuses the user.
         """
         tps = [TopicPartition(self._topic, partition) for partition in range(partitions)]
-        asked_at = time.monotonic()
         begins, ends = self.look_up(*tps)
         now = time.monotonic()
         self.sizes = {tp.partition: ends[tp] - begins[tp] for tp in tps}
-        if answered_at is None or now - asked_at > _AFTER_AGAIN * QUIET_S:  # one has hung
-            return now + QUIET_S
-        return max(answered_at + QUIET_S, now + _AFTER_AGAIN * QUIET_S)
+        if answered_at is None or now > answered_at + _SOON * QUIET_S:
+            answered_at = now
+        return answered_at + QUIET_S
 
     def look_up(self, *tps: TopicPartition) -> tuple[dict[TopicPartition, int], ...]:
         """Return the first and the next offset of each partition, as the brokers list them."""
