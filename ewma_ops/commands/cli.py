@@ -263,16 +263,10 @@ def _run(options: argparse.Namespace) -> int:
         settings = load(options.config)
         options.stack.enter_context(log)
     start = options.stack.enter_context(workers_ahead(options.workers))
-    lookups = JobLookups(settings)
     return launch(
         options.config,
         options.workers,
-        identify=lookups.identify,
-        find_beginning=lookups.find_beginning,
-        extend_beginning=lookups.extend_beginning,
-        changes=lookups.changes,
-        fence=lookups.fence,
-        leaders_answered=lookups.leaders_answered,
+        JobLookups(settings),
         grace_s=options.grace,
         wait_s=options.wait,
         log_format=options.log_format,

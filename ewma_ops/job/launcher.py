@@ -1,8 +1,7 @@
-"""Starts the workers of a job, passes signals on, ends all when one fails, and restarts them.
+"""Starts a job from its configuration: opens its store and metrics, then keeps its workers running.
 
-Knows processes, the lock and the recovery store's life cycle. It must not know Kafka or what a flow
-does. Workers are never restarted inside a process: a new run has new processes, on a cleaned store,
-under a lock that is held from the first run to the last.
+Knows settings, the lock and the command line of a worker. It must not know Kafka or what a flow
+does. Which run follows which is known by `ewma_ops.job.runs`.
 """
 
 from __future__ import annotations
@@ -11,78 +10,50 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from ewma_ops.columns.sealed import check_pickle
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.answers import Lines
 from ewma_ops.job.cluster.layout import Cluster
-from ewma_ops.job.coordinated import Coordinated, coordinated, go_on_alone
+from ewma_ops.job.coordinated import Coordinated, coordinated
 from ewma_ops.job.discovery import Discovery
 from ewma_ops.job.follower import follow
 from ewma_ops.job.log import LogFormat, Verbosity, framed, print_line
 from ewma_ops.job.measurements import Measurements
-from ewma_ops.job.outcome import LOST_HOST, Outcome
 from ewma_ops.job.place import epoch_kept, hello, machine_of, member_store, recovery_of
 from ewma_ops.job.processes import Program, Start, forked_ahead, spawn
 from ewma_ops.job.progress import REPORT_EVERY_S, reporting
 from ewma_ops.job.recovery.manifest import (
-    Beginning,
-    ExtendBeginning,
-    FindBeginning,
     Identity,
-    as_it_was,
 )
-from ewma_ops.job.recovery.part_files import ResumePoint, Sound
 from ewma_ops.job.recovery.store import RecoveryStore
 from ewma_ops.job.relay import relayed_stderr
-from ewma_ops.job.report import Counts, Report, counted, total
-from ewma_ops.job.signs import UNAVAILABLE
+from ewma_ops.job.runs import WAIT_S, Lookups, Runs
 from ewma_ops.job.supervisor import (
     GRACE_S,
-    Command,
-    Overtaken,
     collecting_signals,
-    run_once,
 )
-from ewma_ops.job.waiting import StoppedError, once_ready, pause, unless_stopped
+from ewma_ops.job.waiting import StoppedError, once_ready, unless_stopped
 from ewma_ops.lazy import importing
 from ewma_ops.settings.load import load
 from ewma_ops.settings.model import Settings
 
-__all__ = ["WAIT_S", "launch", "workers_ahead"]
+__all__ = ["launch", "workers_ahead"]
 
-WAIT_S = 60.0
-"""How long the first start waits for brokers."""
-
-_USER_FAULT = 2
 _WORKER = (sys.executable, "-m", "ewma_ops.job.worker")
 _BYTEWAX_ENDPOINT = "BYTEWAX_DATAFLOW_API_ENABLED"
-
-_GIVING_UP = "giving up: {} consecutive runs failed without making progress"
-_MOST_FAILURES = 5
-"""Consecutive failures without progress in positions: then it is no coincidence."""
-_LONG_LIFE_S = 60.0
-"""A run that lasted this long made progress, even if there is no store to show it."""
 
 
 def launch(
     config_path: Path,
-    workers: int = 1,
+    workers: int,
+    lookups: Lookups,
     *,
-    identify: Callable[[], Identity] | None = None,
-    find_beginning: FindBeginning = Beginning,
-    extend_beginning: ExtendBeginning = as_it_was,
-    changes: Overtaken | None = None,
-    fence: Callable[[], str] = lambda: "",
-    leaders_answered: Callable[[], float | None] = lambda: None,
     grace_s: float = GRACE_S,
     wait_s: float = WAIT_S,
     log_format: LogFormat = "text",
@@ -115,20 +86,8 @@ def launch(
         The TOML file.
     workers : int
         Processes, >= 1.
-    identify : callable or None
-        Returns before each run the identity of the recovery store; None takes the settings' own.
-    find_beginning : callable
-        Returns where in the input a job with a new recovery store begins.
-    extend_beginning : callable
-        Adds new input to the beginning of a job whose recovery store is not new.
-    changes : callable or None
-        Returns which input the run does not read; None never asks.
-    fence : callable
-        Fences earlier runs off, and returns the fence of the next one; called with a ``cluster``,
-        or after a run was cut short.
-    leaders_answered : callable
-        Asks the leaders of what the workers write to, and says when they had answered; called
-        before each run of this machine alone, when no earlier worker is alive.
+    lookups : Lookups
+        What is looked up before each run, and during it.
     grace_s : float
         Seconds a graceful stop may take, > 0.
     wait_s : float
@@ -157,7 +116,6 @@ def launch(
     if workers < 1:
         raise ConfigError(f"workers = {workers}: at least 1 process must run")
     settings = load(config_path)
-    identify = settings.identity if identify is None else identify
     measurements = _measurements(settings, cluster)
     watched = _watched(settings, measurements, report_every_s)
     with relayed_stderr(framed), watched, collecting_signals() as signals, ExitStack() as stack:
@@ -166,25 +124,24 @@ def launch(
             if cluster is not None and cluster.place:
                 own = signals, grace_s, wait_s, measurements.lines, start
                 return _follow(settings, cluster, command, *own)
-            opened = _opened(stack, settings, cluster, identify, signals, wait_s)
+            opened = _opened(stack, settings, cluster, lookups, signals, wait_s)
         except StoppedError:
             return 1
-        given = signals, find_beginning, grace_s, wait_s, check_pickle, extend_beginning
-        return _keep_running(
+        runs = Runs(
             partial(command, None),
             workers,
+            lookups,
+            signals,
             opened.store,
-            opened.identity,
-            identify,
-            *given,
-            None if opened.store is None else _discovery(settings, changes),
-            until_end=settings.input.stop == "end",
-            measurements=measurements,
-            start=start,
+            sound=check_pickle,
             together=opened.together,
-            fence=fence,
-            leaders_answered=leaders_answered,
+            discovery=None if opened.store is None else _discovery(settings, lookups),
+            until_end=settings.input.stop == "end",
+            grace_s=grace_s,
+            start=start,
+            measurements=measurements,
         )
+        return runs.keep_running(opened.identity, wait_s)
 
 
 def workers_ahead(workers: int) -> AbstractContextManager[Start]:
@@ -203,12 +160,12 @@ def _worker_program() -> Program:
     return lambda command: main(command[len(_WORKER) :])
 
 
-def _discovery(settings: Settings, changes: Overtaken | None) -> Callable[[], Discovery] | None:
+def _discovery(settings: Settings, lookups: Lookups) -> Callable[[], Discovery] | None:
     """Return the search for new topics and partitions, if it is enabled."""
     every = settings.input.discover
-    if changes is None or every is None or settings.input.stop == "end":
+    if every is None or settings.input.stop == "end":
         return None
-    return partial(Discovery, changes, every)
+    return partial(Discovery, lookups.changes, every)
 
 
 class _Opened(NamedTuple):
@@ -223,12 +180,12 @@ def _opened(
     stack: ExitStack,
     settings: Settings,
     cluster: Cluster | None,
-    identify: Callable[[], Identity],
+    lookups: Lookups,
     signals: Sequence[int],
     wait_s: float,
 ) -> _Opened:
     """Look the job up, lock its store, and begin to coordinate its places, if it has several."""
-    identity = once_ready(lambda: unless_stopped(identify, signals), signals, wait_s)
+    identity = once_ready(lambda: unless_stopped(lookups.identify, signals), signals, wait_s)
     if settings.recovery is None and cluster is None:
         return _Opened(None, identity, None)
     store = RecoveryStore(recovery_of(settings).directory)
@@ -306,171 +263,3 @@ def _serving(settings: Settings, measurements: Measurements) -> Iterator[None]:
     with serving(settings.metrics.bind, measurements) as address:
         print_line(f"metrics at {address}/metrics, health at /healthz and /readyz")
         yield
-
-
-def _keep_running(
-    command: Command,
-    workers: int,
-    store: RecoveryStore | None,
-    identity: Identity,
-    identify: Callable[[], Identity],
-    signals: Sequence[int],
-    find_beginning: FindBeginning = Beginning,
-    grace_s: float = GRACE_S,
-    wait_s: float = WAIT_S,
-    sound: Sound | None = None,
-    extend_beginning: ExtendBeginning = as_it_was,
-    discovery: Callable[[], Discovery] | None = None,
-    *,
-    until_end: bool = False,
-    measurements: Measurements | None = None,
-    start: Start = spawn,
-    together: Coordinated | None = None,
-    fence: Callable[[], str] = lambda: "",
-    leaders_answered: Callable[[], float | None] = lambda: None,
-) -> int:
-    """Run until the end, a stop, or a failure that another run would repeat."""
-    failures, report = _Failures(), Report()
-    measurements = Measurements(Lines(), "") if measurements is None else measurements
-    asks = identify, find_beginning, extend_beginning, sound, fence, leaders_answered
-    prepared = _preparing(command, store, signals, together, *asks)
-    try:
-        _gather(together, signals)
-        point, orders = once_ready(lambda: prepared(identity), signals, wait_s)
-        while True:
-            began = time.monotonic()
-            with contextlib.nullcontext() if discovery is None else discovery() as found:
-                overtaken = _never if found is None else found.reason
-                given = signals, grace_s, overtaken, measurements.lines
-                run = partial(run_once, orders, workers, store, point, *given, start=start)
-                outcome = run() if together is None else together.run(run, signals, grace_s)
-            _conclude(outcome.notes, report)
-            in_vain = report.nothing_readable and outcome.code == 0 and until_end and not signals
-            code = 1 if in_vain or outcome.code == UNAVAILABLE else outcome.code
-            if signals or (outcome.code in (0, _USER_FAULT) and not outcome.again):
-                return _ended(together, code, signals)
-            if failures.are_enough(outcome, point, time.monotonic() - began):
-                print_line(_GIVING_UP.format(failures.count), logging.ERROR)
-                return _ended(together, 1, signals)
-            if failures.pause:
-                pause(max(1, failures.count), signals)
-            measurements.restarted(outcome.reason)
-            _gather(together, signals)
-            point, orders = once_ready(prepared, signals, failures=failures.count)
-    except StoppedError:
-        return 1
-
-
-def _orders(command: Command, answered_at: float | None) -> Command:
-    """Return what makes the command line of a worker, with what only this run has."""
-    if answered_at is None:
-        return command
-    return lambda place, addresses: [*command(place, addresses), f"--answered-at={answered_at!r}"]
-
-
-def _ended(together: Coordinated | None, code: int, signals: Sequence[int]) -> int:
-    """Return the exit code, which the other places use too, unless only this one stops."""
-    if together is not None and not signals:
-        together.exit(code)
-    return code
-
-
-class _Failures:
-    """How many consecutive runs have failed without progress."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.pause = False
-        """Whether to wait before the next run."""
-        self._last: int | None = None
-
-    def are_enough(self, outcome: Outcome, point: ResumePoint | None, lived_s: float) -> bool:
-        """Count a run before it is repeated; return whether to give up."""
-        positions = None if point is None else point.positions
-        moved = None not in (positions, self._last) and positions != self._last
-        got_on = moved or lived_s > _LONG_LIFE_S
-        self._last = positions
-        self.pause = not outcome.again or (outcome.again == LOST_HOST and not got_on)
-        if not outcome.again:
-            self.count = 1 if got_on else self.count + 1
-        elif got_on:
-            self.count = 0
-        for_good = not outcome.again and outcome.code != UNAVAILABLE
-        return for_good and self.count >= _MOST_FAILURES
-
-
-def _gather(together: Coordinated | None, signals: Sequence[int]) -> None:
-    if together is not None and not together.gather(lambda: bool(signals)):
-        raise StoppedError
-
-
-class _Prepared(NamedTuple):
-    """Where a run begins, and what makes the command line of a worker of that run."""
-
-    point: ResumePoint | None
-    orders: Command
-
-
-def _conclude(notes: Sequence[bytes], so_far: Report) -> None:
-    """Log what the workers of a run have read and written, added to the earlier runs."""
-    counts = []
-    for note in notes:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            counts.append(msgspec.json.decode(note, type=Counts))
-    if unreadable := len(notes) - len(counts):
-        missing = counted(unreadable, "worker")
-        print_line(
-            f"ewma: the counts of {missing} cannot be read, and are missing", logging.WARNING
-        )
-    if not counts:
-        return
-    report, unfound = total(counts)
-    so_far.include(report)
-    for notice in unfound:
-        print_line(f"ewma: {notice}", logging.WARNING)
-    print_line(report.summary())
-    if so_far.nothing_readable:
-        print_line(
-            "ewma: no message could be read; ewma check shows what is in them, and what to write",
-            logging.WARNING,
-        )
-
-
-def _preparing(
-    command: Command,
-    store: RecoveryStore | None,
-    signals: Sequence[int],
-    together: Coordinated | None,
-    identify: Callable[[], Identity],
-    find_beginning: FindBeginning,
-    extend_beginning: ExtendBeginning,
-    sound: Sound | None,
-    fence: Callable[[], str],
-    leaders_answered: Callable[[], float | None],
-) -> Callable[..., _Prepared]:
-    """Return the preparation of the store, if any; a stop signal does not wait for brokers."""
-    begin = partial(unless_stopped, find_beginning, signals)
-
-    def extend(noted: Beginning) -> Beginning:
-        return unless_stopped(partial(extend_beginning, noted), signals)
-
-    def prepared(found: Identity | None = None) -> _Prepared:
-        identity = unless_stopped(identify, signals) if found is None else found
-        answered_at = None
-        if together is not None:
-            together.check_store()
-        elif store is not None:  # whose lock every earlier worker held as long as it lived
-            answered_at = unless_stopped(leaders_answered, signals)
-        point = None if store is None else store.prepare(identity, begin, sound, extend)
-        raised = partial(unless_stopped, fence, signals)
-        if together is not None:
-            together.raise_fence(raised)
-        elif store is not None and go_on_alone(store, raised):
-            answered_at = None  # workers elsewhere may have sent something since
-        return _Prepared(point, _orders(command, answered_at))
-
-    return prepared
-
-
-def _never() -> str:
-    return ""

@@ -14,10 +14,11 @@ import pytest
 
 from ewma_ops.errors import BrokerError
 from ewma_ops.job.discovery import Discovery
-from ewma_ops.job.launcher import _keep_running
 from ewma_ops.job.recovery.manifest import Beginning
 from ewma_ops.job.recovery.store import RecoveryStore
+from ewma_ops.job.runs import Runs
 from tests.helpers.jobs import wait_until
+from tests.helpers.lookups import Fixed
 
 SOON = timedelta(milliseconds=20)
 
@@ -87,17 +88,9 @@ def test_workers_are_stopped_gracefully_and_started_again_without_a_failure(
 
     with RecoveryStore(tmp_path / "state") as store:
         begin = partial(Beginning, {0: 5})
-        code = _keep_running(
-            command,
-            1,
-            store,
-            {},
-            dict,
-            [],
-            begin,
-            extend_beginning=extend,
-            discovery=partial(Discovery, ask, SOON),
-        )
+        lookups = Fixed(find_beginning=begin, extend_beginning=extend)
+        discovery = partial(Discovery, ask, SOON)
+        code = Runs(command, 1, lookups, [], store, discovery=discovery).keep_running({})
         assert store.noted is not None
         assert store.noted.beginning.offsets == {0: 5, 9: 0}
     told = capsys.readouterr().err

@@ -22,10 +22,10 @@ from ewma_ops.job.cluster.messages import (
     send,
 )
 from ewma_ops.job.coordinated import _as_outcome
-from ewma_ops.job.launcher import _conclude
 from ewma_ops.job.measurements import RESTARTS
 from ewma_ops.job.outcome import Outcome, joined
 from ewma_ops.job.report import Counts, Report
+from ewma_ops.job.runs import _conclude
 
 WHOLE = msgspec.json.encode(Counts(read=3, readings=3, events=3))
 MESSAGES = [
