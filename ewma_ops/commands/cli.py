@@ -138,7 +138,7 @@ def _add_cluster(run: argparse.ArgumentParser) -> None:
 def _add_jobs(commands: Commands) -> None:
     run = commands.add_parser("run", help="smooth a topic as a configuration file says")
     run.add_argument("config", type=Path, metavar="CONFIG.toml")
-    run.add_argument("--workers", type=whole(1), default=1, metavar="N", help="processes (1)")
+    run.add_argument("--workers", type=whole(1, 1024), default=1, metavar="N", help="processes (1)")
     _add_cluster(run)
     run.add_argument(
         "--grace",
@@ -368,7 +368,8 @@ def _feed(options: argparse.Namespace) -> int:
     with importing():
         from ewma_ops.demo.feed import feed
 
-    feed(options.bootstrap_servers, options.topic, forever=options.forever)
+    sent = feed(options.bootstrap_servers, options.topic, forever=options.forever)
+    print(f"sent {sent:,} readings to {options.topic}")
     return 0
 
 

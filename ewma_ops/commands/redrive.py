@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from ewma_ops.commands.terminal import painted, table
+from ewma_ops.connectors.client.topics import describe_topic
 from ewma_ops.connectors.resend import Resender, Timed, read_topic
 from ewma_ops.errors import ConfigError
 from ewma_ops.job.identity import look_up_inputs
@@ -82,11 +83,12 @@ def redrive(
     if _will_read_messages(settings):
         print(f"{painted('warning:', 'yellow', sys.stderr)} {_READ_TWICE}", file=sys.stderr)
     options = {"again": again, "whole_messages": whole_messages}
+    notes = settings.dead_letters.topic
+    describe_topic(settings.kafka, notes)
     if dry_run:
         plan = selection.plan(None, **options)
         _print_result(settings, plan, 0, dry_run=True, as_json=as_json)
         return 0
-    notes = settings.dead_letters.topic
     with Resender(settings.kafka, list(partitions), notes, f"ewma-redrive-{notes}") as resender:
         plan = selection.plan(resender.ends(), **options)
         sent = 0

@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -109,6 +110,7 @@ def _watch(options: argparse.Namespace) -> int:
     settings = load(options.config)
     own = settings.watch
     _hold_little()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return serve(
             settings,

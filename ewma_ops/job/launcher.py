@@ -113,12 +113,11 @@ def launch(
     ConfigError, StateError, BrokerError
         Before anything is started.
     """
-    if workers < 1:
-        raise ConfigError(f"workers = {workers}: at least 1 process must run")
     settings = load(config_path)
     measurements = _measurements(settings, cluster)
     watched = _watched(settings, measurements, report_every_s)
     with relayed_stderr(framed), watched, collecting_signals() as signals, ExitStack() as stack:
+        _check_count(workers if cluster is None else len(cluster.worker_addresses), settings.shards)
         command = partial(_worker_command, config_path, log_format, verbosity)
         try:
             if cluster is not None and cluster.place:
@@ -174,6 +173,17 @@ class _Opened(NamedTuple):
     store: RecoveryStore | None
     identity: Identity
     together: Coordinated | None
+
+
+def _check_count(workers: int, shards: int) -> None:
+    if workers < 1:
+        raise ConfigError(f"workers = {workers}: at least 1 process must run")
+    if workers > shards:
+        print_line(
+            f"{workers} workers for {shards} shards: {workers - shards} of them keep no series; "
+            "start no more workers than smooth.shards",
+            logging.WARNING,
+        )
 
 
 def _opened(

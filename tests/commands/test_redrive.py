@@ -210,6 +210,9 @@ def test_mistakes_are_told(job: Job) -> None:
     assert_told(ewma(*ask, "--cause", "wrongtype"), 2, "did you mean wrong-type?")
     assert_told(ewma(*ask, "--cause", "xyz"), 2, "there are wrong-type")
     assert_told(ewma(*ask, "--since", "yesterday"), 2, "is not a time in a known form")
+    job.configure(dead_letters={"topic": "absent"})
+    for options in (ask, ask[:-1]):
+        assert_told(ewma(*options), 2, "topic 'absent' does not exist")
 
 
 def test_killed_at_any_moment_each_letter_goes_back_once(kafka: str, tmp_path: Path) -> None:

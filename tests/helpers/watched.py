@@ -77,7 +77,7 @@ def watching_page(config: Path, *options: str, **variables: str) -> Iterator[str
         assert "http://" in told, told
         yield "http://" + told.split("http://")[1].split(" ")[0].split("#")[0]
         process.terminate()
-        assert process.wait(15) in (0, -15)
+        assert process.wait(15) == 0
     finally:
         guard.cancel()
         process.kill()

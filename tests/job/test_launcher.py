@@ -331,3 +331,15 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
         store.prepare({"input topic": "readings"})
     with pytest.raises(StateError, match="smoothing was not set"):
         launch(config, 1, lookups)
+
+
+def test_workers_that_keep_no_series_are_warned_of(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(tmp_path)
+    (tmp_path / "state").write_text("")
+    for workers in (16, 17):
+        with pytest.raises(ConfigError, match="name a directory"):
+            launch(config, workers, Fixed(identify=load(config).identity))
+    (warned,) = [line for line in capfd.readouterr().err.splitlines() if "shards" in line]
+    assert warned.startswith("17 workers for 16 shards: 1 of them keep no series")
