@@ -1,4 +1,4 @@
-"""A Kafka-compatible broker inside this machine, in memory, gone when its user is gone.
+"""A Kafka-compatible broker on this machine, in memory, which ends with its user.
 
 Knows how to start and stop the Tansu binary of the ``demo`` extra; must not know of readings,
 topics or flows.

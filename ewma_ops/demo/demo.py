@@ -42,7 +42,7 @@ _SAME = 1e-9
 
 
 class Demo:
-    """Feed a running flow, watch what it makes of it, and judge it.
+    """Feeds a running flow, watches its output, and judges it.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Demo:
         Raises
         ------
         EwmaError
-            If the flow ends by itself or comes to a standstill, or the feed fails.
+            If the flow ends unexpectedly or stalls, or the feed fails.
         KeyboardInterrupt
             If interrupted, unless ``forever``: then that is the end that was asked for.
         """
@@ -157,7 +157,7 @@ class Demo:
         return tally.events.total() >= feeder.sent and len(tally.causes) >= feeder.malformed
 
     def _faults(self, code: int | None) -> list[str]:
-        """Hold what came out against what went in, and say what is wrong."""
+        """Compare output with input, and report errors."""
         tally, expected = self._tally, self._expected
         faults = [
             f"{series_id}: {expected.readings[series_id]:,} readings, "

@@ -1,7 +1,7 @@
-"""What was sent to the flow and when, and what a plain loop makes of it.
+"""The readings sent to the flow, and the averages of a plain loop over them.
 
-Knows readings and the seed formula; must not know of Kafka, nor use the package's own arithmetic:
-the flow is held against it.
+Knows readings and the seed formula; must not know of Kafka, nor use the package's own arithmetic,
+against which the flow is checked.
 """
 
 from __future__ import annotations

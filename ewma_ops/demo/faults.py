@@ -118,7 +118,7 @@ class Verdict(NamedTuple):
 
 
 def judge(alarms: Sequence[Mapping[str, Any]], sent: Mapping[str, int]) -> Verdict:
-    """Hold the records of alarms against the faults.
+    """Compare the records of alarms with the faults.
 
     Parameters
     ----------

@@ -139,7 +139,7 @@ class Flow:
         end_command(self._process, _ENDING_S)
 
     def check(self) -> None:
-        """Raise if the flow has ended by itself.
+        """Raise if the flow has ended unexpectedly.
 
         Raises
         ------
@@ -150,7 +150,9 @@ class Flow:
         code = self._process.poll()
         if code is not None:
             last = self.log.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
-            raise EwmaError(f"the flow ended by itself with code {code}; {self.log} ends:\n{last}")
+            raise EwmaError(
+                f"the flow ended unexpectedly with code {code}; {self.log} ends:\n{last}"
+            )
 
     def stop(self) -> int | None:
         """Ask the flow to stop and return its exit code; ``None`` if it does not stop."""

@@ -37,7 +37,7 @@ _INK = "#222222"
 _SHADE = "#F4F2EA"
 _DASHES = (4, 1.6)
 _QUICK = 0.5
-"""Up to this beta, curves are drawn thin, and left out where the start is told: it is over."""
+"""Up to this beta, curves are drawn thin, and left out of pictures of the start."""
 _TITLE = "Seattle's temperature and its exponentially weighted moving averages"
 _SOURCE = "Data: NOAA, from vega_datasets. Averages: ewma_ops."
 _FROM_FLOW = "The corrected curve of β = {:g} is what the running flow wrote to its topic."

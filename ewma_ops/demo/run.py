@@ -66,7 +66,7 @@ def run_demo(*, forever: bool, directory: Path | None, watch: bool = False) -> i
     ConfigError
         If the ``demo`` extra is not installed, or ``directory`` cannot be used.
     EwmaError
-        If the flow ends by itself or comes to a standstill.
+        If the flow ends unexpectedly or stalls.
     """
     missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
     if missing:

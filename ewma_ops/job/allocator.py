@@ -17,7 +17,7 @@ from collections.abc import Mapping
 __all__ = ["SWITCH", "keep_freed_memory", "return_freed_memory"]
 
 SWITCH = "EWMA_ALLOCATOR"
-"""The environment variable that leaves the allocator as it is: ``EWMA_ALLOCATOR=system``."""
+"""The environment variable that leaves the allocator unchanged: ``EWMA_ALLOCATOR=system``."""
 
 _KEEP = {  # of malloc.h: what to set to how many bytes
     -1: 1 << 30,  # M_TRIM_THRESHOLD: give the end of the heap back from this much on

@@ -64,7 +64,7 @@ def printable(text: str) -> str:
 
 
 def shown_json(text: str) -> str:
-    r"""Show JSON as it is, what a terminal might obey as escapes: the same JSON.
+    r"""Show JSON with control characters escaped: the same JSON.
 
     Examples
     --------
@@ -77,5 +77,5 @@ def shown_json(text: str) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Return text of at most so many characters."""
+    """Return text, cut to a number of characters."""
     return text if len(text) <= width else text[: width - 1] + _ELLIPSIS

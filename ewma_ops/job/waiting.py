@@ -99,7 +99,7 @@ def once_ready(
 
 
 def unless_stopped(ask: Callable[[], T], signals: Sequence[int]) -> T:
-    """Ask brokers something in a thread of its own, which a stop signal leaves behind."""
+    """Ask brokers something in a separate thread, which a stop signal abandons."""
     answers: list[T] = []
     errors: list[BaseException] = []
 

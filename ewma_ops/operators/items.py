@@ -174,7 +174,7 @@ def _check_keys(batch: list[Any]) -> None:
     for item in batch:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise ReadingError(
-                f"{shown(item)} is not a (series id, value) pair, as smooth takes them: key the "
+                f"{shown(item)} is not a (series id, value) pair, as smooth expects: key the "
                 "stream first, for example with op.key_on"
             )
         if not isinstance(item[0], str):
@@ -276,8 +276,7 @@ def _to_item(series_id: str, value: object, smoothing_set: SmoothingSet) -> _Ite
             raise ReadingError(
                 f"value {shown(value)} of series {shown(series_id)} has none of the fields "
                 f"{', '.join(smoothing_set.fields) or '(they have no names)'}: rename them, or "
-                "name in "
-                "fields= what it has"
+                "name its fields in fields="
             )
         found = [found.get(field) for field in smoothing_set.fields]
     elif found is None:

@@ -1,13 +1,13 @@
-"""The keys of shards, chosen so that Bytewax places shard s on worker s modulo the workers.
+"""The keys of shards, chosen so that Bytewax places shard s on worker s mod W of W workers.
 
 Knows how Bytewax 0.21 places keys and parts; must not know what a shard holds.
 
-Bytewax gives the parts of a source or of a sink to the workers in turn, in the order of their
-names: input partition p is read by worker p mod W. A key of a stateful step goes to worker
+Bytewax assigns the parts of a source or sink to the workers in turn, in the order of their names:
+input partition p is read by worker p mod W. A key of a stateful step goes to worker
 SipHash-1-3(key) mod W. Kafka's default partitioner sends a series to partition h mod P, with h the
-31-bit murmur2 of its id, and the shard of a series is h mod S. So if W divides P and S, whatever is
-read on worker h mod W has its state on worker h mod W as well, and nothing moves between
-processes. Where that does not hold, everything is still right, and readings move.
+31-bit murmur2 of its id, and the shard of a series is h mod S. So if W divides P and S, a reading
+that is read on worker h mod W has its state there too, and nothing moves between processes.
+Otherwise results are the same, but readings move.
 
 The keys are part of the recovery store: never change them.
 """
@@ -27,16 +27,16 @@ WORKERS = 720
 """Keys are aligned for every number of workers that divides this: 1 to 6, 8, 9, 10, 12, 15, 16."""
 
 _AT_ONCE, _PORTIONS = 16, 18
-"""Shards that keys are looked for at once, and portions of the endings: so many as stay in the
-cache of a processor."""
+"""How many shards keys are searched for at once, and into how many portions the endings are split:
+sized for the processor's cache."""
 
 _KEY_END = 0xFF
-"""Rust ends what it hashes of a text with this byte."""
+"""Rust appends this byte to text that it hashes."""
 
 
 @lru_cache(maxsize=32)
 def shard_keys(shards: int) -> tuple[str, ...]:
-    """Return the key of each shard, from 0: its number, and what puts it where it belongs.
+    """Return the key of each shard, from 0: its number, and an ending that places it.
 
     About 0.2 ms a shard, once in a process.
 
@@ -69,7 +69,7 @@ def _endings() -> NDArray[np.uint64]:
 
 
 def placed_by(key: str) -> int:
-    """Return the number that, modulo the workers, says which of them has a key of 8 bytes."""
+    """Return the number that, modulo the workers, gives the worker of an 8-byte key."""
     return int(_siphash(np.frombuffer(key.encode(), "<u8"))[0])
 
 

@@ -2,9 +2,9 @@
 
 Bytewax calls Python once for every key of a batch, and visits every key it holds. So a series is
 not a key here: a stable hash of its id routes it to one of a fixed number of shards, and the shard
-is the key, the unit of snapshots and of rescaling. All shards of one worker share one table, so
-that a run costs as much as if there were one shard: readings are queued as they arrive, and go
-through the table together when the next step or a snapshot asks for them.
+is the key, the unit of snapshots and of rescaling. All shards of one worker share one table, so a
+run costs the same as with a single shard: readings are queued as they arrive, and go through the
+table together when the next step or a snapshot asks for them.
 
     run --route--> a batch for each shard --update--> queue --flush--> table --> smoothed run
 
@@ -49,10 +49,10 @@ __all__ = [
 ]
 
 _MANY_SERIES = 32_768
-"""This many new series are assigned to shards at once: 1-2 ms that no snapshot waits for."""
+"""This many new series are assigned to shards at once, in 1-2 ms outside of snapshots."""
 
 _FEW_READINGS = 16
-"""Up to here one by one is quicker than NumPy's calls."""
+"""Up to this many, one by one is faster than NumPy's calls."""
 
 _KIND = "shard"
 _UPDATE = STAGES["update"]
@@ -150,7 +150,7 @@ class _WorkerTable:
         self._pending.flush()
 
     def take_in(self, routed: Iterable[tuple[RoutedRun, list[int]]]) -> list[Smoothed]:
-        """Update the table by the parts of runs; a run that is here as a whole is not cut."""
+        """Update the table by the parts of runs; a run with all of its parts here is not split."""
         runs: list[Readings] = []
         for one, shards in routed:
             run = one.of(shards)
@@ -165,7 +165,7 @@ class _WorkerTable:
         return smoothed
 
     def _refuse_without_log(self, run: Readings) -> None:
-        """Raise ReadingError if a rule goes by the clock of the log, and readings know none."""
+        """Raise ReadingError if a rule uses the clock of the log, and readings lack it."""
         rules = self.table.alarms
         if run.logged is None and rules is not None and rules.by_log:
             raise ReadingError(no_log(rules.by_log))
@@ -243,17 +243,17 @@ class _WorkerTable:
 
 
 def no_log(rules: Sequence[str]) -> str:
-    """Return why rules cannot work that go by the clocks of input partitions."""
+    """Return why rules that use the clocks of input partitions cannot work here."""
     return (
-        f"alarms.{rules[0]} is a stale rule, which goes by the timestamps of all records of a "
-        "Kafka partition, and here are only readings: put it in [alarms] of a job (ewma run)"
+        f"alarms.{rules[0]} is a stale rule, which uses the timestamps of all records of a Kafka "
+        "partition, but there are only readings here: put it in [alarms] of a job (ewma run)"
     )
 
 
 def _repeated(partition: int, offset: int, before: int) -> StateError:
     return StateError(
         f"offset {offset} of input partition {partition_of(partition)} came after {before}: the "
-        "state has it already, so the recovery files are from different points in time; restore a "
+        "state already has it, so the recovery files are from different points in time; restore a "
         "consistent copy, or start with a new recovery directory"
     )
 
@@ -301,7 +301,7 @@ class WarmStart:
 class Tables:
     """The table of each worker thread of a step, for as long as a shard uses it.
 
-    Not a ``threading.local``: Python takes a thread of Bytewax for a new one at each call.
+    Not a ``threading.local``: Python treats a thread of Bytewax as a new one at each call.
     """
 
     def __init__(
@@ -312,7 +312,9 @@ class Tables:
         alarms: AlarmRules | None = None,
     ) -> None:
         self.smoothing_set, self._shards, self._warm_start = smoothing_set, shards, warm_start
-        bound = None if alarms is None else Alarms(alarms, smoothing_set)  # refuses what misfits
+        bound = (
+            None if alarms is None else Alarms(alarms, smoothing_set)
+        )  # refuses incompatible options
         scores = () if bound is None else bound.names
         self.names = (*smoothing_set.names, *scores)
         self.alarms = None if bound is None else bound.rules
@@ -323,7 +325,7 @@ class Tables:
         return self._worker_tables.get(threading.get_ident())
 
     def all_here(self) -> bool:
-        """Return whether this worker has all shards: then nothing that it reads goes elsewhere."""
+        """Return whether this worker has all shards, so that no reading moves elsewhere."""
         worker_table = self.maybe_worker_table()
         return worker_table is not None and len(worker_table.joined) == self._shards
 
@@ -359,7 +361,7 @@ class Shard(StatefulBatchLogic[V, W, bytes], Generic[V, W]):
             self._joined = state.shard, tables.join(state.shard, state)
 
     def worker_table(self, shard: int) -> _WorkerTable:
-        """Return the worker's table; a new shard learns its number from its first readings."""
+        """Return the worker's table; a new shard gets its number from its first readings."""
         if self._joined is None:
             self._joined = shard, self._tables.join(shard, None)
         return self._joined[1]

@@ -4,7 +4,7 @@ Knows Bytewax and the types of input items; must not know Kafka, JSON or files, 
 
     smooth          (series id, value) -> columns -> shards -> table -> (series id, smoothed)
     smooth_batches                        columns -> shards -> table -> columns
-    watch           what becomes of alarms in `smooth`
+    watch           transitions of alarms only
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def smooth_batches(
     forget_after: timedelta | str | None = None,
     alarms: AlarmRules | None = None,
 ) -> Stream[Smoothed]:
-    """Smooth columns of readings: the fast way, with no Python object a reading.
+    """Smooth columns of readings: the fast path, without a Python object for each reading.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def watch(
     fields: Sequence[str] | int = 1,
     warm_start: Iterable[Readings] | None = None,
 ) -> KeyedStream[Transition]:
-    """Watch the values of each key, and yield what becomes of alarms: nothing while all is well.
+    """Watch the values of each key, and yield only transitions of alarms.
 
     Parameters
     ----------
@@ -229,8 +229,8 @@ def watch(
     rules
         The rules; no stale rule, as for `smooth`.
     decay
-        That of the rules which have none of their own; ``None`` where each has its own, or none
-        needs one, as bounds do not.
+        The decay of rules without their own; ``None`` if each has its own, or none needs one, such
+        as bounds.
     shards, fields, warm_start
         As for `smooth_batches`.
 
@@ -315,8 +315,8 @@ def _tables(
         )
     if isinstance(history, (Readings, Iterator)) or not isinstance(history, Iterable):
         raise ConfigError(
-            f"warm_start is a {type(history).__name__}, which cannot be iterated over again and "
-            "again: give a list of Readings, or a History"
+            f"warm_start is a {type(history).__name__}, which cannot be iterated over repeatedly: "
+            "give a list of Readings, or a History"
         )
     warm_start = WarmStart(history, smoothing_set, shards, alarms)
     return Tables(smoothing_set, shards, warm_start, alarms)

@@ -1,4 +1,4 @@
-"""Keys of records: text, integers, UUIDs, JSON, or what has a schema.
+"""Keys of records: text, integers, UUIDs, JSON, or with a schema.
 
 Knows bytes of keys; must not know payloads, nor which series a key names.
 """
@@ -29,9 +29,9 @@ class KeyReader:
     Parameters
     ----------
     kind
-        What their bytes are; ``None`` for text, where a key that looks binary is rejected.
+        Their type; ``None`` for text, with keys that look binary rejected.
     format_
-        Reads keys that have a schema.
+        Reads keys with a schema.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class KeyReader:
         *,
         nested: bool,
     ) -> list[object]:
-        """Return what keys are, ``None`` for none; ``nested`` for fields inside of them: JSON."""
+        """Return the values of keys, ``None`` for none; ``nested`` for fields inside them: JSON."""
         if self._format is not None:
             return _by_format(self._format, keys, places, rejected)
         kind = "json" if nested and self._kind is None else self._kind
@@ -110,7 +110,7 @@ def _read(key: bytes, kind: str | None) -> object:
         try:
             return msgspec.json.decode(key)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-            _text(key, is_certain=True)  # bytes that are no text are said to be so
+            _text(key, is_certain=True)  # bytes that are not text are reported as such
             raise Refused("not-json", f"the key is not JSON: {error}") from None
     if not key:
         return None
@@ -134,5 +134,5 @@ def _text(key: bytes, *, is_certain: bool) -> str:
     raise Refused(
         "binary-key",
         f"the key is {len(key)} bytes that look binary: write key = {likely} in [input], or "
-        'key = "text" if it is text all the same',
+        'key = "text" if it is text nevertheless',
     )

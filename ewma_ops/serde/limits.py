@@ -1,4 +1,4 @@
-"""The limits of payloads, ids and times, and how what is beyond them is rejected.
+"""The limits of payloads, ids and times, and rejections beyond them.
 
 Knows columns of numbers, text and bytes; must not know documents, paths or formats.
 """
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _MOST_UTF8 = 4
-"""Bytes of a character, at most."""
+"""Most bytes of a character."""
 
 
 def places_of_nulls(payloads: Sequence[bytes | None]) -> NDArray[np.intp]:
@@ -72,7 +72,7 @@ def reject_long_ids(ids: Sequence[str], max_bytes: int, rejected: Reasons) -> No
 
 
 def items_where(column: NDArray[Any], where: NDArray[np.bool_]) -> Iterator[tuple[int, Any]]:
-    """Return place and value of some items as Python objects, which are quicker to loop over."""
+    """Return place and value of some items as Python objects, which are faster to loop over."""
     return zip(np.flatnonzero(where).tolist(), column[where].tolist(), strict=True)
 
 

@@ -8,7 +8,7 @@ The document of a point is ``{"measurement": text, "tags": {...}, "fields": {...
 without ``time`` where a point has none. A comma, a blank and an equals sign in a name or a tag have
 a backslash before them, and so have a quote and a backslash in a text. A value is a float, an
 integer (``5i``, ``5u``), true or false (``t``, ``f``, or written out), or a text in quotes, which
-may hold line breaks. Blank lines and comments (``#``) are no points.
+may hold line breaks. Blank lines and comments (``#``) are ignored.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from ewma_ops.serde.several import MOST_READINGS
 
 __all__ = ["LineDecoder"]
 
-# A backslash escapes only what would end a name; before anything else it is a character. No line is
-# matched in two ways, so that the time for one that is not grows with its length only.
+# A backslash escapes only what would end a name; before anything else it is a character. No line
+# matches in two ways, so the time for a mismatch is linear in its length.
 _MEASUREMENT = r"(?![, \n#]|\Z)[^\\, \n]*(?:\\(?:[, ]|(?![, ]))[^\\, \n]*)*"
 _NAME = r"(?![,= \n]|\Z)[^\\,= \n]*(?:\\(?:[,= ]|(?![,= ]))[^\\,= \n]*)*"
 _TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -77,7 +77,7 @@ class LineDecoder(LinesDecoder):
 
 
 class _Points:
-    """Cut a message into points; of its fields only those that ``paths`` lead to are kept."""
+    """Split a message into points; only fields that ``paths`` need are kept."""
 
     def __init__(self, paths: Paths) -> None:
         steps = [path.steps for path in paths.every if path.source == "document"]

@@ -1,9 +1,9 @@
-"""Points of the line protocol that all have one shape, as columns.
+"""Points of the line protocol with a common shape, as columns.
 
-Knows what stands between the values of a point; must not know what is wrong with a line. The points
-of one producer have the same tags and fields in the same order, so that they differ in their values
-alone: what stands between these is learned from one point, and looked for in all others at once. A
-line that is different in the least is left to be matched by itself.
+Knows the text between the values of a point; must not know errors of lines. The points of one
+producer have the same tags and fields in the same order, so they differ only in their values: the
+text between these is learned from one point, and searched for in all others at once. Any other line
+is left to be matched separately.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ENDS_TEXT = b'"\\'
 
 
 class _Hole(NamedTuple):
-    """Where a value stands in the point that is learned from, and what it is.
+    """The position of a value in the learned point, and its kind.
 
     ``at`` are the steps of the path that leads to it. ``kind`` is ``"name"`` for a measurement or a
     tag, ``"text"`` for what is inside of quotes, ``"float"``, ``"integer"``, ``"unsigned"`` or
@@ -79,7 +79,7 @@ class PointColumns:
         )
 
     def read(self, lines: Lines) -> tuple[Mask, Fields] | None:
-        """Do as `serde.lines.LineColumns` says."""
+        """Implement `serde.lines.LineColumns`."""
         usual = usual_messages(lines)
         read = self._reader.nothing(), np.zeros(0, np.intp)
         skipped = np.zeros(len(lines.starts), np.bool_)
@@ -106,9 +106,9 @@ class PointColumns:
         return _whole_messages(lines, usual, *read, skipped)
 
     def _are_ours(self, found: Spans, alike: Mask) -> Mask:
-        """Return which of the lines that are ``alike`` have the values that ``where`` wants.
+        """Return which of the lines that are ``alike`` match ``where``.
 
-        Lines for which that cannot be decided here are taken out of ``alike``.
+        Lines for which that cannot be decided here are removed from ``alike``.
         """
         for path in self._where.wanted:
             if path.text in found.numbers:  # an integer is compared as one
@@ -161,7 +161,7 @@ def _joined(
 def _whole_messages(
     lines: Lines, usual: Mask, fields: Fields, rows: NDArray[np.intp], skipped: Mask
 ) -> tuple[Mask, Fields]:
-    """Return which messages are usual, of which every line was read or is none of ours.
+    """Return which messages are usual: every line was read or skipped.
 
     ``fields`` are of the lines ``rows``, in order.
     """
@@ -179,7 +179,7 @@ def _whole_messages(
 
 
 class _Shape:
-    """What stands between the values of points."""
+    """The text between the values of points."""
 
     def __init__(self, line: bytes, holes: list[_Hole]) -> None:
         self.constants: dict[str, bytes] = {}
@@ -195,9 +195,9 @@ class _Shape:
     def match(
         self, lines: Lines, wanted: dict[tuple[str | int, ...], str], *, is_read: bool
     ) -> tuple[Mask, Spans]:
-        """Return which lines have the shape, and where the values that are wanted stand.
+        """Return which lines have the shape, and the positions of the needed values.
 
-        ``is_read`` says that the numbers among these are read anyhow, of every line.
+        ``is_read`` says that the numbers among these are read for every line anyway.
         """
         at, stops = lines.starts, lines.stops
         alike = ~np.isin(lines.data[at], _BEGINS_NO_POINT)
@@ -224,7 +224,7 @@ class _Shape:
 
 
 def _is_number(spans: BytesColumn, kind: str, alike: Mask, *, is_read: bool) -> Mask:
-    """Return which spans are numbers, but for what shows when one is read as a float."""
+    """Return which spans are numbers, except for errors that show when a float is read."""
     data = np.frombuffer(spans.data, np.uint8)
     first = data[spans.starts]
     last = data[np.maximum(spans.stops - 1, spans.starts)]

@@ -1,6 +1,6 @@
 """Formats in which a message is lines of text, each of them a reading.
 
-Knows messages, lines and where a quicker way joins them; must not know what a line looks like.
+Knows messages, lines and the faster path by columns; must not know what a line looks like.
 Every line has its ordinal, counted from 0 in its message; a line that cannot be read is rejected
 alone, and a message that cannot be split into lines as a whole.
 """
@@ -37,11 +37,11 @@ _LINE_BREAK, _RETURN = ord("\n"), ord("\r")
 _ASCII = 0x80
 _SHORTEST, _FEW_LINES = 4, 1 << 16
 _MANY_BYTES = 4 << 10
-"""Fewer bytes than this are read more quickly line by line (measured)."""
+"""Fewer bytes than this are read faster line by line (measured)."""
 
 
 class LineFormat(Protocol):
-    """What turns a message into the documents of its lines."""
+    """Turns a message into the documents of its lines."""
 
     def lines(self, payload: bytes) -> list[Any]:
         """Return the document of each line, or a `Refused` in its place.
@@ -54,17 +54,17 @@ class LineFormat(Protocol):
 
 
 class LineColumns(Protocol):
-    """What reads the usual lines of many messages by columns."""
+    """Reads the usual lines of many messages by columns."""
 
     def read(self, lines: Lines) -> tuple[Mask, Fields] | None:
         """Return which messages are usual, and the fields of their lines.
 
-        ``None`` if hardly any is. Messages of which a line is unusual are left out as a whole.
+        ``None`` if hardly any is. Messages with an unusual line are left out as a whole.
         """
 
 
 class Lines(NamedTuple):
-    """The lines of messages that stand end to end, m of them, none of them empty.
+    """The lines of consecutive messages, m of them, none of them empty.
 
     ``data`` is the buffer, of ``total`` bytes of UTF-8 and some to spare; ``starts`` and ``stops``
     (int64[m]) are the lines in it, without their line breaks, ``owners`` (intp[m]) the messages
@@ -82,7 +82,7 @@ class Lines(NamedTuple):
     is_ascii: bool
 
     def owners_of(self, byte: int) -> NDArray[np.intp]:
-        """Return the messages that have a byte in them, some of them several times."""
+        """Return the messages that contain a byte, some of them several times."""
         at = np.flatnonzero(self.data[: self.total] == byte)
         return np.searchsorted(self.ends, at, side="right")
 
@@ -97,7 +97,7 @@ class Lines(NamedTuple):
 
 
 def lines_of(payloads: BytesColumn) -> Lines | None:
-    r"""Cut messages into lines, at ``\n`` or ``\r\n``; what is empty is none.
+    r"""Split messages into lines, at ``\n`` or ``\r\n``; empty ones are dropped.
 
     ``None`` where very many are so short that they are none, as columns would be many times as
     long; and where the messages are not all UTF-8.
@@ -258,7 +258,7 @@ class LinesDecoder(Decoder):
 
 
 def _are_long(payloads: Sequence[bytes | None]) -> TypeGuard[BytesColumn]:
-    """Return whether messages are a column, and so long that it is worth to stay with it."""
+    """Return whether messages are a column, and long enough to be worth keeping columnar."""
     if are_many(payloads):
         return True
     return isinstance(payloads, BytesColumn) and payloads.nbytes >= _MANY_BYTES

@@ -1,6 +1,6 @@
-"""Event times as people write them: numbers in any unit, ISO 8601, or a format of their own.
+"""Event times as people write them: numbers in any unit, ISO 8601, or a custom format.
 
-Knows plain Python objects and what counts as a time; must not know where it stood, nor bounds.
+Knows plain Python objects and what counts as a time; must not know its position, nor bounds.
 
 A time is counted in the job's ticks from here on, whole milliseconds or finer: what is finer still
 is rounded down. Whole numbers and text are converted exactly. A fraction is a float64; of seconds
@@ -34,10 +34,10 @@ _FROM_S, _TO_S = 631_152_000, 4_102_444_800
 
 
 class MomentReader:
-    """Read what was found as ticks since the epoch.
+    """Reads values as ticks since the epoch.
 
-    Milliseconds are float64, so that it can be told later that one is not whole; what is finer is
-    int64, and a time out of bounds one that is so too.
+    Milliseconds are float64, so that a fraction can be reported later; finer ticks are int64, with
+    out-of-bounds times out of bounds there too.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class MomentReader:
     def column(
         self, name: str, found: list[Any], places: Sequence[int], rejected: Reasons
     ) -> Times:
-        """Return n times; note cause and detail of what is no time, by place.
+        """Return n times; record cause and detail of other values, by place.
 
         Without a unit numbers are milliseconds as they stand: that they are whole is checked later.
         """

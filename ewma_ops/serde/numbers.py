@@ -30,11 +30,11 @@ _HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F.]+")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:[ .,_'\u00a0\u202f][0-9]{3})+(?:[.,][0-9]+)?")
 _WITH_UNIT = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?\s*[^\d\s.,_]+[\S ]*")
 _LONGEST = 400
-"""More characters than this are no number that anybody sends in quotes."""
+"""Longer text is not a number that anybody sends in quotes."""
 
 
 class NumberReader:
-    """Read what was found as float64, NaN where a reading is missing.
+    """Reads values as float64, NaN for a missing reading.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class NumberReader:
         *,
         as_text: bool = False,
     ) -> NDArray[np.float64]:
-        """Return numbers; note cause and detail of what is no number, by place.
+        """Return numbers; record cause and detail of other values, by place.
 
         ``as_text`` reads text as numbers whatever the options say: keys and headers have no other.
         """
@@ -91,7 +91,7 @@ class NumberReader:
         return self.blank_sentinels(np.array(numbers, np.float64))
 
     def blank_sentinels(self, column: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Put NaN, in place, where a number stands that means a missing reading."""
+        """Replace numbers that mean a missing reading by NaN, in place."""
         for sentinel in self._sentinels:
             column[column == sentinel] = math.nan
         return column

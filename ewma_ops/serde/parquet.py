@@ -1,6 +1,6 @@
 """Readings of the past, to start from: a Parquet file, or a table that speaks Arrow.
 
-Knows columns and how they become readings; must not know what is computed of them, or any stream.
+Knows columns and how they become readings; must not know what is computed from them, or any stream.
 pyarrow, an extra, is imported when a history is read, and not before.
 """
 
@@ -69,9 +69,9 @@ class History:
     largest
         Greatest magnitude of a value.
     digest
-        What `file_digest` once returned of the file: it is to be read as it was, or not at all.
+        A former result of `file_digest`: a changed file is refused.
     tick
-        In what times are counted: milliseconds, or the unit of a job.
+        The unit of times: milliseconds, or the unit of a job.
     name
         What messages call it; the path, or ``"history"``, if left out.
 
@@ -116,7 +116,7 @@ class History:
     def __iter__(self) -> Iterator[Readings]:
         if self.digest is not None and file_digest(Path(self._source)) != self.digest:
             raise ConfigError(
-                f"{self._name} is not what it was when the job began: put the old file back, or "
+                f"{self._name} has changed since the job began: put the old file back, or "
                 "start over with a new recovery directory"
             )
         row = 0
@@ -191,7 +191,7 @@ class History:
             if any((np.abs(column) > self._largest).any() for column in values):
                 raise ReadingError(f"a value is beyond +-{self._largest:.3g}: leave it out")
             weights = None
-            if self._weight is not None:  # what weighs nothing is missing
+            if self._weight is not None:  # a reading without weight is missing
                 weights = np.nan_to_num(_floats(_column(batch, self._weight)), nan=0.0)
             return Readings.of(
                 ids[0] if len(ids) == 1 else list(map("/".join, zip(*ids, strict=True))),

@@ -27,7 +27,7 @@ PREFIX_BYTES = 5
 
 
 class BadSchemaError(ValueError):
-    """A schema is none, or cannot be used; the message says why."""
+    """A schema is invalid or cannot be used; the message says why."""
 
 
 class WrittenSchema(NamedTuple):
@@ -43,7 +43,7 @@ class WrittenSchema(NamedTuple):
 
 
 class Schemas(Protocol):
-    """What knows the schema of an id."""
+    """Returns schemas by id."""
 
     def schema(self, schema_id: int) -> WrittenSchema | None:
         """Return the schema of an id, ``None`` if there is none; waits while an error is temporary.
@@ -51,12 +51,12 @@ class Schemas(Protocol):
         Raises
         ------
         EwmaError
-            If the schema can not be asked for, whatever the payload is.
+            If the schema cannot be requested, whatever the payload.
         """
 
 
 class Prepared(Generic[T]):
-    """What is made of each schema, once; and which schemas cannot be used.
+    """Prepares each schema once; remembers those that cannot be used.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Prepared(Generic[T]):
         Raises
         ------
         Refused
-            If it names none, or one that is not there or cannot be used.
+            If it names none, or one that does not exist or cannot be used.
         """
         prefix = payload[:PREFIX_BYTES]
         made = self._made.get(prefix)
@@ -104,7 +104,7 @@ class Prepared(Generic[T]):
 
 
 def prefix_refusal(payload: bytes, cause: str) -> Refused:
-    """Say why a payload has no schema's id before it."""
+    """Say why a payload has no schema id before it."""
     if not payload:
         return empty()
     if len(payload) < PREFIX_BYTES or payload[0] == 0:

@@ -41,7 +41,7 @@ class Guess(NamedTuple):
 
 
 def sniff(payloads: Sequence[bytes | None]) -> Guess | None:
-    r"""Guess the format that most payloads have; ``None`` where there is nothing to go by.
+    r"""Guess the format of most payloads; ``None`` without any evidence.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def _json(pieces: Sequence[bytes]) -> Guess | None:
 def _framed(pieces: Sequence[bytes]) -> Guess | None:
     """Tell the wire formats of a Schema Registry, and of Avro itself."""
     if _most(pieces, lambda one: one[:4] == b"Obj\x01"):
-        return Guess("whole Avro files; send each record by itself")
+        return Guess("whole Avro files; send each record separately")
     if _most(pieces, lambda one: one[:2] == b"\xc3\x01" and len(one) > 10):
         return Guess("Avro with a fingerprint before it (single-object encoding)", "avro")
     framed = [one for one in pieces if len(one) > 5 and one[0] == 0 and one[1:5] != b"\0\0\0\0"]
@@ -95,7 +95,7 @@ def _framed(pieces: Sequence[bytes]) -> Guess | None:
         return None  # numbers that begin with a zero byte
     rests = [one[5:] for one in framed]
     if all(map(_is_json, rests)):
-        return Guess(f"JSON behind the id of {schema}", "json")
+        return Guess(f"JSON after the id of {schema}", "json")
     if all(rest[0] == 0 and is_protobuf(rest[1:]) for rest in rests):
         return Guess(f"Schema Registry Protobuf, {schema}", "protobuf")
     return Guess(f"Schema Registry Avro, {schema}", "avro")

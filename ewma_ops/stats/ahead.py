@@ -1,4 +1,4 @@
-"""The options of an outlook: checked, and what they come to in readings or ticks.
+"""The options of an outlook: checked, and converted to readings or ticks.
 
 Knows options; must not know formulas of states or statistics.
 """
@@ -35,7 +35,7 @@ _OFFSET = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")
 
 
 class Options(Protocol):
-    """The options of a `Smoothing` that are of its outlook, or bear on it."""
+    """The options of a `Smoothing` that concern its outlook."""
 
     @property
     def decay(self) -> Decay:
@@ -51,7 +51,7 @@ class Options(Protocol):
 
     @property
     def outlook(self) -> str:
-        """What forecasts are made of."""
+        """The model of forecasts."""
 
     @property
     def horizon(self) -> Duration:
@@ -63,11 +63,11 @@ class Options(Protocol):
 
     @property
     def trend_halflife(self) -> Duration:
-        """In what time the weights of the trend halve."""
+        """The half-life of the weights of the trend."""
 
     @property
     def damping(self) -> Duration:
-        """In what time ahead the trend halves."""
+        """The time ahead in which the trend halves."""
 
     @property
     def coverage(self) -> float:
@@ -91,7 +91,7 @@ class Options(Protocol):
 
     @property
     def season_halflife(self) -> Duration:
-        """In what time the weights of the season halve."""
+        """The half-life of the weights of the season."""
 
     @property
     def utc_offset(self) -> str | None:
@@ -99,7 +99,7 @@ class Options(Protocol):
 
 
 class Ahead(NamedTuple):
-    """What the options of an outlook come to.
+    """The converted options of an outlook.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class Ahead(NamedTuple):
     per_second
         Ticks per second (decay by time), or 1.
     trend_decay
-        By what weights of its own the trend is found; ``None``: those of the level.
+        The decay of the trend's own weights; ``None``: those of the level.
     damping
         In which time ahead the trend halves, in readings or ticks; ``None``: it does not.
     season
@@ -146,9 +146,9 @@ class Ahead(NamedTuple):
 def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, float]]:
     """Return the reach and the bends of a trend that halves every ``damping``; ``None``: never.
 
-    With x = horizon / tau, the averages are 2 (x - u) / x^2 and 3 (x - 2 u + v / 2) / x^3 with
-    u = 1 - e^-x and v = 1 - e^-2x, of which little is left by cancellation if x is small: then
-    their series.
+    With x = horizon / tau, the averages are 2 (x - u) / x^2 and 3 (x - 2 u + v / 2) / x^3 with u =
+    1 - e^-x and v = 1 - e^-2x, which lose digits by cancellation if x is small: then their series
+    are used.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def bent(horizon: float, damping: float | None) -> tuple[float, tuple[float, flo
 
 
 def ahead_of(options: Options) -> Ahead:
-    """Return what the options, checked, come to."""
+    """Return the converted options, checked."""
     decay = options.decay
     horizon, damping = _in_units(options, "horizon") or 0.0, _in_units(options, "damping")
     reach, bends = bent(horizon, damping)
@@ -259,7 +259,7 @@ def utc_offset_ms(given: str | None) -> int:
     if found is None:
         raise ConfigError(
             f"utc_offset is {given!r}: write how far local time is ahead of UTC, "
-            'such as "+05:30" or "-08:00"; time zones with daylight saving are not taken'
+            'such as "+05:30" or "-08:00"; time zones with daylight saving are not supported'
         )
     minutes = 60 * int(found[2]) + int(found[3])
     return int(f"{found[1]}1") * minutes * 60_000
@@ -300,7 +300,7 @@ def _check_length(decay: Decay, name: str, given: Duration, least: float) -> Non
         return
     per_ms = decay.ticks_per_ms
     if not decay.by_time:
-        bound = f">= {least:g}, of readings, as the decay is per reading"
+        bound = f">= {least:g}, of readings, because the decay is per reading"
         number(name, given, bound, lambda x: least <= x <= 1e9)
     elif not 0 < whole_ticks(name, given, per_ms) <= _LONGEST_MS * per_ms:
         raise ConfigError(f"{name} is {given!r}: it must be > 0 and at most 100000 days")
@@ -335,7 +335,8 @@ def _check_period(options: Options) -> None:
     names = ", ".join(f'"{name}"' for name in _SEASONS)
     if not isinstance(season, (str, timedelta)):
         raise ConfigError(
-            f"season is {season!r}: as the decay is by time it must be {names}, or a duration such "
+            f"season is {season!r}: because the decay is by time, it must be {names}, or a "
+            "duration such "
             'as "8h"'
         )
     if phases is not None:
@@ -357,7 +358,8 @@ def _check_readings(options: Options) -> None:
     """Check the period of a season in readings."""
     if isinstance(options.season, (str, timedelta)):
         raise ConfigError(
-            f"season is {options.season!r}: as the decay is per reading it must be a number of "
+            f"season is {options.season!r}: because the decay is per reading it must be a number "
+            "of "
             'readings, such as 24; or give a decay by time, such as halflife = "1h"'
         )
     whole("season", options.season, 2, _MOST_PHASES)
@@ -366,7 +368,7 @@ def _check_readings(options: Options) -> None:
         if given is not None:
             raise ConfigError(
                 f"{name} is {given!r}, but each of the {options.season} readings of the season is "
-                "a phase, as the decay is per reading: leave it out"
+                "a phase, because the decay is per reading: leave it out"
             )
     horizon = options.horizon
     if horizon is not None and float(horizon) != int(horizon):  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`Line`: the line of an outlook, for callers whose readings depend on what it forecasts.
+"""`Line`: the line of an outlook, for callers whose readings depend on its forecasts.
 
 Runs the steps of `STATES`, so that there is one definition of a line; must not know how forecasts
 are used. The steppers run the same steps for tables.

@@ -1,4 +1,4 @@
-"""Where a series is going: a straight line through its readings, what it forecasts, and how well.
+"""The outlook of a series: a straight line through its readings, its forecasts, and their errors.
 
 The line m + b (t - T) is fitted by least squares, each reading counting with its weight (Brown's
 discounted least squares). With ages u = now - t >= 0, A the weighted mean age, d = x - m and
@@ -20,11 +20,11 @@ Holt's linear trend with the gains alpha = 1 - beta^2 of the level and (1 - beta
 Brown's double exponential smoothing: Holt's (alpha, beta*) = (1 - beta^2, (1 - beta) / (1 + beta)).
 An outlook of the level alone forecasts the mean; its gain is 1 - beta.
 
-Errors of forecasts are averaged over a span of their own, because a short memory of the level says
-nothing about how well it forecasts: W <- q W + 1, share 1 / W, at each forecast that came to be
-compared. A late reading was not forecast. `h` readings ahead, the variance of an error is that of
-one step times 1 + sum_(j=1)^(h-1) (g + c j)^2, with the gains g of the level and c of the slope
-(Hyndman et al. 2008, class 1); by time, `h` is the horizon over the average gap of the forecasts.
+Errors of forecasts are averaged over a separate span, because the memory of the level may be too
+short for that: W <- q W + 1, share 1 / W, at each forecast that came to be compared. A late reading
+was not forecast. `h` readings ahead, the variance of an error is that of one step times 1 +
+sum_(j=1)^(h-1) (g + c j)^2, with the gains g of the level and c of the slope (Hyndman et al. 2008,
+class 1); by time, `h` is the horizon over the average gap of the forecasts.
 
 With a decay of its own the trend is the slope of the line that fits best by weights of that decay
 (S', A', C', m' and b as above), and the level that of a line with this slope by the weights of the
@@ -33,8 +33,8 @@ c = (1 - beta')^2. It is Holt's where both decays are the same; elsewhere it is 
 
 A damped trend fades ahead: it halves every `damping`, so that the line bends to level + b R(h),
 R(h) = tau (1 - e^(-h / tau)) in place of h. In the growth of the variance, j and j^2 are lowered by
-what R and R^2 have, on average over the horizon, of a straight line's. That concerns what is ahead
-only: the line and its errors of one step are as without.
+what R and R^2 have, on average over the horizon, of a straight line's. That affects only forecasts:
+the line and its one-step errors are unchanged.
 
 With a season, the line is fitted to readings without it, x' in place of x (see `season`), and a
 forecast has the season of its phase: of a phase that was never met it is the mean. Errors at h
@@ -215,7 +215,7 @@ def _forecast_came(m: Any) -> Any:
 
 
 def _error(m: Any, deviation: Any, slope: Any, expected: Any) -> Any:
-    """Return what a reading was off its forecast; ``expected`` is its season."""
+    """Return the error of a reading's forecast; ``expected`` is its season."""
     off = _off_line(m, deviation, slope)
     season = m.ahead.season
     return off if season is None or not season.multiplicative else expected * off
@@ -288,7 +288,7 @@ def _slope(m: Any) -> Any:
 
 
 def _line(m: Any, ahead: float) -> Any:
-    """Return the value of the line so long after now."""
+    """Return the value of the line this long after now."""
     mean = m.mean if m.ahead.season is None else m.adjusted_mean
     if not m.ahead.sloped:
         return mean
@@ -357,7 +357,7 @@ def forecast(m: Any) -> Any:
 
 
 def forecast_error(m: Any) -> Any:
-    """Return the reading less what was forecast for its time by those before."""
+    """Return the reading minus its forecast from the earlier ones."""
     error = _error(m, m.line_deviation, m.trend_before, m.season_expected)
     return m.ops.where(_forecast_came(m), error, float("nan"))
 

@@ -1,6 +1,6 @@
 """Policies for unusual readings: one for each cause, and which of several applies.
 
-Knows causes, policies and which of them go together; must not know readings, tables, or how
+Knows causes, policies and their compatibility; must not know readings, tables, or how
 anything is computed.
 
 A reading can have several causes: each of its values may have one, and its time may. It is treated

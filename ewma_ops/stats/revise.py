@@ -52,13 +52,13 @@ def check_mergeable(
     if isinstance(smoothing, Composite):
         reason = f"the stages of {smoothing.name} depend on the whole history"
     elif smoothing.start_up not in ("corrected", "uncorrected"):
-        reason = f"start_up {smoothing.start_up!r} leaves each state a start of its own"
+        reason = f"start_up {smoothing.start_up!r} gives each state a separate start"
     elif smoothing.by_duration:
         reason = f"weighting {smoothing.weighting!r} lacks the gap between the two"
     elif any(smoothing.policies.decays) and not smoothing.decay.by_time:
         reason = "missing readings are not counted, and decay past them"
     elif "age_variance" in smoothing.needs and smoothing.trend_halflife is not None:
-        reason = "a trend with a decay of its own has weights that the other state does not tell"
+        reason = "a trend with a decay of its own has weights that are unknown to the other state"
     elif "age_variance" in smoothing.needs and smoothing.ahead.season is not None:
         reason = "a season is learned from readings in the order in which they came"
     elif "error_weight" in smoothing.needs:

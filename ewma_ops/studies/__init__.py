@@ -1,1 +1,1 @@
-"""What history says: which decay predicts best, how good forecasts were, how often rules alarm."""
+"""Studies of a history: the best decay, the accuracy of forecasts, the alarms of rules."""

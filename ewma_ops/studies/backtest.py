@@ -1,11 +1,11 @@
-"""What rules of alarms would have done to a history: alarms by limit, in one pass.
+"""The alarms that rules would have raised in a history, by limit, in one pass.
 
-Knows a table with rules, and counts; must not know where readings are from, or how it is printed.
+Knows a table with rules, and counts; must not know the source of readings, or the output.
 
 The scores do not depend on the limit: the table computes them once, and `LimitGrid` counts for
-every limit. A limit is *calibrated* on the first half of the readings: of all limits it comes
-nearest to the number of alarms that is wanted there. What it does in the second half, which it has
-not seen, is what to expect of it.
+every limit. A limit is *calibrated* on the first half of the readings: the limit whose number of
+alarms there is nearest to the wanted one. Its result in the second half, which it has not seen, is
+what to expect of it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Calibrated(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleFindings:
-    """What one rule would have done.
+    """The result for one rule.
 
     ``every`` is how many readings there are to be for one false alarm, if that is known;
     ``own`` counts at the rule's own limit, with what was expected and its chance. ``worst``
@@ -95,7 +95,7 @@ class RuleFindings:
 
 
 class Backtest:
-    """Take readings in, and report at the end what rules would have done.
+    """Reads a history, and reports the alarms that rules would have raised.
 
     Parameters
     ----------
@@ -352,7 +352,7 @@ def _calibrated(
     wanted_first, wanted = judged_first / every, judged_second / every
     if not judged_second or counts[-1].first > 2.0 * wanted_first + 1.0:
         return None
-    if counts[0].first < 0.5 * wanted_first:  # a limit so low would rest on nothing
+    if counts[0].first < 0.5 * wanted_first:  # so low a limit would be arbitrary
         return None
     fits = min(counts, key=lambda one: abs(math.log((one.first + 0.5) / (wanted_first + 0.5))))
     return Calibrated(

@@ -1,7 +1,7 @@
 """How good forecasts of a history would have been, by horizon, against three without a model.
 
-Knows a table with a smoothing for each horizon; must not know where readings are from, or how it is
-printed.
+Knows a table with a smoothing for each horizon; must not know the source of readings, or the
+output.
 
 Every forecast is made by the readings before its time alone, in order of arrival, as the job makes
 it: nothing is fitted to what it is compared with. Four are compared at the same times: the outlook;
@@ -87,7 +87,7 @@ def horizon_of(text: str, smoothing: Smoothing, tick: Tick = MILLISECOND) -> Hor
 
 
 class Forecasting:
-    """Take readings in, and report at the end how good forecasts of them would have been.
+    """Reads a history, and reports how good forecasts of it would have been.
 
     Parameters
     ----------

@@ -171,7 +171,7 @@ class Admission(Bounds):
         time_ms: int,
         causes: int,
     ) -> tuple[Sequence[float], int, int, bool]:
-        """Return the admitted values and time of one reading, and its causes with that of the time.
+        """Return the admitted values and time of one reading, and its causes, including the time's.
 
         The last item tells whether the series was idle, so that the reading resets it.
 
@@ -216,7 +216,7 @@ class Admission(Bounds):
         empty = not values.size
         fine = empty or (self.low <= values.min() and values.max() <= self.high)
         if not empty and fine and self.by_volume and readings.weights is not None:
-            fine = bool(readings.weights.min() >= 0.0)  # not where one is missing
+            fine = bool(readings.weights.min() >= 0.0)  # not if one is missing
         if empty or (fine and not self.watches):
             return Admitted(readings, values, times, rows)
         if fine and not self._judges_times and (quick := self._admit_busy(readings, rows)):
@@ -368,7 +368,7 @@ class Admission(Bounds):
     def _time_message(self, series_id: str, newest: int, time_ms: int) -> str:
         unit = self._unit
         if time_ms == newest:
-            return f"series {shown(series_id)} has had a reading at {time_ms} {unit} already"
+            return f"series {shown(series_id)} already has a reading at {time_ms} {unit}"
         return (
             f"time {time_ms} of series {shown(series_id)} is {newest - time_ms} {unit} before its "
             f"newest, more than max_lateness, {self._max_lateness} {unit}"

@@ -1,4 +1,4 @@
-"""`AlarmState`: what the rules of alarms know about every series: columns, and alarms by row.
+"""`AlarmState`: the state of alarm rules for every series: columns, and alarms by row.
 
 Knows rows and snapshots; must not know readings, formulas, or series ids.
 """
@@ -84,7 +84,7 @@ class Tracked(Kept):
         self.by_log = isinstance(tracker, UsualGap)
 
     def step(self, row: int, value: float, gap: int, time: int | None) -> Any:
-        """Move the state of a series by a reading; return what the tracker knows about it."""
+        """Update the state of a series by a reading; return the tracker's evaluation."""
         by: Any = self.tracker.factors(gap, columns=False, time=time)
         if not self._hours:
             y = [column[row] for column in self.numbers]
@@ -166,7 +166,7 @@ class AlarmState:
 
     @property
     def kept(self) -> list[Kept]:
-        """What is kept of every series, but for the newest times."""
+        """The state of every series, except for the newest times."""
         return [*self.tracked, *self.heard.values()]
 
     @property
@@ -213,7 +213,7 @@ class AlarmState:
             one.machine.episodes.pop(row, None)
 
     def quiet(self) -> None:
-        """Forget every alarm; what is expected stays known."""
+        """Forget every alarm; expectations are kept."""
         self.changes += 1
         for one in self.bound:
             one.machine.episodes.clear()
@@ -234,9 +234,9 @@ class AlarmState:
                     one.machine.episodes[row] = episode
 
     def merge(self, other: AlarmState | None, rows: NDArray[np.intp], known: int) -> None:
-        """Take those series of another with the same rules that are new: from row ``known`` on.
+        """Add the new series of another with the same rules: from row ``known`` on.
 
-        Its i-th series is at ``rows[i]`` here. Series that were here start over.
+        Its i-th series is at ``rows[i]`` here. Existing series start over.
         """
         if other is not None:
             new = np.flatnonzero(rows >= known)
@@ -245,7 +245,7 @@ class AlarmState:
             self.forget(row)
 
     def in_alarm(self) -> NDArray[np.intp]:
-        """Return the rows of which a rule is not quiet."""
+        """Return the rows for which a rule is not quiet."""
         rows = {
             row
             for one in self.bound

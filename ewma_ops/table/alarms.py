@@ -1,7 +1,7 @@
 """`Alarms`: scores of readings, and the transitions of alarms, for the series of a table.
 
-Knows readings and rows; must not know formulas (`ewma_ops.monitor.scores`) or series ids, but to
-pass them on.
+Knows readings and rows; must not know formulas (`ewma_ops.monitor.scores`); only passes series ids
+on.
 """
 
 from __future__ import annotations
@@ -311,7 +311,7 @@ class Alarms:
         weight: float | None,
         trigger: Trigger,
     ) -> dict[int, dict[int, Any]]:
-        """Move the trackers; return what each knows, by field and number, if it has a value."""
+        """Update the trackers of fields with a value; return what they say, by field and number."""
         known: dict[int, dict[int, Any]] = {}
         weighs = not self._by_volume or (weight is not None and weight > 0.0)
         for place in self.state.places:
@@ -346,7 +346,7 @@ class Alarms:
         return events
 
     def forget(self, row: int, trigger: Trigger) -> list[tuple[int, Event]]:
-        """Let a series start over that is to be forgotten; return the alarms that it clears."""
+        """Reset a series that is forgotten; return the alarms that this clears."""
         events = self._reset(row, trigger, [_NAN] * (1 + max(self.state.places)))
         self.state.forget(row)
         return events

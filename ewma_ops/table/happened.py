@@ -1,4 +1,4 @@
-"""What happened to alarms, on its way to columns: readings as triggers, events as transitions.
+"""Events of alarms to columns: readings as triggers, events as transitions.
 
 Knows readings, rows and events; must not know rules or scores.
 """
@@ -94,7 +94,7 @@ def as_transitions(readings: Readings, happened: Sequence[Happened]) -> Transiti
         raised,
         None if times is None else np.array([event.since for event in events], np.int64),
         {
-            # A bound may be a whole number, as the user wrote it; in a column of floats it is none.
+            # A bound may be a whole number, as the user wrote it; in a column of floats it is not.
             name: np.array([event.evidence.get(name, _NAN) for event in events], np.float64)
             for name in EVIDENCE
         },

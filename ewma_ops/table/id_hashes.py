@@ -4,7 +4,7 @@ Knows the UTF-8 of ids; must not know rows, or what a hash is for.
 
 The hash is Dietzfelbinger's multiply-shift: the upper 31 bits of b + a_1 x_1 + a_2 x_2 + ..., the x
 being the 4-byte words of an id and its size, the a and b 64 random bits each. Two ids, whatever
-they are, collide with a probability of 2^-31, so that nobody can choose ids that do. (Woelfel,
+they are, collide with a probability of 2^-31, so nobody can choose ids that collide. (Woelfel,
 "Efficient strongly universal and optimally universal hashing", 1999; Thorup, "High speed hashing
 for integers and strings", 2015, section 3.)
 """
@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 HASH_BITS = 31
-"""One less than there is room for, so that no hash is that of a free slot."""
+"""One less than fits, so that no hash equals that of a free slot."""
 _HASH = (1 << HASH_BITS) - 1
 _WORD = 8
 STEP = 2
-"""Words of an id that are looked at together."""
+"""How many words of an id are processed together."""
 AT_ONCE = STEP * _WORD
 _KEPT = np.array(
     [
@@ -44,7 +44,7 @@ _KEPT = np.array(
     ],
     np.uint64,
 )
-"""What to look at of the words of which n bytes are of the id."""
+"""Masks of words by how many of their bytes belong to the id."""
 _LONGEST = 256
 """Bytes of an id that there are factors for; of longer ones Python's own hash is taken."""
 _LOWER, _UPPER = np.uint64(2**32 - 1), np.uint64(32)

@@ -4,10 +4,10 @@ Knows ids, their UTF-8 and that they have hashes (`id_hashes`); must not know th
 or streams.
 
 A dictionary of a million ids takes 130 MB and, far beyond any processor's cache, a third of the
-time of a flow: each look-up waits for memory several times. Here ids are columns, and a run of them
+time of a flow: each lookup waits for memory several times. Here ids are columns, and a run of them
 is looked up together: one wait for all. It is open addressing, at most half full, in steps of 1, 2,
-3 slots and so on (which come by every slot); a slot holds the hash of an id and its row, and what
-has the same hash is compared byte by byte.
+3 slots and so on (which visit every slot); a slot holds the hash of an id and its row, and ids with
+the same hash are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["EncodedIds", "Located", "SeriesIndex"]
 
 _FREE = np.uint64(2**64 - 1)
 _ROW = np.uint64(2**32 - 1)
-"""The part of a slot that is a row; the other is a hash."""
+"""The part of a slot that holds the row; the rest is a hash."""
 _HASH_AT = np.uint64(32)
 _LEAST_BITS = 10
-_AT_A_TIME = 1 << 16  # of a grown index: what it takes on the way stays small beside it
+_AT_A_TIME = 1 << 16  # limits temporary memory while the index grows
 _REMEMBERED = 1 << 14
 """Ids in a dictionary beside the columns: all of them while they are few, else the last found."""
 _UINT64 = 2**64 - 1
@@ -222,7 +222,7 @@ class SeriesIndex:
         self._append(kept)
 
     def _append(self, fresh: TextColumn) -> None:
-        """Give ids that are not there the next rows."""
+        """Give missing ids the next rows."""
         known = len(self)
         self._utf8[-len(SPARE) :] = fresh.utf8.packed() + SPARE
         self._ends.extend(self._ends.values[-1] + np.cumsum(fresh.utf8.sizes))
@@ -241,7 +241,7 @@ class SeriesIndex:
         while len(entries):
             tried += 1
             free = self._slots[slot] == _FREE
-            self._slots[slot[free]] = entries[free]  # of two that want it one gets it
+            self._slots[slot[free]] = entries[free]  # if two want it, one gets it
             left = self._slots[slot] != entries
             entries, slot = entries[left], slot[left] + tried & last
 

@@ -1,10 +1,10 @@
-"""`Overdue`: which series a rule about silences raises when the clock of their partition moves on.
+"""`Overdue`: which series a stale rule raises when the clock of their partition advances.
 
 Knows clocks, rows and one rule; must not know how a usual gap is computed, or whose clock it is.
 
-Nearly no heartbeat raises anything. So each pass over the rows leaves behind up to which time
-nothing can become overdue: what is silent already is not before then, and what is heard later may
-be silent for ``least`` from then on. Until that time a heartbeat costs a look-up.
+Nearly no heartbeat raises anything. So each pass over the rows records a time before which nothing
+can become overdue: series that are silent already are due later, and series heard later may be
+silent for ``least``. Until that time a heartbeat costs one lookup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNKNOWN = -1
 
 
 class Overdue:
-    """Find what one rule raises, and reminds of, at heartbeats.
+    """Finds the alarms that one rule raises, and reminds of, at heartbeats.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Overdue:
         self._changes = state.changes
 
     def may_be(self, beat: Heartbeat, shards: tuple[int, ...]) -> bool:
-        """Return whether anything may come of a heartbeat for some shards."""
+        """Return whether a heartbeat may cause anything in some shards."""
         self._refresh()
         return beat.time > self._quiet_until.get((beat.partition, shards), NEVER)
 
@@ -74,7 +74,7 @@ class Overdue:
         among: NDArray[np.bool_],
         id_of: Callable[[int], str],
     ) -> Iterator[tuple[int, Event]]:
-        """Yield what comes of a heartbeat, by row; to be read to its end.
+        """Yield the events of a heartbeat, by row; read it to the end.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Overdue:
         evidence: Mapping[str, float],
         id_of: Callable[[int], str],
     ) -> tuple[Event | None, int]:
-        """Return what comes of a series at a time, and when something may come of it again."""
+        """Return the event of a series at a time, and when the next one is possible."""
         machine = self._machine
         if machine.lasts(row):
             ends = min(machine.since(row) + self._forget_after, _LATEST)
@@ -138,7 +138,7 @@ class Overdue:
         return event, min(machine.next_reminder(row), ends)
 
     def _refresh(self) -> None:
-        """Forget what follows from rows that were moved."""
+        """Forget results that depend on rows that were moved."""
         if self._changes != self._state.changes:
             self._changes = self._state.changes
             self._quiet_until, self._for = {}, np.zeros(0, np.int8)

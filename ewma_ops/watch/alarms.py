@@ -17,13 +17,13 @@ __all__ = ["Alarm", "Alarms", "Span", "parse_alarm"]
 _RECENT = 200
 _SPANS = 100
 _OTHER_CLOCK_S = 86_400.0
-"""An alarm that begins so long after the newest reading is by another clock."""
+"""An alarm that begins this long after the newest reading uses another clock."""
 _MOST_SERIES = 2_000
-"""Series of which the spans are kept, those of the newest transitions."""
+"""For how many series, those of the newest transitions, spans are kept."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """A transition as it stands on the topic, as far as it is shown; times in the job's ticks."""
+    """The shown fields of a transition on the topic; times in the job's ticks."""
 
     alarm_id: str
     transition: str
@@ -65,7 +65,7 @@ _decoder = msgspec.json.Decoder(Alarm)
 
 
 def parse_alarm(value: bytes | None) -> Alarm | None:
-    """Return the transition that a record holds, or None where it holds none.
+    """Return the transition in a record, or None if it has none.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def parse_alarm(value: bytes | None) -> Alarm | None:
 
 
 class Alarms:
-    """What is known of alarms.
+    """The state of alarms.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Alarms:
         self._spans: OrderedDict[str, list[Span]] = OrderedDict()
 
     def take(self, alarm: Alarm) -> None:
-        """Take a transition in; one that was read before changes nothing."""
+        """Add a transition; one that was read before changes nothing."""
         key = (alarm.series_id, alarm.rule)
         before = self.active.get(key)
         if alarm.transition == "cleared":
@@ -146,7 +146,7 @@ class Alarms:
         return [span for span in spans if span.begin <= newest + _OTHER_CLOCK_S]
 
     def shown(self, alarm: Alarm) -> dict[str, Any]:
-        """Return a transition as a page shows it, its times in seconds."""
+        """Return a transition for the page, its times in seconds."""
         found = msgspec.structs.asdict(alarm)
         for name in ("time", "since"):
             if found[name] is not None:
@@ -154,7 +154,7 @@ class Alarms:
         return found
 
     def rules(self, readings: int) -> list[dict[str, Any]]:
-        """Return how often each rule raised, and how often it is designed to by chance."""
+        """Return how often each rule raised, and how many false alarms its design expects."""
         names = sorted({*self.designed, *self.raised})
         return [
             {

@@ -1,7 +1,7 @@
-"""What is known of a job from its topics: series, dead letters, alarms, and how fast they come.
+"""The state of a job, from its topics: series, dead letters, alarms, and their rates.
 
-Knows records as columns; must not know how they are fetched, nor pages. One lock: a thread takes
-records in, others look.
+Knows records as columns; must not know how they are fetched, nor pages. One lock: one thread adds
+records, others read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Book", "Example", "Rates"]
 _MOST_DEEP = 64
 _RATE_S = 5.0
 _MANY, _RANK_S = 100_000, 5.0
-"""Up to so many series they are put in order whenever one comes, of more this often."""
+"""Up to this many series are sorted whenever one is added, more of them at this interval."""
 _LEVELS = {"info": 1, "warning": 2, "critical": 3}
 
 
@@ -43,7 +43,7 @@ class Example(NamedTuple):
 
 
 class Rates:
-    """How many events were written lately, by the second."""
+    """How many events were written lately, per second."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[int, int]] = deque(maxlen=64)
@@ -64,14 +64,14 @@ class Rates:
 
 
 class Book:
-    """Everything that is known; look at it, and change it, only while holding ``lock``.
+    """The state of a job; read and change it only while holding ``lock``.
 
     Parameters
     ----------
     measures
         What an event holds.
     alarms
-        What is known of alarms; None where the job raises none.
+        The state of alarms; None if the job raises none.
     """
 
     def __init__(self, measures: list[Measure], alarms: Alarms | None = None) -> None:
@@ -110,7 +110,7 @@ class Book:
         *,
         is_live: bool,
     ) -> None:
-        """Take events of one partition in, in their order; ``is_live`` if they count as a rate."""
+        """Add events of one partition, in order; ``is_live`` if they count for the rate."""
         if not len(times_s):
             return
         now_s = time.time()
@@ -189,7 +189,7 @@ class Book:
         self.changed.set()
 
     def take_alarms(self, alarms: Iterable[Alarm]) -> None:
-        """Take transitions of alarms in, in their order."""
+        """Add transitions of alarms, in order."""
         with self.lock:
             assert self.alarms is not None
             names = set()

@@ -1,6 +1,6 @@
-"""What is new of the charts that a page has: points at the end, and those that changed.
+"""Updates of the charts on a page: points at the end, and those that changed.
 
-Knows what a chart draws; must not know where it comes from, or how it is sent.
+Knows the points of a chart; must not know their source, or how they are sent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Points(NamedTuple):
 
 
 class Sent:
-    """The points of charts that one page has: what is told it is only what differs from them.
+    """The points of charts on one page, which is sent only differences.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What is known of every series now, in columns: values, averages, and the last few readings.
+"""The current state of every series, in columns: values, averages, and the last few readings.
 
 Knows rows; must not know ids, topics or pages. A million series take 160 MB: the columns are made
-for more rows than there are, of memory that the system gives only when it is written to.
+for more rows than there are, of memory that the system provides only when it is written to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SPARK = 24
 """Latest values of a series that are kept for its sparkline."""
 
 CHANGE_S = 60.0
-"""The change of an average is counted from some time within so many seconds."""
+"""The change of an average is measured from a time within this many seconds."""
 
 _ROOM = 1 << 20
 _DAY_S = 86_400.0
@@ -60,7 +60,7 @@ class Columns:
         self.measures = [MeasureColumns(measure, _ROOM) for measure in measures]
 
     def reserve(self, rows: int) -> None:
-        """Have room for so many rows."""
+        """Make room for ``rows`` rows."""
         self.rows = max(self.rows, rows)
         if rows <= self.room:
             return
@@ -169,11 +169,11 @@ class MeasureColumns:
         return z
 
     def newest_outlook(self, row: int) -> dict[str, float]:
-        """Return where a series is going, by the names of the statistics that events have."""
+        """Return the outlook of a series, by the names of the statistics in events."""
         return dict(zip(self._outlook_names, self.outlook[row].tolist(), strict=True))
 
     def outlook_of(self, name: str, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
-        """Return a statistic of where rows are going; None where events have none."""
+        """Return a statistic of the outlook of rows; None if events have none."""
         if name not in self._outlook_names:
             return None
         found: NDArray[np.float64] = self.outlook[rows, self._outlook_names.index(name)]
@@ -198,7 +198,7 @@ def _column(numbers: NDArray[np.float64], place: int | None) -> NDArray[np.float
 
 
 def _grow(owner: Columns | MeasureColumns, room: int) -> None:
-    """Have room for so many rows in each of its columns."""
+    """Make room for ``room`` rows in each of its columns."""
     columns = {name: old for name, old in vars(owner).items() if isinstance(old, np.ndarray)}
     for name, old in columns.items():
         grown = np.zeros((room, *old.shape[1:]), old.dtype)

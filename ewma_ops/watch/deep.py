@@ -23,7 +23,7 @@ WITH_FORECASTS = FORECAST.stop
 
 _MOST = 200_000
 _SPARE = _MOST // 4
-"""So many more are kept before the oldest are dropped: not at each reading."""
+"""How many extra readings are kept before the oldest are dropped, to do that seldom."""
 _LEAST_ROOM = 64
 _PRECISION = 9
 _MOST_LATE = 100
@@ -123,7 +123,7 @@ def _out_of_order(arrived: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDAr
 
 
 def _in_time(arrived: NDArray[np.float64]) -> Whole:
-    """Return readings by time, those that correct one in its place."""
+    """Return readings by time; corrections replace the corrected."""
     marked, late = _out_of_order(arrived)
     order = np.argsort(arrived[:, TIME], kind="stable")
     numbers, marked, late = arrived[order], marked[order], late[order]

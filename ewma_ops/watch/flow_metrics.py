@@ -1,6 +1,6 @@
-"""What the flow itself says, where ``[metrics]`` has it answer: lag, snapshots, restarts.
+"""The flow's own metrics, if ``[metrics]`` is set: lag, snapshots, restarts.
 
-Knows the names of metrics; must not know who looks.
+Knows the names of metrics; must not know the page.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FlowMetrics:
     bind
         Where it answers, as ``[metrics]`` says.
     status
-        Where is noted what it says: None while it does not answer.
+        Where the metrics are stored: None while the flow does not answer.
     """
 
     def __init__(self, bind: Bind, status: Status) -> None:

@@ -1,4 +1,4 @@
-"""A job's topics read on as they grow, from some time ago on, into a book.
+"""Follows a job's topics, from some time ago on, into a book.
 
 Knows topics and what their records are; must not know what is done with a book.
 """
@@ -34,13 +34,13 @@ _log = logging.getLogger(__name__)
 
 _LOOK_UP_MS = 10_000
 _GATHER_S = 0.04
-"""What comes within is taken in together: of 10,000 events a second, a third less CPU."""
+"""Events within this time are added together: at 10,000 events a second, a third less CPU."""
 _AGAIN_S = 1.0
 _LOOK_AGAIN_S = 10.0
 _CLOSE_S = 2.0
 _ENDS_S = 1.0
 _MOST_RECORDS = 2_000_000
-"""Records from before the start that are read, at most; of more the newest."""
+"""Most records from before the start that are read; if there are more, the newest."""
 
 
 class Follower:
@@ -53,11 +53,11 @@ class Follower:
     book
         Where it goes.
     status
-        Where is noted how it goes.
+        Where the progress is stored.
     history_s
         How many seconds before now it begins, by the records' timestamps.
     logs
-        Whether what goes wrong is logged too: not where somebody else says it.
+        Whether to log errors too, unless they are reported elsewhere.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Follower:
         """Partitions of the output topic; events are noted with their place here."""
 
     def run(self) -> None:
-        """Follow; whatever goes wrong is noted, and tried again."""
+        """Follow; errors are recorded, and retried."""
         stopping = self._status.stopping
         while not stopping.is_set():
             try:
@@ -130,7 +130,7 @@ class Follower:
         ]
 
     def _begin(self, tail: Tail, tps: list[TopicPartition]) -> None:
-        """Go to where it was left, or to some time ago."""
+        """Seek to the last position, or to some time ago."""
         self.parts += [tp for tp in tps if tp.topic == self._output and tp not in self.parts]
         for tp, first in tail.since(self._history_s, _MOST_RECORDS // len(tps)).items():
             at = self.positions.get(tp)
@@ -140,7 +140,7 @@ class Follower:
         self._status.total = sum(tail.ends[tp] - self.positions[tp] for tp in tps)
 
     def _step(self, tail: Tail) -> None:
-        """Take in what comes within a moment."""
+        """Add what comes within a moment."""
         try:
             for tp, run in tail.runs():
                 if tp.topic == self._output:

@@ -1,4 +1,4 @@
-"""Who may see the page: the host it is called by, where requests come from, and the token.
+"""Access to the page: the host name, the origin of requests, and the token.
 
 Knows HTTP headers; must not know what is served.
 """
@@ -69,7 +69,7 @@ class Guard:
     hosts
         Further names by which it may be called.
     token
-        What must be known; None for nothing.
+        The required token; None for none.
     """
 
     def __init__(self, app: _App, bind: Bind, hosts: Iterable[str], token: str | None) -> None:
@@ -101,7 +101,7 @@ class Guard:
         headers = Headers(scope=scope)
         name = _name_of(headers.get("host", ""))
         if name not in self._hosts:
-            return 400, "called by a name that is not allowed: add it to watch.hosts"
+            return 400, "called by a host name that is not allowed: add it to watch.hosts"
         if scope["method"] not in ("GET", "HEAD"):
             origin = headers.get("origin")
             if origin is not None and origin.partition("://")[2] != headers.get("host"):

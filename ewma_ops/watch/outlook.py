@@ -21,7 +21,7 @@ __all__ = ["FORECASTS", "NAMES", "Lead", "Outlook", "ahead", "axis", "past_forec
 
 FORECASTS = ("forecast", "forecast_lower", "forecast_upper")
 NAMES = (*FORECASTS, "level", "trend", "mase")
-"""Statistics of an event that tell where its series is going."""
+"""Statistics of an event about the outlook of its series."""
 
 _SHARES = tuple(k / 8 for k in range(9))
 _POINTS = 32
@@ -29,7 +29,7 @@ _POINTS = 32
 _GAPS = 100
 _UNITS = (("day", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 _WITHIN = 6.0
-"""The unit of a trend is at most so many horizons long, or half-lives where there is none."""
+"""The unit of a trend is at most this many horizons long, or half-lives without a horizon."""
 _ROOM_AHEAD, _ROOM_PAST = 1.0, 0.25
 _OFF = 0.5
 """A past forecast stands for a reading up to so much of the horizon from the time it is for."""

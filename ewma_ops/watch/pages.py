@@ -1,7 +1,7 @@
-"""What is served: the page and its files, a stream of what one looks at, and CSV.
+"""The served resources: the page and its files, a stream of its view, and CSV.
 
-Knows HTTP and server-sent events; must not know Kafka. What a stream sends is composed when it is
-sent, of what is newest then: who reads slowly gets less, and holds nobody up.
+Knows HTTP and server-sent events; must not know Kafka. A stream composes each message when it is
+sent, from the newest state: a slow client gets fewer, and delays no others.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FORMULA = re.compile(r"^[=+\-@\t\r]")
 
 
 class _Tab:
-    """One open page: what it looks at, and what it has."""
+    """One open page: its view, and the points that it has."""
 
     def __init__(self, looker: Looker) -> None:
         self.looker, self.sent = looker, Sent()

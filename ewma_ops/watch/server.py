@@ -58,7 +58,7 @@ def watching(settings: Settings, history_s: float, *, logs: bool = True) -> Iter
     history_s
         How far back it begins, in seconds.
     logs
-        Whether what goes wrong is logged too: not where it is said, or shown, otherwise.
+        Whether to log errors too, unless they are shown elsewhere.
     """
     book, status = Book(measures_of(settings), _alarms(settings)), Status()
     follower = Follower(settings, book, status, history_s, logs=logs)
@@ -173,7 +173,7 @@ _BOUNDS = ("z", "lower", "upper")
 
 
 def measures_of(settings: Settings) -> list[Measure]:
-    """Return what an event of a job holds."""
+    """Return the measures in an event of a job."""
     scores = settings.event_statistics[len(settings.smoothing_set.names) :]
     rules = () if settings.alarms is None else settings.alarms.rules.rules
     # The bounds of a spread rule are about a standard deviation, not about readings.
@@ -190,7 +190,7 @@ def _alarms(settings: Settings) -> Alarms | None:
 
 
 def about(settings: Settings, config: Path, history_s: float) -> dict[str, Any]:
-    """Return what a page says of a job that does not change; nothing of how it connects."""
+    """Return the constant part of a job's page, without connection options."""
     of = settings.smoothing_set
     return {
         "config": config.name,

@@ -1,4 +1,4 @@
-"""How the job is: live, catching up, quiet or silent, as far as its topics tell.
+"""The state of the job: live, catching up, quiet or silent, judged by its topics.
 
 Knows times and offsets; must not know Kafka, or pages.
 """

@@ -29,7 +29,7 @@ PROTOBUF = b"\x0a\x07kitchen\x11\x00\x00\x00\x00\x00\x805@"
         ([b'{"a": "' + b"x" * 10_000 + b'"}'], "json", "JSON", {}),
         (framed(7, KITCHEN), "avro", "Schema Registry Avro, schema 7", {}),
         (framed(12, b"\x00" + PROTOBUF), "protobuf", "Schema Registry Protobuf, schema 12", {}),
-        (framed(3, b'{"a": 1}'), "json", "JSON behind the id of schema 3", {}),
+        (framed(3, b'{"a": 1}'), "json", "JSON after the id of schema 3", {}),
         ([b"\xc3\x01" + bytes(8) + KITCHEN], "avro", "single-object", {}),
         ([b"Obj\x01" + bytes(50)], None, "whole Avro files", {}),
         ([PROTOBUF], "protobuf", "Protobuf without a Schema Registry", {}),

@@ -914,7 +914,7 @@ def test_seasons(path: Path) -> None:
         ("season_phases = 24", "smooth.season_phases is 24, but there is no season: add season"),
         (
             'statistics = ["mean", "level"]\nseason = "day"',
-            "smooth.season is 'day': as the decay is per reading it must be a number of readings",
+            "smooth.season is 'day': because the decay is per reading it must be a number",
         ),
         ('statistics = ["mean", "season"]', 'smooth.statistic "season" needs a season: give one'),
         ("[smooth.a]\nerror_span = 9", "smooth.a.error_span is not used; add"),

@@ -343,13 +343,19 @@ TIMED = Decay(halflife="1h")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"season": "day"}, "season is 'day': as the decay is per reading it must be a number of"),
+        (
+            {"season": "day"},
+            "season is 'day': because the decay is per reading it must be a number of",
+        ),
         ({"season": 1}, "season is 1: it must be an integer >= 2"),
         ({"season": 20_000}, "season is 20000: it must be an integer <= 10080"),
         ({"season": 12, "season_phases": 4}, "season_phases is 4, but each of the 12 readings"),
         ({"season": 12, "utc_offset": "+01:00"}, "utc_offset is '+01:00', but each of the 12"),
         ({"season": 12, "horizon": 2.5}, "horizon is 2.5: with a season it must be a whole"),
-        ({"decay": TIMED, "season": 12}, 'season is 12: as the decay is by time it must be "hour"'),
+        (
+            {"decay": TIMED, "season": 12},
+            'season is 12: because the decay is by time, it must be "hour"',
+        ),
         ({"decay": TIMED, "season": "year"}, "season: 'year' is not a duration"),
         ({"decay": TIMED, "season": "7ms"}, "has 24 phases, which are not whole numbers of"),
         ({"decay": TIMED, "season": "day", "season_phases": 1}, "season_phases is 1: it must be"),

@@ -50,8 +50,8 @@ CONSUMER = {
 }
 READER = {
     "fetch_max_wait_ms": 20,  # at the end of a topic nothing is to come
-    # A session is not told the watermark of a partition where that is as it was, which a consumer
-    # forgets when it is assigned the partition again.
+    # A session does not repeat an unchanged watermark, which a consumer forgets when it is assigned
+    # the partition again.
     "enable_incremental_fetch_sessions": False,
     "max_poll_records": 20_000,
     "fetch_max_bytes": 16 << 20,

@@ -1,7 +1,7 @@
 """One sentence about a transition of an alarm, for people.
 
 Knows kinds of rules, transitions and their evidence as numbers; must not know columns, JSON or
-topics. A sentence has no units: what a value is in, only its reader knows.
+topics. A sentence has no units: only its reader knows them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PLAIN = (-4, 12)
 
 
 class AlarmFacts(NamedTuple):
-    """A transition as its sentence needs it; a number that is absent is NaN.
+    """The parts of a transition for its sentence; a missing number is NaN.
 
     ``high`` is 1 for too high, -1 for too low, 0 for neither; durations are in milliseconds.
     """
@@ -68,7 +68,7 @@ def summary(facts: AlarmFacts) -> str:
 
 
 def shown_id(series_id: str) -> str:
-    r"""Return an id on one line and of bounded length, what a terminal might obey as escapes.
+    r"""Return an id on one line, of bounded length, with control characters escaped.
 
     Examples
     --------
@@ -84,8 +84,8 @@ def shown_id(series_id: str) -> str:
 def shown_number(x: float, apart: float = math.nan) -> str:
     """Return a number to four digits, the same text on every machine.
 
-    With more digits if numbers that are ``apart`` by so much would else look alike: such a
-    difference is shown to two.
+    With more digits if numbers that differ by ``apart`` would otherwise look equal: the difference
+    is then shown to two digits.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def _power(x: float, digits: int) -> int:
 
 
 def _as_written(x: float) -> str:
-    """Return a number of the file with the digits that it was written with, four at least."""
+    """Return a number of the file with its digits as written, at least four."""
     for digits in range(_SIGNIFICANT, _MOST_SIGNIFICANT):
         if float(f"{x:.{digits}g}") == x:
             return shown_number(x, apart=x / 10.0 ** (digits - 2))
@@ -162,7 +162,7 @@ def _flat(facts: AlarmFacts) -> _Found:
 
 def _stale(facts: AlarmFacts) -> _Found:
     numbers = _said_duration(": nothing for ", facts.duration_ms)
-    if facts.expected > 0.0:  # else its readings came together
+    if facts.expected > 0.0:  # otherwise its readings came at once
         numbers += _said_duration(", usually a reading every ", facts.expected)
     return _Found("silent", numbers)
 
@@ -206,7 +206,7 @@ def _average(facts: AlarmFacts) -> str:
         return _said(": standard deviation ", facts.ewma, _width(facts)) + _expected(facts)
     if facts.kind == "bounds":
         return _said(": ", facts.value, facts.value - _bound(facts))
-    if facts.kind == "change":  # what it expects is the value before
+    if facts.kind == "change":  # it expects the previous value
         return _said(": ", facts.value)
     return _said(": ", facts.value, _width(facts)) + _expected(facts)
 
@@ -234,12 +234,12 @@ def _bound(facts: AlarmFacts) -> float:
 
 
 def _width(facts: AlarmFacts) -> float:
-    """Return how wide the range is that is expected."""
+    """Return the width of the expected range."""
     return facts.upper - facts.lower
 
 
 def _said(ahead: str, number: float, apart: float = math.nan) -> str:
-    """Return a number behind some words; nothing where there is none."""
+    """Return a number after some words; empty without a number."""
     return f"{ahead}{shown_number(number, apart)}" if _known(number) else ""
 
 

@@ -21,16 +21,16 @@ from ewma_ops.serde.json.alarm_summary import AlarmFacts, summary
 __all__ = ["AlarmEncoder", "RuleText", "identified"]
 
 _LARGEST_REST = 4_096
-"""Bytes of a record without ids and texts of the file: 20 numbers, their names, the sentence, of
-which an id is at most 100 characters, and the name of the input topic."""
+"""Bytes of a record without ids and texts of the file: 20 numbers, their names, the sentence, with
+at most 100 characters of an id, and the name of the input topic."""
 
 _WHOLE = {"readings", "duration_ms"}
 _DURATIONS = {"stale": ("duration_ms", "expected", "limit")}
-"""What is in ticks of the evidence of a kind; of the others it is ``duration_ms`` alone."""
+"""Evidence in ticks, by kind; for the other kinds only ``duration_ms``."""
 _NO_TIME = int(np.iinfo(np.int64).min)
 _CLEARED = TRANSITIONS.index("cleared")
 _HEARTBEAT = (1 << 64) - 1
-"""Stands in the place of the ordinal of a reading where it was a heartbeat that triggered."""
+"""Replaces the ordinal of a reading if a heartbeat was the trigger."""
 _DIRECTIONS = {1: "high", -1: "low"}
 
 Place = Callable[[int], tuple[str, int]]
@@ -38,7 +38,7 @@ Place = Callable[[int], tuple[str, int]]
 
 
 class RuleText(NamedTuple):
-    """What a record says of its rule: name, kind, designed rate and runbook, ``""`` for none."""
+    """A rule in a record: name, kind, designed rate and runbook, ``""`` for none."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class AlarmEncoder:
     rules
         The rules in their order: a transition names one by its number.
     job
-        32-bit hash of what the alarms depend on; it ends their ids.
+        32-bit hash of the alarms' identity, which ends their ids.
     place
         Says topic and partition of an input partition's number.
     ticks_per_ms
@@ -77,7 +77,7 @@ class AlarmEncoder:
         self._encode = msgspec.json.Encoder().encode
 
     def largest(self, max_id_bytes: int) -> int:
-        """Return how many bytes key and value of a record may have, at the most."""
+        """Return the most bytes that key and value of a record may have."""
         rules = max(len(self._encode(list(rule))) for rule in self._rules)
         names = max(6 * len(rule.name.encode()) for rule in self._rules)
         escaped = max_id_bytes * len(rb"\u0000")
@@ -104,7 +104,7 @@ class AlarmEncoder:
             found.by.tolist(),
             found.severities.tolist(),
             found.highs.tolist(),
-            strict=False,  # of readings without times there is no end of Nones
+            strict=False,  # readings without times have None
         )
         records = []
         for i, (series_id, time, since, rule, *codes, high) in enumerate(columns):
@@ -147,7 +147,7 @@ def _record(
     numbers: Mapping[str, float],
     where: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return a record in the order of its keys; ``None`` for what it does not have."""
+    """Return a record in the order of its keys; ``None`` for missing fields."""
     return {
         "alarm_id": alarm_id,
         "transition": facts.transition,
@@ -189,7 +189,7 @@ def _plain(name: str, number: float) -> float | int | None:
 
 
 def identified(transitions: Transitions, rules: Sequence[RuleText], job: int) -> Origins | None:
-    """Return what tells the records of transitions apart, as a position in the input each.
+    """Return the identities of the records of transitions, as positions in the input.
 
     Partition and offset are those of the reading that triggered it. A reading may trigger several
     rules, and a message hold several readings: so the ordinal is a hash, of 64 bits, of the rule,

@@ -1,6 +1,6 @@
 """Events as JSON, by a compiled loop.
 
-Knows how columns are handed to the loop; must not know what an event means.
+Knows how columns are passed to the loop; must not know the meaning of an event.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLAIN, _BYTES, _WHOLE, _FLOAT, _WHOLE_FLOAT = range(5)
 
 
 class Values(NamedTuple):
-    """What stands behind a text in each of n events.
+    """The value after a text in each of n events.
 
     A column of byte strings, written as they are; if ``plain``, only if all of them stand in JSON
     as they are. Or int64[n]; or float64[n], as whole numbers if ``whole``, NaN as null.

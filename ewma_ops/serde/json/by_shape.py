@@ -1,7 +1,7 @@
 """Payloads of one shape to columns.
 
-Knows which values of a shape are asked for, and keeps the shape that most payloads have; must not
-know what to do with the others.
+Knows which values of a shape are needed, and keeps the shape of most payloads; must not know how
+the others are read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = ["ColumnReader"]
 
 _DEFAULTS = DecoderOptions()
 _FEW_COMPILED = 112
-"""Fewer payloads than this are read more quickly one by one, where there are compiled loops."""
+"""Fewer payloads than this are read faster one by one, if there are compiled loops."""
 _SAMPLES = 3
 
 
 class ColumnReader:
-    """Read payloads of the shape that was seen last, a column at a time."""
+    """Reads payloads of the shape seen last, by columns."""
 
     def __init__(self, paths: Paths, options: DecoderOptions = _DEFAULTS) -> None:
         self._spans = SpanReader(paths, options)
@@ -39,9 +39,9 @@ class ColumnReader:
         self._patience = Patience()
 
     def read(self, payloads: Sequence[bytes | None]) -> tuple[NDArray[np.bool_], Fields] | None:
-        """Return which payloads have the shape, and what is in those.
+        """Return which payloads have the shape, and their fields.
 
-        ``None`` if they are few, or hardly any has it; then they are left alone for some runs.
+        ``None`` if they are few, or hardly any has it; then the shape is not tried for some runs.
         """
         fewest = None if library.kernels is None else _FEW_COMPILED
         if not are_many(payloads, fewest) or len(self._spans.ids) > 1:
@@ -74,7 +74,7 @@ class ColumnReader:
         return usual, fields
 
     def _constants(self, shape: Shape) -> dict[str, bytes]:
-        """Return the JSON of what is passed through and the same in all payloads of the shape."""
+        """Return the JSON of included fields that are constant in the shape."""
         held = shape.texts | shape.numbers
         constants = {
             path: shape.constants.get(path, b"null")

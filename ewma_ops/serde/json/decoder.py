@@ -1,7 +1,7 @@
 """JSON payloads to readings: many of one shape by columns, others by structs or by documents.
 
-Knows which way is quickest; must not know topics, sockets or statistics. Every way comes to the
-same, to the last bit and word.
+Knows which path is fastest; must not know topics, sockets or statistics. All paths give the same
+result, to the last bit and word.
 
     payloads --(of the usual shape)--> ColumnReader --> Fields --> checks --> Readings
         `-----------(others)---------> RowReader ----'
@@ -32,8 +32,8 @@ class JsonDecoder(Decoder):
     Parameters
     ----------
     options
-        Where in a message a reading stands, and which readings are taken. Of a key that stands
-        twice in an object the last counts. A schema's id before the JSON, as the serializers of a
+        Where in a message a reading is, and which readings are accepted. If a key occurs twice in
+        an object, the last one counts. A schema's id before the JSON, as the serializers of a
         Schema Registry write it, is left out.
 
     Raises

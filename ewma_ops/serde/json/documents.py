@@ -1,6 +1,6 @@
-"""JSON payloads to documents, and what is wrong with those that are none.
+"""JSON payloads to documents, and the errors of invalid ones.
 
-Knows JSON, and what makes a payload unusable; must not know paths inside of a field, nor bounds.
+Knows JSON, and what makes a payload unusable; must not know paths inside a field, nor bounds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ewma_ops.serde.paths import Paths
 __all__ = ["JsonFormat", "without_schema_ids"]
 
 _SCHEMA_ID = 5
-"""Bytes before the JSON where a Schema Registry is used: a zero, and the id of the schema."""
+"""Bytes before the JSON of a Schema Registry: a zero, and the id of the schema."""
 _SAMPLES = 3
 
 
@@ -33,7 +33,7 @@ def without_schema_ids(payloads: Sequence[bytes | None]) -> Sequence[bytes | Non
     [None, b'{}', b'[]']
     """
     first = next((payload for payload in payloads[:_SAMPLES] if payload), b"")
-    if first[:1] != b"\0":  # a single one among others is read by its document
+    if first[:1] != b"\0":  # a single one among others is read as a document
         return payloads
     if isinstance(payloads, BytesColumn):
         there = payloads.stops - payloads.starts >= _SCHEMA_ID
@@ -54,8 +54,8 @@ class JsonFormat(Format):
     Parameters
     ----------
     paths
-        What will be looked for. Where all of it is in fields of one object, the others are skipped
-        unread; otherwise a payload may be any JSON.
+        The needed paths. If all are fields of one object, other fields are skipped; otherwise a
+        payload may be any JSON.
     infinite
         Whether the words ``Infinity``, ``-Infinity`` and ``NaN`` are read, and numbers that are
         too large for a float64.
@@ -80,7 +80,7 @@ class JsonFormat(Format):
         left = map(self._decode, pieces)  # type: ignore[arg-type]  # None raises, as it should
         while True:
             try:
-                found.extend(left)  # keeps what it got before an error, and goes on after it
+                found.extend(left)  # keeps results from before an error, and continues after it
                 return found
             except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
                 at = len(found)
@@ -98,7 +98,7 @@ class JsonFormat(Format):
         payload
             The bytes.
         error
-            How a stricter reader failed on it, if that says that this one will too.
+            The error of a stricter reader, if it shows that this one will fail too.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class JsonFormat(Format):
             if self._infinite:
                 with suppress(msgspec.MsgspecError, ValueError, RecursionError):
                     found = loads(payload.decode())
-                    msgspec.json.encode(found)  # refuses lone surrogates, as it does in reading
+                    msgspec.json.encode(found)  # refuses lone surrogates, as when reading
                     return msgspec.convert(found, self._kind)
             raise _refused(payload, error) from None
         except RecursionError:
@@ -128,9 +128,9 @@ class JsonFormat(Format):
             raise Refused("not-utf8", not_utf8(error)) from None
 
     def settles(self, error: Exception, *, nested: bool) -> bool:
-        """Return whether a struct's error says all: it is not JSON, or no object at all.
+        """Return whether a struct's error is final: not JSON, or not an object.
 
-        Of nested objects this reads what structs skip.
+        In nested objects this reads fields that structs skip.
         """
         if self._infinite or nested or not isinstance(error, msgspec.DecodeError):
             return False

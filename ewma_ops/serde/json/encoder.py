@@ -24,11 +24,11 @@ from ewma_ops.serde.spans import is_plain
 __all__ = ["JsonEncoder"]
 
 _FEW = 1_200
-"""Fewer events than this are encoded more quickly one by one (measured)."""
+"""Fewer events than this are encoded faster one by one (measured)."""
 
 
 _FEW_COMPILED = 80
-"""The same, where there is a compiled loop."""
+"""The same, if there is a compiled loop."""
 
 _LONGEST_NUMBER = len("-2.2250738585072014e-308")
 
@@ -37,7 +37,7 @@ class JsonEncoder:
     """Encode smoothed readings as JSON objects, one event each.
 
     ``{"series_id": ..., "time": ..., "value": ..., "ewma": ...}`` and one key per further
-    statistic; ``time`` since the epoch in the unit of the readings, left out where there is none;
+    statistic; ``time`` since the epoch in the unit of the readings, left out if there is none;
     numbers in the shortest form that reads back the same; ``null`` where there is no value.
 
     Parameters
@@ -45,10 +45,9 @@ class JsonEncoder:
     statistics
         Names of the statistics to write; a mean is written as ``"ewma"``, and first.
     fields
-        Names of the fields where there are several: each is written by its name, not ``value``.
+        Names of the fields if there are several: each is written under its name, not ``value``.
     include, max_include_bytes
-        Names of what readings have beside that is written too, as their ``included`` says, and how
-        many bytes of it there may be.
+        Names of the included fields of readings, and how many bytes they may have.
 
     Raises
     ------
@@ -82,7 +81,7 @@ class JsonEncoder:
         self._keys = [msgspec.json.encode(key) + b":" for key in keys]
 
     def largest(self, max_id_bytes: int) -> int:
-        """Return how many bytes key and value of an event may have, at the most.
+        """Return the most bytes that key and value of an event may have.
 
         Examples
         --------
@@ -121,7 +120,7 @@ class JsonEncoder:
         return [b"%b,%b}" % (line[:-1], members or b"") for line, members in pairs]
 
     def encode_in(self, order: NDArray[np.intp] | None, smoothed: Smoothed) -> Keyed:
-        """Encode the readings in an order, or as they are; return the keys too."""
+        """Encode the readings in a given order, or unchanged; return the keys too."""
         if library.kernels is not None and len(smoothed) >= _FEW_COMPILED:
             found = self._by_loop(library.kernels, order, smoothed)
             if found is not None:
@@ -131,7 +130,7 @@ class JsonEncoder:
     def _by_loop(
         self, kernels: library.Kernels, order: NDArray[np.intp] | None, smoothed: Smoothed
     ) -> Keyed | None:
-        """Encode by a compiled loop; ``None`` if an id does not stand in JSON as it is."""
+        """Encode by a compiled loop; ``None`` if an id needs escapes in JSON."""
         readings = smoothed.readings
         ids = TextColumn.of(readings.series_ids).utf8
         first, time, *others = self._keys
@@ -180,7 +179,7 @@ class JsonEncoder:
     def _by_rows(self, ids: Sequence[str], columns: list[list[Any]], *, timed: bool) -> list[bytes]:
         event = self._timed_event if timed else self._event
         lines = self._encode_lines(list(map(event, ids, *columns))).split(b"\n")
-        lines.pop()  # after the last line break stands nothing
+        lines.pop()  # nothing follows the last line break
         return lines
 
 

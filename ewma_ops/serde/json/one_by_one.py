@@ -2,9 +2,8 @@
 
 Knows JSON; must not know bounds, topics or sockets.
 
-Usual payloads are decoded straight into structs. Any other goes, by itself, through its document,
-which has the last word: it takes what the structs are too strict for and names what is wrong with
-the rest.
+Usual payloads are decoded straight into structs. Any other is read separately as a document, which
+decides: it accepts what the structs are too strict for, and explains what is wrong with the rest.
 """
 
 from __future__ import annotations
@@ -72,9 +71,9 @@ class RowReader:
         record: RecordFields,
         rejected: Reasons,
     ) -> Fields:
-        """Return what is in payloads, of which the i-th is that at ``places[i]`` of a run.
+        """Return the fields of payloads, of which the i-th is at ``places[i]`` of a run.
 
-        Of what cannot be read cause and detail are noted, by place; in its row stands something.
+        Cause and detail of unreadable ones are recorded by place; their rows are arbitrary.
         """
         pieces = list(payloads)
         rows: list[Any] = []
@@ -83,7 +82,7 @@ class RowReader:
         left = map(self._decode, pieces)  # type: ignore[arg-type]  # None raises, as it should
         while True:
             try:
-                rows.extend(left)  # keeps what it got before an error, and goes on after it
+                rows.extend(left)  # keeps results from before an error, and continues after it
                 break
             except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
                 at = len(rows) + len(slow)
@@ -158,7 +157,7 @@ def _row_type(leaves: Mapping[str, tuple[Any, ...]]) -> tuple[type[Struct], dict
 
 def _as_text(parts: list[Any]) -> list[str]:
     try:
-        "".join(parts)  # the quickest way to ask whether all are text
+        "".join(parts)  # the fastest test whether all are text
         return parts
     except TypeError:
         return list(map(str, parts))

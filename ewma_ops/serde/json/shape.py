@@ -1,11 +1,11 @@
 """JSON payloads that all have one shape, as columns.
 
-Knows what JSON text looks like; must not know readings, or what is wrong with a payload.
+Knows JSON as text; must not know readings, or errors of payloads.
 
-The messages of one producer differ in their values alone: the same keys stand in the same order,
-with the same blanks between them. What stands between the values is learned from one payload, and
-looked for in all others at once; the values are what is left, found and read eight bytes at a time.
-A payload that differs at all does not match, and the reason is not reported.
+The messages of one producer differ only in their values: they have the same keys in the same order,
+with the same blanks between them. The text between the values is learned from one payload, and
+searched for in all others at once; the values are what is left, found and read eight bytes at a
+time. A payload that differs at all does not match, and the reason is not reported.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _LONGEST_PAYLOAD = 4_096
 
 
 class Hole(NamedTuple):
-    """Where a value stands in a payload, without its quotes, and the path of its field.
+    """The position of a value in a payload, without its quotes, and the path of its field.
 
-    The path is ``None`` in an array, and where no path leads to it.
+    The path is ``None`` in an array, and if no path leads to it.
     """
 
     path: str | None
@@ -45,9 +45,9 @@ class Hole(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Which of n payloads have the shape (bool[n]), and by path where their values stand.
+    """Which of n payloads have the shape (bool[n]), and the positions of their values by path.
 
-    The spans are of no meaning where there is no match; of a number it is only known where it ends.
+    The spans are meaningless without a match; for a number only its end is known.
     """
 
     matches: Mask
@@ -56,7 +56,7 @@ class Matched(NamedTuple):
 
 
 class Shape:
-    """What stands between the values of payloads.
+    """The text between the values of payloads.
 
     Parameters
     ----------
@@ -137,9 +137,9 @@ class Shape:
 
 
 def learn(payload: bytes) -> Shape | None:
-    """Return the shape of a payload, which is a JSON object, unless it is an unusual one.
+    """Return the shape of a payload, a JSON object, unless it is unusual.
 
-    That has a key twice, or one with an escape in it, or is long, or has very many values.
+    Unusual: a repeated key, a key with an escape, a long payload, or very many values.
     """
     if len(payload) > _LONGEST_PAYLOAD:
         return None
