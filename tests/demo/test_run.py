@@ -135,7 +135,7 @@ def test_flow_that_ends_by_itself_is_told_with_its_words(
     monkeypatch.setattr(
         flow_process, "_CONFIG", flow_process._CONFIG.replace("beta = {beta}", "beta = 2")
     )
-    with pytest.raises(EwmaError, match=r"(?s)ended by itself with code 2.*flow\.log.*beta"):
+    with pytest.raises(EwmaError, match=r"(?s)ended unexpectedly with code 2.*flow\.log.*beta"):
         run_demo(forever=False, directory=tmp_path)
 
 

@@ -470,7 +470,7 @@ def test_a_number_too_large_is_infinite(number: Any, batch_size: int) -> None:
         (1.0, "1.0 is not a (series id, value) pair"),
         (None, "None is not a (series id, value) pair"),
         ("ab", "'ab' is not a (series id, value) pair"),
-        ({"id": "a", "value": 1.0}, "is not a (series id, value) pair, as smooth takes them: key"),
+        ({"id": "a", "value": 1.0}, "is not a (series id, value) pair, as smooth expects: key"),
         (("a", 5, 1.0), "('a', 5, 1.0) is not a (series id, value) pair"),
         (SmoothedReading(1.0, 1.0), "is not a (series id, value) pair"),
         ((5, 1.0), "series id 5 (value 1.0) is not a str: convert it"),
@@ -524,7 +524,7 @@ def test_what_is_no_value_is_named_with_what_to_do(
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        ({"bdi": 1.0, "aks": 2.0}, "has none of the fields bid, ask: rename them, or name in"),
+        ({"bdi": 1.0, "aks": 2.0}, "has none of the fields bid, ask: rename them, or name"),
         ([1.0, 2.0, 3.0], "of series 'a' is not a list of 2 numbers, or a mapping of bid, ask"),
         ({"bid": 1.0, "ask": "x"}, "of series 'a' is not a number"),
         ((1.0, [1.0, 2.0]), "time 1.0 of series 'a' must be an int"),

@@ -199,4 +199,4 @@ def test_a_file_that_has_changed_is_not_read(path: Path) -> None:
     os.utime(path, (0, 0))
     assert len(read(path, digest=digest)) == 2
     pq.write_table(columns(value=[1.0, 2.5]), path)
-    assert "is not what it was when the job began" in refused(path, digest=digest)
+    assert "has changed since the job began" in refused(path, digest=digest)

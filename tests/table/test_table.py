@@ -356,7 +356,7 @@ def test_tables_that_cannot_be_merged() -> None:
     with pytest.raises(ConfigError, match="the same options"):
         SeriesTable(HALF).merge(SeriesTable(BY_TIME))
     first = Smoothing(Decay(beta=0.5), "first")
-    with pytest.raises(ConfigError, match="a start of its own"):
+    with pytest.raises(ConfigError, match="a separate start"):
         SeriesTable(first).merge(SeriesTable(first))
 
 

@@ -98,7 +98,7 @@ def test_one_tick_is_neither_equal_nor_lost(tick: Tick) -> None:
     assert smoothed.rejected is not None
     [rejection] = smoothed.rejected.rejections
     assert rejection.cause == "equal-times"
-    assert f"at {start + 1} {tick.unit} already" in rejection.detail
+    assert f"already has a reading at {start + 1} {tick.unit}" in rejection.detail
     mean = smoothed.statistics["mean"]
     weights = np.array([0.125, 0.25, 1.0])
     expected = weights @ np.array([0.0, 3.0, 9.0]) / weights.sum()
