@@ -320,6 +320,7 @@ class Poller:
 
     def _poll(self, wait_s: float) -> None:
         began = time.monotonic()
+        self._topics.note_asked()
         try:
             polled = poll(self._consumer, int(wait_s * 1000))
         except kafka_errors.OffsetOutOfRangeError as error:
@@ -335,6 +336,8 @@ class Poller:
             self._who_polls.be_thread()
             self._closing.wait(_POLL_S)
             return
+        if polled:
+            self._topics.note_answered()
         if polled and self._topics.has_news:
             self._look()  # before records of another topic are taken for it
         reached = positions(self._consumer)
@@ -385,6 +388,7 @@ class Poller:
             if queue.end is not None and not self.has_gone(queue):
                 queue.note_lag(self._consumer.highwater(queue.tp) - queue.taken)
         self._look()
+        self._topics.warn_of_silence()
 
     def _look(self) -> None:
         if self._topics.look():

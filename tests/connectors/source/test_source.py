@@ -783,20 +783,26 @@ def test_lag_is_a_metric(broker: str, topic: MakeTopic, part: Any) -> None:
 
 @both_ways
 def test_a_broker_restart_is_ridden_out(
-    restartable_kafka: ApacheKafka, topic: MakeTopic, part: Any
+    restartable_kafka: ApacheKafka,
+    topic: MakeTopic,
+    part: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(topics_watch, "_SILENCE_S", 1.0)
     address = restartable_kafka.bootstrap_servers
     name = topic(address, 2)
     produce(address, name, numbers(100, 2))
-    reading = source(address, name)
+    reading = source(address, name, client={"metadata_max_age_ms": 500})
     parts = [part(reading, 0), part(reading, 1)]
     before = [values(take(one, 50), p) for p, one in enumerate(parts)]
     for one in parts:
         one.snapshot()
     restartable_kafka.stop()
-    ends = time.monotonic() + 3
-    while time.monotonic() < ends:  # the commit fails and is not fatal
+    ends, silent = time.monotonic() + 3, "no broker has answered for"
+    while time.monotonic() < ends or silent not in caplog.text:  # the commit fails, not the part
         assert all(one.next_batch() == [] for one in parts)
+        assert time.monotonic() < ends + PATIENCE_S
         time.sleep(0.01)
     restartable_kafka.start()
     produce(address, name, numbers(100, 2))
