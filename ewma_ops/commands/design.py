@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
 
     given = {name: getattr(options, name) for name in ("beta", "alpha", "span", "com")}
     decay = Decay(**{name: value for name, value in given.items() if value is not None})
-    every = readings_per_false_alarm(options.false_alarms, options.readings)
+    every = readings_per_false_alarm(options.false_alarms, options.readings, given_by="--readings")
     found = design(decay, every, exact=options.exact, kind=options.rule)
     print(as_json(found) if options.json else as_text(found))
     return 0

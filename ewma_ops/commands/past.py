@@ -275,7 +275,8 @@ class _Table:
         except FileNotFoundError:
             raise ConfigError(f"{path}: there is no such file; give the path of a file") from None
         except (OSError, pa.ArrowException) as error:
-            raise ConfigError(f"{path} cannot be read as {kind}: {error}") from None
+            other = "; the name of a CSV file ends in .csv" if kind == "Parquet" else ""
+            raise ConfigError(f"{path} cannot be read as {kind}: {error}{other}") from None
         self.names: list[str] = list(self._schema.names)
 
     def stream(self, *, constant: bool) -> Any:

@@ -18,7 +18,9 @@ _RATE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s+per\s+(\S.*?)\s*")
 _READINGS = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)?\s*readings?")
 
 
-def readings_per_false_alarm(false_alarms: str, readings: str | None = None) -> float:
+def readings_per_false_alarm(
+    false_alarms: str, readings: str | None = None, *, given_by: str = "readings ="
+) -> float:
     """Return the average number of readings from one false alarm to the next.
 
     Parameters
@@ -27,6 +29,8 @@ def readings_per_false_alarm(false_alarms: str, readings: str | None = None) -> 
         The wanted rate: ``"1 per 500 readings"``, or by time, such as ``"1 per week"``.
     readings
         How many readings come, such as ``"100 per s"``; needed for a rate by time only.
+    given_by
+        How the user gives them, for the error that they are missing.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def readings_per_false_alarm(false_alarms: str, readings: str | None = None) -> 
     if readings is None:
         raise ConfigError(
             f"{false_alarms!r} is a rate by time: add the rate of readings, such as "
-            'readings = "100 per s", or write it by readings, such as "1 per 500 readings"'
+            f'{given_by} "100 per s", or write it by readings, such as "1 per 500 readings"'
         )
     came, within = _split(readings, "100 per s")
     of_readings_ms = _duration_ms(within)

@@ -124,6 +124,7 @@ def test_what_cannot_be_read_is_a_sentence(
     path.with_suffix(".parquet").write_bytes(b"no parquet")
     wrong = sentence(capsys, "--file", str(path.with_suffix(".parquet")))
     assert "cannot be read as Parquet" in wrong
+    assert "the name of a CSV file ends in .csv" in wrong
     path.write_text("level\n1\n5\n2\n")
     assert "'value'; name that of the values with --value; it has level" in sentence(capsys, *own)
     path.write_text("value\n1\n5\n2\n")

@@ -76,7 +76,7 @@ def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--beta", "0.5", "--false-alarms", "1 per week"], "'1 per week' is a rate by time"),
+        (["--beta", "0.5", "--false-alarms", "1 per week"], 'such as --readings "100 per s"'),
         (["--beta", "1.5", "--false-alarms", "1 per 9 readings"], "0 <= beta < 1"),
         (["--beta", "0.9", "--false-alarms", "1 per reading"], "2 to 1e+09"),
     ],

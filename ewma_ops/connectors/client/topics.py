@@ -311,7 +311,7 @@ class TopicWatch:
 
 def _no_such_topic(client: Mapping[str, object], topic: str, topics: Sequence[str]) -> TopicError:
     servers = servers_of(client)
-    near = difflib.get_close_matches(topic, topics, 1)
+    near = difflib.get_close_matches(topic, topics, 1, 0.8)  # not the input's for "x-smoothed"
     return TopicError(
         f"topic {topic!r} does not exist at {servers}"
         + (f" (did you mean {near[0]!r}?)" if near else "")
