@@ -152,7 +152,7 @@ def test_a_machine_that_is_not_back_may_have_workers_until_its_lease_ends(cluste
         coordinator.over()
         with linked(cluster, 1, "another machine"):
             wait_until(
-                lambda: "a machine that is not here any more" in str(coordinator.waits_for())
+                lambda: "a machine that is gone" in str(coordinator.waits_for())
             )
             clock.at += LEASE_S + MARGIN_S - 0.1
             assert coordinator.waits_for()
@@ -168,7 +168,7 @@ def test_the_machines_of_a_run_before_this_launcher_have_a_lease_too(cluster: Cl
         Coordinator(two, hello(two, 0), ["machine-1", "machine-2"], Clock()) as coordinator,
         linked(two, 1),
     ):
-        wait_until(lambda: "a machine that is not here" in str(coordinator.waits_for()))
+        wait_until(lambda: "a machine that is gone" in str(coordinator.waits_for()))
 
 
 def test_a_place_whose_coordinator_falls_silent_ends_its_workers(cluster: Cluster) -> None:
