@@ -140,7 +140,12 @@ def test_the_readings_are_told_as_they_came_and_counted_by_cause() -> None:
         ((9, 11.0), {"highest": 10}, "out-of-range", "value 11.0 of series 's' is out of bounds"),
         ((9, -INF), {}, "non-finite", "value -inf of series 's' is out of bounds"),
         ((9, NAN), {"missing": "dead-letter"}, "missing", "series 's' has a reading without"),
-        ((5, 1.0), {"equal_times": "dead-letter"}, "equal-times", "series 's' already has a reading"),
+        (
+            (5, 1.0),
+            {"equal_times": "dead-letter"},
+            "equal-times",
+            "series 's' already has a reading",
+        ),
         (
             (2, 1.0),
             {"max_lateness": "2ms"},

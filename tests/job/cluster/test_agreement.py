@@ -151,9 +151,7 @@ def test_a_machine_that_is_not_back_may_have_workers_until_its_lease_ends(cluste
         wait_until(lambda: not coordinator.unfinished())
         coordinator.over()
         with linked(cluster, 1, "another machine"):
-            wait_until(
-                lambda: "a machine that is gone" in str(coordinator.waits_for())
-            )
+            wait_until(lambda: "a machine that is gone" in str(coordinator.waits_for()))
             clock.at += LEASE_S + MARGIN_S - 0.1
             assert coordinator.waits_for()
             clock.at += 0.2
