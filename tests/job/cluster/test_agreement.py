@@ -206,8 +206,8 @@ def test_the_end_of_a_job_is_heard_by_all(cluster: Cluster) -> None:
             {"job": {**JOB, "smoothing": "beta 0.8"}},
             "place 1 has another configuration: smoothing is 'beta 0.8' there, and 'beta 0.9' at",
         ),
-        ({"place": 3}, "place 3 is not for others to take"),
-        ({"place": 0}, "place 0 is not for others to take"),
+        ({"place": 3}, "place 3 is not open to others"),
+        ({"place": 0}, "place 0 is not open to others"),
     ],
 )
 def test_who_does_not_fit_is_told_why(
