@@ -149,9 +149,11 @@ KERNEL i64 ewma_number_series(IN(i64, rows), OUT(i64, slots), i64 bits, OUT(i64,
         return WRONG;
     u64 last = (u64)n_slots - 1;
     for (i64 i = 0; i < n; i++) {
-        u64 slot = (u64)rows[i] * 0x9E3779B97F4A7C15u >> (64 - bits);
-        while (slots[slot] >= 0 && slots[slot] < m && series[slots[slot]] != rows[i])
+        u64 first = (u64)rows[i] * 0x9E3779B97F4A7C15u >> (64 - bits), slot = first;
+        while (slots[slot] >= 0 && slots[slot] < m && series[slots[slot]] != rows[i]) {
             slot = (slot + 1) & last;
+            if (slot == first) return WRONG; /* none was free */
+        }
         if (slots[slot] < 0) {
             series[m] = rows[i];
             slots[slot] = m++;

@@ -143,6 +143,18 @@ def test_positions_out_of_bounds_are_refused(data: st.DataObject) -> None:
     assert not text.any()
 
 
+def test_a_table_of_series_without_a_free_slot_is_refused() -> None:
+    assert library.kernels is not None
+    rows, full, series, at = (
+        np.arange(3),
+        np.zeros(8, np.int64),
+        np.full(3, 7),
+        np.zeros(3, np.int64),
+    )
+    with pytest.raises(ValueError, match="number_series"):
+        library.kernels.number_series(rows, full, 3, series, at)
+
+
 def test_arrays_of_another_type_or_layout_are_refused() -> None:
     assert library.kernels is not None
     at, x = np.zeros(4, np.int64), np.zeros(4)
