@@ -127,9 +127,11 @@ def explain(client: Mapping[str, object], doing: str) -> EwmaError | None:
     servers = servers_of(client)
     for attempt in attempts:
         if attempt.bootstrap and "DNS Resolution failure" in str(attempt.error):
+            # The name may be a secret, of which the servers are shown as they were written.
+            host = attempt.host if attempt.host in servers else servers
             return BrokerError(
-                f"{doing}: no address is known here of the host {attempt.host!r} in "
-                "kafka.bootstrap_servers: correct the name, or have it resolved"
+                f"{doing}: no address is known here for the host {host!r} in "
+                "kafka.bootstrap_servers: correct the name, or add it to your DNS"
             )
     for attempt in attempts:
         if not attempt.bootstrap and not _mismatch(attempt, client):
