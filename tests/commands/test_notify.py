@@ -137,7 +137,7 @@ def test_alarms_are_told_once_and_sent_again_while_they_last(
     assert sorted(webhook.keys()) == sorted(keys(*told_of))
     assert f"ewma notify: telling {url}, webhook; alarms that are on: 2" in said
     assert any("is not an alarm, and is skipped" in line for line in said)
-    assert "told webhook of 2 (cleared 1, raised 1)" in said[-1]
+    assert "sent webhook 2 (cleared 1, raised 1)" in said[-1]
     paged = {alert["labels"]["series"] for one in pages.taken for alert in one.document["alerts"]}
     assert paged == {"attic", "garden", "kitchen"}
 

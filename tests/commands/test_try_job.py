@@ -193,7 +193,9 @@ def test_values_as_they_stand(job: Job, write: Callable[..., str]) -> None:
 def test_lines_that_are_no_messages(job: Job, write: Callable[..., str]) -> None:
     path = write(LINES[0], '{"vals": 1}', "", "{", LINES[3])
     done = ewma("try", str(job.path), path)
-    assert_told(done, 2, f"{path}, line 2: vals is no field", "did you mean value?", "line 4: not")
+    assert_told(
+        done, 2, f"{path}, line 2: vals is not a field", "did you mean value?", "line 4: not"
+    )
     assert events(done.stdout) == [1.0, 3.0]
     assert "read 2: 2 events, 0 dead letters; 2 lines not read" in done.stderr
 
