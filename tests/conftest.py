@@ -6,9 +6,11 @@ import gc
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +60,16 @@ def pytest_configure(config: pytest.Config) -> None:
             failure = sources.compile_to(sources.library_path())
             assert failure is None, failure
         library.kernels, library.missing = library.load()
+    if not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", None):
+        _compile_modules()
+
+
+def _compile_modules() -> None:
+    """Compile all modules once on a fresh checkout, where each worker would for itself."""
+    tests = Path(__file__).parent
+    if not (tests / "stats" / "__pycache__").is_dir():
+        collect = [sys.executable, "-m", "pytest", "--numprocesses=0", "--collect-only", "-qq"]
+        subprocess.run(collect, cwd=tests.parent, stdout=subprocess.DEVNULL, check=False)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -29,7 +29,7 @@ def test_what_one_worker_runs(one: str, other: str, together: bool) -> None:
 
 def test_what_takes_longest_comes_first() -> None:
     order = [
-        ("tests/helpers/test_cluster.py::a", {"kafka_cluster"}),
+        ("tests/job/test_cluster.py::a", {"kafka_cluster"}),
         ("tests/chaos/test_chaos.py::a", {"kafka"}),
         ("tests/demo/test_run.py::a", {"embedded"}),
         ("tests/job/test_dataflow.py::a", {"restartable_kafka", "tmp_path"}),
