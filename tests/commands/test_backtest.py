@@ -43,6 +43,7 @@ def document(capsys: Out, *arguments: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_sea_temperatures_as_a_person_reads_them(tmp_path: Path, capsys: Out) -> None:
     job = configured(tmp_path)
     sea = recorded_series()["sea-surface"]

@@ -47,6 +47,7 @@ def test_series_are_whole(series: Series) -> None:
     assert set(series) == set(SERIES)
 
 
+@pytest.mark.slow
 def test_first_readings_as_in_the_files(series: Series) -> None:
     first = {series_id: readings[0] for series_id, readings in series.items()}
     midnight_in_seattle = utc_ms(2010, 1, 1, 8)

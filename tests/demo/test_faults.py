@@ -53,6 +53,7 @@ def test_only_the_faults_differ_from_what_was_recorded(faulty: list[RecordedRead
     assert {reading.series_id for reading in faulty} == {FAULTY}
 
 
+@pytest.mark.slow
 def test_all_readings_are_sent_each_series_in_order(faulty: list[RecordedReading]) -> None:
     merged = list(with_faults(recorded_readings()))
     recorded = [reading for reading in merged if reading.series_id != FAULTY]

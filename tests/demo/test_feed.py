@@ -67,6 +67,7 @@ def test_malformed_messages_are_labelled_and_spread(embedded: str, feeder_of: Ma
     assert labelled == {m.label.encode(): m.payload for m in MALFORMED[:3]}
 
 
+@pytest.mark.slow
 def test_a_dozen_different_malformed_messages_fit_into_the_recorded_readings() -> None:
     assert len(MALFORMED) == len({m.label for m in MALFORMED}) == 12
     assert len(MALFORMED) * MALFORMED_EVERY <= sum(1 for _ in recorded_readings())

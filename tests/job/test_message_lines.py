@@ -79,6 +79,7 @@ def test_now_is_the_time_of_what_names_none() -> None:
     assert parse_line(b'{"value": 1, "timestamp": 5}', 1, 99).timestamp_ms == 5
 
 
+@pytest.mark.slow
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(

@@ -28,6 +28,7 @@ def test_keys_are_what_recovery_stores_have() -> None:
     assert shard_keys(1024)[:16] == shard_keys(16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 15, 16])
 def test_shards_go_to_the_workers_in_turn(workers: int) -> None:
     keys = shard_keys(1024)

@@ -257,6 +257,7 @@ def test_columns_start_warm_too() -> None:
         np.testing.assert_array_equal(out[0].statistics[name], column[1000:], name)
 
 
+@pytest.mark.slow
 def test_what_resumes_is_not_warmed_again(tmp_path: Path) -> None:
     """The shards that have no state yet still are, as in a run without a break."""
     items = stream()

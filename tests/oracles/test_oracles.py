@@ -220,11 +220,11 @@ def by_flow(rules: Rules, kind: str, chunking: str) -> Columns:
 @pytest.mark.parametrize(
     ("rules", "chunking"),
     [
-        # Every cell is quick by one decay of its clock; the other decays are slow.
+        # Every cell is quick by one decay of its clock; other decays are slow, and flows.
         pytest.param(
             *case,
             id=f"{name_of(case[0])}-{case[1]}",
-            marks=() if case[0] in IN_FLOWS else pytest.mark.slow,
+            marks=() if case[0] in IN_FLOWS and case[1] in CUTS else pytest.mark.slow,
         )
         for case in COMPARED
     ],

@@ -210,6 +210,7 @@ def test_a_message_of_very_many_lines_is_one_letter(by: str) -> None:
     assert [letter[:3] for letter in letters(decoded)] == [(1, 0, "too-many-readings")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [b"\n", b"x\n", b'"x"\n', b"x,1,2\n", b'"x",1,2\n'])
 def test_memory_stays_within_a_few_times_the_message(by: str, line: bytes) -> None:
     message = line * ((8 << 20) // len(line))

@@ -196,6 +196,7 @@ def with_gap(f: Fraction, g: Fraction | None, gap: int, values: Sequence[float])
     return exact.moments(weights, values, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [0.0, 1e9])
 @pytest.mark.parametrize("beta", [0.9, 0.5, 1 / 3, 0.02])
 @pytest.mark.parametrize("start_up", ["corrected", "first"])
@@ -223,6 +224,7 @@ def test_unbiased_variance_is_right_after_any_time(gap: int) -> None:
     assert got[1:] == pytest.approx([2.0, 2.0], rel=2 * exact.ULP)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.5, 0.97])
 @pytest.mark.parametrize(("deviation", "reached"), [(1e3, 4e-10), (1.0, 4e-7), (1e-3, 4e-4)])
 def test_variance_at_an_offset_of_a_thousand_million(

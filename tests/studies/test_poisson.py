@@ -53,6 +53,7 @@ def test_interval(mean: float, share: float) -> None:
     assert high == 0 or of_mean.sf(high - 1) > rare * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_edges() -> None:
     assert (at_most(-1, 3.0), at_most(5, 0.0), at_least(0, 3.0), at_least(1, 0.0)) == (0, 1, 1, 0)
     assert interval(0.0) == (0, 0)
