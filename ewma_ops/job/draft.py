@@ -196,6 +196,11 @@ def _of_record(found: Draft, runs: Sequence[ConsumerRecords]) -> None:
             found.keys["series_id"] = f"@key.{_best(names, _IDS) or names[0]}"
 
 
+def _is_within(path: object, outer: str) -> bool:
+    """Return whether a path is another one, or leads to a part of what that has."""
+    return isinstance(path, str) and (path == outer or path.startswith((f"{outer}.", f"{outer}[")))
+
+
 def _last(path: str) -> str:
     return re.sub(r"\[\d+\]$", "", path).rpartition(".")[2].strip('"')
 
@@ -237,10 +242,10 @@ class _Fields:
             self._write_time(time)
         taken |= {path for path in (time, own_id) if path is not None}
         value = self._value(taken)
-        keys["value"] = _any_value(keys) if value is None else value
         if value is None:
-            self._draft.notes["value"] = "no field with numbers was found: write its path here"
+            self._leave_open()
         else:
+            keys["value"] = value
             self._note("value", value)
             self._write_types(value)
         self._draft.others = [
@@ -248,6 +253,18 @@ class _Fields:
             for path in self._paths
             if path not in taken and path != value
         ][:_MOST_OTHERS]
+
+    def _leave_open(self) -> None:
+        """Write a place for the value, which nothing else that was found may have."""
+        keys = self._draft.keys
+        keys["value"] = placeholder = _any_value(keys)
+        self._draft.notes["value"] = "no field with numbers was found: write its path here"
+        if _is_within(keys.get("time"), placeholder):
+            del keys["time"], self._draft.notes["time"]
+            keys.pop("time_unit", None)
+        if _is_within(keys.get("series_id"), placeholder):
+            del keys["series_id"], self._draft.notes["series_id"]
+            _of_record(self._draft, self._runs)
 
     def _of_changes(self, paths: list[str]) -> list[str]:
         """For changes of a table, as Debezium writes them, keep the new row."""

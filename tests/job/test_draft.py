@@ -215,6 +215,8 @@ JSON = st.recursive(
 
 
 @pytest.mark.slow
+@example([{"value": ":"}], None)
+@example([{"value": [":"]}], b"key")
 @given(
     st.lists(JSON.filter(lambda one: one is not None), max_size=4),
     st.none() | st.binary(max_size=12),
