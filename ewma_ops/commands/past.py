@@ -159,7 +159,7 @@ class _TopicPast:
         self.name, self.rejected = settings.input.source, 0
         self._span = span
         inputs = look_up_inputs(settings)
-        consumer = connect_input_reader(settings.kafka, runs=True)
+        consumer = connect_input_reader(settings.kafka)
         self._reader = TopicReader(settings.kafka, inputs, consumer)
         self._decoder = build_run_decoder(settings, inputs)
 

@@ -61,7 +61,7 @@ class SeriesPast:
         self._settings, self._tp, self._offset = settings, tp, offset
         inputs = InputTopics.alone(topic, TopicView(None, partition + 1))
         self._decoder = RunDecoder(build_decoder(settings), inputs)
-        self._consumer = connect_input_reader(settings.kafka, runs=True)
+        self._consumer = connect_input_reader(settings.kafka)
         self.whole = False
         """Whether all that the partition still has was read."""
         try:

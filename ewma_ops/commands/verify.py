@@ -89,7 +89,7 @@ def verify(settings: Settings, tell: Callable[[str], None] = print) -> Findings:
     if settings.alarms is not None:
         topics.append(settings.alarms.topic)
     with contextlib.ExitStack() as stack:
-        consumer = connect_input_reader(settings.kafka, runs=True)
+        consumer = connect_input_reader(settings.kafka)
         source = _reader(settings, identity.inputs, consumer, stack)
         targets = [
             _reader(

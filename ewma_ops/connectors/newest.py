@@ -61,7 +61,7 @@ def read_newest(
     else:
         tps = list(topic)
     topics = listed(dict.fromkeys(tp.topic for tp in tps))
-    consumer = connect_input_reader(client, runs=True)
+    consumer = connect_input_reader(client)
     found: dict[TopicPartition, list[Columns]] = {tp: [] for tp in tps}
     try:
         with translating_errors(client, f"reading topic {topics}"):

@@ -206,16 +206,15 @@ def _end_transaction(producer: KafkaProducer, result: Any, timeout_s: float) -> 
         )
 
 
-def connect_input_reader(client: Mapping[str, object], *, runs: bool = False) -> KafkaConsumer:
+def connect_input_reader(client: Mapping[str, object]) -> KafkaConsumer:
     """Connect a consumer without a group that reads what a source reads with these options.
 
-    With ``runs`` its records come in whole runs. Errors as of :func:`connect_consumer`.
+    Its records come in whole runs. Errors as for :func:`connect_consumer`.
     """
     reader = connect_reader(client, committed=isolation_of(client) == "read_committed")
     _end_where_decided(reader)
-    if runs:
-        _serve_by_caller(reader)
-        take_runs(reader)
+    _serve_by_caller(reader)
+    take_runs(reader)
     return reader
 
 
