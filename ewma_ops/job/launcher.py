@@ -121,8 +121,8 @@ def launch(
         command = partial(_worker_command, config_path, log_format, verbosity)
         try:
             if cluster is not None and cluster.place:
-                own = signals, grace_s, wait_s, measurements.lines, start
-                return _follow(settings, cluster, command, *own)
+                lines = measurements.lines
+                return _follow(settings, cluster, command, signals, grace_s, wait_s, lines, start)
             opened = _opened(stack, settings, cluster, lookups, signals, wait_s)
         except StoppedError:
             return 1
